@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -16,6 +15,7 @@ import pytest
 from ollama_router_core.testing import Silence
 from sdk.clients import open_calls
 from support.stage import Stage, run_stage
+from support.waiting import wait_until
 
 ollama = pytest.importorskip("ollama")
 openai = pytest.importorskip("openai")
@@ -50,7 +50,7 @@ def occupied(stage: Stage) -> Iterator[None]:
     holder = _ask(stage)
     thread = Thread(target=_give_up_later, args=(stage, holder), daemon=True)
     try:
-        _until(lambda: _admin(stage, "/router/status")["servers"]["one"]["in_flight"] == 1)
+        wait_until(lambda: _admin(stage, "/router/status")["servers"]["one"]["in_flight"] == 1, "the slot is taken")
         thread.start()
         yield
         thread.join()
@@ -68,21 +68,16 @@ def _ask(stage: Stage) -> socket.socket:
 
 
 def _give_up_later(stage: Stage, holder: socket.socket) -> None:
-    _until(lambda: any(row["longest_seconds"] >= LONG_ENOUGH for row in _admin(stage, "/router/queue")["queue"]))
+    def waits() -> bool:
+        return any(row["longest_seconds"] >= LONG_ENOUGH for row in _admin(stage, "/router/queue")["queue"])
+
+    wait_until(waits, "a request that waits for it")
     holder.close()
 
 
 def _admin(stage: Stage, path: str) -> Any:
     headers = {"authorization": f"Bearer {stage.admin_token}"}
     return httpx.get(f"{stage.url}{path}", headers=headers, trust_env=False).raise_for_status().json()
-
-
-def _until(condition: Any, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError
-        time.sleep(0.02)
 
 
 def waited(headers: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ollama_router_core.routing.candidates import WARM, Candidate, Reason
+from ollama_router_core.routing.candidates import WARM, Candidate, Reason, reload_seconds
 from ollama_router_core.routing.expected_time import ExpectedTime, expected_time
 from ollama_router_core.routing.strategies.strategy import RankingContext, health_reasons, in_flight_reason
 
@@ -13,7 +13,7 @@ class PriorityWithMemory:
     """Smallest priority number; within one priority warm, then fits without evicting, then fewest in flight.
 
     Servers at work come later by whole loads: one where what is before a request takes as long as a load of its model
-    there gives way to all that begin sooner. A server that does nothing has its priority, whatever it has to load.
+    gives way to all that begin sooner. A server that does nothing has its priority, whatever it has to load.
     """
 
     binds_late = False
@@ -22,14 +22,14 @@ class PriorityWithMemory:
     def key(self, candidate: Candidate, context: RankingContext) -> tuple[float, ...]:
         """Health tier, loads' worth of waiting, priority, warmth, requests in flight."""
         running = context.snapshot.in_flight.get(candidate.name, 0)
-        loads = _loads_before(candidate, self.expected_time(candidate, context), context)
+        loads = _loads_before(candidate, self.expected_time(candidate, context))
         return (candidate.health_tier, loads, candidate.server.priority, candidate.warmth, running)
 
     def reasons(self, candidate: Candidate, context: RankingContext) -> tuple[Reason, ...]:
         """The same in words."""
         return (
             Reason("priority", f"priority {candidate.server.priority}"),
-            *_at_work(candidate, self.expected_time(candidate, context), context),
+            *_at_work(candidate, self.expected_time(candidate, context)),
             candidate.warm_reason,
             in_flight_reason(candidate, context.snapshot),
             *health_reasons(candidate, context.config),
@@ -43,20 +43,16 @@ class PriorityWithMemory:
         return expected_time(candidate, context.request, snapshot, now=context.now)
 
 
-def _at_work(candidate: Candidate, expected: ExpectedTime | None, context: RankingContext) -> tuple[Reason, ...]:
+def _at_work(candidate: Candidate, expected: ExpectedTime | None) -> tuple[Reason, ...]:
     """Why the server comes later than its priority says."""
-    if not _loads_before(candidate, expected, context):
+    if not _loads_before(candidate, expected):
         return ()
     return (Reason("at_work", f"at work, would begin in ~{_before(candidate, expected):.0f} s"),)
 
 
-def _loads_before(candidate: Candidate, expected: ExpectedTime | None, context: RankingContext) -> int:
-    """What is before a request on a server at work, in whole loads of its model there."""
-    if expected is None:
-        return 0
-    return int(
-        _before(candidate, expected) / candidate.speed(context.request.model, context.snapshot.speeds).load_seconds
-    )
+def _loads_before(candidate: Candidate, expected: ExpectedTime | None) -> int:
+    """What is before a request on a server at work, in whole loads of its model on a usual server."""
+    return int(_before(candidate, expected) / reload_seconds(candidate.size))
 
 
 def _before(candidate: Candidate, expected: ExpectedTime | None) -> float:

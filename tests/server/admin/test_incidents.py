@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -36,6 +36,7 @@ def incident(kind: IncidentKind, ended_at: float | None, **fields: Any) -> Incid
         ),
         (incident("config.refused", 400_000.0), "A changed config was refused for 5 d: why"),
         (incident("coordination.away", None), "Other routers cannot be asked now for 3 h: why"),
+        (incident("database.away", 160.0), "The database took no rows for 60 s: why"),
         (incident("router.restart", 100.0, cause="started"), "here:11434: started"),
         (incident("router.restart", 112.0, cause="stopped"), "here:11434: stopped, off for 12 s"),
     ],
@@ -44,6 +45,12 @@ def test_each_kind_has_its_sentence(one: Incident, sentence: str) -> None:
     """Over, and while it goes on."""
     (view,) = incidents_view([one], {}, 10_000.0).incidents
     assert view.sentence == sentence
+
+
+def test_every_kind_is_among_them() -> None:
+    """None is forgotten."""
+    for kind in get_args(IncidentKind):
+        assert incidents_view([incident(kind, 101.0)], {}, 0.0).incidents[0].sentence
 
 
 def test_what_is_not_known_is_left_open() -> None:

@@ -96,6 +96,16 @@ async def test_what_every_worker_sees_the_first_alone_reports(store: IncidentSto
     assert {one.kind for one in await store.list(IncidentFilter())} == {"server.suspended"}
 
 
+async def test_a_database_that_was_away_is_written_once_it_is_back(store: IncidentStore) -> None:
+    """With its beginning: what is reported meanwhile waits in memory."""
+    first = process(store)
+    first.start(["big"])
+    first.database(True)
+    first.database(False)
+    assert await told(store, first) == [("database.away", True)]
+    await first.aclose()
+
+
 async def test_routers_with_a_store_in_common(store: IncidentStore) -> None:
     """One reports while the store is away, once; a breaker that another router closed is closed here."""
     first = process(store, asks=True)

@@ -132,7 +132,7 @@ class Services:
         )
         self.authenticator.persons.settings = config.persons
         self._spill = RowSpill(spill_folder(self.database_url, environment))
-        self.sink = DatabaseSink(self.request_log, clock=self.clock, spill=self._spill)
+        self.sink = DatabaseSink(self.request_log, clock=self.clock, spill=self._spill, away=self.incidents.database)
         self.log_files = open_log_files(config.request_log, worker=self.coordination.index if self.shared else None)
         self.traces = open_traces(config.traces)
         self.upstream = HttptoolsUpstream()

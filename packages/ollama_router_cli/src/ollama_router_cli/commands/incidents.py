@@ -34,7 +34,8 @@ def list_incidents(
         str | None,
         typer.Option(
             metavar="KIND",
-            help="server.down, server.suspended, model.suspended, config.refused, coordination.away or router.restart.",
+            help="server.down, server.suspended, model.suspended, config.refused, coordination.away, database.away,"
+            " router.restart.",
         ),
     ] = None,
     server: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this server.")] = None,

@@ -118,6 +118,15 @@ class Incidents:
         else:
             self._report_first(Ended(kind="coordination.away", at=at))
 
+    def database(self, away: bool) -> None:  # noqa: FBT001 - an answer
+        """Report that the database takes no rows, or takes them again: written when it does."""
+        at = self._clock.wall()
+        if away:
+            cause = "rows of the request log wait in memory, then in a file"
+            self._report_first(Began(kind="database.away", at=at, cause=cause))
+        else:
+            self._report_first(Ended(kind="database.away", at=at))
+
     def config(self, problem: str | None) -> None:
         """Report why the config as it is now is refused; None once one was taken up."""
         at = self._clock.wall()

@@ -37,6 +37,7 @@ class DatabaseSink:
         log: the database's request log.
         clock: for the note of rows that were dropped.
         spill: takes what memory does not; what it holds is written when the database takes rows.
+        away: called when the database takes no rows, and with False when it takes them again.
         max_pending: rows held in memory.
         flush_interval: seconds; what a killed process loses at most.
         batch_size: rows that end the wait early.
@@ -49,6 +50,7 @@ class DatabaseSink:
         *,
         clock: Clock,
         spill: RowSpill | None = None,
+        away: Callable[[bool], None] = lambda _is_away: None,
         max_pending: int = 10_000,
         flush_interval: float = 0.15,
         batch_size: int = 500,
@@ -61,6 +63,7 @@ class DatabaseSink:
         self._batch_size = batch_size
         self._max_batch = max_batch
         self._spill = spill
+        self._away = away
         self._queue: deque[RequestRecord] = deque()
         self._changed = asyncio.Event()
         self._closing = False
@@ -224,6 +227,8 @@ class DatabaseSink:
         """Log the first failure and the recovery, not every attempt."""
         if error is not None and self.last_error is None:
             _log.warning("log_database_unavailable", error=error, pending=self.pending)
+            self._away(True)  # noqa: FBT003 - an answer
         elif error is None and self.last_error is not None:
             _log.info("log_database_available", dropped=self.dropped)
+            self._away(False)  # noqa: FBT003 - an answer
         self.last_error = error

@@ -35,12 +35,18 @@ __all__ = [
 ]
 
 IncidentKind = Literal[
-    "server.down", "server.suspended", "model.suspended", "config.refused", "coordination.away", "router.restart"
+    "server.down",
+    "server.suspended",
+    "model.suspended",
+    "config.refused",
+    "coordination.away",
+    "database.away",
+    "router.restart",
 ]
 
 _RESTART: Final[IncidentKind] = "router.restart"
 _AFTER_A_RESTART: Final[tuple[IncidentKind, ...]] = (
-    "server.suspended", "model.suspended", "config.refused", "coordination.away",
+    "server.suspended", "model.suspended", "config.refused", "coordination.away", "database.away",
 )  # fmt: skip
 """What a process that has just started does not suffer from, whatever the one before did."""
 _MOST_ROWS: Final = 10_000

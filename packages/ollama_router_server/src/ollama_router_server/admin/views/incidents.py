@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import assert_never
+from typing import Final
 
 from ollama_router_core.errors import amount
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.storage.incidents import Hit, Incident, IncidentKind
 
 __all__ = ["IncidentView", "IncidentsView", "incident_views", "incidents_view"]
+
+
+_TEXTS: Final[Mapping[IncidentKind, tuple[str, str]]] = {
+    "server.down": ("{server} was down", "{server} is down"),
+    "server.suspended": ("{server} got no requests", "{server} gets no requests"),
+    "model.suspended": ("{server} was not asked for {model}", "{server} is not asked for {model}"),
+    "config.refused": ("A changed config was refused", "A changed config is refused"),
+    "coordination.away": ("Other routers could not be asked", "Other routers cannot be asked"),
+    "database.away": ("The database took no rows", "The database takes no rows"),
+}
+"""What is said of an incident that is over, and of one that goes on."""
 
 
 class IncidentView(View):
@@ -72,23 +83,11 @@ def _view(one: Incident, hit: Hit | None, now: float) -> IncidentView:
 
 
 def _sentence(one: Incident, seconds: float) -> str:
-    over = one.ended_at is not None
-    span = f"{'for' if over else 'now for'} {_span(seconds)}"
-    match one.kind:
-        case "server.down":
-            return f"{one.server} {'was' if over else 'is'} down {span}: {one.cause}"
-        case "server.suspended":
-            return f"{one.server} {'got' if over else 'gets'} no requests {span}: {one.cause}"
-        case "model.suspended":
-            return f"{one.server} {'was' if over else 'is'} not asked for {one.model} {span}: {one.cause}"
-        case "config.refused":
-            return f"A changed config {'was' if over else 'is'} refused {span}: {one.cause}"
-        case "coordination.away":
-            return f"Other routers {'could not' if over else 'cannot'} be asked {span}: {one.cause}"
-        case "router.restart":
-            return f"{one.router}: {one.cause}{f', off {span}' if seconds else ''}"
-        case _:
-            assert_never(one.kind)
+    if one.kind == "router.restart":
+        return f"{one.router}: {one.cause}{f', off for {_span(seconds)}' if seconds else ''}"
+    was, still = _TEXTS[one.kind]
+    told, span = (still, "now for") if one.ended_at is None else (was, "for")
+    return f"{told.format(server=one.server, model=one.model)} {span} {_span(seconds)}: {one.cause}"
 
 
 def _span(seconds: float) -> str:

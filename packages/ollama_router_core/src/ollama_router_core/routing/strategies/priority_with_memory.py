@@ -52,7 +52,7 @@ def _at_work(candidate: Candidate, expected: ExpectedTime | None) -> tuple[Reaso
 
 def _loads_before(candidate: Candidate, expected: ExpectedTime | None) -> int:
     """What is before a request on a server at work, in whole loads of its model on a usual server."""
-    return int(_before(candidate, expected) / reload_seconds(candidate.size))
+    return int(_before(candidate, expected) / reload_seconds(round(candidate.weight.size)))
 
 
 def _before(candidate: Candidate, expected: ExpectedTime | None) -> float:

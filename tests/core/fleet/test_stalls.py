@@ -129,6 +129,20 @@ def test_an_answer_that_goes_on_excuses_who_waits_for_its_runner() -> None:
     assert state.health.models.until("a", MODEL) is not None
 
 
+def test_an_answer_that_goes_on_again_ends_the_suspicion() -> None:
+    """At once, and a probe that waited behind that answer in vain says nothing any more."""
+    state, waits = suspected()
+    probe = state.load_probe_due("a", 1000.0)
+    assert probe is not None
+    state.suspect("a", [*waits, progress(10)], 1001.0)
+    assert state.health.models.until("a", MODEL) is not None
+    state.suspect("a", [*waits, progress(11)], 1002.0)
+    state.load_probe_ended(probe, "no answer within 30 s", 1030.0)
+    state.suspect("a", [*waits, progress(12)], 1031.0)
+    assert state.health.models.until("a", MODEL) is None
+    assert state.load_probe_due("a", 1031.0) is None
+
+
 def test_what_comes_of_a_sibling_comes_of_the_same_runner() -> None:
     """Names on one file of weights wait for each other."""
     weights = ModelFacts(weights="f" * 64)

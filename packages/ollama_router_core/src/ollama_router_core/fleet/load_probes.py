@@ -53,6 +53,14 @@ class LoadProbes:
             small = replace(request, prompt_tokens=1, max_tokens=1, stream=False)
             self._suspects.setdefault((server, request.model), _Suspect(small, words, now))
 
+    def clear(self, server: str, model: CanonicalName) -> bool:
+        """End the suspicion of a runner that was seen to live; returns whether there was one."""
+        return self._suspects.pop((server, model), None) is not None
+
+    def has(self, server: str, model: CanonicalName) -> bool:
+        """Return whether a runner is under suspicion."""
+        return (server, model) in self._suspects
+
     def due(
         self,
         server: str,

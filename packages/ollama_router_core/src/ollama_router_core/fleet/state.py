@@ -219,7 +219,7 @@ class FleetState:
             return
         told = [one for one in watched if one.server == name]
         for moved in self._answers.moved(name, [one for one in told if isinstance(one, Progress)]):
-            self.health.signs[name, moved] = now
+            self._lives(facts, moved, now)
         here = [one for one in told if isinstance(one, Wait)]
         signs = {model: self._last_sign(facts, model) for one in here if (model := one.request.model) is not None}
         for model, seconds in stalled(here, signs, partial(self._patience, facts), now).items():
@@ -227,6 +227,13 @@ class FleetState:
             self.health.models.failed(name, model, words, now, at_once=True)
             request = next(wait.request for wait in here if wait.request.model == model)
             self._load_probes.suspect(name, request, words, now)
+
+    def _lives(self, facts: ServerFacts, model: CanonicalName, now: float) -> None:
+        """Note that an answer has gone on: none of the names that its runner serves is under suspicion any more."""
+        self.health.signs[facts.name, model] = now
+        for name in runner_names(facts, model):
+            if self._load_probes.clear(facts.name, name):
+                self.health.showed_life(facts.name, name, now)
 
     def _last_sign(self, facts: ServerFacts, model: CanonicalName) -> float:
         """Return when anything last came of the runner that serves a model, under any of its names."""
@@ -253,6 +260,8 @@ class FleetState:
             self.health.showed_life(name, model, now)
             self._load_probes.ended(probe, again=None)
             return
+        if not self._load_probes.has(name, model):
+            return  # the runner was seen to live meanwhile: the probe has waited behind a long answer
         self.health.models.failed(name, model, f"{probe.words}; load probe: {error}", now, at_once=True)
         until, interval = self.health.models.until(name, model) or now, self._config.health_check_interval
         self._load_probes.ended(probe, again=max(now + interval, until - 2 * interval))

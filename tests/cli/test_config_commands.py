@@ -60,6 +60,19 @@ def test_check_warns_of_a_certificate_that_cannot_be_used(cli, write_config):
     assert "warning: tls: cannot use /nowhere/c.pem with /nowhere/k.pem: No such file or directory" in result.err
 
 
+def test_check_says_what_routers_on_one_database_do_not_share(cli, write_config, monkeypatch):
+    """Without a Redis: they would be several on a PostgreSQL, and one on a file."""
+    monkeypatch.delenv("OROUTER_DATABASE_URL", raising=False)
+    shared = "but not max_concurrent, the queue, polls and what they learn of servers"
+    address = "postgresql://orouter@127.0.0.1:1/orouter"
+    write_config(f"servers: {{big: {{host: gpu1}}}}\ndatabase_url: {address}\n")
+    assert shared in cli("config", "check").err
+    write_config(f"servers: {{big: {{host: gpu1}}}}\ndatabase_url: {address}\ncoordination: {{url: 'redis://gpu1'}}\n")
+    assert shared not in cli("config", "check").err
+    write_config("servers: {big: {host: gpu1}}\n")
+    assert shared not in cli("config", "check").err
+
+
 def test_check_tells_what_would_change(cli, write_config, tmp_path):
     """Names, never values; what a running router cannot take up is told apart."""
     old = tmp_path / "old.yml"

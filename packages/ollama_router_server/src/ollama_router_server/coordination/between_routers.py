@@ -17,8 +17,8 @@ def unshared(config: Config, database_url: str) -> list[str]:
     """Say what routers on one database do not share, where the config lets several be on one."""
     if config.coordination.url is not None or not database_url.startswith("postgres"):
         return []
-    shared = "coordination.url is not set: routers on this database share users, the log and limits of users"
-    return [f"{shared}, but neither max_concurrent nor the queue, drains and what they learn of servers"]
+    shared = "coordination.url is not set: routers on this database share users, the log, drains and limits of users"
+    return [f"{shared}, but not max_concurrent, the queue, polls and what they learn of servers"]
 
 
 def between_routers(config: Config, local: Coordination, *, prover: TokenProver | None, clock: Clock) -> Coordination:

@@ -68,13 +68,14 @@ async def told(store: IncidentStore) -> list[tuple[str, str, str, float, float |
 
 
 async def test_one_is_under_way_once_and_keeps_its_first_cause(store: IncidentStore) -> None:
-    """Other workers report the same; the second time is another incident."""
-    await store.apply(HERE, [down(10.0), down(11.0, cause="another"), up(20.0), up(21.0), down(30.0)])
+    """In one line. Other workers report the same; the second time is another incident."""
+    await store.apply(HERE, [down(10.0, cause="it\n was\trefused "), down(11.0, cause="another"), up(20.0), up(21.0)])
+    await store.apply(HERE, [down(30.0, cause="it was refused")])
     assert await told(store) == [
         ("here:11434", "server.down", "big", 10.0, 20.0),
         ("here:11434", "server.down", "big", 30.0, None),
     ]
-    assert {one.cause for one in await store.list(IncidentFilter())} == {"refused"}
+    assert {one.cause for one in await store.list(IncidentFilter())} == {"it was refused"}
 
 
 async def test_routers_have_their_own_but_of_a_shared_breaker_there_is_one(store: IncidentStore) -> None:

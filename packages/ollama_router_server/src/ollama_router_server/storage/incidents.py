@@ -228,7 +228,7 @@ def _begin(
         "began_at": began.at,
         "ended_at": ended_at,
         "seen_at": began.at,
-        "cause": began.cause[:_LONGEST_CAUSE].replace("\0", "\ufffd"),
+        "cause": " ".join(began.cause.replace("\0", "\ufffd").split())[:_LONGEST_CAUSE],
     }
     connection.execute(insert_into(backend, incidents).on_conflict_do_nothing(), row)
 

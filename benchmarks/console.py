@@ -4,8 +4,9 @@
 
 Two routers, one without a console, are loaded in turns. A watcher does what the page Now does: it reads the stream of
 changes and fetches its part when that is named. Requests are counted for each second of the router's own processor
-time, so that neighbours on the machine do not count; the figures are medians, the ratios those of one run. Then
-`/livez` is asked a thousand times beside them. Linux only; needs wrk.
+time, so that neighbours on the machine do not count. The three are measured in another order each round; a ratio is of
+one round, and told are the median, the least and the most of the rounds. Then `/livez` is asked a thousand times beside
+watchers. Linux only; needs wrk.
 """
 
 from __future__ import annotations
@@ -108,6 +109,12 @@ def livez(router, times=1_000):
     return took[int(times * 0.99)] * 1000
 
 
+def ratio(new, old):
+    """The median of the rounds' ratios, with the least and the most."""
+    found = sorted(one / other for one, other in zip(new, old, strict=True))
+    return f"{statistics.median(found):.3f} ({found[0]:.3f} to {found[-1]:.3f})"
+
+
 def main():
     """Measure and print."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -121,19 +128,30 @@ def main():
         for router in (off, on):
             per_cpu_second(router, 2)
         watched = 0.0
-        for _ in range(options.rounds):
+
+        def off_alone():
             speeds["off"].append(per_cpu_second(off, options.seconds)[0])
+
+        def on_alone():
             speeds["nobody"].append(per_cpu_second(on, options.seconds)[0])
+
+        def on_watched():
+            nonlocal watched
             with watching(on, cookies, options.watchers, told):
                 began = time.monotonic()
                 speeds["watched"].append(per_cpu_second(on, options.seconds)[0])
                 watched += time.monotonic() - began
+
+        turns = [off_alone, on_alone, on_watched]
+        for number in range(options.rounds):
+            for measure in turns[number % 3 :] + turns[: number % 3]:
+                measure()
         with watching(on, cookies, options.watchers, told):
             print(f"/livez beside {options.watchers} watchers: p99 {livez(on):.1f} ms")
     middle = {name: statistics.median(found) for name, found in speeds.items()}
     print(f"requests a processor second: {', '.join(f'{name} {value:.0f}' for name, value in middle.items())}")
-    print(f"nobody watches, of console off: {middle['nobody'] / middle['off']:.3f}")
-    print(f"{options.watchers} watch, of nobody watches: {middle['watched'] / middle['nobody']:.3f}")
+    print(f"nobody watches, of console off: {ratio(speeds['nobody'], speeds['off'])}")
+    print(f"{options.watchers} watch, of console off: {ratio(speeds['watched'], speeds['off'])}")
     print(f"bytes a second for each watcher: {sum(told) / watched / options.watchers:.0f}")
 
 

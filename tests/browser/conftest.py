@@ -20,6 +20,7 @@ ARGUMENTS = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-partial-raster",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",

@@ -1,0 +1,113 @@
+"""What an open page costs its browser while much happens: long tasks, elements, heap, bytes.
+
+    python benchmarks/console_page.py [--minutes 5] [--rate 100] [--page requests]
+
+A router over the benchmark backend gets `--rate` requests a second, paced, while Debian's Chromium shows one page.
+Each minute one line: tasks of the page over 50 and over 100 ms, elements, heap after a collection, bytes received.
+The last line holds the growth from the first minute to the last against what may be: less than 2 MB, elements as
+many as before (rows of what runs come and go), 40 KB a second. Needs playwright and chromium; Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import shutil
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import httpx
+from console import admin_of
+from playwright.async_api import async_playwright
+from soak import running
+
+NOTES_TASKS = """
+window.tasks = [];
+new PerformanceObserver((list) => tasks.push(...list.getEntries().map((one) => one.duration)))
+  .observe({ type: "longtask" });
+"""
+
+
+async def ask(router, rate):
+    """Send requests at an even pace until cancelled; one that is late does not delay the next."""
+    headers = {"authorization": f"Bearer {router.token}"}
+    body = {"model": "llama3.1:8b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
+    limits = httpx.Limits(max_connections=200)
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{router.port}", headers=headers, limits=limits, trust_env=False, timeout=60
+    ) as client:
+        tasks, due = set(), time.monotonic()
+        while True:
+            task = asyncio.create_task(client.post("/v1/chat/completions", json=body))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            due += 1 / rate
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+
+async def minute(page, tools, received, seconds):
+    """Watch for so long: long tasks, elements, heap, bytes a second."""
+    await page.evaluate("tasks.length = 0")
+    before, began = received[0], time.monotonic()
+    await asyncio.sleep(seconds)
+    took = time.monotonic() - began
+    tasks = await page.evaluate("tasks")
+    await tools.send("HeapProfiler.collectGarbage")
+    heap = (await tools.send("Runtime.getHeapUsage"))["usedSize"]
+    nodes = await page.evaluate("document.querySelectorAll('*').length")
+    return sum(one > 50 for one in tasks), sum(one > 100 for one in tasks), nodes, heap, (received[0] - before) / took
+
+
+async def watch(router, token, options):
+    """Open the page, and print a line a minute."""
+    async with async_playwright() as playwright:
+        found = shutil.which("chromium") or shutil.which("chromium-browser")
+        browser = await playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        page = await (await browser.new_context()).new_page()
+        await page.add_init_script(NOTES_TASKS)
+        await page.goto(f"http://127.0.0.1:{router.port}/console/{options.page}")
+        await page.fill("#token", token)
+        await page.click("button[type=submit]")
+        await page.wait_for_selector("nav", state="attached")
+        tools, received = await page.context.new_cdp_session(page), [0]
+        tools.on("Network.loadingFinished", lambda end: received.__setitem__(0, received[0] + end["encodedDataLength"]))
+        await tools.send("Network.enable")
+        asking = asyncio.create_task(ask(router, options.rate))
+        if options.page == "requests":
+            await page.wait_for_selector("tr[id^=row-]:nth-child(50)", timeout=120_000)
+        rows = []
+        for number in range(max(2, round(options.minutes))):
+            rows.append(await minute(page, tools, received, 60 * min(1, options.minutes / 2)))
+            over50, over100, nodes, heap, bytes_ = rows[-1]
+            print(
+                f"minute {number + 1}: {over50} tasks over 50 ms, {over100} over 100 ms, {nodes} elements,"
+                f" heap {heap / 1e6:.2f} MB, {bytes_ / 1000:.1f} KB/s",
+                flush=True,
+            )
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+        await browser.close()
+    first, last = rows[0], rows[-1]
+    print(f"heap grew {(last[3] - first[3]) / 1e6:+.2f} MB (less than 2), elements {last[2] - first[2]:+d}")
+
+
+def main():
+    """Measure and print."""
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--minutes", type=float, default=5)
+    asked.add_argument("--rate", type=float, default=100)
+    asked.add_argument("--page", default="requests")
+    options = asked.parse_args()
+    with running() as router:
+        token = admin_of(router)
+        time.sleep(1)  # the token is younger than what the router knows
+        asyncio.run(watch(router, token, options))
+
+
+if __name__ == "__main__":
+    main()

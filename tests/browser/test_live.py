@@ -89,9 +89,9 @@ async def test_new_rows_wait_while_somebody_reads(browser: Browser, tmp_path: Pa
         await page.focus(f"#row-{read.id} a")
         await ask(router)
         await page.wait_for_selector("text='1 new'")
-        assert await page.get_attribute("tbody tr", "id") == f"row-{read.id}"
+        assert await page.get_attribute("#part-log tbody tr", "id") == f"row-{read.id}"
         await page.click("text='1 new'")
-        await page.wait_for_selector(f"tbody tr:first-child:not(#row-{read.id})")
+        await page.wait_for_selector(f"#part-log tbody tr:first-child:not(#row-{read.id})")
         assert await page.locator("tr[id^=row-]").count() == 2
 
 

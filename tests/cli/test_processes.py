@@ -114,10 +114,14 @@ def test_demo_shows_the_main_job_and_ends(orouter):
 
 
 def test_demo_stays_until_interrupted_and_takes_its_router_with_it(orouter):
-    """The curl it printed works while it stays; Ctrl-C ends it with 0, and nothing listens any more."""
+    """The curl and the link it printed work while it stays; Ctrl-C ends it with 0, and nothing listens any more."""
     with orouter.start("demo") as running:
         line = running.wait_for("Authorization: Bearer", seconds=110)
         url = line.split()[1].removesuffix("/v1/chat/completions")
+        claim = running.wait_for("/console/#claim=").strip().partition("#claim=")[2]
+        body, ours = {"claim": claim}, {"x-console": "1"}
+        opened = httpx.post(f"{url}/console/claim", json=body, headers=ours, trust_env=False)
+        assert opened.json()["user"] == "demo"
         wait_until(lambda: "Ctrl-C" in running.errors.read_text(), "the demo says that it stays")
         assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
         running.process.send_signal(signal.SIGINT)

@@ -25,13 +25,15 @@ from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.explanation import print_explanation
 from ollama_router_cli.rendering.request_log import print_records
 from ollama_router_cli.rendering.streams import print_note, print_result
+from ollama_router_cli.sources.console_links import console_sessions
 from ollama_router_cli.sources.servers import look
 from ollama_router_cli.sources.settings import Settings
-from ollama_router_cli.sources.storage import open_log, open_users
+from ollama_router_cli.sources.storage import open_database, open_log, open_users
 from ollama_router_core.config import Config, Limits, Server, dump_config
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.testing import SimulatorThread
+from ollama_router_server.admin.links import link_of
 from ollama_router_server.storage.log_filter import LogFilter
 
 __all__ = ["app"]
@@ -42,6 +44,8 @@ _GIB = 1024**3
 _LARGE, _SMALL = "llama3.3:70b", "llama3.2:3b"
 _SECONDS_PER_SECOND = 0.1  # the simulated servers work ten times as fast as real ones would
 _LOG_SECONDS = 20.0
+_LINK_SECONDS = 3_600.0
+_CONTEXT = 4_096  # what `route explain` computes with
 
 
 @app.command(epilog=examples("orouter demo", "orouter demo --once"))
@@ -150,7 +154,15 @@ def _show(stage: _Stage) -> None:
 def _invite(stage: _Stage) -> None:
     print_result("\nTry it:\n")
     print_result(_curl(stage))
-    print_result()
+    print_result("\nLook at it, signed in; the link works once, within an hour:\n")
+    print_result(link_of(stage.url, asyncio.run(_console_secret(stage.settings))))
+    print_result("\nAsk it from another shell:\n")
+    print_result(f"export OROUTER_TOKEN={stage.token}\norouter requests list --url {stage.url}\n")
+
+
+async def _console_secret(settings: Settings) -> str:
+    async with open_database(settings) as database:
+        return await console_sessions(database, settings).invite("demo", seconds=_LINK_SECONDS)
 
 
 def _explain(stage: _Stage, model: str) -> None:
@@ -163,7 +175,8 @@ def _explain(stage: _Stage, model: str) -> None:
 def _ask(stage: _Stage, model: str) -> None:
     """Stream one answer and print its pieces as they arrive."""
     print_result(f"\n$ curl {stage.url}/api/chat   # {model}")
-    body = {"model": model, "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
+    messages = [{"role": "user", "content": "Why is the sky blue?"}]
+    body = {"model": model, "messages": messages, "options": {"num_ctx": _CONTEXT}}
     with httpx.stream(
         "POST", f"{stage.url}/api/chat", json=body, headers=_credential(stage), timeout=60, trust_env=False
     ) as answer:

@@ -32,6 +32,9 @@ def list_operations(*, router: RouterAccess, as_json: JsonOption = False) -> Non
     if as_json:
         print_json(view)
         return
+    if not view["operations"]:
+        print_result("nothing was begun in the last seven days")
+        return
     rows = [
         (format_time(one["created_at"]), one["kind"], one["model"], one["state"], progress_of(one), one["id"])
         for one in view["operations"]

@@ -10,13 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from ollama_router_cli.sources.server_findings import clock_difference
+from ollama_router_cli.sources.server_findings import certificate_findings, clock_difference
 from ollama_router_core.config import Server
 from ollama_router_core.testing import SimulatorThread
 from ollama_router_server.admin.doctor import machine
 from ollama_router_server.admin.doctor.fleet import slots_finding
 from ollama_router_server.admin.doctor.machine import certificate_finding
 from support.certificates import certificate_for_loopback
+from support.kubernetes_api import kubernetes_api
 from support.orouter import Orouter
 from support.workers import served
 
@@ -38,13 +39,13 @@ def servers(write_config):
 
 
 def test_servers_are_asked(cli, servers):
-    """Version and models of one that answers; the reason and what to type for one that does not."""
+    """Version and models of one that answers; the reason and what to type for one that does not, which is here."""
     result = cli("doctor", "--json")
     (big,), (gone,) = found(result, "server big"), found(result, "server gone")
     assert big["severity"] == "ok"
     assert "1 models" in big["reason"]
     assert gone["severity"] == "warning"
-    assert "curl http://127.0.0.1:9/api/version" in gone["mend"]
+    assert "ollama serve" in gone["mend"]
 
 
 def test_an_error_is_exit_code_one(cli, write_config):
@@ -203,3 +204,59 @@ def test_learned_slots_are_compared_with_the_config(told, severity):
     (finding,) = slots_finding("big", Server(host="h", num_parallel=told), 2)
     assert (finding.severity, "OLLAMA_NUM_PARALLEL" in finding.reason) == (severity, True)
     assert list(slots_finding("big", Server(host="h"), None)) == []
+
+
+def test_a_config_with_problems_is_a_finding_for_each(cli, write_config):
+    """In JSON, too; nothing else can be looked at."""
+    write_config("servers: {a: {host: }}\nroutng: x\n")
+    result = cli("doctor", "--json")
+    assert result.code == 1
+    first, second = found(result, "config")
+    assert (first["severity"], first["reason"].partition(":")[0]) == ("error", "line 1")
+    assert "routng" in second["reason"]
+
+
+def test_the_store_of_coordination_is_asked(cli, servers, tmp_path):
+    """One that is away is a warning, because each router goes on with its share; its password is not shown."""
+    path = tmp_path / "orouter.yml"
+    path.write_text(f"{path.read_text()}coordination: {{url: 'redis://:hunter2@127.0.0.1:9/0'}}\n")
+    result = cli("doctor", "--json")
+    (finding,) = found(result, "coordination")
+    assert finding["severity"] == "warning"
+    assert finding["mend"] == "redis-cli -u redis://:***@127.0.0.1:9/0 ping"
+    assert "hunter2" not in result.out + result.err
+
+
+def test_places_where_servers_are_found_are_looked_at(cli, servers, tmp_path):
+    """How many there are, or why they cannot be told and what shows it."""
+    (tmp_path / "some.yml").write_text("one: {host: 10.0.0.1}\n")
+    path = tmp_path / "orouter.yml"
+    path.write_text(f"{path.read_text()}discovery: {{files: [{tmp_path}/some.yml, {tmp_path}/none.yml]}}\n")
+    result = cli("doctor", "--json")
+    (some,), (none,) = (found(result, f"discovery file:{tmp_path}/{name}.yml") for name in ("some", "none"))
+    assert (some["severity"], some["reason"]) == ("ok", "servers found: 1")
+    assert (none["severity"], none["mend"]) == ("warning", f"ls -l {tmp_path}/none.yml")
+
+
+def test_the_certificate_of_a_server_is_told(tmp_path):
+    """Its last day where it is trusted, and why it is refused where it is not."""
+    with kubernetes_api(tmp_path) as api:  # any server with TLS
+        port = int(api.environment["KUBERNETES_SERVICE_PORT"])
+        trusted = Server(host="127.0.0.1", port=port, protocol="https", ca_file=str(api.account / "ca.crt"))
+        issued = (api.account / "ca.crt").stat().st_mtime
+        (soon,) = certificate_findings("a", trusted, now=issued)
+        (fine,) = certificate_findings("a", trusted, now=issued - 30 * DAY)
+        (strange,) = certificate_findings("a", trusted.model_copy(update={"ca_file": None}), now=issued)
+    assert (soon.severity, fine.severity, strange.severity) == ("warning", "ok", "error")
+    assert "2 more days" in soon.reason
+    assert "certificate is refused" in strange.reason
+
+
+def test_what_mends_a_smell_is_about_it(cli, servers, tmp_path):
+    """Not the same word for all."""
+    path = tmp_path / "orouter.yml"
+    host = "{host: 127.0.0.1, api: openai, api_key_env: NO_SUCH}"
+    path.write_text(f"{path.read_text()}external_hosts: {{oa: {host}}}\n")
+    (finding,) = found(cli("doctor", "--json"), "config")
+    assert "NO_SUCH" in finding["reason"]
+    assert "systemctl edit" in finding["mend"]

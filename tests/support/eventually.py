@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable
 __all__ = ["eventually", "eventually_async", "settled"]
 
 
-async def eventually(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
+async def eventually(condition: Callable[[], bool], *, seconds: float = 60.0) -> None:
     """Return once the condition holds; `TimeoutError` if it does not in time."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - any condition of a test, not only one that sets an event
             await asyncio.sleep(0.01)
 
 
-async def eventually_async(condition: Callable[[], Awaitable[bool]], *, seconds: float = 20.0) -> None:
+async def eventually_async(condition: Callable[[], Awaitable[bool]], *, seconds: float = 60.0) -> None:
     """As `eventually`, for a condition that has to be awaited."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - as above

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 60.0) -> None:
     """Poll until the condition holds; fails by name when it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 
@@ -14,12 +16,14 @@ from ollama_router_core.config import Server
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_server.admin.doctor.finding import Finding, Severity
 from ollama_router_server.admin.doctor.fleet import versions_finding
+from ollama_router_server.admin.doctor.machine import SOON
 from ollama_router_server.system import SystemClock
 
-__all__ = ["clock_difference", "router_findings", "server_findings", "told_findings"]
+__all__ = ["certificate_findings", "clock_difference", "router_findings", "server_findings", "told_findings"]
 
 _TOLERATED = 30.0  # seconds between two clocks
 _PATIENCE = 3.0
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def server_findings(settings: Settings) -> Iterator[Finding]:
@@ -29,6 +33,7 @@ def server_findings(settings: Settings) -> Iterator[Finding]:
     up = {name: facts[name] for name in servers if facts[name].up}
     for name, server in servers.items():
         yield _reachable(name, server, facts[name], alone=not up)
+        yield from certificate_findings(name, server, now=SystemClock().wall())
     for name in up:
         yield from _clock(name, servers[name])
     yield from versions_finding(up)
@@ -88,6 +93,8 @@ def _reachable(name: str, server: Server, facts: ServerFacts, *, alone: bool) ->
     if not facts.up:
         reason = f"{where}: {facts.error or 'no answer'}"
         mend = f"curl {_address(server)}/api/version; on the server: OLLAMA_HOST=0.0.0.0 and systemctl restart ollama"
+        if server.host in _LOOPBACK:
+            mend = "ollama serve, or: systemctl start ollama"
         return Finding(subject=subject, severity="error" if alone else "warning", reason=reason, mend=mend)
     models = len(facts.installed or {})
     reason = (
@@ -105,6 +112,34 @@ def _reachable(name: str, server: Server, facts: ServerFacts, *, alone: bool) ->
             mend=f"orouter models pull MODEL --to {name}",
         )
     return Finding(subject=subject, severity="ok", reason=reason)
+
+
+def certificate_findings(name: str, server: Server, *, now: float) -> Iterator[Finding]:
+    """Tell of a server with TLS how long its certificate is good, or why it is refused."""
+    if server.protocol != "https":
+        return
+    subject = f"server {name}"
+    try:
+        with (
+            socket.create_connection((server.host, server.port), _PATIENCE) as sock,
+            ssl.create_default_context(cafile=server.ca_file).wrap_socket(sock, server_hostname=server.host) as secure,
+        ):
+            until = ssl.cert_time_to_seconds(str((secure.getpeercert() or {})["notAfter"]))
+    except ssl.SSLCertVerificationError as error:
+        reason = f"its certificate is refused: {error.verify_message}"
+        mend = f"servers.{name}.ca_file: FILE in the config, or renew it on the server"
+        yield Finding(subject=subject, severity="error", reason=reason, mend=mend)
+        return
+    except OSError:
+        return  # told already: it does not answer
+    reason = f"its certificate is good for {(until - now) / 86_400:.0f} more days"
+    soon = until - now < SOON
+    yield Finding(
+        subject=subject,
+        severity="warning" if soon else "ok",
+        reason=reason,
+        mend="renew it on the server" if soon else None,
+    )
 
 
 def _clock(name: str, server: Server) -> Iterator[Finding]:

@@ -136,6 +136,18 @@ class RedisStore:
         finally:
             await subscription.aclose()
 
+    async def ping(self) -> None:
+        """Ask whether it is there, and write nothing.
+
+        Raises:
+            StoreAway: it is not, or lets nobody in.
+        """
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                await self._client.ping()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreAway(str(error) or type(error).__name__) from None
+
     async def aclose(self) -> None:
         """Close the connections."""
         for client in (self._client, *self._sentinels):

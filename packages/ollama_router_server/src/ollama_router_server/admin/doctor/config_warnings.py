@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config.found_servers import unknown_assignments
 from ollama_router_core.config.settings import Tls
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.outbound.host_profiles import vain_lines
-from ollama_router_server.admin.doctor.finding import Installation
+from ollama_router_server.admin.doctor.finding import Finding, Installation
 from ollama_router_server.coordination.between_routers import unshared
 from ollama_router_server.http.certificates import check_certificate
 from ollama_router_server.upstream.targets import missing_keys
 
-__all__ = ["config_warnings"]
+__all__ = ["config_smells", "config_warnings"]
 
 
 def config_warnings(installed: Installation) -> list[str]:
     """List what cannot be had or has no effect: keys, lines of profiles, certificate, servers; what is not shared."""
-    return [
-        *missing_keys(installed.config, installed.variables),
-        *vain_lines(installed.config, shipped_profiles()),
-        *_certificate(installed.config.tls),
-        *unknown_assignments(installed.config),
-        *unshared(installed.config, installed.database_url),
-    ]
+    return [*(one.reason for one in config_smells(installed)), *_certificate(installed.config.tls)]
+
+
+def config_smells(installed: Installation) -> Iterator[Finding]:
+    """Tell the same, but of the certificate, each with what mends it."""
+    config = installed.config
+    kinds: tuple[tuple[Iterable[str], str], ...] = (
+        (missing_keys(config, installed.variables), "systemctl edit ollama-router (Environment=), or api_key_file"),
+        (vain_lines(config, shipped_profiles()), "remove the line, then: orouter config check"),
+        (unknown_assignments(config), "orouter servers list"),
+        (unshared(config, installed.database_url), "coordination.url: redis://HOST:6379/0 in the config"),
+    )
+    for reasons, mend in kinds:
+        for reason in reasons:
+            yield Finding(subject="config", severity="warning", reason=reason, mend=mend)
 
 
 def _certificate(tls: Tls) -> list[str]:

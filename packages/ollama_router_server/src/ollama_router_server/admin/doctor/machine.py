@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from ollama_router_core.errors import RouterError
-from ollama_router_server.admin.doctor.config_warnings import config_warnings
+from ollama_router_server.admin.doctor.config_warnings import config_smells
 from ollama_router_server.admin.doctor.finding import Finding, Installation
 from ollama_router_server.http.certificates import trust_in
 from ollama_router_server.http.file_limit import most_connections, raise_file_limit
@@ -21,12 +21,13 @@ from ollama_router_server.storage.database import describe_url, sqlite_path
 from ollama_router_server.storage.row_spill import spill_folder
 from ollama_router_server.storage.upgrade import check_database
 
-__all__ = ["certificate_finding", "machine_findings"]
+__all__ = ["SOON", "certificate_finding", "machine_findings"]
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _LEAST_FREE = 1 << 30  # bytes
 _FEW_FREE = 5 << 30
-_SOON = timedelta(days=21).total_seconds()
+SOON = timedelta(days=21).total_seconds()
+"""A certificate that is good for less is worth a word."""
 
 
 def machine_findings(installed: Installation, *, now: float) -> Iterator[Finding]:
@@ -44,11 +45,14 @@ def certificate_finding(certificate: str, key: str | None, *, now: float) -> Fin
     try:
         until = _valid_until(certificate, key)
     except (OSError, ssl.SSLError) as error:
-        reason = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else str(error)
-        return Finding(subject="tls", severity="error", reason=f"{certificate}: {reason}", mend="orouter config check")
+        reason = error.strerror or "is no certificate with its key"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            reason = error.verify_message
+        mend = "put a certificate and its key there, then: systemctl reload ollama-router"
+        return Finding(subject="tls", severity="error", reason=f"{certificate}: {reason}", mend=mend)
     days = (until - now) / 86_400
     reason = f"{certificate} is good for {days:.0f} more days"
-    if until - now < _SOON:
+    if until - now < SOON:
         mend = "renew it, then: systemctl reload ollama-router"
         return Finding(subject="tls", severity="warning", reason=reason, mend=mend)
     return Finding(subject="tls", severity="ok", reason=reason)
@@ -71,18 +75,19 @@ def _valid_until(certificate: str, key: str | None) -> float:
 
 def _config(installed: Installation) -> Iterator[Finding]:
     config = installed.config
-    warnings = config_warnings(installed)
+    found = list(config_smells(installed))
     if config.proxy_host not in _LOOPBACK and config.tls.certificate is None and not config.trusted_proxies:
-        warnings.append(
+        reason = (
             f"tokens cross the network in the clear: it listens on {config.proxy_host} without `tls`, and no proxy "
             "that ends TLS is in `trusted_proxies`"
         )
+        mend = "tls: {certificate: FILE, key: FILE} in the config, or trusted_proxies: [ADDRESS]"
+        found.append(Finding(subject="config", severity="warning", reason=reason, mend=mend))
     if installed.path is not None and _others_read_secret(installed, installed.path):
         reason = f"everybody on this machine can read {installed.path}, which has the password of the database"
         yield Finding(subject="config", severity="warning", reason=reason, mend=f"chmod 600 {installed.path}")
-    for warning in warnings:
-        yield Finding(subject="config", severity="warning", reason=warning, mend="orouter config check")
-    if not warnings:
+    yield from found
+    if not found:
         yield Finding(subject="config", severity="ok", reason=installed.source)
 
 
@@ -106,9 +111,8 @@ def _database(installed: Installation) -> Iterator[Finding]:
     try:
         state = asyncio.run(check_database(url))
     except RouterError as error:
-        yield Finding(
-            subject="database", severity="error", reason=f"{shown}: {error.message}", mend="orouter db status"
-        )
+        mend = "orouter db status" if path is not None else f"pg_isready -d '{_without_password(url)}'"
+        yield Finding(subject="database", severity="error", reason=f"{shown}: {error.message}", mend=mend)
         return
     reason = f"{shown} is at revision {state.current}"
     if state.usable:
@@ -116,6 +120,11 @@ def _database(installed: Installation) -> Iterator[Finding]:
     else:
         reason += f", this release needs {state.newest}"
         yield Finding(subject="database", severity="error", reason=reason, mend="orouter db upgrade")
+
+
+def _without_password(url: str) -> str:
+    found = make_url(url)
+    return URL.create("postgresql", found.username, None, found.host, found.port, found.database).render_as_string()
 
 
 def _disk(path: Path) -> Iterator[Finding]:

@@ -20,9 +20,24 @@ from ollama_router_server.fleet.health_checker import START_SECONDS
 from ollama_router_server.system import Clock
 from ollama_router_server.upstream.interface import Upstream
 
-__all__ = ["Discovery"]
+__all__ = ["Discovery", "finders_of"]
 
 _log = structlog.get_logger("discovery")
+
+
+def finders_of(settings: Settings, upstream: Upstream, environment: Mapping[str, str]) -> list[Finder]:
+    """Make what looks at each source.
+
+    Raises:
+        ConfigError: a library that a source needs is not installed.
+    """
+    finders: list[Finder] = [FileFinder(path) for path in settings.files]
+    finders += [DnsFinder(name, settings) for name in settings.dns]
+    if settings.kubernetes.selector is not None:
+        finders.append(KubernetesFinder(settings, upstream, environment))
+    if settings.mdns is not None:
+        finders.append(MdnsFinder(settings))
+    return finders
 
 
 class Discovery:
@@ -50,20 +65,11 @@ class Discovery:
         self._clock = clock
         self._changed = changed
         self._settings = config.discovery
-        self._finders = self._new_finders(config.discovery)
+        self._finders = finders_of(config.discovery, upstream, environment)
         self._known = FoundServers()
         self._tasks: list[asyncio.Task[None]] = []
         self.problems: dict[str, str] = {}
         """Why a source cannot be looked at, by source."""
-
-    def _new_finders(self, settings: Settings) -> list[Finder]:
-        finders: list[Finder] = [FileFinder(path) for path in settings.files]
-        finders += [DnsFinder(name, settings) for name in settings.dns]
-        if settings.kubernetes.selector is not None:
-            finders.append(KubernetesFinder(settings, self._upstream, self._environment))
-        if settings.mdns is not None:
-            finders.append(MdnsFinder(settings))
-        return finders
 
     @property
     def found(self) -> tuple[FoundServer, ...]:
@@ -102,7 +108,7 @@ class Discovery:
         """
         if config.discovery == self._settings:
             return
-        finders = self._new_finders(config.discovery)
+        finders = finders_of(config.discovery, self._upstream, self._environment)
         await self.aclose()
         self._settings, self._finders = config.discovery, finders
         self._known.retain(finder.source for finder in finders)

@@ -1,0 +1,83 @@
+"""What a router needs beside its servers: the store of coordination, and the places where servers are found."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import aclosing
+from typing import Final
+
+from ollama_router_cli.sources.settings import Settings
+from ollama_router_core.config.settings import CoordinationSettings
+from ollama_router_core.errors import ConfigError, RouterError
+from ollama_router_server.admin.doctor.finding import Finding
+from ollama_router_server.fleet.discovery.finder import Finder
+from ollama_router_server.fleet.discovery.service import finders_of
+from ollama_router_server.storage.database import describe_url
+from ollama_router_server.upstream.engine import HttptoolsUpstream
+
+__all__ = ["coordination_findings", "discovery_findings"]
+
+_MENDS: Final[Mapping[str, str]] = {
+    "file": "ls -l {place}",
+    "dns": "dig {place}",
+    "kubernetes": "kubectl get endpointslices -l {place}; kubectl auth can-i watch endpointslices.discovery.k8s.io",
+    "mdns": "avahi-browse -rt {place}",
+}
+
+
+def coordination_findings(settings: Settings) -> Iterator[Finding]:
+    """Ask whether the store is there; without it each router goes on with its share."""
+    wanted = settings.config.coordination
+    if wanted.url is None:
+        return
+    shown = describe_url(wanted.url)
+    problem = asyncio.run(_ping(wanted.url, wanted))
+    if problem is None:
+        yield Finding(subject="coordination", severity="ok", reason=f"{shown} answers")
+        return
+    reason = f"{shown} does not answer, and each router goes on with its share of the limits: {problem}"
+    yield Finding(subject="coordination", severity="warning", reason=reason, mend=f"redis-cli -u {shown} ping")
+
+
+def discovery_findings(settings: Settings) -> Iterator[Finding]:
+    """Look once at every place where servers are found."""
+    yield from asyncio.run(_looks(settings))
+
+
+async def _ping(url: str, wanted: CoordinationSettings) -> str | None:
+    try:
+        from ollama_router_server.coordination.redis_store import RedisStore, StoreAway  # noqa: PLC0415 - an extra
+    except ImportError:
+        return "the extra redis is not installed: pip install 'ollama-router-server[redis]'"
+    store = RedisStore(url, wanted, "doctor")
+    async with aclosing(store):
+        try:
+            await store.ping()
+        except StoreAway as error:
+            return str(error)
+    return None
+
+
+async def _looks(settings: Settings) -> list[Finding]:
+    async with aclosing(HttptoolsUpstream()) as upstream:
+        try:
+            finders = finders_of(settings.config.discovery, upstream, settings.variables)
+        except ConfigError as error:
+            return [Finding(subject="discovery", severity="error", reason=error.message, mend="orouter config check")]
+        return [await _look(finder) for finder in finders]
+
+
+async def _look(finder: Finder) -> Finding:
+    kind, _, place = finder.source.partition(":")
+    mend = _MENDS[kind].format(place=place)
+    try:
+        found = len(await finder.look())
+    except RouterError as error:
+        return Finding(subject=f"discovery {finder.source}", severity="warning", reason=error.message, mend=mend)
+    finally:
+        finder.close()
+    if not found:
+        reason = "nothing is found there"
+        return Finding(subject=f"discovery {finder.source}", severity="warning", reason=reason, mend=mend)
+    return Finding(subject=f"discovery {finder.source}", severity="ok", reason=f"servers found: {found}")

@@ -21,7 +21,7 @@ from typing import Any
 
 from laws import KEPT, LAWS, NEEDED, USUAL, figures, margin
 
-from ollama_router_core.simulation import BASELINES, ROUTERS, Arrival, parse_trace
+from ollama_router_core.simulation import ROUTERS, Arrival, parse_trace
 from ollama_router_core.simulation.matrix import Case, cases, quarter, run_case
 
 DATA = Path(__file__).parent.parent / "data"
@@ -96,7 +96,7 @@ def main() -> None:
     chosen = [case for case in chosen if options.only in case.name]
     if options.every > 1:
         chosen = random.Random(1).sample(chosen, len(chosen) // options.every)
-    usual = [name for name in ROUTERS if name in BASELINES or name in NEEDED] if options.full else list(NEEDED)
+    usual = list(ROUTERS if options.full else NEEDED)
     routers = options.routers.split(",") if options.routers else usual
     began, found = time.monotonic(), []
     for row in rows(chosen, routers, options.jobs, bounded=options.full):

@@ -129,6 +129,16 @@ def test_an_answer_that_goes_on_excuses_who_waits_for_its_runner() -> None:
     assert state.health.models.until("a", MODEL) is not None
 
 
+def test_while_a_load_probe_is_under_way_its_answer_decides() -> None:
+    """The request that still waits does not count against the model once more with each poll."""
+    state, waits = suspected()
+    assert state.load_probe_due("a", 1000.0) is not None
+    before = state.health.models.to_json("a", 1000.0)[MODEL]["ejections"]
+    for now in (1010.0, 1020.0, 1030.0):
+        state.suspect("a", waits, now)
+    assert state.health.models.to_json("a", 1030.0)[MODEL]["ejections"] == before
+
+
 def test_an_answer_that_goes_on_again_ends_the_suspicion() -> None:
     """At once, and a probe that waited behind that answer in vain says nothing any more."""
     state, waits = suspected()

@@ -61,6 +61,11 @@ class LoadProbes:
         """Return whether a runner is under suspicion."""
         return (server, model) in self._suspects
 
+    def is_under_way(self, server: str, model: CanonicalName) -> bool:
+        """Return whether a probe of a runner has been sent and not ended."""
+        found = self._suspects.get((server, model))
+        return found is not None and found.under_way
+
     def due(
         self,
         server: str,

@@ -223,6 +223,8 @@ class FleetState:
         here = [one for one in told if isinstance(one, Wait)]
         signs = {model: self._last_sign(facts, model) for one in here if (model := one.request.model) is not None}
         for model, seconds in stalled(here, signs, partial(self._patience, facts), now).items():
+            if self._load_probes.is_under_way(name, model):
+                continue  # its answer decides
             words = stall_words(model, seconds, facts)
             self.health.models.failed(name, model, words, now, at_once=True)
             request = next(wait.request for wait in here if wait.request.model == model)

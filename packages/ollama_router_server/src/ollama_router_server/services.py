@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from ollama_router_core.access.token_proofs import TokenProver
 from ollama_router_core.access.trusted_proxies import Proxies
 from ollama_router_core.config.found_servers import with_found
 from ollama_router_core.config.settings import Config
@@ -110,6 +111,13 @@ class Services:
         self._cancel: Callable[..., bool] = lambda _request_id, *, by: False  # noqa: ARG005 - until there is a relay
         self._warnings = missing_keys(config, environment)
         self.targets = build_targets(config, environment)
+        self._build_storage(config, prover)
+        self._build_accounts(config)
+        self._build_log(config)
+        self._build_fleet(config)
+        self._build_admission(config)
+
+    def _build_storage(self, config: Config, prover: TokenProver | None) -> None:
         self.database = Database(self.database_url, busy_timeout=1.0)  # a lock must not hold up requests for longer
         self.users = UserStore(self.database, clock=self.clock, prover=prover)
         self.groups = GroupStore(self.database, clock=self.clock)
@@ -119,27 +127,33 @@ class Services:
             idle=config.console.session_idle,
             longest=config.console.session_longest,
         )
-        self.ledger = self._new_ledger()
         self.responses = ResponseStore(self.database, clock=self.clock, settings=config.responses)
         self.request_log = RequestLog(self.database)
         self.audit = AuditLog(self.database, clock=self.clock)
-        self.incidents = self._new_incidents()
-        self.log_retention = LogRetention(
-            self.request_log, self.audit, self.incidents.store, config.request_log, clock=self.clock
-        )
+
+    def _build_accounts(self, config: Config) -> None:
+        self.ledger = self._new_ledger()
         self.authenticator = Authenticator(
             self.users, clock=self.clock, workers=self.coordination, grace=config.database_grace
         )
         self.authenticator.persons.settings = config.persons
-        self._spill = RowSpill(spill_folder(self.database_url, environment))
+
+    def _build_log(self, config: Config) -> None:
+        self.incidents = self._new_incidents()
+        self.log_retention = LogRetention(
+            self.request_log, self.audit, self.incidents.store, config.request_log, clock=self.clock
+        )
+        self._spill = RowSpill(spill_folder(self.database_url, self.environment))
         self.sink = DatabaseSink(self.request_log, clock=self.clock, spill=self._spill, away=self.incidents.database)
         self.log_files = open_log_files(config.request_log, worker=self.coordination.index if self.shared else None)
         self.traces = open_traces(config.traces)
+
+    def _build_fleet(self, config: Config) -> None:
         self.upstream = HttptoolsUpstream()
         self.discovery = Discovery(
             config,
             upstream=self.upstream,
-            environment=environment,
+            environment=self.environment,
             clock=self.clock,
             changed=self._take_up_found,
         )
@@ -161,6 +175,9 @@ class Services:
             fleet=self.fleet,
             clock=self.clock,
         )
+        self.reachability = Reachability(config, self.targets, self.clock)
+
+    def _build_admission(self, config: Config) -> None:
         self.deciding = Histogram(DECIDING)
         self.admission = AdmissionController(
             config,
@@ -171,7 +188,6 @@ class Services:
         )
         self.fleet.on_change(self.admission.facts_changed)
         self._queue_timer = QueueTimer(self.admission, self.clock)
-        self.reachability = Reachability(config, self.targets, self.clock)
 
     async def prepare(self) -> bool:
         """Bring the database up to date; says whether there is a user.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ollama_router_server.console.wording import turn
+from ollama_router_server.console.wording import plain, turn
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,10 @@ from ollama_router_server.console.wording import turn
 def test_a_turn_is_a_range_where_its_spread_is_known(starts_in: tuple[float, float] | None, text: str) -> None:
     """Otherwise about a time; and what is overdue comes at any moment."""
     assert turn(starts_in) == text
+
+
+def test_what_was_changed_is_told_in_words() -> None:
+    """Lists and objects without the marks of a program."""
+    grants = {"models": ["qwen*", "llama3.2*"], "requests_per_minute": 60, "batch": False, "max_wait": None}
+    assert plain(grants) == "models qwen*, llama3.2*; requests per minute 60; batch no; max wait none"
+    assert plain({}) == plain([]) == "none"

@@ -61,6 +61,7 @@ class Renderer:
             duration=wording.duration,
             gib=wording.gib,
             moment=wording.moment,
+            plain=wording.plain,
             short=wording.short,
             turn=wording.turn,
         )

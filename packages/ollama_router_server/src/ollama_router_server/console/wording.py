@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
-__all__ = ["NOTHING", "age", "count", "duration", "gib", "moment", "short", "turn"]
+__all__ = ["NOTHING", "age", "count", "duration", "gib", "moment", "plain", "short", "turn"]
 
 NOTHING = "\u2013"
 """Stands where there is no value."""
@@ -63,6 +65,17 @@ def moment(wall: float | None, form: str = "%Y-%m-%d %H:%M:%SZ") -> str:
 def count(number: float | None) -> str:
     """A number with its thousands apart."""
     return NOTHING if number is None else f"{number:,.0f}"
+
+
+def plain(value: Any) -> str:
+    """A value of JSON's types in words, for people."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{str(name).replace('_', ' ')} {plain(one)}" for name, one in value.items()) or "none"
+    return ", ".join(map(plain, value)) or "none" if isinstance(value, list) else str(value)
 
 
 def short(text: object) -> str:

@@ -185,7 +185,11 @@ async def test_retries_stay_within_their_budget(tmp_path: Path) -> None:
         OllamaSimulator(models=[model(MODEL)]) as busy,
         OllamaSimulator(models=[model(MODEL)]) as good,
         running_router(
-            tmp_path, {"busy": server_entry(busy), "good": server_entry(good, priority=2, max_concurrent=1)}
+            tmp_path,
+            {
+                "busy": server_entry(busy, num_parallel=64),  # nobody expects to wait there
+                "good": server_entry(good, priority=2, max_concurrent=1),
+            },
         ) as router,
         router.client(limits=httpx.Limits(max_connections=60)) as client,
     ):

@@ -78,10 +78,11 @@ async def shoot(watched: Watched, path: str, name: Path, ready: str = "h1") -> N
 
 SETTLE = r"""() => {
     for (let timer = setTimeout(() => {}); timer; timer--) clearTimeout(timer);
-    const fixed = new Date(2026, 8, 14, 14, 2, 11).getTime() - Date.now();
+    const fixed = new Date(2026, 8, 14, 14, 2, 11).getTime();
+    const minutes = (wall) => Math.floor((Number(wall) * 1000 - Date.now()) / 60000);
     const shown = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
     for (const one of document.querySelectorAll("time[data-wall]"))
-        one.textContent = shown.format(new Date(Number(one.dataset.wall) * 1000 + fixed));
+        one.textContent = shown.format(new Date(fixed + minutes(one.dataset.wall) * 60000));
     for (const one of document.querySelectorAll("[data-label=probe]"))
         if (/\d/.test(one.textContent)) one.textContent = "3 ms";
     const rows = [...document.querySelectorAll("tr[id^=active-]")];

@@ -64,9 +64,9 @@ def test_the_table_reads_from_top_to_bottom(cli, fleet):
     lines = result.out.splitlines()
     assert lines[0].startswith("llama3.2:3b · 8k context")
     assert "needs" in lines[0]
-    assert lines[1].split()[:3] == [">", "small", "chosen"]
-    assert lines[2].split()[:2] == ["big", "possible"]
-    assert lines[-1] == "Next best: big."
+    assert lines[1].split()[:3] == [">", "big", "chosen"]  # small has two requests in flight
+    assert lines[2].split()[:2] == ["small", "possible"]
+    assert lines[-1] == "Next best: small."
 
 
 def test_what_was_measured_is_shown_beside_what_was_foretold(cli, fleet, tmp_path):

@@ -234,16 +234,13 @@ class CostModel:
             ):
                 rate = cost.parallel / (cost.work(tokens) * server_load.pace)
                 found.rates[name] = rate
-                found.ahead[name] = rate * (self._busy_for(cost) if cost.warm else cost.load)
+                ahead = cost.load
+                if cost.warm:
+                    busy = server_load.running
+                    ahead = server_load.busy_for(cost.candidate.runner, cost.parallel, self._now) if busy else 0.0
+                found.ahead[name] = rate * ahead
         found.rate = sum(found.rates.values())
         found.all_ahead = sum(found.ahead.values())
-
-    def _busy_for(self, cost: ServiceCost) -> float:
-        """Seconds until a loaded model has a free slot."""
-        server_load, runner = cost.server_load, cost.candidate.runner
-        if not server_load.by_kind or server_load.running_of(runner) < cost.parallel:
-            return 0.0
-        return server_load.first_free(runner, self._now)
 
     def _cost_on(self, candidate: Candidate, group: RequestGroup) -> ServiceCost:
         speed = candidate.speed(group.kind.model, self._snapshot.speeds)

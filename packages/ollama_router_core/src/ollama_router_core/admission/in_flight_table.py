@@ -30,12 +30,17 @@ class Running:
 
 @dataclass(slots=True, eq=False)
 class ServerLoad:
-    """One server: its running requests and, while room is made for a load, its kind and the models that must go."""
+    """One server: its running requests and, while room is made for a load, its kind and the models that must go.
+
+    `ends` are, by runner, when each of its requests should be over and the least that is left of it; kept until one
+    comes or goes.
+    """
 
     running: dict[int, Running] = field(default_factory=dict)
     by_kind: dict[RequestKind, int] = field(default_factory=dict)
     reserved_for: RequestKind | None = None
     evicting: tuple[CanonicalName, ...] = ()
+    ends: dict[Collection[CanonicalName], list[tuple[float, float]]] = field(default_factory=dict)
 
     @property
     def pace(self) -> float:
@@ -65,16 +70,21 @@ class ServerLoad:
 
     def rest(self, model: CanonicalName, now: float) -> float:
         """Seconds until the requests of a model should be over; never quite none while they run."""
-        return max(self._rests((model,), now), default=0.0)
+        return max([max(end - now, least) for end, least in self._ends((model,))], default=0.0)
 
-    def first_free(self, models: Collection[CanonicalName], now: float) -> float:
-        """Seconds until the first of the requests of some models should be over."""
-        return min(self._rests(models, now), default=0.0)
+    def busy_for(self, models: Collection[CanonicalName], slots: int, now: float) -> float:
+        """Seconds until one of so many slots of some models should be free; none where one is."""
+        ends = self.ends.get(models)
+        if ends is None:
+            ends = self.ends[models] = self._ends(models)
+        if len(ends) < slots:
+            return 0.0
+        return min([max(end - now, least) for end, least in ends])
 
-    def _rests(self, models: Collection[CanonicalName], now: float) -> list[float]:
+    def _ends(self, models: Collection[CanonicalName]) -> list[tuple[float, float]]:
         pace = self.pace
         return [
-            max(running.since + running.load + running.work * pace - now, 0.2 * running.work)
+            (running.since + running.load + running.work * pace, 0.2 * running.work)
             for running in self.running.values()
             if running.kind.model in models
         ]
@@ -112,6 +122,7 @@ class InFlightTable:
         server_load = self.server(server)
         server_load.running[ticket.number] = Running(ticket, kind, now, work, load, size)
         server_load.by_kind[kind] = server_load.by_kind.get(kind, 0) + 1
+        server_load.ends.clear()
         self._at[ticket.number] = server
         self._counts = None
         _count(self._running, kind, server, 1)
@@ -133,6 +144,7 @@ class InFlightTable:
             return None
         server_load = self.servers[server]
         running = server_load.running.pop(number)
+        server_load.ends.clear()
         left = server_load.by_kind[running.kind] - 1
         if left:
             server_load.by_kind[running.kind] = left

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.fleet.model_faults import ModelFaults
 from ollama_router_core.fleet.notices import ModelReturned, ModelSuspended, Notice
@@ -94,3 +96,13 @@ def test_what_is_remembered_is_bounded_and_forgotten_with_its_server() -> None:
     assert not found.to_json("a", 0.0)
     found.forget("b")
     assert not found
+
+
+def test_one_that_is_forgotten_because_there_are_too_many_is_told_as_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What began with a notice ends with one."""
+    monkeypatch.setattr("ollama_router_core.fleet.model_faults._MOST", 1)
+    found, told = faults()
+    found.failed("a", M, "damaged", 0.0, at_once=True)
+    found.failed("a", OTHER, "damaged", 1.0, at_once=True)
+    assert told[1] == ModelReturned("a", M)
+    assert [type(notice) for notice in told] == [ModelSuspended, ModelReturned, ModelSuspended]

@@ -32,8 +32,9 @@ def incident(kind: IncidentKind, ended_at: float | None, **fields: Any) -> Incid
         (incident("server.suspended", 130.0, server="big"), "big got no requests for 30 s: why"),
         (
             incident("model.suspended", None, server="big", model="m:1b"),
-            "big is not asked for m:1b now for 3 h: why",
+            "big could not serve m:1b when last asked, first 3 h ago: why",
         ),
+        (incident("model.suspended", 130.0, server="big", model="m:1b"), "big could not serve m:1b for 30 s: why"),
         (incident("config.refused", 400_000.0), "A changed config was refused for 5 d: why"),
         (incident("coordination.away", None), "Other routers cannot be asked now for 3 h: why"),
         (incident("database.away", 160.0), "The database took no rows for 60 s: why"),

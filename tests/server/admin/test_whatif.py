@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ollama_router_core.errors import Overloaded
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.simulation import Change, replay
 from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_server.admin import whatif
 from ollama_router_server.admin.views.whatif import WorldView, whatif_view
 from ollama_router_server.storage.log_days import STEP
 from support.router import running_router, server_entry
@@ -80,6 +84,13 @@ async def test_own_requests_are_replayed_in_a_process_of_their_own(tmp_path: Pat
         assert (refused.status_code, "priority_with_memory" in refused.json()["error"]) == (400, True)
 
 
+async def test_a_replay_that_dies_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ended its process, the router did not fail."""
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(Overloaded, match="ended without an answer"):
+        await whatif._answered(b"")
+
+
 async def test_a_day_of_another_world_lies_below_the_real_one(tmp_path: Path) -> None:
     """With the figures of `orouter replay`, by the same steps and tones; for admins, of servers that there are."""
     rows = [
@@ -113,6 +124,7 @@ async def test_a_day_of_another_world_lies_below_the_real_one(tmp_path: Path) ->
             {"add": "two"},
             {"add_gpu": "abacus"},
             {"max_wait": "0"},
+            {"max_wait": "nan"},
             {"day": "yesterday"},
         ):
             assert (await admin.get("/router/history/whatif", params=wrong)).status_code == 400

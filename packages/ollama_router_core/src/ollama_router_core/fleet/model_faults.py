@@ -49,7 +49,7 @@ class ModelFaults:
         """Count a failure of one model; `at_once` if it cannot be served there at all."""
         key = (server, model)
         while key not in self._words and len(self._words) >= _MOST:
-            self._forget([next(iter(self._words))])
+            self._end(next(iter(self._words)))
         self._words[key] = words
         jitter = zlib.crc32(f"{server}{model}".encode()) / 2**32
         if self._breaker.failed(key, now, jitter=jitter, at_once=at_once):
@@ -58,12 +58,8 @@ class ModelFaults:
 
     def succeeded(self, server: str, model: CanonicalName) -> None:
         """Count an answer: the model can be served there."""
-        key = (server, model)
-        if key in self._words:
-            was_out = self._breaker.state(key).until is not None
-            self._forget([key])
-            if was_out:
-                self._notify(ModelReturned(server, model))
+        if (server, model) in self._words:
+            self._end((server, model))
 
     def take(self, server: str, model: CanonicalName, now: float) -> bool:
         """Take the one trial of a model whose time is up; False while there is none to take."""
@@ -106,6 +102,12 @@ class ModelFaults:
             "ejections": state.ejections,
             "tried_again_in_seconds": left,
         }
+
+    def _end(self, key: tuple[str, CanonicalName]) -> None:
+        was_out = self._breaker.state(key).until is not None
+        self._forget([key])
+        if was_out:
+            self._notify(ModelReturned(*key))
 
     def _forget(self, keys: Collection[tuple[str, CanonicalName]]) -> None:
         for key in keys:

@@ -64,7 +64,7 @@ class ModelSuspended(Struct, frozen=True):
 
 
 class ModelReturned(Struct, frozen=True):
-    """It served that model again."""
+    """It is asked for that model again: it served it, or it is the longest known of too many that are suspended."""
 
     server: str
     model: CanonicalName

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import shlex
 import sys
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class WhatIf:
 
         Raises:
             InvalidBody: there is no such strategy, or no such server.
-            Overloaded: another question is being answered, or this one took two minutes.
+            Overloaded: another question is being answered, or this one took two minutes, or its process died.
         """
         world = asked_world(request, self._services.config)
         days = request.get_param_as_int("days", min_value=1, max_value=30) or 1
@@ -122,6 +123,8 @@ async def _answered(question: bytes) -> dict[str, Any]:
         if process.returncode is None:
             process.kill()
             await process.wait()
+    if process.returncode or not told:  # ended by the kernel for want of memory, say
+        raise Overloaded("the replay's process ended without an answer; ask for fewer requests")
     found: dict[str, Any] = json.loads(told)
     return found
 
@@ -130,7 +133,7 @@ def asked_world(request: Request, config: Config) -> OtherWorld:
     """The world that a query asks for; without a strategy the config's own.
 
     Raises:
-        InvalidBody: there is no such strategy, server or GPU.
+        InvalidBody: there is no such strategy, server or GPU, or `max_wait` is no number.
     """
     asked = request.get_param("strategy") or config.routing_strategy
     strategy = next((name for name in STRATEGIES if name == asked), None)
@@ -144,6 +147,8 @@ def asked_world(request: Request, config: Config) -> OtherWorld:
         raise InvalidBody(f"add_gpu must be one of {', '.join(GPUS)}")
     named = request.get_param("max_wait") or None  # an empty field of the form is none
     max_wait = None if named is None else request.get_param_as_float("max_wait", min_value=0.001, max_value=86_400.0)
+    if max_wait is not None and not math.isfinite(max_wait):  # no bound keeps nan out
+        raise InvalidBody("max_wait must be a number of seconds")
     return OtherWorld(strategy=strategy, add=add, add_gpu=add_gpu, max_wait=max_wait)
 
 

@@ -13,12 +13,18 @@ __all__ = ["IncidentView", "IncidentsView", "incident_views", "incidents_view"]
 
 
 _TEXTS: Final[Mapping[IncidentKind, tuple[str, str]]] = {
-    "server.down": ("{server} was down", "{server} is down"),
-    "server.suspended": ("{server} got no requests", "{server} gets no requests"),
-    "model.suspended": ("{server} was not asked for {model}", "{server} is not asked for {model}"),
-    "config.refused": ("A changed config was refused", "A changed config is refused"),
-    "coordination.away": ("Other routers could not be asked", "Other routers cannot be asked"),
-    "database.away": ("The database took no rows", "The database takes no rows"),
+    "server.down": ("{server} was down for {span}", "{server} is down now for {span}"),
+    "server.suspended": ("{server} got no requests for {span}", "{server} gets no requests now for {span}"),
+    "model.suspended": (
+        "{server} could not serve {model} for {span}",
+        "{server} could not serve {model} when last asked, first {span} ago",
+    ),
+    "config.refused": ("A changed config was refused for {span}", "A changed config is refused now for {span}"),
+    "coordination.away": (
+        "Other routers could not be asked for {span}",
+        "Other routers cannot be asked now for {span}",
+    ),
+    "database.away": ("The database took no rows for {span}", "The database takes no rows now for {span}"),
 }
 """What is said of an incident that is over, and of one that goes on."""
 
@@ -86,8 +92,8 @@ def _sentence(one: Incident, seconds: float) -> str:
     if one.kind == "router.restart":
         return f"{one.router}: {one.cause}{f', off for {_span(seconds)}' if seconds else ''}"
     was, still = _TEXTS[one.kind]
-    told, span = (still, "now for") if one.ended_at is None else (was, "for")
-    return f"{told.format(server=one.server, model=one.model)} {span} {_span(seconds)}: {one.cause}"
+    told = still if one.ended_at is None else was
+    return f"{told.format(server=one.server, model=one.model, span=_span(seconds))}: {one.cause}"
 
 
 def _span(seconds: float) -> str:

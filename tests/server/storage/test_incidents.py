@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ollama_router_core.errors import StorageUnavailable
+from ollama_router_core.errors import Overloaded, StorageUnavailable
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.incident_writer import IncidentWriter
 from ollama_router_server.storage.incidents import (
@@ -174,6 +174,35 @@ async def test_requests_that_failed_meanwhile_are_counted(store: IncidentStore, 
     hits = await store.hits(found.values())
     assert hits[found["server.down"].id] == Hit(3, 2)
     assert hits[found["model.suspended"].id] == Hit(1, 1)
+
+
+async def test_requests_are_counted_for_some_incidents_at_once_and_one_question_at_a_time(
+    small: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may look cannot occupy all that read the database, not even by asking and leaving."""
+    monkeypatch.setattr("ollama_router_server.storage.incidents._MOST_COUNTED", 2)
+    monkeypatch.setattr("ollama_router_server.storage.incidents._PATIENCE", 0.01)
+    held, asked = asyncio.Event(), asyncio.Event()
+    store = IncidentStore(small)
+    await store.apply(HERE, [down(float(number), f"s{number}") for number in range(4)])
+    found = await store.list(IncidentFilter())
+    assert set(await store.hits(found)) == {one.id for one in found[:2]}
+
+    async def slow(*_: object) -> dict[int, Hit]:
+        asked.set()
+        await held.wait()
+        return {}
+
+    with monkeypatch.context() as slowly:
+        slowly.setattr(small, "read", slow)
+        one = asyncio.create_task(store.hits(found))
+        await asked.wait()
+        one.cancel()
+        with pytest.raises(Overloaded):
+            await store.hits(found)
+        held.set()
+    monkeypatch.setattr("ollama_router_server.storage.incidents._PATIENCE", 30.0)
+    assert set(await store.hits(found)) == {one.id for one in found[:2]}
 
 
 async def test_only_the_newest_are_kept(small: Database, monkeypatch: pytest.MonkeyPatch) -> None:

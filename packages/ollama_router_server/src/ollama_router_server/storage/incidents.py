@@ -7,13 +7,16 @@ incidents go on; one of which nobody has said so for half an hour ended when tha
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Final, Literal, assert_never
 
 from sqlalchemy import ColumnElement, case, delete, exists, func, or_, select, update
 from sqlalchemy.engine import Connection
 
+from ollama_router_core.errors import Overloaded
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.dialect import insert_into
 from ollama_router_server.storage.log_filter import IS_ERROR
@@ -54,6 +57,8 @@ _DELETED_AT_ONCE: Final = 1_000
 _SILENT_SECONDS: Final = 1_800.0
 _COUNTED_SECONDS: Final = 3_600.0
 _LOOKED_BACK: Final = 600.0
+_MOST_COUNTED: Final = 50
+_PATIENCE: Final = 10.0
 _LONGEST_CAUSE: Final = 1_000
 _LONGEST_MODEL: Final = 512
 
@@ -168,6 +173,7 @@ class IncidentStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._counting = asyncio.Lock()
 
     async def apply(self, origin: Origin, changes: Sequence[Change]) -> None:
         """Write changes in their order, in one transaction."""
@@ -178,8 +184,20 @@ class IncidentStore:
         return await self._database.read(_select, chosen, limit)
 
     async def hits(self, chosen: Iterable[Incident]) -> dict[int, Hit]:
-        """Count for each incident with a server, by id, which requests it hit."""
-        return await self._database.read(_count_hits, [one.id for one in chosen if one.server])
+        """Count which requests hit the first fifty with a server, by id; one question at a time, for all that ask.
+
+        Raises:
+            Overloaded: others' questions took ten seconds.
+        """
+        ids = [one.id for one in islice((one for one in chosen if one.server), _MOST_COUNTED)]
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._counting.acquire()
+        except TimeoutError:
+            raise Overloaded("requests of other incidents are being counted", retry_after=_PATIENCE) from None
+        counted = asyncio.create_task(self._database.read(_count_hits, ids))
+        counted.add_done_callback(lambda _: self._counting.release())
+        return await asyncio.shield(counted)  # its thread goes on, also when who asked has left
 
     async def keep_alive(self, origin: Origin, now: float) -> None:
         """Say that this router's incidents go on, and end those of which nobody has said so for half an hour."""

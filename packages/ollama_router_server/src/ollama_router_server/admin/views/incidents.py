@@ -34,7 +34,7 @@ class IncidentView(View):
 
     `router` is the one that saw it. `server` and `model` are null where it is about none. `cause` is the first one, as
     it was told. `failed_requests` failed at that server, for that model, in the incident's first hour, and are of
-    `users` different people; null where it is about no server.
+    `users` different people; null where it is about no server, and beyond the newest fifty of an answer that are.
     """
 
     id: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +17,9 @@ from ollama_router_core.testing import SimulatorThread
 from ollama_router_server.admin.doctor import machine
 from ollama_router_server.admin.doctor.fleet import slots_finding
 from ollama_router_server.admin.doctor.machine import certificate_finding
+from ollama_router_server.fleet.discovery.kubernetes import KubernetesFinder
 from support.certificates import certificate_for_loopback
-from support.kubernetes_api import kubernetes_api
+from support.kubernetes_api import SELECTOR, endpoint, kubernetes_api
 from support.orouter import Orouter
 from support.workers import served
 
@@ -236,6 +238,24 @@ def test_places_where_servers_are_found_are_looked_at(cli, servers, tmp_path):
     (some,), (none,) = (found(result, f"discovery file:{tmp_path}/{name}.yml") for name in ("some", "none"))
     assert (some["severity"], some["reason"]) == ("ok", "servers found: 1")
     assert (none["severity"], none["mend"]) == ("warning", f"ls -l {tmp_path}/none.yml")
+
+
+def test_discovery_that_may_not_watch_is_a_warning(cli, servers, tmp_path, monkeypatch):
+    """What is found is told, with the right that is missing."""
+    with kubernetes_api(tmp_path) as api:
+        api.put("ollama-x", endpoint("10.1.0.1", "ollama-0"))
+        api.statuses["watch"] = 403
+        in_pod = partial(KubernetesFinder, account=str(api.account))
+        monkeypatch.setattr("ollama_router_server.fleet.discovery.service.KubernetesFinder", in_pod)
+        for name, value in api.environment.items():
+            monkeypatch.setenv(name, value)
+        path = tmp_path / "orouter.yml"
+        path.write_text(f"{path.read_text()}discovery: {{kubernetes: {{selector: {SELECTOR}}}}}\n")
+        (finding,) = found(cli("doctor", "--json"), f"discovery kubernetes:{SELECTOR}")
+    assert finding["severity"] == "warning"
+    assert finding["reason"].startswith(
+        "servers found: 1; changes are known after an interval only: its service account"
+    )
 
 
 def test_the_certificate_of_a_server_is_told(tmp_path):

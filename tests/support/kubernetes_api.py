@@ -30,7 +30,7 @@ def endpoint(address: str, pod: str | None = None, *, ready: bool | None = True)
 class KubernetesApi:
     """Slices of namespace `ai`; pages hold one each. `asked` are the queries, each with its token.
 
-    `statuses` are answers instead of the right ones, by `list` or `watch`.
+    `statuses` are answers instead of the right ones, by `list` or `watch`; `last_word` is all that a watch tells.
     """
 
     def __init__(self, account: Path) -> None:
@@ -38,6 +38,7 @@ class KubernetesApi:
         self.environment: dict[str, str] = {}
         self.token = "of-the-pod"
         self.statuses: dict[str, int] = {}
+        self.last_word: bytes | None = None
         self.asked: list[dict[str, str]] = []
         self.slices: dict[str, dict[str, Any]] = {}
         self.changed = threading.Condition()
@@ -111,11 +112,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._whole(status, {"kind": "Status"})
         elif verb == "list":
             self._whole(200, self.api.page(query.get("continue", "")))
+        elif self.api.last_word is not None:
+            self._send(200, self.api.last_word)
         else:
             self._watch(int(query["resourceVersion"]))
 
     def _whole(self, status: int, value: object) -> None:
-        body = json.dumps(value).encode()
+        self._send(status, json.dumps(value).encode())
+
+    def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

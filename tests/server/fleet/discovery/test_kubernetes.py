@@ -49,6 +49,29 @@ async def finder(api: KubernetesApi, *, interval: float = 10.0, **settings: Any)
         await upstream.aclose()
 
 
+@asynccontextmanager
+async def discovery(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, *, interval: float
+) -> AsyncIterator[Discovery]:
+    """The task of the router that looks at it, after the first look."""
+    in_pod = partial(KubernetesFinder, account=str(api.account))
+    monkeypatch.setattr("ollama_router_server.fleet.discovery.service.KubernetesFinder", in_pod)
+
+    async def changed() -> None:
+        """Nobody is told."""
+
+    wanted = {"interval": interval, "keep": 0.1, "kubernetes": {"selector": SELECTOR}}
+    config = load_config(json.dumps({"servers": {}, "discovery": wanted}))
+    upstream = HttptoolsUpstream()
+    looking = Discovery(config, upstream=upstream, environment=api.environment, clock=SystemClock(), changed=changed)
+    await looking.start(60.0)
+    try:
+        yield looking
+    finally:
+        await looking.aclose()
+        await upstream.aclose()
+
+
 async def names(looking: KubernetesFinder) -> set[str]:
     """Who is found now."""
     return {one.name for one in await looking.look()}
@@ -59,6 +82,17 @@ async def until(looking: KubernetesFinder, wanted: set[str]) -> None:
     async with asyncio.timeout(60):
         while await names(looking) != wanted:
             await looking.wait()
+
+
+def pauses_of(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the finder sleeps from now on, instead of sleeping."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr("ollama_router_server.fleet.discovery.kubernetes.asyncio.sleep", sleep)
+    return pauses
 
 
 async def test_ready_endpoints_of_every_page_are_servers(api: KubernetesApi) -> None:
@@ -132,13 +166,8 @@ async def test_an_api_server_that_is_away_is_asked_less_and_less(
     api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pauses double up to the interval, and are short again after a watch that worked."""
-    pauses: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-
     async with finder(api, interval=2.0) as looking:
-        monkeypatch.setattr("ollama_router_server.fleet.discovery.kubernetes.asyncio.sleep", sleep)
+        pauses = pauses_of(monkeypatch)
         api.statuses = {"list": 503}
         for _ in range(12):
             with pytest.raises(LookFailed, match="answers 503"):
@@ -147,14 +176,67 @@ async def test_an_api_server_that_is_away_is_asked_less_and_less(
         assert pauses == [0.4, 0.8, 1.6, *[2.0] * 9]
 
 
-async def test_an_account_that_may_not_watch_lists_as_before(api: KubernetesApi) -> None:
+ERROR = {"type": "ERROR", "object": {"message": "etcd is gone"}}
+BOOKMARK = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "101"}}}
+
+
+@pytest.mark.parametrize("word", [b"", b"<html>\n", json.dumps(ERROR).encode() + b"\n"])
+async def test_watches_that_tell_nothing_are_begun_less_and_less(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch, word: bytes
+) -> None:
+    """Those that end at once, as those that tell an error or something else than events: each is a failure."""
+    api.last_word = word
+    async with finder(api, interval=600.0) as looking:
+        pauses = pauses_of(monkeypatch)
+        for _ in range(4):
+            assert await names(looking) == {"ollama-0"}
+            while looking._watch is not None:  # a body and its end come in one piece or two
+                await looking.wait()
+        assert pauses == [0.4, 0.8, 1.6, 3.2]
+
+
+async def test_a_watch_that_is_over_is_never_followed_at_once(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that worked; pods pause differently."""
+    api.last_word = json.dumps(BOOKMARK).encode() + b"\n"
+    api.environment["HOSTNAME"] = "router-0"
+    async with finder(api) as looking:
+        pauses = pauses_of(monkeypatch)
+        for _ in range(2):
+            await looking.look()
+            while looking._watch is not None:
+                await looking.wait()
+        assert pauses[0] == pauses[1]
+        assert 0.16 <= pauses[0] < 0.2
+
+
+async def test_a_token_that_is_refused_once_does_not_end_watching(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """401 is a failure with a pause: the next token may be good."""
+    api.statuses["watch"] = 401
+    async with finder(api) as looking:
+        pauses = pauses_of(monkeypatch)
+        with pytest.raises(LookFailed, match="answers 401 to a watch"):
+            await looking.look()
+        await looking.wait()
+        del api.statuses["watch"]
+        assert await names(looking) == {"ollama-0"}
+        assert looking._watch is not None
+        assert pauses == [0.4]
+
+
+async def test_an_account_that_may_not_watch_lists_as_before(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every interval; the log says once what is missing."""
     api.statuses["watch"] = 403
     with capture_logs() as logged:
-        async with finder(api, interval=0.05) as looking:
-            assert await names(looking) == {"ollama-0"}
+        async with discovery(api, monkeypatch, interval=0.05) as looking:
+            assert [one.name for one in looking.found] == ["ollama-0"]
             api.put("ollama-x", endpoint("10.1.0.4", "ollama-4"))
-            await until(looking, {"ollama-4"})
+            await eventually(lambda: [one.name for one in looking.found] == ["ollama-4"])
     assert [(one["event"], one["detail"]) for one in logged] == [
         (
             "discovery_not_watched",
@@ -190,22 +272,9 @@ async def test_discovery_tells_of_a_change_and_ends_the_watch(
     api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without waiting for the interval; no connection is left behind."""
-    in_pod = partial(KubernetesFinder, account=str(api.account))
-    monkeypatch.setattr("ollama_router_server.fleet.discovery.service.KubernetesFinder", in_pod)
-    changes = asyncio.Semaphore(0)
-
-    async def changed() -> None:
-        changes.release()
-
-    wanted = {"interval": 600, "kubernetes": {"selector": SELECTOR}}
-    config = load_config(json.dumps({"servers": {}, "discovery": wanted}))
-    upstream = HttptoolsUpstream()
-    looking = Discovery(config, upstream=upstream, environment=api.environment, clock=SystemClock(), changed=changed)
-    await looking.start(60.0)
-    assert [one.name for one in looking.found] == ["ollama-0"]
-    api.put("ollama-y", endpoint("10.1.0.2", "ollama-1"))
-    await eventually(lambda: [one.name for one in looking.found] == ["ollama-0", "ollama-1"])
-    await looking.aclose()
-    await upstream.aclose()
+    async with discovery(api, monkeypatch, interval=600) as looking:
+        assert [one.name for one in looking.found] == ["ollama-0"]
+        api.put("ollama-y", endpoint("10.1.0.2", "ollama-1"))
+        await eventually(lambda: [one.name for one in looking.found] == ["ollama-0", "ollama-1"])
     api.end_watches()
     await eventually(lambda: not any("process_request" in one.name for one in threading.enumerate()))

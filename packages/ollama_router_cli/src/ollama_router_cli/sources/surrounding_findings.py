@@ -71,13 +71,16 @@ async def _looks(settings: Settings) -> list[Finding]:
 async def _look(finder: Finder) -> Finding:
     kind, _, place = finder.source.partition(":")
     mend = _MENDS[kind].format(place=place)
+    subject = f"discovery {finder.source}"
     try:
         found = len(await finder.look())
     except RouterError as error:
-        return Finding(subject=f"discovery {finder.source}", severity="warning", reason=error.message, mend=mend)
+        return Finding(subject=subject, severity="warning", reason=error.message, mend=mend)
     finally:
         finder.close()
-    if not found:
-        reason = "nothing is found there"
-        return Finding(subject=f"discovery {finder.source}", severity="warning", reason=reason, mend=mend)
-    return Finding(subject=f"discovery {finder.source}", severity="ok", reason=f"servers found: {found}")
+    reason = f"servers found: {found}" if found else "nothing is found there"
+    if finder.lacks is not None:
+        reason += f"; changes are known after an interval only: {finder.lacks}"
+    if found and finder.lacks is None:
+        return Finding(subject=subject, severity="ok", reason=reason)
+    return Finding(subject=subject, severity="warning", reason=reason, mend=mend)

@@ -18,9 +18,13 @@ class LookFailed(RouterError):
 
 
 class Finder(Protocol):
-    """One place to look at; `source` names it."""
+    """One place to look at; `source` names it.
+
+    `lacks` tells what the operator has to grant for changes to be known at once, None where nothing.
+    """
 
     source: str
+    lacks: str | None
 
     async def look(self) -> tuple[FoundServer, ...]:
         """Find what is there now.
@@ -40,6 +44,7 @@ class Periodic:
     """Of a finder that looks every `interval` seconds, and holds nothing in between."""
 
     interval: float
+    lacks: str | None = None
 
     async def wait(self) -> None:
         """Return after the interval."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlencode
-
-import structlog
 
 from ollama_router_core.config import FoundServer
 from ollama_router_core.config.discovery_settings import Discovery
@@ -31,8 +30,6 @@ __all__ = ["KubernetesFinder"]
 ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where Kubernetes puts a pod's token, the authority of its API server, and the name of its namespace."""
 
-_log = structlog.get_logger("discovery")
-
 _PAGE = 200
 _WATCH_SECONDS: Final = 120
 """After which the API server ends a watch. The next one is begun with the token of then: tokens are renewed."""
@@ -42,7 +39,9 @@ _SETTLE: Final = 0.2
 _BATCHES: Final = 5
 """A rollout is many events: those with less than `_SETTLE` seconds between are one change, for up to a second."""
 _FIRST_PAUSE: Final = 0.2
-_OK, _GONE, _REFUSED = 200, 410, frozenset({401, 403, 405})
+_JITTER: Final = 0.2
+"""The part by which pauses differ between pods, so that not all routers come back to an API server at once."""
+_OK, _GONE, _FORBIDDEN = 200, 410, frozenset({403, 405})
 
 
 class KubernetesFinder:
@@ -67,9 +66,10 @@ class KubernetesFinder:
         self._slices = EndpointSlices(settings, self.source)
         self._watch: UpstreamResponse | None = None
         self._lines = EventLines()
-        self._may_watch = True
+        self.lacks: str | None = None
         self._worked = False  # whether the present watch has told something, or was quiet for an interval
         self._failures = 0
+        self._jitter = zlib.crc32(environment.get("HOSTNAME", "").encode()) / 2**32
 
     async def look(self) -> tuple[FoundServer, ...]:
         """List the slices, page by page, unless they are watched; begin to watch them.
@@ -81,7 +81,7 @@ class KubernetesFinder:
         try:
             if self._slices.version is None:
                 await self._list()
-            if self._watch is None and self._may_watch:
+            if self._watch is None and self.lacks is None:
                 await self._begin_to_watch()
         except RouterError:
             self._failures += 1
@@ -89,17 +89,24 @@ class KubernetesFinder:
         return self._slices.found()
 
     async def wait(self) -> None:
-        """Return when something has changed, or the watch is over, or after an interval."""
-        if self._watch is not None:
-            if await self._heard(self.interval):
-                for _ in range(_BATCHES):
-                    if not await self._heard(_SETTLE):
-                        break
-        elif self._may_watch:
-            await asyncio.sleep(min(self.interval, _FIRST_PAUSE * 2 ** min(self._failures, 10)))
-        else:
+        """Return when something has changed, or the watch is over, or after an interval.
+
+        Whatever the API server answers, there is a pause before the next watch.
+        """
+        if self.lacks is not None:
             await asyncio.sleep(self.interval)
             self._slices.version = None
+            return
+        if self._watch is not None and await self._heard(self.interval):
+            for _ in range(_BATCHES):
+                if not await self._heard(_SETTLE):
+                    break
+        if self._watch is None:
+            await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        pause = min(self.interval, _FIRST_PAUSE * 2.0 ** min(self._failures, 10))
+        return float(pause * (1.0 - _JITTER * self._jitter))
 
     def close(self) -> None:
         """End the watch."""
@@ -144,9 +151,8 @@ class KubernetesFinder:
         if watch.status == _GONE:
             self._slices.version = None
             self._failures += 1
-        elif watch.status in _REFUSED:
-            self._may_watch = False
-            _log.warning("discovery_not_watched", source=self.source, detail=self._advice(watch.status, "watch")[2:])
+        elif watch.status in _FORBIDDEN:
+            self.lacks = self._advice(watch.status, "watch")[2:]
         else:
             raise LookFailed(f"the Kubernetes API server answers {watch.status} to a watch")
 
@@ -208,7 +214,7 @@ class KubernetesFinder:
             raise LookFailed(f"{self._account / name}: {error.strerror}") from None
 
     def _advice(self, status: int, verb: str) -> str:
-        if status not in _REFUSED:
+        if status not in _FORBIDDEN:
             return ""
         needs = f"{verb} of endpointslices.discovery.k8s.io in namespace {self._namespace()}"
         return f"; its service account needs {needs}"

@@ -66,6 +66,7 @@ class Discovery:
         self._changed = changed
         self._settings = config.discovery
         self._finders = finders_of(config.discovery, upstream, environment)
+        self._lacking: list[Finder] = []  # of those it is logged already
         self._known = FoundServers()
         self._tasks: list[asyncio.Task[None]] = []
         self.problems: dict[str, str] = {}
@@ -110,7 +111,7 @@ class Discovery:
             return
         finders = finders_of(config.discovery, self._upstream, self._environment)
         await self.aclose()
-        self._settings, self._finders = config.discovery, finders
+        self._settings, self._finders, self._lacking = config.discovery, finders, []
         self._known.retain(finder.source for finder in finders)
         self.problems = {}
         await self.start()
@@ -138,6 +139,9 @@ class Discovery:
         else:
             if self.problems.pop(finder.source, None) is not None:
                 _log.info("discovery_back", source=finder.source)
+            if finder.lacks is not None and finder not in self._lacking:
+                _log.warning("discovery_not_watched", source=finder.source, detail=finder.lacks)
+                self._lacking.append(finder)
             self._known.report(finder.source, found, self._clock.monotonic(), keep=self._settings.keep)
 
     def _failed(self, source: str, reason: str) -> None:

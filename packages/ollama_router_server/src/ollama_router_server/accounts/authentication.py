@@ -106,10 +106,11 @@ class Authenticator:
         self._writes.start()
 
     async def aclose(self) -> None:
-        """Stop polling, end verifications, write pending proofs and last-used times."""
+        """Stop polling and looking, end verifications, write pending proofs and last-used times."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        await self._fresh.aclose()
         await self._verifier.aclose()
         await self._writes.aclose()
 

@@ -28,7 +28,9 @@ class FreshLook:
     def __init__(self, refresh: Callable[[], Awaitable[None]], clock: Clock) -> None:
         self._refresh, self._clock = refresh, clock
         self._waiting = 0
+        self._looking = asyncio.Lock()  # one looks and one waits, however long the database takes
         self._next: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._begun = float("-inf")
 
     @property
@@ -40,16 +42,24 @@ class FreshLook:
         """Return once a look that began after this call has ended, however; after a second in any case."""
         if self._next is None:
             self._next = asyncio.create_task(self._look(), name="fresh-look")
+            self._tasks.add(self._next)
+            self._next.add_done_callback(self._tasks.discard)
         self._waiting += 1
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LONGEST):
-                    await asyncio.shield(self._next)
+            await asyncio.wait({self._next}, timeout=_LONGEST)
         finally:
             self._waiting -= 1
 
+    async def aclose(self) -> None:
+        """End looks that are under way; who waits for one goes on."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _look(self) -> None:
-        await asyncio.sleep(max(0.0, self._begun + _PAUSE - self._clock.monotonic()))
-        self._next, self._begun = None, self._clock.monotonic()
-        with suppress(Exception):  # the watch reports what is wrong with the database
-            await self._refresh()
+        async with self._looking:
+            await asyncio.sleep(max(0.0, self._begun + _PAUSE - self._clock.monotonic()))
+            self._next, self._begun = None, self._clock.monotonic()
+            with suppress(Exception):  # the watch reports what is wrong with the database
+                await self._refresh()

@@ -8,9 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from ollama_router_core.config.settings import Config
+from ollama_router_core.coordination import ServerPolled
+from ollama_router_core.fleet.rounds import Round
 from ollama_router_core.testing import OllamaSimulator, Silence, model
+from ollama_router_server.coordination.alone import alone
+from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.upstream.targets import build_targets
 from support.eventually import eventually
 from support.router import running_router, server_entry
+from support.storage import FakeClock
 
 pytestmark = pytest.mark.anyio
 MODELS = [model("llama3.1:8b")]
@@ -89,3 +97,24 @@ async def test_a_reload_ends_a_question_that_is_still_open(tmp_path: Path) -> No
         await eventually(lambda: len(sim.requests_to("/api/version")) >= 2)
         await fleet.reconfigure(router.services.config)
         assert await asyncio.wait_for(asking, 10) == "the config has changed meanwhile"
+
+
+async def test_a_list_of_models_that_does_not_arrive_from_others_is_asked_for() -> None:
+    """Their rounds do, but the one with the list was too long to share: once it is overdue, not earlier."""
+    async with OllamaSimulator(models=MODELS) as sim:
+        config = Config.model_validate({"servers": {"one": server_entry(sim)}, "health_check_interval": 60.0})
+        clock, upstream = FakeClock(), HttptoolsUpstream()
+        fleet = FleetService(
+            config=config, targets=build_targets(config, {}), upstream=upstream, clock=clock, coordination=alone()
+        )
+        await fleet.start()
+        sim.library.add(model("llama3.1:8b").renamed("new:1b"))
+        before = len(sim.requests_to("/api/version"))
+        for seconds in (config.models.cache_ttl_seconds, 2 * 60.0):
+            assert len(sim.requests_to("/api/version")) == before
+            clock.advance(seconds)
+            fleet.follow([ServerPolled("one", Round(clock.now, 1.0, b'{"version": "0.33.3"}', (), {}))])
+        await eventually(lambda: "new:1b" in (fleet.servers["one"].installed or ()))
+        assert len(sim.requests_to("/api/version")) == before + 1
+        await fleet.aclose()
+        await upstream.aclose()

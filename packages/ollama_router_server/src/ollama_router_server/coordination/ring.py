@@ -1,4 +1,4 @@
-"""Messages of one writer to several readers through shared memory, without locks: the newest 64 KiB.
+"""Messages of one writer to several readers through shared memory, without locks: the newest 256 KiB.
 
     words: head, tail | bytes: length, CRC-32, message; length, CRC-32, message; ...
 
@@ -14,7 +14,7 @@ from typing import Final
 
 __all__ = ["Ring"]
 
-_SIZE: Final = 65_536
+_SIZE: Final = 262_144
 _HEADER: Final = struct.Struct("<II")
 _HEAD, _TAIL = 0, 1
 _WORD = 8

@@ -82,6 +82,8 @@ class HealthChecker:
         self._due_now: set[str] = set()
         self._loading: dict[str, float] = {}
         self._asked: dict[str, float] = {}
+        """When each server was last asked, by this process or another."""
+        self._asked_here: dict[str, float] = {}
         self._unexplained: dict[str, frozenset[CanonicalName]] = {}
         self._warned: set[tuple[str, str]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -140,16 +142,27 @@ class HealthChecker:
         left = take_over(name, self._book, found, wall=lambda at: wall + at)
         self._loading.pop(name, None)
         self._asked[name] = now
-        if left != self._unexplained.get(name, frozenset()):  # what told of them did not arrive
+        unexplained = self._unexplained.get(name, frozenset())
+        if left != unexplained or self._list_is_overdue(name, now):
+            # What told of these models, or the list, did not arrive: a round of this process's own asks for it. Models
+            # that this leaves unexplained are those that the server tells nothing of: it is not asked for them again.
             self._unexplained[name] = left
             self.soon(name)
         return True
+
+    def _list_is_overdue(self, name: str, now: float) -> bool:
+        """Whether a server's list should have come by now, be it by a round of this process's own."""
+        installed_at, patience = self._book.servers[name].installed_at, self._state.probe_pause(name)
+        if installed_at is not None and self._models.cache_model_info:
+            patience += self._models.cache_ttl_seconds
+        asked = self._asked_here.get(name, now)  # else the first round is under way
+        return now - max(installed_at or 0.0, asked) >= patience
 
     async def _watch(self, name: str, first: asyncio.Event) -> None:
         while True:
             was_up = self._book.servers[name].up
             await self._told_round(name)
-            self._asked[name] = self._clock.monotonic()
+            self._asked[name] = self._asked_here[name] = self._clock.monotonic()
             first.set()
             self._book.polled(name, came_up=bool(self._book.servers[name].up and not was_up))
             await self._rest(name)

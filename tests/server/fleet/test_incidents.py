@@ -51,7 +51,8 @@ async def store(url: str) -> AsyncIterator[IncidentStore]:
 
 def process(store: IncidentStore, index: int = 0, **coordination: Any) -> Incidents:
     """One of a router's processes; its clock stands."""
-    shared: Any = SimpleNamespace(index=index, group="fleet", **{"asks": False, "away": False, **coordination})
+    given = {"asks": False, "away": False, "own_page": lambda: b"", **coordination}
+    shared: Any = SimpleNamespace(index=index, group="fleet", **given)
     return Incidents(store, router="here:11434", coordination=shared, clock=FakeClock())
 
 
@@ -117,3 +118,26 @@ async def test_routers_with_a_store_in_common(store: IncidentStore) -> None:
         first.look()
     assert sorted(await told(store, first)) == [("coordination.away", True), ("server.suspended", True)]
     await first.aclose()
+
+
+async def test_a_first_worker_that_is_replaced_is_no_restart_of_the_router(store: IncidentStore) -> None:
+    """What the other workers hold goes on, also when it meets the server; what only the dead one saw is over."""
+    dead, other = process(store, asks=True, away=True), process(store, index=1)
+    dead.start(["big"])
+    dead.look()
+    await told(store, dead)
+    other.start(["big"])
+    other.notice(SUSPENDED)
+    other.notice(UNABLE)
+    await told(store, other)
+    again = process(store, asks=True, own_page=lambda: b"{}")
+    again.start(["big"])
+    again.notice(UP)
+    kept = [("coordination.away", True), ("server.suspended", False), ("model.suspended", False)]
+    assert await told(store, again) == kept
+    again.notice(DOWN)
+    again.notice(UP)
+    assert (await told(store, again))[2:] == [("model.suspended", True), ("server.down", True)]
+    assert len(await store.list(IncidentFilter(kind="router.restart"))) == 1
+    for one in (dead, other, again):
+        await one.aclose()

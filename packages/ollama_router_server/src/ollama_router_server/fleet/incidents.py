@@ -25,6 +25,7 @@ from ollama_router_server.storage.incidents import (
     Began,
     Change,
     Ended,
+    IncidentKind,
     IncidentStore,
     Origin,
     Reconfigured,
@@ -37,6 +38,8 @@ __all__ = ["Incidents"]
 
 _KEPT_ALIVE: Final = 600.0
 """Seconds between two notes that incidents under way go on."""
+_THE_FIRST_ONES: Final[tuple[IncidentKind, ...]] = ("coordination.away", "database.away")
+"""What the first worker alone reports, and its replacement sees anew; a refused config is so until one is taken up."""
 
 _log = structlog.get_logger(__name__)
 
@@ -57,6 +60,8 @@ class Incidents:
         self._clock = clock
         self._first = coordination.index == 0
         self._away = False
+        self._replaces = bool(coordination.own_page())  # the router has not stopped
+        self._not_met: set[str] = set()
         self._since = clock.wall()
         self._task: asyncio.Task[None] | None = None
         self.writer = IncidentWriter(store, Origin(router, coordination.group if coordination.asks else None))
@@ -64,7 +69,10 @@ class Incidents:
     def start(self, servers: Collection[str]) -> None:
         """Begin to report; needs a running event loop. `servers` are those of the config."""
         self._since = self._clock.wall()
-        self._report_first(Started(at=self._since, servers=frozenset(servers)))
+        if self._replaces:
+            self._take_over(servers)
+        else:
+            self._report_first(Started(at=self._since, servers=frozenset(servers)))
         self.writer.start()
         if self._first:
             self._task = asyncio.create_task(self._keep_alive(), name="incidents-under-way")
@@ -83,8 +91,11 @@ class Incidents:
         match notice:
             case ServerUp(server):
                 self._report_first(Ended(kind="server.down", at=at, server=server))
-                self._report_first(Ended(kind="model.suspended", at=at, server=server, model=None))
+                if server not in self._not_met:  # else it is new to this process only
+                    self._report_first(Ended(kind="model.suspended", at=at, server=server, model=None))
+                self._not_met.discard(server)
             case ServerDown(server, error):
+                self._not_met.discard(server)
                 self._report_first(Began(kind="server.down", at=at, cause=error, server=server))
             case ServerSuspended(server, _, _, _, refused):
                 cause = "it refused connections" if refused else "requests to it failed or broke off"
@@ -138,6 +149,13 @@ class Incidents:
     def reconfigure(self, servers: Collection[str]) -> None:
         """Another config holds: what was wrong with servers that it does not name is over."""
         self._report_first(Reconfigured(at=self._clock.wall(), servers=frozenset(servers)))
+
+    def _take_over(self, servers: Collection[str]) -> None:
+        """Go on for a first worker that died: what only it could have ended is over, or begins anew here."""
+        self._not_met.update(servers)
+        for kind in _THE_FIRST_ONES:
+            self._report_first(Ended(kind=kind, at=self._since))
+        self._report_first(Reconfigured(at=self._since, servers=frozenset(servers)))
 
     def _report_first(self, change: Change) -> None:
         if self._first:

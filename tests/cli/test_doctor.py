@@ -229,6 +229,24 @@ def test_the_store_of_coordination_is_asked(cli, servers, tmp_path):
     assert "hunter2" not in result.out + result.err
 
 
+@pytest.mark.parametrize(
+    ("url", "severity"),
+    [
+        ("redis://127.0.0.1:9/0?password=hunter2", "warning"),
+        ("redis://127.0.0.1:hunter2/0", "error"),
+        ("redis://me:hunter2/3@127.0.0.1:9/0", "error"),
+    ],
+)
+def test_no_form_of_the_store_s_url_shows_its_password(cli, servers, tmp_path, url, severity):
+    """In its query, or in a URL that is none because of it: that is an error with how it must look."""
+    path = tmp_path / "orouter.yml"
+    path.write_text(f"{path.read_text()}coordination: {{url: '{url}'}}\n")
+    result = cli("doctor", "--json")
+    (finding,) = found(result, "coordination")
+    assert finding["severity"] == severity
+    assert "hunter2" not in result.out + result.err
+
+
 def test_places_where_servers_are_found_are_looked_at(cli, servers, tmp_path):
     """How many there are, or why they cannot be told and what shows it."""
     (tmp_path / "some.yml").write_text("one: {host: 10.0.0.1}\n")

@@ -9,6 +9,7 @@ from ollama_router_core.errors import ConfigError
 
 TEXT = """\
 # office; the old one was postgresql://router:hunter1@old/router, Authorization: Bearer hunter0-hunter0
+# cache was redis://old/0?password=hunter1&db=2
 default: &default
   database_url: &db postgresql://router:hunter2@db/router   # keep
   coordination: {url: 'redis://orouter:hunter3@redis/0', fleet: office}

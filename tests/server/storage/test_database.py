@@ -175,6 +175,8 @@ def test_a_url_for_people_has_no_password() -> None:
     """Also when it cannot be parsed."""
     assert "canary" not in describe_url("postgresql://u:canary@h/d")
     assert "canary" not in describe_url("canary")
+    assert "canary" not in describe_url("postgresql://u@h/d?password=canary")
+    assert "canary" not in describe_url("postgresql://u:canary/0@h/d")
 
 
 async def test_a_transaction_whose_task_is_cancelled_ends_as_it_would_have(database: Database) -> None:

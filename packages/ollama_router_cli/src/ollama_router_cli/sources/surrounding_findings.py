@@ -8,12 +8,12 @@ from contextlib import aclosing
 from typing import Final
 
 from ollama_router_cli.sources.settings import Settings
+from ollama_router_core.config import without_password
 from ollama_router_core.config.settings import CoordinationSettings
 from ollama_router_core.errors import ConfigError, RouterError
 from ollama_router_server.admin.doctor.finding import Finding
 from ollama_router_server.fleet.discovery.finder import Finder
 from ollama_router_server.fleet.discovery.service import finders_of
-from ollama_router_server.storage.database import describe_url
 from ollama_router_server.upstream.engine import HttptoolsUpstream
 
 __all__ = ["coordination_findings", "discovery_findings"]
@@ -25,14 +25,20 @@ _MENDS: Final[Mapping[str, str]] = {
     "mdns": "avahi-browse -rt {place}",
 }
 
+_MENDED_URL: Final = "coordination.url: redis://:PASSWORD@HOST:6379/0 in the config"
+
 
 def coordination_findings(settings: Settings) -> Iterator[Finding]:
     """Ask whether the store is there; without it each router goes on with its share."""
     wanted = settings.config.coordination
     if wanted.url is None:
         return
-    shown = describe_url(wanted.url)
-    problem = asyncio.run(_ping(wanted.url, wanted))
+    shown = without_password(wanted.url)
+    try:
+        problem = asyncio.run(_ping(wanted.url, wanted))
+    except ConfigError as error:
+        yield Finding(subject="coordination", severity="error", reason=error.message, mend=_MENDED_URL)
+        return
     if problem is None:
         yield Finding(subject="coordination", severity="ok", reason=f"{shown} answers")
         return

@@ -7,7 +7,7 @@ from ollama_router_core.config.commented import render_commented
 from ollama_router_core.config.defaults import default_config, parse_ollama_host
 from ollama_router_core.config.found_servers import FoundServer, FoundServers, found_server, with_found
 from ollama_router_core.config.loading import dump_config, load_config, read_setting, redacted
-from ollama_router_core.config.masking import fill_secrets, mask_secrets
+from ollama_router_core.config.masking import fill_secrets, mask_secrets, without_password
 from ollama_router_core.config.problems import Problem
 from ollama_router_core.config.reference import Setting, render_reference, settings_reference
 from ollama_router_core.config.settings import (
@@ -58,4 +58,5 @@ __all__ = [
     "safe_name",
     "settings_reference",
     "with_found",
+    "without_password",
 ]

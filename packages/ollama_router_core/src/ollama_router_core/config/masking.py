@@ -27,7 +27,9 @@ _PASSWORDS: Final = (
     re.compile(r"(pass(?:word|wd)?=)[^&]*", re.IGNORECASE),
 )
 _IN_COMMENTS: Final = re.compile(
-    r"(?P<user>://[^\s/@:]*:)[^\s@$]+(?=@)|(?P<scheme>\b(?:bearer|basic)\s+|\bsk-)[^\s\"'$]{6,}", re.IGNORECASE
+    r"(?P<user>://[^\s/@:]*:)[^\s@$]+(?=@)|(?P<query>[?&]\w*pass(?:word|wd)?=)[^\s&\"'$]+"
+    r"|(?P<scheme>\b(?:bearer|basic)\s+|\bsk-)[^\s\"'$]{6,}",
+    re.IGNORECASE,
 )
 _PROPERTIES: Final = re.compile(r"(?:[&!]\S*\s+)*")
 
@@ -120,7 +122,7 @@ def _replaced(text: str, changed: list[tuple[yaml.ScalarNode, str]]) -> str:
 
 def _without_secrets_in_comments(text: str) -> str:
     def mask(found: re.Match[str]) -> str:
-        return (found["user"] or found["scheme"]) + _MASK
+        return (found["user"] or found["query"] or found["scheme"]) + _MASK
 
     lines = []
     for line in text.splitlines(keepends=True):

@@ -38,10 +38,7 @@ def between_routers(config: Config, local: Coordination, *, prover: TokenProver 
     from ollama_router_server.coordination.redis_store import RedisStore  # noqa: PLC0415 - an extra
 
     name = f"{local.group}-{local.index}"
-    try:
-        store = RedisStore(settings.url, settings, name)
-    except ValueError as error:
-        raise ConfigError(f"coordination.url: {error}") from None
+    store = RedisStore(settings.url, settings, name)
     secret = random_bytes(32) if prover is None else prover.derive(b"coordination")
     return RedisMember(
         store, local, fleet=settings.fleet, name=name, secret=secret, clock=clock, lease=2 * settings.heartbeat

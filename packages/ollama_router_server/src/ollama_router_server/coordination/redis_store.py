@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from ollama_router_core.config.settings import CoordinationSettings
+from ollama_router_core.errors import ConfigError
 
 __all__ = ["Answer", "Operation", "RedisStore", "StoreAway"]
 
@@ -25,6 +26,10 @@ _PATIENCE_MS = 1500
 _SETTLE_MS = 2000
 """How long a store that knows nothing waits for the first member that does: within this all have tried to join."""
 _GRACE_ROUNDS = 3
+_MALFORMED = (
+    "coordination.url must look like redis://USER:PASSWORD@HOST:6379/0 (rediss:// for TLS, unix:// for a socket; "
+    "a / in a password is written %2F), and an entry of coordination.sentinels like HOST:26379"
+)
 
 Result = TypeVar("Result")
 Operation = Sequence[str | float]
@@ -49,6 +54,9 @@ class RedisStore:
         url: of the settings.
         settings: the rest of them.
         member: the name of this member, unlike any other's.
+
+    Raises:
+        ConfigError: the URL or a Sentinel's place is none. The text repeats nothing of them: it may be a password.
     """
 
     def __init__(self, url: str, settings: CoordinationSettings, member: str) -> None:
@@ -57,7 +65,10 @@ class RedisStore:
         self._timeout = settings.timeout
         self._connect_timeout = max(settings.timeout, 1.0)
         self._sentinels: list[Any] = []
-        self._client: Any = self._make_client(url, settings)
+        try:
+            self._client: Any = self._make_client(url, settings)
+        except ValueError:
+            raise ConfigError(_MALFORMED) from None
         lease = int(settings.heartbeat * 2 * 1000)
         self._terms = msgspec.json.encode({"lease": lease, "patience": _PATIENCE_MS, "settle": _SETTLE_MS})
         self._digest: str | None = None

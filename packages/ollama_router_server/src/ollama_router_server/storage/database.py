@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import DataError as SqlDataError
 
+from ollama_router_core.config import without_password
 from ollama_router_core.errors import ConfigError, StorageUnavailable
 from ollama_router_server.storage.threads import DaemonThreads
 
@@ -49,17 +50,17 @@ def default_database_url() -> str:
 
 
 def describe_url(url: str) -> str:
-    """The URL for people and logs: its password is hidden."""
+    """The URL for people and logs: its passwords are hidden, also those in its query."""
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
+        return without_password(make_url(url).render_as_string(hide_password=True))
+    except (ArgumentError, ValueError):  # ValueError: its port is no number
         return "(not a URL)"
 
 
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         parsed = None
     if parsed is None or parsed.drivername not in _DRIVERS:
         raise ConfigError(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
+from ollama_router_core.config import without_password
 from ollama_router_core.errors import RouterError
 from ollama_router_server.admin.doctor.config_warnings import config_smells
 from ollama_router_server.admin.doctor.finding import Finding, Installation
@@ -93,7 +94,7 @@ def _config(installed: Installation) -> Iterator[Finding]:
 
 def _others_read_secret(installed: Installation, path: Path) -> bool:
     url = installed.config.database_url
-    return bool(url and make_url(url).password and path.stat().st_mode & stat.S_IROTH)
+    return bool(url and without_password(url) != url and path.stat().st_mode & stat.S_IROTH)
 
 
 def _database(installed: Installation) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ollama_router_core.api.model_names import canonical_name
-from ollama_router_core.coordination import BreakerClosed
+from ollama_router_core.coordination import BreakerClosed, BreakerOpened
+from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.fleet.notices import (
     ModelReturned,
     ModelSuspended,
@@ -23,7 +24,15 @@ from ollama_router_core.fleet.notices import (
 )
 from ollama_router_server.fleet.incidents import Incidents
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.incidents import IncidentFilter, IncidentStore
+from ollama_router_server.storage.incidents import (
+    Change,
+    Ended,
+    IncidentFilter,
+    IncidentKey,
+    IncidentStore,
+    Origin,
+    Stopped,
+)
 from support.eventually import eventually
 from support.storage import FakeClock, create_sqlite
 
@@ -141,3 +150,62 @@ async def test_a_first_worker_that_is_replaced_is_no_restart_of_the_router(store
     assert len(await store.list(IncidentFilter(kind="router.restart"))) == 1
     for one in (dead, other, again):
         await one.aclose()
+
+
+@pytest.mark.parametrize("asks", [False, True])
+async def test_a_process_that_stops_ends_what_it_alone_suffers_from(
+    store: IncidentStore, monkeypatch: pytest.MonkeyPatch, *, asks: bool
+) -> None:
+    """A successor may have started before; a server that is down may stay so, others suffer from a shared breaker."""
+    told: list[Change] = []
+    first, second = process(store, asks=asks), process(store, index=1, asks=asks)
+    for one in (first, second):
+        one.start(["big"])
+        monkeypatch.setattr(one.writer, "report", told.append)
+    first.notice(DOWN)
+    second.notice(UNABLE)
+    second.notice(SUSPENDED)
+    told.clear()
+    await second.aclose()
+    await first.aclose()
+    assert {change.kind for change in told if isinstance(change, Ended)} == {
+        "model.suspended", *([] if asks else ["server.suspended"]),
+    }  # fmt: skip
+    assert sum(isinstance(change, Stopped) for change in told) == 1
+
+
+class Rounds(IncidentStore):
+    """What a process says goes on, and whether it judges others; the database is away in the second round."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[set[IncidentKey], bool]] = []
+
+    async def apply(self, origin: Origin, changes: object) -> None:
+        """Take everything."""
+
+    async def keep_alive(
+        self, origin: Origin, suffered: Collection[IncidentKey], now: float, *, end_silent: bool
+    ) -> None:
+        """Write it down."""
+        self.said.append((set(suffered), end_silent))
+        if len(self.said) == 2:
+            raise StorageUnavailable("away")
+
+
+async def test_a_process_keeps_what_it_suffers_from_and_judges_others_after_a_round_that_succeeded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After an outage all are silent; what is over, or about servers that are gone, nobody keeps."""
+    monkeypatch.setattr("ollama_router_server.fleet.incidents._KEPT_ALIVE", 0.001)
+    rounds = Rounds()
+    second = process(rounds, index=1)
+    for notice in (DOWN, UNABLE, ModelSuspended("mid", MODEL, 10.0, "damaged"), ServerUp("mid", "0.33.3")):
+        second.notice(notice)
+    second.notice(ServerSuspended("gone", 30.0, 10.0, 1, True))
+    second.reconfigure(["big", "mid"])
+    second.hear([BreakerOpened("mid", 30.0, 1, True), BreakerOpened("big", 30.0, 1, True), BreakerClosed("big")])
+    second.start(["big", "mid"])
+    await eventually(lambda: len(rounds.said) >= 4)
+    await second.aclose()
+    kept = {IncidentKey("model.suspended", "big", MODEL), IncidentKey("server.suspended", "mid")}
+    assert rounds.said[:4] == [(kept, False), (kept, True), (kept, False), (kept, True)]

@@ -10,12 +10,13 @@ import pytest
 
 from ollama_router_core.errors import Overloaded, StorageUnavailable
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.incident_hits import Hit
 from ollama_router_server.storage.incident_writer import IncidentWriter
 from ollama_router_server.storage.incidents import (
     Began,
     Ended,
-    Hit,
     IncidentFilter,
+    IncidentKey,
     IncidentStore,
     Origin,
     Reconfigured,
@@ -133,11 +134,16 @@ async def test_what_nobody_sees_any_more_ended_when_it_was_last_seen(small: Data
     """A router that was deleted cannot say that its servers came back."""
     store = IncidentStore(small)
     await store.apply(HERE, [down(0.0)])
-    await store.apply(THERE, [down(100.0, "mid")])
-    await store.keep_alive(THERE, 1_900.0)
+    await store.apply(THERE, [down(100.0, "mid"), down(100.0, "small")])
+    mid = [IncidentKey("server.down", "mid"), IncidentKey("server.down", "big")]
+    await store.keep_alive(THERE, mid, 1_895.0, end_silent=False)
+    assert {row[4] for row in await told(store)} == {None}
+    await store.keep_alive(THERE, mid, 1_901.0, end_silent=True)
     assert await told(store) == [
-        ("here:11434", "server.down", "big", 0.0, 0.0), ("there:11434", "server.down", "mid", 100.0, None),
-    ]  # fmt: skip
+        ("here:11434", "server.down", "big", 0.0, 0.0),
+        ("there:11434", "server.down", "mid", 100.0, None),
+        ("there:11434", "server.down", "small", 100.0, 100.0),
+    ]
 
 
 async def test_incidents_are_chosen_by_when_they_were_under_way(small: Database) -> None:

@@ -8,7 +8,7 @@ from typing import Final, assert_never
 
 import structlog
 
-from ollama_router_core.coordination import BreakerClosed, Coordination, News
+from ollama_router_core.coordination import BreakerClosed, BreakerOpened, Coordination, News
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.fleet.notices import (
     ModelReturned,
@@ -20,8 +20,10 @@ from ollama_router_core.fleet.notices import (
     ServerSuspended,
     ServerUp,
 )
+from ollama_router_server.fleet.open_incidents import OpenIncidents
 from ollama_router_server.storage.incident_writer import IncidentWriter
 from ollama_router_server.storage.incidents import (
+    AFTER_A_RESTART,
     Began,
     Change,
     Ended,
@@ -37,7 +39,7 @@ from ollama_router_server.system import Clock
 __all__ = ["Incidents"]
 
 _KEPT_ALIVE: Final = 600.0
-"""Seconds between two notes that incidents under way go on."""
+"""Seconds between two notes of what a process still suffers from."""
 _THE_FIRST_ONES: Final[tuple[IncidentKind, ...]] = ("coordination.away", "database.away")
 """What the first worker alone reports, and its replacement sees anew; a refused config is so until one is taken up."""
 
@@ -59,6 +61,7 @@ class Incidents:
         self._coordination = coordination
         self._clock = clock
         self._first = coordination.index == 0
+        self._open = OpenIncidents()
         self._away = False
         self._replaces = bool(coordination.own_page())  # the router has not stopped
         self._not_met: set[str] = set()
@@ -74,15 +77,20 @@ class Incidents:
         else:
             self._report_first(Started(at=self._since, servers=frozenset(servers)))
         self.writer.start()
-        if self._first:
-            self._task = asyncio.create_task(self._keep_alive(), name="incidents-under-way")
+        self._task = asyncio.create_task(self._keep_alive(), name="incidents-under-way")
 
     async def aclose(self) -> None:
-        """Write what waits, and that the router stops, as far as the database takes it at once."""
+        """Write what waits, and that the router stops, as far as the database takes it at once.
+
+        What this process alone suffers from is over with it. A successor may have started already, and may not know.
+        """
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-            self.writer.report(Stopped(at=self._clock.wall(), since=self._since))
+            self._report_first(Stopped(at=self._clock.wall(), since=self._since))
+        for kind, server, model in self._open:
+            if kind in AFTER_A_RESTART and self.writer.origin.scope(kind) == self.writer.origin.router:
+                self.writer.report(Ended(kind=kind, at=self._clock.wall(), server=server, model=model))
         await self.writer.aclose()
 
     def notice(self, notice: Notice) -> None:
@@ -99,23 +107,29 @@ class Incidents:
                 self._report_first(Began(kind="server.down", at=at, cause=error, server=server))
             case ServerSuspended(server, _, _, _, refused):
                 cause = "it refused connections" if refused else "requests to it failed or broke off"
-                self.writer.report(Began(kind="server.suspended", at=at, cause=cause, server=server))
+                self._report(Began(kind="server.suspended", at=at, cause=cause, server=server))
             case ServerReturned(server):
-                self.writer.report(Ended(kind="server.suspended", at=at, server=server))
+                self._report(Ended(kind="server.suspended", at=at, server=server))
             case ModelSuspended(server, model, _, words):
-                self.writer.report(Began(kind="model.suspended", at=at, cause=words, server=server, model=model))
+                self._report(Began(kind="model.suspended", at=at, cause=words, server=server, model=model))
             case ModelReturned(server, model):
-                self.writer.report(Ended(kind="model.suspended", at=at, server=server, model=model))
+                self._report(Ended(kind="model.suspended", at=at, server=server, model=model))
             case ServerLost():
                 pass  # it is down already
             case _:
                 assert_never(notice)
 
     def hear(self, told: Collection[News]) -> None:
-        """Report what others told that ends an incident here: a router with a database of its own has it there, too."""
+        """Report what others told that ends an incident here: a router with a database of its own has it there, too.
+
+        What they say begins, they report; it goes on as long as any process suffers from it.
+        """
         for news in told:
+            at = self._clock.wall()
             if isinstance(news, BreakerClosed):
-                self._report_first(Ended(kind="server.suspended", at=self._clock.wall(), server=news.server))
+                self._report_first(Ended(kind="server.suspended", at=at, server=news.server))
+            elif isinstance(news, BreakerOpened):
+                self._open.follow(Began(kind="server.suspended", at=at, cause="", server=news.server))
 
     def look(self) -> None:
         """Report whether what routers have in common is away; cheap, for every beat."""
@@ -157,16 +171,31 @@ class Incidents:
             self._report_first(Ended(kind=kind, at=self._since))
         self._report_first(Reconfigured(at=self._since, servers=frozenset(servers)))
 
+    def _report(self, change: Change) -> None:
+        self._open.follow(change)
+        self.writer.report(change)
+
     def _report_first(self, change: Change) -> None:
         if self._first:
-            self.writer.report(change)
+            self._report(change)
+        elif not isinstance(change, Began):
+            self._open.follow(change)
 
     async def _keep_alive(self) -> None:
+        """Judge others silent only after a round that succeeded: they, too, were heard of since then."""
+        heard = False
         while True:
             await asyncio.sleep(_KEPT_ALIVE)
-            try:
-                await self.store.keep_alive(self.writer.origin, self._clock.wall())
-            except StorageUnavailable:
-                pass  # half an hour is three rounds
-            except Exception:  # noqa: BLE001 - the next round may succeed
-                _log.exception("incidents_not_kept_alive")
+            heard = await self._say_what_goes_on(end_silent=heard)
+
+    async def _say_what_goes_on(self, *, end_silent: bool) -> bool:
+        try:
+            await self.store.keep_alive(
+                self.writer.origin, tuple(self._open), self._clock.wall(), end_silent=end_silent
+            )
+        except StorageUnavailable:
+            return False
+        except Exception:  # noqa: BLE001 - the next round may succeed
+            _log.exception("incidents_not_kept_alive")
+            return False
+        return True

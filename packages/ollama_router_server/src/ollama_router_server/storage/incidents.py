@@ -1,34 +1,35 @@
 """What went wrong and when, as rows: one for each incident, from its first sign to its end.
 
 Of incidents with equal `scope`, kind, server and model at most one is under way; an index of the database holds that,
-so that workers, and routers that share breakers, may all report what they see. A router says every ten minutes that its
-incidents go on; one of which nobody has said so for half an hour ended when that was last said.
+so that workers, and routers that share breakers, may all report what they see. A process says every ten minutes which
+of them it still suffers from; one of which nobody has said so for half an hour ended when that was last said.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
-from typing import Final, Literal, assert_never
+from typing import Any, Final, Literal, NamedTuple, assert_never
 
-from sqlalchemy import ColumnElement, case, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, case, delete, exists, or_, select, update
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.errors import Overloaded
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.dialect import insert_into
-from ollama_router_server.storage.log_filter import IS_ERROR
-from ollama_router_server.storage.schema import incidents, request_log
+from ollama_router_server.storage.incident_hits import Hit, count_hits
+from ollama_router_server.storage.schema import incidents
 
 __all__ = [
+    "AFTER_A_RESTART",
     "Began",
     "Change",
     "Ended",
-    "Hit",
     "Incident",
     "IncidentFilter",
+    "IncidentKey",
     "IncidentKind",
     "IncidentStore",
     "Origin",
@@ -48,15 +49,13 @@ IncidentKind = Literal[
 ]
 
 _RESTART: Final[IncidentKind] = "router.restart"
-_AFTER_A_RESTART: Final[tuple[IncidentKind, ...]] = (
+AFTER_A_RESTART: Final[tuple[IncidentKind, ...]] = (
     "server.suspended", "model.suspended", "config.refused", "coordination.away", "database.away",
 )  # fmt: skip
 """What a process that has just started does not suffer from, whatever the one before did."""
 _MOST_ROWS: Final = 10_000
 _DELETED_AT_ONCE: Final = 1_000
 _SILENT_SECONDS: Final = 1_800.0
-_COUNTED_SECONDS: Final = 3_600.0
-_LOOKED_BACK: Final = 600.0
 _MOST_COUNTED: Final = 50
 _PATIENCE: Final = 10.0
 _LONGEST_CAUSE: Final = 1_000
@@ -73,6 +72,14 @@ class Origin:
     def scope(self, kind: IncidentKind) -> str:
         """For whom an incident of this kind counts once."""
         return f"fleet {self.fleet}"[:100] if kind == "server.suspended" and self.fleet else self.router
+
+
+class IncidentKey(NamedTuple):
+    """What is under way at most once for those whom an incident of its kind counts once for."""
+
+    kind: IncidentKind
+    server: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,14 +164,6 @@ class IncidentFilter:
     under_way: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """Requests that failed in an incident's first hour, at its server and for its model, and of how many users."""
-
-    requests: int
-    users: int
-
-
 _NAMES: Final = tuple(field.name for field in fields(Incident))
 
 
@@ -195,16 +194,20 @@ class IncidentStore:
                 await self._counting.acquire()
         except TimeoutError:
             raise Overloaded("requests of other incidents are being counted", retry_after=_PATIENCE) from None
-        counted = asyncio.create_task(self._database.read(_count_hits, ids))
+        counted = asyncio.create_task(self._database.read(count_hits, ids))
         counted.add_done_callback(lambda _: self._counting.release())
         return await asyncio.shield(counted)  # its thread goes on, also when who asked has left
 
-    async def keep_alive(self, origin: Origin, now: float) -> None:
-        """Say that this router's incidents go on, and end those of which nobody has said so for half an hour."""
-        columns = incidents.c
-        under_way = select(columns.id).where(columns.ended_at.is_(None)).limit(1)
-        if await self._database.read(lambda connection: connection.execute(under_way).first()) is not None:
-            await self._database.write(_keep_alive, origin, now)
+    async def keep_alive(
+        self, origin: Origin, suffered: Collection[IncidentKey], now: float, *, end_silent: bool
+    ) -> None:
+        """Say that these incidents go on; if asked to, end those of which nobody has said so for half an hour."""
+        seen = await self._database.read(_read_under_way)
+        ours = {(origin.scope(kind), kind, server, model[:_LONGEST_MODEL]) for kind, server, model in suffered}
+        kept = [one.id for one in seen if (one.scope, one.kind, one.server, one.model) in ours]
+        oldest = now - _SILENT_SECONDS if end_silent else None
+        if kept or (oldest is not None and any(one.seen_at < oldest for one in seen)):
+            await self._database.write(_keep_alive, kept, now, oldest)
 
     async def cleanup(self, *, before: float | None) -> int:
         """Delete incidents that ended before a moment, and those beyond the newest 10,000; return how many.
@@ -273,7 +276,7 @@ def _forget_servers(connection: Connection, origin: Origin, change: Started | Re
 def _start(connection: Connection, backend: str, origin: Origin, started: Started) -> None:
     columns = incidents.c
     _forget_servers(connection, origin, started)
-    _end(connection, (columns.router == origin.router) & columns.kind.in_(_AFTER_A_RESTART), started.at)
+    _end(connection, (columns.router == origin.router) & columns.kind.in_(AFTER_A_RESTART), started.at)
     mine = (columns.router == origin.router) & (columns.kind == _RESTART)
     newest = select(columns.id, columns.cause).where(mine).order_by(columns.began_at.desc(), columns.id.desc())
     last = connection.execute(newest.limit(1)).one_or_none()
@@ -312,31 +315,21 @@ def _select(connection: Connection, chosen: IncidentFilter, limit: int) -> tuple
     return tuple(Incident(**row) for row in connection.execute(query.limit(limit)).mappings())
 
 
-def _count_hits(connection: Connection, ids: Sequence[int]) -> dict[int, Hit]:
-    """Count by what was under way; a request that began ten minutes before or earlier is not looked for."""
-    one, row = incidents.c, request_log.c
-    first_hour = one.began_at + _COUNTED_SECONDS
-    until = case((one.ended_at < first_hour, one.ended_at), else_=first_hour)
-    ended = row.started_at + row.total_ms / 1000
-    during = (row.started_at >= one.began_at - _LOOKED_BACK) & (row.started_at <= until) & (ended >= one.began_at)
-    there = (row.server == one.server) & _of_model(one.model, func.lower(row.model_served))
-    query = select(one.id, func.count(row.seq), func.count(row.user.distinct()))
-    query = query.select_from(incidents.outerjoin(request_log, during & there & IS_ERROR))
-    counted = connection.execute(query.where(one.id.in_(ids)).group_by(one.id))
-    return {number: Hit(int(requests), int(users)) for number, requests, users in counted}
+def _read_under_way(connection: Connection) -> Sequence[Any]:
+    columns = incidents.c
+    shown = select(columns.id, columns.scope, columns.kind, columns.server, columns.model, columns.seen_at)
+    return connection.execute(shown.where(columns.ended_at.is_(None))).all()
 
 
-def _of_model(model: ColumnElement[str], served: ColumnElement[str]) -> ColumnElement[bool]:
-    return or_(model == "", served == model, served == model + ":latest")
-
-
-def _keep_alive(connection: Connection, origin: Origin, now: float) -> None:
+def _keep_alive(connection: Connection, kept: Sequence[int], now: float, oldest: float | None) -> None:
     columns = incidents.c
     under_way = columns.ended_at.is_(None)
-    mine = update(incidents).where(under_way, columns.router == origin.router)
-    connection.execute(mine.values(seen_at=now))
-    silent = update(incidents).where(under_way, columns.seen_at < now - _SILENT_SECONDS)
-    connection.execute(silent.values(ended_at=columns.seen_at))
+    if kept:
+        one = update(incidents).where(under_way, columns.id == bindparam("kept")).values(seen_at=now)
+        connection.execute(one, [{"kept": number} for number in kept])
+    if oldest is not None:
+        silent = update(incidents).where(under_way, columns.seen_at < oldest)
+        connection.execute(silent.values(ended_at=columns.seen_at))
 
 
 def _delete(connection: Connection, before: float | None) -> int:

@@ -70,6 +70,46 @@ def test_a_name_that_several_have_is_nobodys():
     assert set(with_found(ASK, [one, two])[0].servers) == {"gpu-10.0.0.2-11434", "gpu-10.0.0.3-11434"}
 
 
+def test_a_name_that_is_had_is_not_taken_by_claiming_it():
+    """Whoever announces a server under another's name gets a longer one, for as long as the other is there."""
+    old, new = found("10.0.0.3", "gpu"), found("10.0.0.2", "gpu")
+    before = with_found(ASK, [old])[0].servers
+    config, _ = with_found(ASK, [new, old], before)
+    assert {name: server.host for name, server in config.servers.items()} == {
+        "gpu": "10.0.0.3",
+        "gpu-10.0.0.2-11434": "10.0.0.2",
+    }
+    assert with_found(ASK, [new, old], config.servers)[0] == config
+    assert with_found(ASK, [new], config.servers)[0].servers["gpu"].host == "10.0.0.2"
+    declared = load_config("servers: {gpu: {host: a}}\nproxy_port: 1\ndiscovery: {files: [f.yml]}\n")
+    assert with_found(declared, [old], before)[0].servers.keys() == {"gpu", "gpu-10.0.0.3-11434"}
+
+
+@pytest.mark.parametrize("there", ["the config", "one found", "one that had it"])
+def test_a_name_with_an_address_is_one_server_s(there: str) -> None:
+    """A server whose longer name somebody has already is left out; one that was there before stays."""
+    longer = "gpu-10.0.0.2-11434"
+    declared = f"servers: {{{longer}: {{host: a}}}}\n" if there == "the config" else ""
+    config = load_config(f"{declared}discovery: {{files: [f.yml]}}\nproxy_port: 1\n")
+    two, claimer = [found("10.0.0.2", "gpu"), found("10.0.0.3", "gpu")], found("10.0.0.1", longer)
+    before = with_found(config, two)[0].servers if there == "one that had it" else {}
+    with_it, sources = with_found(config, [claimer, *two], before)
+    host = {"the config": "a", "one found": "10.0.0.1", "one that had it": "10.0.0.2"}[there]
+    assert with_it.servers[longer].host == host
+    assert "gpu-10.0.0.3-11434" in sources
+
+
+def test_one_of_two_with_a_name_may_be_missing_for_a_while():
+    """It has not moved to where the other is."""
+    book = FoundServers()
+    one, two = found("10.0.0.2", "gpu"), found("10.0.0.3", "gpu")
+    book.report("mdns:x", [one, two], 0.0, keep=60.0)
+    book.report("mdns:x", [two], 59.0, keep=60.0)
+    assert book.all() == (one, two)
+    book.report("mdns:x", [two], 60.0, keep=60.0)
+    assert book.all() == (two,)
+
+
 def test_a_server_that_moves_keeps_its_name():
     """A pod that is started anew elsewhere is found under its name at once; its old address is not kept."""
     book = FoundServers()

@@ -274,12 +274,17 @@ class Services:
     async def _take_up_found(self) -> None:
         """Go by what was found since the last time, if it changes anything."""
         async with self._taking_up:
-            if with_found(self.declared, self.discovery.found)[0] != self.config:
+            if self._with_found()[0] != self.config:
                 await self._take_up(())
+
+    def _with_found(self) -> tuple[Config, Mapping[str, str]]:
+        """What is declared and found, and where; found servers keep the names that they have now."""
+        known = {name: self.config.servers[name] for name in self.found_by}
+        return with_found(self.declared, self.discovery.found, known)
 
     async def _take_up(self, spoken: Collection[str]) -> None:
         """Go by what is declared and found; `spoken` are servers whose `drain` was changed in the declared config."""
-        config, found_by = with_found(self.declared, self.discovery.found)
+        config, found_by = self._with_found()
         targets, known = build_targets(config, self.environment), self.targets
         moved = {name for name, target in targets.items() if name in known and known[name].origin != target.origin}
         if found_by != self.found_by and self.first:

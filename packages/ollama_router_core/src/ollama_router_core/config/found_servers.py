@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import pydantic
@@ -27,6 +28,7 @@ __all__ = ["FoundServer", "FoundServers", "found_server", "servers_of", "unknown
 
 
 _MOST: Final = 1_000
+_NONE: Final[Mapping[str, Server]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +89,15 @@ class FoundServers:
     def report(self, source: str, found: Iterable[FoundServer], now: float, *, keep: float) -> None:
         """Take over the result of a look that succeeded; what has been missing for `keep` seconds goes.
 
-        At once goes what is found under its name at another address: it has moved.
+        At once goes what is found under its name at another address: it has moved, unless several had that name before.
         """
         seen = {_address(one.settings): (one, now) for one in found}
         present = {one.name for one, _ in seen.values()}
-        for address, (one, at) in self._seen.get(source, {}).items():
-            if address not in seen and one.name not in present and now - at < keep:
+        before = self._seen.get(source, {})
+        claims = Counter(one.name for one, _ in before.values())
+        for address, (one, at) in before.items():
+            moved = one.name in present and claims[one.name] == 1
+            if address not in seen and not moved and now - at < keep:
                 seen[address] = (one, at)
         self._seen[source] = seen
 
@@ -111,19 +116,22 @@ class FoundServers:
         return tuple(sorted(found, key=lambda one: (one.source, one.name, _address(one.settings))))
 
 
-def with_found(config: Config, found: Iterable[FoundServer]) -> tuple[Config, Mapping[str, str]]:
+def with_found(
+    config: Config, found: Iterable[FoundServer], before: Mapping[str, Server] = _NONE
+) -> tuple[Config, Mapping[str, str]]:
     """Add found servers to a config; also return the source of each that was added, by its name.
 
-    A server at an address that is in the config, or was found before, is the same one. A name of the config, or one
-    that several found servers have, is none of theirs: they are called by their addresses, too. With
-    `discovery.use: ask` an added one is drained from the start. No more than a thousand are added: whoever announces
-    servers must not decide how many are probed.
+    A server at an address that is in the config, or was found already, is the same one. A name of the config, or one
+    that several found servers have, is none of theirs: they are called by their addresses, too. But a server that has
+    its name in `before`, the found servers as they are called now, keeps it: nobody takes another's name away by
+    claiming it, too. What is left without a name of its own is left out. With `discovery.use: ask` an added one is
+    drained from the start. No more than a thousand are added: whoever announces servers must not decide how many are
+    probed.
     """
     servers, sources = dict(config.servers), dict[str, str]()
-    added = _new_ones(config, found)
-    claims = Counter([*config.servers, *config.external_hosts, *(one.name for one in added)])
-    for one in added:
-        name = one.name if claims[one.name] == 1 else _with_address(one)
+    for name, one in _named(config, _new_ones(config, found), before):
+        if name in servers or name in config.external_hosts:
+            continue
         drained = one.settings.drain or config.discovery.use == "ask"
         servers[name] = one.settings.model_copy(update={"drain": drained})
         sources[name] = one.source
@@ -155,6 +163,18 @@ def _new_ones(config: Config, found: Iterable[FoundServer]) -> list[FoundServer]
             taken.add(_address(one.settings))
             added.append(one)
     return added
+
+
+def _named(config: Config, added: list[FoundServer], before: Mapping[str, Server]) -> list[tuple[str, FoundServer]]:
+    """What each would be called; first those that are called so now."""
+    known = {(name, *_address(server)) for name, server in before.items()}
+    claims = Counter(one.name for one in added)
+    named = []
+    for one in added:
+        declared = one.name in config.servers or one.name in config.external_hosts
+        its_own = claims[one.name] == 1 or (one.name, *_address(one.settings)) in known
+        named.append((one.name if its_own and not declared else _with_address(one), one))
+    return sorted(named, key=lambda pair: (pair[0], *_address(pair[1].settings)) not in known)
 
 
 def _with_address(one: FoundServer) -> str:

@@ -32,7 +32,7 @@ COMMANDS = {
     "route": "Ask which server would get a request, and why.",
     "simulate": "Compare routing strategies on a trace, in virtual time.",
     "replay": "Serve logged requests once more, in virtual time.",
-    "doctor": "Look for what is wrong: config, database, Redis, this machine, servers.",
+    "doctor": "Look for what is wrong: config, database, Redis, host, servers.",
     "status": "Show the state of the router and its servers.",
     "console": "Open the web console.",
     "servers": "Show servers of a running router, probe and drain them.",

@@ -69,3 +69,53 @@ async def test_what_would_hold_is_shown_before_it_is_saved(browser: Browser, tmp
         await page.wait_for_selector("tr[data-right=tokens_per_day]:has-text('own'):not(.differs)")
         assert await page.input_value("input[name=requests_per_minute]") == "60"
         assert watched.problems == []
+
+
+async def test_saving_sends_what_was_changed_and_nothing_else(browser: Browser, tmp_path: Path) -> None:
+    """A tab that was open for long does not undo what others changed, nor that nothing is allowed."""
+    async with (
+        running_router(tmp_path, {"gone": {"host": "127.0.0.1", "port": 9}}) as router,
+        signed_in(browser, router, router.admin_token) as watched,
+        router.client(router.admin_token) as other,
+    ):
+        await other.patch("/router/users/alice", json={"role": "admin", "grants": {"models": [], "tokens_per_day": 5}})
+        page = watched.page
+        await watched.open("people/alice")
+        assert await page.is_checked("input[name=no_models]")
+        await page.click("text=Show what would hold")
+        await page.wait_for_selector("[data-preview]:has-text('If saved')")
+        assert await page.is_disabled("[data-act=save-rights]")
+        await other.patch("/router/users/alice", json={"role": "user", "grants": {"tokens_per_day": 9}})
+        await page.fill("input[name=requests_per_minute]", "60")
+        await page.click("text=Show what would hold")
+        await page.click("[data-act=save-rights]:enabled")
+        await page.wait_for_selector("tr[data-right=requests_per_minute]:has-text('own'):not(.differs)")
+        saved = (await other.get("/router/users/alice")).json()
+        assert saved["role"] == "user"
+        assert {name: value for name, value in saved["grants"].items() if value is not None} == {
+            "models": [],
+            "tokens_per_day": 9,
+            "requests_per_minute": 60,
+        }
+        assert watched.problems == []
+
+
+async def test_no_model_at_all_is_told_from_as_the_group_has_it(browser: Browser, tmp_path: Path) -> None:
+    """The box forbids all models; without it an empty field takes the person's own list back."""
+    async with (
+        running_router(tmp_path, {"gone": {"host": "127.0.0.1", "port": 9}}) as router,
+        signed_in(browser, router, router.admin_token) as watched,
+    ):
+        page = watched.page
+        await watched.open("people/alice")
+        await page.check("input[name=no_models]")
+        assert await page.is_disabled("input[name=models]")
+        await page.click("text=Show what would hold")
+        await page.click("[data-act=save-rights]:enabled")
+        await page.wait_for_selector("tr[data-right=models]:has-text('own'):has-text('none'):not(.differs)")
+        assert await page.is_disabled("input[name=models]")
+        await page.uncheck("input[name=no_models]")
+        await page.click("text=Show what would hold")
+        await page.click("[data-act=save-rights]:enabled")
+        await page.wait_for_selector("tr[data-right=models]:has-text('role'):not(.differs)")
+        assert watched.problems == []

@@ -3,32 +3,52 @@
 import { onAct, request, toast } from "./actions.js";
 
 const root = document.body.dataset.root ?? "./";
-const LISTS = ["models"];
-const NUMBERS = ["requests_per_minute", "concurrent_requests", "tokens_per_day", "tokens_per_month"];
-
 /** @param {string} name */
 const person = (name) => `${root}act/users/${encodeURIComponent(name)}`;
 const save = /** @type {HTMLButtonElement | null} */ (document.querySelector("[data-act=save-rights]"));
 
 /**
- * What the form asks for, as `PATCH` takes it: an empty field takes a grant back.
+ * Whether a field was changed since the page was loaded.
+ * @param {Element} field
+ */
+function isChanged(field) {
+  if (field instanceof HTMLSelectElement) return !field.selectedOptions[0]?.defaultSelected;
+  if (!(field instanceof HTMLInputElement)) return false;
+  return field.type === "checkbox" ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;
+}
+
+/**
+ * What the form asks for of a grant: an empty field takes it back, an empty list forbids all.
+ * @param {FormData} given
+ * @param {string} name
+ */
+function grantOf(given, name) {
+  if (name === "models" && given.has("no_models")) return [];
+  const typed = (given.get(name) ?? "").toString().trim();
+  if (!typed) return null;
+  return name === "models" ? typed.split(/\s*,\s*/) : Number(typed);
+}
+
+/**
+ * What was changed in the form, as `PATCH` takes it: the rest may be what somebody else changed meanwhile.
  * @param {HTMLFormElement} form
  */
 function changed(form) {
-  const { role, group, ...given } = Object.fromEntries(new FormData(form));
+  const given = new FormData(form);
+  const fields = /** @type {HTMLInputElement[]} */ ([...form.elements].filter(isChanged));
+  const names = new Set(fields.map(({ name }) => (name === "no_models" ? "models" : name)));
   /** @type {Record<string, unknown>} */
-  const grants = {};
-  for (const [name, text] of Object.entries(given)) {
-    const typed = text.toString().trim();
-    const value = LISTS.includes(name) ? typed.split(/\s*,\s*/) : NUMBERS.includes(name) ? Number(typed) : typed;
-    grants[name] = typed ? value : null;
-  }
-  return { ...(role ? { role } : {}), group: group || null, grants };
+  const change = {};
+  if (names.delete("role")) change.role = given.get("role");
+  if (names.delete("group")) change.group = given.get("group") || null;
+  if (names.size) change.grants = Object.fromEntries([...names].map((name) => [name, grantOf(given, name)]));
+  return change;
 }
 
 onAct("preview-rights", async (element) => {
   const form = /** @type {HTMLFormElement} */ (element);
-  const view = await request("POST", `${person(form.dataset.name ?? "")}/rights`, changed(form));
+  const change = changed(form);
+  const view = await request("POST", `${person(form.dataset.name ?? "")}/rights`, change);
   document.querySelector("[data-preview]")?.replaceChildren(`If saved: ${view.sentence}`);
   for (const { name, text, origin } of view.rights) {
     const row = document.querySelector(`[data-right=${name}]`);
@@ -43,11 +63,14 @@ onAct("preview-rights", async (element) => {
     next.textContent = ` → ${text}, ${origin}`;
     from.append(next);
   }
-  if (save) save.disabled = false;
+  if (save) save.disabled = Object.keys(change).length === 0;
 });
 
-document.querySelector("form[data-act=preview-rights]")?.addEventListener("input", () => {
+document.querySelector("form[data-act=preview-rights]")?.addEventListener("input", (event) => {
   if (save) save.disabled = true;
+  const none = /** @type {HTMLInputElement} */ (event.target);
+  const patterns = document.querySelector("input[name=models]");
+  if (none.name === "no_models" && patterns instanceof HTMLInputElement) patterns.disabled = none.checked;
 });
 
 onAct("save-rights", async (button) => {

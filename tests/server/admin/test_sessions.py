@@ -65,3 +65,16 @@ async def test_all_are_ended_and_the_page_tells_it(router: RunningRouter) -> Non
         assert (await admin.get("/router/users/nobody/sessions")).status_code == 404
         await root.aclose()
         await hers.aclose()
+
+
+async def test_ending_all_ends_links_too(router: RunningRouter) -> None:
+    """A link that nobody has used would sign in again at once; ending one session leaves it."""
+    async with router.client(router.admin_token) as admin, router.client("") as hers:
+        link = await router.services.console_sessions.invite("alice", seconds=60)
+        await admin.delete("/router/users/alice/sessions/of-nobody")
+        assert (await hers.post("/console/claim", json={"claim": link}, headers=OURS)).status_code == 200
+        again = await router.services.console_sessions.invite("alice", seconds=60)
+        assert (await admin.delete("/router/users/alice/sessions")).json()["ended"] == 1
+        assert (await hers.post("/console/claim", json={"claim": again}, headers=OURS)).status_code == 401
+        (entry,) = (await admin.get("/router/audit?action=user.sign_out")).json()["entries"]
+        assert entry["detail"] == {"sessions": 1, "links": 1}

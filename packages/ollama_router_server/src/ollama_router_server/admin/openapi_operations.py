@@ -176,7 +176,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="delete",
         path=f"{_USER}/sessions",
-        summary="End all of the user's sessions",
+        summary="End all of the user's sessions, and links that nobody has used",
         answer=shapes.EndedSessionsBody,
         refused=(404,),
     ),

@@ -29,7 +29,7 @@ async def list_sessions(services: Services, user: str) -> SessionsBody:
 
 
 class UserSessionsResource:
-    """`GET` lists a user's open sessions, `DELETE` ends them all."""
+    """`GET` lists a user's open sessions, `DELETE` ends them all, and links that nobody has used."""
 
     roles = ADMINS
 

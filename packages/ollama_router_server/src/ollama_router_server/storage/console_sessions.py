@@ -104,13 +104,18 @@ class ConsoleSessions:
         return await self._database.read(_list, user, idle_since=now - self._idle, begun_before=now - self._longest)
 
     async def end(self, user: str, *, by: Actor, only: str | None = None) -> int:
-        """End a user's sessions, or the one with this id; return how many.
+        """End a user's sessions and links that nobody has used, or the one session with this id.
+
+        Returns:
+            How many sessions were open; what was over already does not count.
 
         Raises:
             UnknownUser: there is no such user.
         """
-        entry = AuditEntry(at=self._clock.wall(), actor=by, action="user.sign_out", subject=user)
-        return await self._database.write(_end, user, entry, only)
+        now = self._clock.wall()
+        entry = AuditEntry(at=now, actor=by, action="user.sign_out", subject=user)
+        moments = {"idle_since": now - self._idle, "begun_before": now - self._longest}
+        return await self._database.write(_end, user, entry, only, **moments)
 
     async def invite(self, user: str, *, seconds: float, by: Actor | None = None) -> str:
         """Make a link's secret that opens one session as this user, once, within so many seconds.
@@ -181,15 +186,26 @@ def _list(connection: Connection, user: str, *, idle_since: float, begun_before:
     )
 
 
-def _end(connection: Connection, user: str, entry: AuditEntry, only: str | None) -> int:
-    columns = console_sessions.c
-    theirs = select(columns.digest).where(columns.user_id == require_user(connection, user).id)
-    digests = connection.execute(theirs).scalars().all()
+def _end(
+    connection: Connection, user: str, entry: AuditEntry, only: str | None, *, idle_since: float, begun_before: float
+) -> int:
+    columns, user_id = console_sessions.c, require_user(connection, user).id
+    theirs = columns.user_id == user_id
+    still_open = (columns.seen_at >= idle_since) & (columns.created_at >= begun_before)
+    digests = connection.execute(select(columns.digest).where(theirs, still_open)).scalars().all()
     chosen = [digest for digest in digests if only is None or _name_of(digest) == only]
-    if chosen:
-        connection.execute(delete(console_sessions).where(columns.digest.in_(chosen)))
-        insert_entry(connection, replace(entry, detail={"sessions": len(chosen)}))
+    connection.execute(delete(console_sessions).where(theirs if only is None else columns.digest.in_(chosen)))
+    links = 0 if only is not None else _end_links(connection, user_id, entry.at)
+    if chosen or links:
+        insert_entry(connection, replace(entry, detail={"sessions": len(chosen)} | ({"links": links} if links else {})))
     return len(chosen)
+
+
+def _end_links(connection: Connection, user_id: int, now: float) -> int:
+    """An open link would sign its user in again at once."""
+    columns = console_claims.c
+    unused = delete(console_claims).where(columns.user_id == user_id, columns.expires_at >= now)
+    return connection.execute(unused).rowcount
 
 
 def _name_of(digest: str) -> str:

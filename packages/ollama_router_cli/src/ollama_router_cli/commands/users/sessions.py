@@ -45,7 +45,7 @@ def sign_out(
     router: RouterAccess,
     as_json: JsonOption = False,
 ) -> None:
-    """End a user's sessions of the web console.
+    """End a user's sessions of the web console, and links that nobody has used (with --session that session alone).
 
     Tokens stay valid, and with one of them the user can sign in again.
     """

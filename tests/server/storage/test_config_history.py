@@ -40,3 +40,14 @@ def test_the_oldest_go(tmp_path: Path) -> None:
     assert [version.number for version in history.kept().versions] == [3, 4, 5]
     with pytest.raises(ConfigError, match="3 to 5 are kept"):
         history.kept().text(1)
+
+
+def test_a_version_that_goes_while_it_is_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The router removes the oldest whenever it takes up another config."""
+    history = ConfigHistory(tmp_path)
+    history.keep("a: 1\n", 1.0)
+    history.keep("a: 2\n", 2.0)
+    files = history._files()
+    monkeypatch.setattr(history, "_files", lambda: files)
+    files[0][2].unlink()
+    assert [version.number for version in history.kept().versions] == [2]

@@ -56,6 +56,20 @@ async def test_a_found_server_is_used_and_goes_again(tmp_path: Path) -> None:
             assert (await asked(router)).headers["x-router-server"] == "other"
 
 
+async def test_a_server_that_is_used_is_not_renamed_by_another_s_claim(tmp_path: Path) -> None:
+    """Whatever is found under its name later, it is called as before."""
+    first, second = tmp_path / "b.yml", tmp_path / "a.yml"
+    async with OllamaSimulator(models=[model(MODEL)]) as one, OllamaSimulator(models=[model(MODEL)]) as two:
+        write(first, gpu=server_entry(one))
+        write(second)
+        async with running_router(
+            tmp_path, {}, discovery={"use": "auto", "files": [str(second), str(first)]}
+        ) as router:
+            write(second, gpu=server_entry(two))
+            await eventually(lambda: len(router.services.fleet.servers) == 2)
+            assert router.services.found_by["gpu"] == f"file:{first}"
+
+
 async def test_a_file_with_problems_changes_nothing_and_is_told(tmp_path: Path) -> None:
     """With the line; requests go on."""
     file = tmp_path / "servers.yml"

@@ -87,7 +87,7 @@ class ConfigHistory:
         """
         masked = mask_secrets(text)
         known = self._files()
-        if known and known[-1][2].read_text(encoding="utf-8") == masked:
+        if known and _text(known[-1][2]) == masked:
             return False
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         number = known[-1][0] + 1 if known else 1
@@ -101,14 +101,23 @@ class ConfigHistory:
         return True
 
     def kept(self) -> KeptConfigs:
-        """Read the versions."""
-        versions = [
-            ConfigVersion(number=number, at=at, text=path.read_text(encoding="utf-8"))
-            for number, at, path in self._files()
-        ]
+        """Read the versions; one that a router removes meanwhile is left out.
+
+        Raises:
+            OSError: one cannot be read.
+        """
+        read = ((number, at, _text(path)) for number, at, path in self._files())
+        versions = [ConfigVersion(number=number, at=at, text=text) for number, at, text in read if text is not None]
         return KeptConfigs(str(self.folder), versions)
 
     def _files(self) -> list[tuple[int, int, Path]]:
         """Numbers, times and files, oldest first."""
         found = ((path, _NAME.fullmatch(path.name)) for path in self.folder.glob("*.yml"))
         return sorted((int(name[1]), int(name[2]), path) for path, name in found if name is not None)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:  # the oldest go while others read
+        return None

@@ -108,13 +108,18 @@ async def test_a_list_of_models_that_does_not_arrive_from_others_is_asked_for() 
             config=config, targets=build_targets(config, {}), upstream=upstream, clock=clock, coordination=alone()
         )
         await fleet.start()
-        sim.library.add(model("llama3.1:8b").renamed("new:1b"))
-        before = len(sim.requests_to("/api/version"))
-        for seconds in (config.models.cache_ttl_seconds, 2 * 60.0):
-            assert len(sim.requests_to("/api/version")) == before
-            clock.advance(seconds)
+        try:
+            sim.library.add(model("llama3.1:8b").renamed("new:1b"))
+            before = len(sim.requests_to("/api/version"))
+            clock.advance(config.models.cache_ttl_seconds)
             fleet.follow([ServerPolled("one", Round(clock.now, 1.0, b'{"version": "0.33.3"}', (), {}))])
-        await eventually(lambda: "new:1b" in (fleet.servers["one"].installed or ()))
-        assert len(sim.requests_to("/api/version")) == before + 1
-        await fleet.aclose()
-        await upstream.aclose()
+            for _ in range(100):  # within which a question would arrive
+                await asyncio.sleep(0)
+            assert len(sim.requests_to("/api/version")) == before
+            clock.advance(2 * 60.0)
+            fleet.follow([ServerPolled("one", Round(clock.now, 1.0, b'{"version": "0.33.3"}', (), {}))])
+            await eventually(lambda: "new:1b" in (fleet.servers["one"].installed or ()))
+            assert len(sim.requests_to("/api/version")) == before + 1
+        finally:
+            await fleet.aclose()
+            await upstream.aclose()

@@ -105,3 +105,13 @@ async def test_grants_that_cannot_be_read_grant_nothing(users: UserStore, databa
     await database.write(lambda connection: connection.execute(by_hand))
     grants = await grants_of(users, "alice")
     assert (grants.models, grants.kinds, grants.hosts) == ((), (), ())
+
+
+async def test_other_changes_keep_grants_that_cannot_be_read(users: UserStore, database: Database) -> None:
+    """What a newer release wrote is there when it runs again."""
+    await users.create("alice")
+    by_hand = text("""UPDATE users SET grants = '{"planets": ["mars"]}'""")
+    await database.write(lambda connection: connection.execute(by_hand))
+    await users.change("alice", UserChange(role="viewer"))
+    stored = await database.read(lambda connection: connection.execute(text("SELECT role, grants FROM users")).one())
+    assert stored == ("viewer", '{"planets": ["mars"]}')

@@ -12,9 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from ollama_router_core.access.grants import Grants, grants_to_json
 from ollama_router_server.storage.audit import ROUTER, Actor, AuditAction, AuditEntry
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.identities import DuplicateName, Group, GroupInUse
+from ollama_router_server.storage.identities import DuplicateName, Group, GroupInUse, changed_grants
 from ollama_router_server.storage.identity_rows import (
-    changed_grants,
     check_name,
     dump_grants,
     identity_change,
@@ -84,7 +83,7 @@ class GroupStore:
 
         def change(connection: Connection) -> Grants:
             row = require_group(connection, name)
-            grants = changed_grants(row.grants, changes)
+            grants = changed_grants(load_grants(row.grants), changes)
             values = {"grants": dump_grants(grants), "updated_at": now}
             connection.execute(update(groups).where(groups.c.id == row.id).values(values))
             return grants

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ollama_router_core.access.grants import Grants
+from ollama_router_core.access.grants import Grants, grants_from_json, grants_to_json
 from ollama_router_core.access.tokens import Token
 from ollama_router_core.errors import RouterError
 from ollama_router_core.records.request_record import RequestRecord
@@ -29,6 +29,7 @@ __all__ = [
     "UserFilter",
     "UserPage",
     "UserSummary",
+    "changed_grants",
 ]
 
 Role = Literal["admin", "user", "viewer"]
@@ -173,6 +174,29 @@ class UserChange:
         changed = {"role": self.role, "active": self.active, "grants": dict(self.grants) or None}
         moved = {"group": self.group} if self.moves else {}
         return {name: value for name, value in changed.items() if value is not None} | moved
+
+    def apply(self, user: UserSummary) -> UserSummary:
+        """Return the user as this change makes it.
+
+        Raises:
+            InvalidGrants: the resulting grants are not valid.
+        """
+        return replace(
+            user,
+            role=self.role or user.role,
+            active=user.active if self.active is None else self.active,
+            group=self.group if self.moves else user.group,
+            own_grants=changed_grants(user.own_grants, self.grants),
+        )
+
+
+def changed_grants(grants: Grants, changes: Mapping[str, Any]) -> Grants:
+    """Change some fields of grants, in JSON's types; None unsets a field.
+
+    Raises:
+        InvalidGrants: the result is not valid.
+    """
+    return grants_from_json({**grants_to_json(grants), **changes})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

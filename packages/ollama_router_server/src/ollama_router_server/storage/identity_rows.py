@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -18,7 +18,6 @@ from ollama_router_server.storage.identities import InvalidUserName, UnknownGrou
 from ollama_router_server.storage.schema import auth_epoch, groups, users
 
 __all__ = [
-    "changed_grants",
     "check_name",
     "dump_grants",
     "identity_change",
@@ -121,12 +120,3 @@ def load_grants(text: str) -> Grants:
 def dump_grants(grants: Grants) -> str:
     """Serialise grants for storage."""
     return json.dumps(grants_to_json(grants), sort_keys=True)
-
-
-def changed_grants(text: str, changes: Mapping[str, Any]) -> Grants:
-    """Change some fields of stored grants; None unsets a field.
-
-    Raises:
-        InvalidGrants: the result is not valid.
-    """
-    return grants_from_json({**grants_to_json(load_grants(text)), **changes})

@@ -18,7 +18,6 @@ from ollama_router_server.storage.identities import (
     UserSummary,
 )
 from ollama_router_server.storage.identity_rows import (
-    changed_grants,
     dump_grants,
     load_grants,
     require_group,
@@ -100,15 +99,12 @@ def change_user(connection: Connection, name: str, change: UserChange, now: floa
         InvalidGrants: the resulting grants are not valid.
     """
     row = require_user(connection, name)
-    values: dict[str, Any] = {"updated_at": now}
-    if change.role is not None:
-        values["role"] = change.role
-    if change.active is not None:
-        values["active"] = change.active
-    if change.grants:
-        values["grants"] = dump_grants(changed_grants(row.grants, change.grants))
+    changed = change.apply(_summary(row, (), 0, None))
+    values: dict[str, Any] = {"role": changed.role, "active": changed.active, "updated_at": now}
+    if change.grants:  # else text that this release cannot read would be overwritten
+        values["grants"] = dump_grants(changed.own_grants)
     if change.moves:
-        join_group(connection, row.id, change.group)
+        join_group(connection, row.id, changed.group)
     connection.execute(update(users).where(users.c.id == row.id).values(values))
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from ollama_router_core.access.effective import Origin, Person, effective_rights, judge_host, judge_model
-from ollama_router_core.access.grants import Grants, grants_from_json, grants_to_json
+from ollama_router_core.access.grants import Grants
 from ollama_router_core.errors import amount
 from ollama_router_server.admin.shapes import TokenBody
 from ollama_router_server.admin.views.models import model_views
@@ -61,7 +60,7 @@ async def rights_view(services: Services, name: str, change: UserChange = UserCh
         UnknownGroup: there is no such group.
         InvalidGrants: the grants would not be valid.
     """
-    user = _changed((await services.users.show(name)).summary, change)
+    user = change.apply((await services.users.show(name)).summary)
     group = Grants() if user.group is None else (await services.groups.show(user.group)).grants
     person = Person(role=user.role, own=user.own_grants, group=group)
     models, hosts = list(_models(services, person)), list(_hosts(services, person))
@@ -85,16 +84,6 @@ async def rights_view(services: Services, name: str, change: UserChange = UserCh
             TokenBody(name=one.name, lookup=one.lookup, created_at=one.created_at, last_used_at=one.last_used_at)
             for one in user.tokens
         ],
-    )
-
-
-def _changed(user: UserSummary, change: UserChange) -> UserSummary:
-    return replace(
-        user,
-        role=change.role or user.role,
-        active=user.active if change.active is None else change.active,
-        group=change.group if change.moves else user.group,
-        own_grants=grants_from_json({**grants_to_json(user.own_grants), **change.grants}),
     )
 
 

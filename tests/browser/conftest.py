@@ -80,6 +80,9 @@ class Watched:
 
     async def _again(self, request: Request) -> bytes:
         headers = {name: value for name, value in (await request.all_headers()).items() if name != "if-none-match"}
+        # Chromium does not always tell the cookies of a request.
+        kept = await self.page.context.cookies(self.base + "/console/")
+        headers["cookie"] = "; ".join(f"{one['name']}={one['value']}" for one in kept)
         async with httpx.AsyncClient(trust_env=False) as client:  # a name of the browser alone is in `Host`
             answer = await client.get(request.url.replace("//gpu-box:", "//127.0.0.1:"), headers=headers)
         assert answer.is_success, (request.url, answer.status_code)

@@ -128,7 +128,10 @@ async def _took(client: httpx.AsyncClient, path: str) -> float:
 
 
 async def test_a_live_page_does_not_grow(browser: Browser, tmp_path: Path) -> None:
-    """Requests come and go; what the page shows of them is replaced, not added."""
+    """Requests come and go; what the page shows of them is replaced, not added: else it would be twice as much.
+
+    A row has an element for each phase that took time, which differs from one request to the next.
+    """
     async with (
         OllamaSimulator(models=[model(SMALL)]) as sim,
         running_router(tmp_path, {"one": server_entry(sim)}) as router,
@@ -148,6 +151,6 @@ async def test_a_live_page_does_not_grow(browser: Browser, tmp_path: Path) -> No
         await watched.page.wait_for_selector(f".rows tr[id^=row-]:first-child:not(#{newest})", timeout=30_000)
 
         async def is_as_large_as_before() -> bool:
-            return abs(await watched.page.evaluate(count) - before) < 50
+            return await watched.page.evaluate(count) < 1.5 * before
 
         await eventually_async(is_as_large_as_before)

@@ -70,7 +70,7 @@ async def test_running_failed_refused_and_retried_are_in_one_list(browser: Brows
         await router.rows(3)
         async with (
             client.stream("POST", "/api/chat", json={**CHAT, "stream": True}) as stream,
-            signed_in(browser, router, router.admin_token) as watched,
+            signed_in(browser, router, router.admin_token, viewport={"width": 1440, "height": 900}) as watched,
         ):
             lines = stream.aiter_lines()  # a generator that is thrown away closes the stream
             await anext(lines)

@@ -68,8 +68,8 @@ _MOMENT: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 2**52}
 _TEXT: dict[str, Any] = {"type": "string"}
 _ONE_MORE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("add", {"type": "string", "description": "A server of the config, to have one more like it."}),
-    ("add_gpu", {"enum": list(GPUS)}),
-    ("max_wait", {"type": "number", "minimum": 0.001, "maximum": 86_400}),
+    ("add_gpu", {"enum": ["", *GPUS]}),
+    ("max_wait", {"anyOf": [{"type": "number", "minimum": 0.001, "maximum": 86_400}, {"const": ""}]}),
 )
 _USERS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("search", {"type": "string", "description": "A part of the name."}),
@@ -84,7 +84,7 @@ _REQUESTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("model", _TEXT),
     ("server", _TEXT),
     ("ending", {"enum": ["", "ok", "error", "refused", "client_left", "retried", "cold"]}),
-    ("slower_than", {**_MOMENT, "description": "Milliseconds."}),
+    ("slower_than", {"anyOf": [_MOMENT, {"const": ""}], "description": "Milliseconds."}),
     ("since", _MOMENT),
     ("before", _MOMENT),
     ("cursor", {"type": "string", "description": "`next` of the page before."}),
@@ -260,7 +260,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=OtherDayView,
         query=(
             ("day", {"type": "string", "description": "As `2026-11-28`, UTC. Default: today."}),
-            ("strategy", {"enum": list(STRATEGIES)}),
+            ("strategy", {"enum": ["", *STRATEGIES]}),
             *_ONE_MORE,
         ),
     ),
@@ -436,7 +436,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="The router's own requests, decided by another strategy, or with one server more",
         answer=WhatIfView,
         query=(
-            ("strategy", {"enum": list(STRATEGIES)}),
+            ("strategy", {"enum": ["", *STRATEGIES]}),
             *_ONE_MORE,
             ("days", {"type": "integer", "minimum": 1, "maximum": 30}),
         ),

@@ -12,7 +12,7 @@ from falcon.asgi import Request, Response
 from ollama_router_core.errors import InvalidBody
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.admin.access import EVERYBODY
-from ollama_router_server.admin.bodies import actor_of, answer
+from ollama_router_server.admin.bodies import actor_of, answer, moment
 from ollama_router_server.admin.views.requests import RequestsView, request_detail, request_view
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
@@ -41,10 +41,10 @@ async def list_requests(services: Services, request: Request, user: User) -> Req
         user=own,
         model=request.get_param("model") or None,
         server=request.get_param("server") or None,
-        since=_number(request, "since"),
-        before=_number(request, "before"),
+        since=moment(request.get_param("since")),
+        before=moment(request.get_param("before"), "before"),
         ending=_ending(request),
-        slower_than=_number(request, "slower_than"),
+        slower_than=_slower_than(request),
     )
     limit = request.get_param_as_int("limit", min_value=1, max_value=_MOST) or 50
     records, after = await services.request_log.page(chosen, after=_cursor(request), limit=limit)
@@ -115,13 +115,13 @@ class CancelResource:
         response.media = {"id": id, "cancelled": True}
 
 
-def _number(request: Request, name: str) -> float | None:
-    text = request.get_param(name)
+def _slower_than(request: Request) -> float | None:
+    text = request.get_param("slower_than")
     if not text:
         return None
     number = float(text) if _NUMBER.fullmatch(text) else math.inf
     if number > _LARGEST:
-        raise InvalidBody(f"{name} must be a number that is not negative")
+        raise InvalidBody("slower_than must be a number that is not negative")
     return number
 
 

@@ -72,11 +72,10 @@ class ServerSelector:
     def _ranked(self, plan: Plan, context: RankingContext) -> tuple[Candidate, ...]:
         """The candidates that can take the request now, the best first."""
         snapshot, now, key, waits = context.snapshot, context.now, self.strategy.key, self.strategy.binds_late
-        keyed = [
-            (key(one, context), _tie_order(one.salt, context.tiebreak), one.name, one)
-            for one in plan.able
-            if refused_now(one, snapshot, now, waits=waits) is None
-        ]
+        open_now = [one for one in plan.able if refused_now(one, snapshot, now, waits=waits) is None]
+        if len(open_now) < 2:
+            return tuple(open_now)  # a key may cost an estimate of the work before the request
+        keyed = [(key(one, context), _tie_order(one.salt, context.tiebreak), one.name, one) for one in open_now]
         keyed.sort()
         return tuple([row[3] for row in keyed])
 

@@ -43,3 +43,10 @@ def test_neither_imports_nor_services_change_the_process():
     found = subprocess.run([sys.executable, "-c", EMBEDDING], check=True, stdout=subprocess.PIPE)
     before, after = json.loads(found.stdout.splitlines()[-1])
     assert after == before
+
+
+def test_the_declared_tables_import_no_dialect_of_postgresql():
+    """Most installations use SQLite, and a start of those should not pay 5 MB for the other."""
+    code = "import sys, ollama_router_server.app; print('sqlalchemy.dialects.postgresql' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
+    assert found.stdout.strip() == "False"

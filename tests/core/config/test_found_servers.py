@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import RouteRequest
-from ollama_router_core.config import Config, FoundServer, FoundServers, found_server, load_config, with_found
+from ollama_router_core.config import FoundServer, FoundServers, found_server, load_config, with_found
 from ollama_router_core.config.discovery_settings import FoundServerSettings
 from ollama_router_core.config.found_servers import unknown_assignments
 from ollama_router_core.errors import ConfigError
@@ -70,33 +72,31 @@ def test_a_name_that_several_have_is_nobodys():
     assert set(with_found(ASK, [one, two])[0].servers) == {"gpu-10.0.0.2-11434", "gpu-10.0.0.3-11434"}
 
 
-def test_a_name_that_is_had_is_not_taken_by_claiming_it():
-    """Whoever announces a server under another's name gets a longer one, for as long as the other is there."""
-    old, new = found("10.0.0.3", "gpu"), found("10.0.0.2", "gpu")
-    before = with_found(ASK, [old])[0].servers
-    config, _ = with_found(ASK, [new, old], before)
-    assert {name: server.host for name, server in config.servers.items()} == {
-        "gpu": "10.0.0.3",
-        "gpu-10.0.0.2-11434": "10.0.0.2",
-    }
-    assert with_found(ASK, [new, old], config.servers)[0] == config
-    assert with_found(ASK, [new], config.servers)[0].servers["gpu"].host == "10.0.0.2"
-    declared = load_config("servers: {gpu: {host: a}}\nproxy_port: 1\ndiscovery: {files: [f.yml]}\n")
-    assert with_found(declared, [old], before)[0].servers.keys() == {"gpu", "gpu-10.0.0.3-11434"}
+def test_who_was_first_does_not_matter():
+    """A router that starts calls servers what those call them that have run for long."""
+    book = FoundServers()
+    book.report("dns:x", [found("10.0.0.3", "gpu")], 0.0, keep=60.0)
+    book.report("dns:x", [found("10.0.0.3", "gpu"), found("10.0.0.2", "gpu")], 1.0, keep=60.0)
+    assert set(with_found(ASK, book.all())[1]) == {"gpu-10.0.0.3-11434", "gpu-10.0.0.2-11434"}
 
 
-@pytest.mark.parametrize("there", ["the config", "one found", "one that had it"])
+@pytest.mark.parametrize("there", ["the config", "one found"])
 def test_a_name_with_an_address_is_one_server_s(there: str) -> None:
-    """A server whose longer name somebody has already is left out; one that was there before stays."""
+    """It is its own before it is anybody's by name; the config's is the config's."""
     longer = "gpu-10.0.0.2-11434"
     declared = f"servers: {{{longer}: {{host: a}}}}\n" if there == "the config" else ""
     config = load_config(f"{declared}discovery: {{files: [f.yml]}}\nproxy_port: 1\n")
     two, claimer = [found("10.0.0.2", "gpu"), found("10.0.0.3", "gpu")], found("10.0.0.1", longer)
-    before = with_found(config, two)[0].servers if there == "one that had it" else {}
-    with_it, sources = with_found(config, [claimer, *two], before)
-    host = {"the config": "a", "one found": "10.0.0.1", "one that had it": "10.0.0.2"}[there]
-    assert with_it.servers[longer].host == host
-    assert "gpu-10.0.0.3-11434" in sources
+    with_it, sources = with_found(config, [claimer, *two])
+    assert with_it.servers[longer].host == {"the config": "a", "one found": "10.0.0.2"}[there]
+    assert {"gpu-10.0.0.3-11434", f"{longer}-10.0.0.1-11434"} <= set(sources)
+
+
+def test_of_a_long_name_the_address_stays():
+    """Else two of them would be called alike, and one left out."""
+    long = [found(host, "x" * 80) for host in ("10.0.0.2", "10.0.0.3")]
+    assert all(name.endswith(("10.0.0.2-11434", "10.0.0.3-11434")) for name in with_found(ASK, long)[1])
+    assert len(with_found(ASK, long)[1]) == 2
 
 
 def test_one_of_two_with_a_name_may_be_missing_for_a_while():
@@ -160,18 +160,39 @@ def test_a_server_that_is_missing_goes_after_a_while():
     assert book.all() == ()
 
 
-HOSTS = st.lists(st.tuples(st.sampled_from(["a", "b", "10.0.0.1", "10.0.0.9"]), st.integers(1, 3)), max_size=4)
+HOSTS = st.sampled_from(["a", "b", "10.0.0.1", "10.0.0.9"])
+NAMES = st.sampled_from(["a", "one", "two", "one-a-1", "one-10.0.0.9-1"])
+SEEN = st.lists(st.builds(found, HOSTS, NAMES, port=st.integers(1, 2)), max_size=4)
+HISTORY = st.lists(st.tuples(st.sampled_from(["file:x", "file:y", "file:z"]), SEEN), max_size=4)
+LAST = st.fixed_dictionaries(dict.fromkeys(("file:x", "file:y", "file:z"), SEEN))
 
 
-@given(HOSTS)
-def test_the_order_in_which_sources_answer_does_not_matter(hosts: list[tuple[str, int]]) -> None:
-    """Every router of a fleet has the same servers under the same names."""
-    configs = set[str]()
-    for order in itertools.permutations(range(len(hosts))):
+def seen(book: FoundServers, looks: Iterable[tuple[str, list[FoundServer]]], now: float) -> None:
+    """Report looks at one moment."""
+    for source, servers in looks:
+        book.report(source, [replace(one, source=source) for one in servers], now, keep=60.0)
+
+
+@given(HISTORY, HISTORY, LAST)
+def test_names_depend_on_what_is_seen_now_and_on_nothing_else(
+    one: list[tuple[str, list[FoundServer]]], other: list[tuple[str, list[FoundServer]]], last: dict[str, Any]
+) -> None:
+    """Routers that saw other things before, or sources in another order, have the same servers under the same names."""
+    configs = []
+    for history, order in ((one, list(last)), (other, [*reversed(last)])):
         book = FoundServers()
-        for place in order:
-            host, port = hosts[place]
-            book.report(f"file:{place}", [found(host, "one", port)], 0.0, keep=1.0)
-        config: Config = with_found(AUTO, book.all())[0]
-        configs.add(config.model_dump_json())
-    assert len(configs) == 1
+        seen(book, history, 0.0)
+        seen(book, ((source, last[source]) for source in order), 60.0)
+        configs.append(with_found(AUTO, book.all())[0])
+    assert configs[0] == configs[1]
+
+
+@given(LAST)
+def test_what_is_found_at_one_address_is_one_server_and_none_is_lost(last: dict[str, Any]) -> None:
+    """Whoever claims which name."""
+    book = FoundServers()
+    seen(book, last.items(), 0.0)
+    config, sources = with_found(AUTO, book.all())
+    there = {(one.settings.host, one.settings.port) for one in book.all()} - {("10.0.0.1", 11434)}
+    assert {(config.servers[name].host, config.servers[name].port) for name in sources} == there
+    assert len(sources) == len(there)

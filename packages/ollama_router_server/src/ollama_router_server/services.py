@@ -278,9 +278,8 @@ class Services:
                 await self._take_up(())
 
     def _with_found(self) -> tuple[Config, Mapping[str, str]]:
-        """What is declared and found, and where; found servers keep the names that they have now."""
-        known = {name: self.config.servers[name] for name in self.found_by}
-        return with_found(self.declared, self.discovery.found, known)
+        """What is declared and found, and where."""
+        return with_found(self.declared, self.discovery.found)
 
     async def _take_up(self, spoken: Collection[str]) -> None:
         """Go by what is declared and found; `spoken` are servers whose `drain` was changed in the declared config."""

@@ -56,18 +56,19 @@ async def test_a_found_server_is_used_and_goes_again(tmp_path: Path) -> None:
             assert (await asked(router)).headers["x-router-server"] == "other"
 
 
-async def test_a_server_that_is_used_is_not_renamed_by_another_s_claim(tmp_path: Path) -> None:
-    """Whatever is found under its name later, it is called as before."""
+async def test_a_router_that_starts_later_calls_servers_the_same(tmp_path: Path) -> None:
+    """As one that saw one of them before the other: what they share of a server, they keep by its name."""
     first, second = tmp_path / "b.yml", tmp_path / "a.yml"
+    discovery = {"use": "auto", "files": [str(second), str(first)]}
     async with OllamaSimulator(models=[model(MODEL)]) as one, OllamaSimulator(models=[model(MODEL)]) as two:
         write(first, gpu=server_entry(one))
         write(second)
-        async with running_router(
-            tmp_path, {}, discovery={"use": "auto", "files": [str(second), str(first)]}
-        ) as router:
+        async with running_router(tmp_path, {}, discovery=discovery) as router:
+            assert set(router.services.found_by) == {"gpu"}
             write(second, gpu=server_entry(two))
             await eventually(lambda: len(router.services.fleet.servers) == 2)
-            assert router.services.found_by["gpu"] == f"file:{first}"
+            async with running_router(tmp_path, {}, fresh=False, discovery=discovery) as later:
+                assert later.services.found_by == router.services.found_by
 
 
 async def test_a_file_with_problems_changes_nothing_and_is_told(tmp_path: Path) -> None:

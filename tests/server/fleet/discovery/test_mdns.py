@@ -20,7 +20,7 @@ TYPE = "_orouter-test._tcp.local."
 
 
 async def test_what_is_announced_is_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the name that it announces, with address and port."""
+    """By the name that it announces with its address, since anybody may announce that name."""
     monkeypatch.setattr(mdns, "_LISTEN", 0.3)
     try:
         network = AsyncZeroconf(interfaces=["127.0.0.1"])
@@ -38,5 +38,6 @@ async def test_what_is_announced_is_a_server(monkeypatch: pytest.MonkeyPatch) ->
     finally:
         await network.async_close()
     (one,) = found
-    assert (one.name, one.settings.host, one.settings.port, one.settings.priority) == ("gpu-one", "10.0.0.7", 11434, 2)
+    assert (one.settings.host, one.settings.port, one.settings.priority) == ("10.0.0.7", 11434, 2)
+    assert one.name == "gpu-one-10.0.0.7-11434"
     assert one.source == "mdns:_orouter-test._tcp"

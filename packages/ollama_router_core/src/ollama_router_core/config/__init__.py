@@ -5,7 +5,7 @@ from __future__ import annotations
 from ollama_router_core.config.changes import changed_paths, needs_restart
 from ollama_router_core.config.commented import render_commented
 from ollama_router_core.config.defaults import default_config, parse_ollama_host
-from ollama_router_core.config.found_servers import FoundServer, FoundServers, found_server, with_found
+from ollama_router_core.config.found_servers import FoundServer, FoundServers, found_server, name_at, with_found
 from ollama_router_core.config.loading import dump_config, load_config, read_setting, redacted
 from ollama_router_core.config.masking import fill_secrets, mask_secrets, without_password
 from ollama_router_core.config.problems import Problem
@@ -47,6 +47,7 @@ __all__ = [
     "found_server",
     "load_config",
     "mask_secrets",
+    "name_at",
     "needs_restart",
     "parse_ollama_host",
     "parse_size",

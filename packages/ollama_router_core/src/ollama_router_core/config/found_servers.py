@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 import pydantic
@@ -20,15 +19,14 @@ from ollama_router_core.config.nodes import NodeReader
 from ollama_router_core.config.problems import Problem, config_error, render_path
 from ollama_router_core.config.sections import Section
 from ollama_router_core.config.settings import Config
-from ollama_router_core.config.value_types import DestinationName, safe_name
+from ollama_router_core.config.value_types import MOST_NAME_CHARACTERS, DestinationName, safe_name
 from ollama_router_core.config.words import nearest
 from ollama_router_core.config.yaml_document import compose
 
-__all__ = ["FoundServer", "FoundServers", "found_server", "servers_of", "unknown_assignments", "with_found"]
+__all__ = ["FoundServer", "FoundServers", "found_server", "name_at", "servers_of", "unknown_assignments", "with_found"]
 
 
 _MOST: Final = 1_000
-_NONE: Final[Mapping[str, Server]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,23 +111,20 @@ class FoundServers:
     def all(self) -> tuple[FoundServer, ...]:
         """All of them, by source and name."""
         found = (one for seen in self._seen.values() for one, _ in seen.values())
-        return tuple(sorted(found, key=lambda one: (one.source, one.name, _address(one.settings))))
+        return tuple(sorted(found, key=_order))
 
 
-def with_found(
-    config: Config, found: Iterable[FoundServer], before: Mapping[str, Server] = _NONE
-) -> tuple[Config, Mapping[str, str]]:
+def with_found(config: Config, found: Iterable[FoundServer]) -> tuple[Config, Mapping[str, str]]:
     """Add found servers to a config; also return the source of each that was added, by its name.
 
-    A server at an address that is in the config, or was found already, is the same one. A name of the config, or one
-    that several found servers have, is none of theirs: they are called by their addresses, too. But a server that has
-    its name in `before`, the found servers as they are called now, keeps it: nobody takes another's name away by
-    claiming it, too. What is left without a name of its own is left out. With `discovery.use: ask` an added one is
-    drained from the start. No more than a thousand are added: whoever announces servers must not decide how many are
-    probed.
+    What they are called depends on nothing else than config and servers, so that all routers that see the same call
+    them the same. A server at an address that is in the config, or was found already, is the same one. A name of the
+    config, or one that several found servers have, is none of theirs: they are called by their addresses, too. What is
+    left without a name of its own is left out. With `discovery.use: ask` an added one is drained from the start. No
+    more than a thousand are added: whoever announces servers must not decide how many are probed.
     """
     servers, sources = dict(config.servers), dict[str, str]()
-    for name, one in _named(config, _new_ones(config, found), before):
+    for name, one in _named(config, _new_ones(config, found)):
         if name in servers or name in config.external_hosts:
             continue
         drained = one.settings.drain or config.discovery.use == "ask"
@@ -154,29 +149,33 @@ def _address(server: Server) -> tuple[str, int]:
 
 
 def _new_ones(config: Config, found: Iterable[FoundServer]) -> list[FoundServer]:
-    """Those at addresses that are neither the config's nor another's before them."""
+    """Those at addresses that are neither the config's nor another's before them; by source, name and address."""
     taken = {_address(server) for server in config.servers.values()}
     taken.add((folded_host(config.proxy_host), config.proxy_port))
     added: list[FoundServer] = []
-    for one in found:
+    for one in sorted(found, key=_order):
         if _address(one.settings) not in taken and len(added) < _MOST:
             taken.add(_address(one.settings))
             added.append(one)
     return added
 
 
-def _named(config: Config, added: list[FoundServer], before: Mapping[str, Server]) -> list[tuple[str, FoundServer]]:
-    """What each would be called; first those that are called so now."""
-    known = {(name, *_address(server)) for name, server in before.items()}
+def _order(one: FoundServer) -> tuple[str, str, str, int]:
+    return (one.source, one.name, *_address(one.settings))
+
+
+def _named(config: Config, added: list[FoundServer]) -> list[tuple[str, FoundServer]]:
+    """What each would be called. A name that is what another is called with its address is not its own either."""
     claims = Counter(one.name for one in added)
-    named = []
-    for one in added:
-        declared = one.name in config.servers or one.name in config.external_hosts
-        its_own = claims[one.name] == 1 or (one.name, *_address(one.settings)) in known
-        named.append((one.name if its_own and not declared else _with_address(one), one))
-    return sorted(named, key=lambda pair: (pair[0], *_address(pair[1].settings)) not in known)
+    claims.update({*config.servers, *config.external_hosts})
+    longer = {name_at(one.name, *_address(one.settings)) for one in added if claims[one.name] > 1}
+    return [
+        (name_at(one.name, *_address(one.settings)) if claims[one.name] > 1 or one.name in longer else one.name, one)
+        for one in added
+    ]
 
 
-def _with_address(one: FoundServer) -> str:
-    host, port = _address(one.settings)
-    return safe_name(f"{one.name}-{host}-{port}")
+def name_at(name: str, host: str, port: int) -> str:
+    """Return what a server is called whose name alone is not enough; of a long one the address is what stays."""
+    place = safe_name(f"{host}-{port}")
+    return safe_name(f"{name[: MOST_NAME_CHARACTERS - len(place) - 1]}-{place}")

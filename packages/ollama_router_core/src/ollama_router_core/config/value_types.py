@@ -14,6 +14,7 @@ from ollama_router_core.config.linear_patterns import InvalidPattern, linear_pat
 from ollama_router_core.config.words import Words, value_words
 
 __all__ = [
+    "MOST_NAME_CHARACTERS",
     "DestinationName",
     "FieldName",
     "FieldValue",
@@ -35,6 +36,8 @@ __all__ = [
     "with_address",
 ]
 
+MOST_NAME_CHARACTERS = 80
+"""Of a name that is made from a text of others."""
 _SIZE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE | re.ASCII)
 _HOST = re.compile(
     r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,251}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?", re.ASCII
@@ -72,7 +75,7 @@ def parse_size(text: str) -> int:
 
 def safe_name(text: str) -> str:
     """Turn a text into a valid server name: invalid characters become `-`, an empty text `server`."""
-    return re.sub(r"[^A-Za-z0-9_.\-]+", "-", text)[:80].strip("-.") or "server"
+    return re.sub(r"[^A-Za-z0-9_.\-]+", "-", text)[:MOST_NAME_CHARACTERS].strip("-.") or "server"
 
 
 def _size(text: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from ollama_router_core.config import FoundServer, found_server
+from ollama_router_core.config import FoundServer, found_server, name_at
 from ollama_router_core.config.discovery_settings import Discovery
 from ollama_router_core.errors import ConfigError
 from ollama_router_server.fleet.discovery.finder import LookFailed, Periodic
@@ -23,6 +23,9 @@ _RESOLVE_MS = 1_000.0
 
 class MdnsFinder(Periodic):
     """One type of service, asked for anew with each look, so that nothing is held open in between.
+
+    Anybody in the network may announce any name, so each server is called by its address, too: what an admin said of
+    one never holds for another.
 
     Args:
         settings: of discovery; its type is set.
@@ -84,4 +87,5 @@ class MdnsFinder(Periodic):
         if not addresses or service.port is None:
             return None
         name = service.name.removesuffix(f".{self._type}")
-        return found_server(name, self.source, addresses[0], service.port, self._settings)
+        host, port = addresses[0], service.port
+        return found_server(name_at(name, host, port), self.source, host, port, self._settings)

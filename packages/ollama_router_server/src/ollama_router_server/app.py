@@ -217,6 +217,7 @@ def create_app(services: Services) -> RouterApp:
     metrics = Metrics(_gauges(services, lambda: relay.in_flight, lambda: console.gauges()))  # noqa: PLW0108 - both made below
     sync = services.join(
         metrics.families,
+        metrics.last_hour.rows,
         lambda: relay.under_way(),  # noqa: PLW0108 - made below
         lambda request_id, *, by: relay.cancel(request_id, by=by),
     )

@@ -52,6 +52,7 @@ from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import Clock, SystemClock, machine_name
 from ollama_router_server.telemetry.histograms import DECIDING, Histogram
+from ollama_router_server.telemetry.last_hour import Row
 from ollama_router_server.telemetry.log_files import Several, open_log_files
 from ollama_router_server.telemetry.logs import set_level
 from ollama_router_server.telemetry.metric_aggregation import Family
@@ -334,6 +335,7 @@ class Services:
     def join(
         self,
         collect: Callable[[], list[Family]],
+        last_hour: Callable[[], list[Row]],
         under_way: Callable[[], list[dict[str, Any]]],
         cancel: Callable[..., bool],
     ) -> WorkerSync:
@@ -341,11 +343,19 @@ class Services:
 
         Args:
             collect: this process's figures.
+            last_hour: its minutes.
             under_way: its requests in progress, as JSON.
             cancel: ends one of them, by its id and `by` whom; says whether it was there.
         """
         self._cancel = cancel
-        self.sync = WorkerSync(self.coordination, self.clock, collect=collect, under_way=under_way, follow=self._follow)
+        self.sync = WorkerSync(
+            self.coordination,
+            self.clock,
+            collect=collect,
+            last_hour=last_hour,
+            under_way=under_way,
+            follow=self._follow,
+        )
         return self.sync
 
     def _follow(self, told: list[News]) -> None:

@@ -6,14 +6,16 @@ import falcon
 from falcon.asgi import Request, Response
 
 from ollama_router_core.access.grants import may_use_model
+from ollama_router_core.errors import StorageUnavailable
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.bodies import answer
 from ollama_router_server.admin.views.models import ModelDetailView, model_detail, model_views
-from ollama_router_server.admin.views.overview import overview
+from ollama_router_server.admin.views.overview import OverviewView, dated, overview
 from ollama_router_server.admin.views.servers import ServerDetailView, server_detail, server_views
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import User
+from ollama_router_server.storage.incidents import IncidentFilter
 
 __all__ = [
     "ModelResource",
@@ -22,8 +24,24 @@ __all__ = [
     "ServerResource",
     "ServersResource",
     "find_model",
+    "find_overview",
     "find_server",
 ]
+
+_MOST_INCIDENTS = 500
+
+
+async def find_overview(services: Services, sync: WorkerSync) -> OverviewView:
+    """The router now. Since when something needs attention is looked up only where there is something."""
+    view = overview(services, sync.under_way(), sync.last_hour())
+    if not view.attention:
+        return view
+    try:
+        found = await services.incidents.store.list(IncidentFilter(under_way=True), limit=_MOST_INCIDENTS)
+    except StorageUnavailable:
+        return view  # it tells that the database is away
+    name = services.router_name
+    return dated(view, [one for one in found if one.router == name or one.kind == "server.suspended"])
 
 
 def find_server(services: Services, name: str, user: User) -> ServerDetailView:
@@ -65,7 +83,7 @@ class OverviewResource:
 
     async def on_get(self, _request: Request, response: Response) -> None:
         """Answer the router now."""
-        answer(response, overview(self._services, self._sync.under_way()))
+        answer(response, await find_overview(self._services, self._sync))
 
 
 class ServersResource:

@@ -14,6 +14,8 @@ __all__ = ["Changes"]
 
 _AGES: Final = 2.0
 """Seconds after which a page that shows how long ago something was is worth another look."""
+_LAST_HOUR: Final = 10.0
+"""Seconds after which the charts of the last hour are, whatever ran between two looks."""
 
 
 class Changes:
@@ -44,6 +46,7 @@ class Changes:
             services.coordination.away,
             services.sink.healthy,
             active,
+            int(services.clock.wall() / _LAST_HOUR),
             self._ages() if waits else None,  # how long the longest has waited
             tuple(self._states()),
         )

@@ -17,19 +17,19 @@ from ollama_router_server.admin.history import find_day
 from ollama_router_server.admin.links import base_url
 from ollama_router_server.admin.me import my_usage
 from ollama_router_server.admin.operations import list_operations
-from ollama_router_server.admin.overview import find_model, find_server
+from ollama_router_server.admin.overview import find_model, find_overview, find_server
 from ollama_router_server.admin.requests import find_request, list_requests
 from ollama_router_server.admin.sessions import list_sessions
 from ollama_router_server.admin.users import list_users
 from ollama_router_server.admin.views.clients import client_views
 from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import model_views
-from ollama_router_server.admin.views.overview import overview
 from ollama_router_server.admin.views.requests import active_views, request_detail
 from ollama_router_server.admin.views.rights import rights_view
 from ollama_router_server.admin.views.servers import server_views
 from ollama_router_server.admin.whatif import WhatIf
 from ollama_router_server.console.charts import columns_of, models_of, strip_of
+from ollama_router_server.console.hour_chart import hour_of
 from ollama_router_server.console.playground import PLAYERS
 from ollama_router_server.console.rendering import Rendered, Renderer
 from ollama_router_server.console.shared_parts import SharedParts
@@ -74,7 +74,8 @@ class Pages:
 
     async def now(self, _request: Request, _user: User) -> Values:
         """What runs, what waits, what needs attention."""
-        return {"view": overview(self.services, self.sync.under_way())}
+        view = await find_overview(self.services, self.sync)
+        return {"view": view, "hour": hour_of(view.last_hour.minutes)}
 
     async def requests(self, request: Request, user: User) -> Values:
         """The log, and what runs."""

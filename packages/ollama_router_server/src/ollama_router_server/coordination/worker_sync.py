@@ -1,8 +1,8 @@
 """What a worker does because it is one of several: gives signs of life, hears news, publishes its figures.
 
-Figures for Prometheus and the requests under way are published about once a second. A worker that is asked adds its own
-as they are now to the others' as they were published. One that is started again finds the page of its predecessor and
-adds what that had counted, so that sums do not fall.
+Figures for Prometheus, the minutes of the last hour and the requests under way are published about once a second. A
+worker that is asked adds its own as they are now to the others' as they were published. One that is started again finds
+the page of its predecessor and adds what that had counted, so that sums do not fall.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import structlog
 
 from ollama_router_core.coordination import Coordination, News
 from ollama_router_server.system import Clock
+from ollama_router_server.telemetry.last_hour import Minute, Row, add_up_minutes, minutes_of
 from ollama_router_server.telemetry.metric_aggregation import Family, add_up, counted
 
 __all__ = ["WorkerSync"]
 
 _FIGURES = "figures"
 _UNDER_WAY = "under_way"
+_LAST_HOUR = "last_hour"
 _BEAT = 0.25
 _PUBLISH = 1.0
 _SOONEST = 0.02
@@ -38,6 +40,7 @@ class WorkerSync:
         coordination: what the workers share.
         clock: for signs of life.
         collect: this process's figures now.
+        last_hour: this process's minutes, as `LastHour` tells them.
         under_way: this process's requests under way, as JSON.
         follow: called four times a second with what the others told.
     """
@@ -48,15 +51,19 @@ class WorkerSync:
         clock: Clock,
         *,
         collect: Callable[[], list[Family]],
+        last_hour: Callable[[], list[Row]],
         under_way: Callable[[], list[dict[str, Any]]],
         follow: Callable[[list[News]], None],
     ) -> None:
         self._coordination = coordination
         self._clock = clock
         self._collect = collect
+        self._last_hour = last_hour
         self._under_way = under_way
         self._follow = follow
-        self._inherited = counted(_families(_read(coordination.own_page())))
+        predecessor = _read(coordination.own_page())
+        self._inherited = counted(_families(predecessor))
+        self._inherited_hour: list[Row] = predecessor.get(_LAST_HOUR, [])
         self._task: asyncio.Task[None] | None = None
         self._soon = asyncio.Event()
 
@@ -86,11 +93,19 @@ class WorkerSync:
         """The requests under way in all workers; those of the others as of up to a second ago."""
         return [row for one in ({_UNDER_WAY: self._under_way()}, *self._others()) for row in one.get(_UNDER_WAY, ())]
 
+    def last_hour(self) -> list[Minute]:
+        """The minutes of the last hour, of all workers; what the others have counted as of up to a second ago."""
+        others = [row for one in self._others() for row in one.get(_LAST_HOUR, ())]
+        return minutes_of([*self._own_hour(), *others], self._clock.wall())
+
     def _others(self) -> list[dict[str, Any]]:
         return [_read(page) for page in self._coordination.pages()]
 
     def _own(self) -> list[Family]:
         return add_up([self._collect(), self._inherited])
+
+    def _own_hour(self) -> list[Row]:
+        return add_up_minutes([*self._last_hour(), *self._inherited_hour])
 
     async def _run(self) -> None:
         published = float("-inf")
@@ -111,7 +126,8 @@ class WorkerSync:
             await asyncio.sleep(max(0.0, now + _SOONEST - self._clock.monotonic()))
 
     def _publish(self) -> None:
-        self._coordination.publish(json.dumps({_FIGURES: self._own(), _UNDER_WAY: self._under_way()}).encode())
+        page = {_FIGURES: self._own(), _LAST_HOUR: self._own_hour(), _UNDER_WAY: self._under_way()}
+        self._coordination.publish(json.dumps(page).encode())
 
 
 def _read(page: bytes) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.decision import Decision
 from ollama_router_server.telemetry.histograms import Histogram
+from ollama_router_server.telemetry.last_hour import LastHour
 from ollama_router_server.telemetry.metric_aggregation import Family, families
 
 __all__ = ["ConsoleGauges", "Gauges", "Metrics", "ServerGauges"]
@@ -102,9 +103,10 @@ class _OfServer:
 
 
 class Metrics:
-    """The metrics of one process, in a registry of its own. Not thread-safe."""
+    """The metrics of one process, in a registry of its own, and its `last_hour`. Not thread-safe."""
 
     def __init__(self, gauges: Gauges) -> None:
+        self.last_hour = LastHour()
         self._servers: dict[str, _OfServer] = {}
         self._refused: dict[str, int] = {}
         self._errors: dict[str, int] = {}
@@ -134,6 +136,7 @@ class Metrics:
         if record.completion_tokens is not None:
             server.tokens_out += record.completion_tokens
         server.observe(record)
+        self.last_hour.add(record)
 
     def refused(self, code: str) -> None:
         """Count a request that was rejected before a user was identified."""

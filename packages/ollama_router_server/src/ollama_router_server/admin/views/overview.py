@@ -2,25 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
+from ollama_router_core.errors import amount
+from ollama_router_core.records.phases import PhaseName
 from ollama_router_server.admin.views.requests import ActiveView, active_views
 from ollama_router_server.admin.views.servers import ServerView, server_views
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
+from ollama_router_server.storage.incidents import Incident
+from ollama_router_server.telemetry.last_hour import Minute
 
-__all__ = ["AttentionView", "OverviewView", "attention", "overview", "sentence"]
+__all__ = [
+    "AttentionView",
+    "LastHourView",
+    "MinuteView",
+    "OverviewView",
+    "attention",
+    "dated",
+    "last_hour_view",
+    "overview",
+    "sentence",
+]
 
 _MOST = 5
 
+AttentionKind = Literal[
+    "config.refused",
+    "coordination.away",
+    "database.away",
+    "discovery.failed",
+    "server.down",
+    "server.suspended",
+    "server.unknown",
+    "server.draining",
+]
+"""What is an incident, too, has that one's name."""
+
 
 class AttentionView(View):
-    """Something that somebody should look at, and what mends it."""
+    """Something that somebody should look at, and what mends it.
+
+    `kind` is stable, `server` the one that it is about. `since` (seconds since 1970) is when it began, if an incident
+    tells.
+    """
 
     severity: Literal["bad", "warn"]
+    kind: AttentionKind
+    server: str | None = None
+    since: float | None = None
     what: str
     fix: str
+
+
+class MinuteView(View):
+    """The requests that ended in a minute from `start` (seconds since 1970) on, in all workers.
+
+    Those whose client left are not among the `failed`. `phases` are milliseconds, by where the requests' time went.
+    """
+
+    start: int
+    requests: int
+    failed: int
+    completion_tokens: int
+    phases: dict[PhaseName, int]
+
+
+class LastHourView(View):
+    """Sixty minutes, the one that runs now last, with a sentence about them."""
+
+    sentence: str
+    minutes: list[MinuteView]
 
 
 class OverviewView(View):
@@ -33,10 +86,11 @@ class OverviewView(View):
     running: list[ActiveView]
     waiting: list[ActiveView]
     waiting_count: int
+    last_hour: LastHourView
 
 
-def overview(services: Services, under_way: Sequence[dict[str, Any]]) -> OverviewView:
-    """The router now; `under_way` are the requests in progress in all workers."""
+def overview(services: Services, under_way: Sequence[dict[str, Any]], minutes: Sequence[Minute]) -> OverviewView:
+    """The router now; `under_way` are the requests in progress, `minutes` those of the last hour, in all workers."""
     active = active_views(under_way)
     waiting = [one for one in active if one.state == "waiting"]
     running = [one for one in active if one.state != "waiting"]
@@ -50,6 +104,36 @@ def overview(services: Services, under_way: Sequence[dict[str, Any]]) -> Overvie
         running=running,
         waiting=waiting,
         waiting_count=max(count, len(waiting)),
+        last_hour=last_hour_view(minutes),
+    )
+
+
+def dated(view: OverviewView, incidents: Iterable[Incident]) -> OverviewView:
+    """The same, with since when each thing needs attention, as the incidents that are under way tell."""
+    began: dict[tuple[str, str | None], float] = {
+        (one.kind, one.server or None): one.began_at for one in incidents if not one.model
+    }
+    found = [one.model_copy(update={"since": began.get((one.kind, one.server))}) for one in view.attention]
+    return view.model_copy(update={"attention": found})
+
+
+def last_hour_view(minutes: Sequence[Minute]) -> LastHourView:
+    """What the last hour adds up to."""
+    requests, failed = sum(one.requests for one in minutes), sum(one.failed for one in minutes)
+    tokens = sum(one.completion_tokens for one in minutes)
+    told = f"{amount(requests, 'request')} ended, {failed or 'none'} failed; {amount(tokens, 'token')} written."
+    return LastHourView(
+        sentence=told if requests else "No request ended.",
+        minutes=[
+            MinuteView(
+                start=one.start,
+                requests=one.requests,
+                failed=one.failed,
+                completion_tokens=one.completion_tokens,
+                phases=dict(one.phases),
+            )
+            for one in minutes
+        ],
     )
 
 
@@ -67,45 +151,52 @@ def attention(services: Services, servers: Sequence[ServerView]) -> Iterator[Att
     if services.config_problem is not None:
         yield AttentionView(
             severity="bad",
+            kind="config.refused",
             what=f"The config on disk cannot be used: {services.config_problem}",
             fix="orouter config check",
         )
     if services.coordination.away:
         yield AttentionView(
             severity="bad",
+            kind="coordination.away",
             what="Other routers cannot be asked: the store of coordination does not answer.",
             fix="check the server in coordination.url",
         )
     if not services.sink.healthy:
         yield AttentionView(
             severity="bad",
+            kind="database.away",
             what="The database does not take rows of the request log; they wait in memory.",
             fix="check the database and its disk",
         )
     for source, reason in sorted(services.discovery.problems.items()):
         what = f"Servers cannot be looked for at {source}: {reason}."
-        yield AttentionView(severity="warn", what=what, fix="orouter status")
+        yield AttentionView(severity="warn", kind="discovery.failed", what=what, fix="orouter status")
     for server in servers:
         yield from _of_server(server)
 
 
 def _of_server(server: ServerView) -> Iterator[AttentionView]:
+    told = _told_of(server)
+    if told is not None:
+        severity, kind, what, fix = told
+        yield AttentionView(severity=severity, kind=kind, server=server.name, what=what, fix=fix)
+
+
+def _told_of(server: ServerView) -> tuple[Literal["bad", "warn"], AttentionKind, str, str] | None:
+    name = server.name
     match server.state:
         case "down":
-            what = f"{server.name} is down{f': {server.error}' if server.error else ''}."
-            yield AttentionView(severity="bad", what=what, fix="orouter status")
+            what = f"{name} is down{f': {server.error}' if server.error else ''}."
+            return "bad", "server.down", what, "orouter status"
         case "suspended":
-            what = f"{server.name} is suspended after failures in a row."
-            yield AttentionView(severity="warn", what=what, fix="it comes back by itself when a probe succeeds")
+            what = f"{name} is suspended after failures in a row."
+            return "warn", "server.suspended", what, "it comes back by itself when a probe succeeds"
         case "unknown":
-            yield AttentionView(severity="warn", what=f"{server.name} has not answered yet.", fix="wait for its probe")
+            return "warn", "server.unknown", f"{name} has not answered yet.", "wait for its probe"
         case "draining":
-            fix = f"orouter servers undrain {server.name}"
-            found = (
-                ""
-                if server.found_by is None
-                else f" It was found by {server.found_by}, and is used once it is undrained."
-            )
-            yield AttentionView(severity="warn", what=f"{server.name} is draining.{found}", fix=fix)
+            by = server.found_by
+            found = "" if by is None else f" It was found by {by}, and is used once it is undrained."
+            return "warn", "server.draining", f"{name} is draining.{found}", f"orouter servers undrain {name}"
         case "up" | "disabled":
-            pass
+            return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+from ollama_router_core.records.phases import PhaseName, phase_times
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.admin.views.view import View
 
@@ -25,7 +26,6 @@ __all__ = [
 ]
 
 Outcome = Literal["ok", "error", "refused", "client_left"]
-PhaseName = Literal["queue", "connect", "load", "prefill", "decode", "unexplained"]
 
 
 _TINY = 1e-6
@@ -154,32 +154,8 @@ def outcome_of(record: RequestRecord) -> Outcome:
 
 
 def phases_of(record: RequestRecord) -> list[PhaseView]:
-    """The parts of a request's time, in their order; they add up to its total.
-
-    What a server reports of loading, reading and writing is taken as it says, as far as there was time for it. Where it
-    reports nothing, the time to the first token is reading, and what comes after it is writing.
-    """
-    left = record.total_ms
-    parts: list[tuple[PhaseName, float]] = []
-    for name, told in _parts(record):
-        ms = min(max(told, 0.0), left)
-        left -= ms
-        parts.append((name, ms))
-    parts.append(("unexplained", left))
-    return [PhaseView(name=name, ms=ms) for name, ms in parts if ms > _TINY]
-
-
-def _parts(record: RequestRecord) -> Iterator[tuple[PhaseName, float]]:
-    yield "queue", record.queue_ms or 0.0
-    yield "connect", record.connect_ms or 0.0
-    yield "load", record.load_ms or 0.0
-    if record.prefill_ms is not None or record.decode_ms is not None:
-        yield "prefill", record.prefill_ms or 0.0
-        yield "decode", record.decode_ms or 0.0
-    elif record.ttft_ms is not None and record.completion_tokens and record.streamed:
-        before = sum((record.queue_ms or 0.0, record.connect_ms or 0.0, record.load_ms or 0.0))
-        yield "prefill", record.ttft_ms - before
-        yield "decode", record.total_ms - max(record.ttft_ms, before)
+    """The parts of a request's time that took any, in their order; they add up to its total."""
+    return [PhaseView(name=name, ms=ms) for name, ms in phase_times(record) if ms > _TINY]
 
 
 def sentence_of(record: RequestRecord) -> str:

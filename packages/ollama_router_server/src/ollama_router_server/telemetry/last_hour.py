@@ -1,0 +1,96 @@
+"""What the last hour's requests add up to, minute by minute: a ring of plain numbers in each process.
+
+A minute is counted when its requests end, by their own times; no clock is read. What workers publish of it is added up
+by whoever is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ollama_router_core.records.phases import PHASES, PhaseName, phase_times
+from ollama_router_core.records.request_record import RequestRecord
+
+__all__ = ["MINUTES", "LastHour", "Minute", "Row", "add_up_minutes", "minutes_of"]
+
+MINUTES: Final = 60
+_SECONDS: Final = 60
+_CLIENT_LEFT: Final = 499
+
+Row = Sequence[int]
+"""A minute as it is published: its number since 1970, and its sums in the order of `Minute`."""
+_REQUESTS, _FAILED, _TOKENS, _PHASES = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """The requests that ended in a minute, from `start` (seconds since 1970) on.
+
+    `failed` of them ended with an error; those whose client left are no failures. `phases` are milliseconds, by where
+    their time went; `completion_tokens` were written for them.
+    """
+
+    start: int
+    requests: int
+    failed: int
+    completion_tokens: int
+    phases: Mapping[PhaseName, int]
+
+
+class LastHour:
+    """The sums of one process; at most an hour and two minutes, whatever the clock does. Not thread-safe."""
+
+    __slots__ = ("_minutes",)
+
+    def __init__(self) -> None:
+        self._minutes: dict[int, list[float]] = {}
+
+    def add(self, record: RequestRecord) -> None:
+        """Count a request that has ended."""
+        number = int(record.started_at + record.total_ms / 1000) // _SECONDS
+        sums = self._minutes.get(number)
+        if sums is None:
+            sums = self._begin(number)
+        sums[_REQUESTS] += 1
+        if record.status != _CLIENT_LEFT and (record.status >= 400 or record.error is not None):
+            sums[_FAILED] += 1
+        sums[_TOKENS] += record.completion_tokens or 0
+        for name, ms in phase_times(record):
+            sums[_PLACES[name]] += ms
+
+    def rows(self) -> list[Row]:
+        """The minutes in which requests ended."""
+        return [(number, *map(round, sums)) for number, sums in self._minutes.items()]
+
+    def _begin(self, number: int) -> list[float]:
+        """A request may end a moment before one that ended the minute before was counted."""
+        oldest, newest = number - MINUTES, number + 1
+        self._minutes = {at: sums for at, sums in self._minutes.items() if oldest <= at <= newest}
+        sums = self._minutes[number] = [0.0] * (_PHASES + len(PHASES))
+        return sums
+
+
+_PLACES: Final = {name: _PHASES + place for place, name in enumerate(PHASES)}
+
+
+def minutes_of(rows: Iterable[Row], now: float) -> list[Minute]:
+    """Add up what several processes have counted: the sixty minutes until `now`, the oldest first, idle ones too."""
+    last = int(now) // _SECONDS
+    found = {number: sums for number, *sums in add_up_minutes(rows)}
+    idle = [0] * (_PHASES + len(PHASES))
+    return [_minute(number, found.get(number, idle)) for number in range(last - MINUTES + 1, last + 1)]
+
+
+def add_up_minutes(rows: Iterable[Row]) -> list[Row]:
+    """One row for each minute; of the newest minutes, as many as a process keeps."""
+    found: dict[int, list[int]] = {}
+    for number, *sums in rows:
+        found[number] = [one + more for one, more in zip(found[number], sums, strict=True)] if number in found else sums
+    return [(number, *found[number]) for number in sorted(found)[-MINUTES - 2 :]]
+
+
+def _minute(number: int, sums: Sequence[int]) -> Minute:
+    phases = dict(zip(PHASES, sums[_PHASES:], strict=True))
+    return Minute(number * _SECONDS, sums[_REQUESTS], sums[_FAILED], sums[_TOKENS], phases)

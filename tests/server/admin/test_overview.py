@@ -1,0 +1,63 @@
+"""The router at a glance: since when something needs attention, and what the last hour was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_server.storage.incidents import Began, IncidentFilter, Origin
+from support.eventually import eventually_async
+from support.router import running_router, server_entry
+
+pytestmark = pytest.mark.anyio
+
+CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
+
+
+async def test_what_needs_attention_says_since_when(tmp_path: Path) -> None:
+    """A server that is down is so since its incident began, and not since another router saw one of that name down."""
+    servers = {"off": {"host": "127.0.0.1", "port": 2}}
+    async with running_router(tmp_path, servers) as router, router.client(router.admin_token) as admin:
+
+        async def is_told() -> bool:
+            return bool(await router.services.incidents.store.list(IncidentFilter(server="off", under_way=True)))
+
+        await eventually_async(is_told)
+        (incident,) = await router.services.incidents.store.list(IncidentFilter(server="off"))
+        elsewhere = Began(kind="server.down", at=1.0, cause="another router on this database says so", server="off")
+        await router.services.incidents.store.apply(Origin("elsewhere"), [elsewhere])
+        (told,) = (await admin.get("/router/overview")).json()["attention"]
+        assert (told["kind"], told["server"]) == ("server.down", "off")
+        assert told["since"] == incident.began_at
+
+
+async def test_what_no_incident_tells_has_no_date(tmp_path: Path) -> None:
+    """A drain is no incident."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        await admin.post("/router/servers/one/drain")
+        (told,) = (await admin.get("/router/overview")).json()["attention"]
+        assert (told["kind"], told["since"]) == ("server.draining", None)
+
+
+async def test_the_last_hour_counts_what_ended(tmp_path: Path) -> None:
+    """Sixty minutes with their requests, failures and tokens; a sentence and charts on the page."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+        router.client(router.admin_token) as admin,
+    ):
+        assert (await admin.get("/router/overview")).json()["last_hour"]["sentence"] == "No request ended."
+        await client.post("/api/chat", json=CHAT)
+        await client.post("/api/chat", json={**CHAT, "model": "nobody-has-this"})
+        await router.rows(2)
+        hour = (await admin.get("/router/overview")).json()["last_hour"]
+        assert len(hour["minutes"]) == 60
+        assert sum(one["requests"] for one in hour["minutes"]) == 2
+        assert hour["sentence"].startswith("2 requests ended, 1 failed; ")

@@ -6,13 +6,15 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ollama_router_core.errors import StorageUnavailable
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.storage.log_filter import LogFilter
@@ -209,6 +211,25 @@ async def test_lines_of_the_spill_that_are_no_rows_are_counted(bench: Bench, tmp
     assert (bench.count(), sink.dropped) == (2, 2)
 
 
+async def test_a_commit_whose_answer_was_lost_leaves_each_row_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch is sent again, with rows that came meanwhile."""
+
+    async def write_and_fail(database: Database, *work: Any, **options: Any) -> None:
+        monkeypatch.undo()
+        await database.write(*work, **options)
+        raise StorageUnavailable("the connection broke")
+
+    monkeypatch.setattr(Database, "write", write_and_fail)
+    sink = bench.sink(**QUICK)
+    send(sink, range(5))
+    await eventually(lambda: sink.last_error == "the connection broke")
+    send(sink, range(5, 8))
+    await eventually(lambda: sink.pending == 0)
+    assert (bench.count(), sink.dropped) == (8, 0)
+
+
 async def test_a_read_only_database(bench: Bench) -> None:
     """Rows wait, the reason is there to be shown, and closing does not hang."""
     sink = bench.sink(sqlite_url(bench.path) + "?mode=ro", **QUICK)
@@ -253,6 +274,25 @@ async def test_one_bad_row_takes_no_other_with_it(bench: Bench) -> None:
     send(sink, range(4, 6))
     await sink.aclose()
     assert (bench.count(), sink.dropped, bench.noted()) == (5, 1, 1)
+
+
+async def test_a_bad_row_of_many_costs_few_transactions(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for in halves: a thousand rows one by one would be as many transactions."""
+    transactions = []
+
+    async def insert(log: RequestLog, rows: Sequence[RequestRecord], **options: Any) -> None:
+        transactions.append(len(rows))
+        await real(log, rows, **options)
+
+    real = RequestLog.insert
+    monkeypatch.setattr(RequestLog, "insert", insert)
+    sink = bench.sink(flush_interval=3600.0, batch_size=32)
+    send(sink, range(10))
+    sink.write(make_record(10, bytes_in=2**63))
+    send(sink, range(11, 32))
+    await eventually(lambda: sink.pending == 0)
+    assert (bench.count(), sink.dropped) == (31, 1)
+    assert sorted(transactions) == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32]
 
 
 async def test_rows_and_drops_together_are_all_requests(bench: Bench) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
 
@@ -123,7 +123,7 @@ class DatabaseSink:
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
         while await self._work():
-            if await self._flush() and await self._read_in():
+            if await self._write_some():
                 pause = _FIRST_PAUSE
                 continue
             if self._closing and not self._queue:
@@ -152,76 +152,62 @@ class DatabaseSink:
                     self._changed.clear()
                     await self._changed.wait()
 
-    async def _flush(self) -> bool:
-        """Write the oldest rows; False if the database cannot take any now."""
-        batch = list(islice(self._queue, self._max_batch))
-        dropped = self.dropped
-        if not batch and dropped == self._noted:
-            return True
+    async def _write_some(self) -> bool:
+        """Write the oldest rows, then some of what was spilled; False if the database cannot take any now."""
         try:
-            await self._log.insert(batch, dropped=dropped - self._noted, now=self._clock.wall())
+            await self._flush()
+            await self._read_in()
+            await self._note_dropped()
         except StorageUnavailable as error:
             self._report(str(error))
             return False
-        except Exception:  # noqa: BLE001 - whatever a driver says of a bad value
-            return await self._flush_each(batch)
-        self._noted = dropped
-        self._remove(len(batch))
         self._report(None)
         return True
 
-    async def _flush_each(self, batch: list[RequestRecord]) -> bool:
-        """As `_flush`, row by row: one is at fault, and no other may be lost with it."""
-        for record in batch:
-            try:
-                await self._log.insert([record])
-            except StorageUnavailable as error:
-                self._report(str(error))
-                return False
-            except Exception as error:  # noqa: BLE001 - as above
-                self.dropped += 1
-                _log.warning("log_row_refused", request_id=record.id, error=type(error).__name__)
-            self._remove(1)
-        return True
+    async def _flush(self) -> None:
+        batch = list(islice(self._queue, self._max_batch))
+        refused = await self._insert(batch, again=not self.healthy)
+        self.dropped += refused
+        for _ in batch:
+            self._queue.popleft()
 
-    async def _read_in(self) -> bool:
-        """Write some of what was spilled; False if the database cannot take any now."""
+    async def _read_in(self) -> None:
         spill = self._spill
         lines = [] if spill is None or self._closing else spill.next(self._max_batch)
         if spill is None or not lines:
-            return True
-        refused = await self._insert_again([record for record in lines if record is not None])
-        if refused is None:
-            return False
+            return
+        refused = await self._insert([record for record in lines if record is not None], again=True)
         spill.advance(len(lines))
         self.dropped += refused + lines.count(None)
         _log.info("log_rows_read_in", rows=len(lines), left=spill.rows)
-        return True
 
-    async def _insert_again(self, rows: list[RequestRecord]) -> int | None:
-        """Write rows that may be there already; says how many were refused, None if none can be taken now."""
-        refused = 0
+    async def _note_dropped(self) -> None:
+        dropped = self.dropped
+        if dropped != self._noted:
+            await self._log.note_dropped(dropped - self._noted, now=self._clock.wall())
+            self._noted = dropped
+
+    async def _insert(self, rows: Sequence[RequestRecord], *, again: bool) -> int:
+        """Write rows, but for those that the database never takes; returns how many these are.
+
+        A batch that is refused is tried again in halves, so that the one row at fault takes no other with it.
+
+        Raises:
+            StorageUnavailable: it cannot take the others now; some may have been written.
+        """
+        if not rows:
+            return 0
         try:
-            await self._log.insert(rows, again=True)
-        except StorageUnavailable as error:
-            self._report(str(error))
-            return None
-        except Exception as error:  # noqa: BLE001 - as above
+            await self._log.insert(rows, again=again)
+        except StorageUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a driver says of a bad value
             if len(rows) > 1:
-                for row in rows:
-                    one = await self._insert_again([row])
-                    if one is None:
-                        return None
-                    refused += one
-                return refused
+                half = len(rows) // 2
+                return await self._insert(rows[:half], again=again) + await self._insert(rows[half:], again=again)
             _log.warning("log_row_refused", request_id=rows[0].id, error=type(error).__name__)
             return 1
-        self._report(None)
-        return refused
-
-    def _remove(self, count: int) -> None:
-        for _ in range(count):
-            self._queue.popleft()
+        return 0
 
     def _report(self, error: str | None) -> None:
         """Log the first failure and the recovery, not every attempt."""

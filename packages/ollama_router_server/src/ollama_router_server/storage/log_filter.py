@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, and_, or_
 
@@ -39,30 +40,15 @@ class LogFilter:
     @property
     def only_time(self) -> bool:
         """Whether nothing but the time is restricted."""
-        others = (self.user, self.model, self.server, self.ending, self.slower_than)
-        return not self.errors and all(one is None for one in others)
+        return set(self._given()) <= {"since", "before"}
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """The same as SQL."""
-        columns = request_log.c
-        conditions: list[ColumnElement[bool]] = []
-        if self.user is not None:
-            conditions.append(columns.user == self.user)
-        if self.model is not None:
-            conditions.append((columns.model_asked == self.model) | (columns.model_served == self.model))
-        if self.server is not None:
-            conditions.append(columns.server == self.server)
-        if self.errors:
-            conditions.append(IS_ERROR)
-        if self.since is not None:
-            conditions.append(columns.started_at >= self.since)
-        if self.before is not None:
-            conditions.append(columns.started_at < self.before)
-        if self.ending is not None:
-            conditions.append(_ENDINGS[self.ending])
-        if self.slower_than is not None:
-            conditions.append(columns.total_ms > self.slower_than)
-        return conditions
+        return [_CONDITIONS[name](request_log.c, value) for name, value in self._given().items()]
+
+    def _given(self) -> dict[str, Any]:
+        fields = {name: getattr(self, name) for name in _CONDITIONS}
+        return {name: value for name, value in fields.items() if value is not None and value is not False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +74,14 @@ _ENDINGS: dict[Ending, ColumnElement[bool]] = {
     "retried": request_log.c.attempts > 1,
     "cold": IS_COLD,
 }
+_CONDITIONS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
+    "user": lambda columns, user: columns.user == user,
+    "model": lambda columns, model: (columns.model_asked == model) | (columns.model_served == model),
+    "server": lambda columns, server: columns.server == server,
+    "errors": lambda _columns, _errors: IS_ERROR,
+    "since": lambda columns, since: columns.started_at >= since,
+    "before": lambda columns, before: columns.started_at < before,
+    "ending": lambda _columns, ending: _ENDINGS[ending],
+    "slower_than": lambda columns, milliseconds: columns.total_ms > milliseconds,
+}
+"""What each field of a `LogFilter` asks of a row."""

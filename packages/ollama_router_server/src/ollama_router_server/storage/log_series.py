@@ -8,8 +8,7 @@ from typing import Final
 from sqlalchemy import select, tuple_
 from sqlalchemy.engine import Connection
 
-from ollama_router_server.storage.log_stats import Usage
-from ollama_router_server.storage.log_totals import FIGURES, Dimension
+from ollama_router_server.storage.log_totals import FIGURES, Dimension, Usage, by_name
 from ollama_router_server.storage.schema import log_totals
 
 __all__ = ["LogSeries", "SeriesRow", "read_series"]
@@ -52,7 +51,4 @@ def read_series(connection: Connection, chosen: LogSeries, after: SeriesRow | No
     if after is not None:
         query = query.where(columns.start >= after.start, place > tuple_(after.start, after.name or ""))
     rows = connection.execute(query.order_by(columns.start, columns.name).limit(AT_ONCE))
-    return tuple(
-        SeriesRow(start=start, name=name or None, **dict(zip(FIGURES, map(int, figures), strict=True)))
-        for start, name, *figures in rows
-    )
+    return tuple(SeriesRow(start=start, name=name or None, **by_name(figures)) for start, name, *figures in rows)

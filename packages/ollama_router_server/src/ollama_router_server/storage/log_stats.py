@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import get_args
@@ -12,7 +12,6 @@ from typing import get_args
 from sqlalchemy import (
     ColumnElement,
     Double,
-    Executable,
     and_,
     case,
     cast,
@@ -21,21 +20,30 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    true,
     union_all,
 )
 from sqlalchemy.engine import Connection
 
 from ollama_router_server.storage.dialect import give_room, whole
 from ollama_router_server.storage.log_filter import LogFilter
-from ollama_router_server.storage.log_totals import DAY, FIGURES, HOUR, Dimension, Measure, band, rows_where, sums_of
+from ollama_router_server.storage.log_totals import (
+    DAY,
+    FIGURES,
+    HOUR,
+    Dimension,
+    Measure,
+    Usage,
+    band,
+    by_name,
+    rows_where,
+    sums_of,
+)
 from ollama_router_server.storage.schema import log_drops, log_latencies, log_totals, request_log
 
 __all__ = [
     "HourRow",
     "LogStats",
     "Percentiles",
-    "Usage",
     "UsageRow",
     "read_history",
     "read_stats",
@@ -44,9 +52,7 @@ __all__ = [
     "usage_of_user",
 ]
 
-_NO_END = 2**53
-
-_UsageByName = Mapping[Dimension, defaultdict[str, Counter[str]]]
+_NO_END = 2**53 // HOUR * HOUR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,20 +62,6 @@ class Percentiles:
     p50: float | None
     p95: float | None
     p99: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """What requests add up to; the tokens of `estimated` of them were not all counted by a server."""
-
-    requests: int = 0
-    errors: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    cache_write_tokens: int = 0
-    reasoning_tokens: int = 0
-    estimated: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,21 +94,18 @@ class HourRow:
 def read_stats(connection: Connection, chosen: LogFilter, *, few_rows: int) -> LogStats:
     """Figures over all rows of a filter, with exact percentiles unless there are more than `few_rows`."""
     give_room(connection)
-    if chosen.only_time:
-        usage = _usage(connection, chosen)
-        total = sum(usage["server"].values(), Counter())
-        times = _times(connection, chosen, exact=total["requests"] <= few_rows)
-    else:
-        usage, times = _all_of_rows(connection, _condition(chosen), few_rows=few_rows)
-        total = sum(usage["server"].values(), Counter())
+    figures = _of_totals(connection, chosen) if chosen.only_time else None
+    if figures is None or figures.requests <= few_rows:
+        figures = _Figures()
+        figures.add_rows(connection, chosen.conditions(), few_rows=few_rows)
     return LogStats(
-        **total,
+        **sum(figures.usage["server"].values(), Counter()),
         dropped=_dropped(connection, chosen),
-        ttft_ms=_percentiles(times["ttft"]),
-        total_ms=_percentiles(times["total"]),
-        by_user=_busiest_first(usage["user"]),
-        by_model=_busiest_first(usage["model"]),
-        by_server=_busiest_first(usage["server"]),
+        ttft_ms=_percentiles(figures.times["ttft"]),
+        total_ms=_percentiles(figures.times["total"]),
+        by_user=_busiest_first(figures.usage["user"]),
+        by_model=_busiest_first(figures.usage["model"]),
+        by_server=_busiest_first(figures.usage["server"]),
     )
 
 
@@ -150,11 +139,9 @@ def requests_by_user(connection: Connection, names: Sequence[str] | None = None)
 
 def usage_of_user(connection: Connection, user: str) -> tuple[UsageRow, float | None]:
     """Figures over all of a user's rows, and the mean of their times in milliseconds."""
-    chosen = LogFilter(user=user)
-    usage, _ = _all_of_rows(connection, _condition(chosen), few_rows=0)
-    sums = usage["user"][user]
-    mean = select(func.avg(request_log.c.total_ms)).where(*chosen.conditions())
-    return UsageRow(name=user, **sums), connection.execute(mean).scalar_one()
+    rows = rows_where(request_log.c.user == user)
+    *sums, mean = connection.execute(select(*sums_of(rows), func.avg(rows.c.total))).one()
+    return UsageRow(name=user, **by_name(sums)), mean
 
 
 def tokens_by_day(connection: Connection, user: str, *, since: int) -> dict[int, int]:
@@ -167,71 +154,68 @@ def tokens_by_day(connection: Connection, user: str, *, since: int) -> dict[int,
     return {int(start): int(total) for start, total in connection.execute(query)}
 
 
-def _no_usage() -> _UsageByName:
-    return {dimension: defaultdict(Counter) for dimension in get_args(Dimension)}
+class _Figures:
+    """Usage by name, and how many requests took how many milliseconds; what is added may come from rows or totals."""
+
+    def __init__(self) -> None:
+        self.usage: dict[str, defaultdict[str, Counter[str]]] = {
+            dimension: defaultdict(Counter) for dimension in get_args(Dimension)
+        }
+        self.times: dict[str, Counter[float]] = {measure: Counter() for measure in get_args(Measure)}
+
+    @property
+    def requests(self) -> int:
+        return sum(usage["requests"] for usage in self.usage["server"].values())
+
+    def add_rows(self, connection: Connection, conditions: Sequence[ColumnElement[bool]], *, few_rows: int) -> None:
+        """Add rows that one statement chooses once: to look at millions of them is what takes long.
+
+        Their times are added as they are, or, if there are more than `few_rows`, rounded down to bounds of bands.
+        """
+        rows = rows_where(*conditions)
+        exact = select(func.count()).select_from(rows).scalar_subquery() <= few_rows
+        nothing = [literal(0) for _ in FIGURES[1:]]
+        parts = [
+            select(literal(one).label("kind"), rows.c[one], *sums_of(rows), cast(null(), Double)).group_by(rows.c[one])
+            for one in get_args(Dimension)
+        ]
+        for measure in get_args(Measure):
+            time = rows.c[measure]
+            shown = case((exact, time), else_=cast(band(connection.dialect.name, time), Double)).label("ms")
+            counted = select(literal(measure).label("kind"), literal(""), func.count(), *nothing, shown)
+            parts.append(counted.where(time.is_not(None)).group_by("ms"))
+        for kind, name, *sums, milliseconds in connection.execute(union_all(*parts)):
+            if kind in self.usage:
+                self.usage[kind][name].update(by_name(sums))
+            else:
+                self.times[kind][float(milliseconds)] += int(sums[0])
+
+    def add_totals(self, connection: Connection, first: int, end: int) -> None:
+        """Add all rows of the hours between two moments (seconds since 1970)."""
+        columns = log_totals.c
+        sums = [func.sum(columns[name]) for name in FIGURES]
+        usage = select(columns.dimension, columns.name, *sums).where(_spans(first, end))
+        for dimension, name, *more in connection.execute(usage.group_by(columns.dimension, columns.name)):
+            self.usage[dimension][name].update(by_name(more))
+        bands = log_latencies.c
+        times = select(bands.measure, bands.least_ms, func.sum(bands.requests))
+        times = times.where(bands.start >= first, bands.start < end).group_by(bands.measure, bands.least_ms)
+        for measure, milliseconds, requests in connection.execute(times):
+            self.times[measure][float(milliseconds)] += int(requests)
 
 
-def _all_of_rows(
-    connection: Connection, condition: ColumnElement[bool], *, few_rows: int
-) -> tuple[_UsageByName, Mapping[Measure, Counter[float]]]:
-    """Usage and times of rows that one statement chooses once: to look at millions of them is what takes long."""
-    rows = rows_where(condition)
-    exact = select(func.count()).select_from(rows).scalar_subquery() <= few_rows
-    nothing = [literal(0) for _ in FIGURES[1:]]
-    parts = [
-        select(literal(one).label("kind"), rows.c[one], *sums_of(rows), cast(null(), Double)).group_by(rows.c[one])
-        for one in get_args(Dimension)
-    ]
-    for measure in get_args(Measure):
-        time = rows.c[measure]
-        shown = case((exact, time), else_=cast(band(connection.dialect.name, time), Double)).label("ms")
-        counted = select(literal(measure).label("kind"), literal(""), func.count(), *nothing, shown)
-        parts.append(counted.where(time.is_not(None)).group_by("ms"))
-    usage, times = _no_usage(), {measure: Counter[float]() for measure in get_args(Measure)}
-    for kind, name, *figures, milliseconds in connection.execute(union_all(*parts)):
-        if kind in usage:
-            usage[kind][name].update(dict(zip(FIGURES, map(int, figures), strict=True)))
-        else:
-            times[kind][float(milliseconds)] += int(figures[0])
-    return usage, times
-
-
-def _usage(connection: Connection, chosen: LogFilter) -> _UsageByName:
-    columns = log_totals.c
-    sums = [func.sum(columns[name]) for name in FIGURES]
-    totals = select(columns.dimension, columns.name, *sums).group_by(columns.dimension, columns.name)
-    usage = _no_usage()
-    for query in _queries(chosen, totals.where(_whole_spans(chosen)), _usage_of_rows):
-        for dimension, name, *more in connection.execute(query):
-            usage[dimension][name].update({figure: int(value) for figure, value in zip(FIGURES, more, strict=True)})
-    return usage
-
-
-def _usage_of_rows(condition: ColumnElement[bool]) -> Executable:
-    rows = rows_where(condition)
-    names = {dimension: rows.c[dimension] for dimension in get_args(Dimension)}
-    return union_all(*(select(literal(one), name, *sums_of(rows)).group_by(name) for one, name in names.items()))
-
-
-def _times(connection: Connection, chosen: LogFilter, *, exact: bool) -> Mapping[Measure, Counter[float]]:
-    """How many requests took how many milliseconds: as they are, or rounded down to the bounds of bands."""
-
-    def of_rows(condition: ColumnElement[bool]) -> Executable:
-        rows = rows_where(condition)
-        times = {name: rows.c[name] for name in get_args(Measure)}
-        shown = {name: time if exact else band(connection.dialect.name, time) for name, time in times.items()}
-        grouped = (select(literal(name), shown[name].label("ms"), func.count()).group_by("ms") for name in shown)
-        return union_all(*(query.where(time.is_not(None)) for query, time in zip(grouped, times.values(), strict=True)))
-
-    columns = log_latencies.c
-    first, last = _whole_hours(chosen)
-    totals = select(columns.measure, columns.least_ms, func.sum(columns.requests))
-    totals = totals.where(columns.start >= first, columns.start < last).group_by(columns.measure, columns.least_ms)
-    counts: dict[Measure, Counter[float]] = {measure: Counter() for measure in get_args(Measure)}
-    for query in [of_rows(_condition(chosen))] if exact else _queries(chosen, totals, of_rows):
-        for measure, milliseconds, requests in connection.execute(query):
-            counts[measure][float(milliseconds)] += int(requests)
-    return counts
+def _of_totals(connection: Connection, chosen: LogFilter) -> _Figures:
+    """Figures of a filter that restricts only the time: of its whole hours from the totals, the rest from the rows."""
+    since = 0.0 if chosen.since is None else chosen.since
+    before = _NO_END if chosen.before is None else chosen.before
+    first = int(-(-since // HOUR)) * HOUR
+    end = max(first, int(before // HOUR) * HOUR)
+    figures = _Figures()
+    figures.add_totals(connection, first, end)
+    for start, stop in ((since, min(first, before)), (end, before)):
+        if start < stop:
+            figures.add_rows(connection, LogFilter(since=start, before=stop).conditions(), few_rows=-1)
+    return figures
 
 
 def _percentiles(times: Counter[float]) -> Percentiles:
@@ -251,48 +235,15 @@ def _dropped(connection: Connection, chosen: LogFilter) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def _busiest_first(by_name: Mapping[str, Counter[str]]) -> tuple[UsageRow, ...]:
-    rows = (UsageRow(name=name or None, **sums) for name, sums in by_name.items() if sums["requests"])
+def _busiest_first(usage: Mapping[str, Counter[str]]) -> tuple[UsageRow, ...]:
+    rows = (UsageRow(name=name or None, **sums) for name, sums in usage.items() if sums["requests"])
     return tuple(sorted(rows, key=lambda row: (-row.requests, row.name or "")))
 
 
-def _queries(
-    chosen: LogFilter, totals: Executable, of_rows: Callable[[ColumnElement[bool]], Executable]
-) -> list[Executable]:
-    """What to add up where only the time is restricted: totals of whole hours and the rows beside them."""
-    return [totals, *map(of_rows, _ends(chosen))]
-
-
-def _condition(chosen: LogFilter) -> ColumnElement[bool]:
-    return and_(true(), *chosen.conditions())
-
-
-def _whole_hours(chosen: LogFilter) -> tuple[int, int]:
-    """Where the first whole hour of a filter begins, and where the last one ends."""
-    first = 0 if chosen.since is None else int(-(-chosen.since // HOUR)) * HOUR
-    end = _NO_END if chosen.before is None else int(chosen.before // HOUR) * HOUR
-    return first, max(first, end)
-
-
-def _whole_spans(chosen: LogFilter) -> ColumnElement[bool]:
-    """The days, and the hours before and after them, that make up the whole hours of a filter."""
-    first, end = _whole_hours(chosen)
+def _spans(first: int, end: int) -> ColumnElement[bool]:
+    """The days, and the hours before and after them, that make up the hours between two moments."""
     first_day = -(-first // DAY) * DAY
     end_day = max(first_day, end // DAY * DAY)
     spans = ((DAY, first_day, end_day), (HOUR, first, min(first_day, end)), (HOUR, end_day, end))
     columns = log_totals.c
     return or_(*(and_(columns.span == span, columns.start >= a, columns.start < b) for span, a, b in spans))
-
-
-def _ends(chosen: LogFilter) -> list[ColumnElement[bool]]:
-    """The rows that no whole hour holds."""
-    first, end = _whole_hours(chosen)
-    since, before = chosen.since, chosen.before
-    if since is not None and before is not None and before <= first:
-        return [_condition(chosen)]
-    ends = []
-    if since is not None and since < first:
-        ends.append(_condition(LogFilter(since=since, before=first)))
-    if before is not None and end < before:
-        ends.append(_condition(LogFilter(since=end, before=before)))
-    return ends

@@ -5,6 +5,8 @@ Every transaction that inserts or deletes rows adds them to the totals or subtra
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from sqlalchemy import (
@@ -32,8 +34,10 @@ __all__ = [
     "HOUR",
     "Dimension",
     "Measure",
+    "Usage",
     "add_rows",
     "band",
+    "by_name",
     "delete_empty",
     "rows_where",
     "sums_of",
@@ -42,20 +46,26 @@ __all__ = [
 HOUR = 3_600
 DAY = 86_400
 
-FIGURES = (
-    "requests",
-    "errors",
-    "prompt_tokens",
-    "completion_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-    "estimated",
-)
-"""What is added up, which are columns of the totals."""
-
 Dimension = Literal["user", "model", "server"]
 Measure = Literal["ttft", "total"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What requests add up to; the tokens of `estimated` of them were not all counted by a server."""
+
+    requests: int = 0
+    errors: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: int = 0
+
+
+FIGURES = tuple(field.name for field in fields(Usage))
+"""What is added up, which are columns of the totals."""
 
 _LONGEST_BAND = 10**7  # ms: nearly three hours, and everything beyond
 _BANDS = [
@@ -86,6 +96,11 @@ def rows_where(*conditions: ColumnElement[bool]) -> CTE:
 def sums_of(rows: CTE) -> list[ColumnElement[int]]:
     """Sum up a group of rows, as `FIGURES` names the sums."""
     return [func.count(), *(func.coalesce(func.sum(rows.c[name]), 0) for name in FIGURES[1:])]
+
+
+def by_name(sums: Iterable[Any]) -> dict[str, int]:
+    """Return what `FIGURES` names of one group's sums; PostgreSQL's are decimals."""
+    return dict(zip(FIGURES, map(int, sums), strict=True))
 
 
 def band(backend: str, time: ColumnElement[float]) -> ColumnElement[int]:

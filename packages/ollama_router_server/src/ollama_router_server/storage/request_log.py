@@ -10,7 +10,6 @@ from sqlalchemy import ColumnElement, delete, func, insert, select, text
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.api.model_names import canonical_name
-from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.log_days import DayGroup, read_day
@@ -41,36 +40,28 @@ class RequestLog:
     def __init__(self, database: Database, *, few_rows: int = 20_000) -> None:
         self._database = database
         self._few_rows = few_rows
-        self._in_doubt = False
 
-    async def insert(
-        self, records: Sequence[RequestRecord], *, dropped: int = 0, now: float = 0.0, again: bool = False
-    ) -> None:
+    async def insert(self, records: Sequence[RequestRecord], *, again: bool = False) -> None:
         """Write all rows, and what they add to the totals, or nothing.
 
         Args:
-            records: the rows. After a failure, rows that were written all the same (the commit's answer was lost)
-                are left out.
-            dropped: rows that were lost since the last call; noted in the same transaction.
-            now: seconds since 1970, for that note.
-            again: rows that may have been written already are left out.
+            records: the rows.
+            again: rows that were written already are left out: those of a commit whose answer was lost, for example.
 
         Raises:
             StorageUnavailable: the database cannot take them now.
             DBAPIError, OverflowError, UnicodeError: a value that the database never takes.
         """
+        await self._database.write(_insert, records, again=again)
 
-        def write(connection: Connection) -> None:
-            _insert(connection, records, in_doubt=self._in_doubt or again)
-            if dropped:
-                connection.execute(insert(log_drops).values(recorded_at=now, dropped=dropped))
+    async def note_dropped(self, count: int, *, now: float) -> None:
+        """Note that so many rows were lost by now (seconds since 1970).
 
-        try:
-            await self._database.write(write)
-        except StorageUnavailable:
-            self._in_doubt = True
-            raise
-        self._in_doubt = False
+        Raises:
+            StorageUnavailable: the database cannot take it now.
+        """
+        note = insert(log_drops).values(recorded_at=now, dropped=count)
+        await self._database.write(lambda connection: connection.execute(note))
 
     async def list(self, chosen: LogFilter, *, limit: int = 50) -> tuple[RequestRecord, ...]:
         """The newest rows first, at most `limit`."""
@@ -80,7 +71,7 @@ class RequestLog:
         self, chosen: LogFilter, *, after: Cursor | None = None, limit: int = 50
     ) -> tuple[tuple[RequestRecord, ...], Cursor | None]:
         """A page of rows, the newest first, and where the next one begins; None after the last."""
-        records = await self._database.read(_read_page, chosen, after, limit + 1)
+        records = await self._database.read(select_records, chosen, limit=limit + 1, after=after)
         last = records[limit - 1] if len(records) > limit else None
         return records[:limit], None if last is None else Cursor(last.started_at, last.id)
 
@@ -160,18 +151,22 @@ def delete_rows_of_user(connection: Connection, user: str) -> int:
     return gone
 
 
-def select_records(connection: Connection, chosen: LogFilter, *, limit: int) -> tuple[RequestRecord, ...]:
-    """As `RequestLog.list`, within a transaction that is open already."""
+def select_records(
+    connection: Connection, chosen: LogFilter, *, limit: int, after: Cursor | None = None
+) -> tuple[RequestRecord, ...]:
+    """The newest rows first, at most `limit`, those behind `after`; within a transaction that is open already."""
     columns = request_log.c
-    newest = select(*_COLUMNS).order_by(columns.started_at.desc(), columns.seq.desc())
-    return tuple(_record(row) for row in connection.execute(newest.where(*chosen.conditions()).limit(limit)))
+    behind = () if after is None else (after.older(),)
+    newest = select(*_COLUMNS).order_by(columns.started_at.desc(), columns.id.desc())
+    rows = connection.execute(newest.where(*chosen.conditions(), *behind).limit(limit))
+    return tuple(_record(row) for row in rows)
 
 
-def _insert(connection: Connection, records: Sequence[RequestRecord], *, in_doubt: bool) -> None:
+def _insert(connection: Connection, records: Sequence[RequestRecord], *, again: bool) -> None:
     """Insert rows as the driver takes them: SQLAlchemy's processing of 30 columns costs 11 us a row."""
     _be_the_only_writer(connection)
     last = _last_number(connection)
-    if in_doubt:
+    if again:
         written = _ids_written(connection, records)
         records = [record for record in records if record.id not in written]
     if not records:
@@ -228,16 +223,6 @@ def _users_of_model(connection: Connection, model: str, since: float) -> tuple[t
     served = rows.c.model_served.in_((model, model.removesuffix(":latest")))
     query = select(rows.c.user, func.count()).where(served).group_by(rows.c.user).order_by(func.count().desc())
     return tuple((user, int(requests)) for user, requests in connection.execute(query))
-
-
-def _read_page(
-    connection: Connection, chosen: LogFilter, after: Cursor | None, limit: int
-) -> tuple[RequestRecord, ...]:
-    columns = request_log.c
-    behind = () if after is None else (after.older(),)
-    newest = select(*_COLUMNS).order_by(columns.started_at.desc(), columns.id.desc())
-    rows = connection.execute(newest.where(*chosen.conditions(), *behind).limit(limit))
-    return tuple(_record(row) for row in rows)
 
 
 def _find(connection: Connection, request_id: str, since: float, before: float) -> RequestRecord | None:

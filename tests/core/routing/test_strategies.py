@@ -6,7 +6,9 @@ import pytest
 
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
+from ollama_router_core.routing.expected_time import expected_time
 from ollama_router_core.routing.selector import decide
+from ollama_router_core.routing.strategies import priority_with_memory
 from support.fleets import GIB, installed, loaded, make_config, make_facts, make_fleet, make_request
 
 HAS_8B = (installed("llama3.1:8b"),)
@@ -105,6 +107,20 @@ class TestPriorityWithMemory:
         passed_over = decide(make_request(), fleet, config, now=0.0).verdicts[1]
         assert passed_over.server == "a"
         assert "priority 1, at work, would begin in ~" in passed_over.text
+
+    def test_a_decision_and_its_reason_estimate_each_server_at_work_once(self, monkeypatch):
+        """The reason of the chosen one is worded from the estimate that it was ranked by."""
+        asked = []
+
+        def counted(candidate, *arguments, **more):
+            asked.append(candidate.name)
+            return expected_time(candidate, *arguments, **more)
+
+        monkeypatch.setattr(priority_with_memory, "expected_time", counted)
+        facts = [make_facts(name, HAS_8B, (loaded("llama3.1:8b"),)) for name in "ab"]
+        fleet = make_fleet(*facts, in_flight={"a": 1, "b": 1})
+        assert decide(make_request(), fleet, make_config(TWO), now=0.0).reason
+        assert sorted(asked) == ["a", "b"]
 
     def test_slow_server_only_when_nothing_else_is_left(self):
         """A probe beyond server_busy_threshold_ms puts a server behind every other, whatever its priority."""

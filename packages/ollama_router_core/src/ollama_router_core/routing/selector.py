@@ -7,7 +7,7 @@ from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import FleetSnapshot
-from ollama_router_core.routing.candidates import Candidate, Reason
+from ollama_router_core.routing.candidates import Reason
 from ollama_router_core.routing.decision import Decision, StatedExplanation, Verdict
 from ollama_router_core.routing.filters import refused_now
 from ollama_router_core.routing.model_placement import hosted_ranking
@@ -50,14 +50,14 @@ class ServerSelector:
             return fixed
         plan = self._planner.plan(request, snapshot)
         context = RankingContext(request, snapshot, self._config, now, tiebreak, prefix)
-        ranked = self._ranked(plan, context)
-        if not ranked:
+        explanation = self._ranked(plan, context)
+        if explanation is None:
             return self._nothing_fits(plan, context)
         return Decision(
             request=request,
             strategy=self._config.routing_strategy,
-            ranking=tuple([candidate.name for candidate in ranked]),
-            explanation=RankedExplanation(plan, self.strategy, ranked, context),
+            ranking=tuple([candidate.name for candidate in explanation.ranked]),
+            explanation=explanation,
         )
 
     def fixed_decision(self, request: RouteRequest, snapshot: FleetSnapshot) -> Decision | None:
@@ -69,15 +69,20 @@ class ServerSelector:
             return _by_hosting(request, hosted_ranking(request.model, snapshot, self._config))
         return None
 
-    def _ranked(self, plan: Plan, context: RankingContext) -> tuple[Candidate, ...]:
-        """The candidates that can take the request now, the best first."""
-        snapshot, now, key, waits = context.snapshot, context.now, self.strategy.key, self.strategy.binds_late
+    def _ranked(self, plan: Plan, context: RankingContext) -> RankedExplanation | None:
+        """The candidates that can take the request now, the best first; None where there is none."""
+        snapshot, now, strategy = context.snapshot, context.now, self.strategy
+        waits = strategy.binds_late
         open_now = [one for one in plan.able if refused_now(one, snapshot, now, waits=waits) is None]
-        if len(open_now) < 2:
-            return tuple(open_now)  # a key may cost an estimate of the work before the request
-        keyed = [(key(one, context), _tie_order(one.salt, context.tiebreak), one.name, one) for one in open_now]
+        if len(open_now) < 2:  # a key may cost an estimate of the work before the request
+            return RankedExplanation(plan, strategy, tuple(open_now), context) if open_now else None
+        key, estimate, turn = strategy.key, strategy.expected_time, context.tiebreak
+        keyed = []
+        for one in open_now:
+            expected = estimate(one, context)
+            keyed.append((key(one, context, expected), _tie_order(one.salt, turn), one.name, one, expected))
         keyed.sort()
-        return tuple([row[3] for row in keyed])
+        return RankedExplanation(plan, strategy, tuple([row[3] for row in keyed]), context, keyed[0][4])
 
     def _nothing_fits(self, plan: Plan, context: RankingContext) -> Decision:
         config = self._config

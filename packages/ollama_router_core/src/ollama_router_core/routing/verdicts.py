@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import (
@@ -21,6 +22,7 @@ from ollama_router_core.errors import (
 from ollama_router_core.fleet.memory import MemoryForecast, forecast_memory
 from ollama_router_core.routing.candidates import WARM, Candidate, Reason
 from ollama_router_core.routing.decision import Verdict
+from ollama_router_core.routing.expected_time import ExpectedTime
 from ollama_router_core.routing.filters import refused_now
 from ollama_router_core.routing.plans import Plan
 from ollama_router_core.routing.strategies import STRATEGIES, RankingContext, Strategy
@@ -34,12 +36,16 @@ _ONLY_BY_ASSIGNMENT = Reason("external", "external: only by assignment")
 
 
 class RankedExplanation(Struct, eq=False):
-    """What a strategy made of a plan: the ranked candidates, the refused ones, the external hosts."""
+    """What a strategy made of a plan: the ranked candidates, the refused ones, the external hosts.
+
+    `expected` is what it estimates of the first one, where it did.
+    """
 
     plan: Plan
-    strategy: Strategy
+    strategy: Strategy[Any]
     ranked: tuple[Candidate, ...]
     context: RankingContext
+    expected: ExpectedTime | UnsetType | None = UNSET
     _headline: str | None = None
 
     @property
@@ -47,7 +53,8 @@ class RankedExplanation(Struct, eq=False):
         """Why the first one; worded when it is first asked for."""
         text = self._headline
         if text is None:
-            reasons = self.strategy.reasons(self.ranked[0], self.context)
+            first = self.ranked[0]
+            reasons = self.strategy.reasons(first, self.context, self._expected(first))
             text = self._headline = ", ".join([reason.text for reason in reasons])
         return text
 
@@ -71,13 +78,21 @@ class RankedExplanation(Struct, eq=False):
         others.update(candidate.warm_reason.code for candidate in self.ranked[most:])
         return (*able, *refused[:left]), others
 
+    def _expected(self, candidate: Candidate) -> ExpectedTime | None:
+        known = self.expected
+        if known is UNSET or candidate is not self.ranked[0]:
+            estimated: ExpectedTime | None = self.strategy.expected_time(candidate, self.context)
+            return estimated
+        return known
+
     def _able(self, candidate: Candidate, *, chosen: bool) -> Verdict:
+        expected = self._expected(candidate)
         return Verdict(
             server=candidate.name,
             verdict="chosen" if chosen else "possible",
-            reasons=self.strategy.reasons(candidate, self.context),
+            reasons=self.strategy.reasons(candidate, self.context, expected),
             estimate=candidate.estimate,
-            expected=self.strategy.expected_time(candidate, self.context),
+            expected=expected,
             forecast=partial(_forecast, candidate, self.context),
         )
 

@@ -7,6 +7,7 @@ of its name. `tests/core/routing/test_strategy_registry.py` holds the registry t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ollama_router_core.config.settings import StrategyName
 from ollama_router_core.routing.strategies.fastest import Fastest
@@ -17,7 +18,7 @@ from ollama_router_core.routing.strategies.strategy import RankingContext, Strat
 
 __all__ = ["STRATEGIES", "RankingContext", "Strategy"]
 
-STRATEGIES: Mapping[StrategyName, Strategy] = {
+STRATEGIES: Mapping[StrategyName, Strategy[Any]] = {
     "priority_with_memory": PriorityWithMemory(),
     "least_loaded": LeastLoaded(),
     "round_robin": RoundRobin(),

@@ -16,13 +16,17 @@ class Fastest:
     binds_late = True
     uses_prefixes = True
 
-    def key(self, candidate: Candidate, context: RankingContext) -> tuple[float, ...]:
-        """Health tier, expected cost in seconds."""
-        return (candidate.health_tier, self.expected_time(candidate, context).cost)
+    def expected_time(self, candidate: Candidate, context: RankingContext) -> ExpectedTime:
+        """The expected time, term by term."""
+        return expected_time(candidate, context.request, context.snapshot, now=context.now, prefix=context.prefix)
 
-    def reasons(self, candidate: Candidate, context: RankingContext) -> tuple[Reason, ...]:
+    def key(self, candidate: Candidate, context: RankingContext, expected: ExpectedTime) -> tuple[float, ...]:
+        """Health tier, expected cost in seconds."""
+        del context
+        return (candidate.health_tier, expected.cost)
+
+    def reasons(self, candidate: Candidate, context: RankingContext, expected: ExpectedTime) -> tuple[Reason, ...]:
         """When it would be ready and done, the terms, and how well its speed is known."""
-        expected = self.expected_time(candidate, context)
         speed = candidate.speed(context.request.model, context.snapshot.speeds)
         known = amount(speed.samples, "request") if speed.samples else "a guess from its size"
         return (
@@ -33,7 +37,3 @@ class Fastest:
             Reason("speed", f"{speed.decode_rate:.0f} tok/s ({known})"),
             *health_reasons(candidate, context.config),
         )
-
-    def expected_time(self, candidate: Candidate, context: RankingContext) -> ExpectedTime:
-        """The expected time, term by term."""
-        return expected_time(candidate, context.request, context.snapshot, now=context.now, prefix=context.prefix)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ollama_router_core.routing.candidates import Candidate, Reason
-from ollama_router_core.routing.expected_time import ExpectedTime
 from ollama_router_core.routing.filters import slots_of
 from ollama_router_core.routing.strategies.strategy import RankingContext, health_reasons, in_flight_reason
 
@@ -16,21 +15,22 @@ class LeastLoaded:
     binds_late = False
     uses_prefixes = False
 
-    def key(self, candidate: Candidate, context: RankingContext) -> tuple[float, ...]:
+    def expected_time(self, candidate: Candidate, context: RankingContext) -> None:
+        """None: no time is estimated."""
+        del candidate, context
+
+    def key(self, candidate: Candidate, context: RankingContext, expected: None) -> tuple[float, ...]:
         """Health tier, load, warmth, priority."""
+        del expected
         snapshot = context.snapshot
         load = snapshot.in_flight.get(candidate.name, 0) / (slots_of(candidate, snapshot) or 1)
         return (candidate.health_tier, load, candidate.warmth, candidate.server.priority)
 
-    def reasons(self, candidate: Candidate, context: RankingContext) -> tuple[Reason, ...]:
+    def reasons(self, candidate: Candidate, context: RankingContext, expected: None) -> tuple[Reason, ...]:
         """The same in words."""
+        del expected
         return (
             in_flight_reason(candidate, context.snapshot),
             candidate.warm_reason,
             *health_reasons(candidate, context.config),
         )
-
-    def expected_time(self, candidate: Candidate, context: RankingContext) -> ExpectedTime | None:
-        """None: no time is estimated."""
-        del candidate, context
-        return None

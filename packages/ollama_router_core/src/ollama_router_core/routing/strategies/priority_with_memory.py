@@ -19,28 +19,30 @@ class PriorityWithMemory:
     binds_late = False
     uses_prefixes = False
 
-    def key(self, candidate: Candidate, context: RankingContext) -> tuple[float, ...]:
-        """Health tier, loads' worth of waiting, priority, warmth, requests in flight."""
-        running = context.snapshot.in_flight.get(candidate.name, 0)
-        loads = _loads_before(candidate, self.expected_time(candidate, context))
-        return (candidate.health_tier, loads, candidate.server.priority, candidate.warmth, running)
-
-    def reasons(self, candidate: Candidate, context: RankingContext) -> tuple[Reason, ...]:
-        """The same in words."""
-        return (
-            Reason("priority", f"priority {candidate.server.priority}"),
-            *_at_work(candidate, self.expected_time(candidate, context)),
-            candidate.warm_reason,
-            in_flight_reason(candidate, context.snapshot),
-            *health_reasons(candidate, context.config),
-        )
-
     def expected_time(self, candidate: Candidate, context: RankingContext) -> ExpectedTime | None:
         """The expected time on a server at work; None for one that does nothing, where it plays no part."""
         snapshot = context.snapshot
         if not snapshot.in_flight.get(candidate.name) and not candidate.facts.loading:
             return None
         return expected_time(candidate, context.request, snapshot, now=context.now)
+
+    def key(self, candidate: Candidate, context: RankingContext, expected: ExpectedTime | None) -> tuple[float, ...]:
+        """Health tier, loads' worth of waiting, priority, warmth, requests in flight."""
+        running = context.snapshot.in_flight.get(candidate.name, 0)
+        loads = _loads_before(candidate, expected)
+        return (candidate.health_tier, loads, candidate.server.priority, candidate.warmth, running)
+
+    def reasons(
+        self, candidate: Candidate, context: RankingContext, expected: ExpectedTime | None
+    ) -> tuple[Reason, ...]:
+        """The same in words."""
+        return (
+            Reason("priority", f"priority {candidate.server.priority}"),
+            *_at_work(candidate, expected),
+            candidate.warm_reason,
+            in_flight_reason(candidate, context.snapshot),
+            *health_reasons(candidate, context.config),
+        )
 
 
 def _at_work(candidate: Candidate, expected: ExpectedTime | None) -> tuple[Reason, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -17,6 +17,9 @@ from ollama_router_core.routing.filters import slots_of
 __all__ = ["RankingContext", "Strategy", "health_reasons", "in_flight_reason"]
 
 
+Expected = TypeVar("Expected", bound=ExpectedTime | None)
+
+
 class RankingContext(Struct, frozen=True):
     """What a strategy may look at beside the candidate. `tiebreak` counts up with every request."""
 
@@ -28,8 +31,8 @@ class RankingContext(Struct, frozen=True):
     prefix: HeldPrefix | None = None
 
 
-class Strategy(Protocol):
-    """Compares servers that can take a request.
+class Strategy(Protocol[Expected]):
+    """Compares servers that can take a request. `Expected` is what it estimates of each, once a decision.
 
     `binds_late`: a request waits in the queue for a slot of its model, and admission chooses among all that wait; else
     it is bound on arrival. `uses_prefixes`: a server that holds a conversation's prefix is quicker for its next turn.
@@ -43,14 +46,14 @@ class Strategy(Protocol):
     def uses_prefixes(self) -> bool:
         """Whether it matters which server answered a conversation's last turn."""
 
-    def key(self, candidate: Candidate, context: RankingContext) -> tuple[float, ...]:
+    def expected_time(self, candidate: Candidate, context: RankingContext) -> Expected:
+        """The expected seconds that `key` and `reasons` rest on, None where they play no part."""
+
+    def key(self, candidate: Candidate, context: RankingContext, expected: Expected) -> tuple[float, ...]:
         """The sort key, the health tier first; the smallest is chosen, equal ones by `tiebreak`."""
 
-    def reasons(self, candidate: Candidate, context: RankingContext) -> tuple[Reason, ...]:
+    def reasons(self, candidate: Candidate, context: RankingContext, expected: Expected) -> tuple[Reason, ...]:
         """What the key is made of, in words."""
-
-    def expected_time(self, candidate: Candidate, context: RankingContext) -> ExpectedTime | None:
-        """The expected seconds behind the key, None where they play no part."""
 
 
 def in_flight_reason(candidate: Candidate, snapshot: FleetSnapshot) -> Reason:

@@ -196,10 +196,20 @@ async def test_a_second_model_must_fit_into_four_fifths_of_what_is_free() -> Non
 
 @pytest.mark.parametrize(
     ("vram", "asked", "context"),
-    [(24, None, 32_768), (8, None, 4096), (48, None, 131_072), (8, 8192, 8192), (8, 10**7, 131_072), (8, 1, 4)],
+    [
+        (8, None, 4096),
+        (22, None, 4096),
+        (23, None, 32_768),
+        (46, None, 32_768),
+        (47, None, 131_072),
+        (48, None, 131_072),
+        (8, 8192, 8192),
+        (8, 10**7, 131_072),
+        (8, 1, 4),
+    ],
 )
 async def test_context_of_a_load(vram: int, asked: int | None, context: int) -> None:
-    """The default context follows the VRAM; what is asked for is clamped to what the model can."""
+    """The default context follows the VRAM, from 23 and 47 GiB on; any is clamped to what the model can."""
     async with OllamaSimulator(vram=vram * GIB) as simulator, async_client(simulator.url) as http:
         options = {} if asked is None else {"num_ctx": asked}
         await http.post("/api/generate", json={"model": "llama3.1:8b", "options": options})

@@ -3,6 +3,8 @@
 Fleets x popularities of models x rates x slices of two traces; see `ollama_router_core.simulation.matrix`. Each is one
 JSON line of `--json FILE`, with every router's figures; the table says how many keep which law and names the worst.
 `--quick` takes a fixed quarter and the routers that the laws need, `--full` everything, all baselines and the bound.
+`--held-out` takes a quarter of another matrix: other fleets, other stretches of the traces, another seed. No rule is
+ever chosen by it. `--seed N`, which may be repeated, draws models and users anew.
 With `--assert` the exit code is 1 where a law is kept less often than `laws.KEPT` says.
 """
 
@@ -22,12 +24,14 @@ from typing import Any
 from laws import KEPT, LAWS, NEEDED, USUAL, figures, margin
 
 from ollama_router_core.simulation import ROUTERS, Arrival, parse_trace
-from ollama_router_core.simulation.matrix import Case, cases, quarter, run_case
+from ollama_router_core.simulation.matrix import FLEETS, HELD_OUT_FLEETS, Case, cases, quarter, run_case
 
 DATA = Path(__file__).parent.parent / "data"
 TRACES = {"code": DATA / "azure_llm_2023_code.csv", "conversations": DATA / "azure_llm_2023_conv_part1.csv"}
 COUNT = 1000
 SLICES = {"code 1": (0, COUNT), "code 2": (5000, COUNT), "conversations 1": (0, COUNT)}
+HELD_OUT_SLICES = {"code 3": (7500, COUNT), "conversations 2": (2500, COUNT), "conversations 3": (5000, COUNT)}
+SEED, HELD_OUT_SEED = 1, 2
 
 
 @cache
@@ -79,23 +83,38 @@ def report(found: Sequence[dict[str, Any]]) -> bool:
     return held
 
 
-def main() -> None:
-    """Run the configurations asked for."""
+def choose(options: argparse.Namespace) -> list[Case]:
+    """The configurations that were asked for."""
+    slices, fleets = (HELD_OUT_SLICES, HELD_OUT_FLEETS) if options.held_out else (SLICES, FLEETS)
+    seeds = options.seed or [HELD_OUT_SEED if options.held_out else SEED]
+    chosen = []
+    for seed in seeds:
+        every = list(cases(slices, fleets=fleets, seeds=[seed]))
+        chosen += every if options.full else quarter(every)
+    chosen = [case for case in chosen if options.only in case.name]
+    return random.Random(1).sample(chosen, len(chosen) // options.every) if options.every > 1 else chosen
+
+
+def read_options() -> argparse.Namespace:
+    """What was typed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--full", action="store_true")
+    parser.add_argument("--held-out", action="store_true", help="fleets, stretches and a seed that nothing is tuned on")
+    parser.add_argument("--seed", type=int, action="append", help="draw models and users by it; may be repeated")
     parser.add_argument("--only", default="", help="only cases whose name has this text")
     parser.add_argument("--every", type=int, default=1, help="only one in n of the chosen, always the same")
     parser.add_argument("--routers", default="")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--assert", dest="strict", action="store_true")
-    options = parser.parse_args()
-    every = list(cases(SLICES))
-    chosen = every if options.full else quarter(every)
-    chosen = [case for case in chosen if options.only in case.name]
-    if options.every > 1:
-        chosen = random.Random(1).sample(chosen, len(chosen) // options.every)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the configurations asked for."""
+    options = read_options()
+    chosen = choose(options)
     usual = list(ROUTERS if options.full else NEEDED)
     routers = options.routers.split(",") if options.routers else usual
     began, found = time.monotonic(), []

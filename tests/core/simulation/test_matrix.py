@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
-from ollama_router_core.simulation import Arrival
-from ollama_router_core.simulation.matrix import FLEETS, POPULARITIES, RATES, cases, make_case, quarter, run_case
+from ollama_router_core.simulation import MODELS, Arrival
+from ollama_router_core.simulation.matrix import (
+    FLEETS,
+    HELD_OUT_FLEETS,
+    POPULARITIES,
+    RATES,
+    cases,
+    make_case,
+    quarter,
+    run_case,
+)
 
 SLICES = {"trace 1": (0, 40), "trace 2": (40, 40), "trace 3": (80, 40)}
 ARRIVALS = tuple(Arrival(at=7.0 * number, prompt_tokens=500, output_tokens=20) for number in range(120))
@@ -32,6 +42,25 @@ def test_a_case_has_the_rate_and_the_users_that_it_names():
     assert all(any(one.holds(model) for one in scenario.machines) for model in scenario.models
                if any(job.model == model.name for job in scenario.jobs))  # fmt: skip
     assert make_case(case, ARRIVALS) == scenario
+
+
+def test_a_seed_draws_models_and_users_anew():
+    """The arrivals stay where they are."""
+    first, second = (make_case(next(cases(SLICES, seeds=[seed])), ARRIVALS).jobs for seed in (1, 2))
+    assert [job.at for job in first] == [job.at for job in second]
+    assert [job.model for job in first] != [job.model for job in second]
+    assert [job.user for job in first] != [job.user for job in second]
+
+
+def test_held_out_fleets_are_others():
+    """None has the machines of one that rules are tuned on; each is asked for what it can hold."""
+    kinds = [[replace(one, name="") for one in fleet] for fleet in FLEETS.values()]
+    assert not FLEETS.keys() & HELD_OUT_FLEETS.keys()
+    assert all([replace(one, name="") for one in fleet] not in kinds for fleet in HELD_OUT_FLEETS.values())
+    for case in cases(SLICES, fleets=HELD_OUT_FLEETS, seeds=[2]):
+        scenario = make_case(case, ARRIVALS)
+        asked = {job.model for job in scenario.jobs}
+        assert all(any(one.holds(model) for one in scenario.machines) for model in MODELS if model.name in asked)
 
 
 def test_a_row_is_json_with_every_router():

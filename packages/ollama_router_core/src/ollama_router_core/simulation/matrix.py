@@ -7,7 +7,7 @@ A `Case` names a configuration and is small enough to be sent to another process
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -17,7 +17,7 @@ from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.scenarios import FLEET, MODELS, Scenario
 from ollama_router_core.simulation.workload import Arrival, SimulatedModel, assign_models, zipf_weights
 
-__all__ = ["FLEETS", "POPULARITIES", "RATES", "Case", "cases", "make_case", "quarter", "run_case"]
+__all__ = ["FLEETS", "HELD_OUT_FLEETS", "POPULARITIES", "RATES", "Case", "cases", "make_case", "quarter", "run_case"]
 
 _BIG, _MID, _MID2, _OLD, _MAC = FLEET
 
@@ -31,7 +31,22 @@ FLEETS: Mapping[str, tuple[Machine, ...]] = {
     "four equal": tuple(replace(_MID, name=f"gpu{n}", priority=1) for n in range(1, 5)),
     "eight large": tuple(replace(_BIG, name=f"node{n}") for n in range(1, 9)),
 }
-"""Unlike and alike, scarce and plentiful."""
+"""Unlike and alike, scarce and plentiful. Rules are tuned on these."""
+
+HELD_OUT_FLEETS: Mapping[str, tuple[Machine, ...]] = {
+    "three": (replace(_BIG, name="rack", vram_gib=80), replace(_MID, name="desk"), replace(_OLD, name="laptop")),
+    "macs": tuple(
+        Machine(name=f"mac{gib}", vram_gib=gib, bandwidth=bandwidth, tflops=tflops, load_rate=4.0)
+        for gib, bandwidth, tflops in ((72, 800, 50), (48, 410, 28), (24, 270, 16))
+    ),
+    "six small": tuple(replace(_OLD, name=f"box{n}", vram_gib=12 + 4 * (n % 2), priority=1) for n in range(1, 7)),
+    "four slots": tuple(replace(one, num_parallel=4) for one in (_BIG, _MID, _MID2)),
+    "ten mixed": (
+        *(replace(_MID, name=f"new{n}") for n in range(1, 6)),
+        *(replace(_OLD, name=f"old{n}") for n in range(1, 6)),
+    ),
+}
+"""For judging alone: nothing is ever tuned on these."""
 
 POPULARITIES: Mapping[str, tuple[float, ...]] = {
     "zipf": zipf_weights(len(MODELS)),
@@ -65,10 +80,12 @@ class Case:
         return f"{self.fleet} · {self.popularity} · {self.rate:g}/s · {self.slice_} · seed {self.seed}"
 
 
-def cases(slices: Mapping[str, tuple[int, int]], *, seeds: Sequence[int] = (1,)) -> Iterator[Case]:
+def cases(
+    slices: Mapping[str, tuple[int, int]], *, fleets: Iterable[str] = tuple(FLEETS), seeds: Sequence[int] = (1,)
+) -> Iterator[Case]:
     """Every configuration; `slices` maps a trace's part to its first arrival and their number."""
     for fleet, popularity, rate, (slice_, (first, count)), seed in product(
-        FLEETS, POPULARITIES, RATES, slices.items(), seeds
+        fleets, POPULARITIES, RATES, slices.items(), seeds
     ):
         yield Case(fleet=fleet, popularity=popularity, rate=rate, slice_=slice_, first=first, count=count, seed=seed)
 
@@ -83,7 +100,7 @@ def make_case(case: Case, arrivals: Sequence[Arrival]) -> Scenario:
     part = arrivals[case.first : case.first + case.count]
     stretch = (len(part) - 1) / case.rate / (part[-1].at - part[0].at)
     moved = [replace(one, at=(one.at - part[0].at) * stretch) for one in part]
-    machines = FLEETS[case.fleet]
+    machines = FLEETS.get(case.fleet) or HELD_OUT_FLEETS[case.fleet]
     held = [any(one.holds(model) for one in machines) for model in MODELS]
     weights = [weight if able else 0.0 for weight, able in zip(POPULARITIES[case.popularity], held, strict=True)]
     rng = random.Random(f"{case.seed} {case.name}")  # noqa: S311 - seeded on purpose, nothing secret

@@ -21,8 +21,8 @@ def test_every_grant_can_be_set_and_is_shown(cli, alice):
     changed = cli(
         "users", "set", "alice", "--role", "viewer", "--group", "team", "--models", "llama3*,qwen3:8b",
         "--models", "gpt-*", "--hosts", "none", "--cloud", "no", "--kinds", "infer,read", "--networks", "10.1.0.0/16",
-        "--expires", "2030-01-01T00:00+00:00", "--rpm", "60", "--concurrent", "4", "--tokens-per-day", "1_000_000",
-        "--tokens-per-month", "20000000", "--json",
+        "--expires", "2030-01-01T00:00+00:00", "--rpm", "60", "--concurrent", "4", "--tpm", "9000",
+        "--tokens-per-day", "1_000_000", "--tokens-per-month", "20000000", "--json",
     ).json()  # fmt: skip
     assert changed == {
         "name": "alice",
@@ -37,6 +37,7 @@ def test_every_grant_can_be_set_and_is_shown(cli, alice):
             "expires_at": 1893456000.0,
             "requests_per_minute": 60,
             "concurrent_requests": 4,
+            "tokens_per_minute": 9_000,
             "tokens_per_day": 1_000_000,
             "tokens_per_month": 20_000_000,
         },

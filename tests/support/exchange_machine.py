@@ -80,14 +80,9 @@ class FakeUpstream:
 
 @dataclass
 class FakeReservation:
-    """A request that counts; `tokens` are what was charged."""
+    """A request that counts."""
 
-    tokens: int = 0
     settled: list[int] = field(default_factory=list)
-
-    def charge(self, tokens: int) -> None:
-        """Nothing is used up."""
-        self.tokens += tokens
 
     def settle(self, tokens: int) -> None:
         """The request ended."""

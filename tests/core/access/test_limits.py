@@ -11,6 +11,7 @@ from ollama_router_core.access.limits import (
     Allowance,
     Meter,
     Standing,
+    check_minute,
     day_of,
     estimate_tokens,
     first_day_of_month,
@@ -130,6 +131,36 @@ def test_the_tighter_of_day_and_month_is_shown() -> None:
     standing = standing_of(meter, Grants(tokens_per_day=100, tokens_per_month=50), now=0.0, wall=NOON)
     assert standing.tokens is not None
     assert (standing.tokens.limit, standing.tokens.remaining) == (50, 40)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "wait"),
+    [(40, None), (41, 20.0), (70, 20.0), (71, 50.0), (5_000, 50.0)],
+)
+def test_a_minute_says_when_so_many_tokens_will_be_left(tokens: int, wait: float | None) -> None:
+    """What was counted leaves it after 60 seconds; a request of any size fits into an empty one."""
+    spent = [(10.0, 30), (40.0, 30)]
+    if wait is None:
+        check_minute(100, spent, now=50.0, tokens=tokens)
+        return
+    with pytest.raises(LimitExceeded, match="100 tokens per minute") as caught:
+        check_minute(100, spent, now=50.0, tokens=tokens)
+    assert caught.value.retry_after == wait
+
+
+def test_a_minute_without_a_token_has_room_for_nothing() -> None:
+    """A limit of 0 closes."""
+    with pytest.raises(LimitExceeded):
+        check_minute(0, [], now=0.0, tokens=1)
+    check_minute(None, [(0.0, 10**9)], now=0.0, tokens=10**9)
+
+
+def test_a_minute_that_is_tighter_than_the_day_is_shown() -> None:
+    """With the seconds until all of it is left again."""
+    standing = standing_of(
+        Meter(), Grants(tokens_per_minute=50, tokens_per_day=100), now=30.0, wall=NOON, spent=[(10.0, 5), (20.0, 5)]
+    )
+    assert standing.tokens == Allowance(limit=50, remaining=40, reset=50.0)
 
 
 def test_an_estimate_has_the_prompt_and_the_answer() -> None:

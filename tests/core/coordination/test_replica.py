@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_core.access.grants import Grants
-from ollama_router_core.coordination import Admissions, Replica, Scope, Seen, share_of, shared_grants
+from ollama_router_core.coordination import Admissions, Replica, Scope, Seen, Spent, share_of, shared_grants
 
 
 def seen(**changes: object) -> Seen:
@@ -167,6 +167,20 @@ def test_the_others_requests_of_a_minute_are_all_without_this_member_s() -> None
     assert one.admissions("alice", 101.5, offset=900.0) == [Admissions(101.0, 2), Admissions(101.5, 2)]
     assert one.own_admitted("alice", 1000) == 1
     assert one.own_admitted("alice", 1061) == 0
+
+
+def test_alone_a_member_spends_its_share_of_a_minute_s_tokens() -> None:
+    """By what it has spent itself; with the others, what all have."""
+    one = replica(members=2)
+    one.spend("alice", 1000, 30)
+    one.spent_by_all("alice", {930: 5, 1000: 80})
+    assert one.spent("alice", 101.5, offset=900.0) == [Spent(101.0, 80)]
+    goes_away(one)
+    one.away = True
+    assert one.spent("alice", 101.5, offset=900.0) == [Spent(101.0, 30)]
+    assert one.may_spend_alone("alice", 1000, 20, 100)
+    assert not one.may_spend_alone("alice", 1000, 21, 100)
+    assert one.may_spend_alone("alice", 1061, 500, 100)
 
 
 def test_giving_back_what_was_not_taken_changes_nothing() -> None:

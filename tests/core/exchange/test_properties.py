@@ -28,6 +28,7 @@ from ollama_router_core.exchange.actions import (
     Admit,
     AwaitHead,
     AwaitSlot,
+    Charge,
     Count,
     Cut,
     Finish,
@@ -129,7 +130,7 @@ class Driver:
             for upstream in action.upstreams:
                 upstream.released += 1  # type: ignore[attr-defined]
 
-    def _result(self, action: Action) -> Any:  # noqa: PLR0911 - one case for each action
+    def _result(self, action: Action) -> Any:  # noqa: PLR0911, PLR0912 - one case for each action
         match action:
             case Verify():
                 return self._or(FakeCaller(role="admin", grants=self._grants()), Forbidden, StorageUnavailable)
@@ -139,6 +140,8 @@ class Driver:
                 return tuple(object() for _ in range(readers))
             case Count():
                 return self._or(FakeReservation(settled=self.stage.settled), LimitExceeded)
+            case Charge():
+                return self._or(None, LimitExceeded)
             case Admit() | AwaitSlot():
                 return self._slot(action)
             case LookForModels():

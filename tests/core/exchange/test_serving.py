@@ -28,6 +28,7 @@ from ollama_router_core.exchange.actions import (
     Admit,
     AwaitHead,
     AwaitSlot,
+    Charge,
     Count,
     Cut,
     Finish,
@@ -70,7 +71,10 @@ def admitted(stage: Stage, exchange: Exchange, body: bytes | None = None, grants
     if isinstance(action, Count):
         action = exchange.resume(FakeReservation(settled=stage.settled))
     expect(action, ReadBody)
-    slot = stage.slot(expect(exchange.resume(chat() if body is None else body), Admit))
+    action = exchange.resume(chat() if body is None else body)
+    if isinstance(action, Charge):
+        action = exchange.resume(None)
+    slot = stage.slot(expect(action, Admit))
     upstream = stage.sent(expect(exchange.resume(slot), Send).request)
     expect(exchange.resume(upstream), AwaitHead)
     return upstream
@@ -232,16 +236,34 @@ def test_a_request_counts_before_its_body_is_read() -> None:
 def test_tokens_are_charged_when_the_body_says_what_is_asked_for() -> None:
     """A quarter of its bytes and the longest answer it allows; a body that is refused is charged nothing."""
     stage = Stage()
-    for body, charged, settled in ((chat(options={"num_predict": 1000}), 1000, [0]), (b"{", 0, [0, 0])):
+    for body, charged, settled in ((chat(options={"num_predict": 1000}), 1000, [0]), (b"{", None, [0, 0])):
         exchange = stage.exchange()
         expect(exchange.start(), Verify)
         expect(exchange.resume(FakeCaller(grants=Grants(tokens_per_day=9000))), Count)
         reservation = FakeReservation(settled=stage.settled)
         expect(exchange.resume(reservation), ReadBody)
-        exchange.resume(body)
-        assert charged <= reservation.tokens < charged + 100 * bool(charged) + 1
+        action = exchange.resume(body)
+        assert isinstance(action, Charge) is (charged is not None)
+        if isinstance(action, Charge):
+            assert action.reservation is reservation
+            assert 1000 <= action.tokens < 1100
         exchange.interrupt(ClientLeft())
         assert stage.settled == settled
+
+
+def test_a_request_for_more_than_is_left_asks_no_server() -> None:
+    """The refusal is the answer, and what it was counted for is given back."""
+    stage = Stage()
+    exchange = stage.exchange()
+    expect(exchange.start(), Verify)
+    expect(exchange.resume(FakeCaller(grants=Grants(tokens_per_minute=9))), Count)
+    expect(exchange.resume(FakeReservation(settled=stage.settled)), ReadBody)
+    expect(exchange.resume(chat()), Charge)
+    assert expect(exchange.fail(LimitExceeded("used up", retry_after=5)), WriteHead).status == 429
+    expect(exchange.resume(None), Finish)
+    ended(stage, exchange, exchange.resume(None))
+    assert stage.slots == []
+    assert stage.settled == [0]
 
 
 def test_what_was_counted_is_settled_by_what_was_used() -> None:

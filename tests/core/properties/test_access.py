@@ -30,6 +30,7 @@ grants = st.builds(
     max_wait=numbers,
     requests_per_minute=numbers,
     concurrent_requests=numbers,
+    tokens_per_minute=numbers,
     tokens_per_day=numbers,
     tokens_per_month=numbers,
 )

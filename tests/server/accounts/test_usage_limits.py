@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.limits import day_of
-from ollama_router_core.coordination import InProcess, Scope
+from ollama_router_core.coordination import Charged, InProcess, InProcessMember, Scope
 from ollama_router_core.errors import LimitExceeded
 from ollama_router_server.accounts.usage_limits import Ticket, UsageLimits
 from ollama_router_server.coordination.alone import alone
@@ -53,7 +54,9 @@ def alice(**grants: int) -> User:
 
 async def charged(ledger: UsageLimits, user: User, tokens: int) -> Ticket:
     """A request that was admitted, and whose body asks for about so many tokens."""
-    return ledger.charge(await ledger.admit(user), user, tokens=tokens)
+    ticket = await ledger.admit(user)
+    await ledger.charge(ticket, user, tokens=tokens)
+    return ticket
 
 
 def new_ledger(database: Database, router: str = "one") -> UsageLimits:
@@ -220,11 +223,65 @@ async def test_what_others_used_up_meanwhile_ends_a_request_whose_body_is_being_
     ledger = new_ledger(database)
     user = alice(tokens_per_day=100)
     first, second = await ledger.admit(user), await ledger.admit(user)
-    first = ledger.charge(first, user, tokens=100)
+    await ledger.charge(first, user, tokens=100)
     with pytest.raises(LimitExceeded, match="100 tokens per day"):
-        ledger.charge(second, user, tokens=1)
+        await ledger.charge(second, user, tokens=1)
     ledger.settle(first, 40)
-    assert ledger.charge(second, user, tokens=1).tokens == 1
+    await ledger.charge(second, user, tokens=1)
+    assert second.tokens == 1
+
+
+async def test_a_minute_s_tokens_are_charged_by_estimate_and_settled_by_use(database: Database) -> None:
+    """What is left has to hold the estimate; what was not used is free at once, what was used beyond it counts."""
+    ledger, user = new_ledger(database), alice(tokens_per_minute=100)
+    first, second = await charged(ledger, user, 60), await ledger.admit(user)
+    with pytest.raises(LimitExceeded, match="100 tokens per minute") as caught:
+        await ledger.charge(second, user, tokens=41)
+    assert 0.0 < caught.value.retry_after <= 61.0
+    ledger.settle(first, 10)
+    await ledger.charge(second, user, tokens=41)
+    ledger.settle(second, 95)
+    assert ledger.standing(user).tokens.remaining == 0  # type: ignore[union-attr]
+    assert not await admits(ledger, user)
+
+
+async def test_a_request_larger_than_the_limit_has_an_empty_minute_for_itself(database: Database) -> None:
+    """It could never be answered otherwise; the next one waits until it is out of the minute."""
+    ledger, user = new_ledger(database), alice(tokens_per_minute=100)
+    await charged(ledger, user, 5_000)
+    assert not await admits(ledger, user)
+
+
+async def test_a_refusal_of_the_minute_charges_no_day(database: Database) -> None:
+    """Both limits hold, each for itself."""
+    ledger, user = new_ledger(database), alice(tokens_per_minute=100, tokens_per_day=1_000)
+    ledger.settle(await charged(ledger, user, 90), 90)
+    with pytest.raises(LimitExceeded, match="per minute"):
+        await charged(ledger, user, 50)
+    assert ledger._meters["alice"].tokens[TODAY] == 90
+
+
+async def test_what_is_counted_for_a_client_that_has_left_is_taken_back(database: Database) -> None:
+    """The others' answer may come later than its end."""
+
+    class Slow(InProcessMember):
+        """Answers when asked to."""
+
+        def charge(self, user: str, now: float, tokens: int, *, per_minute: int, done: Charged) -> None:
+            """Not yet."""
+            waiting.append(partial(super().charge, user, now, tokens, per_minute=per_minute, done=done))
+
+    waiting: list[Callable[[], None]] = []
+    ledger, user = new_ledger(database), alice(tokens_per_minute=100)
+    ledger._workers = Slow(InProcess("router", b"s" * 32), 0, 1)
+    ledger._workers._all._members[0] = ledger._workers
+    ticket = await ledger.admit(user)
+    asked = ledger.charge(ticket, user, tokens=60)
+    assert not asked.done()
+    asked.cancel()
+    ledger.settle(ticket, 0)
+    waiting.pop()()
+    assert ledger.standing(user).tokens.remaining == 100  # type: ignore[union-attr]
 
 
 async def test_what_the_database_never_takes_holds_nobody_back(database: Database) -> None:

@@ -169,6 +169,65 @@ async def test_a_users_requests_are_counted_by_all_together(members: list[Coordi
     assert sum(row.requests for row in members[1].admissions("alice", 100.0)) >= 4
 
 
+async def test_a_minute_s_tokens_are_counted_by_all_together(members: list[Coordination], exchange: Exchange) -> None:
+    """Of thirty requests for 100 of 1,000 tokens ten are; what is taken back, or used beyond that, counts at once."""
+    counted: list[tuple[int, float | None]] = []
+
+    async def charge(index: int, tokens: int) -> float | None:
+        so_far = len(counted)
+        members[index].charge("alice", 100.0, tokens, per_minute=1_000, done=lambda at: counted.append((index, at)))
+        await eventually(lambda: len(counted) > so_far)
+        return counted[-1][1]
+
+    await exchange()
+    for number in range(30):
+        index = number % 3
+        members[index].charge(
+            "alice", 100.0, 100, per_minute=1_000, done=lambda at, index=index: counted.append((index, at))
+        )
+    await eventually(lambda: len(counted) == 30)
+    granted = [(index, at) for index, at in counted if at is not None]
+    assert len(granted) == 10
+    index, at = granted[0]
+    members[index].spend("alice", at, -50)
+    await exchange()
+    assert await charge((index + 1) % 3, 51) is None
+    assert await charge((index + 1) % 3, 50) is not None
+    members[2].spend("alice", at + 0.1, 500)
+    members[2].spend("bob", at, 500)
+    await exchange()
+    assert await charge(0, 1) is None
+    assert sum(row.tokens for row in members[0].spent("alice", at)) == 1_500
+    assert all(row.moment <= at for row in members[0].spent("alice", at))
+
+
+async def test_an_empty_minute_has_room_for_a_request_of_any_size(
+    members: list[Coordination], exchange: Exchange
+) -> None:
+    """Once; nothing is taken back of what was not counted, and a limit of 0 has no room."""
+    counted: list[float | None] = []
+    await exchange()
+    members[0].spend("alice", 100.0, -70)
+    await exchange()
+    for index, per_minute in ((0, 0), (1, 10), (2, 10)):
+        members[index].charge("alice", 100.0, 5_000, per_minute=per_minute, done=counted.append)
+        await eventually(lambda index=index: len(counted) == index + 1)
+    assert [at is None for at in counted] == [True, False, True]
+
+
+@pytest.mark.parametrize("kind", LOCAL, indirect=True)
+async def test_tokens_leave_the_minute_and_outlive_their_member(group: Group, members: list[Coordination]) -> None:
+    """By the second; a process that was killed leaves what it charged."""
+    members[1].spend("alice", 100.2, 40)
+    members[1].spend("alice", 130.0, 2)
+    group.forget(1)
+    assert list(members[0].spent("alice", 130.0)) == [(101.0, 40), (130.0, 2)]
+    assert list(members[0].spent("alice", 160.9)) == [(101.0, 40), (131.0, 2)]
+    assert list(members[0].spent("alice", 161.0)) == [(131.0, 2)]
+    members[1].spend("alice", 100.2, -40)
+    assert list(members[0].spent("alice", 161.0)) == [(131.0, 2)]
+
+
 @pytest.mark.parametrize("kind", LOCAL, indirect=True)
 async def test_a_member_that_is_gone_has_nothing_in_flight_but_its_minute_counts(
     group: Group, members: list[Coordination]

@@ -127,3 +127,20 @@ def test_a_message_that_would_push_out_most_others_is_dropped() -> None:
     ring.write(b"kept")
     ring.write(bytes(65_536))
     assert ring.read(0)[0] == [b"kept"]
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # threads of other tests
+def test_workers_that_charge_in_the_same_instant_keep_to_the_limit() -> None:
+    """Four processes ask for 100 times 10 tokens each: of 1,000 not one is counted twice."""
+    memory = SharedMemory(4)
+    memory.users.of("alice")
+    children = []
+    for index in range(4):
+        if not (child := os.fork()):
+            for _ in range(100):
+                memory.member(index).charge("alice", 100.0, 10, per_minute=1_000, done=lambda _: None)
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    assert sum(row.tokens for row in memory.member(0).spent("alice", 100.0)) == 1_000
+    memory.close()

@@ -191,6 +191,33 @@ async def test_tokens_are_settled_by_what_the_server_says(tmp_path: Path) -> Non
         assert refused.headers["x-ratelimit-remaining-tokens"] == "0"
 
 
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/responses", "/v1/messages"])
+async def test_a_minute_whose_tokens_are_used_up_is_429_with_the_way_on(tmp_path: Path, path: str) -> None:
+    """In each dialect, by the estimate once the body is known, and by the head alone once nothing is left."""
+
+    def asking(tokens: int) -> dict[str, object]:
+        return body | {"max_tokens": tokens, "max_output_tokens": tokens, "options": {"num_predict": tokens}}
+
+    body: dict[str, object] = {"model": "llama3.1:8b", "stream": False}
+    body |= {"input": "hi"} if path == "/v1/responses" else {"messages": CHAT["messages"]}
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+    ):
+        await grant(router, tokens_per_minute=1_000)
+        answers = [await client.post(path, json=asking(tokens)) for tokens in (3, 2_000)]
+        await grant(router, tokens_per_minute=1)
+        answers.append(await client.post(path, json=asking(3)))
+        assert [answer.status_code for answer in answers] == [200, 429, 429]
+        for answer in answers[1:]:
+            assert 0 < int(answer.headers["retry-after"]) <= 61
+            assert answer.headers["x-router-error"] == "limit_exceeded"
+            assert "per minute" in answer.text
+        assert answers[0].headers["x-ratelimit-limit-tokens"] == "1000"
+        assert answers[2].headers["x-ratelimit-remaining-tokens"] == "0"
+
+
 @pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages"])
 async def test_a_client_that_leaves_pays_for_what_was_written(tmp_path: Path, path: str) -> None:
     """A token for each piece that came, and for every four bytes of the prompt; the row says that it is an estimate."""

@@ -53,6 +53,7 @@ _OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
     ("speaks_for", "speaks_for", str, "WHOM", "Whom requests may be made for: any, group (the own one) or inherit."),
     ("requests_per_minute", "rpm", str, "N", f"Requests per minute: {_NUMBER}."),
     ("concurrent_requests", "concurrent", str, "N", f"Concurrent requests: {_NUMBER}."),
+    ("tokens_per_minute", "tpm", str, "N", f"Tokens per minute, in and out: {_NUMBER}."),
     ("tokens_per_day", "tokens_per_day", str, "N", f"Tokens per day (UTC), in and out: {_NUMBER}."),
     ("tokens_per_month", "tokens_per_month", str, "N", f"Tokens per month (UTC), in and out: {_NUMBER}."),
 )

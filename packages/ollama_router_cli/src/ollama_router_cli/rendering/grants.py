@@ -26,6 +26,7 @@ def describe_grants(grants: Grants) -> list[tuple[str, str]]:
         ("asks for", grants.speaks_for),
         ("requests per minute", format_count(grants.requests_per_minute)),
         ("concurrent requests", format_count(grants.concurrent_requests)),
+        ("tokens per minute", format_count(grants.tokens_per_minute)),
         ("tokens per day", format_count(grants.tokens_per_day)),
         ("tokens per month", format_count(grants.tokens_per_month)),
     ]

@@ -85,7 +85,7 @@ class Grants:
     the kinds of route, within the role's. `networks` are client networks in CIDR form. `expires_at` is seconds since
     1970 (UTC). `batch` True gives every request batch priority, `max_wait` are the seconds that requests may wait for a
     server at most. `speaks_for` tells for whom a user may ask: anybody, or members of the user's own group. The other
-    four numbers are limits, which `limits` counts; days and months are UTC.
+    five numbers are limits, which `limits` counts; days and months are UTC.
     """
 
     models: tuple[str, ...] | None = None
@@ -101,6 +101,7 @@ class Grants:
     speaks_for: SpeaksFor | None = None
     requests_per_minute: int | None = None
     concurrent_requests: int | None = None
+    tokens_per_minute: int | None = None
     tokens_per_day: int | None = None
     tokens_per_month: int | None = None
 
@@ -108,7 +109,14 @@ class Grants:
 _FIELDS = tuple(field.name for field in fields(Grants))
 _TRUTHS = ("cloud", "unload", "batch")
 _LISTS = ("models", "hosts", "reach", "kinds", "networks")
-_NUMBERS = ("max_wait", "requests_per_minute", "concurrent_requests", "tokens_per_day", "tokens_per_month")
+_NUMBERS = (
+    "max_wait",
+    "requests_per_minute",
+    "concurrent_requests",
+    "tokens_per_minute",
+    "tokens_per_day",
+    "tokens_per_month",
+)
 
 
 def combine_grants(own: Grants, group: Grants) -> Grants:

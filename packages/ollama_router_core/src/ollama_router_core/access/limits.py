@@ -1,16 +1,17 @@
-"""How much is left of a user's limits: requests per minute, concurrent requests, tokens per day and per month.
+"""How much is left of a user's limits: requests and tokens per minute, concurrent requests, tokens per day and month.
 
 Two clocks are arguments: `now` is monotonic (seconds from any start), `wall` is seconds since 1970 and determines the
 day and the month (UTC).
 
 Tokens are charged by an estimate once a request's body is known, and settled when its true use is known. A request is
-admitted as long as anything is left, so a limit is exceeded by at most what one request uses beyond its estimate.
+admitted as long as anything is left of the day and the month, so those limits are exceeded by at most what one request
+uses. Of a minute its estimate has to be left, so that limit is exceeded by what requests use beyond their estimates.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -26,11 +27,13 @@ __all__ = [
     "Elsewhere",
     "Meter",
     "Standing",
+    "check_minute",
     "day_of",
     "estimate_tokens",
     "first_day_of_month",
     "has_limits",
     "limit_headers",
+    "room_for",
     "standing_of",
 ]
 
@@ -64,6 +67,7 @@ def has_limits(grants: Grants) -> bool:
     return (
         grants.requests_per_minute is not None
         or grants.concurrent_requests is not None
+        or grants.tokens_per_minute is not None
         or grants.tokens_per_day is not None
         or grants.tokens_per_month is not None
     )
@@ -90,7 +94,7 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What is left of every limit, None where there is none; `tokens` is the tighter of day and month."""
+    """What is left of every limit, None where there is none; `tokens` is the tightest of them."""
 
     requests: Allowance | None = None
     tokens: Allowance | None = None
@@ -196,9 +200,47 @@ class Meter:
         raise LimitExceeded(f"this user's limit of {amount(limit, 'request')} per minute is reached", retry_after=wait)
 
 
-def standing_of(meter: Meter, grants: Grants, *, now: float, wall: float, elsewhere: Elsewhere = NOWHERE) -> Standing:
-    """Return what is left now; `now` is seconds of the meter's clock, `wall` seconds since 1970 (UTC)."""
-    tokens = _token_allowances(meter.tokens, grants, wall).values()
+def room_for(tokens: int, *, used: int, limit: int) -> bool:
+    """Say whether so many tokens fit into what a minute has left; an empty one has room for a request of any size."""
+    return used + tokens <= limit or (limit > 0 and used <= 0)
+
+
+def check_minute(limit: int | None, spent: Sequence[tuple[float, int]], *, now: float, tokens: int) -> None:
+    """Check that so many tokens are left of the last 60 seconds; `spent` is what was counted when, oldest first.
+
+    Raises:
+        LimitExceeded: they are not; `retry_after` says when they will be.
+    """
+    used = sum(count for _, count in spent)
+    if limit is None or room_for(tokens, used=used, limit=limit):
+        return
+    wait = _MINUTE
+    for moment, count in spent:
+        used -= count
+        if room_for(tokens, used=used, limit=limit):
+            wait = max(0.0, moment + _MINUTE - now)
+            break
+    raise LimitExceeded(f"this user's limit of {amount(limit, 'token')} per minute is reached", retry_after=wait)
+
+
+def standing_of(
+    meter: Meter,
+    grants: Grants,
+    *,
+    now: float,
+    wall: float,
+    elsewhere: Elsewhere = NOWHERE,
+    spent: Sequence[tuple[float, int]] = (),
+) -> Standing:
+    """Return what is left now; `now` is seconds of the meter's clock, `wall` seconds since 1970 (UTC).
+
+    `spent` are the tokens of the last minute: when, and how many, oldest first.
+    """
+    tokens = list(_token_allowances(meter.tokens, grants, wall).values())
+    if (limit := grants.tokens_per_minute) is not None:
+        reset = spent[-1][0] + _MINUTE - now if spent else 0.0
+        used = sum(count for _, count in spent)
+        tokens.append(Allowance(limit=limit, remaining=max(0, limit - used), reset=reset))
     tightest = min(tokens, key=lambda allowance: allowance.remaining, default=None)
     return Standing(requests=_request_allowance(meter, grants, now, elsewhere), tokens=tightest)
 

@@ -17,6 +17,7 @@ from ollama_router_core.exchange.actions import (
     Admit,
     AwaitHead,
     AwaitSlot,
+    Charge,
     Compute,
     Count,
     Cut,
@@ -133,7 +134,7 @@ class Task(ABC):
                     action = self._send(self._open(self, action.request))
                 case Compute(function):
                     action = self._computed(function)
-                case Verify() | Count() | UseStore():
+                case Verify() | Count() | Charge() | UseStore():
                     raise TypeError("a program is not asked who it is, and nothing is counted or kept")
                 case _:
                     try:

@@ -9,10 +9,12 @@ from ollama_router_core.coordination.interface import (
     LEASE_SECONDS,
     NOBODY,
     Admissions,
+    Charged,
     Coordination,
     Figure,
     Group,
     Scope,
+    Spent,
 )
 from ollama_router_core.coordination.limits import MINUTE_SECONDS, count_here, share_of, shared_grants
 from ollama_router_core.coordination.news import (
@@ -43,6 +45,7 @@ __all__ = [
     "Admissions",
     "BreakerClosed",
     "BreakerOpened",
+    "Charged",
     "Coordination",
     "FactsChanged",
     "Figure",
@@ -61,6 +64,7 @@ __all__ = [
     "Seen",
     "ServerPolled",
     "SpeedLearned",
+    "Spent",
     "TokenVerified",
     "count_here",
     "moved",

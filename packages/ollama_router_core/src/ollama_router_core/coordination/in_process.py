@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from ollama_router_core.coordination.interface import LEASE_SECONDS, NOBODY, Admissions, Coordination, Figure, Scope
+from ollama_router_core.access.limits import room_for
+from ollama_router_core.coordination.interface import (
+    LEASE_SECONDS,
+    NOBODY,
+    Admissions,
+    Charged,
+    Coordination,
+    Figure,
+    Scope,
+    Spent,
+)
 from ollama_router_core.coordination.limits import count_here
+from ollama_router_core.coordination.minutes import MinuteCounts
 from ollama_router_core.coordination.news import News
 from ollama_router_core.coordination.one_machine import OneMachineMember
 
 __all__ = ["InProcess", "InProcessMember"]
 
 _MOST_NEWS = 1024
-_MINUTE = 60
 
 
 class InProcess:
@@ -48,6 +58,11 @@ class InProcess:
         """Return when a member last beat."""
         return self._members[index].beaten
 
+    @property
+    def everybody(self) -> Sequence[InProcessMember]:
+        """All members."""
+        return self._members
+
     def others(self, index: int) -> Iterator[InProcessMember]:
         """Return every member but one."""
         return (member for member in self._members if member.index != index)
@@ -61,7 +76,8 @@ class InProcessMember(OneMachineMember):
         self._all = all_members
         self.beaten: float | None = None
         self.counts: dict[Scope, Counter[str]] = {scope: Counter() for scope in Scope}
-        self.admitted: dict[str, dict[int, int]] = {}
+        self.admitted = MinuteCounts()
+        self.charged = MinuteCounts()
         self.since: float | None = None
         self.told: deque[News] = deque(maxlen=_MOST_NEWS)
         self.figures: Counter[Figure] = Counter()
@@ -107,10 +123,7 @@ class InProcessMember(OneMachineMember):
 
     def admit(self, user: str, now: float) -> None:
         """Count a request of a user in this second."""
-        seconds = self.admitted.setdefault(user, {})
-        for second in [second for second in seconds if second < int(now) - _MINUTE]:
-            del seconds[second]
-        seconds[int(now)] = seconds.get(int(now), 0) + 1
+        self.admitted.add(user, int(now))
 
     def admissions(self, user: str, now: float) -> Sequence[Admissions]:
         """Return what the other members admitted in the last minute."""
@@ -120,8 +133,24 @@ class InProcessMember(OneMachineMember):
 
     def own_admissions(self, user: str, now: float) -> Sequence[Admissions]:
         """Return what this member admitted in the last minute."""
-        seconds = self.admitted.get(user, {}).items()
-        return [Admissions(min(now, second + 1.0), count) for second, count in seconds if second >= int(now) - _MINUTE]
+        seconds = self.admitted.minute(user, int(now)).items()
+        return [Admissions(min(now, second + 1.0), count) for second, count in seconds]
+
+    def charge(self, user: str, now: float, tokens: int, *, per_minute: int, done: Charged) -> None:
+        """Count tokens in this second, if all members' of the last minute leave room for them."""
+        free = room_for(tokens, used=sum(row.tokens for row in self.spent(user, now)), limit=per_minute)
+        if free:
+            self.spend(user, now, tokens)
+        done(now if free else None)
+
+    def spend(self, user: str, now: float, tokens: int) -> None:
+        """Count tokens in the second of `now`."""
+        self.charged.add(user, int(now), tokens)
+
+    def spent(self, user: str, now: float) -> Sequence[Spent]:
+        """Return what all members counted in the last minute, oldest first."""
+        rows = [row for member in self._all.everybody for row in member.charged.minute(user, int(now)).items()]
+        return [Spent(min(now, second + 1.0), tokens) for second, tokens in sorted(rows)]
 
     def waits(self, since: float | None) -> None:
         """Tell when the longest waiting request arrived."""

@@ -2,8 +2,8 @@
 
 Reads answer from local state; writes take effect locally at once. None of them waits, and none is made per token or
 piece of an answer: an implementation over a network keeps a copy of the others' state, collects its own changes, and
-exchanges both in `beat`. Where a limit must be exact, `claim` and `count` ask before they take: one round trip each,
-with a deadline, and giving back waits for nothing.
+exchanges both in `beat`. Where a limit must be exact, `claim`, `count` and `charge` ask before they take: one round
+trip each, with a deadline, and giving back waits for nothing.
 
 Counts are leases: they are valid for some time after their member's last beat (`LEASE_SECONDS` on one machine), and end
 at once when the group learns that the member is gone.
@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 from ollama_router_core.coordination.news import News
 
-__all__ = ["LEASE_SECONDS", "NOBODY", "Admissions", "Coordination", "Figure", "Group", "Scope"]
+__all__ = ["LEASE_SECONDS", "NOBODY", "Admissions", "Charged", "Coordination", "Figure", "Group", "Scope", "Spent"]
 
 LEASE_SECONDS = 30.0
 """Seconds after a member's last beat at which what it holds counts no more."""
@@ -46,8 +46,19 @@ class Admissions(NamedTuple):
     requests: int
 
 
+class Spent(NamedTuple):
+    """Tokens of a user that were counted in one second; `moment` is its end, on the monotonic clock."""
+
+    moment: float
+    tokens: int
+
+
 NOBODY: tuple[Admissions, ...] = ()
 """No admissions elsewhere."""
+
+
+Charged = Callable[[float | None], None]
+"""Told when tokens were counted; None if they were not."""
 
 
 class Coordination(Protocol):
@@ -117,6 +128,18 @@ class Coordination(Protocol):
 
     def own_admissions(self, user: str, now: float) -> Sequence[Admissions]:
         """Return the same of this member: what was counted before this process began."""
+
+    def charge(self, user: str, now: float, tokens: int, *, per_minute: int, done: Charged) -> None:
+        """Count tokens in this second, if all members' of the last minute leave room for them (`room_for`).
+
+        `done` is called once, now or later: with the moment they were counted at, or None.
+        """
+
+    def spend(self, user: str, now: float, tokens: int) -> None:
+        """Count tokens in the second of `now`; a negative number takes back what this member counted there."""
+
+    def spent(self, user: str, now: float) -> Sequence[Spent]:
+        """Return what all members counted in the last minute, oldest first, as far as is known here."""
 
     # --- order ---
 

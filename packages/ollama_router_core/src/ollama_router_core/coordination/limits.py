@@ -24,12 +24,13 @@ def share_of(limit: int, members: int, rank: int) -> int:
 
 
 def shared_grants(grants: Grants, members: int, rank: int) -> Grants:
-    """Return a user's grants with one member's share of what is counted by the request."""
-    concurrent, per_minute = grants.concurrent_requests, grants.requests_per_minute
+    """Return a user's grants with one member's share of what is counted at once and by the minute."""
+    concurrent, per_minute, tokens = grants.concurrent_requests, grants.requests_per_minute, grants.tokens_per_minute
     return replace(
         grants,
         concurrent_requests=None if concurrent is None else share_of(concurrent, members, rank),
         requests_per_minute=None if per_minute is None else share_of(per_minute, members, rank),
+        tokens_per_minute=None if tokens is None else share_of(tokens, members, rank),
     )
 
 

@@ -10,8 +10,10 @@ from collections.abc import Collection, Mapping
 
 from msgspec import Struct
 
-from ollama_router_core.coordination.interface import Admissions, Scope
+from ollama_router_core.access.limits import room_for
+from ollama_router_core.coordination.interface import Admissions, Scope, Spent
 from ollama_router_core.coordination.limits import MINUTE_SECONDS, part_of, share_of
+from ollama_router_core.coordination.minutes import MinuteCounts
 
 __all__ = ["Replica", "Seen"]
 
@@ -63,8 +65,9 @@ class Replica:
         self._leases_end = float("-inf")
         self._waiting: Mapping[str, float] = {}
         self._drains: dict[str, bool] = {}
-        self._admitted: dict[str, Counter[int]] = {}
+        self._admitted = MinuteCounts()
         self._admitted_elsewhere: dict[str, Mapping[int, int]] = {}
+        self._spent, self._spent_here = MinuteCounts(), MinuteCounts()
 
     # --- counts -----------------------------------------------------------------------------------------------------
 
@@ -124,18 +127,15 @@ class Replica:
 
     def admitted(self, user: str, second: int) -> None:
         """Count a request of a user in a second of the store's clock."""
-        seconds = self._admitted.setdefault(user, Counter())
-        seconds[second] += 1
-        for old in [one for one in seconds if one < second - MINUTE_SECONDS]:
-            del seconds[old]
+        self._admitted.add(user, second)
 
     def own_admitted(self, user: str, second: int) -> int:
         """Return how many requests of a user this member admitted in the minute before a second."""
-        return sum(count for one, count in self._admitted.get(user, {}).items() if one >= second - MINUTE_SECONDS)
+        return sum(self._admitted.minute(user, second).values())
 
     def admissions_of_all(self, user: str, seconds: Mapping[int, int]) -> None:
         """Note what all members admitted; `seconds` counts by seconds of the store's clock."""
-        own = self._admitted.get(user, Counter())
+        own = Counter(self._admitted.since(user, 0))
         self._admitted_elsewhere[user] = {
             second: count - own[second] for second, count in seconds.items() if count > own[second]
         }
@@ -147,6 +147,27 @@ class Replica:
         return [
             Admissions(min(now, second + 1.0 - offset), count) for second, count in found if second >= oldest and count
         ]
+
+    # --- tokens in a minute -----------------------------------------------------------------------------------------
+
+    def spend(self, user: str, second: int, tokens: int) -> None:
+        """Count tokens of a user in a second of the store's clock; a negative number takes them back."""
+        self._spent.add(user, second, tokens)
+        self._spent_here.add(user, second, tokens)
+
+    def spent_by_all(self, user: str, seconds: Mapping[int, int]) -> None:
+        """Note what all members have counted, by seconds of the store's clock."""
+        self._spent.replace(user, seconds)
+
+    def may_spend_alone(self, user: str, second: int, tokens: int, limit: int) -> bool:
+        """Say whether tokens fit into this member's share of a limit."""
+        used = sum(self._spent_here.minute(user, second).values())
+        return room_for(tokens, used=used, limit=share_of(limit, self.members, self.rank))
+
+    def spent(self, user: str, now: float, offset: float) -> list[Spent]:
+        """Return what was counted in the last minute, as known here; `offset` as for `admissions`."""
+        rows = sorted((self._spent_here if self.away else self._spent).minute(user, int(now + offset)).items())
+        return [Spent(min(now, second + 1.0 - offset), tokens) for second, tokens in rows if tokens]
 
     # --- order and drains -------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from ollama_router_core.access.grants import (
 from ollama_router_core.access.limits import estimate_tokens, has_limits
 from ollama_router_core.api.endpoints import Endpoint, Kind
 from ollama_router_core.api.requests import ParsedRequest
-from ollama_router_core.exchange.actions import Count, Steps
+from ollama_router_core.exchange.actions import Charge, Count, Steps
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment, Limits
 from ollama_router_core.exchange.events import Caller
@@ -112,17 +112,17 @@ def count(context: RequestContext, limits: Limits, user: Caller) -> Steps[None]:
         context.standing = limits.standing(user)
 
 
-def charge(environment: Environment, context: RequestContext) -> None:
+def charge(environment: Environment, context: RequestContext) -> Steps[None]:
     """Charge the request's estimated tokens, now that its body is known.
 
     Raises:
-        LimitExceeded: requests that came meanwhile have used up what was left.
+        LimitExceeded: what is left does not suffice, or requests that came meanwhile have used it up.
     """
     endpoint, route, limits = context.endpoint, context.route, environment.limits
     if context.reservation is None or endpoint is None or route is None or limits is None or context.user is None:
         return
     if endpoint.counts_usage:
         try:
-            context.reservation.charge(estimate_tokens(route.prompt_tokens, route.max_tokens))
+            yield Charge(context.reservation, estimate_tokens(route.prompt_tokens, route.max_tokens))
         finally:
             context.standing = limits.standing(context.user)

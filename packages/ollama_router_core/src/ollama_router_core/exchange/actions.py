@@ -6,6 +6,7 @@ ReadBody(limit, ...)        bytes                       RouterError
 StreamBody(readers)         a BodyStream for each
 Compute(function)           its value                   what it raises
 Count(user)                 Reservation                 RouterError
+Charge(reservation, tokens) None                        RouterError
 Admit(...)                  Slot, Queued or Refused
 AwaitSlot(queued, ...)      Slot or Refused; Queued, as it stands then, if time is up
 LookForModels()             bool: was it done
@@ -31,7 +32,7 @@ from msgspec import Struct
 
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.api.stored_responses import StoredResponse
-from ollama_router_core.exchange.events import BodyStream, Caller, Headers, Queued, Upstream
+from ollama_router_core.exchange.events import BodyStream, Caller, Headers, Queued, Reservation, Upstream
 from ollama_router_core.exchange.waiting import USUAL, Waiting
 from ollama_router_core.outbound.destinations import Destination, Patience
 from ollama_router_core.records.request_record import RequestRecord
@@ -41,6 +42,7 @@ __all__ = [
     "Admit",
     "AwaitHead",
     "AwaitSlot",
+    "Charge",
     "Compute",
     "Count",
     "Cut",
@@ -130,6 +132,13 @@ class Count(Struct, frozen=True):
     """Count the request against its user's limits; what it uses of tokens is charged once its body was read."""
 
     user: Caller
+
+
+class Charge(Struct, frozen=True):
+    """Charge tokens to a request that counts, now that its body says what is asked for."""
+
+    reservation: Reservation
+    tokens: int
 
 
 class Admit(Struct, frozen=True):
@@ -250,6 +259,7 @@ Action = (
     | StreamBody
     | Compute
     | Count
+    | Charge
     | Admit
     | AwaitSlot
     | LookForModels

@@ -108,17 +108,6 @@ class Caller(Protocol):
 class Reservation(Protocol):
     """A request that counts against its user's limits, until it is settled."""
 
-    @property
-    def tokens(self) -> int:
-        """Taken in advance."""
-
-    def charge(self, tokens: int) -> None:
-        """Take so many in advance, now that the body says what is asked for.
-
-        Raises:
-            LimitExceeded: others have used up what was left.
-        """
-
     def settle(self, tokens: int) -> None:
         """The request has ended, and used so many."""
 

@@ -92,7 +92,7 @@ def accept(environment: Environment, context: RequestContext) -> Steps[ParsedReq
     request = yield from _read(environment, context, match)
     check_granted_model(context)
     check_hosted(environment, context, request)
-    charge(environment, context)
+    yield from charge(environment, context)
     return request
 
 

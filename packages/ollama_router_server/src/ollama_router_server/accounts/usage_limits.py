@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
@@ -22,11 +22,12 @@ from ollama_router_core.access.limits import (
     Elsewhere,
     Meter,
     Standing,
+    check_minute,
     day_of,
     first_day_of_month,
     standing_of,
 )
-from ollama_router_core.coordination import Coordination, Scope, shared_grants
+from ollama_router_core.coordination import Coordination, Scope, Spent, shared_grants
 from ollama_router_core.errors import LimitExceeded, StorageUnavailable
 from ollama_router_core.exchange.events import Caller
 from ollama_router_server.storage.identities import User
@@ -34,17 +35,12 @@ from ollama_router_server.storage.router_activity import RouterActivity
 from ollama_router_server.storage.token_usage import DayOfUser, TokenUsage
 from ollama_router_server.system import Clock
 
-__all__ = ["Ticket", "UsageLimits", "has_limits"]
+__all__ = ["Ticket", "UsageLimits"]
 
 _IDLE = 300.0  # seconds after which another process's use of a user's tokens is no longer read back
 _OLD = 1.0  # seconds after which what other processes wrote is read before a request is admitted
 
 _log = structlog.get_logger(__name__)
-
-
-def has_limits(grants: Grants) -> bool:
-    """Tell whether anything is counted for a user with these grants."""
-    return _counts_requests(grants) or _has_token_limit(grants)
 
 
 def _has_token_limit(grants: Grants) -> bool:
@@ -55,14 +51,20 @@ def _counts_requests(grants: Grants) -> bool:
     return grants.requests_per_minute is not None or grants.concurrent_requests is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Ticket:
-    """One admitted request: its user, the tokens charged, whether other processes were told."""
+    """One admitted request: its user, the tokens charged, whether other processes were told.
+
+    `tokens` are charged to the day, `in_minute` to the minute, at `charged_at`.
+    """
 
     user: str
     day: int
     shared: bool
     tokens: int = 0
+    in_minute: int = 0
+    charged_at: float = 0.0
+    ended: bool = False
 
 
 class UsageLimits:
@@ -124,6 +126,7 @@ class UsageLimits:
             LimitExceeded: a limit is used up.
             StorageUnavailable: earlier use is unknown and cannot be read.
         """
+        self._check_minute(user, tokens=1)
         meter = await self._meter(user)
         if _counts_requests(user.grants) and self._workers.asks:
             return await self._admitted_by_all(meter, user)
@@ -142,7 +145,20 @@ class UsageLimits:
             if user.name not in self._with_tokens:
                 return None
             self._with_tokens[user.name] = self._clock.monotonic()
+        self._check_minute(user, tokens=1)
         return self._admitted(meter, user)
+
+    def _check_minute(self, user: User, *, tokens: int) -> None:
+        """Refuse by what is known here.
+
+        Raises:
+            LimitExceeded: so many tokens are not left of this minute.
+        """
+        if user.grants.tokens_per_minute is not None:
+            grants, now = user.grants, self._clock.monotonic()
+            if self._workers.away:
+                grants = shared_grants(grants, self._workers.members, self._workers.rank)
+            check_minute(grants.tokens_per_minute, self._workers.spent(user.name, now), now=now, tokens=tokens)
 
     def _admitted(self, meter: Meter, user: User) -> Ticket:
         now, wall = self._clock.monotonic(), self._clock.wall()
@@ -176,17 +192,46 @@ class UsageLimits:
             raise LimitExceeded("a limit of this user is reached by requests at other routers", retry_after=1.0)
         return Ticket(user=user.name, day=day_of(wall), shared=True)
 
-    def charge(self, ticket: Ticket, user: User, *, tokens: int) -> Ticket:
-        """Charge more tokens to a request that was admitted.
+    def charge(self, ticket: Ticket, user: User, *, tokens: int) -> asyncio.Future[None]:
+        """Charge tokens to a request that was admitted; the result is there at once unless others have to be asked.
 
         Raises:
-            LimitExceeded: none are left by now; nothing is charged.
+            LimitExceeded: none are left by now, or too few of the minute; nothing is charged. The future may raise it.
         """
-        if not _has_token_limit(user.grants):
-            return ticket
-        self._meters[user.name].check_tokens(user.grants, wall=self._clock.wall())
-        self._take(ticket, tokens)
-        return replace(ticket, tokens=ticket.tokens + tokens)
+        charged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if _has_token_limit(user.grants):
+            self._meters[user.name].check_tokens(user.grants, wall=self._clock.wall())
+        per_minute = user.grants.tokens_per_minute
+        if per_minute is None:
+            self._charge_day(ticket, user, tokens)
+            charged.set_result(None)
+            return charged
+
+        def done(at: float | None) -> None:
+            if at is None:
+                _end(charged, self._too_many(user, tokens))
+                return
+            if ticket.ended:  # the client left meanwhile
+                self._workers.spend(user.name, at, -tokens)
+                return
+            ticket.in_minute, ticket.charged_at = tokens, at
+            self._charge_day(ticket, user, tokens)
+            _end(charged, None)
+
+        self._workers.charge(user.name, self._clock.monotonic(), tokens, per_minute=per_minute, done=done)
+        return charged
+
+    def _charge_day(self, ticket: Ticket, user: User, tokens: int) -> None:
+        if _has_token_limit(user.grants):
+            ticket.tokens += tokens
+            self._take(ticket, tokens)
+
+    def _too_many(self, user: User, tokens: int) -> LimitExceeded:
+        try:
+            self._check_minute(user, tokens=tokens)
+        except LimitExceeded as error:
+            return error
+        return LimitExceeded("this user's limit of tokens per minute was reached just now", retry_after=1.0)
 
     def settle(self, ticket: Ticket, tokens: int) -> None:
         """End a request: replace its estimated tokens by those it used."""
@@ -194,15 +239,23 @@ class UsageLimits:
         if ticket.shared:
             self._workers.give_back(Scope.USER, ticket.user)
             self._routers.changed(ticket.user)
+        ticket.ended = True
         if ticket.tokens:
             self._take(ticket, tokens - ticket.tokens)
+        if ticket.in_minute and (change := tokens - ticket.in_minute):
+            # What was too much leaves the second it was counted in; what is used beyond that counts now.
+            at = ticket.charged_at if change < 0 else self._clock.monotonic()
+            self._workers.spend(ticket.user, at, change)
 
     def standing(self, user: Caller) -> Standing:
         """Return what is left of a user's limits, for header fields."""
         meter = self._meters.get(user.name) or Meter()
         now = self._clock.monotonic()
         elsewhere = self._elsewhere(user.name, now)
-        return standing_of(meter, user.grants, now=now, wall=self._clock.wall(), elsewhere=elsewhere)
+        spent: Sequence[Spent] = ()
+        if user.grants.tokens_per_minute is not None:
+            spent = self._workers.spent(user.name, now)
+        return standing_of(meter, user.grants, now=now, wall=self._clock.wall(), elsewhere=elsewhere, spent=spent)
 
     def _elsewhere(self, user: str, now: float) -> Elsewhere:
         """Return what other processes have admitted for a user, as known here."""
@@ -323,3 +376,14 @@ class UsageLimits:
             for (name, day), tokens in source.items():
                 if name in users:
                     self._meters[name].take(day, tokens)
+
+
+def _end(charged: asyncio.Future[None], error: LimitExceeded | None) -> None:
+    """Tell how it ended, where somebody still waits."""
+    if charged.done():
+        return
+    if error is None:
+        charged.set_result(None)
+    else:
+        charged.set_exception(error)
+        charged.exception()  # who leaves now does not ask

@@ -93,6 +93,7 @@ class GrantsBody(_In):
     speaks_for: SpeaksFor | None = Field(default=None, description="Whom requests may be made for.")
     requests_per_minute: Count | None = None
     concurrent_requests: Count | None = None
+    tokens_per_minute: Count | None = None
     tokens_per_day: Count | None = None
     tokens_per_month: Count | None = None
 

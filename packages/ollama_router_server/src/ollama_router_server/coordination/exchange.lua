@@ -57,25 +57,29 @@ local function reserved_elsewhere(name)
   return found
 end
 
-local function minute(user)
-  local key, found, admitted = prefix .. 'minute:' .. user, {}, 0
+local function minute(kind, user)
+  local key, found, sum = prefix .. kind .. user, {}, 0
   local rows = redis.call('HGETALL', key)
   for i = 1, #rows, 2 do
     if tonumber(rows[i]) < second - 60 then
       redis.call('HDEL', key, rows[i])
     else
       found[rows[i]] = tonumber(rows[i + 1])
-      admitted = admitted + found[rows[i]]
+      sum = sum + found[rows[i]]
     end
   end
-  return found, admitted
+  return found, sum
 end
 
-local function admit(user, at, number)
-  local key = prefix .. 'minute:' .. user
-  redis.call('HINCRBY', key, at, number)
+-- A number is never below zero: what is taken back may be older than a minute, or have been forgotten.
+local function add(kind, user, at, number)
+  local key = prefix .. kind .. user
+  if at < second - 60 then return end
+  count(key, at, number)
   redis.call('EXPIRE', key, 120)
 end
+local function admit(user, at, number) add('minute:', user, at, number) end
+local function spend(user, at, number) add('tokens:', user, at, number) end
 
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', members, '-inf', now)) do
   if gone ~= member then drop(gone) end
@@ -125,7 +129,7 @@ local run = {
   end,
   -- A limit cannot wait for a store to settle: who knew the group goes by its share, a newcomer by what is counted here.
   count = function(user, concurrent, per_minute, knew_the_group)
-    local rows, admitted = minute(user)
+    local rows, admitted = minute('minute:', user)
     local free = not (settling and knew_the_group) and (concurrent < 0 or total('user', user) < concurrent)
     free = free and (per_minute < 0 or admitted < per_minute)
     if free then
@@ -135,6 +139,17 @@ local run = {
     end
     return {free, total('user', user) - own('user', user), second, rows}
   end,
+  -- An empty minute has room for a request of any size (`room_for`).
+  charge = function(user, tokens, per_minute, knew_the_group)
+    local rows, used = minute('tokens:', user)
+    local free = not (settling and knew_the_group) and (used + tokens <= per_minute or (per_minute > 0 and used == 0))
+    if free then
+      spend(user, second, tokens)
+      rows[tostring(second)] = (rows[tostring(second)] or 0) + tokens
+    end
+    return {free, second, rows}
+  end,
+  spend = spend,
   expect = function(number)
     if redis.call('EXISTS', unsettled) == 1 then redis.call('HSET', unsettled, member, number) end
   end,

@@ -220,7 +220,7 @@ class RedisExchange:
             match one:
                 case Asked():
                     one.alone()
-                case ("admit" | "drain", *_):
+                case ("admit" | "drain" | "spend", *_):
                     self._unsent.append(one)
                 case ("tell", *_):
                     self._unsent_news.append(one)

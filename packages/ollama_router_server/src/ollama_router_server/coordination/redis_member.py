@@ -13,11 +13,13 @@ from typing import Any
 
 from ollama_router_core.coordination import (
     Admissions,
+    Charged,
     Coordination,
     Figure,
     News,
     Replica,
     Scope,
+    Spent,
     share_of,
 )
 from ollama_router_server.coordination.redis_exchange import Asked, RedisExchange, settle
@@ -190,6 +192,40 @@ class RedisMember:
         """Return nothing: what this member counted before it was started again is others' to its successor."""
         del user, now
         return ()
+
+    def charge(self, user: str, now: float, tokens: int, *, per_minute: int, done: Charged) -> None:
+        """Count tokens in this second, if all members' leave room, or its share does while the store is away."""
+        del now  # the store's clock counts
+
+        def answered(result: Any) -> None:
+            if self._replica.alone:
+                alone()
+                return
+            counted, second, rows = result
+            if counted:
+                self._replica.spend(user, second, tokens)
+            self._replica.spent_by_all(user, {int(one): count for one, count in dict(rows or ()).items()})
+            done(second + 0.5 - self._exchange.offset if counted else None)
+
+        def alone() -> None:
+            now = self._clock.monotonic()
+            second = int(now + self._exchange.offset)
+            counted = self._replica.may_spend_alone(user, second, tokens, per_minute)
+            if counted:
+                self.spend(user, now, tokens)
+            done(now if counted else None)
+
+        self._exchange.ask(Asked(("charge", user, tokens, per_minute, self._replica.acquainted), answered, alone))
+
+    def spend(self, user: str, now: float, tokens: int) -> None:
+        """Count tokens in the second of `now`, or take them back."""
+        second = int(now + self._exchange.offset)
+        self._replica.spend(user, second, tokens)
+        self._exchange.keep("spend", user, second, tokens)
+
+    def spent(self, user: str, now: float) -> Sequence[Spent]:
+        """Return what all members counted, as of the last time that this user was charged."""
+        return self._replica.spent(user, now, self._exchange.offset)
 
     # --- order ------------------------------------------------------------------------------------------------------
 

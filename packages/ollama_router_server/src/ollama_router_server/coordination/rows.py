@@ -16,8 +16,8 @@ __all__ = ["SECONDS", "Places", "Rows"]
 
 _WORD = 8
 SECONDS: Final = 61
-"""Cells for requests of the last minute, one a second."""
-_COUNT_BITS: Final = 24
+"""Cells for what was counted in the last minute, one a second."""
+_COUNT_BITS: Final = 32
 _COUNT_MASK: Final = (1 << _COUNT_BITS) - 1
 
 
@@ -52,7 +52,7 @@ class Places:
 
     def _give(self, name: str) -> int | None:
         digest = int.from_bytes(blake2b(name.encode(), digest_size=_WORD).digest()) >> 1
-        with self._locked():
+        with self.locked():
             count = self.taken
             taken = self._words[1 : 1 + count].tolist()
             if digest in taken:
@@ -64,7 +64,8 @@ class Places:
             return count
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Keep the other processes out; no name may get its place meanwhile."""
         fcntl.lockf(self._lock, fcntl.LOCK_EX)
         try:
             yield
@@ -110,18 +111,23 @@ class Rows:
         places = ((name, self._places.of(name)) for name in names)
         return {name: totals[at] for name, at in places if at is not None and at < len(totals) and totals[at]}
 
-    def tick(self, worker: int, name: str, now: float) -> None:
-        """Count one request of a worker in this second of the monotonic clock."""
+    def tick(self, worker: int, name: str, now: float, number: int = 1) -> None:
+        """Add to a worker's number of this second of the monotonic clock, which stays between 0 and 2**32.
+
+        Of a second whose cell a later one has, nothing is taken back.
+        """
         place = self._places.of(name)
         if place is not None:
             second = int(now)
             cell = worker * self._stride + place * self._width + 1 + second % SECONDS
-            known = self._words[cell]
-            count = (known & _COUNT_MASK) + 1 if known >> _COUNT_BITS == second else 1
-            self._words[cell] = (second << _COUNT_BITS) | count
+            held, known = divmod(self._words[cell], _COUNT_MASK + 1)
+            if held > second:
+                return
+            count = (known if held == second else 0) + number
+            self._words[cell] = (second << _COUNT_BITS) | min(max(0, count), _COUNT_MASK)
 
     def ticks(self, worker: int, name: str, now: float) -> list[tuple[int, int]]:
-        """Seconds of the last minute, and a worker's requests in them."""
+        """Seconds of the last minute, and a worker's numbers in them."""
         place = self._places.of(name)
         if place is None:
             return []

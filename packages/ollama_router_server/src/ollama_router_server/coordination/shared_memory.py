@@ -14,14 +14,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from ollama_router_core.access.limits import room_for
 from ollama_router_core.coordination import (
     LEASE_SECONDS,
     Admissions,
+    Charged,
     Coordination,
     Figure,
     News,
     OneMachineMember,
     Scope,
+    Spent,
     count_here,
     read_news,
     write_news,
@@ -65,17 +68,20 @@ class SharedMemory:
             workers * _SERVERS * Rows.width(timed=False),
             workers * _SERVERS * Rows.width(timed=False),
             workers * _USERS * Rows.width(timed=True),
+            workers * _USERS * Rows.width(timed=True),
             workers * _CELLS,
             workers * Ring.WORDS,
         ]
         self._memory = mmap.mmap(-1, sum(sizes) * _WORD)
-        servers, users, self.drains, flights, reserved, user_rows, self.cells, rings = _cut(self._memory, sizes)
+        servers, users, self.drains, flights, reserved, *minutes, self.cells, rings = _cut(self._memory, sizes)
         self.servers = Places(servers, _SERVERS, self._lock.fileno())
+        self.users = Places(users, _USERS, self._lock.fileno())
         self.rows = {
             Scope.SERVER: Rows(flights, self.servers, _SERVERS),
             Scope.RESERVED: Rows(reserved, self.servers, _SERVERS),
-            Scope.USER: Rows(user_rows, Places(users, _USERS, self._lock.fileno()), _USERS, timed=True),
+            Scope.USER: Rows(minutes[0], self.users, _USERS, timed=True),
         }
+        self.charged = Rows(minutes[1], self.users, _USERS, timed=True)
         self.rings = [Ring(rings[worker * Ring.WORDS : (worker + 1) * Ring.WORDS]) for worker in range(workers)]
 
     def __repr__(self) -> str:
@@ -124,7 +130,7 @@ class WorkerMember(OneMachineMember):
     def __init__(self, memory: SharedMemory, index: int) -> None:
         super().__init__(index, memory.size)
         self._memory = memory
-        self._users, self._rows = memory.rows[Scope.USER], memory.rows
+        self._users, self._rows, self._charged = memory.rows[Scope.USER], memory.rows, memory.charged
         self._cells = memory.cells[index * _CELLS : (index + 1) * _CELLS]
         self._others = [other for other in range(memory.size) if other != index]
         self._beaten = float("-inf")
@@ -185,6 +191,24 @@ class WorkerMember(OneMachineMember):
 
     def _admitted(self, worker: int, user: str, now: float) -> Iterator[Admissions]:
         return (Admissions(min(now, second + 1.0), count) for second, count in self._users.ticks(worker, user, now))
+
+    def charge(self, user: str, now: float, tokens: int, *, per_minute: int, done: Charged) -> None:
+        """Count tokens in this second, if all workers' of the last minute leave room for them."""
+        self._memory.users.of(user)  # giving a name its place takes the lock, too
+        with self._memory.users.locked():  # no other worker counts between the look and the count
+            free = room_for(tokens, used=sum(row.tokens for row in self.spent(user, now)), limit=per_minute)
+            if free:
+                self.spend(user, now, tokens)
+        done(now if free else None)
+
+    def spend(self, user: str, now: float, tokens: int) -> None:
+        """Count tokens in the second of `now`, or take them back."""
+        self._charged.tick(self.index, user, now, tokens)
+
+    def spent(self, user: str, now: float) -> Sequence[Spent]:
+        """Return what all workers counted in the last minute, oldest first."""
+        rows = [row for worker in range(self.size) for row in self._charged.ticks(worker, user, now)]
+        return [Spent(min(now, second + 1.0), tokens) for second, tokens in sorted(rows) if tokens]
 
     # --- order ------------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from ollama_router_core.exchange.actions import (
     Admit,
     AwaitHead,
     AwaitSlot,
+    Charge,
     Compute,
     Count,
     LookForModels,
@@ -37,7 +38,7 @@ from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.accounts.authentication import Authenticator, User
 from ollama_router_server.accounts.usage_limits import UsageLimits
 from ollama_router_server.relay.model_search import ModelSearch
-from ollama_router_server.relay.reservations import reserve, reserve_later
+from ollama_router_server.relay.reservations import Reservation, reserve, reserve_later
 from ollama_router_server.relay.unfinished_bodies import UnfinishedBodies
 from ollama_router_server.relay.uploads import Tee, TeeReader
 from ollama_router_server.storage.stored_responses import ResponseStore
@@ -60,6 +61,7 @@ ServerAction = (
     | StreamBody
     | Compute
     | Count
+    | Charge
     | Admit
     | AwaitSlot
     | LookForModels
@@ -71,7 +73,7 @@ ServerAction = (
     | Release
 )
 Handler = Callable[[Any, Any], Any]
-_Awaited = Verify | Compute | Count | AwaitSlot | LookForModels | UseStore | AwaitHead | Receive | ReceiveAny
+_Awaited = Verify | Compute | Count | Charge | AwaitSlot | LookForModels | UseStore | AwaitHead | Receive | ReceiveAny
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +161,10 @@ class Driver:
             return reservation
         return self._wait_for_task(action, asyncio.ensure_future(reserve_later(limits, user)))
 
+    def _charge(self, action: Charge) -> Any:
+        charged = cast("Reservation", action.reservation).charge(action.tokens)
+        return charged.result() if charged.done() else self._wait_for_task(action, charged)
+
     def _look_for_models(self, action: LookForModels) -> Any:
         search = self._collaborators.search
         return self._wait_for_task(action, search.done()) if search.begin() else False
@@ -202,7 +208,7 @@ class Driver:
             self._end_waiting()
         return result
 
-    def _task_result(self, action: Verify | Compute | Count | LookForModels | UseStore) -> Any:
+    def _task_result(self, action: Verify | Compute | Count | Charge | LookForModels | UseStore) -> Any:
         del action
         task = self._task
         return WAITING if task is None or not task.done() else task.result()
@@ -231,7 +237,7 @@ class Driver:
         task = self._task
         if isinstance(self._action, Count) and task is not None and task.done() and task.exception() is None:
             task.result().settle(0)
-        elif isinstance(self._action, Verify | Compute | Count | UseStore) and task is not None:
+        elif isinstance(self._action, Verify | Compute | Count | Charge | UseStore) and task is not None:
             task.cancel()
         self._end_waiting()
 
@@ -314,6 +320,7 @@ class Driver:
         StreamBody: _stream,
         Compute: _compute,
         Count: _count,
+        Charge: _charge,
         Admit: _admit,
         AwaitSlot: _wait_for_seconds,
         LookForModels: _look_for_models,
@@ -329,6 +336,7 @@ class Driver:
         Verify: _task_result,
         Compute: _task_result,
         Count: _task_result,
+        Charge: _task_result,
         LookForModels: _task_result,
         UseStore: _task_result,
         AwaitSlot: _slot,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from ollama_router_server.accounts.usage_limits import Ticket, UsageLimits
 from ollama_router_server.storage.identities import User
 
@@ -18,18 +20,12 @@ class Reservation:
         self._user = user
         self._ticket = ticket
 
-    @property
-    def tokens(self) -> int:
-        """Taken in advance."""
-        return self._ticket.tokens
+    def charge(self, tokens: int) -> asyncio.Future[None]:
+        """Take so many in advance; the future is done at once where no other router has to be asked.
 
-    def charge(self, tokens: int) -> None:
-        """Take so many in advance.
-
-        Raises:
-            LimitExceeded: none are left.
+        It raises LimitExceeded where they are not left.
         """
-        self._ticket = self._limits.charge(self._ticket, self._user, tokens=tokens)
+        return self._limits.charge(self._ticket, self._user, tokens=tokens)
 
     def settle(self, tokens: int) -> None:
         """The request has ended, and used so many."""

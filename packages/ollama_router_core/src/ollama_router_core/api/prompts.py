@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from operator import mul
 from typing import Any, Final
 
 from msgspec import Struct
@@ -35,6 +36,7 @@ _MEDIA = frozenset({"data", "file_data", "image_url", "url", "file_id"})
 _OBJECTS = frozenset({"arguments", "input"})
 """Members whose object a template writes out as JSON."""
 _LETTER, _DIGIT, _MARK, _SPACE, _LINE, _FOREIGN = b"adpsnf"
+_PRICED = (_LETTER, _DIGIT, _MARK, _LINE)  # of ASCII
 _COUNTED, _SAMPLES = 16_384, 64
 """Characters that are counted at most, and in how many places of a longer text."""
 
@@ -104,7 +106,8 @@ of a tool, an image. About what they are for the tokenizers of 2024 and later.""
 
 def sum_of_prices(prices: PriceRow, row: PriceRow) -> float:
     """Add up what each amount costs."""
-    return sum([price * amount for price, amount in zip(prices, row, strict=True)])
+    total: float = sum(map(mul, prices, row))
+    return total
 
 
 def usual_tokens(size: PromptSize) -> int:
@@ -114,25 +117,25 @@ def usual_tokens(size: PromptSize) -> int:
 
 def size_of_text(text: str, *, messages: int = 1, tools: int = 0, images: int = 0, tokens: int = 0) -> PromptSize:
     """Count one text by kinds of characters; of a long one evenly spread samples stand for the whole."""
-    scale = 1.0
-    if len(text) > _COUNTED:
-        scale, text = len(text) / _COUNTED, _sampled(text)
+    whole = len(text)
+    if whole > _COUNTED:
+        text = _sampled(text)
     data = text.encode("utf-8", "surrogatepass")
     kinds = data.translate(_KINDS)
-    beyond = kinds.count(_FOREIGN) if len(data) != len(text) else 0
-    foreign = beyond - (len(data) - len(text))
-    return PromptSize(
-        messages=messages,
-        letters=round(kinds.count(_LETTER) * scale),
-        digits=round(kinds.count(_DIGIT) * scale),
-        marks=round(kinds.count(_MARK) * scale),
-        lines=round(kinds.count(_LINE) * scale),
-        foreign=round(foreign * scale),
-        heavy=round((beyond - 2 * foreign) * scale),
-        tools=tools,
-        images=images,
-        tokens=tokens,
-    )
+    counts = [kinds.count(kind) for kind in _PRICED]
+    counts += _foreign_and_heavy(kinds, len(text))
+    if whole > _COUNTED:
+        counts = [round(count * whole / _COUNTED) for count in counts]
+    letters, digits, marks, lines, foreign, heavy = counts
+    return PromptSize(messages, letters, digits, marks, lines, foreign, heavy, tools, images, tokens)
+
+
+def _foreign_and_heavy(kinds: bytes, characters: int) -> tuple[int, int]:
+    extra = len(kinds) - characters
+    if not extra:
+        return 0, 0
+    beyond = kinds.count(_FOREIGN)
+    return beyond - extra, 2 * extra - beyond
 
 
 def _sampled(text: str) -> str:
@@ -148,25 +151,26 @@ def size_of_prompt(document: JsonObject) -> PromptSize:
     text counts but that of the latter.
     """
     found = _Reading()
-    for key in document.keys & _TEXTS:
-        found.read(document.get(key))
+    texts = {key: document.get(key) for key in document.keys & _TEXTS}
+    for value in texts.values():
+        found.read(value)
     if "images" in document.keys:
         found.read({"images": document.get("images")})
     return size_of_text(
         "\n".join(found.texts),
-        messages=_turns(document),
-        tools=sum(document.length_of(key) for key in document.keys & _TOOLS if document.truthy(key)),
+        messages=_turns(texts),
+        tools=sum([document.length_of(key) for key in document.keys & _TOOLS if document.truthy(key)]),
         images=found.images,
         tokens=found.tokens,
     )
 
 
-def _turns(document: JsonObject) -> int:
+def _turns(texts: Mapping[str, Any]) -> int:
     """Count messages, what a dialect has apart for the system included."""
-    apart = sum(document.truthy(key) for key in ("system", "instructions"))
+    apart = bool(texts.get("system")) + bool(texts.get("instructions"))
     for key in ("messages", "input"):
-        if key in document.keys:
-            turns = document.get(key)
+        if key in texts:
+            turns = texts[key]
             return apart + (len(turns) if isinstance(turns, list) else 1)
     return apart + 1
 

@@ -167,7 +167,7 @@ def _read_json(match: Match, body: bytes) -> ParsedRequest:
     if endpoint.kind is Kind.MANAGE:
         return _read_managing(match, body, document)
     _check_keys(document, TYPES, endpoint)
-    route = _with_prompt(_route(document, endpoint), size_of_prompt(document))
+    route = _route(document, endpoint, prompt=size_of_prompt(document))
     return ParsedRequest(endpoint=endpoint, route=route, body=body, document=document, target=endpoint.path)
 
 
@@ -178,10 +178,6 @@ def _read_object(body: bytes, endpoint: Endpoint) -> JsonObject:
     except InvalidBody as error:
         native = endpoint.family is Family.OLLAMA
         raise unreadable_body(endpoint.name, body, native=native) or error from None
-
-
-def _with_prompt(route: RouteRequest, size: PromptSize) -> RouteRequest:
-    return replace(route, prompt=size, prompt_tokens=usual_tokens(size))
 
 
 def _read_managing(match: Match, body: bytes, document: JsonObject) -> ParsedRequest:
@@ -204,7 +200,7 @@ def _check_keys(document: JsonObject, types: Mapping[str, frozenset[object]], en
     refuse_wrong_types(document, types, endpoint)
 
 
-def _route(document: JsonObject, endpoint: Endpoint) -> RouteRequest:
+def _route(document: JsonObject, endpoint: Endpoint, *, prompt: PromptSize = NO_PROMPT) -> RouteRequest:
     """Return what a decision needs to know."""
     text, keys = _model_text(document, endpoint), document.keys
     model, hosted = _name(text)
@@ -218,6 +214,8 @@ def _route(document: JsonObject, endpoint: Endpoint) -> RouteRequest:
         num_ctx=None if options is None else read_num_ctx(options),
         load_options=read_load_options(document, options) if loads_anew else NO_LOAD_OPTIONS,
         needs=read_needs(document, endpoint),
+        prompt=prompt,
+        prompt_tokens=0 if prompt is NO_PROMPT else usual_tokens(prompt),
         max_tokens=read_max_tokens(document, options, endpoint),
         unloads="keep_alive" in keys and unloads(document, endpoint),
         keeps_model="keep_alive" not in keys or endpoint.family is not Family.OLLAMA or keeps_model(document),

@@ -177,7 +177,7 @@ class DatabaseSink:
         if spill is None or not lines:
             return
         refused = await self._insert([record for record in lines if record is not None], again=True)
-        spill.advance(len(lines))
+        spill.advance()
         self.dropped += refused + lines.count(None)
         _log.info("log_rows_read_in", rows=len(lines), left=spill.rows)
 

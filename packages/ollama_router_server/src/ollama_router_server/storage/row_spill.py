@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from errno import ENOSPC
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -26,7 +27,6 @@ from ollama_router_server.system import random_bytes
 __all__ = ["RowSpill", "spill_folder"]
 
 _MOST_BYTES = 256 * 1024 * 1024  # about half a million rows
-_READ_AHEAD = 1024 * 1024
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -53,9 +53,9 @@ class _SpillFile:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self.size = os.fstat(descriptor).st_size
-        self._descriptor = descriptor
-        self._read = 0
-        self._lengths: list[int] = []
+        self.rows = 0
+        self._file = open(descriptor, "rb")  # noqa: SIM115 - closed with the spill
+        self._read = self._seen = self._rows_seen = 0
 
     def append(self, line: bytes) -> None:
         """Append a line, whole or not at all.
@@ -63,24 +63,24 @@ class _SpillFile:
         Raises:
             OSError: it cannot be written.
         """
-        if os.pwrite(self._descriptor, line, self.size) < len(line):
-            os.ftruncate(self._descriptor, self.size)
+        if os.pwrite(self._file.fileno(), line, self.size) < len(line):
+            os.ftruncate(self._file.fileno(), self.size)
             raise OSError(ENOSPC, os.strerror(ENOSPC))
         self.size += len(line)
+        self.rows += 1
 
     def lines(self, most: int) -> list[RequestRecord | None]:
         """Return the rows of the next lines, None for a line that is none, such as the half that a kill left."""
-        text = os.pread(self._descriptor, _READ_AHEAD, self._read)
-        lines = text.splitlines(keepends=True)[:most]
-        if len(lines) > 1 and not lines[-1].endswith(b"\n") and self._read + len(text) < self.size:
-            lines.pop()
-        self._lengths = [len(line) for line in lines]
-        return [_row(line) for line in lines]
+        self._file.seek(self._read)
+        rows = [_row(line) for line in islice(self._file, most)]
+        self._seen, self._rows_seen = self._file.tell(), len(rows)
+        return rows
 
-    def advance(self, count: int) -> None:
-        """Note that so many lines are done with."""
-        self._read += sum(self._lengths[:count])
-        del self._lengths[:count]
+    def advance(self) -> None:
+        """Note that the lines that were returned last are done with."""
+        self._read = self._seen
+        self.rows -= self._rows_seen
+        self._rows_seen = 0
 
     @property
     def done(self) -> bool:
@@ -92,7 +92,7 @@ class _SpillFile:
         if self.done:
             with suppress(OSError):
                 self.path.unlink()
-        os.close(self._descriptor)
+        self._file.close()
 
 
 class RowSpill:
@@ -110,8 +110,11 @@ class RowSpill:
         self._reading: _SpillFile | None = None
         self._others = [*folder.glob("*.jsonl")] if folder.is_dir() else []
         self._failed = False
-        self.rows = 0
+
+    @property
+    def rows(self) -> int:
         """Rows that this process has spilled and not read in again."""
+        return 0 if self._own is None else self._own.rows
 
     def add(self, record: RequestRecord) -> bool:
         """Keep a row; False if that cannot be done. Never raises."""
@@ -129,7 +132,6 @@ class RowSpill:
             self._failed = True
             return False
         self._failed = False
-        self.rows += 1
         return True
 
     @property
@@ -139,43 +141,32 @@ class RowSpill:
 
     def next(self, most: int) -> list[RequestRecord | None]:
         """Return the next rows to read in, None for a line that is no row; no more than `most`, none at the end."""
-        while self._reading is None:
-            if self._others:
-                self._reading = _locked(self._others.pop())
-            elif self._own is not None:
-                self._reading = self._own
-            else:
-                return []
-            if self._reading is not None and self._reading.done:
-                self._close_reading()
-        return self._reading.lines(most)
+        while self._reading is None and self._others:
+            self._reading = _locked(self._others.pop())
+            self._drop_if_done()
+        self._reading = self._reading or self._own
+        return [] if self._reading is None else self._reading.lines(most)
 
-    def advance(self, count: int) -> None:
-        """Note that so many of them are done with; a file without any more goes."""
-        reading = self._reading
-        if reading is None:
-            return
-        reading.advance(count)
-        if reading is self._own:
-            self.rows -= count
-        if reading.done:
-            self._close_reading()
+    def advance(self) -> None:
+        """Note that they are done with; a file without any more goes."""
+        if self._reading is not None:
+            self._reading.advance()
+            self._drop_if_done()
 
     def close(self) -> None:
         """Give the files up; rows that were not read in stay for the next start."""
-        if self._own is not None:
-            self._own.close()
-        if self._reading is not None and self._reading is not self._own:
-            self._reading.close()
+        for file in {self._own, self._reading}:
+            if file is not None:
+                file.close()
         self._own = self._reading = None
 
-    def _close_reading(self) -> None:
-        reading, self._reading = self._reading, None
-        if reading is None:
+    def _drop_if_done(self) -> None:
+        reading = self._reading
+        if reading is None or not reading.done:
             return
-        if reading is self._own:
-            self._own = None
         reading.close()
+        self._own = None if reading is self._own else self._own
+        self._reading = None
 
     def _new_file(self) -> _SpillFile:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ollama_router_core.config.client_settings import Cors, Limits, Queue, Tls
 from ollama_router_core.config.destination_settings import ExternalHost, HostedModel, Server
 from ollama_router_core.config.discovery_settings import Discovery
+from ollama_router_core.config.log_settings import Logging, RequestLogSettings, Traces
 from ollama_router_core.config.model_settings import MemoryPattern, ModelRule, ModelSettings
 from ollama_router_core.config.sections import Section
 from ollama_router_core.config.value_types import (
@@ -19,7 +21,6 @@ from ollama_router_core.config.value_types import (
     FieldName,
     Host,
     Network,
-    OriginText,
     Port,
     Seconds,
     SizeText,
@@ -47,144 +48,12 @@ __all__ = [
     "Server",
     "StrategyName",
     "Tls",
+    "Traces",
     "parse_size",
     "safe_name",
 ]
 
 StrategyName = Literal["priority_with_memory", "least_loaded", "round_robin", "fastest"]
-
-
-class Logging(Section):
-    """The router's own log; the request log is in the database."""
-
-    enabled: bool = Field(default=True, description="false writes no log files.")
-    level: Literal["debug", "info", "warn", "warning", "error"] = Field(
-        default="info",
-        description="The lowest level that is logged.",
-    )
-    format: Literal["auto", "text", "json"] = Field(
-        default="auto",
-        description="Format on standard error; auto is text on a terminal and JSON elsewhere. Files are always JSON.",
-    )
-    directory: str | None = Field(
-        default=None,
-        description="Directory of the log files; null logs to standard error only.",
-    )
-    max_size: SizeText = Field(default="100MB", description="Size at which a log file is rotated.")
-    max_files: Annotated[int, Field(ge=1)] = Field(
-        default=10,
-        description="Log files to keep, the current one included.",
-    )
-
-
-class Cors(Section):
-    """Web pages that may use the router from a browser."""
-
-    origins: tuple[OriginText, ...] = Field(
-        default=(),
-        strict=False,  # YAML's lists are lists; the entries stay strict
-        description="Origins of web pages that may use the router, such as `https://chat.example.org`, with one * for"
-        " any part; `*` alone is every page, which then still needs a token. Pages of this machine, of the router"
-        " itself, and the apps that Ollama lets in may anyway.",
-    )
-
-
-class Limits(Section):
-    """Bounds on what clients may send and hold open."""
-
-    max_body: SizeText = Field(default="32MB", description="Largest JSON body; larger ones are rejected with 413.")
-    max_in_flight: Annotated[int, Field(ge=1)] = Field(
-        default=2048, description="Proxied requests in flight, per worker; further ones are rejected with 503."
-    )
-    max_connections: Annotated[int, Field(ge=1)] = Field(
-        default=16384,
-        description="Open connections of clients, per worker, and never more than half of the files that the process"
-        " may open; for a further one the connection is closed that has been idle longest.",
-    )
-    max_connections_per_address: Annotated[int, Field(ge=1)] = Field(
-        default=1024,
-        description="Open connections of one address (IPv6: one /64), per worker; `trusted_proxies` are exempt.",
-    )
-    max_head: SizeText = Field(
-        default="32KB",
-        description="Largest request head: the request line and all header fields.",
-    )
-    max_fields: Annotated[int, Field(ge=1)] = Field(
-        default=100,
-        description="Maximum number of header fields in a request.",
-    )
-    max_target: SizeText = Field(default="8KB", description="Longest request target (path and query).")
-    head_timeout: Seconds = Field(default=10.0, description="Seconds within which a request's head must arrive.")
-    body_timeout: Seconds = Field(
-        default=30.0,
-        description="Seconds that a client may stay silent while it sends a body.",
-    )
-    write_timeout: Seconds = Field(
-        default=60.0,
-        description="Seconds after which a client is disconnected that reads less than 512 bytes a second of the"
-        " answer waiting for it.",
-    )
-    shutdown_grace: Seconds = Field(
-        default=300.0,
-        description="Seconds that open streams have to finish after SIGTERM.",
-    )
-    lame_duck: Annotated[float, Field(ge=0)] = Field(
-        default=0.0,
-        description="Seconds after SIGTERM for which requests are still taken, while `/readyz` answers 503 and each"
-        " answer ends its connection: what a load balancer needs to notice.",
-    )
-
-
-class Tls(Section):
-    """TLS served by the router itself."""
-
-    certificate: str | None = Field(
-        default=None, description="PEM file with the certificate and its chain; null serves plain HTTP."
-    )
-    key: str | None = Field(
-        default=None, description="PEM file with the private key, unencrypted; null reads it from `certificate`."
-    )
-
-
-class Queue(Section):
-    """The queue of requests that no server can take yet."""
-
-    max_waiting: Annotated[int, Field(ge=0)] = Field(
-        default=512,
-        description="Requests that may wait at the same time; further ones are rejected with 503 and Retry-After.",
-    )
-    max_waiting_per_model: Annotated[int, Field(ge=0)] = Field(
-        default=256, description="Requests that may wait for one model, so that it leaves room for the others."
-    )
-    max_wait: Seconds = Field(
-        default=600.0,
-        description="Seconds that a request may wait before it is rejected with 503; at once where its turn is"
-        " expected later than that.",
-    )
-    max_waiting_per_user: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Waiting requests per user; null sets no limit of its own."
-    )
-
-
-class RequestLogSettings(Section):
-    """Retention of the request log, and its files."""
-
-    keep_days: Annotated[float, Field(gt=0)] | None = Field(
-        default=90.0,
-        description="Days after which rows, entries of the audit trail and incidents are deleted; null keeps them.",
-    )
-    max_rows: Annotated[int, Field(ge=1)] | None = Field(
-        default=5_000_000,
-        description="Maximum number of rows, and of audit entries; the newest are kept, null sets no limit.",
-    )
-    directory: str | None = Field(
-        default=None,
-        description="Directory in which rows are also written as JSON lines, to requests.jsonl; null writes no files.",
-    )
-    max_size: SizeText = Field(default="100MB", description="Size at which requests.jsonl is rotated.")
-    max_files: Annotated[int, Field(ge=1)] = Field(
-        default=10, description="Files of JSON lines to keep, the current one included."
-    )
 
 
 class Responses(Section):
@@ -241,25 +110,6 @@ class Console(Section):
     )
     session_idle: Seconds = Field(default=43_200.0, description="Seconds without use after which a session ends.")
     session_longest: Seconds = Field(default=604_800.0, description="Seconds after which a session ends in any case.")
-
-
-class Traces(Section):
-    """OpenTelemetry traces; needs the extra `otel`."""
-
-    enabled: bool = Field(default=False, description="true sends a trace of each request with OTLP over HTTP.")
-    endpoint: str | None = Field(
-        default=None,
-        description="OTLP endpoint, such as http://collector:4318/v1/traces; null reads the OTEL_EXPORTER_OTLP_..."
-        " variables.",
-    )
-    sample: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=1.0, description="Share of requests to trace, of those whose client has not decided in `traceparent`."
-    )
-    to_hosts: bool = Field(
-        default=True,
-        description="false keeps `traceparent` and `tracestate`, ours and clients', from external hosts; servers get"
-        " them. It holds without `enabled`, too.",
-    )
 
 
 class CoordinationSettings(Section):

@@ -1,26 +1,20 @@
 """Replies of servers, and what finished requests tell, become new facts.
 
-Unknown keys are ignored and missing ones are None: servers from v0.5 on are understood. `now` is seconds of the
-snapshot's clock, `wall` seconds since 1970.
+`now` is seconds of the snapshot's clock, `wall` seconds since 1970.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
 
-from ollama_router_core.api.endpoints import parse_version
-from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_converted_copy
-from ollama_router_core.errors import UpstreamProtocolError
+from ollama_router_core.api.model_names import CanonicalName, is_converted_copy
 from ollama_router_core.fleet.capacity import HeldModel, driven_out
 from ollama_router_core.fleet.memory import share_on_cpu
+from ollama_router_core.fleet.replies import read_ps, read_show, read_tags, read_version
 from ollama_router_core.fleet.runners import Load, explicit_context, misfit, runner_of
 from ollama_router_core.fleet.snapshot import EMPTY, InstalledModel, LoadedModel, ModelFacts, ServerFacts
-from ollama_router_core.responses.server_documents import is_version, read_document, read_rows
 
 __all__ = [
     "forget_model",
@@ -33,21 +27,12 @@ __all__ = [
     "observe_tags",
     "observe_unloaded",
     "observe_version",
-    "read_show",
-    "read_version",
     "with_facts",
 ]
 
 _ANY = Load()
 _WHATEVER = 0
 """Tokens of a context that Ollama is choosing: what is listed meanwhile is the runner from before."""
-_BLOB = re.compile(r"(?P<instruction>FROM|ADAPTER)\s+\S*sha256[-:](?P<digest>[0-9a-f]{64})\s*")
-_LONGEST_MODELFILE = 1 << 20  # characters; licenses are in it
-_NAME_AND_VALUE = 2
-_MOST_MEASURED = 512
-_INCOMPLETE_FROM, _COMPLETE_FROM = (0, 30), (0, 34, 1)
-_NEVER_EXPIRES = 50 * 365 * 86400
-"""A keep_alive below zero gives an `expires_at` near the year 2318."""
 
 
 def observe_version(facts: ServerFacts, body: bytes, *, probe_ms: float, now: float) -> ServerFacts:
@@ -55,15 +40,6 @@ def observe_version(facts: ServerFacts, body: bytes, *, probe_ms: float, now: fl
     known = read_version(body) or facts.version
     missing = facts.missing_routes if known == facts.version else frozenset[str]()
     return replace(facts, up=True, error=None, probe_ms=probe_ms, probed_at=now, version=known, missing_routes=missing)
-
-
-def read_version(body: bytes) -> str | None:
-    """The version that an answer to `/api/version` gives, None if it gives none that could be one."""
-    try:
-        version = read_document(body).values.get("version")
-    except UpstreamProtocolError:
-        return None
-    return version if is_version(version) else None
 
 
 def observe_down(facts: ServerFacts, error: str, *, now: float) -> ServerFacts:
@@ -80,14 +56,12 @@ def observe_tags(facts: ServerFacts, body: bytes, *, now: float) -> ServerFacts:
     """
     known = facts.installed or EMPTY
     found: dict[CanonicalName, InstalledModel] = {}
-    for row in _rows(body):
-        model = _installed(row, facts.version)
+    for model in read_tags(body, facts.version):
         if is_converted_copy(model.name):
             continue
         before = known.get(model.name)
-        if before is not None and before.digest == model.digest:
-            model = replace(model, facts=before.facts)
-        found[model.name] = model
+        unchanged = before is not None and before.digest == model.digest
+        found[model.name] = replace(model, facts=before.facts) if before and unchanged else model
     return replace(facts, installed=MappingProxyType(found), installed_at=now)
 
 
@@ -104,7 +78,7 @@ def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float, aske
         UpstreamProtocolError: the body is not what the route answers.
     """
     asked = now if asked is None else asked
-    loaded, outdated = _by_name(facts, [_loaded(row, now, wall) for row in _rows(body)])
+    loaded, outdated = _by_name(facts, read_ps(body, now, wall))
     newer = {name: at for name, at in facts.noted.items() if at > asked}
     reported = {name: row for name, row in loaded.items() if name not in newer}
     before = {
@@ -205,15 +179,6 @@ def observe_show(facts: ServerFacts, name: CanonicalName, body: bytes) -> Server
     return with_facts(facts, {name: read_show(body)})
 
 
-def read_show(body: bytes) -> ModelFacts:
-    """The architecture that an answer to `/api/show` tells.
-
-    Raises:
-        UpstreamProtocolError: the body is not what the route answers.
-    """
-    return _model_facts(read_document(body).values)
-
-
 def with_facts(facts: ServerFacts, learned: Mapping[CanonicalName, ModelFacts]) -> ServerFacts:
     """Architecture facts of some models, learned here or from a server that holds the same digests."""
     installed = facts.installed or EMPTY
@@ -308,117 +273,3 @@ def forget_model(facts: ServerFacts, name: CanonicalName, *, now: float) -> Serv
     installed = {model: row for model, row in (facts.installed or EMPTY).items() if model != name}
     gone = observe_unloaded(facts, name, now=now)
     return replace(gone, installed=MappingProxyType(installed), installed_at=None)
-
-
-def _rows(body: bytes) -> list[dict[str, Any]]:
-    return [row for row in read_rows(read_document(body), "models") if _name_of(row)]
-
-
-def _name_of(row: Mapping[str, Any]) -> str:
-    return _text(row.get("name")) or _text(row.get("model")) or ""
-
-
-def _text(value: Any) -> str | None:
-    """A text that can be shown; lone surrogates and control characters would break whatever writes it."""
-    return value if isinstance(value, str) and value and value.isprintable() else None
-
-
-def _whole(value: Any) -> int | None:
-    """A count or a size; Go's are int64, so anything beyond is not one."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else None
-
-
-def _names(value: Any) -> frozenset[str] | None:
-    return frozenset(item for item in value if _text(item)) if isinstance(value, list) else None
-
-
-def _installed(row: Mapping[str, Any], version: str | None) -> InstalledModel:
-    raw = row.get("details")
-    details: Mapping[str, Any] = raw if isinstance(raw, dict) else EMPTY
-    spelling = _name_of(row)
-    return InstalledModel(
-        name=canonical_name(spelling),
-        spelling=spelling,
-        size=_whole(row.get("size")) or 0,
-        digest=_text(row.get("digest")) or "",
-        parameter_size=_text(details.get("parameter_size")),
-        quantization=_text(details.get("quantization_level")),
-        family=_text(details.get("family")),
-        format=_text(details.get("format")),
-        context_length=_whole(details.get("context_length")),
-        capabilities=None if _tells_too_little(version) else _names(row.get("capabilities")),
-        remote_host=_text(row.get("remote_host")),
-    )
-
-
-def _tells_too_little(version: str | None) -> bool:
-    """Whether `/api/tags` of a version may leave out capabilities that a model has: a missing one is no "no"."""
-    return _INCOMPLETE_FROM <= parse_version(version) < _COMPLETE_FROM
-
-
-def _loaded(row: Mapping[str, Any], now: float, wall: float) -> LoadedModel:
-    size = _whole(row.get("size")) or 0
-    vram = _whole(row.get("size_vram"))
-    return LoadedModel(
-        name=canonical_name(_name_of(row)),
-        size=size,
-        size_vram=size if vram is None else vram,
-        digest=_text(row.get("digest")) or "",
-        context_length=_whole(row.get("context_length")),
-        expires_at=_expiry(row.get("expires_at"), now, wall),
-    )
-
-
-def _expiry(value: Any, now: float, wall: float) -> float | None:
-    try:
-        moment = datetime.fromisoformat(value)
-        left = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - wall
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return None if left > _NEVER_EXPIRES else now + left
-
-
-def _model_facts(show: Mapping[str, Any]) -> ModelFacts:
-    raw = show.get("model_info")
-    info: Mapping[str, Any] = raw if isinstance(raw, dict) else EMPTY
-    arch = _text(info.get("general.architecture"))
-
-    def fact(key: str) -> Any:
-        return info.get(f"{arch}.{key}")
-
-    heads_kv = fact("attention.head_count_kv")
-    per_layer = heads_kv if isinstance(heads_kv, list) else [heads_kv]
-    return ModelFacts(
-        architecture=arch,
-        parameter_count=_whole(info.get("general.parameter_count")),
-        block_count=_whole(fact("block_count")),
-        context_length=_whole(fact("context_length")),
-        embedding_length=_whole(fact("embedding_length")),
-        head_count=_whole(fact("attention.head_count")),
-        head_counts_kv=tuple(count for count in per_layer if _whole(count) is not None),
-        key_length=_whole(fact("attention.key_length")),
-        value_length=_whole(fact("attention.value_length")),
-        sliding_window=_whole(fact("attention.sliding_window")),
-        vocabulary=_whole(fact("vocab_size")),
-        capabilities=_names(show.get("capabilities")),
-        weights=next(iter(_blobs(show, "FROM")), None),
-        adapters=_blobs(show, "ADAPTER"),
-        num_ctx=_parameter(show, "num_ctx"),
-    )
-
-
-def _blobs(show: Mapping[str, Any], instruction: str) -> tuple[str, ...]:
-    """Return the digests of the files that a Modelfile's lines of one kind name."""
-    found = (_BLOB.fullmatch(line) for line in _lines(show.get("modelfile")))
-    return tuple(one["digest"] for one in found if one is not None and one["instruction"] == instruction)
-
-
-def _parameter(show: Mapping[str, Any], name: str) -> int | None:
-    """Return the whole number that a Modelfile sets a parameter to; the last one counts."""
-    lines = (line.split(maxsplit=1) for line in _lines(show.get("parameters")))
-    values = [line[1].strip() for line in lines if len(line) == _NAME_AND_VALUE and line[0] == name]
-    return int(values[-1]) if values and values[-1].isascii() and values[-1].isdigit() else None
-
-
-def _lines(value: Any) -> list[str]:
-    return value.splitlines() if isinstance(value, str) and len(value) <= _LONGEST_MODELFILE else []

@@ -24,11 +24,11 @@ from ollama_router_core.fleet.observations import (
     observe_loads_ended,
     observe_unloaded,
     observe_version,
-    read_version,
 )
 from ollama_router_core.fleet.prefixes import Prefixes
 from ollama_router_core.fleet.probes import ProbeState, probe_interval
 from ollama_router_core.fleet.prompt_prices import PromptPrices
+from ollama_router_core.fleet.replies import read_version
 from ollama_router_core.fleet.rounds import Round
 from ollama_router_core.fleet.runners import Load, misfit, runner_names, runner_of
 from ollama_router_core.fleet.slots import LearnedSlots, slots_for

@@ -76,7 +76,9 @@ async def _ask(router: RunningRouter) -> None:
 
 
 async def _runs(router: RunningRouter, wanted: int) -> bool:
-    return len(router.services.sync.under_way() if router.services.sync else ()) >= min(wanted, 200)
+    return len(router.services.worker_news.sync.under_way() if router.services.worker_news.sync else ()) >= min(
+        wanted, 200
+    )
 
 
 async def test_pages_of_two_hundred_servers_are_light(browser: Browser, tmp_path: Path) -> None:

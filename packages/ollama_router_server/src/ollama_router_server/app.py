@@ -215,7 +215,8 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/readyz", ReadyResource(services))
     _add_admin_routes(app, services)
     metrics = Metrics(_gauges(services, lambda: relay.in_flight, lambda: console.gauges()))  # noqa: PLW0108 - both made below
-    sync = services.join(
+    sync = services.worker_news.join(
+        services.clock,
         metrics.families,
         metrics.last_hour.rows,
         lambda: relay.under_way(),  # noqa: PLW0108 - made below

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
 
 import structlog
 
@@ -12,7 +11,7 @@ from ollama_router_core.access.token_proofs import TokenProver
 from ollama_router_core.access.trusted_proxies import Proxies
 from ollama_router_core.config.found_servers import with_found
 from ollama_router_core.config.settings import Config
-from ollama_router_core.coordination import Coordination, Figure, News, RequestEnded, TokenVerified
+from ollama_router_core.coordination import Coordination
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.records.sinks import LogSink
@@ -21,7 +20,6 @@ from ollama_router_server.accounts.authentication import Authenticator
 from ollama_router_server.accounts.usage_limits import UsageLimits
 from ollama_router_server.coordination.alone import alone
 from ollama_router_server.coordination.between_routers import between_routers, unshared
-from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.fleet.discovery.service import Discovery
 from ollama_router_server.fleet.health_checker import START_SECONDS
 from ollama_router_server.fleet.incidents import Incidents
@@ -52,13 +50,12 @@ from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import Clock, SystemClock, machine_name
 from ollama_router_server.telemetry.histograms import DECIDING, Histogram
-from ollama_router_server.telemetry.last_hour import Row
 from ollama_router_server.telemetry.log_files import Several, open_log_files
 from ollama_router_server.telemetry.logs import set_level
-from ollama_router_server.telemetry.metric_aggregation import Family
 from ollama_router_server.telemetry.traces import open_traces
 from ollama_router_server.upstream.engine import HttptoolsUpstream
 from ollama_router_server.upstream.targets import build_targets, missing_keys
+from ollama_router_server.worker_news import WorkerNews
 
 __all__ = ["Services", "database_url_of"]
 
@@ -102,14 +99,12 @@ class Services:
         prover = make_token_prover(token_key_path(self.database_url, environment))
         self.coordination = between_routers(config, coordination or alone(), prover=prover, clock=self.clock)
         self.proxies = _proxies(config)
-        self.sync: WorkerSync | None = None
         self.config_problem: str | None = None
         """Why the config as it is now cannot be used; None while it can, and is."""
         self.environment = environment
         self._taken_up: list[Callable[[], None]] = []
         self._patience = patience
         self.draining = self.started = False
-        self._cancel: Callable[..., bool] = lambda _request_id, *, by: False  # noqa: ARG005 - until there is a relay
         self._warnings = missing_keys(config, environment)
         self.targets = build_targets(config, environment)
         self._build_storage(config, prover)
@@ -117,6 +112,14 @@ class Services:
         self._build_log(config)
         self._build_fleet(config)
         self._build_admission(config)
+        self.worker_news = WorkerNews(
+            self.coordination,
+            fleet=self.fleet,
+            incidents=self.incidents,
+            authenticator=self.authenticator,
+            admission=self.admission,
+            sink=self.sink,
+        )
 
     def _build_storage(self, config: Config, prover: TokenProver | None) -> None:
         self.database = Database(self.database_url, busy_timeout=1.0)  # a lock must not hold up requests for longer
@@ -229,8 +232,7 @@ class Services:
         if self.first:
             self.operations.start()
         self.reachability.start()
-        if self.sync is not None:
-            self.sync.start()
+        self.worker_news.start()
         self.started = True
 
     def _new_incidents(self) -> Incidents:
@@ -327,70 +329,10 @@ class Services:
         """Whether this is one of several workers."""
         return self.coordination.size > 1
 
-    def cancel(self, request_id: str, *, by: str) -> None:
-        """End a request in whichever worker it is, because this user asked for it."""
-        if not self._cancel(request_id, by=by):
-            self.coordination.tell(RequestEnded(request_id, by))
-
-    def join(
-        self,
-        collect: Callable[[], list[Family]],
-        last_hour: Callable[[], list[Row]],
-        under_way: Callable[[], list[dict[str, Any]]],
-        cancel: Callable[..., bool],
-    ) -> WorkerSync:
-        """Begin to share with the other workers what is asked of all. To be called before `start`.
-
-        Args:
-            collect: this process's figures.
-            last_hour: its minutes.
-            under_way: its requests in progress, as JSON.
-            cancel: ends one of them, by its id and `by` whom; says whether it was there.
-        """
-        self._cancel = cancel
-        self.sync = WorkerSync(
-            self.coordination,
-            self.clock,
-            collect=collect,
-            last_hour=last_hour,
-            under_way=under_way,
-            follow=self._follow,
-        )
-        return self.sync
-
-    def _follow(self, told: list[News]) -> None:
-        """Do what other workers were told, and show them what they cannot see."""
-        self.fleet.follow(told)
-        self.incidents.hear(told)
-        self.incidents.look()
-        for news in told:
-            match news:
-                case TokenVerified():
-                    self.authenticator.hear(news)
-                case RequestEnded(request_id, by):
-                    self._cancel(request_id, by=by)
-                case _:
-                    pass  # about servers
-        if self.admission.waiting and self.coordination.asks:
-            self.admission.facts_changed()
-        self.fleet.waits(*self.admission.longest_wait())
-        self._show_figures()
-
-    def _show_figures(self) -> None:
-        self.coordination.show(Figure.WAITING, self.admission.waiting)
-        self.coordination.show(Figure.DROPPED, self.sink.dropped)
-        self.coordination.show(Figure.PENDING, self.sink.pending)
-
-    def figures(self) -> dict[str, int]:
-        """Requests that wait, rows dropped and rows pending, of all workers."""
-        self._show_figures()
-        return {figure.value: self.coordination.total(figure) for figure in Figure}
-
     async def aclose(self) -> None:
         """Stop in the reverse order; rows that wait are written."""
         self.draining = True
-        if self.sync is not None:
-            await self.sync.aclose()
+        await self.worker_news.aclose()
         await self.reachability.aclose()
         await self.operations.aclose()
         await self.warm_up.aclose()

@@ -37,7 +37,7 @@ class StatusResource:
         """Answer the snapshot and the active requests."""
         snapshot = self._services.fleet.snapshot
         now = self._services.clock.monotonic()
-        figures, coordination = self._services.figures(), self._services.coordination
+        figures, coordination = self._services.worker_news.figures(), self._services.coordination
         condition = condition_of(self._services)
         response.media = {
             "status": condition.status,

@@ -110,7 +110,7 @@ class CancelResource:
         rows = [row for row in self._sync.under_way() if row["id"] == id]
         if not rows or (user.role == "user" and rows[0]["user"] != user.name):
             raise falcon.HTTPNotFound(title="no such request", description="no such request is in progress")
-        self._services.cancel(id, by=user.name)
+        self._services.worker_news.cancel(id, by=user.name)
         await self._services.audit.record(actor_of(request), "request.cancel", id, user=rows[0]["user"])
         response.media = {"id": id, "cancelled": True}
 

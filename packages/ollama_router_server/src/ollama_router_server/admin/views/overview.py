@@ -94,7 +94,7 @@ def overview(services: Services, under_way: Sequence[dict[str, Any]], minutes: S
     active = active_views(under_way)
     waiting = [one for one in active if one.state == "waiting"]
     running = [one for one in active if one.state != "waiting"]
-    servers, count = server_views(services).servers, services.figures()["waiting"]
+    servers, count = server_views(services).servers, services.worker_news.figures()["waiting"]
     found = list(attention(services, servers))
     return OverviewView(
         sentence=sentence(servers, len(running), max(count, len(waiting)), waiting),

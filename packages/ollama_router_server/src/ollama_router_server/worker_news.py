@@ -1,0 +1,114 @@
+"""What the workers of a router, and routers of a fleet, are told of each other and do because of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ollama_router_core.coordination import Coordination, Figure, News, RequestEnded, TokenVerified
+from ollama_router_core.exchange.admission_controller import AdmissionController
+from ollama_router_server.accounts.authentication import Authenticator
+from ollama_router_server.coordination.worker_sync import WorkerSync
+from ollama_router_server.fleet.incidents import Incidents
+from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.storage.database_sink import DatabaseSink
+from ollama_router_server.system import Clock
+from ollama_router_server.telemetry.last_hour import Row
+from ollama_router_server.telemetry.metric_aggregation import Family
+
+__all__ = ["WorkerNews"]
+
+
+class WorkerNews:
+    """Takes up what others tell, and shows them what they cannot see: what waits here, and rows of the log."""
+
+    def __init__(
+        self,
+        coordination: Coordination,
+        *,
+        fleet: FleetService,
+        incidents: Incidents,
+        authenticator: Authenticator,
+        admission: AdmissionController,
+        sink: DatabaseSink,
+    ) -> None:
+        self._coordination = coordination
+        self._fleet = fleet
+        self._incidents = incidents
+        self._authenticator = authenticator
+        self._admission = admission
+        self._sink = sink
+        self._cancel: Callable[..., bool] = lambda _request_id, *, by: False  # noqa: ARG005 - until there is a relay
+        self.sync: WorkerSync | None = None
+        """Set by `join`."""
+
+    def join(
+        self,
+        clock: Clock,
+        collect: Callable[[], list[Family]],
+        last_hour: Callable[[], list[Row]],
+        under_way: Callable[[], list[dict[str, Any]]],
+        cancel: Callable[..., bool],
+    ) -> WorkerSync:
+        """Begin to share with the other workers what is asked of all. To be called before `start`.
+
+        Args:
+            clock: for signs of life.
+            collect: this process's figures.
+            last_hour: its minutes.
+            under_way: its requests in progress, as JSON.
+            cancel: ends one of them, by its id and `by` whom; says whether it was there.
+        """
+        self._cancel = cancel
+        self.sync = WorkerSync(
+            self._coordination,
+            clock,
+            collect=collect,
+            last_hour=last_hour,
+            under_way=under_way,
+            follow=self._follow,
+        )
+        return self.sync
+
+    def start(self) -> None:
+        """Begin to follow the others; needs a running event loop."""
+        if self.sync is not None:
+            self.sync.start()
+
+    async def aclose(self) -> None:
+        """Stop; the others see what was published last."""
+        if self.sync is not None:
+            await self.sync.aclose()
+
+    def cancel(self, request_id: str, *, by: str) -> None:
+        """End a request in whichever worker it is, because this user asked for it."""
+        if not self._cancel(request_id, by=by):
+            self._coordination.tell(RequestEnded(request_id, by))
+
+    def figures(self) -> dict[str, int]:
+        """Requests that wait, rows dropped and rows pending, of all workers."""
+        self._show_figures()
+        return {figure.value: self._coordination.total(figure) for figure in Figure}
+
+    def _follow(self, told: list[News]) -> None:
+        """Do what other workers were told, and show them what they cannot see."""
+        self._fleet.follow(told)
+        self._incidents.hear(told)
+        self._incidents.look()
+        for news in told:
+            match news:
+                case TokenVerified():
+                    self._authenticator.hear(news)
+                case RequestEnded(request_id, by):
+                    self._cancel(request_id, by=by)
+                case _:
+                    pass  # about servers
+        if self._admission.waiting and self._coordination.asks:
+            self._admission.facts_changed()
+        self._fleet.waits(*self._admission.longest_wait())
+        self._show_figures()
+
+    def _show_figures(self) -> None:
+        self._coordination.show(Figure.WAITING, self._admission.waiting)
+        self._coordination.show(Figure.DROPPED, self._sink.dropped)
+        self._coordination.show(Figure.PENDING, self._sink.pending)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -117,11 +117,114 @@ async def test_others_are_told_when_a_slot_is_free(
     stirred = asyncio.Event()
     waiting.on_change(stirred.set)
     assert await claimed(holder, 1)
+    waiting.waits(1.0)
+    await beats(waiting)
     with redis_server.client() as client:
-        await eventually(lambda: client.pubsub_numsub(f"{PREFIX}stirred")[0][1] == 2)
+        await eventually(lambda: client.pubsub_numsub(f"{PREFIX}stirred:router-1")[0][1] == 1)
     holder.give_back(Scope.SERVER, "a")
     async with asyncio.timeout(20):
         await stirred.wait()
+
+
+class Messages:
+    """What the store publishes to members of whom nobody listens any more."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._client = server.client()
+        self._heard = self._client.pubsub()
+        self._heard.psubscribe(f"{PREFIX}*")
+        self._heard.get_message(timeout=5.0)
+
+    def new(self) -> list[str]:
+        """The members that were sent one since the last call, in order."""
+        self._client.publish(f"{PREFIX}end", "")
+        found: list[str] = []
+        while True:
+            message: Any = self._heard.get_message(timeout=5.0)
+            channel = message["channel"].decode().removeprefix(PREFIX)
+            if channel == "end":
+                return found
+            found.append(channel.removeprefix("stirred:"))
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._heard.close()
+        self._client.close()
+
+
+@pytest.fixture
+def messages(redis_server: RedisServer) -> Iterator[Messages]:
+    """All of the group."""
+    listening = Messages(redis_server)
+    yield listening
+    listening.close()
+
+
+async def freed(member: RedisMember) -> None:
+    """Take a slot and give it back."""
+    assert await claimed(member, 100)
+    member.give_back(Scope.SERVER, "a")
+    assert not await claimed(member, 0)
+
+
+async def test_nobody_is_told_of_a_free_slot_while_nobody_waits(
+    make_group: Callable[..., RedisGroup], messages: Messages
+) -> None:
+    """Giving back costs no message then, nor where only the giver waits."""
+    holder, other = await joined(make_group(2))
+    await freed(holder)
+    holder.waits(1.0)
+    await freed(holder)
+    assert messages.new() == []
+    other.drain("a", on=True)
+    await beats(other)
+    assert messages.new() == ["drained"]
+
+
+async def test_who_was_told_is_told_no_more_until_it_has_looked(
+    make_group: Callable[..., RedisGroup], messages: Messages
+) -> None:
+    """Ten slots that become free in one instant are one message to each that waits."""
+    holder, *waiting, idle = await joined(make_group(4))
+    for member in waiting:
+        member.waits(1.0)
+    await beats(*waiting, idle)
+    for _ in range(10):
+        await freed(holder)
+    assert sorted(messages.new()) == ["router-1", "router-2"]
+    await beats(waiting[0])
+    await freed(holder)
+    assert messages.new() == ["router-1"]
+
+
+async def test_a_reserved_slot_is_told_to_the_member_that_is_next(
+    make_group: Callable[..., RedisGroup], messages: Messages
+) -> None:
+    """A second one, before that has looked, to the others that wait."""
+    holder, first, second, third = await joined(make_group(4))
+    for member in (first, second, third):
+        member.waits(1.0)
+    second.take(Scope.RESERVED, "a")
+    await beats(first, second, third)
+    await freed(holder)
+    assert messages.new() == ["router-2"]
+    await freed(holder)
+    assert sorted(messages.new()) == ["router-1", "router-3"]
+
+
+async def test_what_a_member_frees_that_is_next_itself_is_told_to_nobody(
+    make_group: Callable[..., RedisGroup], messages: Messages
+) -> None:
+    """It has seen it; what it frees beyond that is for the others."""
+    holder, other = await joined(make_group(2))
+    for member in (holder, other):
+        member.waits(1.0)
+    holder.take(Scope.RESERVED, "a")
+    await beats(holder, other)
+    await freed(holder)
+    assert messages.new() == []
+    await freed(holder)
+    assert messages.new() == ["router-1"]
 
 
 async def test_while_the_store_is_frozen_each_goes_by_its_share(

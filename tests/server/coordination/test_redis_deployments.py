@@ -163,6 +163,8 @@ async def test_a_user_with_the_rights_of_the_page_is_enough_over_tls(
             stirred = asyncio.Event()
             members[1].on_change(stirred.set)
             await both_keep_to_a_limit(members)
+            members[1].waits(1.0)
+            await members[1].beat(0.0)
             members[0].give_back(Scope.SERVER, "a")
             async with asyncio.timeout(20):
                 await stirred.wait()

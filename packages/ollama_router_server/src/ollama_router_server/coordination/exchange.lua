@@ -8,7 +8,8 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local second = tonumber(clock[1])
 local members, fences, waiting = prefix .. 'members', prefix .. 'fences', prefix .. 'waiting'
-local stirred = false
+local stirred = prefix .. 'stirred'
+local freed, lost, drained = {}, false, false
 
 local function sums(scope) return prefix .. 'sum:' .. scope end
 
@@ -37,7 +38,8 @@ local function drop(gone)
   redis.call('ZREM', members, gone)
   redis.call('HDEL', waiting, gone)
   redis.call('HDEL', fences, gone)
-  stirred = stirred or #held > 0
+  redis.call('HDEL', stirred, gone)
+  lost = lost or #held > 0
 end
 
 -- A member that has not been seen for a moment keeps what it holds, but nobody waits for it in the line.
@@ -119,7 +121,7 @@ local run = {
   give = function(scope, name)
     if own(scope, name) > 0 then
       take(scope, name, -1)
-      stirred = stirred or scope == 'server'
+      if scope == 'server' then freed[#freed + 1] = name end
     end
   end,
   claim = function(scope, name, limit)
@@ -159,19 +161,47 @@ local run = {
   end,
   drain = function(server, on)
     redis.call('HSET', prefix .. 'drains', server, on and '1' or '0')
-    stirred = true
+    drained = true
   end,
   tell = function(text) redis.call('XADD', prefix .. 'news', 'MAXLEN', 1024, '*', 'm', member, 'd', text) end,
-  leave = function()
-    drop(member)
-    stirred = true
-  end,
+  leave = function() drop(member) end,
 }
 local results = {}
 for index, operation in ipairs(operations) do
   results[index] = run[operation[1]](unpack(operation, 2)) or false
 end
-if stirred then redis.call('PUBLISH', prefix .. 'stirred', member) end
+
+-- Who waits is told of a free slot: the member that reserved it, which is the one whose request has waited longest; else
+-- all that wait, as only they know what for. Who was told is told nothing more until it has looked. What this member
+-- frees it sees itself.
+if look then redis.call('HDEL', stirred, member) end
+local function stir(other)
+  redis.call('HSET', stirred, other, 1)
+  if other ~= member then redis.call('PUBLISH', prefix .. 'stirred:' .. other, '') end
+end
+local function stir_for(names)
+  local told, untold = {}, {}
+  local rows, line = redis.call('HGETALL', stirred), redis.call('HGETALL', waiting)
+  for i = 1, #rows, 2 do told[rows[i]] = true end
+  for i = 1, #line, 2 do
+    if not told[line[i]] and awake(line[i]) then untold[#untold + 1] = line[i] end
+  end
+  for _, name in ipairs(names) do
+    if #untold == 0 then return end
+    local next_one
+    for index, other in ipairs(total('reserved', name) > 0 and untold or {}) do
+      if redis.call('HGET', prefix .. 'by:' .. other, 'reserved:' .. name) then next_one = index end
+    end
+    if next_one then
+      stir(table.remove(untold, next_one))
+    else
+      for _, other in ipairs(untold) do stir(other) end
+      untold = {}
+    end
+  end
+end
+if lost then stir_for({''}) elseif #freed > 0 then stir_for(freed) end
+if drained then redis.call('PUBLISH', prefix .. 'drained', member) end
 
 local answer = {ok = true, now = now, fence = fence, settling = settling, results = results}
 if not look then return cjson.encode(answer) end

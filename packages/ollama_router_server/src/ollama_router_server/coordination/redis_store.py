@@ -127,9 +127,9 @@ class RedisStore:
         return found
 
     async def stirrings(self) -> AsyncIterator[None]:
-        """Yield whenever another member freed a slot or changed a drain, for as long as the connection lasts.
+        """Yield when there is a slot for who waits here, or another member changed a drain, for as long as it lasts.
 
-        Of a Cluster, whose client does not subscribe, it yields nothing.
+        There is one until this member has looked. Of a Cluster, whose client does not subscribe, it yields nothing.
 
         Raises:
             StoreAway: the connection was lost.
@@ -138,7 +138,7 @@ class RedisStore:
             return
         subscription = self._client.pubsub()
         try:
-            await subscription.subscribe(f"{self._prefix}stirred")
+            await subscription.subscribe(f"{self._prefix}stirred:{self._member}", f"{self._prefix}drained")
             async for message in subscription.listen():
                 if message["type"] == "message" and message["data"] != self._member.encode():
                     yield

@@ -66,6 +66,19 @@ async def test_from_the_bare_address_to_a_copied_line(browser: Browser, tmp_path
         assert watched.foreign == []
 
 
+async def test_start_gets_an_answer_to_count_on(browser: Browser, tmp_path: Path) -> None:
+    """The last check: one press, one short answer, with its server and reason; a failure is told in its place."""
+    async with stage(tmp_path) as router, signed_in(browser, router, router.token) as watched:
+        page = watched.page
+        await page.click("[data-act=try-model]")
+        await page.wait_for_selector("[data-trial]:has-text('by one:')")
+        assert await page.get_attribute("#check-answered", "class") == "holds"
+        await page.evaluate("document.querySelector('[data-act=try-model]').dataset.model = 'nobody-has-this'")
+        await page.click("[data-act=try-model]")
+        await page.wait_for_selector("[data-trial]:has-text('No answer: ')")
+        assert watched.problems == []
+
+
 async def test_hostile_names_are_text_on_every_page(browser: Browser, tmp_path: Path) -> None:
     """No dialog, no report of the policy, no request elsewhere."""
     async with stage(tmp_path) as router, router.client(router.admin_token) as admin:

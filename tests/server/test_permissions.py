@@ -23,6 +23,7 @@ DOOR = {"/console/session", "/console/claim", "/console/v/{version}/{name:path}"
 
 JSON: dict[str, set[str]] = {
     "GET /router/me": EVERYBODY,
+    "GET /router/me/checks": EVERYBODY,
     "GET /router/me/usage": EVERYBODY,
     "POST /router/me/tokens": EVERYBODY,
     "DELETE /router/me/tokens/{token}": EVERYBODY,

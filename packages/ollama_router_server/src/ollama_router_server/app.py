@@ -29,7 +29,13 @@ from ollama_router_server.admin.health import HealthResource, LiveResource, Read
 from ollama_router_server.admin.history import HistoryResource
 from ollama_router_server.admin.incidents import IncidentsResource
 from ollama_router_server.admin.invitations import InvitationResource
-from ollama_router_server.admin.me import MeResource, MyTokenResource, MyTokensResource, MyUsageResource
+from ollama_router_server.admin.me import (
+    MeResource,
+    MyChecksResource,
+    MyTokenResource,
+    MyTokensResource,
+    MyUsageResource,
+)
 from ollama_router_server.admin.metrics import MetricsResource
 from ollama_router_server.admin.openapi import OpenApiResource
 from ollama_router_server.admin.operations import OperationResource, OperationsResource, RetryResource
@@ -165,6 +171,7 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/history", HistoryResource(services))
     app.add_route("/router/incidents", IncidentsResource(services))
     app.add_route("/router/me", MeResource(services))
+    app.add_route("/router/me/checks", MyChecksResource(services))
     app.add_route("/router/me/usage", MyUsageResource(services))
     app.add_route("/router/me/tokens", MyTokensResource(services))
     app.add_route("/router/me/tokens/{token}", MyTokenResource(services))

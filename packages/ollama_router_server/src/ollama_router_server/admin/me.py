@@ -1,4 +1,4 @@
-"""What everybody may see and do of oneself: `GET /router/me`, `/router/me/usage`, `/router/me/tokens`."""
+"""What everybody may see and do of oneself: `GET /router/me`, and `checks`, `usage`, `tokens` below it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,29 @@ from typing import Final
 from falcon.asgi import Request, Response
 
 from ollama_router_core.errors import Forbidden
-from ollama_router_server.admin.access import EVERYBODY
+from ollama_router_server.admin.access import EVERYBODY, address_of
 from ollama_router_server.admin.bodies import actor_of, answer, read_body
 from ollama_router_server.admin.shapes import CreatedTokenBody, DeletedBody, MyUsageBody, NewToken, UsageLine
+from ollama_router_server.admin.views.checks import Asked, ChecksView, checks_view
 from ollama_router_server.admin.views.me import me_view
+from ollama_router_server.admin.views.models import model_views
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.log_filter import LogFilter
 
-__all__ = ["MeResource", "MyTokenResource", "MyTokensResource", "MyUsageResource", "my_usage"]
+__all__ = [
+    "MeResource",
+    "MyChecksResource",
+    "MyTokenResource",
+    "MyTokensResource",
+    "MyUsageResource",
+    "find_checks",
+    "my_usage",
+]
 
 _DAY: Final = 86_400.0
 _MOST_TOKENS: Final = 20
+_CHECKED_DAYS: Final = 7
 
 
 async def my_usage(services: Services, user: User, days: int) -> MyUsageBody:
@@ -34,6 +45,18 @@ async def my_usage(services: Services, user: User, days: int) -> MyUsageBody:
         completion_tokens=stats.completion_tokens,
         by_model=[UsageLine(**asdict(row)) for row in stats.by_model],
     )
+
+
+def find_checks(services: Services, request: Request, user: User, usage: MyUsageBody) -> ChecksView:
+    """What has to be true before the asking user gets an answer, seen from where the request came from."""
+    asked = Asked(
+        host=(request.get_header("host") or "").rpartition(":")[0],
+        address=address_of(services, request),
+        encrypted=request.scheme == "https",
+        answered=usage.requests - usage.errors,
+    )
+    allowed = None if user.role == "viewer" else model_views(services, user.grants).models
+    return checks_view(services, allowed, asked)
 
 
 class MeResource:
@@ -61,6 +84,21 @@ class MyUsageResource:
         """Answer the asking user's own sums."""
         days = request.get_param_as_int("days", min_value=1, max_value=366) or 7
         answer(response, await my_usage(self._services, request.context.user, days))
+
+
+class MyChecksResource:
+    """`GET /router/me/checks`."""
+
+    roles = EVERYBODY
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, request: Request, response: Response) -> None:
+        """Answer the checks; no server is asked for them."""
+        user: User = request.context.user
+        usage = await my_usage(self._services, user, _CHECKED_DAYS)
+        answer(response, find_checks(self._services, request, user, usage))
 
 
 class MyTokensResource:

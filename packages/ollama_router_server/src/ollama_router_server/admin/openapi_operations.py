@@ -14,6 +14,7 @@ from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.doctor.resource import DoctorView
 from ollama_router_server.admin.operations import NewOperation
 from ollama_router_server.admin.usage_export import STEPS
+from ollama_router_server.admin.views.checks import ChecksView
 from ollama_router_server.admin.views.history import HistoryView
 from ollama_router_server.admin.views.incidents import IncidentsView
 from ollama_router_server.admin.views.me import MeView
@@ -287,6 +288,13 @@ OPERATIONS: tuple[Operation, ...] = (
         query=(("model", _TEXT),),
     ),
     Operation(method="get", path="/router/me", summary="What the asking user may do", answer=MeView, roles=EVERYBODY),
+    Operation(
+        method="get",
+        path="/router/me/checks",
+        summary="What has to be true before the asking user gets an answer",
+        answer=ChecksView,
+        roles=EVERYBODY,
+    ),
     Operation(
         method="get",
         path="/router/me/usage",

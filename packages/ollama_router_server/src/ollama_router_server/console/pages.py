@@ -15,12 +15,13 @@ from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS, check_
 from ollama_router_server.admin.doctor.resource import doctor_view
 from ollama_router_server.admin.history import find_day
 from ollama_router_server.admin.links import base_url
-from ollama_router_server.admin.me import my_usage
+from ollama_router_server.admin.me import find_checks, my_usage
 from ollama_router_server.admin.operations import list_operations
 from ollama_router_server.admin.overview import find_model, find_overview, find_server
 from ollama_router_server.admin.requests import find_request, list_requests
 from ollama_router_server.admin.sessions import list_sessions
 from ollama_router_server.admin.users import list_users
+from ollama_router_server.admin.views.checks import first_model
 from ollama_router_server.admin.views.clients import client_views
 from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import model_views
@@ -61,14 +62,16 @@ class Pages:
         me = await me_view(self.services, user)
         base = base_url(self.services, request)
         models = model_views(self.services, user.grants if user.role == "user" else None)
-        model = next((one.name for one in models.models if one.loaded_on), None)
-        servers = server_views(self.services).servers
+        model = first_model(models.models)
+        usage = await my_usage(self.services, user, 7)
         return {
             "me": me,
-            "usage": await my_usage(self.services, user, 7),
+            "usage": usage,
             "base": base,
-            "checks": _checks(servers, len(models.models), request),
-            "clients": client_views(base, model),
+            "view": find_checks(self.services, request, user, usage),
+            "asks": user.role in PLAYERS,
+            "warm": model is not None and bool(model.loaded_on),
+            "clients": client_views(base, model.name if model is not None and model.loaded_on else None),
             "active": active_views(self.sync.under_way(), user.name),
         }
 
@@ -186,23 +189,6 @@ class Pages:
     def _worlds(self) -> Values:
         """What another world may have: its strategy, and one more server, like another or with another GPU."""
         return {"strategies": list(STRATEGIES), "servers": sorted(self.services.config.servers), "gpus": GPUS}
-
-
-def _checks(servers: Any, models: int, request: Request) -> list[tuple[str, bool | None, str]]:
-    """What has to be true before anybody gets an answer: a text, whether it is, and what to do if not.
-
-    None is no fault, but worth knowing.
-    """
-    up = [server for server in servers if server.state in {"up", "draining"}]
-    host = (request.get_header("host") or "").rpartition(":")[0]
-    local = host in {"localhost", "127.0.0.1", "[::1]"} or request.scheme == "https"
-    told = "stays on this machine or is encrypted" if local else "is not encrypted: your network can read tokens"
-    return [
-        (f"{len(up)} of {len(servers)} servers are up", bool(up), "orouter status says what is wrong"),
-        ("They answer as Ollama does", any(server.version for server in up), "check host and port in the config"),
-        (f"Your token may use {models} models", models > 0, "ollama pull MODEL on a server, or ask an admin"),
-        (f"The connection {told}", local or None, "set tls, or put a proxy with TLS before the router"),
-    ]
 
 
 Builder = Callable[..., Awaitable[Values]]

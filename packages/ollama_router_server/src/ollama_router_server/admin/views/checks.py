@@ -1,0 +1,152 @@
+"""What has to be true before anybody gets an answer, each with what mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Literal
+
+from ollama_router_core.errors import amount
+from ollama_router_server.admin.views.models import ModelView, model_views
+from ollama_router_server.admin.views.servers import ServerView, server_views
+from ollama_router_server.admin.views.view import View
+from ollama_router_server.services import Services
+
+__all__ = ["Asked", "CheckView", "ChecksView", "checks_view", "first_model", "is_loopback"]
+
+_MOST_VERSIONS = 3
+
+
+class CheckView(View):
+    """One check. `holds` is null where it is no fault, or not known yet; `fix` says what to do unless it holds."""
+
+    code: Literal["reachable", "encrypted", "servers", "ollama", "models", "allowed", "answered"]
+    holds: bool | None
+    text: str
+    fix: str
+
+
+class ChecksView(View):
+    """Seven checks in their order; `ready` if none fails. `model` would answer soonest of those that one may use."""
+
+    ready: bool
+    model: str | None
+    checks: list[CheckView]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How the router was reached, and what came of it: the host of the URL, who asks, by TLS or not.
+
+    `answered` are the asking user's requests of the last week that succeeded.
+    """
+
+    host: str
+    address: str | None
+    encrypted: bool
+    answered: int
+
+
+def checks_view(services: Services, allowed: Sequence[ModelView] | None, asked: Asked) -> ChecksView:
+    """Everything that has to be true; `allowed` are the models that the asking user may use, None for a viewer."""
+    servers = [one for one in server_views(services).servers if one.state != "disabled"]
+    found = len(model_views(services, None).models)
+    checks = [
+        _reachable(services.config.proxy_host, asked),
+        _encrypted(asked),
+        *_of_servers(servers, hosted=any(one.enabled for one in services.config.external_hosts.values())),
+        CheckView(
+            code="models",
+            holds=found > 0,
+            text=f"{amount(found, 'model')} found",
+            fix="ollama pull MODEL on a server",
+        ),
+        _allowed(allowed),
+        _answered(asked.answered),
+    ]
+    model = first_model(allowed or ())
+    return ChecksView(ready=all(one.holds is not False for one in checks), model=model and model.name, checks=checks)
+
+
+def first_model(models: Sequence[ModelView]) -> ModelView | None:
+    """The model that is likely to answer soonest: in memory before on disk, small before large."""
+    chats = [one for one in models if one.capabilities is None or "completion" in one.capabilities]
+    return min(chats, key=lambda one: (not one.loaded_on, one.size, one.name), default=None)
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether an address, or a name, is of this machine alone."""
+    if host is None or host == "localhost":
+        return host is not None
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def _reachable(listens: str, asked: Asked) -> CheckView:
+    """Proven by whoever comes from elsewhere; without that, what the router listens on tells."""
+    if asked.address is not None and not is_loopback(asked.address):
+        return CheckView(code="reachable", holds=True, text="Other machines reach this address: you do", fix="")
+    if is_loopback(listens):
+        fix = "set proxy_host: 0.0.0.0, or put a proxy before the router"
+        return CheckView(code="reachable", holds=None, text="Only this machine reaches this address", fix=fix)
+    return CheckView(
+        code="reachable",
+        holds=None,
+        text="No other machine has opened this page yet",
+        fix="open it from one; if it does not come up, look at the firewall",
+    )
+
+
+def _encrypted(asked: Asked) -> CheckView:
+    safe = asked.encrypted or is_loopback(asked.host)
+    told = "stays on this machine or is encrypted" if safe else "is not encrypted: your network can read tokens"
+    return CheckView(
+        code="encrypted",
+        holds=safe or None,
+        text=f"The connection {told}",
+        fix="set tls, or put a proxy with TLS before the router",
+    )
+
+
+def _of_servers(servers: Sequence[ServerView], *, hosted: bool) -> Iterator[CheckView]:
+    up = [one for one in servers if one.state in {"up", "draining"}]
+    without = None if hosted and not servers else False
+    yield CheckView(
+        code="servers",
+        holds=bool(up) or without,
+        text=f"{len(up)} of {amount(len(servers), 'server')} up",
+        fix="orouter status says what is wrong" if servers else "orouter init looks for servers",
+    )
+    versions = sorted({one.version for one in up if one.version})
+    named = ", ".join(versions[:_MOST_VERSIONS]) + (" and others" if len(versions) > _MOST_VERSIONS else "")
+    yield CheckView(
+        code="ollama",
+        holds=bool(versions) or without,
+        text=f"They answer as Ollama does: {named}" if versions else "No server has answered as Ollama does",
+        fix="check host and port in the config",
+    )
+
+
+def _allowed(allowed: Sequence[ModelView] | None) -> CheckView:
+    if allowed is None:
+        told = "Your token reads and uses no model, as you are a viewer"
+        return CheckView(code="allowed", holds=None, text=told, fix="an admin can give you another role")
+    return CheckView(
+        code="allowed",
+        holds=bool(allowed),
+        text=f"Your token may use {amount(len(allowed), 'model')}",
+        fix="ask an admin: orouter users rights NAME says why",
+    )
+
+
+def _answered(count: int) -> CheckView:
+    return CheckView(
+        code="answered",
+        holds=count > 0 or None,
+        text=f"{amount(count, 'request')} of yours answered in seven days" if count else "You have no answer yet",
+        fix="ask a model",
+    )

@@ -86,6 +86,9 @@ async def test_requests_are_listed_and_told(tmp_path: Path) -> None:
         assert len({row["id"] for page in (first, rest) for row in page["requests"]}) == 3
         told = (await orouter(router, "requests", "show", first["requests"][0]["id"]))[1]
         assert re.match(r"Took \d+ ms", told)
+        again = (await orouter(router, "requests", "show", first["requests"][0]["id"], "--replay"))[1]
+        assert re.match(r"now to one: .+; then to one\n", again)
+        assert re.search(r"^fastest +one ", again, re.MULTILINE)
         assert (await orouter(router, "requests", "cancel", first["requests"][0]["id"]))[0] == 1
 
 

@@ -32,6 +32,7 @@ JSON: dict[str, set[str]] = {
     "GET /router/models/{name:path}": READERS,
     "GET /router/requests": EVERYBODY,
     "GET /router/requests/{id}": EVERYBODY,
+    "GET /router/requests/{id}/replay": READERS,
     "POST /router/requests/{id}/cancel": ACTING,
     "GET /router/explain": READERS,
     "GET /router/overview": READERS,

@@ -13,6 +13,7 @@ from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.explanation import Question
 from ollama_router_core.routing.kept_decisions import LONGEST, kept_decision
 from ollama_router_core.routing.selector import decide
+from ollama_router_core.routing.strategies import STRATEGIES
 
 MODEL = canonical_name("llama3.1:8b")
 INSTALLED = {MODEL: InstalledModel(name=MODEL, spelling=MODEL, size=4_900_000_000, digest="aa")}
@@ -40,6 +41,16 @@ def test_it_names_the_chosen_the_others_and_their_reasons() -> None:
     assert kept["candidates"][1]["reasons"][0]["code"] == "down"
     assert kept["candidates"][0]["bytes"] >= 4_900_000_000
     assert kept["others"] == {}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_it_keeps_what_the_chosen_server_was_expected_to_take(strategy: str) -> None:
+    """Under every strategy, whether or not that decided; of a refusal there is nothing to expect."""
+    kept = json.loads(kept_decision(decision_of({"big": facts("big")}, routing_strategy=strategy)))
+    assert kept["expected"]["load_seconds"] > 0
+    assert kept["expected"].keys() == {f"{part}_seconds" for part in ("wait", "load", "prefill", "decode")}
+    refused = json.loads(kept_decision(decision_of({"off": facts("off", up=False)}, routing_strategy=strategy)))
+    assert "expected" not in refused
 
 
 @pytest.mark.parametrize("strategy", ["priority_with_memory", "fastest"])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_router_server.admin.views.requests import phases_of, sentence_of
+from ollama_router_server.admin.views.requests import phases_of, request_detail, sentence_of
 from support.storage import make_record
 
 TIMES = st.none() | st.floats(0, 1e7)
@@ -50,3 +54,28 @@ def test_a_host_that_reports_nothing_has_one_part() -> None:
     """An answer that came at once tells nothing about its parts."""
     row = make_record(1, total_ms=900.0, queue_ms=0.0, load_ms=None, ttft_ms=880.0, streamed=False)
     assert [part.name for part in phases_of(row)] == ["unexplained"]
+
+
+def decided(**expected: float) -> str:
+    """A decision for `big`, with what was expected of it, if that was kept."""
+    kept = {"expected": {f"{name}_seconds": value for name, value in expected.items()}} if expected else {}
+    return json.dumps({"strategy": "fastest", "server": "big", "reason": "", "candidates": [], "others": {}, **kept})
+
+
+def test_what_was_expected_stands_beside_what_came() -> None:
+    """What was said about the line counts as waiting; a part of nothing is left out; the sentence names the sum."""
+    row = make_record(
+        1, server="big", total_ms=41_000.0, queue_ms=8_000.0, expected_wait_ms=6_000.0, load_ms=33_000.0,
+        decision=decided(wait=0.5, load=31.0, prefill=0.5, decode=0.0),
+    )  # fmt: skip
+    detail = request_detail(row)
+    assert {part.name: part.ms for part in detail.expected or ()} == {"queue": 6_500, "load": 31_000, "prefill": 500}
+    assert detail.sentence.endswith("33 s loading llama3.1:8b on big; expected 38 s.")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"server": "mid", "decision": decided(wait=0, load=1, prefill=1, decode=1)}, {"decision": decided()}, {}]
+)
+def test_what_nobody_kept_is_not_expected(fields: dict[str, Any]) -> None:
+    """Another server than the chosen one, a row of before, a request of which no decision was kept."""
+    assert request_detail(make_record(1, **fields)).expected is None

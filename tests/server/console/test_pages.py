@@ -205,10 +205,37 @@ async def test_a_load_is_explained_by_the_decision_of_then(tmp_path: Path) -> No
         kept = (await admin.get(f"/router/requests/{cold.id}")).json()["decision"]
         assert {one["server"]: one["verdict"] for one in kept["candidates"]} == {"one": "chosen", "off": "refused"}
         browser = await signed_in(router, router.admin_token)
-        assert "not loaded" in (await browser.get(f"/console/requests/{cold.id}")).text
+        page = (await browser.get(f"/console/requests/{cold.id}")).text
+        assert "not loaded" in page
+        assert 'aria-label="expected: load ' in page
         assert (await admin.get(f"/router/requests/{warm.id}")).json()["decision"] is None
         assert "Not kept" in (await browser.get(f"/console/requests/{warm.id}")).text
         await browser.aclose()
+
+
+async def test_a_request_is_decided_again_by_the_rules_of_now(tmp_path: Path) -> None:
+    """The server of now and of each strategy is named, and that it was another; nothing is sent; users cannot ask."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as first,
+        OllamaSimulator(models=[model("llama3.2:3b")]) as second,
+        running_router(tmp_path, {"a": server_entry(first), "b": server_entry(second, priority=2)}) as router,
+        router.client() as client,
+        router.client(router.admin_token) as admin,
+    ):
+        await client.post("/api/chat", json=CHAT)
+        (row,) = await router.rows(1)
+        await admin.post("/router/servers/a/drain")
+        again = (await admin.get(f"/router/requests/{row.id}/replay")).json()
+        assert (again["then"], again["server"], again["allowed"]) == ("a", "b", True)
+        assert {one["server"] for one in again["strategies"].values()} == {"b"}
+        assert {one["server"]: one["verdict"] for one in again["candidates"]} == {"a": "refused", "b": "chosen"}
+        browser, plain = await signed_in(router, router.admin_token), await signed_in(router, router.token)
+        assert "then it was another" in (await browser.get(f"/console/requests/{row.id}?replay=1")).text
+        assert (await plain.get(f"/console/requests/{row.id}?replay=1")).status_code == 403
+        assert "replay" not in (await plain.get(f"/console/requests/{row.id}")).text
+        assert not second.requests_to("/api/chat")
+        await browser.aclose()
+        await plain.aclose()
 
 
 async def test_the_line_of_two_users(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ from ollama_router_server.admin.overview import (
     ServerResource,
     ServersResource,
 )
+from ollama_router_server.admin.request_replay import RequestReplayResource
 from ollama_router_server.admin.requests import CancelResource, RequestResource, RequestsResource
 from ollama_router_server.admin.rights import RightsResource
 from ollama_router_server.admin.sessions import UserSessionResource, UserSessionsResource
@@ -179,6 +180,7 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/models/{name:path}", ModelResource(services))
     app.add_route("/router/requests", RequestsResource(services))
     app.add_route("/router/requests/{id}", RequestResource(services))
+    app.add_route("/router/requests/{id}/replay", RequestReplayResource(services))
     app.add_route("/router/servers", ServersResource(services))
     app.add_route("/router/servers/{name}", ServerResource(services))
     app.add_route("/router/openapi.json", OpenApiResource())

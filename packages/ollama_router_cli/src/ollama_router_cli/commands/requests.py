@@ -26,7 +26,14 @@ app = command_group("Show requests of a running router, and end one.")
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The request's id, from X-Router-Request-Id or `list`.")]
 
+ReplayOption = Annotated[
+    bool, typer.Option("--replay", help="Show where it would go now, by each strategy; needs a viewer or an admin.")
+]
 
+_PARTS = ("queue", "connect", "load", "prefill", "decode", "unexplained")
+_SHOW_EXAMPLES = examples(
+    "orouter requests show 019ab3f2c4d1a2b3c4d5e6f70001", "orouter requests show 019ab3f2c4d1a2b3c4d5e6f70001 --replay"
+)
 _EXAMPLES = examples("orouter requests list --ending cold", "orouter requests list --slower-than 10000")
 
 
@@ -72,22 +79,29 @@ def list_requests(*, chosen: dict[str, Any], router: RouterAccess, as_json: Json
         print_note(f"more: --cursor {view['next']}")
 
 
-@app.command("show", epilog=examples("orouter requests show 019ab3f2c4d1a2b3c4d5e6f70001"))
+@app.command("show", epilog=_SHOW_EXAMPLES)
 @asks_router
 def show(
     request_id: IdArgument,
     *,
+    again: ReplayOption = False,
     router: RouterAccess,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what happened to one request, and where its time went."""
+    """Show what happened to one request, and where its time went; or where it would go now."""
     with router_client(**asdict(router)) as client:
-        view = ask_router(client, f"/router/requests/{request_id}")
+        view = ask_router(client, f"/router/requests/{request_id}{'/replay' if again else ''}")
     if as_json:
         print_json(view)
-        return
+    elif again:
+        _print_replay(view)
+    else:
+        _print_request(view)
+
+
+def _print_request(view: dict[str, Any]) -> None:
     print_result(view["sentence"])
-    print_table(("", ""), [(phase["name"], format_ms(phase["ms"])) for phase in view["phases"]], right=("",))
+    _print_parts(view["phases"], view["expected"])
     if view["reason"]:
         print_result(f"why there: {view['reason']}")
     if view["decision"] is not None:
@@ -111,13 +125,35 @@ def cancel(
         print_result(f"{request_id} is ended")
 
 
+def _print_parts(phases: list[dict[str, Any]], expected: list[dict[str, Any]] | None) -> None:
+    """The parts of the time, beside what was expected of each where that was kept."""
+    took = {phase["name"]: phase["ms"] for phase in phases}
+    if expected is None:
+        print_table(("", ""), [(name, format_ms(ms)) for name, ms in took.items()], right=("",))
+        return
+    said = {phase["name"]: phase["ms"] for phase in expected}
+    names = [name for name in _PARTS if name in took or name in said]
+    rows = [(name, format_ms(said.get(name)), format_ms(took.get(name))) for name in names]
+    print_table(("", "expected", "measured"), rows, right=("expected", "measured"))
+
+
+def _print_replay(view: dict[str, Any]) -> None:
+    """Where the request would go now, server by server, and by each strategy."""
+    error = view["error"]
+    now = f"to {view['server']}: {view['reason']}" if error is None else f"nowhere: {error['text']}"
+    print_result(f"now {now}; then {'to ' + view['then'] if view['then'] else 'nowhere'}")
+    print_table(("server", "now", "because"), map(_candidate, view["candidates"]))
+    rows = [(name, one["server"], one["reason"]) for name, one in view["strategies"].items()]
+    print_table(("strategy", "server", "reason"), rows)
+
+
+def _candidate(one: dict[str, Any]) -> tuple[str, ...]:
+    return one["server"], one["verdict"], ", ".join(reason["text"] for reason in one["reasons"])
+
+
 def _print_decision(decision: dict[str, Any]) -> None:
     """The servers as they were when it was decided."""
-    rows = [
-        (one["server"], one["verdict"], ", ".join(reason["text"] for reason in one["reasons"]))
-        for one in decision["candidates"]
-    ]
-    print_table(("server", "then", "because"), rows)
+    print_table(("server", "then", "because"), map(_candidate, decision["candidates"]))
     if decision["others"]:
         print_result("others: " + ", ".join(f"{count} {code}" for code, count in decision["others"].items()))
 

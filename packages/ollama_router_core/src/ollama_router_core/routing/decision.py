@@ -54,6 +54,10 @@ class Explanation(Protocol):
         """Why the chosen server, or why none."""
 
     @property
+    def expectation(self) -> ExpectedTime | None:
+        """How long the chosen server would take, whether or not that decided; None where nothing tells."""
+
+    @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """Every server and external host, the ranked ones first and in order."""
 
@@ -71,6 +75,11 @@ class StatedExplanation(Struct, frozen=True):
     def is_routine(self) -> bool:
         """Whether there is nothing to tell later: it is what the config says."""
         return True
+
+    @property
+    def expectation(self) -> ExpectedTime | None:
+        """Nothing tells how long it would take."""
+        return None
 
     def summary(self, most: int) -> tuple[tuple[Verdict, ...], Mapping[str, int]]:
         """The first `most` servers, and how many others have which reason, by its code; hosts are left out."""

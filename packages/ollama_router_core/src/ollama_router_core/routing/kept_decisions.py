@@ -8,6 +8,7 @@ import msgspec
 
 from ollama_router_core.records.user_text import shown_within
 from ollama_router_core.routing.decision import Decision, Verdict
+from ollama_router_core.routing.expected_time import ExpectedTime
 
 __all__ = ["LONGEST", "kept_decision"]
 
@@ -21,7 +22,9 @@ def kept_decision(decision: Decision) -> str:
     """The decision as JSON of at most 2 KiB: its first servers, at most 8, and the others counted by reason.
 
     `{"strategy", "server", "reason", "candidates": [{"server", "verdict", "reasons": [{"code", "text"}], "bytes",
-    "memory", "ready_seconds", "done_seconds"}], "others": {CODE: COUNT}}`; what is not known is left out.
+    "memory", "ready_seconds", "done_seconds"}], "others": {CODE: COUNT}, "expected": {"wait_seconds", "load_seconds",
+    "prefill_seconds", "decode_seconds"}}`; what is not known is left out. `expected` is of the chosen server, from the
+    decision on; reading is without what a held prefix saves.
     """
     most = _MOST
     while True:
@@ -34,13 +37,25 @@ def kept_decision(decision: Decision) -> str:
 
 def _document(decision: Decision, first: tuple[Verdict, ...], others: Any) -> dict[str, Any]:
     name = decision.request.model_text
+    expected = decision.explanation.expectation
     return {
         "strategy": decision.strategy,
         "server": decision.server,
         "reason": shown_within(decision.reason, name),
         "candidates": [_candidate(verdict, name) for verdict in first],
         "others": dict(others),
+        **({} if expected is None else {"expected": _expected(expected)}),
     }
+
+
+def _expected(expected: ExpectedTime) -> dict[str, float]:
+    seconds = {
+        "wait": expected.wait,
+        "load": expected.load,
+        "prefill": expected.prefill + expected.affinity,
+        "decode": expected.decode,
+    }
+    return {f"{name}_seconds": round(value, 3) for name, value in seconds.items()}
 
 
 def _candidate(verdict: Verdict, model: str | None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ollama_router_core.errors import (
 from ollama_router_core.fleet.memory import MemoryForecast, forecast_memory
 from ollama_router_core.routing.candidates import WARM, Candidate, Reason
 from ollama_router_core.routing.decision import Verdict
-from ollama_router_core.routing.expected_time import ExpectedTime
+from ollama_router_core.routing.expected_time import ExpectedTime, expected_time
 from ollama_router_core.routing.filters import refused_now
 from ollama_router_core.routing.plans import Plan
 from ollama_router_core.routing.strategies import STRATEGIES, RankingContext, Strategy
@@ -63,6 +63,12 @@ class RankedExplanation(Struct, eq=False):
         """The ranked ones in order, then who was refused and who was not considered."""
         able = [self._able(candidate, chosen=index == 0) for index, candidate in enumerate(self.ranked)]
         return (*able, *refusals(self.plan, self.context), *external_verdicts(self.context.config))
+
+    @property
+    def expectation(self) -> ExpectedTime:
+        """How long the first one would take, by any strategy."""
+        told = self.context
+        return expected_time(self.ranked[0], told.request, told.snapshot, now=told.now, prefix=told.prefix)
 
     @property
     def is_routine(self) -> bool:

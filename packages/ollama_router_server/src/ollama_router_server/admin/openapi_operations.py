@@ -22,6 +22,7 @@ from ollama_router_server.admin.views.models import ModelDetailView, ModelsView
 from ollama_router_server.admin.views.operations import OperationsView, OperationView
 from ollama_router_server.admin.views.other_day import OtherDayView
 from ollama_router_server.admin.views.overview import OverviewView
+from ollama_router_server.admin.views.request_replay import RequestReplayView
 from ollama_router_server.admin.views.requests import RequestDetailView, RequestsView
 from ollama_router_server.admin.views.rights import RightsView
 from ollama_router_server.admin.views.servers import ProbeView, ServerDetailView, ServersView
@@ -362,6 +363,14 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=RequestDetailView,
         roles=EVERYBODY,
         refused=(404,),
+    ),
+    Operation(
+        method="get",
+        path="/router/requests/{id}/replay",
+        summary="Where a request of the log would go now, by each strategy",
+        answer=RequestReplayView,
+        roles=READERS,
+        refused=(400, 404),
     ),
     Operation(
         method="post",

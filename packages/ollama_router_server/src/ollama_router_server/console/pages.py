@@ -18,6 +18,7 @@ from ollama_router_server.admin.links import base_url
 from ollama_router_server.admin.me import find_checks, my_usage
 from ollama_router_server.admin.operations import list_operations
 from ollama_router_server.admin.overview import find_model, find_overview, find_server
+from ollama_router_server.admin.request_replay import replay_request
 from ollama_router_server.admin.requests import find_request, list_requests
 from ollama_router_server.admin.sessions import list_sessions
 from ollama_router_server.admin.users import list_users
@@ -90,10 +91,14 @@ class Pages:
             "query": {name: str(value) for name, value in request.params.items() if name != "cursor"},
         }
 
-    async def request(self, _request: Request, user: User, id: str) -> Values:  # noqa: A002 - the route's name
-        """One request: where its time went."""
+    async def request(self, request: Request, user: User, id: str) -> Values:  # noqa: A002 - the route's name
+        """One request: where its time went; for readers, once asked for, where it would go now."""
         record = await find_request(self.services, id, user)
-        return {"view": request_detail(record), "title": f"Request {id}"}
+        replay = None
+        if request.get_param("replay"):
+            check_role(user, READERS)
+            replay = await replay_request(self.services, record)
+        return {"view": request_detail(record), "replay": replay, "most": _FIRST_ROWS, "title": f"Request {id}"}
 
     async def servers(self, _request: Request, _user: User) -> Values:
         """All servers."""

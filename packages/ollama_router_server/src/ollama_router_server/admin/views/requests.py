@@ -11,9 +11,11 @@ from ollama_router_server.admin.views.view import View
 
 __all__ = [
     "ActiveView",
+    "KeptCandidateView",
     "KeptDecisionView",
     "Outcome",
     "PhaseView",
+    "ReasonView",
     "RequestDetailView",
     "RequestView",
     "RequestsView",
@@ -91,6 +93,15 @@ class KeptCandidateView(View):
     done_seconds: float | None = None
 
 
+class ExpectedSecondsView(View):
+    """What the chosen server was expected to take from the decision on; reading without what a held prefix saves."""
+
+    wait_seconds: float
+    load_seconds: float
+    prefill_seconds: float
+    decode_seconds: float
+
+
 class KeptDecisionView(View):
     """The decision of then: its first servers, and how many others had which reason, by its code."""
 
@@ -99,12 +110,18 @@ class KeptDecisionView(View):
     reason: str
     candidates: list[KeptCandidateView]
     others: dict[str, int]
+    expected: ExpectedSecondsView | None = None
 
 
 class RequestDetailView(RequestView):
-    """One request whole. `decision` is null where none was kept: the server had the model in memory and was free."""
+    """One request whole. `decision` is null where none was kept: the server had the model in memory and was free.
+
+    `expected` are the parts that the decision expected, `queue` with what was said about the line; null where no
+    decision was kept, or another server answered than it chose.
+    """
 
     sentence: str
+    expected: list[PhaseView] | None
     client: str | None
     method: str
     streamed: bool
@@ -158,8 +175,8 @@ def phases_of(record: RequestRecord) -> list[PhaseView]:
     return [PhaseView(name=name, ms=ms) for name, ms in phase_times(record) if ms > _TINY]
 
 
-def sentence_of(record: RequestRecord) -> str:
-    """What happened to a request, in one sentence."""
+def sentence_of(record: RequestRecord, expected: Sequence[PhaseView] | None = None) -> str:
+    """What happened to a request, in one sentence; of an answer also how long it was expected to take."""
     match outcome_of(record):
         case "refused":
             return f"Refused with {record.status}: {record.error or record.error_code or 'no reason was recorded'}."
@@ -169,7 +186,21 @@ def sentence_of(record: RequestRecord) -> str:
             return f"Failed after {seconds(record.total_ms)}: {record.error or f'status {record.status}'}."
         case "ok":
             parts = ", ".join(_told(record))
-            return f"Took {seconds(record.total_ms)}{f': {parts}' if parts else ''}."
+            said = f"; expected {seconds(sum(phase.ms for phase in expected))}" if expected else ""
+            return f"Took {seconds(record.total_ms)}{f': {parts}' if parts else ''}{said}."
+
+
+def _expected_of(record: RequestRecord, decision: KeptDecisionView | None) -> list[PhaseView] | None:
+    if decision is None or decision.expected is None or record.server != decision.server:
+        return None
+    told = decision.expected
+    parts: dict[PhaseName, float] = {
+        "queue": told.wait_seconds * 1000 + (record.expected_wait_ms or 0.0),
+        "load": told.load_seconds * 1000,
+        "prefill": told.prefill_seconds * 1000,
+        "decode": told.decode_seconds * 1000,
+    }
+    return [PhaseView(name=name, ms=ms) for name, ms in parts.items() if ms > _TINY]
 
 
 def seconds(ms: float) -> str:
@@ -215,9 +246,12 @@ def request_view(record: RequestRecord) -> RequestView:
 
 def request_detail(record: RequestRecord) -> RequestDetailView:
     """One request whole."""
+    decision = None if record.decision is None else KeptDecisionView.model_validate_json(record.decision)
+    expected = _expected_of(record, decision)
     return RequestDetailView(
         **_row(record),
-        sentence=sentence_of(record),
+        sentence=sentence_of(record, expected),
+        expected=expected,
         client=record.client,
         method=record.method,
         streamed=record.streamed,
@@ -229,7 +263,7 @@ def request_detail(record: RequestRecord) -> RequestDetailView:
         context=record.num_ctx,
         bytes_in=record.bytes_in,
         bytes_out=record.bytes_out,
-        decision=None if record.decision is None else KeptDecisionView.model_validate_json(record.decision),
+        decision=decision,
     )
 
 

@@ -1,0 +1,70 @@
+"""What the rules of now make of a request of the log: `GET /router/requests/{id}/replay`."""
+
+from __future__ import annotations
+
+import falcon
+from falcon.asgi import Request, Response
+
+from ollama_router_core.access.grants import Grants
+from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.errors import RequestError
+from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_core.routing.explanation import Question, explain
+from ollama_router_server.admin.access import READERS
+from ollama_router_server.admin.bodies import answer
+from ollama_router_server.admin.requests import find_request
+from ollama_router_server.admin.views.request_replay import RequestReplayView, request_replay_view
+from ollama_router_server.services import Services
+from ollama_router_server.storage.identities import UnknownUser
+
+__all__ = ["RequestReplayResource", "replay_request"]
+
+
+async def replay_request(services: Services, record: RequestRecord) -> RequestReplayView:
+    """Decide a request of the log once more, as things are now; nothing is sent to a server.
+
+    Raises:
+        HTTPNotFound: it was for no model.
+        RequestError: no model can have its name.
+    """
+    if not record.model_asked:
+        raise falcon.HTTPNotFound(title="no model", description="the request was for no model: nothing is decided")
+    question = Question(
+        model=record.model_asked,
+        context=record.num_ctx,
+        prompt_tokens=record.prompt_tokens or 0,
+        needs=_needs_of(record),
+        user=record.user,
+        grants=await _grants_of(services, record.user),
+    )
+    now, traffic = services.clock.monotonic(), services.admission.traffic()
+    return request_replay_view(record, explain(question, traffic, services.config, now=now, all_strategies=True))
+
+
+def _needs_of(record: RequestRecord) -> frozenset[str]:
+    try:
+        needs = match_endpoint(record.method, record.path).endpoint.needs
+    except RequestError:
+        return frozenset()
+    return frozenset() if needs is None else frozenset({needs})
+
+
+async def _grants_of(services: Services, user: str | None) -> Grants | None:
+    try:
+        return None if user is None else await services.users.grants(user)
+    except UnknownUser:
+        return None
+
+
+class RequestReplayResource:
+    """`GET /router/requests/{id}/replay`."""
+
+    roles = READERS
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, request: Request, response: Response, id: str) -> None:  # noqa: A002 - the route's name
+        """Answer where the request would go now, by each strategy."""
+        record = await find_request(self._services, id, request.context.user)
+        answer(response, await replay_request(self._services, record))

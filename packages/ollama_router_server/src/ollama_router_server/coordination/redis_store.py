@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.connection import Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -29,6 +29,11 @@ _GRACE_ROUNDS = 3
 _MALFORMED = (
     "coordination.url must look like redis://USER:PASSWORD@HOST:6379/0 (rediss:// for TLS, unix:// for a socket; "
     "a / in a password is written %2F), and an entry of coordination.sentinels like HOST:26379"
+)
+
+_UNKNOWN_PARAMETER = (
+    "coordination.url has a parameter behind its ? that the client library redis does not take; "
+    "ssl_ca_certs, ssl_cert_reqs and health_check_interval are among those that it does"
 )
 
 Result = TypeVar("Result")
@@ -56,7 +61,8 @@ class RedisStore:
         member: the name of this member, unlike any other's.
 
     Raises:
-        ConfigError: the URL or a Sentinel's place is none. The text repeats nothing of them: it may be a password.
+        ConfigError: the URL or a Sentinel's place is none, or the URL has a parameter that nobody knows. The text
+            repeats nothing of them: it may be a password.
     """
 
     def __init__(self, url: str, settings: CoordinationSettings, member: str) -> None:
@@ -66,9 +72,12 @@ class RedisStore:
         self._connect_timeout = max(settings.timeout, 1.0)
         self._sentinels: list[Any] = []
         try:
+            _check_parameters(url)
             self._client: Any = self._make_client(url, settings)
         except ValueError:
             raise ConfigError(_MALFORMED) from None
+        except TypeError:
+            raise ConfigError(_UNKNOWN_PARAMETER) from None
         lease = int(settings.heartbeat * 2 * 1000)
         self._terms = msgspec.json.encode({"lease": lease, "patience": _PATIENCE_MS, "settle": _SETTLE_MS})
         self._digest: str | None = None
@@ -163,6 +172,17 @@ class RedisStore:
         """Close the connections."""
         for client in (self._client, *self._sentinels):
             await client.aclose()
+
+
+def _check_parameters(url: str) -> None:
+    """Make a connection that is never opened: the library looks at its parameters as it makes one.
+
+    Raises:
+        ValueError: the URL is none, or a parameter's value is none.
+        TypeError: a parameter is not known.
+    """
+    found: dict[str, Any] = {name: value for name, value in parse_url(url).items() if name != "max_connections"}
+    found.pop("connection_class", Connection)(**found)
 
 
 async def _within(seconds: float, call: Coroutine[Any, Any, Result]) -> Result:

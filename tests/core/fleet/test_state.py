@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -237,6 +238,16 @@ def test_another_config_keeps_what_is_known_of_servers_that_stay():
     assert {name: facts.up for name, facts in state.servers.items()} == {"a": True, "b": None}
     answer(state, "b")
     assert state.servers["b"].up is True
+
+
+def test_a_server_with_another_name_is_as_it_was():
+    """Nobody is refused until it has been asked again; what it has in flight was begun under the name before."""
+    state = make_state()
+    answer(state)
+    before = state.servers["a"]
+    state.reconfigure(make_config({"new": {}, "b": {}}), renamed={"new": "a"})
+    assert state.servers["new"] == replace(before, name="new")
+    assert set(state.servers) == {"new", "b"}
 
 
 def test_servers_are_probed_at_different_times():

@@ -21,14 +21,10 @@ import pytest
 
 from ollama_router_core.testing import Drip, SimulatorThread
 from ollama_router_server.process.succession import start_patience
+from support.asking import CHAT, MODEL, PATIENCE, Asker, stream
 from support.orouter import Orouter
 from support.waiting import wait_until
 from support.workers import ServedRouter, served
-
-MODEL = "llama3.1:8b"
-PATIENCE = 240.0
-"""Seconds after which something hangs; a restart alone has taken 40 on a machine with other work."""
-CHAT = {"model": MODEL, "stream": False, "messages": [{"role": "user", "content": "Hello"}]}
 
 
 def entry(simulator: SimulatorThread) -> dict[str, Any]:
@@ -114,46 +110,6 @@ def line_of_routers(folder: Path, simulator: SimulatorThread, *arguments: str, *
                     os.kill(pid, signal.SIGTERM)
             for pid in line.pids[1:]:
                 wait_until(lambda pid=pid: is_gone(pid), "every successor has ended", seconds=PATIENCE)
-
-
-def stream(router: ServedRouter) -> bool:
-    """Whether a stream came to its end."""
-    seen = b""
-    with (
-        httpx.Client(timeout=PATIENCE, trust_env=False) as client,
-        client.stream(
-            "POST",
-            f"{router.url}/api/chat",
-            json=CHAT | {"stream": True},
-            headers={"authorization": f"Bearer {router.token}"},
-        ) as answer,
-    ):
-        for piece in answer.iter_raw():
-            seen += piece
-    return json.loads(seen.splitlines()[-1])["done"] is True
-
-
-class Asker:
-    """Asks one request after the other, on one connection or a new one for each, until the restarts are over."""
-
-    def __init__(self, router: ServedRouter, over: threading.Event, *, keeps: bool) -> None:
-        self.router, self.over, self.keeps = router, over, keeps
-
-    def __call__(self) -> list[int]:
-        """The statuses of 20 answers at least."""
-        statuses: list[int] = []
-        with self.router.client() as kept:
-            while len(statuses) < 20 or not self.over.is_set():
-                statuses.append(self._ask(kept) if self.keeps else self._ask_anew())
-                self.over.wait(0.05)  # a pace: as fast as they can, eight would leave a successor no processor
-        return statuses
-
-    def _ask(self, client: httpx.Client) -> int:
-        return client.post("/api/chat", json=CHAT).status_code
-
-    def _ask_anew(self) -> int:
-        with self.router.client() as client:
-            return self._ask(client)
 
 
 @pytest.mark.timeout(900)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 import structlog
 
@@ -54,7 +55,8 @@ from ollama_router_server.telemetry.log_files import Several, open_log_files
 from ollama_router_server.telemetry.logs import set_level
 from ollama_router_server.telemetry.traces import open_traces
 from ollama_router_server.upstream.engine import HttptoolsUpstream
-from ollama_router_server.upstream.targets import build_targets, missing_keys
+from ollama_router_server.upstream.interface import Origin
+from ollama_router_server.upstream.targets import Target, build_targets, missing_keys
 from ollama_router_server.worker_news import WorkerNews
 
 __all__ = ["Services", "database_url_of"]
@@ -286,9 +288,11 @@ class Services:
 
     async def _take_up(self, spoken: Collection[str]) -> None:
         """Go by what is declared and found; `spoken` are servers whose `drain` was changed in the declared config."""
+        await self.drains.forget(spoken)  # first: from the new config to the fleet that goes by it nothing waits
         config, found_by = self._with_found()
         targets, known = build_targets(config, self.environment), self.targets
         moved = {name for name, target in targets.items() if name in known and known[name].origin != target.origin}
+        renamed = self._renamed(targets)
         if found_by != self.found_by and self.first:
             come, gone = found_by.keys() - self.found_by.keys(), self.found_by.keys() - found_by.keys()
             _log.info("servers_found", found=sorted(come), gone=sorted(gone), use=config.discovery.use)
@@ -296,10 +300,16 @@ class Services:
         self._loader.config = config
         self.targets.update(targets)  # places that are gone stay: requests may be on their way there
         self._taken_up_by_all(old, config)
-        await self.drains.forget(spoken)
-        await self.fleet.reconfigure(config, moved=moved)
+        await self.fleet.reconfigure(config, moved=moved, renamed=renamed)
         if self.first:
             self.warm_up.reconfigure(config)
+
+    def _renamed(self, targets: Mapping[str, Target]) -> Mapping[str, str]:
+        """Names that go, by those that come for the same addresses."""
+        here = self.fleet.servers
+        gone = {_address(self.targets[name]): name for name in here if name not in targets}
+        come = (name for name in targets if name not in here and _address(targets[name]) in gone)
+        return {name: gone[_address(targets[name])] for name in come}
 
     def _taken_up_by_all(self, old: Config, config: Config) -> None:
         if old.logging.level != config.logging.level:
@@ -351,6 +361,10 @@ class Services:
         await self.authenticator.aclose()
         await self.database.aclose()
         self._spill.close()
+
+
+def _address(target: Target) -> Origin:
+    return replace(target.origin, name="")
 
 
 def _proxies(config: Config) -> Proxies:

@@ -87,14 +87,17 @@ class FleetState:
         self._answers = AnswersSeen()
         self._enlist(EMPTY)
 
-    def reconfigure(self, config: Config, *, moved: Collection[str] = ()) -> None:
+    def reconfigure(self, config: Config, *, moved: Collection[str] = (), renamed: Mapping[str, str] = EMPTY) -> None:
         """Take over another config: facts about servers that stay are kept, but not of those that `moved`.
 
-        Names that the config drops are forgotten; requests in flight there are counted to their end.
+        Names that the config drops are forgotten; requests in flight there are counted to their end. `renamed` has the
+        names that servers had by those that they have now: whether one is up, and its models, are known on.
         """
         self._config = config
         self.health.reconfigure(config)
-        self._enlist({name: facts for name, facts in self.servers.items() if name not in moved})
+        known = {name: facts for name, facts in self.servers.items() if name not in moved}
+        known |= {name: replace(self.servers[old], name=name) for name, old in renamed.items()}
+        self._enlist(known)
 
     def _enlist(self, known: Mapping[str, ServerFacts]) -> None:
         enabled = [name for name, server in self._config.servers.items() if server.enabled]

@@ -28,7 +28,7 @@ from ollama_router_core.fleet.notices import (
 )
 from ollama_router_core.fleet.rounds import Round
 from ollama_router_core.fleet.runners import Load
-from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
 from ollama_router_server.fleet.health_checker import START_SECONDS, HealthChecker
@@ -101,16 +101,19 @@ class FleetService(ClockedFleet):
         await self._polls.aclose()
         await self._load_prober.aclose()
 
-    async def reconfigure(self, config: Config, *, moved: Collection[str] = ()) -> None:
+    async def reconfigure(
+        self, config: Config, *, moved: Collection[str] = (), renamed: Mapping[str, str] = EMPTY
+    ) -> None:
         """Take over another config: facts about servers that stay are kept, but not of those that `moved`.
 
-        Names that the config drops are forgotten at once; requests in flight there end as they end.
+        Names that the config drops are forgotten at once; requests in flight there end as they end. `renamed` has the
+        names that servers had by those that they have now.
         """
         old, self._config = self._config.servers, config
         for name, server in config.servers.items():
             if name in old and old[name].drain != server.drain:
                 self._sharing.drain(name, on=server.drain)
-        self.state.reconfigure(config, moved=moved)
+        self.state.reconfigure(config, moved=moved, renamed=renamed)
         self.forget_replies(self.servers.keys() - set(moved))
         closing, self._polls = self._polls, self._new_polls()
         await closing.aclose()

@@ -21,7 +21,7 @@ from ollama_router_server.http.strict import StrictProtocol
 from ollama_router_server.process.connections import uvicorn_config
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.reload import ConfigSource, Reloader
-from ollama_router_server.process.succession import Successor, start_successor
+from ollama_router_server.process.succession import Successor, held_by_manager, start_successor
 from ollama_router_server.services import Services
 
 __all__ = ["RouterServer", "serve"]
@@ -116,12 +116,16 @@ class RouterServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain: `/readyz` answers 503 from now on.
 
-        A terminal sends SIGINT to workers too; they ignore it, as their supervisor sends SIGTERM.
+        A terminal sends SIGINT to workers too; they ignore it, as their supervisor sends SIGTERM. Where a service
+        manager holds the socket, clients expect to lose nothing: who has connected here is served to the end, as when
+        there is a successor.
         """
         if sig == signal.SIGINT and self._services.shared:
             return
         self._asked_twice = self.should_exit
         self._services.draining = True
+        if held_by_manager(self._services.environment):
+            self._bounds.retiring = True
         if self._notifier is not None:
             self._notifier.stopping()
         super().handle_exit(sig, frame)

@@ -19,7 +19,14 @@ from typing import Final
 
 from ollama_router_server.fleet.health_checker import START_SECONDS
 
-__all__ = ["Successor", "inherited_socket", "start_patience", "start_successor", "tell_predecessor"]
+__all__ = [
+    "Successor",
+    "held_by_manager",
+    "inherited_socket",
+    "start_patience",
+    "start_successor",
+    "tell_predecessor",
+]
 
 _SOCKET: Final = "OROUTER_LISTEN_FD"
 _READY: Final = "OROUTER_READY_FD"
@@ -64,13 +71,18 @@ def start_successor(sock: socket.socket, environment: Mapping[str, str]) -> Succ
 def inherited_socket(environment: Mapping[str, str], pid: int) -> socket.socket | None:
     """Return the socket that a predecessor or a service manager gave to the process `pid`; None where nobody did."""
     number = environment.get(_SOCKET)
-    if number is None and environment.get("LISTEN_PID") == str(pid) and environment.get("LISTEN_FDS", "0") != "0":
+    if number is None and environment.get("LISTEN_PID") == str(pid) and held_by_manager(environment):
         number = str(_FIRST_OF_MANAGER)
     if number is None:
         return None
     found = socket.socket(fileno=int(number))
     found.set_inheritable(False)
     return found
+
+
+def held_by_manager(environment: Mapping[str, str]) -> bool:
+    """Whether a service manager holds the socket, too: then it outlives this process, whoever inherited it."""
+    return environment.get("LISTEN_FDS", "0") != "0"
 
 
 def start_patience(environment: Mapping[str, str]) -> float:

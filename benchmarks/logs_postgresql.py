@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from sqlalchemy import create_engine, text, true
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Connection
 
 from ollama_router_server.storage.database import Database
@@ -71,7 +71,7 @@ def fill(connection: Connection, rows: int, users: int, days: float, now: float)
     connection.execute(TOKENS, {"now": now})
     first, step = now - days * DAY, days * DAY / rows
     connection.execute(ROWS, {"first": first, "step": step, "users": users, "begin": 0, "end": rows})
-    add_rows(connection, true())
+    add_rows(connection, after=0)
 
 
 def questions(log: RequestLog, users: UserStore, now: float) -> dict[str, Callable[[], Awaitable[Any]]]:

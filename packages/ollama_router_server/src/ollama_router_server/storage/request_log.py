@@ -17,7 +17,7 @@ from ollama_router_server.storage.log_days import DayGroup, read_day
 from ollama_router_server.storage.log_filter import Cursor, LogFilter
 from ollama_router_server.storage.log_series import LogSeries, SeriesRow, read_series
 from ollama_router_server.storage.log_stats import HourRow, LogStats, read_history, read_stats
-from ollama_router_server.storage.log_totals import add_rows, delete_empty
+from ollama_router_server.storage.log_totals import add_rows, delete_empty, subtract_rows
 from ollama_router_server.storage.schema import log_drops, request_log
 
 __all__ = ["RequestLog", "delete_rows_of_user", "select_records"]
@@ -174,7 +174,7 @@ def _insert(connection: Connection, records: Sequence[RequestRecord], *, again: 
         return
     for start in range(0, len(records), _ROWS_A_STATEMENT):
         _insert_some(connection, records[start : start + _ROWS_A_STATEMENT])
-    add_rows(connection, request_log.c.seq > last)
+    add_rows(connection, after=last)
 
 
 def _insert_some(connection: Connection, records: Sequence[RequestRecord]) -> None:
@@ -211,7 +211,7 @@ def _delete_oldest(connection: Connection, condition: ColumnElement[bool], count
     last = connection.execute(select(func.max(oldest.c.started_at))).scalar_one()
     if last is None:
         return 0
-    add_rows(connection, condition, started_at <= last, sign=-1)
+    subtract_rows(connection, condition, started_at <= last)
     return connection.execute(delete(request_log).where(condition, started_at <= last)).rowcount
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -105,6 +106,17 @@ async def _model_is_gone(stage: Stage) -> None:
 async def _one_runs(stage: Stage) -> None:
     stage.of("a").misbehave(Silence(), path="/api/chat", times=1)
     await stage.hold("/api/chat", CHAT, running=1)
+
+
+async def _a_batch_request_runs(stage: Stage) -> None:
+    stage.of("a").misbehave(Silence(), path="/api/chat", times=1)
+    await stage.hold("/api/chat", CHAT, running=1, **{"x-router-priority": "batch"})
+
+
+async def _no_held_one_runs(stage: Stage) -> None:
+    (answer,) = await asyncio.gather(*stage.held)
+    assert (answer.status_code, answer.headers["x-router-attempts"]) == (200, "2")
+    stage.held.clear()
 
 
 async def _one_waits(stage: Stage) -> None:
@@ -433,6 +445,16 @@ FULL = replace(
     ],
 )
 
+PREEMPTION = replace(
+    QUEUE,
+    config={**CALM, "queue": {"max_preemptions": 1}},
+    rows=[
+        Row(name="loads", json=CHAT, sent=["a"]),
+        Row(name="has the slot of a batch request", json=CHAT, before=_a_batch_request_runs, sent=["a"]),
+        Row(name="which has been answered since", json=CHAT, before=_no_held_one_runs, sent=["a"]),
+    ],
+)
+
 BREAKER = Scene(
     servers=_servers(),
     config=CALM,
@@ -527,6 +549,7 @@ SCENES = {
     "draining": DRAINING,
     "queue": QUEUE,
     "full": FULL,
+    "preemption": PREEMPTION,
     "breaker": BREAKER,
     "hosted": HOSTED,
 }

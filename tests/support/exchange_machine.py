@@ -17,7 +17,7 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.exchange.actions import Action, Admit, Outgoing
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.exchange.events import Arrival, Caller, Headers, Piece, Queued
+from ollama_router_core.exchange.events import Arrival, Caller, Headers, Piece, Preemption, Queued
 from ollama_router_core.exchange.machine import Exchange
 from ollama_router_core.fleet.health import BreakerPermit
 from ollama_router_core.fleet.observations import observe_ps, observe_tags
@@ -212,12 +212,15 @@ class FakeFleet:
 class FakeSlot:
     """A slot; `closed` counts."""
 
-    def __init__(self, stage: Stage, decision: Decision) -> None:
+    def __init__(self, stage: Stage, decision: Decision, asked: Admit) -> None:
         self.decision = decision
+        self._asked = asked
+        self._requeued = False
         self.server = decision.ranking[0]
         self.unload: tuple[CanonicalName, ...] = ()
         self.closed = 0
         self.answered = 0
+        self.preemption = Preemption()
         self.permits: list[BreakerPermit] = []
         self._stage = stage
 
@@ -244,9 +247,16 @@ class FakeSlot:
         """The head came."""
         self.answered += 1
 
-    def close(self) -> None:
-        """Give it back."""
+    def requeue(self) -> Queued:
+        """Give it back, and ask for another."""
         self.closed += 1
+        self._requeued = True
+        self._stage.waits()
+        return Queued(1, 0.5, self._asked, self._stage.leaves)
+
+    def close(self) -> None:
+        """Give it back, unless it was given back for another."""
+        self.closed += not self._requeued
 
 
 class Stage:
@@ -265,6 +275,8 @@ class Stage:
         self.records: list[RequestRecord] = []
         self.in_flight = 1
         self.moves_wait: Callable[[], bool] = lambda: False
+        self.waits: Callable[[], None] = lambda: None
+        self.leaves: Callable[[], None] = lambda: None
         self.environment = Environment(
             config=self.config,
             destinations=build_destinations(
@@ -292,7 +304,7 @@ class Stage:
     def slot(self, action: Admit) -> FakeSlot:
         """A slot where the rules would put the request."""
         decision = self.selector.decide(action.request.route, self.fleet.snapshot, now=self.clock.now, tiebreak=0)
-        slot = FakeSlot(self, decision)
+        slot = FakeSlot(self, decision, action)
         self.slots.append(slot)
         return slot
 

@@ -133,9 +133,9 @@ class Stage:
 
         await eventually_async(ended)
 
-    async def hold(self, path: str, body: Any, *, running: int = 0, waiting: int = 0) -> None:
+    async def hold(self, path: str, body: Any, *, running: int = 0, waiting: int = 0, **headers: str) -> None:
         """Send a request beside the script, and wait until so many run on servers and so many wait in the queue."""
-        self.held.append(asyncio.create_task(self.way.client.post(path, json=body, headers=_HELD)))
+        self.held.append(asyncio.create_task(self.way.client.post(path, json=body, headers={**_HELD, **headers})))
         await eventually(
             lambda: sum(self.way.snapshot().in_flight.values()) >= running and self.way.waiting() >= waiting
         )

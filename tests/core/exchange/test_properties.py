@@ -44,7 +44,7 @@ from ollama_router_core.exchange.actions import (
     Write,
     WriteHead,
 )
-from ollama_router_core.exchange.events import Arrival, ClientLeft, Piece, Queued, Refused, Revoked, Shutdown
+from ollama_router_core.exchange.events import Arrival, ClientLeft, Piece, Preempted, Queued, Refused, Revoked, Shutdown
 from ollama_router_core.exchange.machine import Exchange
 from support.exchange_machine import FakeCaller, FakeReservation, FakeSlot, FakeUpstream, Stage, chat
 
@@ -88,6 +88,7 @@ class Driver:
     def __init__(self, stage: Stage, draw: Any) -> None:
         self.stage = stage
         stage.moves_wait = lambda: bool(self.draw(st.booleans()))
+        stage.waits, stage.leaves = self._wait, self._leave
         self.draw = draw
         self.records = 0
         self.waiting = 0
@@ -117,7 +118,7 @@ class Driver:
                 return exchange.interrupt(self.draw(st.sampled_from((ClientLeft(), Revoked(), Shutdown()))))
             try:
                 result = self._result(action)
-            except (RouterError, ZeroDivisionError) as error:
+            except (RouterError, Preempted, ZeroDivisionError) as error:
                 return exchange.fail(error)
             return exchange.resume(result)
         except ZeroDivisionError:
@@ -189,11 +190,16 @@ class Driver:
             return Queued(self.draw(st.integers(0, 2)), 0.5, action, self._leave)
         return self.stage.slot(action)
 
+    def _wait(self) -> None:
+        self.waiting += 1
+
     def _leave(self) -> None:
         self.waiting -= 1
 
     def _head(self, upstream: Any) -> bool:
         self._or(None, *UPSTREAM_ERRORS, timeout=True)
+        if upstream.request.preemption is not None and self.draw(st.integers(0, 4)) == 0:
+            raise Preempted
         if self.draw(st.integers(0, 4)) == 0:
             self.stage.clock.now += 1
             return False

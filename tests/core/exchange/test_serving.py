@@ -42,7 +42,7 @@ from ollama_router_core.exchange.actions import (
     Write,
     WriteHead,
 )
-from ollama_router_core.exchange.events import ClientLeft, Queued, Refused, Revoked, Shutdown
+from ollama_router_core.exchange.events import ClientLeft, Preempted, Queued, Refused, Revoked, Shutdown
 from ollama_router_core.exchange.machine import CLIENT_LEFT, Exchange
 from ollama_router_core.exchange.serving import HANDLERS
 from support.exchange_machine import MODEL, FakeCaller, FakeReservation, FakeUpstream, Stage, chat, piece
@@ -157,6 +157,43 @@ def test_the_next_server_is_tried_when_one_cannot_be_reached() -> None:
     row = ended(stage, exchange, exchange.resume(None))
     assert (row.server, row.attempts) == ("b", 2)
     assert stage.slots[0].answered == 1
+
+
+def test_a_preempted_request_waits_for_another_slot() -> None:
+    """Its connection ends, it asks for a slot again and is answered; the row has both attempts, nobody is blamed."""
+    stage = Stage()
+    exchange = stage.exchange()
+    first = admitted(stage, exchange)
+    assert first.request.preemption is stage.slots[0].preemption
+    assert expect(exchange.fail(Preempted()), Release).upstreams == (first,)
+    first.released += 1
+    queued = expect(exchange.resume(None), AwaitSlot).queued
+    assert stage.slots[0].closed == 1
+    assert (exchange.context.server, exchange.context.watched) == (None, None)  # whose silence would be held against it
+    second = stage.sent(expect(exchange.resume(stage.slot(queued.waiting)), Send).request)
+    expect(exchange.resume(second), AwaitHead)
+    head = expect(answered(exchange, second), WriteHead)
+    assert (b"x-router-attempts", b"2") in head.fields
+    expect(exchange.resume(None), Receive)
+    expect(exchange.resume(piece(END, complete=True)), Finish)
+    row = ended(stage, exchange, exchange.resume(None))
+    assert (row.server, row.attempts, row.completion_tokens, row.error_code) == ("a", 2, 5, None)
+    assert row.reason.startswith("preempted on a; ")
+    assert not stage.fleet.state.health.fails("a")
+
+
+def test_a_preempted_request_may_wait_in_vain() -> None:
+    """Its time is up, or no server can take it any more: the error says so."""
+    stage = Stage()
+    exchange = stage.exchange()
+    first = admitted(stage, exchange)
+    expect(exchange.fail(Preempted()), Release)
+    first.released += 1
+    expect(exchange.resume(None), AwaitSlot)
+    assert expect(exchange.resume(Refused(NoServerFits("full"))), WriteHead).status == 503
+    expect(exchange.resume(None), Finish)
+    row = ended(stage, exchange, exchange.resume(None))
+    assert (row.error_code, row.server, row.attempts) == ("no_server_fits", None, 1)
 
 
 def test_what_may_have_run_is_not_tried_again() -> None:

@@ -155,9 +155,10 @@ def test_no_client_makes_up_time_series(metrics: Metrics) -> None:
 
 def test_retries_errors_and_lost_rows_are_counted(metrics: Metrics) -> None:
     """What an operator is woken for."""
-    metrics.ended(record(status=502, attempts=3, error_code="upstream_error"), None)
+    metrics.ended(record(status=502, attempts=3, error_code="upstream_error"), None, ("one", "two", "one"))
     found = samples(text_of(metrics.families()).decode())
     assert found["orouter_retries_total", frozenset()] == 2
+    assert found["orouter_preemptions_total", frozenset({"one"})] == 2
     assert found["orouter_errors_total", frozenset({"upstream_error"})] == 1
     assert found["orouter_requests_total", frozenset({"none", "/api/chat", "5xx"})] == 1
     assert found["orouter_log_dropped_total", frozenset()] == 7

@@ -9,8 +9,9 @@ from ollama_router_core.admission.availability import Availability
 from ollama_router_core.admission.cost_model import CostModel
 from ollama_router_core.admission.dispatching import Dispatcher, able, decide
 from ollama_router_core.admission.in_flight_table import InFlightTable
+from ollama_router_core.admission.preemption import Preemptor, preempted
 from ollama_router_core.admission.scheduler import Scheduler
-from ollama_router_core.admission.tickets import Dispatch, Outcome, Refusal, Ticket, WaitingGroup
+from ollama_router_core.admission.tickets import Dispatch, Outcome, Preempt, Refusal, Ticket, WaitingGroup
 from ollama_router_core.admission.wait_queue import WaitQueue, group_of_one
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
@@ -49,6 +50,7 @@ class Admission:
         self._costs = CostModel(self.selector, self._queue, self._in_flight, self._rates)
         self._scheduler = Scheduler(self._queue, self._in_flight, self._costs)
         self._dispatcher = Dispatcher(self._queue, self._in_flight, self._scheduler, self._rates)
+        self._preemptor = Preemptor(self._in_flight)
         self._rotation = 0
         self._told_wait: tuple[RequestKind | None, float, float] = None, 0.0, 0.0
         self._last_check = float("-inf")
@@ -126,6 +128,19 @@ class Admission:
         self._in_flight.end(ticket.number)
         self._queue.join_again(ticket)
         return self._dispatch_waiting(snapshot, now, kinds=(kind_of(ticket.request),))
+
+    def preempted(self, number: int, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
+        """Note that a ticket is off its server: it waits again, before those of its priority that came later.
+
+        Raises:
+            KeyError: it was on none.
+        """
+        found = self._in_flight.end(number)
+        if found is None:
+            raise KeyError(number)
+        _, running = found
+        self._queue.join_again(preempted(running, self._queue.patience(running.ticket), now))
+        return self._dispatch_waiting(snapshot, now)
 
     def moved(self, number: int, server: str, now: float) -> None:
         """Note that forwarding went on to another server."""
@@ -269,6 +284,9 @@ class Admission:
         outcomes = self._dispatch_waiting(snapshot, now, kinds=(kind,))
         if ticket.number not in self._queue:
             return outcomes
+        preempt = self._preempt(ticket, snapshot, now)
+        if preempt is not None:
+            return (*outcomes, preempt)
         error = self._hopeless(ticket, snapshot, now)
         if error is not None:
             return (*outcomes, self._refuse(ticket, error, now))
@@ -279,6 +297,22 @@ class Admission:
         loser = loser or ticket
         error = self._overloaded(self.expected_wait(loser, snapshot, now), "the queue is full")
         return (*outcomes, self._refuse(loser, error, now))
+
+    def _preempt(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Preempt | None:
+        """The batch request that gives its slot up to a ticket that waits, None where none does."""
+        most = self._config.queue.max_preemptions
+        if not most or ticket.batch:
+            return None
+        candidates = able(self.selector, ticket, snapshot)
+        group = self._queue.groups[kind_of(ticket.request)]
+
+        def goes(server: str) -> bool:
+            among = frozenset({server})
+            if self._binds_late:
+                return self._scheduler.next_warm(group, among) is not None
+            return Availability(self.traffic(snapshot, now), now, among).any_now(candidates)
+
+        return self._preemptor.victim(ticket, candidates, most, now, goes)
 
     def _hopeless(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Overloaded | None:
         """Why waiting would be in vain: its turn is not expected before its time is up."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ollama_router_core.admission.tickets import Ticket
@@ -17,7 +18,10 @@ __all__ = ["InFlightTable", "Running", "ServerLoad"]
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """One request on a server: `work` seconds undisturbed after a load of `load` seconds; `answering` once it began."""
+    """One request on a server: `work` seconds undisturbed after a load of `load` seconds; `answering` once it began.
+
+    `preempted` once it was asked to give its slot up.
+    """
 
     ticket: Ticket
     kind: RequestKind
@@ -26,6 +30,11 @@ class Running:
     load: float
     size: int = 0
     answering: bool = False
+    preempted: bool = False
+
+    def may_load(self, facts: ServerFacts, now: float) -> bool:
+        """Whether its model may still be on its way into memory, as long as nothing was answered."""
+        return now < self.since + self.load or not _shows(facts, self)
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +65,7 @@ class ServerLoad:
     def loading(self, facts: ServerFacts, now: float) -> Running | None:
         """The request whose model is being loaded, or waits for room: no answer yet, and no report shows the model."""
         for running in self.running.values():
-            if not running.answering and (now < running.since + running.load or not _shows(facts, running)):
+            if not running.answering and running.may_load(facts, now):
                 return running
         return None
 
@@ -118,14 +127,29 @@ class InFlightTable:
         self, ticket: Ticket, server: str, now: float, *, work: float = 0.0, load: float = 0.0, size: int = 0
     ) -> None:
         """A ticket goes to a server."""
-        kind = kind_of(ticket.request)
+        self._put(server, Running(ticket, kind_of(ticket.request), now, work, load, size))
+
+    def _put(self, server: str, running: Running) -> None:
+        number, kind = running.ticket.number, running.kind
         server_load = self.server(server)
-        server_load.running[ticket.number] = Running(ticket, kind, now, work, load, size)
+        server_load.running[number] = running
         server_load.by_kind[kind] = server_load.by_kind.get(kind, 0) + 1
         server_load.ends.clear()
-        self._at[ticket.number] = server
+        self._at[number] = server
         self._counts = None
         _count(self._running, kind, server, 1)
+        if running.answering:
+            _count(self._answering, kind, server, 1)
+
+    @contextmanager
+    def without(self, number: int) -> Iterator[None]:
+        """See how it would be if a ticket were done with its server."""
+        found = self.end(number)
+        try:
+            yield
+        finally:
+            if found is not None:
+                self._put(*found)
 
     def answered(self, number: int) -> None:
         """The first byte came."""

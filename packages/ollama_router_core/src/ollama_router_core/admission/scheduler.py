@@ -89,13 +89,15 @@ class Scheduler:
     def fill_free_slots(
         self, groups: Iterable[RequestGroup], servers: frozenset[str] | None = None
     ) -> Iterator[ScheduledTicket]:
-        """Tickets for free slots of loaded models; the caller starts each before it asks for the next."""
-        for group in list(groups):
-            while group.tickets:
-                scheduled = self.next_warm(group, servers)
-                if scheduled is None:
-                    break
-                yield scheduled
+        """Tickets for free slots of loaded models, batch last; the caller starts each before it asks for the next."""
+        chosen = list(groups)
+        for batch in (False, True):
+            for group in [one for one in chosen if one.batch] if batch else chosen:
+                while group.tickets and (batch or not group.only_batch):
+                    scheduled = self.next_warm(group, servers)
+                    if scheduled is None:
+                        break
+                    yield scheduled
 
     def next_warm(self, group: RequestGroup, servers: frozenset[str] | None = None) -> ScheduledTicket | None:
         """One ticket of a group for a free slot of its loaded model, None where there is none."""

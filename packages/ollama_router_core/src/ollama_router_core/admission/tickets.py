@@ -8,7 +8,7 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import RequestError, SelectionError
 
-__all__ = ["Dispatch", "Outcome", "Refusal", "Ticket", "WaitingGroup"]
+__all__ = ["Dispatch", "Outcome", "Preempt", "Refusal", "Ticket", "WaitingGroup"]
 
 
 class Ticket(Struct, frozen=True, kw_only=True, eq=False):
@@ -16,6 +16,7 @@ class Ticket(Struct, frozen=True, kw_only=True, eq=False):
 
     `max_wait` are the seconds it may wait, None leaves that to the queue. A `batch` ticket goes after all others.
     `conversation` is a number for the one that it is a turn of, where the strategy asks for that.
+    A `preemptible` one may be taken off its server, which has happened `preemptions` times.
     """
 
     number: int
@@ -26,6 +27,8 @@ class Ticket(Struct, frozen=True, kw_only=True, eq=False):
     tiebreak: int = 0
     max_wait: float | None = None
     batch: bool = False
+    preemptible: bool = False
+    preemptions: int = 0
 
 
 class Dispatch(Struct, frozen=True, kw_only=True, eq=False):
@@ -54,7 +57,14 @@ class Refusal(Struct, frozen=True, kw_only=True, eq=False):
     position: int = 0
 
 
-Outcome = Dispatch | Refusal
+class Preempt(Struct, frozen=True, kw_only=True, eq=False):
+    """Take it off its `server` while nothing of its answer has come, and call `Admission.preempted` when it is off."""
+
+    ticket: Ticket
+    server: str
+
+
+Outcome = Dispatch | Refusal | Preempt
 
 
 class WaitingGroup(Struct, frozen=True, kw_only=True):

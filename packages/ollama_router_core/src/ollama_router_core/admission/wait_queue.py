@@ -30,7 +30,7 @@ class RequestGroup:
     """Tickets of one kind: a server that can serve one of them can serve all, one after the other.
 
     `version` is another number after every change, also in a group of the same kind that is made later.
-    `conversations` counts the tickets that are turns of one.
+    `conversations` counts the tickets that are turns of one, `batch` those of that priority.
     """
 
     kind: RequestKind
@@ -38,6 +38,12 @@ class RequestGroup:
     tokens: float = 0.0
     version: int = 0
     conversations: int = 0
+    batch: int = 0
+
+    @property
+    def only_batch(self) -> bool:
+        """Whether all of them are of batch priority."""
+        return self.batch == len(self.tickets)
 
     @property
     def mean_tokens(self) -> float:
@@ -54,7 +60,11 @@ def group_of_one(ticket: Ticket) -> RequestGroup:
     """A group outside the queue, for a ticket that need not wait."""
     talks = ticket.conversation is not None
     return RequestGroup(
-        kind_of(ticket.request), {ticket.number: ticket}, ticket.request.prompt_tokens, conversations=int(talks)
+        kind_of(ticket.request),
+        {ticket.number: ticket},
+        ticket.request.prompt_tokens,
+        conversations=int(talks),
+        batch=int(ticket.batch),
     )
 
 
@@ -135,6 +145,7 @@ class WaitQueue:
         group.tickets[ticket.number] = ticket
         group.tokens += ticket.request.prompt_tokens
         group.conversations += ticket.conversation is not None
+        group.batch += ticket.batch
         self._changes += 1
         group.version = self._changes
         position = len(self._tickets) + 1
@@ -163,6 +174,7 @@ class WaitQueue:
         del group.tickets[number]
         group.tokens -= ticket.request.prompt_tokens
         group.conversations -= ticket.conversation is not None
+        group.batch -= ticket.batch
         self._changes += 1
         group.version = self._changes
         if not group.tickets:

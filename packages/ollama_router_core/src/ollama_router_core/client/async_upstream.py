@@ -17,7 +17,7 @@ from ollama_router_core.client.stale_connections import ConnectionTrace
 from ollama_router_core.client.tasks import Task
 from ollama_router_core.errors import UpstreamError, UpstreamTimeout
 from ollama_router_core.exchange.actions import Outgoing
-from ollama_router_core.exchange.events import Arrival, Headers, Piece
+from ollama_router_core.exchange.events import Arrival, Headers, Piece, Preempted
 
 __all__ = ["CLOSING_SECONDS", "AsyncUpstream", "BackgroundTasks", "Waits"]
 
@@ -55,6 +55,7 @@ class AsyncUpstream:
 
         Raises:
             UpstreamError: it does not come.
+            Preempted: it is not waited for any more.
         """
         task, request, transport = self._task, self._request, self._transport
         if transport is None:
@@ -65,11 +66,15 @@ class AsyncUpstream:
         asked = build_request(task.library, request, timeouts, trace.note_async)
         server = request.destination.name
         with self._waits.scope(server) as scope:
+            if request.preemption is not None:
+                request.preemption.on_request(scope.cancel)
             try:
                 response = await transport.handle_async_request(asked)
             except Exception as error:  # noqa: BLE001 - raised again, in our words if it is one about transport
                 self._fail(error, trace)
         if scope.cancelled_caught:
+            if request.preemption is not None and request.preemption.requested:
+                raise Preempted
             raise UpstreamTimeout(
                 f"{server} stopped answering its probes while the request waited there", phase="probe"
             )

@@ -206,6 +206,8 @@ class SyncDriver:
         return True
 
     def _open(self, task: Task, request: Outgoing) -> SyncUpstream:
+        if request.preemption is not None and self._given is None:  # only a connection of its own can be ended
+            return SyncUpstream(pooled_transport(task.library, self._origins()), task, request, owned=True)
         return SyncUpstream(self._inner_for(task.library), task, request)
 
     def _inner_for(self, library: Any) -> Any:

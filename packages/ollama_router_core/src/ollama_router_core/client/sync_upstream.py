@@ -12,13 +12,13 @@ from ollama_router_core.client.stale_connections import ConnectionTrace
 from ollama_router_core.client.tasks import Task
 from ollama_router_core.errors import UpstreamError
 from ollama_router_core.exchange.actions import Outgoing
-from ollama_router_core.exchange.events import Arrival, Headers, Piece
+from ollama_router_core.exchange.events import Arrival, Headers, Piece, Preempted
 
 __all__ = ["BackgroundThreads", "SyncUpstream"]
 
 
 class SyncUpstream:
-    """A request, sent when its answer is first awaited.
+    """A request, sent when its answer is first awaited. A transport that is `owned` is closed with it.
 
     Attributes:
         status: of the answer, 0 before its head came.
@@ -28,13 +28,15 @@ class SyncUpstream:
         released: nobody wants more of it.
     """
 
-    def __init__(self, transport: Any, task: Task, request: Outgoing) -> None:
+    def __init__(self, transport: Any, task: Task, request: Outgoing, *, owned: bool = False) -> None:
         self._transport = transport
+        self._owned = owned
         self._task = task
         self._request = request
         self._stream: Any = None
         self._pieces: Iterator[bytes] = iter(())
         self._trace = ConnectionTrace()
+        self._head_came = False
         self.status = 0
         self.headers: Headers = ()
         self.connect_seconds = 0.0
@@ -46,15 +48,23 @@ class SyncUpstream:
 
         Raises:
             UpstreamError: it does not come.
+            Preempted: it is not waited for any more.
         """
         task, request = self._task, self._request
-        trace = self._trace
+        trace, preemption = self._trace, request.preemption
+        if preemption is not None:
+            preemption.on_request(self._leave)
         timeouts = task.timeouts(request.destination, request.patience)
         try:
             response = self._transport.handle_request(build_request(task.library, request, timeouts, trace.note))
-        except Exception as error:  # noqa: BLE001 - raised again, in our words if it is one about transport
+        except Exception as error:
+            if preemption is not None and preemption.requested:
+                raise Preempted from error
             self._fail(error, trace)
+        self._head_came = True  # before the question: either it was requested by now, or `_leave` sees this
         self._stream, self._pieces = response.stream, iter(response.stream)
+        if preemption is not None and preemption.requested:
+            raise Preempted
         self.status, self.headers = response.status_code, header_fields(response.headers)
         task.failure, task.extensions = None, response.extensions
 
@@ -83,10 +93,16 @@ class SyncUpstream:
         """Make `open` fail, which another thread is in: its connection is closed, if it was made for this request."""
         self._trace.end()
 
+    def _leave(self) -> None:
+        if not self._head_came:
+            self.end()
+
     def close(self) -> None:
         """Give the connection back if the answer was read to its end, else close it."""
         if self._stream is not None:
             self._stream.close()
+        if self._owned:
+            self._transport.close()
 
     def _fail(self, error: Exception, trace: ConnectionTrace | None = None) -> NoReturn:
         failure = failure_of(self._task.library, error, self._request.destination.name)

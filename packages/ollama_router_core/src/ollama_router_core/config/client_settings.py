@@ -99,3 +99,8 @@ class Queue(Section):
     max_waiting_per_user: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Waiting requests per user; null sets no limit of its own."
     )
+    max_preemptions: Annotated[int, Field(ge=0, le=10)] = Field(
+        default=0,
+        description="How many times a request of `batch` priority of whose answer nothing has come may be preempted:"
+        " taken off its server and put back into the queue, for an interactive request that would wait for its slot.",
+    )

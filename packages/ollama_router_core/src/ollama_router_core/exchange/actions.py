@@ -12,7 +12,7 @@ AwaitSlot(queued, ...)      Slot or Refused; Queued, as it stands then, if time 
 LookForModels()             bool: was it done
 UseStore(operation)         StoredResponse, None, or bool   RouterError
 Send(request)               Upstream, at once
-AwaitHead(upstream, ...)    bool: has it come           UpstreamError
+AwaitHead(upstream, ...)    bool: has it come           UpstreamError, Preempted
 Receive(upstream, ...)      Piece                       UpstreamError
 ReceiveAny(upstreams, ...)  Arrival, None if time is up
 Release(upstreams)          None
@@ -32,7 +32,7 @@ from msgspec import Struct
 
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.api.stored_responses import StoredResponse
-from ollama_router_core.exchange.events import BodyStream, Caller, Headers, Queued, Reservation, Upstream
+from ollama_router_core.exchange.events import BodyStream, Caller, Headers, Preemption, Queued, Reservation, Upstream
 from ollama_router_core.exchange.waiting import USUAL, Waiting
 from ollama_router_core.outbound.destinations import Destination, Patience
 from ollama_router_core.records.request_record import RequestRecord
@@ -71,7 +71,8 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     """One request as it is sent; `target` is path and query, built from the endpoint table.
 
     A body that is streamed has `body_length` bytes, or is sent in chunks if that is None. `repeatable` says that the
-    server may be asked twice. A `fresh` one goes over a connection that was never used.
+    server may be asked twice. A `fresh` one goes over a connection that was never used. One with a `preemption` is cut
+    off when that is requested before the head of its answer has come; then `AwaitHead` fails with `Preempted`.
     """
 
     destination: Destination
@@ -83,6 +84,7 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     patience: Patience
     repeatable: bool = False
     fresh: bool = False
+    preemption: Preemption | None = None
 
     def __repr__(self) -> str:
         """Without fields and body: they hold keys and what people write."""

@@ -11,14 +11,17 @@ import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import assert_never
 
-from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket, WaitingGroup
+from ollama_router_core.admission import Admission, Dispatch, Outcome, Preempt, Refusal, Ticket, WaitingGroup
+from ollama_router_core.api.endpoints import Kind
+from ollama_router_core.api.forwarded import is_forwarded
 from ollama_router_core.api.model_names import CanonicalName, is_cloud_name
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import NoServerFits
 from ollama_router_core.exchange.actions import Admit
-from ollama_router_core.exchange.events import Queued, Refused
+from ollama_router_core.exchange.events import Preemption, Queued, Refused
 from ollama_router_core.exchange.server_slot import ServerSlot, SlotClaims, SlotFleet, Waiter
 from ollama_router_core.fleet.health import USUAL_SLOTS
 from ollama_router_core.fleet.snapshot import FleetSnapshot
@@ -186,12 +189,25 @@ class AdmissionController:
 
     def _carry_out(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
-            waiter = self._waiters.pop(outcome.ticket.number, None)
-            if isinstance(outcome, Dispatch):
-                self._send(outcome, waiter)
-            elif waiter is not None:
-                waiter.outcome = Refused(outcome.error)
-                waiter.wake()
+            match outcome:
+                case Dispatch():
+                    self._send(outcome, self._waiters.pop(outcome.ticket.number, None))
+                case Refusal():
+                    self._refuse(outcome, self._waiters.pop(outcome.ticket.number, None))
+                case Preempt():
+                    self._preempt(outcome)
+                case _:
+                    assert_never(outcome)
+
+    def _refuse(self, refusal: Refusal, waiter: Waiter | None) -> None:
+        if waiter is not None:
+            waiter.outcome = Refused(refusal.error)
+            waiter.wake()
+
+    def _preempt(self, preempt: Preempt) -> None:
+        slot = self._open.get(preempt.ticket.number)
+        if slot is not None and slot.preemption is not None:
+            slot.preemption.request()
 
     def _send(self, dispatch: Dispatch, waiter: Waiter | None) -> None:
         decision = self._decision(dispatch)
@@ -199,12 +215,26 @@ class AdmissionController:
             self._claim(waiter, dispatch.ticket, decision, dispatch.unload)
             return
         wake = None if waiter is None else waiter.wake
-        slot = ServerSlot(self, dispatch.ticket.number, decision, unload=dispatch.unload, wake=wake or _nobody)
+        slot = self._slot(dispatch.ticket, decision, dispatch.unload, wake or _nobody)
         if waiter is None:
             slot.close()
         else:
             waiter.outcome = slot
             waiter.wake()
+
+    def _slot(
+        self,
+        ticket: Ticket,
+        decision: Decision,
+        unload: tuple[CanonicalName, ...],
+        wake: Callable[[], None],
+        *,
+        begun: bool = False,
+    ) -> ServerSlot:
+        """The slot of a request that admission counts."""
+        leaves = ticket.preemptible and ticket.preemptions < self._config.queue.max_preemptions
+        preemption = Preemption() if leaves else None
+        return ServerSlot(self, ticket.number, decision, unload=unload, begun=begun, wake=wake, preemption=preemption)
 
     def _decision(self, dispatch: Dispatch) -> Decision:
         return Decision(
@@ -221,7 +251,7 @@ class AdmissionController:
     ) -> ServerSlot | Queued:
         """A slot for a request that need not wait, or the wait for it to be granted."""
         if not self._is_shared(decision.ranking[0]):
-            return ServerSlot(self, ticket.number, decision, unload=unload, wake=wake)
+            return self._slot(ticket, decision, unload, wake)
         waiter = Waiter(ticket.number, wake, None)
         self._claim(waiter, ticket, decision, unload)
         return Queued(0, 0.0, waiter, partial(self.leave, waiter))
@@ -249,7 +279,7 @@ class AdmissionController:
                     self._carry_out(self._admission.changed(self._facts(), self._now()))
             elif granted:
                 del self._waiters[ticket.number]
-                waiter.outcome = ServerSlot(self, ticket.number, decision, unload=unload, begun=True, wake=waiter.wake)
+                waiter.outcome = self._slot(ticket, decision, unload, waiter.wake, begun=True)
                 waiter.wake()
             else:
                 self._carry_out(self._admission.denied(ticket, self.fleet.snapshot, self._now()))
@@ -336,6 +366,14 @@ class AdmissionController:
         if self._counting:
             self._carry_out(self._admission.finished(slot.number, self._facts(), self._now()))
 
+    def requeue(self, slot: ServerSlot) -> Queued:
+        """A slot is free, as its request was preempted, which waits for another."""
+        del self._open[slot.number]
+        waiter = self._waiters[slot.number] = Waiter(slot.number, slot.wake, None)
+        self._carry_out(self._admission.preempted(slot.number, self.fleet.snapshot, self._now()))
+        self._tell()
+        return self.place(waiter)
+
     def _facts(self) -> FleetSnapshot:
         """The fleet for those in the queue; while it is empty nobody looks at it."""
         return self.fleet.snapshot if self._admission.waiting else _UNSEEN
@@ -385,6 +423,7 @@ def _nobody() -> None:
 
 def _ticket(asked: Admit, number: int, now: float) -> Ticket:
     """What one of those that wait, or are counted, is known by."""
+    endpoint, batch = asked.request.endpoint, asked.waiting.batch
     return Ticket(
         number=number,
         request=asked.request.route,
@@ -393,12 +432,13 @@ def _ticket(asked: Admit, number: int, now: float) -> Ticket:
         tiebreak=number,
         conversation=asked.conversation,
         max_wait=asked.waiting.max_wait,
-        batch=asked.waiting.batch,
+        batch=batch,
+        preemptible=batch and endpoint.kind is Kind.INFER and not is_forwarded(endpoint),
     )
 
 
 def _counts(config: Config) -> bool:
     """Whether what runs where has to be counted from the start."""
-    return STRATEGIES[config.routing_strategy].binds_late or any(
-        server.max_concurrent for server in config.servers.values()
-    )
+    if STRATEGIES[config.routing_strategy].binds_late or config.queue.max_preemptions:
+        return True
+    return any(server.max_concurrent for server in config.servers.values())

@@ -22,7 +22,7 @@ from ollama_router_core.routing.kept_decisions import kept_decision
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.translate import QueuePlace
 
-__all__ = ["admit", "free_memory"]
+__all__ = ["admit", "admit_again", "free_memory"]
 
 _LONGEST_RETRY_AFTER = 30.0
 
@@ -58,7 +58,11 @@ def _found(environment: Environment, context: RequestContext, request: ParsedReq
 
 def _granted(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[Slot]:
     """Get a slot on a server that the user may use."""
-    slot = yield from _in_turn(environment, context, request)
+    return _taken(environment, context, (yield from _in_turn(environment, context, request)))
+
+
+def _taken(environment: Environment, context: RequestContext, slot: Slot) -> Slot:
+    """Note the slot, for a ranking of servers that the user may use."""
     context.decision, context.decided = slot.decision, environment.now()
     unusual = context.queue_position is not None or context.fallback is not None
     if unusual or not slot.decision.explanation.is_routine:
@@ -81,10 +85,30 @@ def _in_turn(environment: Environment, context: RequestContext, request: ParsedR
     if isinstance(outcome, Queued):
         context.queue_position, context.expected_wait_ms = outcome.position, outcome.expected_wait * 1000
         outcome = yield from _waited(environment, context, request, outcome)
+    return _unrefused(environment, context, request, outcome)
+
+
+def _unrefused(
+    environment: Environment, context: RequestContext, request: ParsedRequest, outcome: Slot | Refused
+) -> Slot:
     if isinstance(outcome, Refused):
         context.decision = outcome.decision or context.decision
         raise _worded(environment, request, outcome.error)
     return outcome
+
+
+def admit_again(
+    environment: Environment, context: RequestContext, request: ParsedRequest, queued: Queued
+) -> Steps[Slot]:
+    """Another slot for a request that was preempted.
+
+    Raises:
+        RouterError: no server can take it any more, or waiting took too long.
+    """
+    if context.queue_position is None:
+        context.queue_position, context.expected_wait_ms = queued.position, queued.expected_wait * 1000
+    outcome = yield from _waited(environment, context, request, queued)
+    return _taken(environment, context, _unrefused(environment, context, request, outcome))
 
 
 def _waited(

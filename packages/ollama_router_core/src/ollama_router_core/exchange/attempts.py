@@ -21,7 +21,7 @@ from ollama_router_core.exchange.asking import open_upstream
 from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.exchange.events import Piece, Refused, Slot, Upstream
+from ollama_router_core.exchange.events import Piece, Preempted, Refused, Slot, Upstream
 from ollama_router_core.exchange.feedback import Sent, note_fault, note_finished, note_sent
 from ollama_router_core.exchange.heartbeat import StreamHeartbeat, heartbeat_for
 from ollama_router_core.exchange.redaction import Redactor, redactor_for
@@ -133,12 +133,13 @@ def forward_request(
 
     Raises:
         RouterError: none did; the error is what the client gets.
+        Preempted: the slot is needed for another request.
     """
-    heartbeat = heartbeat_for(environment, context, request)
+    heartbeat, before = heartbeat_for(environment, context, request), context.attempts
     steps = forward(slot.decision.ranking, may_retry=slot.may_retry)
     step = next(steps)
     while True:
-        context.server, context.attempts, context.last_wait = step.server, step.attempt, None
+        context.server, context.attempts, context.last_wait = step.server, before + step.attempt, None
         destination = environment.destinations[step.server]
         outcome, answer = yield from _try(environment, context, request, slot, destination, heartbeat)
         try:
@@ -177,34 +178,41 @@ def _try(
     if request.endpoint.kind is not _INFER:
         permit.spare_model()
     started = environment.now()
-    repeatable = destination.ends_runs or request.endpoint.kind is Kind.READ
     try:
-        answer = yield from _answer(environment, context, request, destination, heartbeat, repeatable=repeatable)
+        answer = yield from _answer(environment, context, request, slot, destination, heartbeat)
         context.reached = started + answer.upstream.connect_seconds
         if destination.learns and (yield from _learned(environment, context, answer)):
-            answer = yield from _answer(environment, context, request, destination, heartbeat, repeatable=repeatable)
+            answer = yield from _answer(environment, context, request, slot, destination, heartbeat)
         answer.permit = permit
         return (yield from _judged(environment, context, request, answer, permit)), answer
     except UpstreamError as error:
+        repeatable = _is_repeatable(request, destination)
         return _failed(environment, context, permit, error, started, repeatable=repeatable), None
-    except BaseException:
+    except BaseException as reason:
+        if isinstance(reason, Preempted) and context.observer is not None:
+            context.observer.failed("preempted")
         permit.left()
         raise
+
+
+def _is_repeatable(request: ParsedRequest, destination: Destination) -> bool:
+    """Whether a request may be sent once more after it was lost there."""
+    return destination.ends_runs or request.endpoint.kind is Kind.READ
 
 
 def _answer(
     environment: Environment,
     context: RequestContext,
     request: ParsedRequest,
+    slot: Slot,
     destination: Destination,
     heartbeat: StreamHeartbeat | None,
-    *,
-    repeatable: bool,
 ) -> Steps[Answer]:
     """Send the request, and wait for the head of its answer.
 
     Raises:
         UpstreamError: it does not come.
+        Preempted: it is not waited for any more.
     """
     recall = environment.thoughts.recall(context.user_id)
     without = _refused_before(environment, request, destination) if destination.learns else ()
@@ -213,7 +221,7 @@ def _answer(
     context.changed = outbound.dropped
     sent = note_sent(environment.fleet, destination.name, request, environment.now(), context.conversation)
     context.last_wait = Wait(destination.name, request.route, environment.now(), sent.beside)
-    outgoing = _outgoing(context, destination, outbound, repeatable=repeatable)
+    outgoing = _outgoing(context, destination, outbound, slot, repeatable=_is_repeatable(request, destination))
     upstream = yield from _head(context, outgoing, heartbeat)
     answer = Answer(destination, upstream, None, sent, outbound.translation, redactor_for(destination))
     answer.counts_unasked, answer.heartbeat, answer.retry = outbound.asks_for_usage, heartbeat, outbound.retry
@@ -315,7 +323,9 @@ def _ended_without_a_byte(error: UpstreamError) -> bool:
     return isinstance(error, UpstreamDisconnected) or (isinstance(error, UpstreamTimeout) and error.phase == "probe")
 
 
-def _outgoing(context: RequestContext, destination: Destination, outbound: Outbound, *, repeatable: bool) -> Outgoing:
+def _outgoing(
+    context: RequestContext, destination: Destination, outbound: Outbound, slot: Slot, *, repeatable: bool
+) -> Outgoing:
     own = outbound.headers
     if context.observer is not None:
         own = (*own, *context.observer.sending(context, destination.name))
@@ -334,4 +344,5 @@ def _outgoing(context: RequestContext, destination: Destination, outbound: Outbo
         body=outbound.body,
         patience=destination.patience,
         repeatable=repeatable,
+        preemption=slot.preemption,
     )

@@ -54,6 +54,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         asked: the model's name as the client wrote it, where policy changed it.
         fallback: the model that stands in.
         changes: what policy changed, in words.
+        preempted: the servers that it was taken off before its answer began, for an interactive request.
         dropped: what of the body was left out, dotted names.
         changed: what of it the last server got otherwise, for its dialect or its profile.
         speaker: the user whose token it is, where that asks for the person who is the `user` then.
@@ -95,6 +96,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
     asked: str | None = None
     fallback: str | None = None
     changes: tuple[str, ...] = ()
+    preempted: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     origin_fields: tuple[tuple[bytes, bytes], ...] = ()
@@ -135,10 +137,11 @@ class RequestContext(Struct, eq=False, kw_only=True):
 
     @property
     def reason(self) -> str | None:
-        """Why the server got the request, and what policy changed about it; None when there was no decision."""
+        """Why the server got the request, what policy changed, where it was preempted; None where nothing is to say."""
         text = "" if self.decision is None else self.decision.reason
-        if self.changes:
-            text = "; ".join((*self.changes, text)) if text else "; ".join(self.changes)
+        if self.changes or self.preempted:
+            before = *self.changes, *(f"preempted on {server}" for server in self.preempted)
+            text = "; ".join((*before, text)) if text else "; ".join(before)
         return shown_within(text, self._model_asked) or None
 
     @property
@@ -169,6 +172,11 @@ class RequestContext(Struct, eq=False, kw_only=True):
     def elapsed_ns(self, now: float) -> int:
         """Nanoseconds since the request came."""
         return int((now - self.started) * 1e9)
+
+    def left_server(self, server: str) -> None:
+        """Note that it was preempted: it is on no server until it has another slot."""
+        self.preempted = (*self.preempted, server)
+        self.server = self.decided = self.last_wait = None
 
     def router_fields(self) -> list[tuple[bytes, bytes]]:
         """The fields of an answer that say what the router did."""

@@ -27,6 +27,8 @@ __all__ = [
     "Headers",
     "Interruption",
     "Piece",
+    "Preempted",
+    "Preemption",
     "Queued",
     "Refused",
     "Reservation",
@@ -80,6 +82,38 @@ class Shutdown(Interruption):
     def error(self) -> RouterError:
         """What a client is told that has got nothing yet."""
         return Overloaded("the router is stopping", retry_after=1)
+
+
+# --- preemption -------------------------------------------------------------------------------------------------------
+
+
+class Preempted(Exception):
+    """A request that a `Preemption` came with was taken off its server before its answer began. No fault of anybody."""
+
+
+class Preemption:
+    """A request of batch priority may have to leave its server before its answer begins.
+
+    Attributes:
+        requested: it has to; an answer that has begun all the same stands.
+    """
+
+    __slots__ = ("_leave", "requested")
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._leave: Callable[[], object] = bool
+
+    def on_request(self, leave: Callable[[], object]) -> None:
+        """Call `leave` when it has to, at once if it has to already: waiting for the head of its answer then fails."""
+        self._leave = leave
+        if self.requested:
+            leave()
+
+    def request(self) -> None:
+        """Make it leave."""
+        self.requested = True
+        self._leave()
 
 
 # --- results ----------------------------------------------------------------------------------------------------------
@@ -141,8 +175,15 @@ class Slot(Protocol):
     def may_retry(self, server: str) -> bool:
         """Take one retry from the router's budget, if it has one; a server with a free slot takes it in any case."""
 
+    @property
+    def preemption(self) -> Preemption | None:
+        """What goes along with what is sent there, None for what stays until it is answered."""
+
     def answering(self) -> None:
         """The head of an answer came: the model is loaded."""
+
+    def requeue(self) -> Queued:
+        """Give the slot back after a preemption, and wait for another."""
 
     def close(self) -> None:
         """Give the slot back."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ollama_router_core.api.model_names import CanonicalName
-from ollama_router_core.exchange.events import Queued, Refused
+from ollama_router_core.exchange.events import Preemption, Queued, Refused
 from ollama_router_core.fleet.health import BreakerPermit, Health
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.decision import Decision
@@ -78,11 +78,22 @@ class SlotIssuer(Protocol):
     def finished(self, slot: ServerSlot) -> None:
         """A slot is free."""
 
+    def requeue(self, slot: ServerSlot) -> Queued:
+        """A slot is free, and its request waits for another."""
+
 
 class ServerSlot:
-    """A request's slot on a server of its decision, until `close`. `unload` is what has to be unloaded there before."""
+    """A request's slot on a server of its decision, until `close`.
 
-    __slots__ = ("_admission", "_closed", "_first", "_retries", "_wake", "decision", "number", "server", "unload")
+    Attributes:
+        unload: what has to be unloaded there before.
+        preemption: by which it may be taken off, None where it may not.
+        wake: called when something waited for has come.
+    """
+
+    __slots__ = (
+        "_admission", "_closed", "_first", "_retries", "decision", "number", "preemption", "server", "unload", "wake",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -93,9 +104,11 @@ class ServerSlot:
         unload: tuple[CanonicalName, ...] = (),
         begun: bool = False,
         wake: Callable[[], None] = lambda: None,
+        preemption: Preemption | None = None,
     ) -> None:
         self._admission = admission
-        self._wake = wake
+        self.wake = wake
+        self.preemption = preemption
         self._closed = False
         self._retries = 0
         self.number = number
@@ -112,7 +125,7 @@ class ServerSlot:
 
     def move(self, server: str) -> Queued | None:
         """Move the slot to a server of the ranking; what to wait for where other routers have to be asked first."""
-        return None if server == self.server else self._admission.move(self, server, self._wake)
+        return None if server == self.server else self._admission.move(self, server, self.wake)
 
     def moved(self, server: str) -> None:
         """Be on another server from now on."""
@@ -143,15 +156,30 @@ class ServerSlot:
 
     def close(self) -> None:
         """Give the slot back; the next in the queue may have it."""
+        if self._give_back():
+            self._admission.finished(self)
+
+    def requeue(self) -> Queued:
+        """Give the slot back after a preemption, and wait for another.
+
+        Raises:
+            ValueError: it was closed.
+        """
+        if not self._give_back():
+            raise ValueError("the slot is closed")
+        return self._admission.requeue(self)
+
+    def _give_back(self) -> bool:
+        """Whether it was still held."""
         if self._closed:
-            return
+            return False
         self._closed = True
         if self._first is not None:
             self._first.left()
         for _ in range(self._retries):
             self._admission.fleet.health.retries.give_back()
         self._admission.fleet.end(self.server, self.decision.request.model)
-        self._admission.finished(self)
+        return True
 
 
 @dataclass(slots=True, eq=False)

@@ -25,7 +25,7 @@ from ollama_router_core.exchange.access import (
     is_counted,
 )
 from ollama_router_core.exchange.actions import ReadBody, Steps, Verify
-from ollama_router_core.exchange.admitting import admit, free_memory
+from ollama_router_core.exchange.admitting import admit, admit_again, free_memory
 from ollama_router_core.exchange.answers import answer_whole, finish, write_head
 from ollama_router_core.exchange.attempts import Answer, forward_request, release
 from ollama_router_core.exchange.blobs import blob_exists, create, upload_blob
@@ -33,7 +33,7 @@ from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.counting import count_prompt
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.exchange.events import Headers
+from ollama_router_core.exchange.events import Headers, Preempted, Queued, Slot
 from ollama_router_core.exchange.external import pass_external, read_external
 from ollama_router_core.exchange.fan_out import answer_merged
 from ollama_router_core.exchange.feedback import note_answered
@@ -237,11 +237,19 @@ def _serve_best(environment: Environment, context: RequestContext, request: Pars
         yield from unload(environment, context, request)
         return
     request, slot = yield from admit(environment, context, request)
+    while (queued := (yield from _serve_there(environment, context, request, slot))) is not None:
+        slot = yield from admit_again(environment, context, request, queued)
+
+
+def _serve_there(
+    environment: Environment, context: RequestContext, request: ParsedRequest, slot: Slot
+) -> Steps[Queued | None]:
+    """Have the slot's server answer, or the next that can; the place in the queue of a request that was preempted."""
     try:
         made = answer_in_place(environment, context, request, slot.decision)
         if made is not None:
             yield from made
-            return
+            return None
         if slot.unload:
             yield from free_memory(environment, slot)
         answer = yield from forward_request(environment, context, request, slot)
@@ -255,8 +263,12 @@ def _serve_best(environment: Environment, context: RequestContext, request: Pars
             raise
         finally:
             yield from release(environment, context, answer)
+    except Preempted:
+        context.left_server(slot.server)
+        return slot.requeue()
     finally:
         slot.close()
+    return None
 
 
 def _relaying(environment: Environment, context: RequestContext, request: ParsedRequest, answer: Answer) -> Steps[None]:

@@ -12,7 +12,7 @@ from typing import Protocol
 from ollama_router_core.simulation.machine import Event, Machine, ServerState, Timing
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
-__all__ = ["Dispatch", "Outage", "Outcome", "Rejection", "Router", "SimulationResult", "Slowdown", "simulate"]
+__all__ = ["Cancel", "Dispatch", "Outage", "Outcome", "Rejection", "Router", "SimulationResult", "Slowdown", "simulate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,15 @@ class Rejection:
         return max(self.at - self.job.at, self.expected)
 
 
-Action = Dispatch | Rejection
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End this job's connection to this server; it will be sent again."""
+
+    job: Job
+    server: str
+
+
+Action = Dispatch | Rejection | Cancel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,16 +166,19 @@ class _Run:
         return len(self.jobs) - len(self.outcomes) - len(self.rejections)
 
     def send(self, actions: Iterable[Action], now: float) -> None:
-        for dispatch in actions:
-            if isinstance(dispatch, Rejection):
-                self.rejections.append(dispatch)
+        for action in actions:
+            if isinstance(action, Rejection):
+                self.rejections.append(action)
                 continue
-            self.tries[dispatch.job.number] = self.tries.get(dispatch.job.number, 0) + 1
-            server = self.servers[dispatch.server]
-            events = [event for model in dispatch.unload for event in server.unload(model, now)]
-            events += server.submit(dispatch.job, now)
-            self.schedule(dispatch.server)
-            self.report(dispatch.server, events, now)
+            server = self.servers[action.server]
+            if isinstance(action, Cancel):
+                events = server.cancel(action.job, now)
+            else:
+                self.tries[action.job.number] = self.tries.get(action.job.number, 0) + 1
+                events = [event for model in action.unload for event in server.unload(model, now)]
+                events += server.submit(action.job, now)
+            self.schedule(action.server)
+            self.report(action.server, events, now)
 
     def report(self, server: str, events: Iterable[Event], now: float) -> None:
         for event in events:

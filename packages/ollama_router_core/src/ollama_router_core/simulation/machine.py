@@ -224,6 +224,18 @@ class ServerState:
         self._place()
         return self._take_events()
 
+    def cancel(self, job: Job, now: float) -> list[Event]:
+        """The connection of a request ends, and with it what was done for it."""
+        self._pass(now)
+        for held in self.loaded.values():
+            held.running = [one for one in held.running if one.job is not job]
+            held.waiting = deque(one for one in held.waiting if one.job is not job)
+        self.pending = deque(one for one in self.pending if one.job is not job)
+        if self.loading is not None and self.loading.job is job:
+            self.loading, self.load_ends = None, math.inf
+        self.in_flight -= 1
+        return [*self._take_events(), *self.advance(now)]
+
     def fail(self) -> list[Job]:
         """The machine is lost: nothing is loaded any more; returns the jobs it had."""
         timings = [timing for held in self.loaded.values() for timing in (*held.running, *held.waiting)]

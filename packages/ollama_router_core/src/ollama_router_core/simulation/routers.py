@@ -32,7 +32,7 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import WHILE_LOADING, FleetState
 from ollama_router_core.routing.strategies import STRATEGIES
-from ollama_router_core.simulation.engine import Action, Dispatch, Rejection
+from ollama_router_core.simulation.engine import Action, Cancel, Dispatch, Rejection
 from ollama_router_core.simulation.machine import Event, Machine, Residency, ServerState, Timing
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
@@ -239,6 +239,8 @@ class StrategyRouter:
             user=job.user,
             tiebreak=self._turn,
             conversation=hash(job.conversation) if job.conversation and self._strategy.uses_prefixes else None,
+            batch=job.batch,
+            preemptible=job.batch,
         )
         if not self._late:
             return self._bind(ticket, now)
@@ -264,11 +266,21 @@ class StrategyRouter:
                 waits = isinstance(outcome.error, Overloaded)
                 found.append(Rejection(job, outcome.error.code, now, self._config.queue.max_wait if waits else 0.0))
                 continue
+            if isinstance(outcome, admission.Preempt):
+                found += self._preempt(job, outcome.server, now)
+                continue
             for model in outcome.unload:
                 self._fleet.evicted(outcome.server, model, now)
             self._note_sent(job.number, outcome.server, outcome.ranking, now)
             found.append(Dispatch(job, outcome.server, outcome.unload))
         return found
+
+    def _preempt(self, job: Job, server: str, now: float) -> list[Action]:
+        """It is off its server, and waits again."""
+        self._fleet.end(server, now, job.model)
+        self._loads.discard(job.number)
+        outcomes = self._admission.preempted(job.number, self.snapshot(now), now)
+        return [Cancel(job, server), *self._actions(outcomes, now)]
 
     def _note_sent(self, number: int, server: str, ranking: Sequence[str], now: float) -> None:
         """Our own traffic shows a load before any poll does."""
@@ -290,6 +302,8 @@ class StrategyRouter:
             return ()
         number = timing.job.number
         if event.kind == "first_token":
+            if not timing.job.streamed:
+                return ()
             seen = partial(observe_load_finished, name=timing.job.model, load=Load(timing.job.num_ctx), now=now)
             loaded = self._fleet.update(server, seen, now)
             actions = self._actions(self._admission.first_byte(number, self.snapshot(now), now), now)

@@ -39,6 +39,7 @@ class Job:
     """One request: what a router may know, and `output_tokens`, which it may not.
 
     Each turn of a `conversation` begins with the prompt and the answer of the one before.
+    One of `batch` priority goes after all others. The answer of one that is not `streamed` comes whole, at its end.
     """
 
     number: int
@@ -49,6 +50,8 @@ class Job:
     num_ctx: int | None = None
     user: str = ""
     conversation: str = ""
+    batch: bool = False
+    streamed: bool = True
 
 
 def parse_trace(text: str, *, stretch: float = 1.0) -> tuple[Arrival, ...]:

@@ -45,7 +45,7 @@ class ActiveRequests:
     def remove(self, context: RequestContext) -> None:
         """It has ended."""
         self._active.pop(context.id, None)
-        if context.expected_wait_ms is not None and context.decided is not None:
+        if context.expected_wait_ms is not None and context.decided is not None and not context.preempted:
             self._forecasts.ended(context.expected_wait_ms / 1000, context.decided - context.started)
 
     def interrupt_all(self, reason: Callable[[], Interruption]) -> None:

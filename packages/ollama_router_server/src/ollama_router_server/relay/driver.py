@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, ClassVar, Final, Literal, cast, get_args
 
 from ollama_router_core.errors import UpstreamError, UpstreamTimeout
@@ -32,7 +33,7 @@ from ollama_router_core.exchange.actions import (
 from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.exchange.events import Arrival, Piece
+from ollama_router_core.exchange.events import Arrival, Piece, Preempted
 from ollama_router_core.exchange.server_slot import Waiter
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.accounts.authentication import Authenticator, User
@@ -286,6 +287,9 @@ class Driver:
             ),
             self.wake,
         )
+        if request.preemption is not None:
+            give_up = partial(call.give_up, Preempted())
+            request.preemption.on_request(partial(asyncio.get_running_loop().call_soon, give_up))
         if isinstance(request.body, TeeReader):
             self._readers[call] = request.body
         return call

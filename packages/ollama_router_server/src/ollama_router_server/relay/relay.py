@@ -191,6 +191,6 @@ class Relay:
             self._deps.metrics.refused(code)
             self._refusals.note_stranger(row, code)
             return
-        self._deps.metrics.ended(row, context.decision)
+        self._deps.metrics.ended(row, context.decision, context.preempted)
         if self._refusals.keeps(row):
             self._deps.sink.write(row)

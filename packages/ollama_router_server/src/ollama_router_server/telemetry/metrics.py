@@ -111,13 +111,14 @@ class Metrics:
         self._refused: dict[str, int] = {}
         self._errors: dict[str, int] = {}
         self._decisions: dict[tuple[str, str], int] = {}
+        self._preemptions: dict[str, int] = {}
         self._retries = 0
         self._registry = CollectorRegistry()
         self._registry.register(_AtScrape(self._counted, gauges))
         ProcessCollector(registry=self._registry)
 
-    def ended(self, record: RequestRecord, decision: Decision | None) -> None:
-        """Count a finished request of a known user."""
+    def ended(self, record: RequestRecord, decision: Decision | None, preempted: Iterable[str] = ()) -> None:
+        """Count a finished request of a known user, which was `preempted` on these servers."""
         name, status = record.server or _NOWHERE, record.status
         server = self._servers.get(name)
         if server is None:
@@ -131,6 +132,8 @@ class Metrics:
             self._decisions[choice] = self._decisions.get(choice, 0) + 1
         if record.attempts > 1:
             self._retries += record.attempts - 1
+        for name in preempted:
+            self._preemptions[name] = self._preemptions.get(name, 0) + 1
         if record.prompt_tokens is not None:
             server.tokens_in += record.prompt_tokens
         if record.completion_tokens is not None:
@@ -158,6 +161,8 @@ class Metrics:
             decisions.add_metric(choice, count)
         yield decisions
         yield CounterMetricFamily("orouter_retries", "Attempts after the first.", value=self._retries)
+        preemptions, text = "orouter_preemptions", "Batch requests taken off a server for an interactive one."
+        yield _counter(preemptions, text, "server", self._preemptions)
 
     def _of_servers(self) -> Iterable[Metric]:
         requests = CounterMetricFamily(

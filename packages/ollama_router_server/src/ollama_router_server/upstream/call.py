@@ -80,10 +80,19 @@ class UpstreamCall:
         self.complete = connection.parser.complete
         return piece
 
+    def give_up(self, error: Exception) -> None:
+        """Fail the request, if nothing of its answer has come; without effect once it is closed."""
+        if self._connection is not None:
+            self._connection.give_up(error)
+        elif self._connecting is not None and not self._connecting.done():
+            self._connecting.cancel()
+            self.failed(error)
+
     def close(self) -> None:
         """Give the connection back after a complete answer, else cut it. Never blocks."""
         if self._connecting is not None:
             self._connecting.cancel()
+            self._connecting = None
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.release()

@@ -11,7 +11,7 @@ import select
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Literal, assert_never, cast
 
-from ollama_router_core.errors import UpstreamDisconnected, UpstreamError, UpstreamProtocolError, UpstreamTimeout
+from ollama_router_core.errors import UpstreamDisconnected, UpstreamProtocolError, UpstreamTimeout
 from ollama_router_server.http.deadline import Deadline
 from ollama_router_server.upstream.framing import ResponseParser, encode_head
 from ollama_router_server.upstream.interface import Origin, Timeouts, UpstreamRequest
@@ -149,7 +149,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def give_up(self, error: UpstreamError) -> None:
+    def give_up(self, error: Exception) -> None:
         """Fail the request that is under way, if not a byte of its answer has come."""
         if self._busy and self.parser.untouched:
             self._fail(error)

@@ -158,6 +158,9 @@ class Call(Protocol):
             UpstreamError: as `UpstreamResponse.read`, once there is nothing left to take.
         """
 
+    def give_up(self, error: Exception) -> None:
+        """Fail it, and cut its connection, if nothing of the answer has come."""
+
     def close(self) -> None:
         """Give the connection back if the body was taken to its end, else cut it at once. Never blocks."""
 

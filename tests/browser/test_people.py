@@ -119,3 +119,49 @@ async def test_no_model_at_all_is_told_from_as_the_group_has_it(browser: Browser
         await page.click("[data-act=save-rights]:enabled")
         await page.wait_for_selector("tr[data-right=models]:has-text('role'):not(.differs)")
         assert watched.problems == []
+
+
+async def test_a_form_outlives_its_session(browser: Browser, tmp_path: Path) -> None:
+    """An ended session asks for the token over the page; what was typed is still there, and what was asked is done."""
+    async with (
+        running_router(tmp_path, {"gone": {"host": "127.0.0.1", "port": 9}}) as router,
+        router.client(router.admin_token) as admin,
+        signed_in(browser, router, router.admin_token) as watched,
+    ):
+        router.services.users._cost = 4
+        page = watched.page
+        await watched.open("people")
+        await page.fill("form[data-act=invite-user] input", "carol")
+        assert (await admin.delete("/router/users/root/sessions")).is_success
+        await page.click("form[data-act=invite-user] button")
+        await page.wait_for_selector("dialog[data-sign-in][open]")
+        assert not await page.is_visible("main")
+        await page.fill("#token-again", "wrong")
+        await page.click("dialog[data-sign-in] button")
+        await page.wait_for_selector("dialog[data-sign-in] [data-problem]:not(:empty)")
+        await page.fill("#token-again", router.admin_token)
+        await page.click("dialog[data-sign-in] button")
+        await page.wait_for_selector("[data-secret]:not([hidden])")
+        assert await page.input_value("form[data-act=invite-user] input") == "carol"
+        assert "carol" in {user["name"] for user in (await admin.get("/router/users")).json()["users"]}
+        assert watched.problems == []
+
+
+async def test_a_live_page_keeps_what_is_typed(browser: Browser, tmp_path: Path) -> None:
+    """It notices by itself that its session has ended, and goes on after signing in; another user gets another page."""
+    async with (
+        running_router(tmp_path, {"gone": {"host": "127.0.0.1", "port": 9}}) as router,
+        router.client(router.admin_token) as admin,
+        signed_in(browser, router, router.admin_token) as watched,
+    ):
+        page = watched.page
+        for token, kept in ((router.admin_token, "qwen3:8b"), (router.token, None)):
+            await watched.open("operations")
+            await page.fill("input[name=model]", "qwen3:8b")
+            await admin.delete("/router/users/root/sessions")
+            await page.fill("#token-again", token, timeout=20_000)
+            await page.press("#token-again", "Enter")
+            await page.wait_for_selector("dialog[data-sign-in]:not([open])", state="attached")
+            if kept is not None:
+                assert await page.input_value("input[name=model]") == kept
+        await page.wait_for_selector("text=needs an admin's token")

@@ -55,6 +55,7 @@ DECISION = {
         {"server": "mac", "verdict": "refused", "reasons": [{"code": "down", "text": "is down"}]},
     ],
     "others": {"model_missing": 2},
+    "expected": {"wait_seconds": 0.0, "load_seconds": 33.4, "prefill_seconds": 2.0, "decode_seconds": 7.7},
 }  # fmt: skip
 
 

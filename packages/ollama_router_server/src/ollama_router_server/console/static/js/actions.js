@@ -13,11 +13,31 @@ export function onAct(name, act) {
   acts.set(name, act);
 }
 
+/** Asks to sign in again, and comes back once somebody has. @type {() => Promise<unknown>} */
+let signedOut = () => Promise.reject(new Error("sign in again"));
+
+/** @param {() => Promise<unknown>} ask */
+export function onSignedOut(ask) {
+  signedOut = ask;
+}
+
+/**
+ * Whether a field was changed since the page was loaded.
+ * @param {Element} field
+ */
+export function isChanged(field) {
+  if (field instanceof HTMLSelectElement)
+    return field.selectedIndex !== Math.max(0, [...field.options].findIndex((one) => one.defaultSelected));
+  if (field instanceof HTMLTextAreaElement) return field.value !== field.defaultValue;
+  if (!(field instanceof HTMLInputElement)) return false;
+  return field.type === "checkbox" ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;
+}
+
 /** @param {HTMLElement} element */
 async function run(element) {
   const act = acts.get(element.dataset.act ?? "");
   if (!act) return;
-  const place = element.querySelector("[data-problem]") ?? document.querySelector("[data-problem]");
+  const place = element.querySelector("[data-problem]") ?? document.querySelector("main [data-problem]");
   place?.replaceChildren();
   try {
     await act(element);
@@ -41,15 +61,32 @@ document.addEventListener("submit", (event) => {
 });
 
 /**
- * Ask the router; the field X-Console is what a page elsewhere cannot send.
+ * Send to the router; the field X-Console is what a page elsewhere cannot send. Where the session has ended, once more
+ * after signing in again.
+ * @param {string} method
+ * @param {string} url
+ * @param {unknown} [body]
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Response>}
+ */
+export async function send(method, url, body, signal) {
+  const headers = { "x-console": "1", "content-type": "application/json" };
+  const asked = { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal };
+  const answer = await fetch(url, asked);
+  if (answer.headers.get("x-router-error") !== "missing_credential") return answer;
+  await signedOut();
+  return fetch(url, asked);
+}
+
+/**
+ * Ask the router for JSON.
  * @param {string} method
  * @param {string} url
  * @param {unknown} [body]
  * @returns {Promise<any>}
  */
 export async function request(method, url, body) {
-  const headers = { "x-console": "1", "content-type": "application/json" };
-  const answer = await fetch(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  const answer = await send(method, url, body);
   const document = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Error(document.error ?? `the router answered ${answer.status}`);
   return document;

@@ -1,8 +1,8 @@
 // @ts-check
 // The console's script: what must move. Pages read without it; forms and live parts need it.
-import { confirmed, copyFrom, onAct, request, toast } from "./actions.js";
+import { confirmed, copyFrom, onAct, onSignedOut, request, toast } from "./actions.js";
 import { startLive, togglePause } from "./live.js";
-import { claimFromAddress, showSecret, signIn, signOut } from "./session.js";
+import { claimFromAddress, showSecret, signIn, signInAgain, signInFromDialog, signOut } from "./session.js";
 import { showMoments } from "./moments.js";
 
 const root = document.body.dataset.root ?? "./";
@@ -30,6 +30,8 @@ onAct("menu", (button) => {
 
 onAct("copy", (button) => copyFrom(button));
 onAct("sign-in", (form) => signIn(root, /** @type {HTMLFormElement} */ (form)));
+onAct("sign-in-again", (form) => signInFromDialog(root, /** @type {HTMLFormElement} */ (form)));
+onSignedOut(signInAgain);
 onAct("sign-out", () => signOut(root));
 
 onAct("search", (form) => {

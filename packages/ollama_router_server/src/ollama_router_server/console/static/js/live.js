@@ -2,7 +2,9 @@
 // Parts of a page that follow the router: fetched anew when the stream names them, every two seconds where there is no
 // stream, and merged without losing what is read.
 import { leaveEvents, readEvents } from "./events.js";
+import { isChanged } from "./actions.js";
 import { showMoments } from "./moments.js";
+import { signInAgain } from "./session.js";
 
 const EVERY = 2_000;
 const FAILING = [1_000, 2_000, 4_000, 8_000, 12_000];
@@ -115,7 +117,7 @@ async function fetchInto(place) {
   try {
     const headers = { "x-console": "1", ...(tag ? { "if-none-match": tag } : {}) };
     const answer = await fetch(location.href, { headers, cache: "no-store", signal: AbortSignal.timeout(10_000) });
-    if (answer.status === 401) return location.reload();
+    if (answer.status === 401) return await leave();
     if (answer.status !== 304) {
       if (!answer.ok) throw new Error(String(answer.status));
       tag = merge(place, await answer.text()) ? (answer.headers.get("etag") ?? "") : "";
@@ -126,6 +128,15 @@ async function fetchInto(place) {
     failures += 1;
   }
   tell();
+}
+
+/** The session has ended: what is shown goes, what somebody has typed stays until that somebody is back. */
+async function leave() {
+  if (![...document.querySelectorAll("main input, main select, main textarea")].some(isChanged)) return location.reload();
+  await signInAgain();
+  failures = 0;
+  tag = "";
+  due = true;
 }
 
 /**

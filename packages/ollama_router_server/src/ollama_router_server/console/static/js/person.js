@@ -1,21 +1,11 @@
 // @ts-check
 // One person: what a change would mean is shown before it is saved; sessions are ended.
-import { onAct, request, toast } from "./actions.js";
+import { isChanged, onAct, request, toast } from "./actions.js";
 
 const root = document.body.dataset.root ?? "./";
 /** @param {string} name */
 const person = (name) => `${root}act/users/${encodeURIComponent(name)}`;
 const save = /** @type {HTMLButtonElement | null} */ (document.querySelector("[data-act=save-rights]"));
-
-/**
- * Whether a field was changed since the page was loaded.
- * @param {Element} field
- */
-function isChanged(field) {
-  if (field instanceof HTMLSelectElement) return !field.selectedOptions[0]?.defaultSelected;
-  if (!(field instanceof HTMLInputElement)) return false;
-  return field.type === "checkbox" ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;
-}
 
 /**
  * What the form asks for of a grant: an empty field takes it back, an empty list forbids all.

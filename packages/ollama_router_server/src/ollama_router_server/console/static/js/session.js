@@ -12,6 +12,44 @@ export async function signIn(root, form) {
   location.reload();
 }
 
+/** @type {Promise<void> | null} */
+let asking = null;
+
+/**
+ * Ask for the token in a dialog over the page, whose forms stay as they are; whoever asks meanwhile waits for the same.
+ * A page of somebody else's is loaded anew, and so is this one where nobody signs in.
+ */
+export function signInAgain() {
+  asking ??= inDialog().finally(() => (asking = null));
+  return asking;
+}
+
+async function inDialog() {
+  const dialog = document.querySelector("dialog[data-sign-in]");
+  if (!(dialog instanceof HTMLDialogElement)) return location.reload();
+  const { classList } = document.documentElement;
+  classList.add("signed-out");
+  dialog.returnValue = "";
+  dialog.showModal();
+  await new Promise((closed) => dialog.addEventListener("close", closed, { once: true }));
+  if (dialog.returnValue !== dialog.dataset.user) {
+    location.reload();
+    return new Promise(() => {});
+  }
+  classList.remove("signed-out");
+}
+
+/**
+ * @param {string} root
+ * @param {HTMLFormElement} form
+ */
+export async function signInFromDialog(root, form) {
+  const token = new FormData(form).get("token")?.toString().trim() ?? "";
+  const { user } = await request("POST", `${root}session`, { token });
+  form.reset();
+  form.closest("dialog")?.close(user);
+}
+
 /** @param {string} root */
 export async function signOut(root) {
   await request("DELETE", `${root}session`);

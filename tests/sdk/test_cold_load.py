@@ -13,17 +13,14 @@ from typing import Any
 import httpx
 import pytest
 
+from sdk import streams
 from sdk.clients import open_calls
+from sdk.streams import HI, MODEL, SPOKEN
 from support.stage import Stage, run_stage
 
 ollama = pytest.importorskip("ollama")
-openai = pytest.importorskip("openai")
-anthropic = pytest.importorskip("anthropic")
 
 FOLDER = Path(__file__).parent / "js"
-MODEL = "llama3.1:8b"
-HI = [{"role": "user", "content": "say hi"}]
-SPOKEN = "word0 word1 word2"
 LOAD_SPEED = 8e9  # bytes a second: more than half a second for the model
 
 
@@ -73,37 +70,28 @@ def came_early(headers: Any) -> bool:
 
 def test_openai_chat(cold: Stage) -> None:
     """Comments, which nobody sees."""
-    with openai.OpenAI(base_url=f"{cold.url}/v1", api_key=cold.token, max_retries=0) as client:
-        raw = client.chat.completions.with_raw_response.create(model=MODEL, messages=HI, stream=True)
-        chunks = list(raw.parse())
-    assert came_early(raw.headers)
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == SPOKEN
+    headers, text = streams.openai_chat(cold)
+    assert came_early(headers)
+    assert text == SPOKEN
 
 
 def test_openai_responses(cold: Stage) -> None:
     """The same for the newer route."""
-    with openai.OpenAI(base_url=f"{cold.url}/v1", api_key=cold.token, max_retries=0) as client:
-        raw = client.responses.with_raw_response.create(model=MODEL, input="say hi", stream=True)
-        events = list(raw.parse())
-    assert came_early(raw.headers)
-    assert (events[0].type, events[-1].type) == ("response.created", "response.completed")
+    headers, events = streams.openai_responses(cold)
+    assert came_early(headers)
+    assert events == ("response.created", "response.completed")
 
 
 def test_anthropic_messages(cold: Stage) -> None:
     """Pings, which the library keeps to itself."""
-    with anthropic.Anthropic(base_url=cold.url, api_key=cold.token, max_retries=0) as client:
-        raw = client.messages.with_raw_response.create(model=MODEL, max_tokens=9, messages=HI, stream=True)
-        events = list(raw.parse())
-    assert came_early(raw.headers)
-    assert (events[0].type, events[-1].type) == ("message_start", "message_stop")
+    headers, events = streams.anthropic_messages(cold)
+    assert came_early(headers)
+    assert events == ("message_start", "message_stop")
 
 
 def test_anthropic_helper(cold: Stage, flavour: str) -> None:
     """The helper that builds the message from events, of which a ping is the first."""
-    options = {"base_url": cold.url, "api_key": cold.token, "max_retries": 0}
-    with open_calls(flavour, anthropic.Anthropic, anthropic.AsyncAnthropic, **options) as client:
-        text = client.final("messages.stream", "get_final_text", model=MODEL, max_tokens=9, messages=HI)
-    assert text == SPOKEN
+    assert streams.anthropic_helper(cold, flavour) == SPOKEN
 
 
 @pytest.mark.parametrize("call", ["ollama.chat", "ollama.generate", "openai.chat", "openai.responses"])

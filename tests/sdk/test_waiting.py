@@ -13,17 +13,14 @@ import httpx
 import pytest
 
 from ollama_router_core.testing import Silence
+from sdk import streams
 from sdk.clients import open_calls
+from sdk.streams import HI, MODEL, SPOKEN
 from support.stage import Stage, run_stage
 from support.waiting import wait_until
 
 ollama = pytest.importorskip("ollama")
-openai = pytest.importorskip("openai")
-anthropic = pytest.importorskip("anthropic")
 
-MODEL = "llama3.1:8b"
-HI = [{"role": "user", "content": "say hi"}]
-SPOKEN = "word0 word1 word2"
 EVERY = 0.05
 LONG_ENOUGH = 0.3  # seconds in the queue, several heartbeats
 SETTINGS = f"routing_strategy: fastest\nload_keepalive: {EVERY}\n"  # one request for the model at a time
@@ -98,34 +95,25 @@ def test_ollama(busy: Stage, flavour: str, call: str) -> None:
 
 def test_openai_chat(busy: Stage) -> None:
     """Comments, which nobody sees."""
-    with openai.OpenAI(base_url=f"{busy.url}/v1", api_key=busy.token, max_retries=0) as client:
-        raw = client.chat.completions.with_raw_response.create(model=MODEL, messages=HI, stream=True)
-        chunks = list(raw.parse())
-    assert waited(raw.headers)
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == SPOKEN
+    headers, text = streams.openai_chat(busy)
+    assert waited(headers)
+    assert text == SPOKEN
 
 
 def test_openai_responses(busy: Stage) -> None:
     """The same for the newer route."""
-    with openai.OpenAI(base_url=f"{busy.url}/v1", api_key=busy.token, max_retries=0) as client:
-        raw = client.responses.with_raw_response.create(model=MODEL, input="say hi", stream=True)
-        events = list(raw.parse())
-    assert waited(raw.headers)
-    assert (events[0].type, events[-1].type) == ("response.created", "response.completed")
+    headers, events = streams.openai_responses(busy)
+    assert waited(headers)
+    assert events == ("response.created", "response.completed")
 
 
 def test_anthropic_messages(busy: Stage) -> None:
     """Comments among the events, or pings: the library keeps both to itself."""
-    with anthropic.Anthropic(base_url=busy.url, api_key=busy.token, max_retries=0) as client:
-        raw = client.messages.with_raw_response.create(model=MODEL, max_tokens=9, messages=HI, stream=True)
-        events = list(raw.parse())
-    assert waited(raw.headers)
-    assert (events[0].type, events[-1].type) == ("message_start", "message_stop")
+    headers, events = streams.anthropic_messages(busy)
+    assert waited(headers)
+    assert events == ("message_start", "message_stop")
 
 
 def test_anthropic_helper(busy: Stage, flavour: str) -> None:
     """The helper that builds the message from events."""
-    options = {"base_url": busy.url, "api_key": busy.token, "max_retries": 0}
-    with open_calls(flavour, anthropic.Anthropic, anthropic.AsyncAnthropic, **options) as client:
-        text = client.final("messages.stream", "get_final_text", model=MODEL, max_tokens=9, messages=HI)
-    assert text == SPOKEN
+    assert streams.anthropic_helper(busy, flavour) == SPOKEN

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ollama_router_core.access.grants import Grants, Role
 from ollama_router_core.access.limits import Standing
 from ollama_router_core.api.model_names import CanonicalName
-from ollama_router_core.api.prompts import PromptSize
 from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import load_config
 from ollama_router_core.config.settings import Config
@@ -19,12 +18,9 @@ from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Arrival, Caller, Headers, Piece, Preemption, Queued
 from ollama_router_core.exchange.machine import Exchange
+from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 from ollama_router_core.fleet.health import BreakerPermit
 from ollama_router_core.fleet.observations import observe_ps, observe_tags
-from ollama_router_core.fleet.prefixes import Prefixes
-from ollama_router_core.fleet.prompt_prices import PromptPrices
-from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
-from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
 from ollama_router_core.outbound.destinations import build_destinations
 from ollama_router_core.records.request_record import RequestRecord
@@ -98,14 +94,12 @@ class FakeLimits:
         return Standing()
 
 
-class FakeFleet:
-    """The core's state of a fleet with a clock; what would be asked in the background is noted."""
+class FakeFleet(ClockedFleet):
+    """Servers that are up and have the model in memory; what would be asked in the background is noted."""
 
     def __init__(self, config: Config, clock: HandClock) -> None:
-        self.state = FleetState(config)
+        super().__init__(FleetState(config), clock.monotonic)
         self.asked_soon: list[str | None] = []
-        self._clock = clock
-        self._replies: dict[tuple[str, str], bytes] = {}
         now = clock.now
         for name in self.state.servers:
             self.state.probe_answered(name, 200, b'{"version":"0.32.0"}', probe_ms=1, now=now)
@@ -113,78 +107,6 @@ class FakeFleet:
             self.update(name, lambda facts: observe_tags(facts, json.dumps({"models": [_ROW]}).encode(), now=now))
             loaded = json.dumps({"models": [{**_ROW, "size_vram": 1000, "context_length": 4096}]}).encode()
             self.update(name, lambda facts, body=loaded: observe_ps(facts, body, now=now, wall=0.0))  # type: ignore[misc]
-
-    @property
-    def snapshot(self) -> FleetSnapshot:
-        """The fleet as believed now."""
-        return self.state.snapshot(self._clock.now)
-
-    @property
-    def servers(self) -> Mapping[str, ServerFacts]:
-        """Facts by name."""
-        return self.state.servers
-
-    @property
-    def prefixes(self) -> Prefixes:
-        """Conversations held."""
-        return self.state.prefixes
-
-    @property
-    def prompts(self) -> PromptPrices:
-        """Prices of prompts."""
-        return self.state.prompts
-
-    def learn_prompt(self, model: CanonicalName, size: PromptSize, tokens: int) -> None:
-        """A prompt was counted."""
-        self.state.prompts.learn(model, size, tokens)
-
-    def retry_after(self) -> float | None:
-        """Seconds until a suspended server is tried again."""
-        return self.state.health.retry_after(self._clock.now)
-
-    def running(self, name: str) -> int:
-        """Requests in flight."""
-        return self.state.running(name)
-
-    def beside(self, name: str) -> Mapping[CanonicalName, int]:
-        """In flight by model."""
-        return self.state.beside(name)
-
-    def running_for(self, name: str, model: CanonicalName) -> int:
-        """In flight for a model."""
-        return self.state.running_for(name, model)
-
-    def is_stub(self, model: CanonicalName) -> bool:
-        """Whether the model is hosted."""
-        return self.state.is_stub(model)
-
-    def writes_text(self, model: CanonicalName | None) -> bool:
-        """Whether the model can write text."""
-        return self.state.writes_text(model)
-
-    def sent(self, name: str, model: CanonicalName, num_ctx: int | None) -> bool:
-        """A request is on its way."""
-        return self.state.sent(name, model, num_ctx, self._clock.now)
-
-    def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> bool:
-        """Change facts."""
-        return self.state.update(name, change, self._clock.now)
-
-    def evicted(self, name: str, model: CanonicalName) -> None:
-        """A model was unloaded."""
-        self.state.evicted(name, model, self._clock.now)
-
-    def learn(self, server: str, model: CanonicalName, sample: Sample) -> None:
-        """A speed was seen."""
-        self.state.learn(server, model, sample, self._clock.now)
-
-    def was_cached(self, conversation: int, server: str, tokens: int) -> None:
-        """A part of a prompt was cached."""
-        self.state.prefixes.was_cached(conversation, server, tokens)
-
-    def holds(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
-        """A conversation is held."""
-        self.state.holds(server, model, conversation, tokens)
 
     def measure_soon(self, name: str) -> None:
         """Noted."""
@@ -198,15 +120,6 @@ class FakeFleet:
         """Noted."""
         del model
         self.asked_soon.append(None)
-
-    def remember(self, name: str, path: str, body: bytes | None) -> None:
-        """Keep a reply."""
-        if body is not None:
-            self._replies[name, path] = body
-
-    def last_reply(self, name: str, path: str) -> bytes | None:
-        """A reply kept."""
-        return self._replies.get((name, path))
 
 
 class FakeSlot:

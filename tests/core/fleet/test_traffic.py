@@ -7,8 +7,10 @@ import json
 from ollama_router_core.api.endpoints import match_endpoint
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import ParsedRequest, parse_request
+from ollama_router_core.fleet.observations import observe_load_started
+from ollama_router_core.fleet.runners import load_of
 from ollama_router_core.fleet.snapshot import InstalledModel, ServerFacts
-from ollama_router_core.fleet.traffic import observe_answered, observe_sent, sample_of, shows_nothing_new
+from ollama_router_core.fleet.traffic import inferred_model, observe_answered, sample_of, shows_nothing_new
 from ollama_router_core.responses.usage import Usage
 
 MODEL = canonical_name("m")
@@ -22,7 +24,7 @@ def _request(path: str = "/api/chat", **body: object) -> ParsedRequest:
 def test_a_load_begins_with_a_request_and_ends_with_its_answer() -> None:
     """Between the two the model is loading, afterwards it is in memory with the context that was asked for."""
     request = _request(options={"num_ctx": 8192})
-    sent = observe_sent(FACTS, request, now=1.0)
+    sent = observe_load_started(FACTS, MODEL, now=1.0, load=load_of(request.route))
     assert set(sent.loading) == {MODEL}
     answered = observe_answered(sent, request, 200, now=2.0)
     assert not answered.loading
@@ -33,20 +35,20 @@ def test_unloading_frees_the_memory() -> None:
     """An empty request with `keep_alive: 0` starts no load and ends with the model gone."""
     unload = _request(messages=[], keep_alive=0)
     loaded = observe_answered(FACTS, _request(), 200, now=1.0)
-    assert observe_sent(loaded, unload, now=2.0) is loaded
+    assert inferred_model(unload) is None
     assert not observe_answered(loaded, unload, 200, now=3.0).loaded
 
 
 def test_reading_routes_and_failures_show_nothing() -> None:
     """`/api/show` loads no model; a 500 says nothing about what is in memory."""
-    assert observe_sent(FACTS, _request("/api/show"), now=1.0) is FACTS
+    assert inferred_model(_request("/api/show")) is None
     assert observe_answered(FACTS, _request(), 500, now=1.0) is FACTS
 
 
 def test_what_shows_nothing_new_changes_nothing() -> None:
     """The look that saves most answers the long way says so of none that would have changed a fact."""
     loaded = observe_answered(FACTS, _request(), 200, now=1.0)
-    loading = observe_sent(FACTS, _request(), now=1.0)
+    loading = observe_load_started(FACTS, MODEL, now=1.0)
     requests = [
         _request(),
         _request("/api/show"),

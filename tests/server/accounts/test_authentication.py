@@ -34,27 +34,11 @@ from ollama_router_server.storage.users import UserStore
 from support.authentication import verified
 from support.eventually import eventually
 from support.identities import bearer, seeded_token
-from support.storage import FakeClock, back_up, create_sqlite, delete_database, restore, sqlite_url
+from support.storage import FakeClock, back_up, delete_database, restore
 
 BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A migrated database file."""
-    path = tmp_path / "router.sqlite3"
-    create_sqlite(path)
-    return path
-
-
-@pytest.fixture
-async def database(path: Path) -> AsyncIterator[Database]:
-    """Connections to it."""
-    database = Database(sqlite_url(path), busy_timeout=0.05)
-    yield database
-    await database.aclose()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -24,27 +24,12 @@ from ollama_router_server.storage.router_activity import RouterActivity
 from ollama_router_server.storage.token_usage import TokenUsage
 from support.eventually import eventually, eventually_async
 from support.pauses import stay_silent
-from support.storage import FakeClock, create_sqlite, sqlite_url
+from support.storage import FakeClock
 
 pytestmark = pytest.mark.anyio
 
 CLOCK = FakeClock()
 TODAY = day_of(CLOCK.wall())
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A migrated database file."""
-    create_sqlite(tmp_path / "router.sqlite3")
-    return tmp_path / "router.sqlite3"
-
-
-@pytest.fixture
-async def database(path: Path) -> AsyncIterator[Database]:
-    """Connections to it."""
-    database = Database(sqlite_url(path), busy_timeout=0.05)
-    yield database
-    await database.aclose()
 
 
 def alice(**grants: int) -> User:

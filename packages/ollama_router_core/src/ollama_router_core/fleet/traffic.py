@@ -5,17 +5,13 @@ from __future__ import annotations
 from ollama_router_core.api.endpoints import Kind
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import ParsedRequest
-from ollama_router_core.fleet.observations import (
-    observe_load_finished,
-    observe_load_started,
-    observe_unloaded,
-)
+from ollama_router_core.fleet.observations import observe_load_finished, observe_unloaded
 from ollama_router_core.fleet.runners import load_of, misfit
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.responses.usage import Usage
 
-__all__ = ["inferred_model", "observe_answered", "observe_sent", "queued_ns", "sample_of", "shows_nothing_new"]
+__all__ = ["inferred_model", "observe_answered", "queued_ns", "sample_of", "shows_nothing_new"]
 
 
 _ROUNDED_NS = 10_000_000
@@ -28,16 +24,6 @@ def inferred_model(request: ParsedRequest) -> CanonicalName | None:
     if request.endpoint.kind is not _INFER or request.route.unloads:
         return None
     return request.route.model
-
-
-def observe_sent(
-    facts: ServerFacts, request: ParsedRequest, *, now: float, default_context: int | None = None
-) -> ServerFacts:
-    """A request is on its way: if its model is not in memory there, it is being loaded from now on."""
-    model = inferred_model(request)
-    if model is None:
-        return facts
-    return observe_load_started(facts, model, now=now, load=load_of(request.route), default_context=default_context)
 
 
 def observe_answered(

@@ -89,13 +89,15 @@ def test_the_units_of_deploy_are_those_that_are_installed():
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-def test_systemd_understands_the_user_s_unit(tmp_path):
-    """Every line of it; the program exists."""
-    path = tmp_path / "ollama-router.service"
-    path.write_text(render_unit(Path("/bin/true"), Path("/etc/ollama-router/orouter.yml"), system=False))
-    command = ["systemd-analyze", "verify", "--man=no", str(path)]
+@pytest.mark.parametrize("system", [False, True])
+def test_systemd_understands_the_units(tmp_path, system):
+    """Every line of service and socket; the program exists."""
+    unit, listening = tmp_path / "ollama-router.service", tmp_path / "ollama-router.socket"
+    unit.write_text(render_unit(Path("/bin/true"), Path("/etc/ollama-router/orouter.yml"), system=system))
+    listening.write_text(render_socket("127.0.0.1", 11433))
+    command = ["systemd-analyze", "verify", "--man=no", str(unit), str(listening)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert "ollama-router.service" not in done.stderr, done.stderr
+    assert "ollama-router." not in done.stderr, done.stderr
 
 
 def test_a_mac_gets_an_agent():

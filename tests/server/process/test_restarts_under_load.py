@@ -114,13 +114,13 @@ def test_three_changes_of_the_config_lose_no_request_and_no_stream(tmp_path: Pat
     with (
         SimulatorThread(models=[MODEL], num_parallel=64) as simulator,
         ThreadPoolExecutor(48) as pool,
-        served(tmp_path, {"a": entry(simulator)}) as router,
+        served(tmp_path, {"a": entry(simulator)}, probe_timeout=PATIENCE) as router,
     ):
         load = Load(router, simulator, pool)
         load.begin_streams(40)
         with load.asking():
             for count, name in enumerate("bcd", start=1):
-                router.orouter.config.write_text(json.dumps({"servers": {name: entry(simulator)}}))
+                router.orouter.config.write_text(json.dumps(config(simulator, name)))
                 router.running.process.send_signal(signal.SIGHUP)
                 wait_until(lambda count=count: taken_up(router.log()) >= count, "it is taken up", seconds=PATIENCE)
 
@@ -134,7 +134,7 @@ def test_three_restarts_on_the_service_manager_s_socket_lose_no_request_and_no_s
         socket.create_server(("127.0.0.1", 0), backlog=1024) as sock,
     ):
         token, _ = asyncio.run(users_in(tmp_path))
-        Orouter(home=tmp_path).config.write_text(json.dumps({"servers": {"a": entry(simulator)}}))
+        Orouter(home=tmp_path).config.write_text(json.dumps(config(simulator, "a")))
         router = Activated(tmp_path, sock, token)
         load = Load(router, simulator, pool)
         router.start()
@@ -152,6 +152,11 @@ def test_three_restarts_on_the_service_manager_s_socket_lose_no_request_and_no_s
 def entry(simulator: SimulatorThread) -> dict[str, object]:
     """A server of the config, with room for all."""
     return {"host": "127.0.0.1", "port": simulator.port, "num_parallel": 64}
+
+
+def config(simulator: SimulatorThread, name: str) -> dict[str, object]:
+    """A config of one server, with patience for a machine that has other work."""
+    return {"servers": {name: entry(simulator)}, "probe_timeout": PATIENCE}
 
 
 def taken_up(log: list[dict[str, object]]) -> int:

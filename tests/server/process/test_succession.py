@@ -142,9 +142,10 @@ def test_three_restarts_lose_no_request_and_no_stream(tmp_path: Path, workers: s
             wait_until(lambda: router.running.process.poll() == 0, "the first has ended in order", seconds=PATIENCE)
 
 
-def test_a_successor_is_more_patient_with_its_servers() -> None:
-    """It would refuse what its predecessor, which serves meanwhile, does not."""
-    assert start_patience({"OROUTER_READY_FD": "5"}) > start_patience({})
+@pytest.mark.parametrize("variable", ["OROUTER_READY_FD", "LISTEN_FDS"])
+def test_a_start_for_which_clients_wait_is_more_patient_with_servers(variable: str) -> None:
+    """It would refuse what its predecessor, which serves meanwhile, does not, or what can wait in the socket."""
+    assert start_patience({variable: "5"}) > start_patience({})
 
 
 def test_a_successor_that_cannot_start_changes_nothing(tmp_path: Path) -> None:

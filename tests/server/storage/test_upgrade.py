@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -224,6 +225,49 @@ async def test_the_release_before_incidents_shares_the_database(database_url: st
     assert (await upgrade_database(database_url)).up_to_date
     database = Database(database_url)
     assert await database.read(differences) == []
+    await database.aclose()
+
+
+def shape(connection: Connection) -> dict[str, dict[str, Any]]:
+    """What code that knows these tables goes by: columns and whether they may be left out, keys, what is unique."""
+    found = inspect(connection)
+    return {
+        name: {
+            "columns": {one["name"]: (str(one["type"]), one["nullable"]) for one in found.get_columns(name)},
+            "optional": {
+                one["name"] for one in found.get_columns(name) if one["nullable"] or one["default"] is not None
+            },
+            "key": found.get_pk_constraint(name)["constrained_columns"],
+            "unique": sorted(
+                tuple(str(column) for column in index["column_names"])
+                for index in found.get_indexes(name)
+                if index["unique"]
+            ),
+            "rules": (len(found.get_foreign_keys(name)), len(found.get_check_constraints(name))),
+        }
+        for name in found.get_table_names()
+    }
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+async def test_a_revision_that_expands_takes_nothing_from_the_release_before(
+    tmp_path: Path, engine: str, request: pytest.FixtureRequest
+) -> None:
+    """Tables, columns and keys are as they were, and a row without what is new can be written; each such step."""
+    url = sqlite_url(tmp_path / "r.sqlite3") if engine == "sqlite" else request.getfixturevalue("empty_postgresql")
+    await upgrade_database(url)
+    database = Database(url)
+    for step in reversed(upgrade.known_revisions()[1:]):
+        after = await database.read(shape)
+        await downgrade_database(url)
+        before = await database.read(shape)
+        assert before != after
+        for name, table in before.items() if step.endswith("_expand") else ():
+            new = after[name]
+            assert table["columns"].items() <= new["columns"].items(), (step, name)
+            assert new["columns"].keys() - table["columns"].keys() <= new["optional"], (step, name)
+            kept = ("key", "unique", "rules")
+            assert {part: table[part] for part in kept} == {part: new[part] for part in kept}, (step, name)
     await database.aclose()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -197,13 +198,15 @@ def test_the_extra_is_asked_for_by_name():
 
 
 async def test_spans_are_sent_to_the_collector(tmp_path: Path) -> None:
-    """By OTLP over HTTP, at the latest when the router stops."""
+    """By OTLP over HTTP, at the latest when the router stops: one trace from the client's span to the attempt."""
+    heads: list[bytes] = []
     bodies: list[bytes] = []
 
     async def collect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-        bodies.append(head + await reader.readexactly(length))
+        heads.append(head)
+        bodies.append(await reader.readexactly(length))
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
         writer.close()
 
@@ -216,9 +219,17 @@ async def test_spans_are_sent_to_the_collector(tmp_path: Path) -> None:
         running_router(tmp_path, {"one": server_entry(sim)}, traces=settings) as router,
         router.client() as alice,
     ):
-        await alice.post("/api/chat", json=CHAT)
+        await alice.post("/api/chat", json=CHAT, headers=SAMPLED)
         await router.rows(1)
         await router.services.traces.aclose()  # type: ignore[union-attr]
         await eventually(lambda: bool(bodies))
-    assert bodies[0].startswith(b"POST /v1/traces ")
-    assert b"attempt one" in bodies[0]
+    assert heads[0].startswith(b"POST /v1/traces ")
+    (told,) = ExportTraceServiceRequest.FromString(bodies[0]).resource_spans
+    facts = {fact.key: fact.value.string_value for fact in told.resource.attributes}
+    assert facts["service.name"] == "ollama-router"
+    by_name = {span.name: span for scope in told.scope_spans for span in scope.spans}
+    request, queue, attempt = by_name["POST /api/chat"], by_name["queue"], by_name["attempt one"]
+    assert {span.trace_id.hex() for span in (request, queue, attempt)} == {TRACE}
+    assert request.parent_span_id.hex() == PARENT
+    assert queue.parent_span_id == attempt.parent_span_id == request.span_id
+    assert [event.name for event in attempt.events if event.name != "head"] == ["load", "prefill", "decode"]

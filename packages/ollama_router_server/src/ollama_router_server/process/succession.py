@@ -32,8 +32,8 @@ _SOCKET: Final = "OROUTER_LISTEN_FD"
 _READY: Final = "OROUTER_READY_FD"
 _FIRST_OF_MANAGER: Final = 3
 _PATIENCE: Final = 30.0
-"""Seconds that a successor gives its servers to answer: one that knows of none yet would refuse what its predecessor,
-which serves meanwhile, does not."""
+"""Seconds that such a start gives servers to answer, though each has answered or failed within `probe_timeout`: a
+router that knows of none yet would refuse what others would not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,8 +86,11 @@ def held_by_manager(environment: Mapping[str, str]) -> bool:
 
 
 def start_patience(environment: Mapping[str, str]) -> float:
-    """Seconds that the start waits for servers: more than usual for a successor, since somebody serves meanwhile."""
-    return _PATIENCE if _READY in environment else START_SECONDS
+    """Seconds that the start waits for servers: more than usual where nobody is refused meanwhile.
+
+    A successor's predecessor serves; on a service manager's socket clients wait.
+    """
+    return _PATIENCE if _READY in environment or held_by_manager(environment) else START_SECONDS
 
 
 def tell_predecessor(environment: Mapping[str, str]) -> None:

@@ -132,6 +132,27 @@ async def _states(router: RunningRouter, wanted: set[str]) -> bool:
     return newest.finished_at is not None and {one.state for one in newest.targets} == wanted
 
 
+async def test_a_server_is_emptied_after_it_was_asked(browser: Browser, tmp_path: Path) -> None:
+    """The dialog names what goes and what runs; then nothing is loaded, and the operation is in the list."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+        signed_in(browser, router, router.admin_token) as watched,
+    ):
+        await client.post("/api/chat", json={"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}]})
+        await eventually(lambda: bool(router.services.fleet.servers["one"].loaded))
+        page = watched.page
+        await watched.open("servers/one")
+        await page.click("[data-act=unload-all]")
+        assert await page.inner_text("[data-dialog-text]") == "Unload llama3.2:3b from one? Nothing runs there."
+        await page.click("[data-dialog-yes]")
+        await eventually(lambda: sim.loaded == [])
+        await watched.open("operations")
+        await page.wait_for_selector("h2:has-text('unload llama3.2:3b')")
+        assert watched.problems == []
+
+
 async def test_deleting_a_model_wants_its_name_typed(browser: Browser, tmp_path: Path) -> None:
     """The dialog names who used it in the last week; the button is off until the name is exact."""
     async with (

@@ -38,6 +38,7 @@ JSON: dict[str, set[str]] = {
     "GET /router/overview": READERS,
     "GET /router/servers": READERS,
     "GET /router/servers/{name}": READERS,
+    "GET /router/servers/{name}/history": READERS,
     "GET /router/status": READERS,
     "GET /router/usage": READERS,
     "GET /router/usage.csv": READERS,

@@ -43,6 +43,7 @@ from ollama_router_server.admin.overview import (
     ModelResource,
     ModelsResource,
     OverviewResource,
+    ServerHistoryResource,
     ServerResource,
     ServersResource,
 )
@@ -183,6 +184,7 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/requests/{id}/replay", RequestReplayResource(services))
     app.add_route("/router/servers", ServersResource(services))
     app.add_route("/router/servers/{name}", ServerResource(services))
+    app.add_route("/router/servers/{name}/history", ServerHistoryResource(services))
     app.add_route("/router/openapi.json", OpenApiResource())
 
 

@@ -25,6 +25,7 @@ from ollama_router_server.admin.views.overview import OverviewView
 from ollama_router_server.admin.views.request_replay import RequestReplayView
 from ollama_router_server.admin.views.requests import RequestDetailView, RequestsView
 from ollama_router_server.admin.views.rights import RightsView
+from ollama_router_server.admin.views.server_day import ServerDayView
 from ollama_router_server.admin.views.servers import ProbeView, ServerDetailView, ServersView
 from ollama_router_server.admin.views.whatif import WhatIfView
 from ollama_router_server.storage.identities import Role
@@ -386,6 +387,14 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/router/servers/{name}",
         summary="One server",
         answer=ServerDetailView,
+        roles=READERS,
+        refused=(404,),
+    ),
+    Operation(
+        method="get",
+        path="/router/servers/{name}/history",
+        summary="When a server was down, suspended or draining in the last 24 hours",
+        answer=ServerDayView,
         roles=READERS,
         refused=(404,),
     ),

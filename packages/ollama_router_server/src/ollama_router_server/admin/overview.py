@@ -11,9 +11,11 @@ from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.bodies import answer
 from ollama_router_server.admin.views.models import ModelDetailView, model_detail, model_views
 from ollama_router_server.admin.views.overview import OverviewView, dated, overview
+from ollama_router_server.admin.views.server_day import DAY_SECONDS, ServerDayView, server_day
 from ollama_router_server.admin.views.servers import ServerDetailView, server_detail, server_views
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
+from ollama_router_server.storage.audit import AuditFilter
 from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.incidents import IncidentFilter
 
@@ -21,11 +23,13 @@ __all__ = [
     "ModelResource",
     "ModelsResource",
     "OverviewResource",
+    "ServerHistoryResource",
     "ServerResource",
     "ServersResource",
     "find_model",
     "find_overview",
     "find_server",
+    "find_server_day",
 ]
 
 _MOST_INCIDENTS = 500
@@ -55,6 +59,25 @@ def find_server(services: Services, name: str, user: User) -> ServerDetailView:
     except KeyError:
         text = f"the config has no server {name[:128]!r}"
         raise falcon.HTTPNotFound(title="no such server", description=text) from None
+
+
+async def find_server_day(services: Services, name: str) -> ServerDayView:
+    """One server's last 24 hours, from its incidents, the router's restarts and the drains of the audit trail.
+
+    Raises:
+        HTTPNotFound: the config has no such server.
+        StorageUnavailable: the database cannot answer.
+    """
+    if name not in services.config.servers:
+        raise falcon.HTTPNotFound(title="no such server", description=f"the config has no server {name[:128]!r}")
+    now, store = services.clock.wall(), services.incidents.store
+    since = now - DAY_SECONDS
+    own = await store.list(IncidentFilter(since=since, server=name), limit=_MOST_INCIDENTS)
+    restarts = await store.list(IncidentFilter(since=since, kind="router.restart"), limit=_MOST_INCIDENTS)
+    mine = [one for one in (*own, *restarts) if one.router == services.router_name or one.kind == "server.suspended"]
+    chosen = AuditFilter(since=since, actions=("server.drain", "server.undrain"))
+    drains = [one for one in await services.audit.list(chosen, limit=_MOST_INCIDENTS) if one.subject == name]
+    return server_day(mine, drains, now, draining=name in services.fleet.health.draining)
 
 
 def find_model(services: Services, name: str, user: User) -> ModelDetailView:
@@ -110,6 +133,19 @@ class ServerResource:
     async def on_get(self, request: Request, response: Response, name: str) -> None:
         """Answer one server."""
         answer(response, find_server(self._services, name, request.context.user))
+
+
+class ServerHistoryResource:
+    """`GET /router/servers/{name}/history`: its last 24 hours."""
+
+    roles = READERS
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, _request: Request, response: Response, name: str) -> None:
+        """Answer when it was not simply up."""
+        answer(response, await find_server_day(self._services, name))
 
 
 class ModelsResource:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 
 from ollama_router_server.admin.views.history import BlockView, LaneView, MomentView
 from ollama_router_server.admin.views.incidents import IncidentView
+from ollama_router_server.admin.views.server_day import ServerDayView
 from ollama_router_server.storage.log_days import STEP, STEPS
 
 __all__ = [
+    "DAY_WIDTH",
     "Bar",
     "Segment",
     "Strip",
@@ -18,6 +20,7 @@ __all__ = [
     "StripLane",
     "StripMark",
     "columns_of",
+    "day_marks",
     "models_of",
     "segments",
     "strip_of",
@@ -127,6 +130,20 @@ class Strip:
     running: str
     waiting: str
     most: int
+
+
+DAY_WIDTH = 1_440
+"""Units of a server's 24 hours: a minute each."""
+_LEAST_MARK = 4.0
+
+
+def day_marks(day: ServerDayView) -> list[Segment]:
+    """Where a server's spans lie on a strip of `DAY_WIDTH`, in their order; each wide enough to be seen."""
+    found = []
+    for one in day.spans:
+        width = min(max((one.end - one.begin) / 60, _LEAST_MARK), DAY_WIDTH)
+        found.append(Segment(round(min(max((one.begin - day.begin) / 60, 0.0), DAY_WIDTH - width), 1), round(width, 1)))
+    return found
 
 
 def strip_of(

@@ -17,7 +17,7 @@ from ollama_router_server.admin.history import find_day
 from ollama_router_server.admin.links import base_url
 from ollama_router_server.admin.me import find_checks, my_usage
 from ollama_router_server.admin.operations import list_operations
-from ollama_router_server.admin.overview import find_model, find_overview, find_server
+from ollama_router_server.admin.overview import find_model, find_overview, find_server, find_server_day
 from ollama_router_server.admin.request_replay import replay_request
 from ollama_router_server.admin.requests import find_request, list_requests
 from ollama_router_server.admin.sessions import list_sessions
@@ -106,7 +106,8 @@ class Pages:
 
     async def server(self, _request: Request, user: User, name: str) -> Values:
         """One server."""
-        return {"view": find_server(self.services, name, user), "title": name}
+        view = find_server(self.services, name, user)
+        return {"view": view, "day": await find_server_day(self.services, name), "title": name}
 
     async def models(self, _request: Request, user: User) -> Values:
         """The models that the user may use."""

@@ -14,7 +14,7 @@ from falcon.asgi import Request, Response
 from ollama_router_server.admin.views.history import clock
 from ollama_router_server.console import wording
 from ollama_router_server.console.assets import Assets, send
-from ollama_router_server.console.charts import segments
+from ollama_router_server.console.charts import day_marks, segments
 
 __all__ = ["Rendered", "Renderer"]
 
@@ -65,7 +65,7 @@ class Renderer:
             short=wording.short,
             turn=wording.turn,
         )
-        environment.globals["segments"] = segments
+        environment.globals.update(segments=segments, day_marks=day_marks)
         return environment
 
     def text(self, template: str, path: str, **values: Any) -> str:

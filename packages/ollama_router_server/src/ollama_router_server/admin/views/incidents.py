@@ -10,7 +10,7 @@ from ollama_router_server.admin.views.view import View
 from ollama_router_server.storage.incident_hits import Hit
 from ollama_router_server.storage.incidents import Incident, IncidentKind
 
-__all__ = ["IncidentView", "IncidentsView", "incident_views", "incidents_view"]
+__all__ = ["IncidentView", "IncidentsView", "incident_views", "incidents_view", "span"]
 
 
 _TEXTS: Final[Mapping[IncidentKind, tuple[str, str]]] = {
@@ -91,13 +91,13 @@ def _view(one: Incident, hit: Hit | None, now: float) -> IncidentView:
 
 def _sentence(one: Incident, seconds: float) -> str:
     if one.kind == "router.restart":
-        return f"{one.router}: {one.cause}{f', off for {_span(seconds)}' if seconds else ''}"
+        return f"{one.router}: {one.cause}{f', off for {span(seconds)}' if seconds else ''}"
     was, still = _TEXTS[one.kind]
     told = still if one.ended_at is None else was
-    return f"{told.format(server=one.server, model=one.model, span=_span(seconds))}: {one.cause}"
+    return f"{told.format(server=one.server, model=one.model, span=span(seconds))}: {one.cause}"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """As long as something took, in the one unit that suits it."""
     for least, size, unit in ((172_800, 86_400, "d"), (7_200, 3_600, "h"), (120, 60, "min")):
         if seconds >= least:

@@ -22,6 +22,16 @@ onAct("retry-operation", async (button) => {
   toast("It is tried again.");
 });
 
+onAct("unload-all", async (button) => {
+  const { name = "", running = "0" } = button.dataset;
+  /** @type {string[]} */
+  const models = JSON.parse(button.dataset.models ?? "[]");
+  const busy = running === "0" ? "Nothing runs there." : `${running} running there: the server ends them first.`;
+  if (!(await confirmed(`Unload ${models.join(", ")} from ${name}? ${busy}`, "Unload"))) return;
+  for (const model of models) await request("POST", `${root}act/operations`, { kind: "unload", model, servers: name });
+  toast(`${models.length} unloads of ${name} have begun.`);
+});
+
 /**
  * @param {string} model
  * @param {string} servers

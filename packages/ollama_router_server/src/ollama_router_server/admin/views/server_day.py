@@ -1,0 +1,110 @@
+"""A server's last 24 hours: when it was down, suspended or draining, and when nobody looked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Literal
+
+from ollama_router_core.errors import amount
+from ollama_router_server.admin.views.incidents import span
+from ollama_router_server.admin.views.view import View
+from ollama_router_server.storage.audit import AuditEntry
+from ollama_router_server.storage.incidents import Incident, IncidentKind
+
+__all__ = ["DAY_SECONDS", "ServerDayView", "SpanState", "SpanView", "server_day"]
+
+DAY_SECONDS: Final = 86_400.0
+SpanState = Literal["down", "suspended", "draining", "unknown"]
+_STATES: Final[dict[IncidentKind, SpanState]] = {
+    "server.down": "down",
+    "server.suspended": "suspended",
+    "router.restart": "unknown",
+}
+_FIRST_START: Final = "started for the first time"
+
+
+class SpanView(View):
+    """A time in which the server was not simply up, in seconds since 1970; `goes_on` if it is so now.
+
+    `unknown` is when the router was off, or was not there yet. `cause` is the first one, or who drained it.
+    """
+
+    state: SpanState
+    begin: float
+    end: float
+    goes_on: bool
+    cause: str
+
+
+class ServerDayView(View):
+    """The 24 hours until `end`; spans may overlap, the oldest first."""
+
+    sentence: str
+    begin: float
+    end: float
+    spans: list[SpanView]
+
+
+def server_day(
+    incidents: Sequence[Incident], drains: Iterable[AuditEntry], now: float, *, draining: bool
+) -> ServerDayView:
+    """Lay a day out.
+
+    Args:
+        incidents: of this server, and restarts of this router.
+        drains: its drains and their ends in the audit trail, in any order.
+        now: seconds since 1970.
+        draining: whether it drains now.
+    """
+    begin = now - DAY_SECONDS
+    found = [*_of_incidents(incidents, begin, now), *_of_drains(drains, begin, now, draining=draining)]
+    spans = sorted((one for one in found if one.end >= begin), key=lambda one: one.begin)
+    return ServerDayView(sentence=_sentence(spans), begin=begin, end=now, spans=spans)
+
+
+def _of_incidents(incidents: Iterable[Incident], begin: float, now: float) -> Iterator[SpanView]:
+    for one in incidents:
+        state = _STATES.get(one.kind)
+        if state is None:
+            continue
+        since, until = one.began_at, now if one.ended_at is None else one.ended_at
+        if one.kind == "router.restart" and one.cause == _FIRST_START:
+            since = begin
+        if until > since or one.kind != "router.restart":
+            yield SpanView(
+                state=state,
+                begin=max(since, begin),
+                end=min(until, now),
+                goes_on=one.ended_at is None,
+                cause=one.cause,
+            )
+
+
+def _of_drains(drains: Iterable[AuditEntry], begin: float, now: float, *, draining: bool) -> Iterator[SpanView]:
+    """A drain whose beginning is not in the trail began before the day did; one that the config ended is left out."""
+    changes = sorted(drains, key=lambda one: one.at)
+    on = changes[0].action == "server.undrain" if changes else draining
+    since, by = begin, "drained before, or by the config"
+    for entry in changes:
+        begins = entry.action == "server.drain"
+        if begins and not on:
+            since, by = entry.at, f"drained by {entry.actor.name}"
+        elif on and not begins:
+            yield SpanView(state="draining", begin=since, end=entry.at, goes_on=False, cause=by)
+            since, by = entry.at, "drained by the config"
+        on = begins
+    if draining:
+        yield SpanView(state="draining", begin=since, end=now, goes_on=True, cause=by)
+
+
+def _sentence(spans: Sequence[SpanView]) -> str:
+    told = [_told(state, [one for one in spans if one.state == state]) for state in ("down", "suspended", "draining")]
+    parts = [one for one in told if one]
+    text = ", ".join(parts).capitalize() if parts else "Nothing went wrong"
+    off = sum(one.end - one.begin for one in spans if one.state == "unknown")
+    return f"{text}{f'; nobody looked for {span(off)}' if off >= 1 else ''}."
+
+
+def _told(state: SpanState, spans: Sequence[SpanView]) -> str:
+    seconds = sum(one.end - one.begin for one in spans)
+    return f"{state} {amount(len(spans), 'time')}, {span(seconds)} in all" if spans else ""

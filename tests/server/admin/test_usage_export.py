@@ -64,6 +64,22 @@ async def test_hours_and_bounds(router: RunningRouter) -> None:
     ]  # fmt: skip
 
 
+async def test_users_count_for_the_group_of_now(router: RunningRouter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the file and in the totals alike; whoever is in no group, or is gone, is a line without a name."""
+    monkeypatch.setattr(log_series, "AT_ONCE", 1)
+    async with router.client(router.admin_token) as admin:
+        await admin.post("/router/groups", json={"name": "staff"})
+        await admin.patch("/router/users/alice", json={"group": "staff"})
+        totals = (await admin.get("/router/usage", params={"since": 0})).json()["by_group"]
+    assert [(line["name"], line["requests"]) for line in totals] == [(None, 8), ("staff", 4)]
+    by_day = await exported(router, by="group")
+    assert [(line["from"], line["group"], line["requests"]) for line in by_day] == [
+        ("2024-10-04", "staff", "4"), ("2024-10-05", "", "4"), ("2024-10-06", "", "4"),
+    ]  # fmt: skip
+    by_hour = await exported(router, by="group", step="hour")
+    assert sum(int(line["requests"]) for line in by_hour) == 12
+
+
 @pytest.mark.parametrize("asked", [{"by": "planet"}, {"step": "week"}, {"since": "soon"}, {"before": "-1"}])
 async def test_what_cannot_be_meant_is_refused(router: RunningRouter, asked: dict[str, str]) -> None:
     """400, with a text that says what may be said."""

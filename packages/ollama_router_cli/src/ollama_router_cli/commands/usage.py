@@ -26,6 +26,7 @@ class By(StrEnum):
     """What lines are about."""
 
     USER = "user"
+    GROUP = "group"
     MODEL = "model"
     SERVER = "server"
 
@@ -60,8 +61,8 @@ def usage(
 ) -> None:
     """Show who used how much on a running router, or export it.
 
-    Prints requests, errors and tokens by user, model or server. With --csv the lines are those of the console's export:
-    the first and the last step are whole.
+    Prints requests, errors and tokens by user, group, model or server. With --csv the lines are those of the console's
+    export: the first and the last step are whole.
     """
     if csv and as_json:
         raise typer.BadParameter("--csv and --json exclude each other")

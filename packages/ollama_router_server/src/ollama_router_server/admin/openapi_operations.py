@@ -13,7 +13,7 @@ from ollama_router_server.admin import shapes
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.doctor.resource import DoctorView
 from ollama_router_server.admin.operations import NewOperation
-from ollama_router_server.admin.usage_export import STEPS
+from ollama_router_server.admin.usage_export import BY, STEPS
 from ollama_router_server.admin.views.checks import ChecksView
 from ollama_router_server.admin.views.history import HistoryView
 from ollama_router_server.admin.views.incidents import IncidentsView
@@ -30,7 +30,6 @@ from ollama_router_server.admin.views.servers import ProbeView, ServerDetailView
 from ollama_router_server.admin.views.whatif import WhatIfView
 from ollama_router_server.storage.identities import Role
 from ollama_router_server.storage.incidents import IncidentKind
-from ollama_router_server.storage.log_totals import Dimension
 
 __all__ = ["OPERATIONS", "Operation"]
 
@@ -229,11 +228,11 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="get",
         path="/router/usage.csv",
-        summary="Requests and tokens by user, model or server, for each day or hour",
+        summary="Requests and tokens by user, group, model or server, for each day or hour",
         answer=None,
         roles=READERS,
         query=(
-            ("by", {"enum": list(get_args(Dimension))}),
+            ("by", {"enum": list(BY)}),
             ("step", {"enum": list(STEPS)}),
             ("since", _MOMENT),
             ("before", _MOMENT),

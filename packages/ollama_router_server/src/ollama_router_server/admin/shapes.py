@@ -261,7 +261,7 @@ class GroupsBody(_Out):
 
 
 class UsageLine(_Out):
-    """Totals of one user, model or server; the name is null where the log has none."""
+    """Totals of one user, group, model or server; the name is null where the log has none."""
 
     name: str | None
     requests: int
@@ -275,7 +275,7 @@ class UsageLine(_Out):
 
 
 class UsageBody(_Out):
-    """Totals of the request log, the busiest first."""
+    """Totals of the request log, the busiest first; `by_group` has each user in the group of now."""
 
     since: float | None
     requests: int
@@ -288,6 +288,7 @@ class UsageBody(_Out):
     estimated: int
     dropped: int
     by_user: list[UsageLine]
+    by_group: list[UsageLine]
     by_model: list[UsageLine]
     by_server: list[UsageLine]
 

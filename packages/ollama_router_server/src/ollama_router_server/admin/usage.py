@@ -8,7 +8,8 @@ from falcon.asgi import Request, Response
 
 from ollama_router_server.admin.access import ADMINS, READERS
 from ollama_router_server.admin.bodies import answer, moment
-from ollama_router_server.admin.shapes import ModelUserLine, ModelUsersBody, UsageBody
+from ollama_router_server.admin.shapes import ModelUserLine, ModelUsersBody, UsageBody, UsageLine
+from ollama_router_server.admin.usage_groups import groups_of_members, usage_by_group
 from ollama_router_server.services import Services
 from ollama_router_server.storage.log_filter import LogFilter
 
@@ -18,20 +19,23 @@ _WEEK = 7 * 86_400.0
 
 
 class UsageResource:
-    """`GET /router/usage[?since=&before=&user=]`: requests, errors and tokens by user, model and server."""
+    """`GET /router/usage[?since=&before=&user=]`: requests, errors and tokens by user, group, model and server."""
 
     roles = READERS
 
     def __init__(self, services: Services) -> None:
-        self._log = services.request_log
+        self._services = services
 
     async def on_get(self, request: Request, response: Response) -> None:
         """Answer the totals."""
         since = moment(request.get_param("since"))
         before = moment(request.get_param("before"), "before")
-        stats = asdict(await self._log.stats(LogFilter(user=request.get_param("user"), since=since, before=before)))
-        del stats["ttft_ms"], stats["total_ms"]
-        answer(response, UsageBody(since=since, **stats))
+        chosen = LogFilter(user=request.get_param("user"), since=since, before=before)
+        stats = await self._services.request_log.stats(chosen)
+        groups = usage_by_group(stats.by_user, groups_of_members(await self._services.groups.list()))
+        told = asdict(stats)
+        del told["ttft_ms"], told["total_ms"]
+        answer(response, UsageBody(since=since, by_group=[UsageLine(**asdict(row)) for row in groups], **told))
 
 
 class ModelUsersResource:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, cast, get_args
 
@@ -12,13 +12,17 @@ from ollama_router_core.errors import InvalidBody, LimitExceeded
 from ollama_router_server.admin.access import READERS
 from ollama_router_server.admin.bodies import moment
 from ollama_router_server.admin.csv_lines import csv_lines
+from ollama_router_server.admin.usage_groups import groups_of_members, series_by_group
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.log_series import LogSeries, SeriesRow
 from ollama_router_server.storage.log_totals import DAY, FIGURES, HOUR, Dimension
 
-__all__ = ["STEPS", "Exports", "UsageExportResource"]
+__all__ = ["BY", "STEPS", "Exports", "UsageExportResource"]
 
+_GROUP: Final = "group"
+BY: Final = (*get_args(Dimension), _GROUP)
+"""What a line may be about."""
 STEPS: Final = {"day": DAY, "hour": HOUR}
 _AGAIN_AFTER: Final = 5.0  # seconds
 
@@ -49,40 +53,43 @@ class Exports:
 
 
 class UsageExportResource:
-    """`GET /router/usage.csv[?by=user|model|server][&step=day|hour][&since=SECONDS][&before=SECONDS]`.
+    """`GET /router/usage.csv[?by=user|group|model|server][&step=day|hour][&since=SECONDS][&before=SECONDS]`.
 
-    A line for each step (UTC) and name; the first and the last step are whole.
+    A line for each step (UTC) and name; the first and the last step are whole. Users count for the group of now.
     """
 
     roles = READERS
 
     def __init__(self, services: Services, exports: Exports) -> None:
-        self._log = services.request_log
+        self._services = services
         self._exports = exports
 
     async def on_get(self, request: Request, response: Response) -> None:
         """Stream the lines."""
-        chosen, user = _chosen(request), cast("User", request.context.user)
+        by, chosen, user = *_chosen(request), cast("User", request.context.user)
         self._exports.check(user.token_id)
         response.content_type = "text/csv; charset=utf-8"
         response.set_header("cache-control", "no-store")
-        response.set_header("content-disposition", f'attachment; filename="usage-by-{chosen.dimension}.csv"')
-        response.stream = self._exports.only_one(user.token_id, self._lines(chosen))
+        response.set_header("content-disposition", f'attachment; filename="usage-by-{by}.csv"')
+        response.stream = self._exports.only_one(user.token_id, self._lines(by, chosen))
 
-    async def _lines(self, chosen: LogSeries) -> AsyncIterator[str]:
-        yield csv_lines([("from", chosen.dimension, *FIGURES)])
-        async for rows in self._log.series(chosen):
+    async def _lines(self, by: str, chosen: LogSeries) -> AsyncIterator[str]:
+        yield csv_lines([("from", by, *FIGURES)])
+        pieces: AsyncIterator[Sequence[SeriesRow]] = self._services.request_log.series(chosen)
+        if by == _GROUP:
+            pieces = series_by_group(pieces, groups_of_members(await self._services.groups.list()))
+        async for rows in pieces:
             yield csv_lines(_cells(row, chosen.step) for row in rows)
 
 
-def _chosen(request: Request) -> LogSeries:
-    dimension, step = request.get_param("by", default="user"), request.get_param("step", default="day")
-    if dimension not in get_args(Dimension):
-        raise InvalidBody(f"by must be one of {', '.join(get_args(Dimension))}")
+def _chosen(request: Request) -> tuple[str, LogSeries]:
+    by, step = request.get_param("by", default="user"), request.get_param("step", default="day")
+    if by not in BY:
+        raise InvalidBody(f"by must be one of {', '.join(BY)}")
     if step not in STEPS:
         raise InvalidBody(f"step must be one of {', '.join(STEPS)}")
-    return LogSeries(
-        dimension=cast("Dimension", dimension),
+    return by, LogSeries(
+        dimension="user" if by == _GROUP else cast("Dimension", by),
         step=STEPS[step],
         since=moment(request.get_param("since")),
         before=moment(request.get_param("before"), "before"),

@@ -21,6 +21,7 @@ from ollama_router_server.admin.overview import find_model, find_overview, find_
 from ollama_router_server.admin.request_replay import replay_request
 from ollama_router_server.admin.requests import find_request, list_requests
 from ollama_router_server.admin.sessions import list_sessions
+from ollama_router_server.admin.usage_groups import groups_of_members, usage_by_group
 from ollama_router_server.admin.users import list_users
 from ollama_router_server.admin.views.checks import first_model
 from ollama_router_server.admin.views.clients import client_views
@@ -143,8 +144,10 @@ class Pages:
         stats, hours = await self.services.request_log.stats(chosen), await self.services.request_log.history(chosen)
         step = 3_600 if days <= _HOURLY else 86_400
         bars = columns_of({row.start: row.requests for row in hours}, since, self.services.clock.wall(), step)
+        groups = usage_by_group(stats.by_user, groups_of_members(await self.services.groups.list()))
         return {
             "stats": stats,
+            "groups": groups,
             "days": days,
             "bars": bars,
             "since": int(since),

@@ -1,0 +1,59 @@
+"""Totals of groups: those of the users who are in them now, whichever group they were in when they asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+from ollama_router_server.storage.identities import Group
+from ollama_router_server.storage.log_series import SeriesRow
+from ollama_router_server.storage.log_stats import UsageRow
+from ollama_router_server.storage.log_totals import FIGURES, Usage
+
+__all__ = ["groups_of_members", "series_by_group", "usage_by_group"]
+
+_Sums = dict[str | None, Counter[str]]
+
+
+def groups_of_members(groups: Iterable[Group]) -> dict[str, str]:
+    """The group of each user that has one."""
+    return {member: group.name for group in groups for member in group.members}
+
+
+def usage_by_group(users: Iterable[UsageRow], group_of: Mapping[str, str]) -> tuple[UsageRow, ...]:
+    """Totals by group, the busiest first; the name None stands for users without a group, and for no user."""
+    found = [UsageRow(name=name, **sums) for name, sums in _sums(users, group_of).items()]
+    return tuple(sorted(found, key=lambda row: (-row.requests, row.name or "")))
+
+
+async def series_by_group(
+    pieces: AsyncIterator[Sequence[SeriesRow]], group_of: Mapping[str, str]
+) -> AsyncIterator[Sequence[SeriesRow]]:
+    """Rows of users, in order of time, as rows of groups: a piece for each step, by name."""
+    step: list[SeriesRow] = []
+    async for rows in pieces:
+        for row in rows:
+            if step and step[0].start != row.start:
+                yield _grouped(step, group_of)
+                step = []
+            step.append(row)
+    if step:
+        yield _grouped(step, group_of)
+
+
+def _grouped(step: Sequence[SeriesRow], group_of: Mapping[str, str]) -> tuple[SeriesRow, ...]:
+    sums = _sums(step, group_of)
+    names = sorted(sums, key=lambda name: name or "")
+    return tuple(SeriesRow(start=step[0].start, name=name, **sums[name]) for name in names)
+
+
+def _sums(users: Iterable[UsageRow | SeriesRow], group_of: Mapping[str, str]) -> _Sums:
+    sums: _Sums = {}
+    for user in users:
+        group = None if user.name is None else group_of.get(user.name)
+        sums.setdefault(group, Counter()).update(_figures(user))
+    return sums
+
+
+def _figures(row: Usage) -> dict[str, int]:
+    return {figure: getattr(row, figure) for figure in FIGURES}

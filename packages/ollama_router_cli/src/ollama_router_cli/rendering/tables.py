@@ -69,14 +69,18 @@ def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[object]], right
     """Print rows without colours and folding: rich takes 2 ms for a row."""
     lines = [columns] if any(columns) else []
     lines += [[_NOTHING if cell is None else " ".join(clean(cell).splitlines()) for cell in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = zip(line, widths, columns, strict=True)
-        padded = [
-            f"{' ' * (width - cell_len(cell))}{cell}" if name in right else f"{cell}{' ' * (width - cell_len(cell))}"
-            for cell, width, name in cells
-        ]
-        sys.stdout.write(f"{'  '.join(padded).rstrip()}\n")
+    named = zip(columns, zip(*lines, strict=True), strict=True) if lines else ()
+    padded = [_padded(cells, to_right=name in right) for name, cells in named]
+    sys.stdout.writelines(f"{'  '.join(cells).rstrip()}\n" for cells in zip(*padded, strict=True))
+
+
+def _padded(cells: Sequence[str], *, to_right: bool) -> list[str]:
+    """Make cells as wide as the widest of them on a terminal, which is their length where all are ASCII."""
+    widths = list(map(len if all(map(str.isascii, cells)) else cell_len, cells))
+    most = max(widths)
+    if to_right:
+        return [f"{' ' * (most - width)}{cell}" for cell, width in zip(cells, widths, strict=True)]
+    return [f"{cell}{' ' * (most - width)}" for cell, width in zip(cells, widths, strict=True)]
 
 
 def format_time(seconds: float | None) -> str | None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.sources.settings import Settings, read_settings
 from ollama_router_cli.sources.token import read_token
 from ollama_router_server.http.certificates import trust_in
-from ollama_router_server.process.connect import read_address
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["ask_router", "own_trust", "router_client", "router_url", "stream_router", "trust_in"]
 
@@ -25,6 +26,8 @@ def router_url(url: str) -> str:
     Raises:
         ConfigError: the text is not an address.
     """
+    from ollama_router_server.process.connect import read_address  # noqa: PLC0415 - most commands ask no router
+
     address = read_address(url)
     return f"{address.origin.scheme}://{address.origin.authority}{address.prefix}"
 
@@ -45,6 +48,8 @@ def router_client(
         ConfigError: the address, or the config that has it, cannot be read.
         CommandFailed: there is no token.
     """
+    import httpx  # noqa: PLC0415 - as above; it takes a quarter of the time of a start
+
     trust: ssl.SSLContext | bool = True
     if url is None:
         settings = read_settings(config, environment)
@@ -64,6 +69,8 @@ def ask_router(
     Raises:
         CommandFailed: nothing answers, the router refuses (the text is its own), or another program answers there.
     """
+    import httpx  # noqa: PLC0415 - it is there
+
     try:
         sent = None if body is None else _given(body)
         answer = client.request(method, path, params=_given(query), json=sent)
@@ -78,6 +85,8 @@ def stream_router(client: httpx.Client, path: str, **query: Any) -> Iterator[str
     Raises:
         CommandFailed: as `ask_router`; or the text breaks off.
     """
+    import httpx  # noqa: PLC0415 - it is there
+
     try:
         with client.stream("GET", path, params=_given(query)) as answer:
             if answer.is_error:
@@ -104,7 +113,7 @@ def _document(client: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
         raise CommandFailed(f"no router answers at {client.base_url}: another program does") from None
     if not isinstance(document, dict) or (answer.is_error and "code" not in document):
         raise CommandFailed(f"no router answers at {client.base_url}: another program does")
-    if answer.status_code == httpx.codes.UNAUTHORIZED:
+    if answer.status_code == HTTPStatus.UNAUTHORIZED:
         raise CommandFailed("the router rejected the token")
     if answer.is_error:
         raise CommandFailed(f"the router refuses: {document['error']}")

@@ -34,6 +34,7 @@ PAGES = (
     "play",
     "history",
     "operations",
+    "about",
     "doctor",
 )
 AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"

@@ -14,7 +14,7 @@ from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio
 
-SMALL, HOSTILE = "llama3.2:3b", "<img src=x onerror=alert(1)>"
+SMALL, OTHER, HOSTILE = "llama3.2:3b", "llama3.1:8b", "<img src=x onerror=alert(1)>"
 
 
 async def test_a_message_is_answered_with_its_route_and_its_speed(browser: Browser, tmp_path: Path) -> None:
@@ -42,6 +42,39 @@ async def test_a_message_is_answered_with_its_route_and_its_speed(browser: Brows
         await router.rows(2)
         await page.click("[data-play-request]")
         await page.wait_for_selector("#timeline")
+        assert watched.problems == []
+
+
+async def test_two_models_are_asked_side_by_side(browser: Browser, tmp_path: Path) -> None:
+    """The same message to both, each with its answer, its route and its own request; one that fails says which."""
+    async with (
+        OllamaSimulator(models=[model(SMALL)], answer_tokens=3) as one,
+        OllamaSimulator(models=[model(OTHER)], answer_tokens=7) as two,
+        running_router(tmp_path, {"one": server_entry(one), "two": server_entry(two)}) as router,
+        signed_in(browser, router, router.token, viewport={"width": 1280, "height": 900}) as watched,
+    ):
+        page = watched.page
+        await watched.open(f"play?model={SMALL}&other={OTHER}")
+        await page.fill("#prompt", "hi")
+        await page.click("[data-play-send]")
+        columns = page.locator("[data-play-column]")
+        for index, (name, server, tokens) in enumerate([(SMALL, "one", 3), (OTHER, "two", 7)]):
+            column = columns.nth(index)
+            await column.locator("text=Answered in").wait_for()
+            assert await column.locator("[data-play-model]").inner_text() == name
+            assert await column.locator("[data-play-server]").inner_text() == server
+            assert (await column.locator("[data-play-tokens]").inner_text()).endswith(f" / {tokens}")
+        boxes = [await columns.nth(index).bounding_box() for index in (0, 1)]
+        assert boxes[0]["y"] == boxes[1]["y"]
+        assert {row.model_served for row in await router.rows(2)} == {SMALL, OTHER}
+        two.misbehave(StreamError(after_chunks=1, message="broken"), path="/api/chat", times=1)
+        await page.click("[data-play-send]")
+        await page.wait_for_selector(f"[data-problem]:has-text('{OTHER}: broken')")
+        assert "Answered in" in await columns.nth(0).inner_text()
+        await page.fill("input[name=other]", "")
+        await page.click("[data-play-send]")
+        await page.wait_for_selector("[data-play-send]:enabled")
+        assert not await columns.nth(1).is_visible()
         assert watched.problems == []
 
 

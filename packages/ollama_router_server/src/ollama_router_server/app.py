@@ -15,6 +15,7 @@ import structlog
 
 from ollama_router_core.errors import RouterError
 from ollama_router_core.exchange.events import Headers
+from ollama_router_server.admin.about import AboutResource
 from ollama_router_server.admin.access import TokenAccess
 from ollama_router_server.admin.audit import AuditResource
 from ollama_router_server.admin.doctor.resource import DoctorResource
@@ -185,6 +186,7 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/servers", ServersResource(services))
     app.add_route("/router/servers/{name}", ServerResource(services))
     app.add_route("/router/servers/{name}/history", ServerHistoryResource(services))
+    app.add_route("/router/about", AboutResource(services))
     app.add_route("/router/openapi.json", OpenApiResource())
 
 

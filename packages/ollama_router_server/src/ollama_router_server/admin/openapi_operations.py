@@ -14,6 +14,7 @@ from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.doctor.resource import DoctorView
 from ollama_router_server.admin.operations import NewOperation
 from ollama_router_server.admin.usage_export import BY, STEPS
+from ollama_router_server.admin.views.about import AboutView
 from ollama_router_server.admin.views.checks import ChecksView
 from ollama_router_server.admin.views.history import HistoryView
 from ollama_router_server.admin.views.incidents import IncidentsView
@@ -347,6 +348,13 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         method="get", path="/router/queue", summary="What waits, by model", answer=shapes.QueueBody, roles=EVERYBODY
+    ),
+    Operation(
+        method="get",
+        path="/router/about",
+        summary="Version, licences and the data that is kept",
+        answer=AboutView,
+        roles=EVERYBODY,
     ),
     Operation(
         method="get",

@@ -11,6 +11,7 @@ from falcon.asgi import Request, Response
 from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.strategies import STRATEGIES
+from ollama_router_server.admin.about import find_about
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS, check_role
 from ollama_router_server.admin.doctor.resource import doctor_view
 from ollama_router_server.admin.history import find_day
@@ -129,7 +130,13 @@ class Pages:
         view = model_views(self.services, user.grants if user.role == "user" else None)
         models = sorted(view.models, key=lambda one: (not one.loaded_on, one.name))
         chosen = (request.get_param("model") or "")[:512] or (models[0].name if models else "")
-        return {"models": models, "aliases": view.aliases, "chosen": chosen, "base": base_url(self.services, request)}
+        return {
+            "models": models,
+            "aliases": view.aliases,
+            "chosen": chosen,
+            "other": (request.get_param("other") or "")[:512],
+            "base": base_url(self.services, request),
+        }
 
     async def operations(self, request: Request, _user: User) -> Values:
         """What is done with models on servers; the form is filled in from the address."""
@@ -182,6 +189,10 @@ class Pages:
     async def doctor(self, _request: Request, _user: User) -> Values:
         """What is wrong, and what mends it."""
         return {"view": await doctor_view(self.services)}
+
+    async def about(self, _request: Request, _user: User) -> Values:
+        """What the program is, and what it keeps."""
+        return {"view": await find_about(self.services)}
 
     async def history(self, request: Request, user: User) -> Values:
         """A day as its requests tell, and who changed what; the audit trail is for admins, and another world, too."""
@@ -273,4 +284,5 @@ def pages(
         "history": page("history", "History", READERS),
         "doctor": page("doctor", "Doctor", ADMINS),
         "whatif": page("whatif", "What if", ADMINS),
+        "about": page("about", "About", EVERYBODY),
     }

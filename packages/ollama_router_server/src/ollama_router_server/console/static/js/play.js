@@ -1,36 +1,57 @@
 // @ts-check
-// The playground: a chat as any client sends it, its answer shown as text. Nothing is kept but on this page.
-import { onAct } from "./actions.js";
+// The playground: a chat as any client sends it, to one model or to two at once, its answers shown as text. Nothing is
+// kept but on this page.
+import { onAct, send } from "./actions.js";
 
 const root = document.body.dataset.root ?? "./";
+const columns = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-play-column]")]);
 /** @type {AbortController | null} */
 let running = null;
 
-/** @param {string} name */
-const part = (name) => /** @type {HTMLElement} */ (document.querySelector(`[data-play-${name}]`));
+/**
+ * @param {ParentNode} column
+ * @param {string} name
+ */
+const part = (column, name) => /** @type {HTMLElement} */ (column.querySelector(`[data-play-${name}]`));
 
 onAct("play", async (form) => {
   if (running) return;
-  const body = asked(/** @type {HTMLFormElement} */ (form));
-  const controller = (running = new AbortController());
-  begin(body);
-  try {
-    await follow(await sent(body, controller.signal));
-  } catch (error) {
-    if (!controller.signal.aborted) {
-      part("state").textContent = "Failed";
-      throw error;
-    }
-    part("state").textContent = "Stopped";
-  } finally {
-    running = null;
-    show(false);
-  }
+  const bodies = asked(/** @type {HTMLFormElement} */ (form));
+  const { signal } = (running = new AbortController());
+  for (const [index, column] of columns.entries()) column.hidden = index >= bodies.length;
+  /** @type {HTMLElement} */ (document.querySelector("[data-play]")).hidden = false;
+  show(true);
+  const ends = await Promise.allSettled(bodies.map((body, index) => play(/** @type {HTMLElement} */ (columns[index]), body, signal)));
+  running = null;
+  show(false);
+  const failed = ends.flatMap((end, index) => (end.status === "rejected" ? [`${bodies[index]?.model}: ${end.reason.message}`] : []));
+  if (failed.length) throw new Error(failed.join("; "));
 });
 
 onAct("play-stop", () => running?.abort());
 
-/** @param {HTMLFormElement} form */
+/**
+ * @param {HTMLElement} column
+ * @param {Asked} body
+ * @param {AbortSignal} signal
+ */
+async function play(column, body, signal) {
+  begin(column, body);
+  try {
+    await follow(column, await sent(column, body, signal));
+  } catch (error) {
+    part(column, "state").textContent = signal.aborted ? "Stopped" : "Failed";
+    if (!signal.aborted) throw error;
+  }
+}
+
+/** @typedef {{model: string, messages: object[], options?: object}} Asked */
+
+/**
+ * What the form asks of each of its models.
+ * @param {HTMLFormElement} form
+ * @returns {Asked[]}
+ */
 function asked(form) {
   const typed = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, value.toString().trim()]));
   const options = {
@@ -39,56 +60,65 @@ function asked(form) {
   };
   const messages = [{ role: "user", content: typed.prompt }];
   if (typed.system) messages.unshift({ role: "system", content: typed.system });
-  return { model: typed.model, messages, ...(Object.keys(options).length && { options }) };
+  const rest = { messages, ...(Object.keys(options).length && { options }) };
+  return [typed.model, typed.other].flatMap((model) => (model ? [{ model, ...rest }] : []));
 }
 
-/** @param {object} body */
-function begin(body) {
-  /** @type {HTMLElement} */ (document.querySelector("[data-play]")).hidden = false;
-  for (const name of ["answer", "thinking"]) part(name).replaceChildren(document.createTextNode(""));
-  for (const name of ["first", "speed", "tokens", "server", "reason"]) part(name).textContent = "–";
-  part("thoughts").hidden = part("request").hidden = true;
-  part("state").textContent = "Waiting for the first token";
+/**
+ * @param {HTMLElement} column
+ * @param {Asked} body
+ */
+function begin(column, body) {
+  part(column, "model").textContent = body.model;
+  for (const name of ["answer", "thinking"]) part(column, name).replaceChildren(document.createTextNode(""));
+  for (const name of ["first", "speed", "tokens", "server", "reason"]) part(column, name).textContent = "–";
+  part(column, "thoughts").hidden = part(column, "request").hidden = true;
+  part(column, "state").textContent = "Waiting for the first token";
   const base = /** @type {HTMLElement} */ (document.querySelector("[data-play-base]")).dataset.playBase;
   const quoted = JSON.stringify(body).replaceAll("'", "'\\''");
-  part("curl").textContent = `curl ${base}/api/chat -H "Authorization: Bearer TOKEN" -d '${quoted}'`;
-  show(true);
+  part(column, "curl").textContent = `curl ${base}/api/chat -H "Authorization: Bearer TOKEN" -d '${quoted}'`;
 }
 
 /** @param {boolean} busy */
 function show(busy) {
-  /** @type {HTMLButtonElement} */ (part("send")).disabled = busy;
-  /** @type {HTMLButtonElement} */ (part("stop")).disabled = !busy;
+  /** @type {HTMLButtonElement} */ (part(document, "send")).disabled = busy;
+  /** @type {HTMLButtonElement} */ (part(document, "stop")).disabled = !busy;
 }
 
 /**
- * @param {object} body
+ * @param {HTMLElement} column
+ * @param {Asked} body
  * @param {AbortSignal} signal
  */
-async function sent(body, signal) {
-  const headers = { "x-console": "1", "content-type": "application/json" };
+async function sent(column, body, signal) {
   const began = performance.now();
-  const answer = await fetch(`${root}play/api/chat`, { method: "POST", headers, body: JSON.stringify(body), signal });
-  route(answer.headers);
+  const answer = await send("POST", `${root}play/api/chat`, body, signal);
+  route(column, answer.headers);
   if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error ?? `the router answered ${answer.status}`);
   return { answer, began };
 }
 
-/** @param {Headers} told */
-function route(told) {
-  part("server").textContent = told.get("x-router-server") ?? "–";
+/**
+ * @param {HTMLElement} column
+ * @param {Headers} told
+ */
+function route(column, told) {
+  part(column, "server").textContent = told.get("x-router-server") ?? "–";
   const place = told.get("x-router-queue-position");
-  part("reason").textContent = [told.get("x-router-reason") ?? "–", place && `waited from place ${place}`].filter(Boolean).join("; ");
+  part(column, "reason").textContent = [told.get("x-router-reason") ?? "–", place && `waited from place ${place}`].filter(Boolean).join("; ");
   const id = told.get("x-router-request-id");
-  const link = part("request");
+  const link = part(column, "request");
   if (!id || !(link instanceof HTMLAnchorElement)) return;
   link.hidden = false;
   link.href = `${root}requests/${id}`;
   link.textContent = id;
 }
 
-/** @param {{answer: Response, began: number}} sent */
-async function follow({ answer, began }) {
+/**
+ * @param {HTMLElement} column
+ * @param {{answer: Response, began: number}} sent
+ */
+async function follow(column, { answer, began }) {
   let first = 0;
   let done = null;
   for await (const line of lines(answer)) {
@@ -96,37 +126,39 @@ async function follow({ answer, began }) {
     const { content = "", thinking = "" } = line.message ?? {};
     if (!first && (content || thinking)) {
       first = performance.now();
-      part("first").textContent = seconds(first - began);
-      part("state").textContent = "Answering";
+      part(column, "first").textContent = seconds(first - began);
+      part(column, "state").textContent = "Answering";
     }
-    write("answer", content);
-    write("thinking", thinking);
-    if (thinking) part("thoughts").hidden = false;
+    write(column, "answer", content);
+    write(column, "thinking", thinking);
+    if (thinking) part(column, "thoughts").hidden = false;
     if (line.done) done = line;
   }
   if (!done) throw new Error("the answer broke off");
-  end(done, performance.now() - (first || began), performance.now() - began);
+  end(column, done, performance.now() - (first || began), performance.now() - began);
 }
 
 /**
+ * @param {HTMLElement} column
  * @param {string} name
  * @param {string} text
  */
-function write(name, text) {
-  const written = part(name).firstChild;
+function write(column, name, text) {
+  const written = part(column, name).firstChild;
   if (written instanceof Text) written.appendData(text);
 }
 
 /**
+ * @param {HTMLElement} column
  * @param {Record<string, any>} told the last line, with what the server counted
  * @param {number} writing milliseconds since the first token
  * @param {number} total
  */
-function end(told, writing, total) {
+function end(column, told, writing, total) {
   const took = told.eval_duration ? told.eval_duration / 1e6 : writing;
-  part("state").textContent = `Answered in ${seconds(total)}${told.done_reason === "length" ? ", cut at its limit" : ""}`;
-  if (told.eval_count > 1 && took > 0) part("speed").textContent = `${((told.eval_count / took) * 1000).toFixed(1)} tokens/s`;
-  part("tokens").textContent = `${told.prompt_eval_count ?? "–"} / ${told.eval_count ?? "–"}`;
+  part(column, "state").textContent = `Answered in ${seconds(total)}${told.done_reason === "length" ? ", cut at its limit" : ""}`;
+  if (told.eval_count > 1 && took > 0) part(column, "speed").textContent = `${((told.eval_count / took) * 1000).toFixed(1)} tokens/s`;
+  part(column, "tokens").textContent = `${told.prompt_eval_count ?? "–"} / ${told.eval_count ?? "–"}`;
 }
 
 /** @param {Response} answer */

@@ -1,0 +1,74 @@
+"""What this program is, and what it keeps: `GET /router/about`."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import re
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata, requires, version
+from typing import Final
+
+from falcon.asgi import Request, Response
+
+from ollama_router_server.admin.access import EVERYBODY
+from ollama_router_server.admin.bodies import answer
+from ollama_router_server.admin.views.about import AboutView, LibraryView, about_view
+from ollama_router_server.services import Services
+
+__all__ = ["AboutResource", "find_about"]
+
+_OURS: Final = ("ollama-router-core", "ollama-router-server")
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
+_LICENCE: Final = "License :: OSI Approved :: "
+_LONGEST_LICENCE: Final = 60
+"""Characters: some packages give the whole text for its name."""
+
+
+async def find_about(services: Services) -> AboutView:
+    """What is known of the program that runs."""
+    return about_view(
+        services.config,
+        version=version("ollama-router-server"),
+        python=platform.python_version(),
+        database=services.database_url.partition(":")[0].partition("+")[0],
+        libraries=await asyncio.to_thread(_libraries),
+    )
+
+
+@cache
+def _libraries() -> tuple[LibraryView, ...]:
+    """The libraries that our packages ask for, as far as they are installed; read once."""
+    names = {found[0] for ours in _OURS for asked in requires(ours) or () if (found := _NAME.match(asked))}
+    return tuple(_installed(names - {*_OURS}))
+
+
+def _installed(names: set[str]) -> Iterator[LibraryView]:
+    for name in names:
+        try:
+            told = metadata(name)
+        except PackageNotFoundError:  # of an extra, or of another system
+            continue
+        yield LibraryView(name=told["Name"], version=told["Version"], licence=_licence(told))
+
+
+def _licence(told: PackageMetadata) -> str | None:
+    """As the package says: an expression, a classifier, or a short text."""
+    classifiers = [one.removeprefix(_LICENCE) for one in told.get_all("Classifier") or () if one.startswith(_LICENCE)]
+    text = told.get_all("License") or [""]
+    short = text[0] if len(text[0]) <= _LONGEST_LICENCE else ""
+    return (told.get_all("License-Expression") or [""])[0] or ", ".join(classifiers) or short or None
+
+
+class AboutResource:
+    """`GET /router/about`."""
+
+    roles = EVERYBODY
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, _request: Request, response: Response) -> None:
+        """Answer what the program is and keeps."""
+        answer(response, await find_about(self._services))

@@ -1,0 +1,78 @@
+"""What this program is, and what it keeps of those who use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ollama_router_core.config.settings import Config
+from ollama_router_server.admin.views.view import View
+
+__all__ = ["AboutView", "KeptDataView", "LibraryView", "about_view", "kept_data"]
+
+_DAY = 86_400.0
+
+
+class LibraryView(View):
+    """A library that the router is made with. `licence` is as its package says, null where it says none."""
+
+    name: str
+    version: str
+    licence: str | None
+
+
+class KeptDataView(View):
+    """Something that the router stores: what it is, and until when, in words."""
+
+    what: str
+    until: str
+
+
+class AboutView(View):
+    """The router's version and licence, Python's version, the kind of its database, its libraries, the data kept."""
+
+    version: str
+    licence: str
+    python: str
+    database: str
+    libraries: list[LibraryView]
+    kept: list[KeptDataView]
+    never: list[str]
+
+
+def about_view(
+    config: Config, *, version: str, python: str, database: str, libraries: Iterable[LibraryView]
+) -> AboutView:
+    """What may be told to everybody who has a token."""
+    prompts = [] if config.responses.store else ["prompts and answers"]
+    return AboutView(
+        version=version,
+        licence="MIT",
+        python=python,
+        database=database,
+        libraries=sorted(libraries, key=lambda one: one.name.lower()),
+        kept=kept_data(config),
+        never=[*prompts, "values of headers", "query strings", "tokens and passwords as they are: only digests"],
+    )
+
+
+def kept_data(config: Config) -> list[KeptDataView]:
+    """What the config lets the router store, each with when it goes."""
+    rows, console, answers = config.request_log, config.console, config.responses
+    days = "kept" if rows.keep_days is None else f"for {rows.keep_days:g} days"
+    most = "" if rows.max_rows is None else f", the newest {rows.max_rows:,}"
+    told = {
+        "a row for each request: who, from which address, model, server, times, tokens, error": f"{days}{most}",
+        "sums of them by hour and day, by user, model and server": "as long as their rows",
+        "who changed what (audit trail), and what went wrong (incidents)": days,
+        "users, groups and tokens, these as digests": "until they are deleted",
+        "operations on models": "for 7 days",
+    }
+    if console.enabled:
+        told["sessions of this console, as digests"] = f"for at most {_time(console.session_longest)}"
+    if answers.store:
+        told["prompts and answers of /v1/responses"] = f"for {_time(answers.keep)}, or until the user deletes them"
+    return [KeptDataView(what=what, until=until) for what, until in told.items()]
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / _DAY:g} days" if seconds >= _DAY else f"{seconds / 3600:g} hours"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, Route
 
 from browser.conftest import signed_in
 from ollama_router_core.testing import OllamaSimulator, model
@@ -37,6 +38,8 @@ PAGES = (
     "about",
     "doctor",
 )
+TELL = """() => new MutationObserver(() => document.documentElement.matches('.loading') && fetch('said'))
+    .observe(document.documentElement, {attributes: true})"""
 AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
 HOSTILE = "<img src=x onerror=alert(1)>{{7*7}}javascript:alert(2)"
 
@@ -77,6 +80,31 @@ async def test_start_gets_an_answer_to_count_on(browser: Browser, tmp_path: Path
         await page.evaluate("document.querySelector('[data-act=try-model]').dataset.model = 'nobody-has-this'")
         await page.click("[data-act=try-model]")
         await page.wait_for_selector("[data-trial]:has-text('No answer: ')")
+        assert watched.problems == []
+
+
+async def test_a_page_that_takes_its_time_says_so(browser: Browser, tmp_path: Path) -> None:
+    """What is there is dimmed until the next page comes; going back shows it as it was."""
+    async with stage(tmp_path) as router, signed_in(browser, router, router.admin_token) as watched:
+        page = watched.page
+
+        said = asyncio.Event()
+
+        async def hear(route: Route) -> None:
+            said.set()
+            await route.fulfill(status=204)
+
+        async def hold(route: Route) -> None:
+            await said.wait()  # nothing else is told of a page that is being left
+            await route.continue_()
+
+        await page.route("**/said", hear)
+        await page.route("**/console/usage", hold)
+        await page.evaluate(TELL)
+        await page.click("text=Usage", no_wait_after=True)
+        await page.wait_for_selector("h1:has-text('7 days')")
+        await page.go_back()
+        await page.wait_for_selector("html:not(.loading) h1:has-text('Ready')")
         assert watched.problems == []
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_server.admin.overview import find_overview
+from ollama_router_server.admin.views.overview import OverviewView
+from ollama_router_server.console.assets import Assets
+from ollama_router_server.console.hour_chart import hour_of
+from ollama_router_server.console.rendering import Renderer
 from ollama_router_server.storage.incidents import Began, IncidentFilter, Origin
 from support.eventually import eventually_async
 from support.router import running_router, server_entry
@@ -43,6 +49,38 @@ async def test_what_no_incident_tells_has_no_date(tmp_path: Path) -> None:
         await admin.post("/router/servers/one/drain")
         (told,) = (await admin.get("/router/overview")).json()["attention"]
         assert (told["kind"], told["since"]) == ("server.draining", None)
+
+
+async def test_what_is_wrong_with_all_is_told(tmp_path: Path) -> None:
+    """Versions that differ, rows that were lost, a line that takes nobody."""
+    versions = [OllamaSimulator(models=[model("llama3.2:3b")], version=one) for one in ("0.20.1", "0.32.15")]
+    async with (
+        versions[0] as one,
+        versions[1] as other,
+        running_router(tmp_path, {"one": server_entry(one), "other": server_entry(other)}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        router.services.sink.dropped = 3
+        told = {one["kind"]: one["what"] for one in (await admin.get("/router/overview")).json()["attention"]}
+        assert told == {
+            "log.lost": "3 rows of the request log were lost since the router started.",
+            "versions.differ": "Servers have different versions of Ollama: 0.20.1, 0.32.15.",
+        }
+
+
+async def test_workers_that_are_not_heard_are_told(tmp_path: Path) -> None:
+    """The page says how many answered, and is quiet where all did."""
+    async with running_router(tmp_path, {"off": {"host": "127.0.0.1", "port": 2}}) as router:
+        view = await find_overview(router.services, router.services.worker_news.sync)
+        assert (view.heard, view.workers) == (1, 1)
+        renderer, viewer = Renderer(Assets()), SimpleNamespace(role="viewer")
+
+        def shown(view: OverviewView) -> str:
+            values = {"view": view, "hour": hour_of(view.last_hour.minutes), "user": viewer}
+            return renderer.text("parts/now.html", "/console/now", **values)
+
+        assert "workers answered" not in shown(view)
+        assert "2 of 3 workers answered" in shown(view.model_copy(update={"workers": 3, "heard": 2}))
 
 
 async def test_the_last_hour_counts_what_ended(tmp_path: Path) -> None:

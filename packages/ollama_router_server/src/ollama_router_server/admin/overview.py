@@ -37,7 +37,7 @@ _MOST_INCIDENTS = 500
 
 async def find_overview(services: Services, sync: WorkerSync) -> OverviewView:
     """The router now. Since when something needs attention is looked up only where there is something."""
-    view = overview(services, sync.under_way(), sync.last_hour())
+    view = overview(services, sync.under_way(), sync.last_hour(), sync.workers)
     if not view.attention:
         return view
     try:

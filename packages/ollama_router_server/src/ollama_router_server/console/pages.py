@@ -90,6 +90,7 @@ class Pages:
         return {
             "view": await list_requests(self.services, request, user),
             "active": active if first else [],
+            "workers": self.sync.workers,
             "query": {name: str(value) for name, value in request.params.items() if name != "cursor"},
         }
 

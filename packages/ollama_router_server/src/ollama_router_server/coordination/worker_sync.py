@@ -25,8 +25,11 @@ __all__ = ["WorkerSync"]
 _FIGURES = "figures"
 _UNDER_WAY = "under_way"
 _LAST_HOUR = "last_hour"
+_AT = "at"
 _BEAT = 0.25
 _PUBLISH = 1.0
+_SILENT = 5.0
+"""Seconds after which a worker that has published nothing is not heard."""
 _SOONEST = 0.02
 """Seconds between two beats at least, however often something is worth knowing."""
 
@@ -98,6 +101,12 @@ class WorkerSync:
         others = [row for one in self._others() for row in one.get(_LAST_HOUR, ())]
         return minutes_of([*self._own_hour(), *others], self._clock.wall())
 
+    @property
+    def workers(self) -> tuple[int, int]:
+        """How many workers are heard, this one among them, and how many there are."""
+        oldest = self._clock.monotonic() - _SILENT
+        return 1 + sum(one.get(_AT, oldest) > oldest for one in self._others()), self._coordination.size
+
     def _others(self) -> list[dict[str, Any]]:
         return [_read(page) for page in self._coordination.pages()]
 
@@ -126,7 +135,12 @@ class WorkerSync:
             await asyncio.sleep(max(0.0, now + _SOONEST - self._clock.monotonic()))
 
     def _publish(self) -> None:
-        page = {_FIGURES: self._own(), _LAST_HOUR: self._own_hour(), _UNDER_WAY: self._under_way()}
+        page = {
+            _AT: self._clock.monotonic(),
+            _FIGURES: self._own(),
+            _LAST_HOUR: self._own_hour(),
+            _UNDER_WAY: self._under_way(),
+        }
         self._coordination.publish(json.dumps(page).encode())
 
 

@@ -27,12 +27,16 @@ __all__ = [
 ]
 
 _MOST = 5
+_MOST_VERSIONS = 4
 
 AttentionKind = Literal[
     "config.refused",
     "coordination.away",
     "database.away",
     "discovery.failed",
+    "line.full",
+    "log.lost",
+    "versions.differ",
     "server.down",
     "server.suspended",
     "server.unknown",
@@ -77,9 +81,14 @@ class LastHourView(View):
 
 
 class OverviewView(View):
-    """The router now. `attention` has at most five entries, the worst first; `more` counts the others."""
+    """The router now. `attention` has at most five entries, the worst first; `more` counts the others.
+
+    Of `workers`, so many are `heard`; what the others run is missing, or as of when they were heard.
+    """
 
     sentence: str
+    workers: int
+    heard: int
     servers: list[ServerView]
     attention: list[AttentionView]
     more: int
@@ -89,8 +98,20 @@ class OverviewView(View):
     last_hour: LastHourView
 
 
-def overview(services: Services, under_way: Sequence[dict[str, Any]], minutes: Sequence[Minute]) -> OverviewView:
-    """The router now; `under_way` are the requests in progress, `minutes` those of the last hour, in all workers."""
+def overview(
+    services: Services,
+    under_way: Sequence[dict[str, Any]],
+    minutes: Sequence[Minute],
+    workers: tuple[int, int],
+) -> OverviewView:
+    """The router now.
+
+    Args:
+        services: of this process.
+        under_way: the requests in progress in all workers.
+        minutes: those of the last hour, of all workers.
+        workers: how many are heard, and how many there are.
+    """
     active = active_views(under_way)
     waiting = [one for one in active if one.state == "waiting"]
     running = [one for one in active if one.state != "waiting"]
@@ -98,6 +119,8 @@ def overview(services: Services, under_way: Sequence[dict[str, Any]], minutes: S
     found = list(attention(services, servers))
     return OverviewView(
         sentence=sentence(servers, len(running), max(count, len(waiting)), waiting),
+        workers=workers[1],
+        heard=workers[0],
         servers=servers,
         attention=found[:_MOST],
         more=max(0, len(found) - _MOST),
@@ -174,6 +197,22 @@ def attention(services: Services, servers: Sequence[ServerView]) -> Iterator[Att
         yield AttentionView(severity="warn", kind="discovery.failed", what=what, fix="orouter status")
     for server in servers:
         yield from _of_server(server)
+    yield from _of_all(services, servers)
+
+
+def _of_all(services: Services, servers: Sequence[ServerView]) -> Iterator[AttentionView]:
+    figures, most = services.worker_news.figures(), services.config.queue.max_waiting
+    if 0 < most <= figures["waiting"]:
+        what = f"The line is full: {amount(figures['waiting'], 'request')} wait, and further ones are refused."
+        yield AttentionView(severity="bad", kind="line.full", what=what, fix="queue.max_waiting, or another server")
+    if figures["dropped"]:
+        what = f"{amount(figures['dropped'], 'row')} of the request log were lost since the router started."
+        yield AttentionView(severity="warn", kind="log.lost", what=what, fix="check the database and its disk")
+    versions = sorted({one.version for one in servers if one.version})
+    if len(versions) > 1:
+        told = f"{', '.join(versions[:_MOST_VERSIONS])}{' and others' if len(versions) > _MOST_VERSIONS else ''}"
+        what = f"Servers have different versions of Ollama: {told}."
+        yield AttentionView(severity="warn", kind="versions.differ", what=what, fix="orouter servers list")
 
 
 def _of_server(server: ServerView) -> Iterator[AttentionView]:

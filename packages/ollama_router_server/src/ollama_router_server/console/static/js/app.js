@@ -136,6 +136,17 @@ function move(step) {
   if (next instanceof HTMLElement) next.focus();
 }
 
+// A page that takes its time: what is there is dimmed, and the bar says so. A file that is saved leaves the page where it is.
+let leaving = 0;
+addEventListener("beforeunload", () => {
+  if (document.activeElement instanceof HTMLAnchorElement && document.activeElement.hasAttribute("download")) return;
+  leaving = setTimeout(() => document.documentElement.classList.add("loading"), 150);
+});
+addEventListener("pageshow", () => {
+  clearTimeout(leaving);
+  document.documentElement.classList.remove("loading");
+});
+
 claimFromAddress(root);
 showMoments(document);
 startLive(root);

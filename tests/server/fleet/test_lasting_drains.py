@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
 
 from ollama_router_core.testing import SimulatorThread
+from ollama_router_server.fleet import lasting_drains
+from ollama_router_server.fleet.lasting_drains import LastingDrains
+from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.storage.drains import DrainStore, StoredDrain
+from support.eventually import eventually
 from support.orouter import Orouter
 from support.waiting import wait_until
 from support.workers import served
@@ -67,3 +75,52 @@ def test_the_config_has_the_last_word_when_it_changes(tmp_path: Path) -> None:
             wait_until(lambda: draining(admin), "the config drains it")
         with Orouter(home=tmp_path).serve("--port", "0") as url, router.client(router.admin_token) as admin:
             assert draining(admin, url)
+
+
+class SlowStore:
+    """A database whose answers to a look are held until they are let go."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, StoredDrain] = {}
+        self.looks = 0
+        self.let_go = asyncio.Event()
+        self.let_go.set()
+
+    async def read(self) -> dict[str, StoredDrain]:
+        """What is stored as the look begins."""
+        found = dict(self.stored)
+        self.looks += 1
+        await self.let_go.wait()
+        return found
+
+    async def set(self, server: str, *, on: bool) -> None:
+        """Store a word."""
+        self.stored[server] = StoredDrain(on, self.looks)
+
+
+@pytest.mark.anyio
+async def test_a_look_that_began_before_a_word_does_not_take_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that was drained and undrained while the database was slow stays undrained."""
+    monkeypatch.setattr(lasting_drains, "_INTERVAL", 0.0)
+    draining: set[str] = set()
+    happened: list[bool] = []
+
+    def drain(server: str, *, on: bool) -> None:
+        happened.append(on)
+        (draining.add if on else draining.discard)(server)
+
+    fleet, store = SimpleNamespace(servers={"a"}, health=SimpleNamespace(draining=draining), drain=drain), SlowStore()
+    drains = LastingDrains(cast("DrainStore", store), cast("FleetService", fleet), follows=True)
+    await drains.start()
+    try:
+        await drains.drain("a", on=True)
+        store.let_go.clear()
+        begun = store.looks
+        await eventually(lambda: store.looks > begun)
+        await drains.drain("a", on=False)
+        store.let_go.set()
+        begun = store.looks
+        await eventually(lambda: store.looks > begun + 1)
+    finally:
+        await drains.aclose()
+    assert happened == [True, False]

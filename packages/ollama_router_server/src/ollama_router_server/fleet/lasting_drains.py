@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 
 import structlog
 
@@ -33,6 +33,8 @@ class LastingDrains:
         self._fleet = fleet
         self._follows = follows
         self._known: Mapping[str, StoredDrain] = {}
+        self._saying = 0
+        self._said = 0
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -54,29 +56,40 @@ class LastingDrains:
     async def drain(self, server: str, *, on: bool) -> None:
         """Begin or end a drain in every router; without the database it holds where coordination reaches."""
         self._fleet.drain(server, on=on)
-        try:
-            await self._store.set(server, on=on)
-        except StorageUnavailable as error:
-            _log.warning("drain_not_kept", server=server, detail=error.message)
+        await self._say((server,), self._store.set(server, on=on))
 
     async def forget(self, servers: Collection[str]) -> None:
         """The config has another word about some servers."""
         if not self._follows or not servers:
             return
+        await self._say(servers, self._store.forget(servers))
+
+    async def _say(self, servers: Collection[str], writing: Awaitable[None]) -> None:
+        self._saying += 1
         try:
-            await self._store.forget(servers)
+            await writing
         except StorageUnavailable as error:
             _log.warning("drain_not_kept", servers=sorted(servers), detail=error.message)
+        finally:
+            self._saying -= 1
+            self._said += 1
 
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(_INTERVAL)
             try:
-                self._apply(await self._store.read())
+                await self._look()
             except StorageUnavailable:
                 pass  # the next look may succeed; what is known stays
             except Exception:  # noqa: BLE001 - a look that failed is made again
                 _log.exception("drains_not_read")
+
+    async def _look(self) -> None:
+        """Look for what others said; what was read beside a word of our own may be older, and the next look tells."""
+        said = self._said
+        stored = await self._store.read()
+        if not self._saying and said == self._said:
+            self._apply(stored)
 
     def _apply(self, stored: Mapping[str, StoredDrain]) -> None:
         """Do what was said since the last look, so that a word said here meanwhile is not taken back.

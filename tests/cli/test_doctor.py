@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
+from contextlib import closing
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
@@ -11,12 +13,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from ollama_router_cli.sources.server_findings import certificate_findings, clock_difference
 from ollama_router_core.config import Server
 from ollama_router_core.testing import SimulatorThread
 from ollama_router_server.admin.doctor import machine
 from ollama_router_server.admin.doctor.fleet import slots_finding
 from ollama_router_server.admin.doctor.machine import certificate_finding
+from ollama_router_server.admin.doctor.servers import certificate_findings, clock_difference
 from ollama_router_server.fleet.discovery.kubernetes import KubernetesFinder
 from support.certificates import certificate_for_loopback
 from support.kubernetes_api import SELECTOR, endpoint, kubernetes_api
@@ -71,6 +73,34 @@ def test_a_running_router_is_asked(tmp_path):
         assert [one["severity"] for one in told if one["subject"] == "router"] == ["ok"]
         (absent,) = [one for one in orouter.json("doctor")["findings"] if one["subject"] == "router"]
     assert (absent["severity"], absent["mend"]) == ("warning", "orouter serve")
+
+
+def test_another_program_at_the_router_s_port_is_an_error(cli, servers, tmp_path):
+    """`orouter serve` could not start there."""
+    path = tmp_path / "orouter.yml"
+    with SimulatorThread() as other:
+        path.write_text(f"{path.read_text()}proxy_port: {other.port}\n")
+        (finding,) = found(cli("doctor", "--json"), "router")
+    assert (finding["severity"], "another program does" in finding["reason"]) == ("error", True)
+    assert f"ss -ltnp 'sport = :{other.port}'" in finding["mend"]
+
+
+@pytest.mark.parametrize(
+    ("revision", "mend"), [("9999", "a newer release"), ("copying-x", "orouter db copy"), (None, "orouter db restore")]
+)
+def test_a_database_that_this_release_cannot_read_is_told_with_what_can(cli, servers, tmp_path, revision, mend):
+    """An upgrade would not: a newer release's, one that a copy into was broken off, and what is none."""
+    path = tmp_path / "router.sqlite3"
+    if revision is None:
+        path.write_text("not a database " * 100)
+        path.chmod(0o600)
+    else:
+        cli("users", "create", "alice")
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
+    (finding,) = found(cli("doctor", "--json"), "database")
+    assert finding["severity"] == "error"
+    assert mend in finding["mend"]
 
 
 @pytest.mark.parametrize(("status", "severity"), [(200, "warning"), (503, "error")])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
 
 import httpx
 
@@ -16,12 +13,11 @@ from ollama_router_core.config import Server
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_server.admin.doctor.finding import Finding, Severity
 from ollama_router_server.admin.doctor.fleet import versions_finding
-from ollama_router_server.admin.doctor.machine import SOON
+from ollama_router_server.admin.doctor.servers import certificate_findings, clock_difference, clock_findings
 from ollama_router_server.system import SystemClock
 
-__all__ = ["certificate_findings", "clock_difference", "router_findings", "server_findings", "told_findings"]
+__all__ = ["router_findings", "server_findings", "told_findings"]
 
-_TOLERATED = 30.0  # seconds between two clocks
 _PATIENCE = 3.0
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -48,9 +44,15 @@ def router_findings(settings: Settings) -> Iterator[Finding]:
             problems = client.get(f"{url}/health").json()["problems"] or (
                 [] if ready.is_success else [ready.text[:200]]
             )
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+    except httpx.HTTPError as error:
         reason = f"no router answers at {url} ({type(error).__name__})"
         yield Finding(subject="router", severity="warning", reason=reason, mend="orouter serve")
+        return
+    except (ValueError, KeyError, TypeError):
+        port = settings.config.proxy_port
+        reason = f"no router answers at {url}: another program does"
+        mend = f"ss -ltnp 'sport = :{port}' tells which; end it, or set another proxy_port"
+        yield Finding(subject="router", severity="error", reason=reason, mend=mend)
         return
     if ready.is_success and not problems:
         yield Finding(subject="router", severity="ok", reason=f"takes requests at {url}")
@@ -72,20 +74,6 @@ def told_findings(settings: Settings, token: str) -> Iterator[Finding]:
         told = ask_router(client, "/router/doctor")["findings"]
     for one in told:
         yield Finding(**one)
-
-
-def clock_difference(date: str | None, *, sent: float, received: float) -> float | None:
-    """Return by how many seconds a server's clock is ahead, by the field `Date` of its answer; None if it tells none.
-
-    What the answer's way and the whole seconds of the field can explain is no difference.
-    """
-    try:
-        told = parsedate_to_datetime(date or "").timestamp()
-    except ValueError:
-        return None
-    if told > received:
-        return told - received
-    return min(0.0, told + 1.0 - sent)
 
 
 def _reachable(name: str, server: Server, facts: ServerFacts, *, alone: bool) -> Finding:
@@ -114,34 +102,6 @@ def _reachable(name: str, server: Server, facts: ServerFacts, *, alone: bool) ->
     return Finding(subject=subject, severity="ok", reason=reason)
 
 
-def certificate_findings(name: str, server: Server, *, now: float) -> Iterator[Finding]:
-    """Tell of a server with TLS how long its certificate is good, or why it is refused."""
-    if server.protocol != "https":
-        return
-    subject = f"server {name}"
-    try:
-        with (
-            socket.create_connection((server.host, server.port), _PATIENCE) as sock,
-            ssl.create_default_context(cafile=server.ca_file).wrap_socket(sock, server_hostname=server.host) as secure,
-        ):
-            until = ssl.cert_time_to_seconds(str((secure.getpeercert() or {})["notAfter"]))
-    except ssl.SSLCertVerificationError as error:
-        reason = f"its certificate is refused: {error.verify_message}"
-        mend = f"servers.{name}.ca_file: FILE in the config, or renew it on the server"
-        yield Finding(subject=subject, severity="error", reason=reason, mend=mend)
-        return
-    except OSError:
-        return  # told already: it does not answer
-    reason = f"its certificate is good for {(until - now) / 86_400:.0f} more days"
-    soon = until - now < SOON
-    yield Finding(
-        subject=subject,
-        severity="warning" if soon else "ok",
-        reason=reason,
-        mend="renew it on the server" if soon else None,
-    )
-
-
 def _clock(name: str, server: Server) -> Iterator[Finding]:
     clock = SystemClock()
     sent = clock.wall()
@@ -149,11 +109,7 @@ def _clock(name: str, server: Server) -> Iterator[Finding]:
         answer = httpx.get(f"{_address(server)}/api/version", timeout=_PATIENCE, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL):
         return  # reached by other means, such as a certificate authority of its own
-    ahead = clock_difference(answer.headers.get("date"), sent=sent, received=clock.wall())
-    if ahead is not None and abs(ahead) > _TOLERATED:
-        told = "ahead of" if ahead > 0 else "behind"
-        reason = f"its clock is {abs(ahead):.0f} s {told} this machine's; when its models expire is misread"
-        yield Finding(subject=f"server {name}", severity="warning", reason=reason, mend="timedatectl set-ntp true")
+    yield from clock_findings(name, clock_difference(answer.headers.get("date"), sent=sent, received=clock.wall()))
 
 
 def _address(server: Server) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ollama_router_core.config import Server
+from ollama_router_core.config import Server, without_password
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.routing.model_placement import differing_digests
 from ollama_router_server.admin.condition import condition_of
@@ -26,10 +26,27 @@ def fleet_findings(services: Services) -> Iterator[Finding]:
         )
     if not condition.problems:
         yield Finding(subject="router", severity="ok", reason="takes requests")
+    yield from _surroundings(services)
     for name, facts in snapshot.servers.items():
         yield from _server(services, name, facts, snapshot)
     yield from versions_finding({name: facts for name, facts in snapshot.servers.items() if facts.up})
     yield from _digests(snapshot)
+
+
+def _surroundings(services: Services) -> Iterator[Finding]:
+    """Tell of the store and of places where servers are found, where `condition_of` has nothing to say of them."""
+    url = services.config.coordination.url
+    if url is not None and not services.coordination.away:
+        yield Finding(subject="coordination", severity="ok", reason=f"{without_password(url)} answers")
+    for source, count in services.discovery.counts.items():
+        if source in services.discovery.problems:
+            continue
+        subject = f"discovery {source}"
+        if count:
+            yield Finding(subject=subject, severity="ok", reason=f"servers found: {count}")
+        else:
+            reason, mend = "nothing is found there", "orouter doctor, on the router's machine"
+            yield Finding(subject=subject, severity="warning", reason=reason, mend=mend)
 
 
 def slots_finding(name: str, server: Server, learned: int | None) -> Iterator[Finding]:

@@ -113,11 +113,18 @@ def _database(installed: Installation) -> Iterator[Finding]:
         state = asyncio.run(check_database(url))
     except RouterError as error:
         mend = "orouter db status" if path is not None else f"pg_isready -d '{_without_password(url)}'"
+        if path is not None and "not a database" in error.message:
+            mend = f"mv {path} {path}.broken, then: orouter db restore BACKUP"
         yield Finding(subject="database", severity="error", reason=f"{shown}: {error.message}", mend=mend)
         return
     reason = f"{shown} is at revision {state.current}"
     if state.usable:
         yield Finding(subject="database", severity="ok", reason=reason)
+    elif not state.known:
+        mend = f"a newer release of orouter, or with that one: orouter db downgrade --to {state.newest}"
+        if state.unfinished:
+            mend = "orouter db copy, as it was called before: it goes on where it ended"
+        yield Finding(subject="database", severity="error", reason=f"{reason}, which this one does not know", mend=mend)
     else:
         reason += f", this release needs {state.newest}"
         yield Finding(subject="database", severity="error", reason=reason, mend="orouter db upgrade")

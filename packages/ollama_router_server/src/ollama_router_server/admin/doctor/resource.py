@@ -12,6 +12,7 @@ from ollama_router_server.admin.bodies import answer
 from ollama_router_server.admin.doctor.finding import Finding, Installation
 from ollama_router_server.admin.doctor.fleet import fleet_findings
 from ollama_router_server.admin.doctor.machine import machine_findings
+from ollama_router_server.admin.doctor.servers import asked_findings
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
 
@@ -37,7 +38,7 @@ class DoctorView(View):
 
 
 async def doctor_view(services: Services) -> DoctorView:
-    """Look at the machine that the router runs on, and at what it knows of its servers."""
+    """Look at the machine that the router runs on, at what it knows of its servers, and at what they tell now."""
     now = services.clock.wall()
     installed = Installation(
         config=services.config,
@@ -47,7 +48,7 @@ async def doctor_view(services: Services) -> DoctorView:
         variables=services.environment,
     )
     found = await asyncio.to_thread(lambda: list(machine_findings(installed, now=now)))
-    found += fleet_findings(services)
+    found += [*fleet_findings(services), *await asked_findings(services)]
     return DoctorView(
         ok=not any(one.severity == "error" for one in found),
         findings=[_view(one) for one in sorted(found, key=lambda one: _GRAVEST.index(one.severity))],

@@ -1,0 +1,111 @@
+"""What servers tell when they are asked: the last day of a certificate, the time of a clock."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from ollama_router_core.config import Server
+from ollama_router_core.errors import UpstreamError
+from ollama_router_server.admin.doctor.finding import Finding
+from ollama_router_server.admin.doctor.machine import SOON
+from ollama_router_server.services import Services
+from ollama_router_server.upstream.interface import Timeouts, UpstreamRequest
+
+__all__ = ["asked_findings", "certificate_findings", "clock_difference", "clock_findings"]
+
+_TOLERATED: Final = 30.0  # seconds between two clocks
+_PATIENCE: Final = 3.0
+_AT_ONCE: Final = 16
+
+
+async def asked_findings(services: Services) -> list[Finding]:
+    """Ask each server that is up; by the router's own ways, so that one which only the router reaches is told, too."""
+    turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(name: str, server: Server) -> list[Finding]:
+        async with turn:
+            now = services.clock.wall()
+            return [
+                *await asyncio.to_thread(lambda: list(certificate_findings(name, server, now=now))),
+                *clock_findings(name, await _ahead(services, name)),
+            ]
+
+    up = [name for name, facts in services.fleet.servers.items() if facts.up]
+    found = await asyncio.gather(*(ask(name, services.config.servers[name]) for name in up))
+    return [one for findings in found for one in findings]
+
+
+async def _ahead(services: Services, name: str) -> float | None:
+    target, sent = services.targets[name], services.clock.wall()
+    request = UpstreamRequest(
+        origin=target.origin,
+        method="GET",
+        target=target.place.own_path("/api/version"),
+        headers=target.credential,
+        body=b"",
+        timeouts=Timeouts(connect=_PATIENCE, first_byte=_PATIENCE, idle=_PATIENCE),
+    )
+    try:
+        response = await services.upstream.send(request)
+    except UpstreamError:
+        return None  # polls tell that it does not answer
+    received = services.clock.wall()
+    response.close()
+    date = next((value.decode("latin-1") for field, value in response.headers if field.lower() == b"date"), None)
+    return clock_difference(date, sent=sent, received=received)
+
+
+def clock_difference(date: str | None, *, sent: float, received: float) -> float | None:
+    """Return by how many seconds a server's clock is ahead, by the field `Date` of its answer; None if it tells none.
+
+    What the answer's way and the whole seconds of the field can explain is no difference.
+    """
+    try:
+        told = parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return None
+    if told > received:
+        return told - received
+    return min(0.0, told + 1.0 - sent)
+
+
+def clock_findings(name: str, ahead: float | None) -> Iterator[Finding]:
+    """Tell of a clock that is too many seconds ahead, or behind if less than 0."""
+    if ahead is None or abs(ahead) <= _TOLERATED:
+        return
+    told = "ahead of" if ahead > 0 else "behind"
+    reason = f"its clock is {abs(ahead):.0f} s {told} this machine's; when its models expire is misread"
+    yield Finding(subject=f"server {name}", severity="warning", reason=reason, mend="timedatectl set-ntp true")
+
+
+def certificate_findings(name: str, server: Server, *, now: float) -> Iterator[Finding]:
+    """Tell of a server with TLS how long its certificate is good, or why it is refused."""
+    if server.protocol != "https":
+        return
+    subject = f"server {name}"
+    try:
+        with (
+            socket.create_connection((server.host, server.port), _PATIENCE) as sock,
+            ssl.create_default_context(cafile=server.ca_file).wrap_socket(sock, server_hostname=server.host) as secure,
+        ):
+            until = ssl.cert_time_to_seconds(str((secure.getpeercert() or {})["notAfter"]))
+    except ssl.SSLCertVerificationError as error:
+        reason = f"its certificate is refused: {error.verify_message}"
+        mend = f"servers.{name}.ca_file: FILE in the config, or renew it on the server"
+        yield Finding(subject=subject, severity="error", reason=reason, mend=mend)
+        return
+    except OSError:
+        return  # told already: it does not answer
+    reason = f"its certificate is good for {(until - now) / 86_400:.0f} more days"
+    soon = until - now < SOON
+    yield Finding(
+        subject=subject,
+        severity="warning" if soon else "ok",
+        reason=reason,
+        mend="renew it on the server" if soon else None,
+    )

@@ -33,6 +33,7 @@ from ollama_router_core.fleet.rounds import Reply, Round
 from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import ModelFacts
 from ollama_router_core.fleet.speeds import Sample
+from ollama_router_core.fleet.summary import Summary, Suspension
 from support.eventually import eventually
 
 pytestmark = pytest.mark.anyio
@@ -346,6 +347,23 @@ async def test_of_too_many_news_the_newest_are_kept(members: list[Coordination],
     heard = [news.server for news in members[1].news() if isinstance(news, FactsChanged)]
     assert len(heard) >= 500
     assert heard == [f"server {number}" for number in range(20_000 - len(heard), 20_000)]
+
+
+async def test_who_comes_later_is_told_what_the_others_believed(
+    group: Group, members: list[Coordination], exchange: Exchange
+) -> None:
+    """The last word, in the newcomer's time; before there was one, nothing."""
+    assert members[0].remembered() is None
+    for until in (1.0, 12.5):
+        members[0].remember(Summary(suspended=(Suspension("a", until, 2, refused=True),)))
+    await exchange()
+    group.forget(1)
+    new = group.member(1)
+    await new.beat(100.0)
+    found = new.remembered()
+    assert found is not None
+    (suspended,) = found.suspended
+    assert msgspec.structs.replace(suspended, until=_to_halves(suspended.until)) == Suspension("a", 12.5, 2, True)
 
 
 async def test_figures_add_up(members: list[Coordination]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ollama_router_core.coordination import FactsChanged, Scope
+from ollama_router_core.fleet.summary import Summary
 from ollama_router_server.coordination.redis_member import RedisMember
 from support.eventually import eventually, eventually_async
 from support.redis_group import PREFIX, RedisGroup
@@ -330,6 +331,23 @@ async def joined_first(group: RedisGroup, count: int) -> list[RedisMember]:
     members = [group.redis(index) for index in range(count)]
     await beats(*members, *members)
     return members
+
+
+async def test_a_newcomer_hears_what_happened_since_the_summary(make_group: Callable[..., RedisGroup]) -> None:
+    """So it does not go on with a suspension that ended meanwhile; what is in the summary is not told again."""
+    group = make_group(3)
+    teller, other = await joined_first(group, 2)
+    other.tell(FactsChanged("before"))
+    await beats(other, teller)
+    assert teller.news() == [FactsChanged("before")]
+    teller.remember(Summary())
+    await beats(teller)
+    other.tell(FactsChanged("since"))
+    await beats(other)
+    new = group.redis(2)
+    await beats(new)
+    assert new.remembered() == Summary()
+    assert new.news() == [FactsChanged("since")]
 
 
 async def test_members_come_back_without_a_storm(

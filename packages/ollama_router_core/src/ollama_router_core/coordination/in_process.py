@@ -20,6 +20,7 @@ from ollama_router_core.coordination.limits import count_here
 from ollama_router_core.coordination.minutes import MinuteCounts
 from ollama_router_core.coordination.news import News
 from ollama_router_core.coordination.one_machine import OneMachineMember
+from ollama_router_core.fleet.summary import Summary
 
 __all__ = ["InProcess", "InProcessMember"]
 
@@ -40,6 +41,7 @@ class InProcess:
         self.name = name
         self.secret = secret
         self.drains: dict[str, bool] = {}
+        self.summary: Summary | None = None
 
     @property
     def size(self) -> int:
@@ -181,6 +183,14 @@ class InProcessMember(OneMachineMember):
         told = list(self.told)
         self.told.clear()
         return told
+
+    def remember(self, summary: Summary) -> None:
+        """Keep what this member believes of the fleet."""
+        self._all.summary = summary
+
+    def remembered(self) -> Summary | None:
+        """Return what was last kept."""
+        return self._all.summary
 
     def show(self, figure: Figure, value: int) -> None:
         """Set this member's figure."""

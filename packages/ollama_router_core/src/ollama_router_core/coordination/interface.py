@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from ollama_router_core.coordination.news import News
+from ollama_router_core.fleet.summary import Summary
 
 __all__ = ["LEASE_SECONDS", "NOBODY", "Admissions", "Charged", "Coordination", "Figure", "Group", "Scope", "Spent"]
 
@@ -162,6 +163,12 @@ class Coordination(Protocol):
 
     def news(self) -> list[News]:
         """Return what the others sent since the last call; of too many, the oldest are lost."""
+
+    def remember(self, summary: Summary) -> None:
+        """Keep what this member believes of the fleet for those that come; the last one said holds, for minutes."""
+
+    def remembered(self) -> Summary | None:
+        """Return what was kept as this member came; None when nothing was."""
 
     # --- figures ---
 

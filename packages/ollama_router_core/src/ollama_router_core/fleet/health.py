@@ -14,6 +14,7 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.breaker import Breaker, RetryBudget, counts_as_failure
 from ollama_router_core.fleet.model_faults import Holders, ModelFaults
 from ollama_router_core.fleet.notices import Notice, ServerReturned, ServerSuspended
+from ollama_router_core.fleet.summary import Suspension
 
 __all__ = ["USUAL_SLOTS", "BreakerPermit", "Health"]
 
@@ -254,6 +255,15 @@ class Health:
         if server in self._config.servers:
             self._troubled.add(server)
             self._breaker.opened_elsewhere(server, until=until, ejections=ejections, refused=refused)
+
+    def suspensions(self) -> tuple[Suspension, ...]:
+        """Return the servers that are suspended, and until when."""
+        states = [(name, self._breaker.state(name)) for name in sorted(self._troubled)]
+        return tuple(
+            Suspension(name, state.until, state.ejections, state.refused)
+            for name, state in states
+            if state.until is not None
+        )
 
     def closed_elsewhere(self, server: str, now: float) -> None:
         """Take over from another process of the router that a server is back."""

@@ -91,6 +91,11 @@ class Prefixes:
         part = self._parts.get((prefix.server, model)) if self._parts else None
         return prefix if part is None else HeldPrefix(prefix.server, round(prefix.tokens * part))
 
+    def latest(self, most: int) -> list[tuple[int, HeldPrefix, CanonicalName]]:
+        """Return the conversations that were answered last, at most so many, the latest last."""
+        found = list(self._held.items())[-most:]
+        return [(conversation, prefix, model) for conversation, (prefix, model) in found]
+
     def was_cached(self, conversation: int, server: str, tokens: int) -> tuple[CanonicalName, float] | None:
         """Learn from the next turn of a conversation, of whose prompt the server found `tokens` in its cache.
 

@@ -48,6 +48,8 @@ _SURPRISE = math.log(5.0)
 _FIRST_SURPRISE = math.log(40.0)
 _MEMORY = 30.0
 _WINDOW = 11
+_TOLD = 3
+"""Of them, how many another router is told."""
 _SHRINK = 1.0
 _MAX_MODELS = 512
 
@@ -110,6 +112,11 @@ class _Median(Struct, frozen=True):
         values = (*self.values[1 - _WINDOW :], value)
         return _Median(values, sorted(values)[len(values) // 2], len(values))
 
+    def latest(self) -> _Median:
+        """Return what the last few values say."""
+        values = self.values[-_TOLD:]
+        return _Median(values, sorted(values)[len(values) // 2], len(values)) if values else self
+
 
 class _Rates(Struct, frozen=True):
     """Logarithms of observed over prior rates: loading, reading, writing."""
@@ -117,6 +124,9 @@ class _Rates(Struct, frozen=True):
     load: _Median = _Median()
     prefill: _Median = _Median()
     decode: _Median = _Median()
+
+    def latest(self) -> _Rates:
+        return _Rates(self.load.latest(), self.prefill.latest(), self.decode.latest())
 
 
 class _ServerRates(Struct, frozen=True):
@@ -180,6 +190,24 @@ class SpeedBook(Struct, frozen=True, kw_only=True):
         """Another object whenever something about this server was learned."""
         return self.servers.get(server)
 
+    def latest(self, most: int) -> SpeedBook:
+        """Return the last values of what was learned last, of at most so many models on servers and answers."""
+        each = max(1, most // max(1, len(self.servers)))
+        servers = {
+            name: _ServerRates(known.factor.latest(), _last(known.models, each), _last(known.partial, each))
+            for name, known in tuple(self.servers.items())[-most:]
+        }
+        answers = dict(tuple(self.answers.items())[-most:])
+        return SpeedBook(servers=servers, answers=answers, any_answer=self.any_answer)
+
+    def over(self, other: SpeedBook) -> SpeedBook:
+        """Return this book with what another one knows of servers and models that this one does not know."""
+        return SpeedBook(
+            servers={**other.servers, **self.servers},
+            answers={**other.answers, **self.answers},
+            any_answer=self.any_answer if self.any_answer.weight else other.any_answer,
+        )
+
     def answer_tokens(self, model: CanonicalName) -> float:
         """How long an answer of this model usually is, in tokens."""
         own, everyone = self.answers.get(model) or _Mean(), self.any_answer
@@ -231,6 +259,10 @@ def _learn(row: _Median, factor: _Median, rate: float | None) -> tuple[_Median, 
         return row, factor
     rate = max(rate, expected - limit)
     return row.add(rate), factor.add(rate)
+
+
+def _last(rows: Mapping[CanonicalName, _Rates], most: int) -> Mapping[CanonicalName, _Rates]:
+    return {model: row.latest() for model, row in tuple(rows.items())[-most:]}
 
 
 def _bounded(rows: Mapping[CanonicalName, T], model: CanonicalName, row: T) -> Mapping[CanonicalName, T]:

@@ -35,6 +35,7 @@ from ollama_router_core.fleet.slots import LearnedSlots, slots_for
 from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel, ModelWeight, ServerFacts, stubs
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.fleet.stalls import AnswersSeen, Progress, Wait, Watched, patience, stall_words, stalled
+from ollama_router_core.fleet.summary import MOST_ROWS, Holding, Summary
 
 __all__ = ["WHILE_LOADING", "FleetState"]
 
@@ -421,6 +422,26 @@ class FleetState:
         if sample.queued_ns is not None:
             known = self._slots.get(name) or LearnedSlots()
             self._learn_slots(name, known.observe(sample.queued_ns, sample.whole_ns, sample.ahead, now))
+
+    def summary(self) -> Summary:
+        """Return what a router that comes now would take long to learn."""
+        held = self.prefixes.latest(MOST_ROWS)
+        return Summary(
+            speeds=self._speeds.latest(MOST_ROWS),
+            held=tuple(Holding(prefix.server, model, number, prefix.tokens) for number, prefix, model in held),
+            suspended=self.health.suspensions(),
+        )
+
+    def recall(self, summary: Summary) -> None:
+        """Take over what another router believed, but not of what was learned here."""
+        self._speeds = self._speeds.over(summary.speeds)
+        for one in summary.held:
+            if self.prefixes.of(one.conversation) is None:
+                self.holds(one.server, one.model, one.conversation, one.tokens)
+        for server in summary.suspended:
+            self.health.opened_elsewhere(
+                server.server, until=server.until, ejections=server.ejections, refused=server.refused
+            )
 
     def _learn_slots(self, name: str, learned: LearnedSlots) -> None:
         self._slots[name] = learned

@@ -164,6 +164,12 @@ local run = {
     drained = true
   end,
   tell = function(text) redis.call('XADD', prefix .. 'news', 'MAXLEN', 1024, '*', 'm', member, 'd', text) end,
+  -- By format, as routers of two releases may be there at once, with the last news that are in it. What nobody renews
+  -- for ten minutes is out of date.
+  remember = function(format, text)
+    redis.call('HSET', prefix .. 'summary', format, text, 'heard:' .. format, heard)
+    redis.call('EXPIRE', prefix .. 'summary', 600)
+  end,
   leave = function() drop(member) end,
 }
 local results = {}
@@ -223,6 +229,10 @@ end
 local drains = {}
 rows = redis.call('HGETALL', prefix .. 'drains')
 for i = 1, #rows, 2 do drains[rows[i]] = rows[i + 1] == '1' end
+if heard == '' then
+  answer.summary = redis.call('HGET', prefix .. 'summary', settings.format)
+  heard = answer.summary and redis.call('HGET', prefix .. 'summary', 'heard:' .. settings.format) or ''
+end
 local news, last = {}, heard
 if heard == '' then
   local newest = redis.call('XREVRANGE', prefix .. 'news', '+', '-', 'COUNT', 1)

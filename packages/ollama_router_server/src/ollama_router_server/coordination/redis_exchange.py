@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from ollama_router_core.coordination import News, Replica, Scope, Seen, moved, read_news, write_news
+from ollama_router_core.fleet.summary import FORMAT, Summary, moved_summary, read_summary, write_summary
 from ollama_router_server.coordination.redis_store import Answer, Operation, RedisStore, StoreAway
 from ollama_router_server.system import Clock, random_bytes
 
@@ -59,6 +60,7 @@ class RedisExchange:
         offset: seconds of the store's clock less those of this process's.
         round_trips: made so far.
         stirred: called when another member freed a slot or changed a drain.
+        remembered: what was kept of the fleet as this member first joined.
     """
 
     def __init__(self, store: RedisStore, replica: Replica, clock: Clock, *, lease: float) -> None:
@@ -75,6 +77,7 @@ class RedisExchange:
         self.offset = 0.0
         self.round_trips = 0
         self.stirred: Callable[[], None] = lambda: None
+        self.remembered: Summary | None = None
 
     async def look(self) -> None:
         """Renew the lease and see what the others do; returns at once while the store is away."""
@@ -125,6 +128,11 @@ class RedisExchange:
             self._unsent_news.append(("tell", text))
         else:
             self.send("tell", text)
+
+    def remember(self, summary: Summary) -> None:
+        """Keep a summary for those that come; while the store is away nothing is kept."""
+        text = base64.b64encode(write_summary(moved_summary(summary, self.offset))).decode()
+        self.send("remember", FORMAT, text)
 
     def ask(self, asked: Asked) -> None:
         """Have something decided by the store, or without it."""
@@ -276,6 +284,9 @@ class RedisExchange:
         self._replica.saw(
             Seen(members=body["members"], rank=body["rank"], elsewhere=elsewhere, waiting=waiting, drains=drains)
         )
+        if body.get("summary"):
+            found = read_summary(base64.b64decode(body["summary"]))
+            self.remembered = None if found is None else moved_summary(found, -self.offset)
         self._heard = body["last"]
         for text in body["news"] or ():
             news = read_news(base64.b64decode(text))

@@ -22,6 +22,7 @@ from ollama_router_core.coordination import (
     Spent,
     share_of,
 )
+from ollama_router_core.fleet.summary import Summary
 from ollama_router_server.coordination.redis_exchange import Asked, RedisExchange, settle
 from ollama_router_server.coordination.redis_store import RedisStore
 from ollama_router_server.system import Clock
@@ -257,6 +258,14 @@ class RedisMember:
     def news(self) -> list[News]:
         """Return what the others sent since the last call."""
         return self._exchange.news()
+
+    def remember(self, summary: Summary) -> None:
+        """Keep what this member believes of the fleet for routers that come within ten minutes."""
+        self._exchange.remember(summary)
+
+    def remembered(self) -> Summary | None:
+        """Return what was kept as this member first joined."""
+        return self._exchange.remembered
 
     # --- figures: of this router's workers --------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from ollama_router_core.config.settings import CoordinationSettings
 from ollama_router_core.errors import ConfigError
+from ollama_router_core.fleet.summary import FORMAT
 
 __all__ = ["Answer", "Operation", "RedisStore", "StoreAway"]
 
@@ -79,7 +80,9 @@ class RedisStore:
         except TypeError:
             raise ConfigError(_UNKNOWN_PARAMETER) from None
         lease = int(settings.heartbeat * 2 * 1000)
-        self._terms = msgspec.json.encode({"lease": lease, "patience": _PATIENCE_MS, "settle": _SETTLE_MS})
+        self._terms = msgspec.json.encode(
+            {"lease": lease, "patience": _PATIENCE_MS, "settle": _SETTLE_MS, "format": FORMAT}
+        )
         self._digest: str | None = None
 
     def _make_client(self, url: str, settings: CoordinationSettings) -> Any:

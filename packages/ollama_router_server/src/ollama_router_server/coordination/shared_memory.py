@@ -29,6 +29,7 @@ from ollama_router_core.coordination import (
     read_news,
     write_news,
 )
+from ollama_router_core.fleet.summary import Summary, read_summary, write_summary
 from ollama_router_server.coordination.ring import Ring
 from ollama_router_server.coordination.rows import Places, Rows
 from ollama_router_server.system import random_bytes
@@ -103,6 +104,11 @@ class SharedMemory:
         """Return when a worker last beat; None before it first did."""
         return _moment(self.cells[index * _CELLS + _BEAT])
 
+    @property
+    def summary(self) -> Path:
+        """The file of what a worker believed of the fleet."""
+        return self._folder / "fleet"
+
     def page(self, index: int) -> Path:
         """Return the file of a worker's page."""
         return self._folder / f"{index}.page"
@@ -122,6 +128,20 @@ def _cut(memory: mmap.mmap, sizes: Sequence[int]) -> Iterator[memoryview]:
 
 def _moment(word: int) -> float | None:
     return word / _THOUSAND if word else None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    new = path.with_suffix(".new")
+    with suppress(OSError):  # the folder is gone: the router is ending
+        new.write_bytes(data)
+        new.replace(path)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 class WorkerMember(OneMachineMember):
@@ -248,6 +268,14 @@ class WorkerMember(OneMachineMember):
             found += [news for message in messages if (news := read_news(message)) is not None]
         return found
 
+    def remember(self, summary: Summary) -> None:
+        """Keep what this worker believes of the fleet for those that are started again."""
+        _replace(self._memory.summary, write_summary(summary))
+
+    def remembered(self) -> Summary | None:
+        """Return what was last kept."""
+        return read_summary(_read(self._memory.summary))
+
     # --- figures ----------------------------------------------------------------------------------------------------
 
     def show(self, figure: Figure, value: int) -> None:
@@ -261,25 +289,15 @@ class WorkerMember(OneMachineMember):
 
     def publish(self, page: bytes) -> None:
         """Replace this worker's page."""
-        path = self._memory.page(self.index)
-        new = path.with_suffix(".new")
-        with suppress(OSError):  # the folder is gone: the router is ending
-            new.write_bytes(page)
-            new.replace(path)
+        _replace(self._memory.page(self.index), page)
 
     def pages(self) -> list[bytes]:
         """Return the other workers' pages."""
-        return [page for other in self._others if (page := self._page(other))]
+        return [page for other in self._others if (page := _read(self._memory.page(other)))]
 
     def own_page(self) -> bytes:
         """Return this worker's page."""
-        return self._page(self.index)
-
-    def _page(self, worker: int) -> bytes:
-        try:
-            return self._memory.page(worker).read_bytes()
-        except OSError:
-            return b""
+        return _read(self._memory.page(self.index))
 
     async def beat(self, now: float) -> None:
         """Renew this worker's leases, and look which of the others are valid."""

@@ -88,6 +88,7 @@ class FleetService(ClockedFleet):
         """Begin to poll. Returns when every server has answered or failed once, after `patience` seconds at most."""
         self._patience = patience
         await self._polls.start(patience)
+        self._sharing.recall()
 
     async def asked(self) -> None:
         """Wait, as `start` does, for the servers that came with the last change of the config."""
@@ -326,5 +327,6 @@ class FleetService(ClockedFleet):
         for server in asked_again:
             if server is not None:
                 self._refresh(server)
+        self._sharing.remember()
         if told:
             self._changed()

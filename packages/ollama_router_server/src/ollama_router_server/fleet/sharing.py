@@ -45,6 +45,8 @@ __all__ = ["FleetSharing"]
 _QUIET_SECONDS = 1.0
 """Seconds between two news of one subject: more would tell nothing, and workers must not echo each other."""
 _MOST_SUBJECTS = 4096
+_KEPT_SECONDS = 10.0
+"""Seconds between two summaries for those that come."""
 
 
 class FleetSharing:
@@ -56,6 +58,7 @@ class FleetSharing:
         self._now = now
         self._reserved: frozenset[str] = frozenset()
         self._told: dict[object, float] = {}
+        self._remembered = float("-inf")
         self.with_others = coordination.shares
         """Whether there are, or may be, other workers."""
 
@@ -148,6 +151,21 @@ class FleetSharing:
         """Let the others have a server's answers; while they cannot hear, they ask for themselves."""
         if self.with_others and not self._coordination.away:
             self._coordination.tell(ServerPolled(server, found))
+
+    # --- for those that come ------------------------------------------------------------------------------------------
+
+    def remember(self) -> None:
+        """Keep what is believed here for those that come; one of all processes does so, now and then."""
+        shared, now = self._coordination, self._now()
+        if self.with_others and shared.rank == 0 and not shared.away and now - self._remembered >= _KEPT_SECONDS:
+            self._remembered = now
+            shared.remember(self._state.summary())
+
+    def recall(self) -> None:
+        """Take over what the others believed as this process came."""
+        found = self._coordination.remembered() if self.with_others else None
+        if found is not None:
+            self._state.recall(found)
 
     # --- news -------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -98,3 +99,42 @@ def test_a_task_that_waits_for_a_batch_answer_is_woken(simulator: SimulatorThrea
 
     anyio.run(run, backend=backend)
     check([answers["batch"], answers["interactive"]], sink, simulator)
+
+
+class Gate:
+    """A program's own transport; its second chat is answered when somebody opens the gate."""
+
+    def __init__(self, simulator: SimulatorThread) -> None:
+        self.inner = httpx.HTTPTransport()
+        self.simulator = simulator
+        self.open = threading.Event()
+        self.chats = 0
+
+    def handle_request(self, request: Any) -> httpx.Response:
+        """Answer late, over a connection that was kept."""
+        request.extensions.pop("trace")
+        self.chats += request.url.path == "/api/chat"
+        if request.url.path == "/api/chat" and self.chats == 2:
+            self.open.wait(20)
+        return self.inner.handle_request(request)
+
+    def close(self) -> None:
+        """End what is kept."""
+        self.inner.close()
+
+
+def test_what_a_program_s_own_transport_sent_stays_where_it_cannot_be_ended(simulator: SimulatorThread) -> None:
+    """Nobody knows its connection: its answer counts, and the interactive request waits for it."""
+    sink, gate = MemorySink(), Gate(simulator)
+    transport = RouterTransport(config(simulator, "fastest"), inner=gate, sink=sink)
+    with httpx.Client(transport=transport, base_url="http://router") as client, ThreadPoolExecutor(2) as pool:
+        client.post("/api/chat", json=CHAT)
+        is_known(transport)
+        batch = pool.submit(client.post, "/api/chat", json=CHAT, headers=BATCH)
+        wait_until(lambda: gate.chats == 2, "it is on its way", seconds=20)
+        interactive = pool.submit(client.post, "/api/chat", json=CHAT)
+        wait_until(lambda: transport._state.admission.waiting == 1, "the other waits", seconds=20)
+        gate.open.set()
+        answers = [batch.result(20), interactive.result(20)]
+    assert [one.status_code for one in answers] == [200, 200]
+    assert (gate.chats, [row.attempts for row in sink.records]) == (3, [1, 1, 1])

@@ -33,6 +33,11 @@ class ConnectionTrace:
             if self._ended:
                 self.end()
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the connection was made for this request, so that `end` wakes who waits."""
+        return self._socket is not None
+
     def end(self) -> None:
         """Wake the thread that waits for an answer, on a connection that was made for this request."""
         self._ended = True

@@ -63,7 +63,7 @@ class SyncUpstream:
             self._fail(error, trace)
         self._head_came = True  # before the question: either it was requested by now, or `_leave` sees this
         self._stream, self._pieces = response.stream, iter(response.stream)
-        if preemption is not None and preemption.requested:
+        if preemption is not None and preemption.requested and trace.is_new:
             raise Preempted
         self.status, self.headers = response.status_code, header_fields(response.headers)
         task.failure, task.extensions = None, response.extensions

@@ -38,6 +38,8 @@ def incident(kind: IncidentKind, ended_at: float | None, **fields: Any) -> Incid
         (incident("model.suspended", 130.0, server="big", model="m:1b"), "big could not serve m:1b for 30 s: why"),
         (incident("config.refused", 400_000.0), "A changed config was refused for 5 d: why"),
         (incident("coordination.away", None), "Other routers cannot be asked now for 3 h: why"),
+        (incident("line.full", 160.0), "The line was full for 60 s: why"),
+        (incident("versions.differ", None), "Servers have different versions of Ollama, first 3 h ago: why"),
         (incident("database.away", 160.0), "The database took no rows for 60 s: why"),
         (incident("router.restart", 100.0, cause="started"), "here:11434: started"),
         (incident("router.restart", 112.0, cause="stopped"), "here:11434: stopped, off for 12 s"),

@@ -23,6 +23,7 @@ from ollama_router_core.fleet.notices import (
     ServerUp,
 )
 from ollama_router_server.fleet.incidents import Incidents
+from ollama_router_server.fleet.standing_conditions import Standing
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.incidents import (
     Change,
@@ -58,11 +59,14 @@ async def store(url: str) -> AsyncIterator[IncidentStore]:
     await database.aclose()
 
 
+STANDING = Standing(waiting=0, most_waiting=512, lost_rows=0, versions=frozenset({"0.32.15"}))
+
+
 def process(store: IncidentStore, index: int = 0, **coordination: Any) -> Incidents:
     """One of a router's processes; its clock stands."""
     given = {"asks": False, "away": False, "own_page": lambda: b"", **coordination}
     shared: Any = SimpleNamespace(index=index, group="fleet", **given)
-    return Incidents(store, router="here:11434", coordination=shared, clock=FakeClock())
+    return Incidents(store, router="here:11434", coordination=shared, clock=FakeClock(), standing=lambda: STANDING)
 
 
 async def told(store: IncidentStore, *processes: Incidents) -> list[tuple[str, bool]]:
@@ -209,3 +213,18 @@ async def test_a_process_keeps_what_it_suffers_from_and_judges_others_after_a_ro
     await second.aclose()
     kept = {IncidentKey("model.suspended", "big", MODEL), IncidentKey("server.suspended", "mid")}
     assert rounds.said[:4] == [(kept, False), (kept, True), (kept, False), (kept, True)]
+
+
+async def test_what_stands_is_one_row_while_it_lasts(store: IncidentStore) -> None:
+    """Versions are told by the first worker alone, a line that is full by the one whose it is."""
+    first, second = process(store), process(store, index=1)
+    for one in (first, second):
+        one.start(["big"])
+        one._standing = lambda: STANDING._replace(waiting=512, versions=frozenset({"0.20.1", "0.32.15"}))
+    second.look_at_conditions()
+    assert await told(store, second) == [("line.full", False)]
+    first.look_at_conditions()
+    first.look_at_conditions()
+    assert sorted(await told(store, first, second)) == [("line.full", False), ("versions.differ", False)]
+    await first.aclose()
+    await second.aclose()

@@ -29,6 +29,7 @@ from ollama_router_server.fleet.loading import ModelLoader
 from ollama_router_server.fleet.operations import Operations
 from ollama_router_server.fleet.reachability import Reachability
 from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.fleet.standing_conditions import Standing
 from ollama_router_server.fleet.warmup import WarmUp
 from ollama_router_server.relay.queue_timer import QueueTimer
 from ollama_router_server.storage.activity import ActivityStore
@@ -239,7 +240,21 @@ class Services:
 
     def _new_incidents(self) -> Incidents:
         store = IncidentStore(self.database)
-        return Incidents(store, router=self.router_name, coordination=self.coordination, clock=self.clock)
+        return Incidents(
+            store,
+            router=self.router_name,
+            coordination=self.coordination,
+            clock=self.clock,
+            standing=self._standing,
+        )
+
+    def _standing(self) -> Standing:
+        return Standing(
+            waiting=self.admission.waiting,
+            most_waiting=self.config.queue.max_waiting,
+            lost_rows=self.sink.dropped,
+            versions=frozenset(one.version for one in self.fleet.servers.values() if one.up and one.version),
+        )
 
     @property
     def router_name(self) -> str:

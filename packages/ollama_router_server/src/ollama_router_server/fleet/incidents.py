@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final, assert_never
 
 import structlog
@@ -21,6 +21,7 @@ from ollama_router_core.fleet.notices import (
     ServerUp,
 )
 from ollama_router_server.fleet.open_incidents import OpenIncidents
+from ollama_router_server.fleet.standing_conditions import Standing, StandingConditions
 from ollama_router_server.storage.incident_writer import IncidentWriter
 from ollama_router_server.storage.incidents import (
     AFTER_A_RESTART,
@@ -38,9 +39,11 @@ from ollama_router_server.system import Clock
 
 __all__ = ["Incidents"]
 
+_LOOKS: Final = 1.0
+"""Seconds between two looks at what is wrong only for as long as it is seen."""
 _KEPT_ALIVE: Final = 600.0
 """Seconds between two notes of what a process still suffers from."""
-_THE_FIRST_ONES: Final[tuple[IncidentKind, ...]] = ("coordination.away", "database.away")
+_THE_FIRST_ONES: Final[tuple[IncidentKind, ...]] = ("coordination.away", "database.away", "versions.differ")
 """What the first worker alone reports, and its replacement sees anew; a refused config is so until one is taken up."""
 
 _log = structlog.get_logger(__name__)
@@ -54,19 +57,30 @@ class Incidents:
         router: its name.
         coordination: with the other workers and routers; breakers count once for all that share them.
         clock: for moments.
+        standing: tells what is looked at every second.
     """
 
-    def __init__(self, store: IncidentStore, *, router: str, coordination: Coordination, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: IncidentStore,
+        *,
+        router: str,
+        coordination: Coordination,
+        clock: Clock,
+        standing: Callable[[], Standing],
+    ) -> None:
         self.store = store
         self._coordination = coordination
         self._clock = clock
         self._first = coordination.index == 0
         self._open = OpenIncidents()
+        self._standing = standing
+        self._conditions = StandingConditions()
         self._away = False
         self._replaces = bool(coordination.own_page())  # the router has not stopped
         self._not_met: set[str] = set()
         self._since = clock.wall()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.writer = IncidentWriter(store, Origin(router, coordination.group if coordination.asks else None))
 
     def start(self, servers: Collection[str]) -> None:
@@ -77,16 +91,20 @@ class Incidents:
         else:
             self._report_first(Started(at=self._since, servers=frozenset(servers)))
         self.writer.start()
-        self._task = asyncio.create_task(self._keep_alive(), name="incidents-under-way")
+        self._tasks = [
+            asyncio.create_task(self._keep_alive(), name="incidents-under-way"),
+            asyncio.create_task(self._watch(), name="standing-conditions"),
+        ]
 
     async def aclose(self) -> None:
         """Write what waits, and that the router stops, as far as the database takes it at once.
 
         What this process alone suffers from is over with it. A successor may have started already, and may not know.
         """
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
             self._report_first(Stopped(at=self._clock.wall(), since=self._since))
         for kind, server, model in self._open:
             if kind in AFTER_A_RESTART and self.writer.origin.scope(kind) == self.writer.origin.router:
@@ -180,6 +198,17 @@ class Incidents:
             self._report(change)
         elif not isinstance(change, Began):
             self._open.follow(change)
+
+    def look_at_conditions(self) -> None:
+        """Report what stands now and what does no more; the first worker alone tells of the servers' versions."""
+        for change in self._conditions.see(self._standing(), self._clock.wall()):
+            report = self._report_first if change.kind == "versions.differ" else self._report
+            report(change)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOKS)
+            self.look_at_conditions()
 
     async def _keep_alive(self) -> None:
         """Judge others silent only after a round that succeeded: they, too, were heard of since then."""

@@ -45,12 +45,16 @@ IncidentKind = Literal[
     "config.refused",
     "coordination.away",
     "database.away",
+    "line.full",
+    "log.lost",
+    "versions.differ",
     "router.restart",
 ]
 
 _RESTART: Final[IncidentKind] = "router.restart"
 AFTER_A_RESTART: Final[tuple[IncidentKind, ...]] = (
     "server.suspended", "model.suspended", "config.refused", "coordination.away", "database.away",
+    "line.full", "log.lost", "versions.differ",
 )  # fmt: skip
 """What a process that has just started does not suffer from, whatever the one before did."""
 _MOST_ROWS: Final = 10_000

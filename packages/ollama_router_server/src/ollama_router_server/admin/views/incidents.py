@@ -25,6 +25,12 @@ _TEXTS: Final[Mapping[IncidentKind, tuple[str, str]]] = {
         "Other routers could not be asked for {span}",
         "Other routers cannot be asked now for {span}",
     ),
+    "line.full": ("The line was full for {span}", "The line is full, first {span} ago"),
+    "log.lost": ("Rows of the request log were lost for {span}", "Rows of the request log are lost, first {span} ago"),
+    "versions.differ": (
+        "Servers had different versions of Ollama for {span}",
+        "Servers have different versions of Ollama, first {span} ago",
+    ),
     "database.away": ("The database took no rows for {span}", "The database takes no rows now for {span}"),
 }
 """What is said of an incident that is over, and of one that goes on."""

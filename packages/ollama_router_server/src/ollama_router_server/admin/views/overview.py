@@ -202,8 +202,8 @@ def attention(services: Services, servers: Sequence[ServerView]) -> Iterator[Att
 
 def _of_all(services: Services, servers: Sequence[ServerView]) -> Iterator[AttentionView]:
     figures, most = services.worker_news.figures(), services.config.queue.max_waiting
-    if 0 < most <= figures["waiting"]:
-        what = f"The line is full: {amount(figures['waiting'], 'request')} wait, and further ones are refused."
+    if 0 < most <= (waiting := services.admission.waiting):
+        what = f"The line is full: {amount(waiting, 'request')} wait, and further ones are refused."
         yield AttentionView(severity="bad", kind="line.full", what=what, fix="queue.max_waiting, or another server")
     if figures["dropped"]:
         what = f"{amount(figures['dropped'], 'row')} of the request log were lost since the router started."

@@ -1,0 +1,60 @@
+"""What is wrong for as long as it can be seen: a full line, rows of the log that are lost, versions that differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from ollama_router_server.storage.incidents import Began, Ended, IncidentKind
+
+__all__ = ["Standing", "StandingConditions"]
+
+_QUIET: Final = 60.0
+"""Seconds without it after which a condition is over: a line is full for moments, again and again."""
+_MOST_VERSIONS: Final = 5
+
+
+class Standing(NamedTuple):
+    """What a process sees of itself: its line and the line's bound, rows lost since it started, versions of servers."""
+
+    waiting: int
+    most_waiting: int
+    lost_rows: int
+    versions: frozenset[str]
+
+
+class StandingConditions:
+    """Makes incidents of what is seen from look to look; moments are seconds since 1970.
+
+    One that goes on is reported again every minute: of several workers, another may have said that it is over.
+    """
+
+    def __init__(self) -> None:
+        self._lost = 0
+        self._seen: dict[IncidentKind, float] = {}
+        self._reported: dict[IncidentKind, float] = {}
+
+    def see(self, standing: Standing, at: float) -> list[Began | Ended]:
+        """What begins and what is over since the last look."""
+        found = dict(self._found(standing))
+        self._lost = standing.lost_rows
+        changes: list[Began | Ended] = []
+        for kind, cause in found.items():
+            self._seen[kind] = at
+            if at - self._reported.get(kind, float("-inf")) >= _QUIET:
+                self._reported[kind] = at
+                changes.append(Began(kind=kind, at=at, cause=cause))
+        for kind, last in list(self._seen.items()):
+            if kind not in found and at - last >= _QUIET:
+                del self._seen[kind], self._reported[kind]
+                changes.append(Ended(kind=kind, at=last))
+        return changes
+
+    def _found(self, standing: Standing) -> Iterator[tuple[IncidentKind, str]]:
+        if 0 < standing.most_waiting <= standing.waiting:
+            yield "line.full", f"{standing.waiting} requests wait, and queue.max_waiting lets no more in"
+        if standing.lost_rows > self._lost:
+            yield "log.lost", "rows were lost: the database took none, and neither memory nor the file had room"
+        if len(standing.versions) > 1:
+            told = ", ".join(sorted(standing.versions)[:_MOST_VERSIONS])
+            yield "versions.differ", f"{told}{' and others' if len(standing.versions) > _MOST_VERSIONS else ''}"

@@ -1,0 +1,54 @@
+"""What stands becomes an incident at once, and is over once it was quiet for a minute."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollama_router_server.fleet.standing_conditions import Standing, StandingConditions
+from ollama_router_server.storage.incidents import Began, Ended
+
+WELL = Standing(waiting=0, most_waiting=512, lost_rows=0, versions=frozenset({"0.32.15"}))
+FULL = WELL._replace(waiting=512)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [
+        (FULL, "line.full"),
+        (WELL._replace(lost_rows=3), "log.lost"),
+        (WELL._replace(versions=frozenset({"0.20.1", "0.32.15"})), "versions.differ"),
+    ],
+)
+def test_each_condition_begins_at_once_and_ends_after_a_quiet_minute(wrong: Standing, kind: str) -> None:
+    """It ended when it was last seen."""
+    conditions = StandingConditions()
+    assert conditions.see(WELL, 0.0) == []
+    (began,) = conditions.see(wrong, 10.0)
+    assert (type(began), began.kind, began.at) == (Began, kind, 10.0)
+    calm = WELL._replace(lost_rows=wrong.lost_rows)
+    assert conditions.see(calm, 69.0) == []
+    (ended,) = conditions.see(calm, 70.0)
+    assert (type(ended), ended.kind, ended.at) == (Ended, kind, 10.0)
+    assert conditions.see(calm, 200.0) == []
+
+
+def test_a_queue_that_is_off_is_not_full() -> None:
+    """With a bound of 0 nobody waits, and everybody is refused at once."""
+    assert StandingConditions().see(WELL._replace(most_waiting=0), 0.0) == []
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0.0, 100.0)), max_size=60))
+def test_begins_and_ends_take_turns(looks: list[tuple[bool, float]]) -> None:
+    """However it flickers: no end without a beginning, and of one that goes on at most a report a minute."""
+    conditions, at, open_since, reported = StandingConditions(), 0.0, False, float("-inf")
+    for full, passed in looks:
+        at += passed
+        for change in conditions.see(FULL if full else WELL, at):
+            if isinstance(change, Began):
+                assert at - reported >= 60.0 or not open_since
+                open_since, reported = True, at
+            else:
+                assert open_since
+                open_since = False

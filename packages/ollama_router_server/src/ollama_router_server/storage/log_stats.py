@@ -52,7 +52,7 @@ __all__ = [
     "usage_of_user",
 ]
 
-_NO_END = 2**53 // HOUR * HOUR
+_NO_END = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +94,8 @@ class HourRow:
 def read_stats(connection: Connection, chosen: LogFilter, *, few_rows: int) -> LogStats:
     """Figures over all rows of a filter, with exact percentiles unless there are more than `few_rows`."""
     give_room(connection)
-    figures = _of_totals(connection, chosen) if chosen.only_time else None
-    if figures is None or figures.requests <= few_rows:
+    figures = _of_totals(connection, chosen) if chosen.only_time else _Figures()
+    if figures.requests <= few_rows:
         figures = _Figures()
         figures.add_rows(connection, chosen.conditions(), few_rows=few_rows)
     return LogStats(
@@ -205,16 +205,18 @@ class _Figures:
 
 
 def _of_totals(connection: Connection, chosen: LogFilter) -> _Figures:
-    """Figures of a filter that restricts only the time: of its whole hours from the totals, the rest from the rows."""
-    since = 0.0 if chosen.since is None else chosen.since
-    before = _NO_END if chosen.before is None else chosen.before
-    first = int(-(-since // HOUR)) * HOUR
-    end = max(first, int(before // HOUR) * HOUR)
+    """Figures of a filter of time alone: of its whole hours from the totals, of what lies beside them from the rows.
+
+    Without any if no row lies in a whole hour.
+    """
+    first = 0 if chosen.since is None else int(-(-chosen.since // HOUR)) * HOUR
+    end = _NO_END if chosen.before is None else int(chosen.before // HOUR) * HOUR
     figures = _Figures()
-    figures.add_totals(connection, first, end)
-    for start, stop in ((since, min(first, before)), (end, before)):
-        if start < stop:
-            figures.add_rows(connection, LogFilter(since=start, before=stop).conditions(), few_rows=-1)
+    figures.add_totals(connection, first, max(first, end))
+    if figures.requests and chosen.since is not None and chosen.since < first:
+        figures.add_rows(connection, LogFilter(since=chosen.since, before=first).conditions(), few_rows=-1)
+    if figures.requests and chosen.before is not None and end < chosen.before:
+        figures.add_rows(connection, LogFilter(since=end, before=chosen.before).conditions(), few_rows=-1)
     return figures
 
 

@@ -92,6 +92,25 @@ async def test_requests_are_listed_and_told(tmp_path: Path) -> None:
         assert (await orouter(router, "requests", "cancel", first["requests"][0]["id"]))[0] == 1
 
 
+async def test_the_audit_trail_and_the_state_of_a_router_elsewhere(tmp_path: Path) -> None:
+    """As the commands on its machine print them, without a config; its servers are told with a token."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim), "off": {"host": "127.0.0.1", "port": 2}}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        await admin.post("/router/servers/one/drain")
+        (entry,) = await as_json(router, "audit", "list", "--action", "server.drain")
+        assert (entry["actor"], entry["via"], entry["subject"]) == ("root", "http", "one")
+        assert "server.drain" in (await orouter(router, "audit", "list", "--format", "csv"))[1]
+        code, _, err = await orouter(router, "audit", "list", token=router.token)
+        assert (code, "needs an admin's token" in err) == (1, True)
+        told = await as_json(router, "status")
+        assert {name: one["status"] for name, one in told["servers"].items()} == {"one": "healthy", "off": "unhealthy"}
+        assert told["router"]["running"]
+        assert re.search(r"^one +healthy ", (await orouter(router, "status"))[1], re.MULTILINE)
+
+
 async def test_usage_as_a_table_and_as_csv(tmp_path: Path) -> None:
     """By model on the screen; a line for each day and name in the file; a plain user is refused, without a line."""
     async with (

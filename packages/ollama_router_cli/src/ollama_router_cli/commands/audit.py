@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ollama_router_cli.arguments.options import SharedOptions, command_group, examples, takes_shared_options
+from ollama_router_cli.arguments.options import (
+    SharedOptions,
+    TokenFileOption,
+    command_group,
+    examples,
+    takes_shared_options,
+)
 from ollama_router_cli.arguments.times import parse_moment
 from ollama_router_cli.rendering.exports import write_csv, write_json_lines
 from ollama_router_cli.rendering.streams import print_json, print_note
 from ollama_router_cli.rendering.tables import format_time, print_table
+from ollama_router_cli.sources.router import ask_router, router_client
 from ollama_router_cli.sources.storage import open_audit, run_with
-from ollama_router_server.storage.audit import AuditAction, AuditEntry, AuditFilter, AuditLog, actions_of
+from ollama_router_server.storage.audit import AuditAction, AuditFilter, AuditLog, actions_of
 from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
 
 app = command_group("Read who changed what. Entries are kept as long as rows of the request log.")
 
+_Entry = Mapping[str, Any]
 _FIELDS = ("at", "actor", "via", "address", "action", "subject", "detail")
 
 
@@ -39,6 +47,7 @@ class Form(StrEnum):
         "orouter audit list --since 7d",
         "orouter audit list --action user --actor alice",
         "orouter audit list --action token.create --format csv",
+        "orouter audit list --url https://llm.example.org --token-file admin.token",
     ),
 )
 @takes_shared_options
@@ -57,20 +66,33 @@ def list_entries(
         int, typer.Option("--limit", "-n", min=1, max=100_000, metavar="N", help="Maximum number of entries.")
     ] = 50,
     form: Annotated[Form, typer.Option("--format", help="Table, CSV with a header line, or JSON lines.")] = Form.TABLE,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Ask the router at this address. Default: read the database of the config."),
+    ] = None,
+    token_file: TokenFileOption = None,
     shared: SharedOptions,
 ) -> None:
-    """List changes, newest first."""
+    """List changes, newest first: from the database here, or with --url and an admin's token from a running router."""
     start = None if since is None else parse_moment(since, now=SystemClock().wall())
     chosen = AuditFilter(since=start, actor=actor, actions=_actions(action))
-
-    async def read(audit: AuditLog) -> tuple[AuditEntry, ...]:
-        return await audit.list(chosen, limit=limit)
-
-    entries = run_with(open_audit, shared.config, shared.environment, read)[1]
+    if url is None:
+        entries = _read(chosen, limit, shared)
+    else:
+        with router_client(url=url, token_file=token_file, config=None, environment=None) as client:
+            asked: dict[str, Any] = {"since": start, "actor": actor, "action": action, "limit": limit}
+            entries = ask_router(client, "/router/audit", **asked)["entries"]
     if shared.as_json:
-        print_json([entry.to_json() for entry in entries])
+        print_json(entries)
     else:
         _print(entries, form)
+
+
+def _read(chosen: AuditFilter, limit: int, shared: SharedOptions) -> list[_Entry]:
+    async def read(audit: AuditLog) -> list[_Entry]:
+        return [entry.to_json() for entry in await audit.list(chosen, limit=limit)]
+
+    return run_with(open_audit, shared.config, shared.environment, read)[1]
 
 
 def _actions(name: str | None) -> tuple[AuditAction, ...] | None:
@@ -81,18 +103,18 @@ def _actions(name: str | None) -> tuple[AuditAction, ...] | None:
     return actions
 
 
-def _print(entries: Sequence[AuditEntry], form: Form) -> None:
+def _print(entries: Sequence[_Entry], form: Form) -> None:
     match form:
         case Form.JSONL:
-            write_json_lines(entry.to_json() for entry in entries)
+            write_json_lines(entries)
         case Form.CSV:
-            write_csv([_FIELDS, *(_cells(entry, entry.at) for entry in entries)])
+            write_csv([_FIELDS, *(_cells(entry, entry["at"]) for entry in entries)])
         case Form.TABLE if entries:
-            print_table(("time", *_FIELDS[1:]), [_cells(entry, format_time(entry.at)) for entry in entries])
+            print_table(("time", *_FIELDS[1:]), [_cells(entry, format_time(entry["at"])) for entry in entries])
         case Form.TABLE:
             print_note("no changes")
 
 
-def _cells(entry: AuditEntry, at: object) -> tuple[object, ...]:
-    actor, detail = entry.actor, json.dumps(dict(entry.detail), sort_keys=True) if entry.detail else None
-    return at, actor.name, actor.via, actor.address, entry.action, entry.subject, detail
+def _cells(entry: _Entry, at: object) -> tuple[object, ...]:
+    detail = json.dumps(entry["detail"], sort_keys=True) if entry["detail"] else None
+    return (at, *(entry[field] for field in _FIELDS[1:-1]), detail)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
 import httpx
 import typer
@@ -16,13 +18,13 @@ from ollama_router_cli.arguments.options import (
     command_group,
     examples,
 )
+from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.streams import clean, print_json, print_note, print_result
 from ollama_router_cli.rendering.tables import format_bytes, format_ms, print_table
-from ollama_router_cli.sources.router import ask_router, own_trust
+from ollama_router_cli.sources.router import ask_router, own_trust, router_url
 from ollama_router_cli.sources.servers import look
 from ollama_router_cli.sources.settings import Settings, read_settings
 from ollama_router_cli.sources.token import given_token
-from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config import Server
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.routing.model_placement import differing_digests
@@ -31,10 +33,46 @@ __all__ = ["app"]
 
 app = command_group()
 
+_PATIENCE = 10.0
+"""Seconds for a router elsewhere to answer."""
 
-@app.command(epilog=examples("orouter status", "orouter status --config /etc/ollama-router/orouter.yml --json"))
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What is shown, by name: servers, external hosts, models that differ by digest, models that are suspended."""
+
+    source: str
+    router: dict[str, Any]
+    servers: dict[str, dict[str, Any]]
+    external_hosts: dict[str, Any]
+    differing_models: dict[str, dict[str, list[str]]]
+    suspended_models: dict[str, dict[str, Any]]
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether there are servers and none answers."""
+        return bool(self.servers) and all(server["status"] != "healthy" for server in self.servers.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """All but where it is from."""
+        named = asdict(self)
+        del named["source"]
+        return named
+
+
+@app.command(
+    epilog=examples(
+        "orouter status",
+        "orouter status --config /etc/ollama-router/orouter.yml --json",
+        "orouter status --url https://llm.example.org --token-file admin.token",
+    )
+)
 def status(
     *,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Show what the router at this address says, and ask no server from here."),
+    ] = None,
     token_file: TokenFileOption = None,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
@@ -43,42 +81,65 @@ def status(
     """Show the state of the router and its servers.
 
     Asks each enabled server directly; external hosts are shown as the running router sees them. With the token of a
-    viewer or an admin, models that servers could not serve are listed, too. Exit code 1 if no server answers.
+    viewer or an admin, models that servers could not serve are listed, too. With --url servers are shown as that router
+    sees them, with such a token. Exit code 1 if no server answers.
     """
-    settings = read_settings(config, environment)
-    router = _ask_router(settings)
     token = given_token(token_file)
-    suspended = _ask_for_suspended(settings, token) if router["running"] and token is not None else {}
-    snapshot = look(settings.config, settings.variables).snapshot
-    facts, drift = snapshot.servers, differing_digests(snapshot)
-    servers = {name: _server_json(server, facts.get(name)) for name, server in settings.config.servers.items()}
-    hosts = router.pop("external_hosts", {})
+    told = _look(read_settings(config, environment), token) if url is None else _ask(router_url(url), token)
     if as_json:
-        differing = {model: {digest: list(names) for digest, names in found.items()} for model, found in drift.items()}
-        print_json(
-            {
-                "router": router,
-                "servers": servers,
-                "external_hosts": hosts,
-                "differing_models": differing,
-                "suspended_models": suspended,
-            }
-        )
+        print_json(told.to_json())
     else:
-        _print(settings, router, servers, hosts)
-        _print_suspended(suspended)
-        _print_drift(drift)
-    if settings.config.servers and not any(server["status"] == "healthy" for server in servers.values()):
+        _print(told)
+        _print_suspended(told.suspended_models)
+        _print_drift(told.differing_models)
+    if url is not None and not told.router["running"]:
+        raise CommandFailed(f"no router answers at {told.router['url']}: {told.router['error']}")
+    if told.is_bad:
         print_note("no server answers")
         raise typer.Exit(1)
 
 
-def _ask_router(settings: Settings) -> dict[str, Any]:
+def _look(settings: Settings, token: str | None) -> _Told:
+    """Ask the router of this config, and its servers."""
+    trust, url = own_trust(settings), settings.router_url
+    router = _ask_router(url, settings.config.model_info_timeout, trust)
+    there = _ask_for_status(url, token, trust) if router["running"] and token is not None else {"servers": {}}
+    snapshot = look(settings.config, settings.variables).snapshot
+    return _Told(
+        source=str(settings.source),
+        router=router,
+        servers={
+            name: _server_json(server, snapshot.servers.get(name)) for name, server in settings.config.servers.items()
+        },
+        external_hosts=router.pop("external_hosts", {}),
+        differing_models={
+            str(model): {digest: list(names) for digest, names in found.items()}
+            for model, found in differing_digests(snapshot).items()
+        },
+        suspended_models=_suspended(there),
+    )
+
+
+def _ask(url: str, token: str | None) -> _Told:
+    """Ask a router elsewhere, and nobody else."""
+    router = _ask_router(url, _PATIENCE, trust=True)
+    there: dict[str, Any] = {"servers": {}, "differing_models": {}}
+    if router["running"] and token is not None:
+        there = _ask_for_status(url, token, trust=True)
+    return _Told(
+        source="none: as the router says" if token is not None else "none; servers are shown with a token",
+        router=router,
+        servers={name: _as_router_says(server) for name, server in there["servers"].items()},
+        external_hosts=router.pop("external_hosts", {}),
+        differing_models=there["differing_models"],
+        suspended_models=_suspended(there),
+    )
+
+
+def _ask_router(url: str, timeout: float, trust: ssl.SSLContext | bool) -> dict[str, Any]:
     """Ask the router for its health; another program on its port does not count as one."""
-    url = settings.router_url
-    timeout = settings.config.model_info_timeout
     try:
-        answer = httpx.get(f"{url}/health", timeout=timeout, trust_env=False, verify=own_trust(settings))
+        answer = httpx.get(f"{url}/health", timeout=timeout, trust_env=False, verify=trust)
     except httpx.HTTPError as error:
         return {"url": url, "running": False, "error": str(error) or type(error).__name__}
     try:
@@ -98,14 +159,32 @@ def _ask_router(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _ask_for_suspended(settings: Settings, token: str) -> dict[str, dict[str, Any]]:
-    """Ask the router which models it does not ask its servers for, by server."""
+def _ask_for_status(url: str, token: str, trust: ssl.SSLContext | bool) -> dict[str, Any]:
+    """Ask the router what it knows of its servers."""
     headers = {"authorization": f"Bearer {token}"}
-    with httpx.Client(
-        base_url=settings.router_url, headers=headers, trust_env=False, verify=own_trust(settings)
-    ) as client:
-        servers = ask_router(client, "/router/status")["servers"]
-    return {name: server["suspended_models"] for name, server in servers.items() if server["suspended_models"]}
+    with httpx.Client(base_url=url, headers=headers, trust_env=False, verify=trust) as client:
+        return ask_router(client, "/router/status")
+
+
+def _suspended(there: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Models that the router does not ask its servers for, by server."""
+    servers = there["servers"].items()
+    return {name: server["suspended_models"] for name, server in servers if server["suspended_models"]}
+
+
+def _as_router_says(server: Mapping[str, Any]) -> dict[str, Any]:
+    """A server in the words of `/router/status`; where it is and how it is set is not told there."""
+    unknown = {"address": None, "priority": None, "max_memory_gb": None}
+    if not server["up"]:
+        return {"status": "unhealthy", "error": server["error"] or "no answer", **unknown}
+    return {
+        "status": "healthy",
+        "response_time_ms": round(server["probe_ms"] or 0.0, 2),
+        "version": server["version"],
+        "models": server["models"],
+        "loaded": [{"model": row["model"], "bytes": row["bytes"]} for row in server["loaded"]],
+        **unknown,
+    }
 
 
 def _server_json(server: Server, facts: ServerFacts | None) -> dict[str, Any]:
@@ -128,18 +207,18 @@ def _server_json(server: Server, facts: ServerFacts | None) -> dict[str, Any]:
     }
 
 
-def _print(settings: Settings, router: dict[str, Any], servers: dict[str, Any], hosts: dict[str, Any]) -> None:
-    print_result(f"settings  {settings.source}")
-    print_result(f"router    {_router_line(router)}")
-    for problem in router.get("problems", ()):
+def _print(told: _Told) -> None:
+    print_result(f"settings  {told.source}")
+    print_result(f"router    {_router_line(told.router)}")
+    for problem in told.router.get("problems", ()):
         print_result(f"          {clean(str(problem))}")
     print_result()
     print_table(
         ("server", "status", "answers in", "priority", "limit", "version", "models", "loaded or error"),
-        [_row(name, server) for name, server in servers.items()],
+        [_row(name, server) for name, server in told.servers.items()],
         right=("answers in", "priority", "limit", "models"),
     )
-    if hosts:
+    if hosts := told.external_hosts:
         print_result()
         rows = [
             (name, host.get("status"), format_ms(host.get("response_time_ms")), host.get("error"))
@@ -165,7 +244,7 @@ def _again(seconds: float | None) -> str:
     return "not suspended yet" if seconds is None else f"in {seconds:g} s"
 
 
-def _print_drift(drift: Mapping[CanonicalName, Mapping[str, tuple[str, ...]]]) -> None:
+def _print_drift(drift: Mapping[str, Mapping[str, list[str]]]) -> None:
     """Print models that differ between servers under one name: answers would depend on the server."""
     if not drift:
         return

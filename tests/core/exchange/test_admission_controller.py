@@ -16,13 +16,15 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import Overloaded
 from ollama_router_core.exchange.actions import Admit
 from ollama_router_core.exchange.admission_controller import AdmissionController
-from ollama_router_core.exchange.events import Queued, Refused
+from ollama_router_core.exchange.events import Preemption, Queued, Refused
 from ollama_router_core.exchange.server_slot import ServerSlot, Waiter
-from ollama_router_core.fleet.observations import observe_tags
+from ollama_router_core.exchange.waiting import Waiting
+from ollama_router_core.fleet.observations import observe_load_finished, observe_tags
+from ollama_router_core.fleet.runners import Load
 
-CHAT = Admit(
-    parse_request(match_endpoint("POST", "/api/chat"), b'{"model": "m", "messages": []}'), user="", conversation=None
-)
+REQUEST = parse_request(match_endpoint("POST", "/api/chat"), b'{"model": "m", "messages": []}')
+CHAT = Admit(REQUEST, user="", conversation=None)
+BATCH = Admit(REQUEST, user="", conversation=None, waiting=Waiting(batch=True))
 TAGS = json.dumps({"models": [{"name": "m", "size": 1, "digest": "d"}]}).encode()
 
 
@@ -184,6 +186,64 @@ class Claims:
         done(granted)
 
 
+def _load(controller: AdmissionController, clock: Clock) -> None:
+    """The model is in memory of both servers."""
+    assert isinstance(controller.fleet, FleetBook)
+    for name in "ab":
+        controller.fleet.update(
+            name, lambda facts: observe_load_finished(facts, name=CanonicalName("m:latest"), load=Load(), now=clock.now)
+        )
+
+
+def test_a_batch_request_is_told_to_leave_and_waits_in_its_turn(clock: Clock) -> None:
+    """The one that came waits until the slot is given back, which is one step with the other's place in the queue."""
+    controller = _controller(clock, max_preemptions=1)
+    _load(controller, clock)
+    first, second = (_slot(controller.admit(BATCH, _nothing)) for _ in range(2))
+    clock.now += 1.0
+    told: list[str] = []
+    for slot in (first, second):
+        assert slot.preemption is not None
+        slot.preemption.on_request(lambda slot=slot: told.append(slot.server))
+    waiter = _waiter(controller.admit(CHAT, _nothing))
+    (server,) = told
+    assert controller.outcome(waiter) is None
+    leaving = first if first.server == server else second
+    again = leaving.requeue()
+    assert (again.position, _slot(controller.outcome(waiter)).server) == (1, server)
+    assert controller.fleet.snapshot.in_flight == {"a": 1, "b": 1}
+    with pytest.raises(ValueError, match="closed"):
+        leaving.requeue()
+    _slot(controller.outcome(waiter)).close()
+    back = _slot(controller.outcome(_waiter(again)))
+    assert back.preemption is None  # once is as often as the setting says
+    back.close()
+    (second if leaving is first else first).close()
+    assert controller.fleet.snapshot.in_flight == {"a": 0, "b": 0}
+
+
+def test_one_whose_answer_has_begun_is_not_told(clock: Clock) -> None:
+    """Of two the one that is still silent leaves, though the other began later; then nobody does."""
+    controller = _controller(clock, max_preemptions=1)
+    _load(controller, clock)
+    silent = _slot(controller.admit(BATCH, _nothing))
+    clock.now += 1.0
+    answers = _slot(controller.admit(BATCH, _nothing))
+    answers.answering()
+    for expected in (True, True):
+        _waiter(controller.admit(CHAT, _nothing))
+        asked = [slot.preemption is not None and slot.preemption.requested for slot in (silent, answers)]
+        assert asked == [expected, False]
+
+
+def test_what_is_told_to_leave_before_it_was_sent_leaves_when_it_is() -> None:
+    """The driver says how it is done only then."""
+    preemption, told = Preemption(), list[int]()
+    preemption.request()
+    preemption.on_request(lambda: told.append(1))
+    assert told == [1]
+
+
 @pytest.fixture
 def shared(clock: Clock) -> tuple[AdmissionController, Claims]:
     """As `_controller`, where slots are claimed."""
@@ -207,6 +267,29 @@ def test_a_slot_of_all_routers_is_asked_for_first(shared: tuple[AdmissionControl
     assert controller.fleet.snapshot.in_flight[slot.server] == 1
     slot.close()
     assert controller.fleet.snapshot.in_flight[slot.server] == 0
+
+
+def test_a_slot_that_a_preemption_frees_is_asked_for_as_any_other(
+    shared: tuple[AdmissionController, Claims], clock: Clock
+) -> None:
+    """Another router may have it first: then it is asked for again, for the interactive request."""
+    controller, claims = shared
+    config = Config.model_validate({**controller._config.model_dump(), "queue": {"max_preemptions": 1}})
+    controller.reconfigure(config)
+    _load(controller, clock)
+    batch = [_waiter(controller.admit(BATCH, _nothing)) for _ in range(2)]
+    for _ in batch:
+        claims.answer(granted=True)
+    slots = [_slot(controller.outcome(waiter)) for waiter in batch]
+    clock.now += 1.0
+    waiter = _waiter(controller.admit(CHAT, _nothing))
+    (leaving,) = [slot for slot in slots if slot.preemption is not None and slot.preemption.requested]
+    again = _waiter(leaving.requeue())
+    claims.answer(granted=False)
+    assert (controller.outcome(waiter), controller.outcome(again)) == (None, None)
+    claims.answer(granted=True)
+    assert _slot(controller.outcome(waiter)).server == leaving.server
+    assert controller.outcome(again) is None
 
 
 def test_a_slot_that_another_router_has_is_waited_for(shared: tuple[AdmissionController, Claims], clock: Clock) -> None:

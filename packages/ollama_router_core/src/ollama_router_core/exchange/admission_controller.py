@@ -352,7 +352,7 @@ class AdmissionController:
 
     def answering(self, slot: ServerSlot) -> None:
         """An answer began."""
-        if self._strategy.binds_late:
+        if self._strategy.binds_late or slot.preemption is not None:
             now = self._now()
             self._carry_out(self._admission.first_byte(slot.number, self._facts(), now))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import and_, exists, func, select
+from sqlalchemy import Select, and_, exists, func, select
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.access.grants import Grants, combine_grants
@@ -26,7 +26,18 @@ def read_identities(connection: Connection, key_id: str) -> Identities:
 
     The epoch is read first: rows that are newer than it are read again when the next poll sees the new epoch.
     """
-    joined = (
+    epoch = read_epoch(connection)
+    rows = connection.execute(_tokens_with_users(key_id)).all()
+    return Identities(epoch=epoch, tokens=tuple(_known_token(row) for row in rows))
+
+
+def _tokens_with_users(key_id: str) -> Select[Any]:
+    proof = and_(
+        token_proofs.c.token_id == tokens.c.id,
+        token_proofs.c.key_id == key_id,
+        token_proofs.c.digest == tokens.c.digest,
+    )
+    return (
         select(
             tokens.c.id.label("token_id"),
             tokens.c.lookup,
@@ -42,20 +53,10 @@ def read_identities(connection: Connection, key_id: str) -> Identities:
             token_proofs.c.proof,
         )
         .join(users, users.c.id == tokens.c.user_id)
-        .outerjoin(
-            token_proofs,
-            and_(
-                token_proofs.c.token_id == tokens.c.id,
-                token_proofs.c.key_id == key_id,
-                token_proofs.c.digest == tokens.c.digest,
-            ),
-        )
+        .outerjoin(token_proofs, proof)
         .outerjoin(memberships, memberships.c.user_id == users.c.id)
         .outerjoin(groups, groups.c.id == memberships.c.group_id)
     )
-    epoch = read_epoch(connection)
-    rows = connection.execute(joined).all()
-    return Identities(epoch=epoch, tokens=tuple(_known_token(row) for row in rows))
 
 
 def read_grants(connection: Connection, name: str) -> Grants:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -66,26 +67,35 @@ def check(
             raise
         print_json({"ok": False, "problems": _problems_json(error)})
         raise typer.Exit(1) from None
-    warnings = config_warnings(settings.installation)
-    hints = _hints(settings.config)
-    old = settings.config if against is None else read_settings(against, environment).config
-    changed = changed_paths(old, settings.config)
-    restart = needs_restart(changed)
-    servers, hosts = len(settings.config.servers), len(settings.config.external_hosts)
-    if as_json:
-        found = {"ok": True, "problems": [], "warnings": warnings, "hints": hints, "source": settings.source}
-        differences = {} if against is None else {"changed": list(changed), "needs_restart": list(restart)}
-        print_json({**found, "servers": servers, "external_hosts": hosts, **differences})
-        return
-    for warning in warnings:
-        print_note(f"warning: {warning}")
-    for hint in hints:
-        print_note(f"hint: {hint}")
-    print_result(f"{settings.source}: no problems; {_count(servers, 'server')}, {_count(hosts, 'external host')}")
+    found: dict[str, Any] = {
+        "ok": True,
+        "problems": [],
+        "warnings": config_warnings(settings.installation),
+        "hints": _hints(settings.config),
+        "source": settings.source,
+        "servers": len(settings.config.servers),
+        "external_hosts": len(settings.config.external_hosts),
+    }
     if against is not None:
-        print_result(f"differs from {against} in: {', '.join(changed) or 'nothing'}")
-        if restart:
-            print_result(f"takes effect after a restart: {', '.join(restart)}")
+        changed = changed_paths(read_settings(against, environment).config, settings.config)
+        found |= {"changed": list(changed), "needs_restart": list(needs_restart(changed))}
+    if as_json:
+        print_json(found)
+    else:
+        _print_found(found, against)
+
+
+def _print_found(found: Mapping[str, Any], against: Path | None) -> None:
+    for warning in found["warnings"]:
+        print_note(f"warning: {warning}")
+    for hint in found["hints"]:
+        print_note(f"hint: {hint}")
+    counts = f"{_count(found['servers'], 'server')}, {_count(found['external_hosts'], 'external host')}"
+    print_result(f"{found['source']}: no problems; {counts}")
+    if against is not None:
+        print_result(f"differs from {against} in: {', '.join(found['changed']) or 'nothing'}")
+        if found["needs_restart"]:
+            print_result(f"takes effect after a restart: {', '.join(found['needs_restart'])}")
 
 
 @app.command(epilog=examples("orouter config show", "orouter config show --environment development --json"))

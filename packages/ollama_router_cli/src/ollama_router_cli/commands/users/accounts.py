@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -82,14 +83,7 @@ def list_users(
     Prints role, status, number of requests, the first 8 characters of each token, creation and last use. Pages have
     1,000 users where --search or --after is given without --limit.
     """
-
-    async def read(users: UserStore) -> UserPage:
-        if search is None and limit is None and after is None:
-            found = await users.list()
-            return UserPage(users=found, next=None, matching=len(found))
-        return await users.page(UserFilter(search=search), after=after, limit=limit or _MOST)
-
-    _, page = with_users(shared, read)
+    _, page = with_users(shared, partial(_read_page, search=search, limit=limit, after=after))
     found = page.users
     if page.next is not None:
         print_note(f"{page.matching:,} users in all; --after {clean(page.next)} shows the next page")
@@ -100,22 +94,26 @@ def list_users(
         print_note("no such users" if search or after else "no users yet; orouter users create NAME adds one")
         return
     columns = ("name", "role", "status", "requests", "token", "created", "last used", "group")
-    print_table(
-        columns,
-        [
-            (
-                user.name,
-                user.role,
-                _status(active=user.active),
-                format_count(user.requests),
-                ", ".join(f"{token.lookup}..." for token in user.tokens) or None,
-                format_time(user.created_at),
-                format_time(_last_used(user)),
-                user.group,
-            )
-            for user in found
-        ],
-        right=("requests",),
+    print_table(columns, map(_row, found), right=("requests",))
+
+
+async def _read_page(users: UserStore, *, search: str | None, limit: int | None, after: str | None) -> UserPage:
+    if search is None and limit is None and after is None:
+        found = await users.list()
+        return UserPage(users=found, next=None, matching=len(found))
+    return await users.page(UserFilter(search=search), after=after, limit=limit or _MOST)
+
+
+def _row(user: UserSummary) -> tuple[object, ...]:
+    return (
+        user.name,
+        user.role,
+        _status(active=user.active),
+        format_count(user.requests),
+        ", ".join(f"{token.lookup}..." for token in user.tokens) or None,
+        format_time(user.created_at),
+        format_time(_last_used(user)),
+        user.group,
     )
 
 

@@ -109,8 +109,12 @@ async def _one_runs(stage: Stage) -> None:
 
 
 async def _a_batch_request_runs(stage: Stage) -> None:
-    stage.of("a").misbehave(Silence(), path="/api/chat", times=1)
+    server = stage.of("a")
+    server.misbehave(Silence(), path="/api/chat", times=1)
+    await _is_measured(stage, "a")
+    before = len(server.requests_to("/api/chat"))
     await stage.hold("/api/chat", CHAT, running=1, **{"x-router-priority": "batch"})
+    await eventually(lambda: len(server.requests_to("/api/chat")) > before)  # so that its is the silence
 
 
 async def _no_held_one_runs(stage: Stage) -> None:

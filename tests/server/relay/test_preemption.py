@@ -76,6 +76,7 @@ async def test_a_stream_that_only_heard_heartbeats_is_preempted_too(tmp_path: Pa
         body = json.dumps({**BODY, "stream": True}).encode()
         await raw.send(request_bytes(router.token, body, path="/api/generate", headers=CLOSING))
         await raw.until(b"200 OK")
+        await eventually(lambda: len(sim.requests_to("/api/generate")) == 2)
         sim.misbehave(Silence(), path="/api/generate", times=1)
         interactive = asyncio.create_task(client.post("/api/generate", json=BODY))
         await raw.until(b'"router":{"queue_position":1,')

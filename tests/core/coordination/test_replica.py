@@ -159,6 +159,15 @@ def test_nobody_has_waited_longest_without_waiting() -> None:
     assert one.waits_longest()
 
 
+def test_somebody_waits_here_or_elsewhere() -> None:
+    """As of the last exchange for the others, at once for this member."""
+    assert not replica().somebody_waits
+    assert replica(waiting={"other": 5.0}).somebody_waits
+    one = replica()
+    one.since = 1.0
+    assert one.somebody_waits
+
+
 def test_the_others_requests_of_a_minute_are_all_without_this_member_s() -> None:
     """By seconds of the store's clock, told in this member's."""
     one = replica()

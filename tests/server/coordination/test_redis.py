@@ -78,6 +78,30 @@ async def test_many_claims_share_round_trips(make_group: Callable[..., RedisGrou
     assert member.round_trips - before <= 3
 
 
+async def test_what_is_given_back_goes_with_the_next_question(make_group: Callable[..., RedisGroup]) -> None:
+    """While nobody waits: a claim and a return after the other are one round trip each, not two."""
+    member, other = await joined(make_group(2))
+    before = member.round_trips
+    for _ in range(20):
+        assert await claimed(member, 1)
+        member.give_back(Scope.SERVER, "a")
+    assert member.round_trips - before <= 20
+    await eventually_async(partial(claimed_at_a_beat, other, 1))
+
+
+async def test_what_somebody_waits_for_is_given_back_at_once(
+    make_group: Callable[..., RedisGroup], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for no other question."""
+    monkeypatch.setattr("ollama_router_server.coordination.redis_exchange._GIVEN_SOON", 3600.0)
+    member, other = await joined(make_group(2))
+    assert await claimed(member, 1)
+    other.waits(1.0)
+    await beats(other, member)
+    member.give_back(Scope.SERVER, "a")
+    await eventually_async(partial(claimed, other, 1))
+
+
 async def test_what_a_killed_member_held_is_free_after_two_heartbeats(make_group: Callable[..., RedisGroup]) -> None:
     """Never earlier: until its lease expires its requests count, and nobody waits for its place in the line."""
     group = make_group(2, heartbeat=0.5)

@@ -179,6 +179,11 @@ class Replica:
         others = ((since, name) for name, since in self._waiting.items() if name != self.name)
         return own is not None and all((own, self.name) < other for other in others)
 
+    @property
+    def somebody_waits(self) -> bool:
+        """Whether a request waits in any member, as far as is known."""
+        return self.since is not None or bool(self._waiting)
+
     def drain(self, server: str, *, on: bool) -> None:
         """Note the last word about a server."""
         self._drains[server] = on

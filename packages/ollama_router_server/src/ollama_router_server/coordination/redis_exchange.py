@@ -28,6 +28,8 @@ _MOST_NEWS = 1024
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 0.5
 """Seconds between attempts to reach a store that is away."""
 _UNLIMITED = -1
+_GIVEN_SOON = 0.002
+"""Seconds within which what is given back goes along with the next question, while nobody waits for it."""
 
 _log = structlog.get_logger("coordination")
 
@@ -74,6 +76,7 @@ class RedisExchange:
         self._news: deque[News] = deque(maxlen=_MOST_NEWS)
         self._away_since: float | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._soon: asyncio.TimerHandle | None = None
         self.offset = 0.0
         self.round_trips = 0
         self.stirred: Callable[[], None] = lambda: None
@@ -93,6 +96,8 @@ class RedisExchange:
         """Give back what this member holds, and close the connections."""
         for task in self._tasks:
             task.cancel()
+        if self._soon is not None:
+            self._soon.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._go_alone("this member leaves", tell=False)
         if self._fence:
@@ -112,6 +117,20 @@ class RedisExchange:
         """Have something carried out; while the store is away nothing is: joining tells what is held then."""
         if not self._replica.away or self._joining:
             self._batch.operations.append(operation)
+            self._due.set()
+
+    def give(self, *operation: str | float) -> None:
+        """Have something given back: at once where somebody is known to wait, else with what comes next, or soon."""
+        if self._replica.somebody_waits:
+            self.send(*operation)
+        elif not self._replica.away or self._joining:
+            self._batch.operations.append(operation)
+            if self._soon is None:
+                self._soon = asyncio.get_running_loop().call_later(_GIVEN_SOON, self._give_now)
+
+    def _give_now(self) -> None:
+        self._soon = None
+        if self._batch.operations:
             self._due.set()
 
     def keep(self, *operation: str | float) -> None:

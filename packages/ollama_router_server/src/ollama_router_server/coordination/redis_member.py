@@ -114,7 +114,7 @@ class RedisMember:
     def give_back(self, scope: Scope, name: str) -> None:
         """End what was taken."""
         if self._replica.give_back(scope, name):
-            self._exchange.send("give", scope, name)
+            self._exchange.give("give", scope, name)
 
     def claim(self, scope: Scope, name: str, limit: int, done: Callable[[bool], None]) -> None:
         """Take, if all members hold fewer than `limit`, or this one less than its share while the store is away."""

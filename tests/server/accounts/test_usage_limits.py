@@ -230,6 +230,21 @@ async def test_a_minute_s_tokens_are_charged_by_estimate_and_settled_by_use(data
     assert not await admits(ledger, user)
 
 
+async def test_who_has_asked_nothing_here_is_shown_what_is_left(database: Database) -> None:
+    """Of the minute and of the day, as another router on this database has counted."""
+    user, one, other = (
+        alice(requests_per_minute=5, tokens_per_day=100),
+        new_ledger(database),
+        new_ledger(database, "two"),
+    )
+    one.settle(await charged(one, user, 1), 60)
+    await one.aclose()
+    standing = await other.standing_now(user)
+    assert standing.requests is not None
+    assert standing.tokens is not None
+    assert (standing.requests.remaining, standing.tokens.remaining) == (4, 40)
+
+
 async def test_a_request_larger_than_the_limit_has_an_empty_minute_for_itself(database: Database) -> None:
     """It could never be answered otherwise; the next one waits until it is out of the minute."""
     ledger, user = new_ledger(database), alice(tokens_per_minute=100)

@@ -5,6 +5,7 @@ Between machines changes travel with beats, and time is the store's: what needs 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -200,6 +201,21 @@ async def test_a_minute_s_tokens_are_counted_by_all_together(members: list[Coord
     assert await charge(0, 1) is None
     assert sum(row.tokens for row in members[0].spent("alice", at)) == 1_500
     assert all(row.moment <= at for row in members[0].spent("alice", at))
+
+
+async def test_who_asks_learns_what_a_user_has_used_elsewhere(members: list[Coordination], exchange: Exchange) -> None:
+    """Also a member at which this user has asked for nothing; of whom nobody knows, nothing."""
+    await exchange()
+    at = time.monotonic()  # between machines what is older than a minute is not kept
+    members[1].admit("alice", at)
+    members[1].take(Scope.USER, "alice")
+    members[2].spend("alice", at, 70)
+    await exchange()
+    for name, held, requests, tokens in (("alice", 1, 1, 70), ("bob", 0, 0, 0)):
+        await members[0].count_of(name)
+        assert members[0].elsewhere(Scope.USER, name) == held
+        assert sum(row.requests for row in members[0].admissions(name, at)) == requests
+        assert sum(row.tokens for row in members[0].spent(name, at)) == tokens
 
 
 async def test_an_empty_minute_has_room_for_a_request_of_any_size(

@@ -142,6 +142,9 @@ class Coordination(Protocol):
     def spent(self, user: str, now: float) -> Sequence[Spent]:
         """Return what all members counted in the last minute, oldest first, as far as is known here."""
 
+    async def count_of(self, user: str) -> None:
+        """Learn what all members have counted of a user by now, for `elsewhere`, `admissions` and `spent`."""
+
     # --- order ---
 
     def waits(self, since: float | None) -> None:

@@ -40,6 +40,9 @@ class OneMachineMember:
         """Its index."""
         return self.index
 
+    async def count_of(self, user: str) -> None:
+        """Everything is known at any time."""
+
     @property
     def away(self) -> bool:
         """The others can always be asked."""

@@ -25,6 +25,7 @@ from ollama_router_core.access.limits import (
     check_minute,
     day_of,
     first_day_of_month,
+    has_limits,
     standing_of,
 )
 from ollama_router_core.coordination import Coordination, Scope, Spent, shared_grants
@@ -246,6 +247,15 @@ class UsageLimits:
             # What was too much leaves the second it was counted in; what is used beyond that counts now.
             at = ticket.charged_at if change < 0 else self._clock.monotonic()
             self._workers.spend(ticket.user, at, change)
+
+    async def standing_now(self, user: User) -> Standing:
+        """Return what is left of a user's limits, also of one who has asked nothing here yet."""
+        if has_limits(user.grants):
+            self._asked = self._clock.monotonic()
+            with suppress(StorageUnavailable):  # then what is known has to do
+                await self._meter(user)
+            await self._workers.count_of(user.name)
+        return self.standing(user)
 
     def standing(self, user: Caller) -> Standing:
         """Return what is left of a user's limits, for header fields."""

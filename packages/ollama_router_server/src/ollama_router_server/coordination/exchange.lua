@@ -152,6 +152,10 @@ local run = {
     return {free, second, rows}
   end,
   spend = spend,
+  count_of = function(user)
+    local rows, tokens = minute('minute:', user), minute('tokens:', user)
+    return {total('user', user) - own('user', user), rows, tokens}
+  end,
   expect = function(number)
     if redis.call('EXISTS', unsettled) == 1 then redis.call('HSET', unsettled, member, number) end
   end,

@@ -154,7 +154,7 @@ class RedisMember:
                 self._replica.take(Scope.USER, user)
                 self._replica.admitted(user, second)
             self._replica.answered(Scope.USER, user, elsewhere=elsewhere)
-            self._replica.admissions_of_all(user, {int(one): count for one, count in dict(rows or ()).items()})
+            self._replica.admissions_of_all(user, _by_second(rows))
             settle(future, taken, undo=lambda: self.give_back(Scope.USER, user))
 
         def alone() -> None:
@@ -205,7 +205,7 @@ class RedisMember:
             counted, second, rows = result
             if counted:
                 self._replica.spend(user, second, tokens)
-            self._replica.spent_by_all(user, {int(one): count for one, count in dict(rows or ()).items()})
+            self._replica.spent_by_all(user, _by_second(rows))
             done(second + 0.5 - self._exchange.offset if counted else None)
 
         def alone() -> None:
@@ -227,6 +227,20 @@ class RedisMember:
     def spent(self, user: str, now: float) -> Sequence[Spent]:
         """Return what all members counted, as of the last time that this user was charged."""
         return self._replica.spent(user, now, self._exchange.offset)
+
+    async def count_of(self, user: str) -> None:
+        """Learn what all members have counted of a user by now; nothing while the store is away."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def answered(result: Any) -> None:
+            elsewhere, rows, tokens = result
+            self._replica.answered(Scope.USER, user, elsewhere=elsewhere)
+            self._replica.admissions_of_all(user, _by_second(rows))
+            self._replica.spent_by_all(user, _by_second(tokens))
+            settle(future, None)
+
+        self._exchange.ask(Asked(("count_of", user), answered, lambda: settle(future, None)))
+        await future
 
     # --- order ------------------------------------------------------------------------------------------------------
 
@@ -304,3 +318,8 @@ class RedisMember:
     async def leave(self) -> None:
         """End this member's leases, and the connections."""
         await self._exchange.leave()
+
+
+def _by_second(rows: Any) -> dict[int, int]:
+    """Read what the script counts by seconds; of nothing it makes a list."""
+    return {int(second): count for second, count in dict(rows or ()).items()}

@@ -430,6 +430,7 @@ def report(run: Run, seconds: float, missing: set[str], asked: int) -> bool:
         "rows lost": len(missing) - len(last),
         "rows of the killed router's last second": len(last),
         "exchanges with Redis since it was restarted": asked,
+        "what happened": [what for _, what in EVENTS],
     }
     for name, value in figures.items():
         print(f"{name:<45} {value}")

@@ -102,3 +102,34 @@ def test_the_demonstration_runs_from_the_built_files_alone(dist: Path, tmp_path:
     assert done.returncode == 0, done.stderr
     assert "X-Router-Server: small" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tool_that_uv_installs_makes_itself_a_service(dist: Path, tmp_path: Path) -> None:
+    """`uv tool install`, then `orouter service install`: the unit runs what was installed, and systemd reads it."""
+    cache = subprocess.check_output(["uv", "cache", "dir"], text=True, timeout=60).strip()
+    home, notes, manager = tmp_path / "home", tmp_path / "notes", tmp_path / "manager"
+    home.mkdir(), manager.mkdir()
+    for name in ("systemctl", "loginctl"):
+        (manager / name).write_text(f'#!/bin/sh\necho "{name} $@" >> {notes}\n')
+        (manager / name).chmod(0o755)
+    dropped = ("OROUTER_", "OLLAMA_", "PYTHON", "VIRTUAL_ENV", "UV_PROJECT", "UV_TOOL", "XDG_")
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+    clean |= {"HOME": str(home), "UV_CACHE_DIR": cache}
+    clean["PATH"] = f"{home}/.local/bin:{manager}:{clean['PATH']}"
+
+    def run(*command: str) -> str:
+        done = subprocess.run(command, cwd=home, env=clean, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    cli, *others = (str(wheel(dist, name)) for name in NAMES)
+    run("uv", "tool", "install", "--quiet", cli, *(word for each in others for word in ("--with", each)))
+    (home / "orouter.yml").write_text("servers: {a: {host: gpu1}}\n")
+    run(f"{home}/.local/bin/orouter", "-c", "orouter.yml", "service", "install", "--user")
+    unit = home / ".config" / "systemd" / "user" / "ollama-router.service"
+    (start,) = (line for line in unit.read_text().splitlines() if line.startswith("ExecStart="))
+    program, *words = start.removeprefix("ExecStart=").split()
+    assert run(program, *words[:2], "config", "check")
+    assert notes.read_text().splitlines()[-1] == "systemctl --user enable --now ollama-router.service"
+    if shutil.which("systemd-analyze"):
+        assert "ollama-router.service" not in run("systemd-analyze", "verify", "--man=no", str(unit))

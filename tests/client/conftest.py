@@ -7,27 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from ollama_router_core.testing import FakeFleet
-
-
-class HandClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        """Seconds."""
-        return self.now
-
-    def wall(self) -> float:
-        """Seconds since 1970."""
-        return 1_700_000_000 + self.now
+from support.clock import FakeClock
 
 
 @pytest.fixture
-def clock() -> HandClock:
+def clock() -> FakeClock:
     """A clock that stands still until it is moved."""
-    return HandClock()
+    return FakeClock()
 
 
 @pytest.fixture

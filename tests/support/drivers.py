@@ -13,22 +13,11 @@ import httpx2
 from ollama_router_core import AsyncRouterTransport, MemorySink, RouterTransport
 from ollama_router_core.config import Config
 from ollama_router_core.testing import FakeFleet
+from support.clock import FakeClock
 
 LIBRARIES = {"httpx": httpx, "httpx2": httpx2}
 DRIVERS = ["sync", "asyncio", "trio"]
 _VARYING = {"x-router-request-id"}
-
-
-class StillClock:
-    """Time does not pass, so no server is asked for news between two requests on one machine and not on another."""
-
-    def monotonic(self) -> float:
-        """Seconds."""
-        return 1000.0
-
-    def wall(self) -> float:
-        """Seconds since 1970."""
-        return 1_700_000_000.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +62,8 @@ def play(
 ) -> Played:
     """Run a script against a fleet in memory, one request after the other."""
     sink = MemorySink()
-    options: dict[str, Any] = {"inner": fleet, "sink": sink, "environment": environment or {}, "clock": StillClock()}
+    # A clock that stands still: no server is asked for news between two requests on one machine and not on another.
+    options: dict[str, Any] = {"inner": fleet, "sink": sink, "environment": environment or {}, "clock": FakeClock()}
     settings = config or fleet.config
     if driver == "sync":
         transport: Any = RouterTransport(settings, **options)

@@ -26,6 +26,7 @@ from ollama_router_core.outbound.destinations import build_destinations
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.selector import ServerSelector
+from support.clock import FakeClock
 
 __all__ = ["MODEL", "FakeSlot", "FakeUpstream", "Stage", "chat"]
 
@@ -36,21 +37,6 @@ _ROW = {"name": MODEL, "model": MODEL, "size": 1000, "digest": "ab", "details": 
 def chat(**more: Any) -> bytes:
     """The body of a chat request, streamed unless told otherwise."""
     return json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "hello"}], **more}).encode()
-
-
-class HandClock:
-    """Both clocks; they move when told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        """Seconds from some start."""
-        return self.now
-
-    def wall(self) -> float:
-        """Seconds since 1970."""
-        return 1_700_000_000.0 + self.now
 
 
 @dataclass(frozen=True)
@@ -97,7 +83,7 @@ class FakeLimits:
 class FakeFleet(ClockedFleet):
     """Servers that are up and have the model in memory; what would be asked in the background is noted."""
 
-    def __init__(self, config: Config, clock: HandClock) -> None:
+    def __init__(self, config: Config, clock: FakeClock) -> None:
         super().__init__(FleetState(config), clock.monotonic)
         self.asked_soon: list[str | None] = []
         now = clock.now
@@ -179,7 +165,7 @@ class Stage:
         servers = {name: {"host": name, "port": 1, "priority": n} for n, name in enumerate("abc", 1)}
         self.config = load_config(json.dumps({"servers": servers, **settings}))
         self.selector = ServerSelector(self.config)
-        self.clock = HandClock()
+        self.clock = FakeClock()
         self.fleet = FakeFleet(self.config, self.clock)
         self.limits = FakeLimits()
         self.slots: list[FakeSlot] = []

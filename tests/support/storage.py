@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,28 +14,9 @@ from sqlalchemy import URL
 
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.upgrade import upgrade_database
+from support.clock import FakeClock
 
 __all__ = ["FakeClock", "back_up", "create_sqlite", "delete_database", "make_record", "restore", "sqlite_url"]
-
-
-@dataclass
-class FakeClock:
-    """Both clocks of the router, moved by hand."""
-
-    now: float = 1_000.0
-    epoch: float = 1_700_000_000.0
-
-    def monotonic(self) -> float:
-        """Seconds, as set."""
-        return self.now
-
-    def wall(self) -> float:
-        """Seconds since 1970, moving along with `now`."""
-        return self.epoch + self.now
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now += seconds
 
 
 def sqlite_url(path: Path) -> str:

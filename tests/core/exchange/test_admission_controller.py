@@ -292,6 +292,25 @@ def test_a_slot_that_a_preemption_frees_is_asked_for_as_any_other(
     assert controller.outcome(again) is None
 
 
+@pytest.mark.parametrize("granted", [True, False])
+def test_who_is_preempted_while_its_slot_is_asked_for_leaves_with_its_first_step(
+    shared: tuple[AdmissionController, Claims], clock: Clock, *, granted: bool
+) -> None:
+    """It has nothing to leave before; one that gets no slot has left already, and is not told when it gets another."""
+    controller, claims = shared
+    controller.reconfigure(Config.model_validate({**controller._config.model_dump(), "queue": {"max_preemptions": 1}}))
+    _load(controller, clock)
+    batch = [_waiter(controller.admit(BATCH, _nothing)) for _ in range(2)]
+    _waiter(controller.admit(CHAT, _nothing))
+    for _ in batch:
+        claims.answer(granted=granted)
+    while claims.asked:
+        claims.answer(granted=True)
+    slots = [controller.outcome(waiter) for waiter in batch]
+    told = [isinstance(one, ServerSlot) and one.preemption is not None and one.preemption.requested for one in slots]
+    assert sum(told) == granted
+
+
 def test_a_slot_that_another_router_has_is_waited_for(shared: tuple[AdmissionController, Claims], clock: Clock) -> None:
     """The request is back in its place, before those that came later, and gets the next that is free."""
     controller, claims = shared

@@ -81,6 +81,7 @@ class AdmissionController:
         self._numbers = itertools.count(1)
         self._waiters: dict[int, Waiter] = {}
         self._moves: dict[Waiter, _Move] = {}
+        self._leaving: set[int] = set()  # preempted while the slot is asked for
         self._listeners: list[Callable[[], None]] = []
 
     def reconfigure(self, config: Config) -> None:
@@ -205,8 +206,11 @@ class AdmissionController:
             waiter.wake()
 
     def _preempt(self, preempt: Preempt) -> None:
-        slot = self._open.get(preempt.ticket.number)
-        if slot is not None and slot.preemption is not None:
+        number = preempt.ticket.number
+        slot = self._open.get(number)
+        if slot is None:
+            self._leaving.add(number)
+        elif slot.preemption is not None:
             slot.preemption.request()
 
     def _send(self, dispatch: Dispatch, waiter: Waiter | None) -> None:
@@ -273,13 +277,17 @@ class AdmissionController:
 
         def done(granted: bool) -> None:  # noqa: FBT001 - an answer
             waiter.claims = False
+            leaves = ticket.number in self._leaving
+            self._leaving.discard(ticket.number)
             if self._waiters.get(ticket.number) is not waiter:  # it has left meanwhile
                 if granted:
                     self.fleet.end(server, decision.request.model)
                     self._carry_out(self._admission.changed(self._facts(), self._now()))
             elif granted:
                 del self._waiters[ticket.number]
-                waiter.outcome = self._slot(ticket, decision, unload, waiter.wake, begun=True)
+                slot = waiter.outcome = self._slot(ticket, decision, unload, waiter.wake, begun=True)
+                if leaves and slot.preemption is not None:
+                    slot.preemption.request()
                 waiter.wake()
             else:
                 self._carry_out(self._admission.denied(ticket, self.fleet.snapshot, self._now()))

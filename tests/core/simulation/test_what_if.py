@@ -54,6 +54,30 @@ def test_a_server_with_another_gpu(configured):
     assert after.utilisation > 0
 
 
+@pytest.mark.parametrize("configured", [False, True])
+def test_a_server_that_is_off_takes_nothing(configured):
+    """What it had is done by the others, or refused; the router is told, so that nothing waits for it."""
+    config = Config.model_validate({"servers": {one.name: {"host": one.name} for one in SCENARIO.machines}})
+    scenario = replace(SCENARIO, knowledge=Knowledge(config=config)) if configured else SCENARIO
+    change = Change(off=("mid1",))
+    assert str(change) == "without mid1"
+    world = changed(scenario, change)
+    assert [one.name for one in world.machines] == ["big"]
+    if world.knowledge.config is not None:
+        enabled = {name: one.enabled for name, one in world.knowledge.config.servers.items()}
+        assert enabled == {"big": True, "mid1": False}
+    before, after = compare(scenario, ["least_loaded"], change)
+    assert after.requests == before.requests == len(JOBS)
+
+
+def test_what_cannot_be_off_is_an_error():
+    """A server that is not there, and the last one."""
+    with pytest.raises(ConfigError, match="no server mac to be without; there are big, mid1"):
+        changed(SCENARIO, Change(off=("mac",)))
+    with pytest.raises(ConfigError, match="no server would be left"):
+        changed(SCENARIO, Change(off=("big", "mid1")))
+
+
 def test_what_cannot_be_added_is_an_error():
     """It says what there is."""
     with pytest.raises(ConfigError, match=r"no GPU is known as abacus; known are p40, "):

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 
 
-FASTEST = WorldView(name="fastest", strategy="fastest", add=None, add_gpu=None, max_wait=None, options="")
+FASTEST = WorldView(name="fastest", strategy="fastest", add=None, add_gpu=None, off=None, max_wait=None, options="")
 FIRST = 20_000 * 86_400
 OURS, PERSON = {"x-console": "1"}, {"accept": "text/html"}
 
@@ -62,6 +62,13 @@ def test_there_is_no_verdict_where_today_is_foretold_badly() -> None:
     assert not view.verdict
     assert view.sentence.startswith("No verdict: of the last 7 days")
     assert "100% off" in view.sentence
+
+
+def test_a_world_says_what_is_different() -> None:
+    """In words, and as options for a shell."""
+    world = whatif.OtherWorld(strategy="fastest", add_gpu="l40s", off="old box", max_wait=60)
+    assert str(world) == "fastest and one more l40s and without old box and waits of at most 60 s"
+    assert world.options() == "--strategies fastest --add-gpu l40s --off 'old box' --max-wait 60"
 
 
 async def test_own_requests_are_replayed_in_a_process_of_their_own(tmp_path: Path) -> None:
@@ -122,6 +129,8 @@ async def test_a_day_of_another_world_lies_below_the_real_one(tmp_path: Path) ->
         for wrong in (
             {"strategy": "best"},
             {"add": "two"},
+            {"off": "two"},
+            {"off": "one"},
             {"add_gpu": "abacus"},
             {"max_wait": "0"},
             {"max_wait": "nan"},

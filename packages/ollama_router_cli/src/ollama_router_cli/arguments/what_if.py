@@ -22,6 +22,7 @@ def _read(typed: Mapping[str, Any]) -> Change:
         max_wait=typed["max_wait"],
         more=tuple(typed["add"] or ()),
         gpus=tuple(typed["add_gpu"] or ()),
+        off=tuple(typed["off"] or ()),
     )
 
 
@@ -41,6 +42,13 @@ asks_what_if = in_place_of(
             None,
             metavar="GPU",
             help="What if there were one more server, with this GPU (rtx-4090, l40s, ...)? May be repeated.",
+        ),
+        option(
+            "off",
+            list[str] | None,
+            None,
+            metavar="SERVER",
+            help="What if this server took nothing? May be repeated.",
         ),
         option(
             "num_parallel",

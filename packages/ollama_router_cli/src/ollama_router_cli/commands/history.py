@@ -40,6 +40,7 @@ def history(
     add_gpu: Annotated[
         str | None, typer.Option(metavar="GPU", help="What if there had been one more server, with this GPU?")
     ] = None,
+    off: Annotated[str | None, typer.Option(metavar="SERVER", help="What if this server had taken nothing?")] = None,
     max_wait: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=0.001, help="What if `queue.max_wait` had been this?")
     ] = None,
@@ -49,11 +50,11 @@ def history(
     """Show what happened on a day: models by server, failures, loads.
 
     Prints which models each server answered with and when, and how many requests failed and had a model loaded. Times
-    are UTC, in steps of two minutes. With `--strategy`, `--add`, `--add-gpu` or `--max-wait` the day's requests are
-    served again in virtual time, by the router, for two minutes at most.
+    are UTC, in steps of two minutes. With `--strategy`, `--add`, `--add-gpu`, `--off` or `--max-wait` the day's
+    requests are served again in virtual time, by the router, for two minutes at most.
     """
     with router_client(**asdict(router)) as client:
-        world: dict[str, Any] = {"strategy": strategy, "add": add, "add_gpu": add_gpu, "max_wait": max_wait}
+        world: dict[str, Any] = {"strategy": strategy, "add": add, "add_gpu": add_gpu, "off": off, "max_wait": max_wait}
         if not any(world.values()):
             view = ask_router(client, "/router/history", day=day)
         else:

@@ -1,4 +1,4 @@
-"""The same jobs in another world: more servers, other slots, another patience; and who would be worse off there."""
+"""The same jobs in another world: more or fewer servers, other slots, another patience; who is worse off there."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ _SECOND = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What would differ: slots of each loaded model, seconds of `queue.max_wait`, more servers.
+    """What would differ: slots of each loaded model, seconds of `queue.max_wait`, more servers, or fewer.
 
-    `more` are names of servers, each to have one more like it; `gpus` are names of `GPUS`, each in a server of its own.
+    `more` are names of servers, each to have one more like it; `gpus` are names of `GPUS`, each in a server of its own;
+    `off` are names of servers that take nothing.
     """
 
     num_parallel: int | None = None
     max_wait: float | None = None
     more: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
+    off: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self != Change()
@@ -44,6 +46,7 @@ class Change:
             f"one more {name}" if count == 1 else f"{count} more {name}"
             for name, count in Counter((*self.more, *self.gpus)).items()
         ]
+        parts += [f"without {name}" for name in self.off]
         if self.num_parallel is not None:
             parts.append(f"num_parallel {self.num_parallel}")
         if self.max_wait is not None:
@@ -55,7 +58,7 @@ def changed(scenario: Scenario, change: Change) -> Scenario:
     """The scenario with the change made to its servers, and told to its router.
 
     Raises:
-        ConfigError: there is no server, or no GPU, of that name to have one more of.
+        ConfigError: there is no server, or no GPU, of that name; or no server would be left.
     """
     machines = list(scenario.machines)
     twins: dict[str, str] = {}
@@ -64,6 +67,7 @@ def changed(scenario: Scenario, change: Change) -> Scenario:
     for name in change.more:
         machines.append(twin := _twin(name, machines))
         twins[twin.name] = name
+    machines = _without(change.off, machines)
     if change.num_parallel is not None:
         machines = [replace(one, num_parallel=change.num_parallel) for one in machines]
     return replace(scenario, machines=tuple(machines), knowledge=_told(scenario.knowledge, machines, twins, change))
@@ -74,6 +78,17 @@ def _twin(name: str, machines: Iterable[Machine]) -> Machine:
     if name not in known:
         raise ConfigError(f"there is no server {name} to have one more of; there are {', '.join(sorted(known))}")
     return replace(known[name], name=_free_name(name, known))
+
+
+def _without(off: Iterable[str], machines: Iterable[Machine]) -> list[Machine]:
+    known = {one.name: one for one in machines}
+    for name in off:
+        if name not in known:
+            raise ConfigError(f"there is no server {name} to be without; there are {', '.join(sorted(known))}")
+        del known[name]
+    if not known:
+        raise ConfigError("no server would be left")
+    return list(known.values())
 
 
 def _with_gpu(gpu: str, machines: Iterable[Machine]) -> Machine:
@@ -111,8 +126,9 @@ def _told(knows: Knowledge, machines: Iterable[Machine], twins: Mapping[str, str
         return replace(knows, servers=servers, settings={**knows.settings, "queue": queue})
     known = config.servers | {name: config.servers[like] for name, like in twins.items()}
     known |= {one.name: Server(host=one.name, gpus=(one.vram_gib,)) for one in machines if one.name not in known}
+    off = {name: {"enabled": False} for name in change.off}
     changes = {
-        "servers": {name: one.model_copy(update=slots) for name, one in known.items()},
+        "servers": {name: one.model_copy(update=slots | off.get(name, {})) for name, one in known.items()},
         "queue": config.queue.model_copy(update=patience),
     }
     return replace(knows, config=config.model_copy(update=changes))

@@ -72,6 +72,7 @@ _TEXT: dict[str, Any] = {"type": "string"}
 _ONE_MORE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("add", {"type": "string", "description": "A server of the config, to have one more like it."}),
     ("add_gpu", {"enum": ["", *GPUS]}),
+    ("off", {"type": "string", "description": "A server of the config that takes nothing."}),
     ("max_wait", {"anyOf": [{"type": "number", "minimum": 0.001, "maximum": 86_400}, {"const": ""}]}),
 )
 _USERS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -259,7 +260,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="get",
         path="/router/history/whatif",
-        summary="One day as it would have been by another strategy, or with one server more",
+        summary="One day as it would have been by another strategy, or with one server more or less",
         answer=OtherDayView,
         query=(
             ("day", {"type": "string", "description": "As `2026-11-28`, UTC. Default: today."}),
@@ -466,7 +467,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="get",
         path="/router/whatif",
-        summary="The router's own requests, decided by another strategy, or with one server more",
+        summary="The router's own requests, decided by another strategy, or with one server more or less",
         answer=WhatIfView,
         query=(
             ("strategy", {"enum": ["", *STRATEGIES]}),

@@ -43,6 +43,7 @@ class ReplayQuestion:
     Attributes:
         more: servers of which there is one more.
         gpus: GPUs that one more server each has.
+        off: servers that take nothing.
         max_wait: seconds of `queue.max_wait`, None for what the config says.
         steps: if given, the answer tells in `groups` what each server would do in each of them.
     """
@@ -52,6 +53,7 @@ class ReplayQuestion:
     config: Config
     more: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
+    off: tuple[str, ...] = ()
     max_wait: float | None = None
     steps: Steps | None = None
 
@@ -74,7 +76,7 @@ def _plain(facts: ServerFacts) -> ServerFacts:
 def _answer(question: ReplayQuestion) -> dict[str, Any]:
     from ollama_router_core.simulation import Change, replay  # noqa: PLC0415 - the router itself never simulates
 
-    change = Change(more=question.more, gpus=question.gpus, max_wait=question.max_wait)
+    change = Change(more=question.more, gpus=question.gpus, off=question.off, max_wait=question.max_wait)
     found = replay(question.rows, FleetSnapshot(servers=question.servers), question.config, change=change)
     steps, last = question.steps, found.others[-1].placed
     return found.to_json() if steps is None else {**found.to_json(), "groups": _groups(last, steps)}

@@ -1,4 +1,4 @@
-"""What if another strategy decided, or there were one server more: the console's twin of `orouter replay`."""
+"""What if another strategy decided, or there were one server more or less: the console's twin of `orouter replay`."""
 
 from __future__ import annotations
 
@@ -35,20 +35,24 @@ _SECONDS: Final = 120.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherWorld:
-    """What would be different: the strategy, perhaps one more server (like `add`, or with a GPU), `queue.max_wait`."""
+    """What would be different: the strategy, one more server (like `add`, or with a GPU), one off, `queue.max_wait`."""
 
     strategy: StrategyName
     add: str | None = None
     add_gpu: str | None = None
+    off: str | None = None
     max_wait: float | None = None
 
     def __str__(self) -> str:
         told = " and one more ".join(name for name in (self.strategy, self.add, self.add_gpu) if name is not None)
+        if self.off is not None:
+            told = f"{told} and without {self.off}"
         return told if self.max_wait is None else f"{told} and waits of at most {self.max_wait:g} s"
 
     def options(self) -> str:
         """The options of `orouter replay` that make this world."""
-        told = {"strategies": self.strategy, "add": self.add, "add-gpu": self.add_gpu, "max-wait": self.max_wait}
+        more = {"add": self.add, "add-gpu": self.add_gpu}
+        told = {"strategies": self.strategy, **more, "off": self.off, "max-wait": self.max_wait}
         return " ".join(f"--{name} {shlex.quote(f'{value}')}" for name, value in told.items() if value is not None)
 
 
@@ -60,7 +64,7 @@ class WhatIf:
         self._busy = False
 
     async def ask(self, request: Request) -> WhatIfView:
-        """Answer what the query asks for: `strategy`, `add`, `add_gpu`, `max_wait` and `days`.
+        """Answer what the query asks for: `strategy`, `add`, `add_gpu`, `off`, `max_wait` and `days`.
 
         Raises:
             InvalidBody: there is no such strategy, or no such server.
@@ -73,7 +77,7 @@ class WhatIf:
         return whatif_view(_named(world), span, await self._replayed(chosen, world))
 
     async def ask_day(self, request: Request) -> OtherDayView:
-        """Answer what the query asks for, of one day: `day`, `strategy`, `add`, `add_gpu` and `max_wait`.
+        """Answer what the query asks for, of one day: `day`, `strategy`, `add`, `add_gpu`, `off` and `max_wait`.
 
         Raises:
             InvalidBody, Overloaded: as `ask`; or it is no day.
@@ -96,6 +100,7 @@ class WhatIf:
                 config=self._services.config.model_copy(update={"routing_strategy": world.strategy}),
                 more=() if world.add is None else (world.add,),
                 gpus=() if world.add_gpu is None else (world.add_gpu,),
+                off=() if world.off is None else (world.off,),
                 max_wait=world.max_wait,
                 steps=steps,
             )
@@ -145,11 +150,16 @@ def asked_world(request: Request, config: Config) -> OtherWorld:
     add_gpu = request.get_param("add_gpu") or None
     if add_gpu is not None and add_gpu not in GPUS:
         raise InvalidBody(f"add_gpu must be one of {', '.join(GPUS)}")
+    off = request.get_param("off") or None
+    if off is not None and off not in config.servers:
+        raise InvalidBody(f"the config has no server {off[:128]!r} to be without")
+    if off is not None and len(config.servers) + (add is not None) + (add_gpu is not None) == 1:
+        raise InvalidBody("no server would be left")
     named = request.get_param("max_wait") or None  # an empty field of the form is none
     max_wait = None if named is None else request.get_param_as_float("max_wait", min_value=0.001, max_value=86_400.0)
     if max_wait is not None and not math.isfinite(max_wait):  # no bound keeps nan out
         raise InvalidBody("max_wait must be a number of seconds")
-    return OtherWorld(strategy=strategy, add=add, add_gpu=add_gpu, max_wait=max_wait)
+    return OtherWorld(strategy=strategy, add=add, add_gpu=add_gpu, off=off, max_wait=max_wait)
 
 
 def _named(world: OtherWorld) -> WorldView:
@@ -158,6 +168,7 @@ def _named(world: OtherWorld) -> WorldView:
         strategy=world.strategy,
         add=world.add,
         add_gpu=world.add_gpu,
+        off=world.off,
         max_wait=world.max_wait,
         options=world.options(),
     )

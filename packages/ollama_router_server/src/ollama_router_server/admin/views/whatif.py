@@ -40,14 +40,15 @@ class LossView(View):
 class WorldView(View):
     """What is different in another world; null for what is not.
 
-    The strategy, one more server like `add`, one more with the GPU `add_gpu`, seconds of `queue.max_wait`. `options`
-    are those of `orouter replay` that ask for it.
+    The strategy, one more server like `add`, one more with the GPU `add_gpu`, none of `off`, seconds of
+    `queue.max_wait`. `options` are those of `orouter replay` that ask for it.
     """
 
     name: str
     strategy: str
     add: str | None
     add_gpu: str | None
+    off: str | None
     max_wait: float | None
     options: str
 

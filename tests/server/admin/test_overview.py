@@ -47,8 +47,8 @@ async def test_what_no_incident_tells_has_no_date(tmp_path: Path) -> None:
         router.client(router.admin_token) as admin,
     ):
         await admin.post("/router/servers/one/drain")
-        (told,) = (await admin.get("/router/overview")).json()["attention"]
-        assert (told["kind"], told["since"]) == ("server.draining", None)
+        told = {one["kind"]: one["since"] for one in (await admin.get("/router/overview")).json()["attention"]}
+        assert told["server.draining"] is None
 
 
 async def test_what_is_wrong_with_all_is_told(tmp_path: Path) -> None:
@@ -62,10 +62,11 @@ async def test_what_is_wrong_with_all_is_told(tmp_path: Path) -> None:
     ):
         router.services.sink.dropped = 3
         told = {one["kind"]: one["what"] for one in (await admin.get("/router/overview")).json()["attention"]}
-        assert told == {
+        wanted = {
             "log.lost": "3 rows of the request log were lost since the router started.",
             "versions.differ": "Servers have different versions of Ollama: 0.20.1, 0.32.15.",
         }
+        assert told.items() >= wanted.items()
 
 
 async def test_workers_that_are_not_heard_are_told(tmp_path: Path) -> None:

@@ -176,6 +176,7 @@ async def test_a_request_in_progress_is_cancelled_by_who_may(tmp_path: Path) -> 
         async with router.client(made["token"]) as bob:
             assert (await bob.post(f"/router/requests/{running['id']}/cancel")).status_code == 404
         assert (await admin.post(f"/router/requests/{running['id']}/cancel")).json()["cancelled"] is True
+        assert router.services.fleet.running("one") == 0  # its slot and its connection are given back at once
         told = []
         with suppress(httpx.RemoteProtocolError):
             async for line in lines:

@@ -80,6 +80,32 @@ async def test_one_that_does_not_read_is_cut() -> None:
     await eventually(lambda: watchers.now == 0)
 
 
+async def test_a_stream_ends_within_two_seconds_of_its_session() -> None:
+    """By the router's own clock, in the looks that it has anyway, whatever the machine has to do beside."""
+    clock, heard, signed_in = FakeClock(), list[Told](), [True]
+
+    async def is_in() -> bool:
+        return signed_in[0]
+
+    watchers = Watchers(Pages(), clock, tick=BY_HAND)
+    watcher = await watchers.join("s", ROOT, ("now",), is_in)
+
+    async def follow() -> None:
+        async for told in watchers.follow(watcher):
+            heard.append(told)
+
+    tab = asyncio.create_task(follow())
+    await eventually(lambda: heard == [()])
+    await watchers.look()
+    signed_in[0] = False
+    for _ in range(4):
+        clock.advance(0.5)
+        await watchers.look()
+    await tab
+    assert heard[-1] is None
+    assert watchers.now == 0
+
+
 async def test_sixty_four_in_all() -> None:
     """Whatever sessions they are of."""
     watchers = Watchers(Pages(), FakeClock(), tick=BY_HAND)

@@ -461,6 +461,18 @@ class TestFastest:
         (sent,) = admission.arrive(ticket(100, LARGE, arrived=4.0), WARM, 4.0)
         assert (sent.ticket.number, sent.unload) == (100, (SMALL,))
 
+    def test_an_idle_server_loads_at_once_what_nobody_serves(self):
+        """Also where another server, which is busy, could load it later for less."""
+        small, large = loaded(SMALL, 5 * GIB), loaded("other", 40 * GIB)
+        fleet = make_fleet(make_facts("a", DISK, (small,)), make_facts("b", DISK, (large, small)))
+        admission = make({name: {"max_memory_gb": 48.0} for name in "ab"}, max_waiting=100)
+        for number in range(40):
+            admission.arrive(ticket(number, arrived=number / 10), fleet, number / 10)
+            admission.finished(number, fleet, number / 10)
+        (busy,) = admission.arrive(ticket(40, arrived=4.0), fleet, 4.0)
+        (sent,) = admission.arrive(ticket(100, LARGE, arrived=4.0), fleet, 4.0)
+        assert (sent.ticket.number, sent.server) == (100, {"a": "b", "b": "a"}[busy.server])
+
     def test_of_two_models_that_take_turns_each_serves_all_that_wait(self):
         """The way back is part of the price of a change."""
         admission = make(max_waiting=100)

@@ -260,6 +260,10 @@ class CostModel:
         slots, proven = runner_slots(candidate, self._snapshot), self._snapshot.proven.get(candidate.name)
         return slots or (1 if proven is None else proven + 1)
 
+    def is_served(self, group: RequestGroup) -> bool:
+        """Whether some server has a group's model loaded, loads it or makes room for it."""
+        return bool(self._rated(group).rates)
+
     def elsewhere(self, group: RequestGroup, server: str) -> tuple[float, float]:
         """Tickets a second that other servers serve, and those that would have been served until then."""
         found = self._rated(group)

@@ -306,8 +306,8 @@ class Scheduler:
         return _LoadCandidate((weight - loss) / (seconds + more), group, server, held, victims)
 
     def _has_no_choice(self, group: RequestGroup, server_load: ServerLoad) -> bool:
-        """Whether an idle server is the only one for a group: its load comes anyhow, and waiting wins nothing."""
-        return not server_load.running and len(self._costs.costs_of(group)) == 1
+        """Whether a server is idle and nobody serves a group: its load comes anyhow, and waiting wins nothing."""
+        return not server_load.running and not self._costs.is_served(group)
 
     def _margin(self) -> float:
         crowd = len(self._queue) / max(1, len(self._costs.snapshot.servers)) / CROWD

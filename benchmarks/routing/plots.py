@@ -1,8 +1,8 @@
 """Draw what routing does, and fill in the tables beside the plots: `python benchmarks/routing/plots.py --matrix FILE`.
 
-FILE has the JSON lines of `run.py --json FILE`; without it the matrix is left as it is. Everything else is simulated
-anew: minutes of a core. Writes docs/images/routing-*.svg and the measured parts of
-docs/explanation/routing-measured.md.
+FILE has the JSON lines of `run.py --json FILE`, that of `--held-out` those of `run.py --held-out --json FILE`; without
+them these parts are left as they are. Everything else is simulated anew: minutes of a core. Writes
+docs/images/routing-*.svg and the measured parts of docs/explanation/routing-measured.md.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def draw_shape(name: str) -> list[list[str]]:
     return rows
 
 
-def draw_matrix(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def draw_matrix(rows: Sequence[Mapping[str, Any]], name: str) -> list[list[str]]:
     """How far each law is kept over the matrix, and the 95th percentile against least connections by rate."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -126,8 +126,23 @@ def draw_matrix(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     rates = sorted({row["rate"] for row in rows})
     right.set(yscale="log", ylabel="p95 of fastest / least connections", xlabel="requests/s (line: the median)")
     right.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
-    save(figure, "matrix")
-    return table
+    save(figure, name)
+    return [*table, tell_all_kept(laws)]
+
+
+def tell_all_kept(laws: Sequence[Mapping[str, float]]) -> list[str]:
+    """The row of those that keep all."""
+    return ["all of them", f"{sum(max(one.values()) <= 1.0 for one in laws)} of {len(laws)}", "", "", ""]
+
+
+def tell_worst(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """The ten configurations that miss a law by most, and what each misses."""
+    worst = sorted(rows, key=lambda row: -max(figures(row).values()))[:10]
+    return [
+        [row["case"], ", ".join(f"{name} {value:.2f}" for name, value in figures(row).items() if value > 1.0)]
+        for row in worst
+        if max(figures(row).values()) > 1.0
+    ]
 
 
 def ratio(row: Mapping[str, Any]) -> float:
@@ -174,8 +189,11 @@ def draw_patience(rows: Sequence[Sequence[str]]) -> None:
     save(figure, "patience")
 
 
+MATRIX_HEAD = ("", "kept", "median", "worst", "held by CI")
 HEADS = {
-    "matrix": ("", "kept", "median", "worst", "held by CI"),
+    "matrix": MATRIX_HEAD,
+    "held-out": MATRIX_HEAD[:-1],
+    "worst": ("configuration", "misses"),
     "patience": ("", "`max_wait`", "p50", "p95", "% refused", "% of the largest model's"),
 }
 SHAPE_HEAD = ("", "p50", "p95", "p99", "the other user: p50", "p95", "loads", "refused")
@@ -184,25 +202,34 @@ SHAPE_HEAD = ("", "p50", "p95", "p99", "the other user: p50", "p95", "loads", "r
 def fill(name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Replace a measured part of the page."""
     lines = [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows)]
-    part = "\n".join(
-        [f"<!-- measured: {name} -->", "", f"![{name}](../images/routing-{name}.svg)", "", *lines, "", "<!-- end -->"]
-    )
+    image = [] if name == "worst" else [f"![{name}](../images/routing-{name}.svg)", ""]
+    part = "\n".join([f"<!-- measured: {name} -->", "", *image, *lines, "", "<!-- end -->"])
     text = PAGE.read_text(encoding="utf-8")
     pattern = re.compile(rf"<!-- measured: {name} -->.*?<!-- end -->", re.DOTALL)
     PAGE.write_text(pattern.sub(lambda _: part, text), encoding="utf-8")
+
+
+def fill_matrix(name: str, file: Path) -> None:
+    """The part of a matrix, from the lines of its file; of the one for development also its worst ten."""
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    head = HEADS[name]
+    fill(name, head, [line[: len(head)] for line in draw_matrix(rows, name)])
+    if name == "matrix":
+        fill("worst", HEADS["worst"], tell_worst(rows))
 
 
 def main() -> None:
     """Everything, or what is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--matrix", type=Path)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(SHAPES)}, patience, matrix; default: all")
+    parser.add_argument("--held-out", type=Path)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(SHAPES)}, patience, matrix, held-out; default: all")
     options = parser.parse_args()
-    for name in options.names or [*SHAPES, "patience", "matrix"]:
-        if name == "matrix":
-            if options.matrix is not None:
-                rows = [json.loads(line) for line in options.matrix.read_text(encoding="utf-8").splitlines()]
-                fill(name, HEADS[name], draw_matrix(rows))
+    files = {"matrix": options.matrix, "held-out": options.held_out}
+    for name in options.names or [*SHAPES, "patience", *files]:
+        if name in files:
+            if files[name] is not None:
+                fill_matrix(name, files[name])
         elif name == "patience":
             told = tell_patience()
             draw_patience(told)

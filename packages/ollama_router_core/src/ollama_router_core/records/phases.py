@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 from ollama_router_core.records.request_record import RequestRecord
@@ -22,22 +21,18 @@ def phase_times(record: RequestRecord) -> list[tuple[PhaseName, float]]:
     """
     left = record.total_ms
     parts: list[tuple[PhaseName, float]] = []
-    for name, told in _told(record):
-        ms = min(max(told, 0.0), left)
+    for name, told in zip(PHASES, _told(record), strict=False):
+        ms = told if 0.0 < told < left else 0.0 if told <= 0.0 else left
         left -= ms
         parts.append((name, ms))
     parts.append(("unexplained", left))
     return parts
 
 
-def _told(record: RequestRecord) -> Iterator[tuple[PhaseName, float]]:
-    yield "queue", record.queue_ms or 0.0
-    yield "connect", record.connect_ms or 0.0
-    yield "load", record.load_ms or 0.0
-    if record.prefill_ms is not None or record.decode_ms is not None:
-        yield "prefill", record.prefill_ms or 0.0
-        yield "decode", record.decode_ms or 0.0
-    elif record.ttft_ms is not None and record.completion_tokens and record.streamed:
-        before = sum((record.queue_ms or 0.0, record.connect_ms or 0.0, record.load_ms or 0.0))
-        yield "prefill", record.ttft_ms - before
-        yield "decode", record.total_ms - max(record.ttft_ms, before)
+def _told(record: RequestRecord) -> tuple[float, ...]:
+    queue, connect, load = record.queue_ms or 0.0, record.connect_ms or 0.0, record.load_ms or 0.0
+    prefill, decode, ttft = record.prefill_ms, record.decode_ms, record.ttft_ms
+    if prefill is None and decode is None and ttft is not None and record.completion_tokens and record.streamed:
+        before = queue + connect + load
+        return queue, connect, load, ttft - before, record.total_ms - max(ttft, before)
+    return queue, connect, load, prefill or 0.0, decode or 0.0

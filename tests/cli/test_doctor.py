@@ -197,6 +197,7 @@ def test_a_clock_is_compared_in_whole_seconds():
     assert clock_difference(formatdate(900, usegmt=True), sent=1_000.0, received=1_000.5) == -99.0
     assert clock_difference(None, sent=0.0, received=0.0) is None
     assert clock_difference("yesterday", sent=0.0, received=0.0) is None
+    assert clock_difference("Mon, 1 Jan 99999999999 00:00:00 GMT", sent=0.0, received=0.0) is None
 
 
 def test_it_reads_as_a_table(cli, servers):

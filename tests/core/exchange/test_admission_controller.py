@@ -236,6 +236,17 @@ def test_one_whose_answer_has_begun_is_not_told(clock: Clock) -> None:
         assert asked == [expected, False]
 
 
+def test_who_goes_on_elsewhere_by_itself_is_not_told_to_leave_there(clock: Clock) -> None:
+    """Its first server broke off: whoever wanted that slot has it, and nobody wants the one it moved to."""
+    controller = _controller(clock, max_preemptions=1)
+    _load(controller, clock)
+    slot = _slot(controller.admit(BATCH, _nothing))
+    assert slot.preemption is not None
+    slot.preemption.request()
+    assert slot.move("b") is None
+    assert not slot.preemption.requested
+
+
 def test_what_is_told_to_leave_before_it_was_sent_leaves_when_it_is() -> None:
     """The driver says how it is done only then."""
     preemption, told = Preemption(), list[int]()

@@ -137,9 +137,13 @@ def test_workers_that_charge_in_the_same_instant_keep_to_the_limit() -> None:
     children = []
     for index in range(4):
         if not (child := os.fork()):
-            for _ in range(100):
-                memory.member(index).charge("alice", 100.0, 10, per_minute=1_000, done=lambda _: None)
-            os._exit(0)
+            code = 1
+            try:
+                for _ in range(100):
+                    memory.member(index).charge("alice", 100.0, 10, per_minute=1_000, done=lambda _: None)
+                code = 0
+            finally:
+                os._exit(code)
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
     assert sum(row.tokens for row in memory.member(0).spent("alice", 100.0)) == 1_000

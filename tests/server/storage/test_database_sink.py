@@ -295,6 +295,22 @@ async def test_a_bad_row_of_many_costs_few_transactions(bench: Bench, monkeypatc
     assert sorted(transactions) == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32]
 
 
+async def test_a_count_that_cannot_be_noted_holds_up_no_row(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user of the database without the right to write into that table, for example."""
+
+    async def refuse(*_: object, **_more: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(RequestLog, "note_dropped", refuse)
+    sink = bench.sink(max_pending=2, **QUICK)
+    send(sink, range(5))
+    await eventually(lambda: bench.count() == 2)
+    send(sink, range(5, 6))
+    await eventually(lambda: bench.count() == 3)
+    assert sink.healthy
+    await sink.aclose()
+
+
 async def test_rows_and_drops_together_are_all_requests(bench: Bench) -> None:
     """Under load, with a lock that comes and goes: nothing is lost without being counted."""
     sink = bench.sink(max_pending=50, batch_size=10, **QUICK)

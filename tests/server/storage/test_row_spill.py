@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
+
+import pytest
 
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.row_spill import RowSpill, spill_folder
@@ -104,6 +107,15 @@ def test_a_folder_that_cannot_be_written_is_told_and_no_error(tmp_path: Path) ->
     """Requests go on."""
     (tmp_path / "spill").write_text("a file where the folder should be")
     assert not RowSpill(tmp_path / "spill").add(make_record(1))
+
+
+def test_a_file_that_took_no_row_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a full disk: nothing waits in it, so nobody has to look again and again."""
+    spill = RowSpill(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", lambda *_: 0)
+        assert not spill.add(make_record(1))
+    assert (spill.next(10), spill.waiting, files(tmp_path)) == ([], False, [])
 
 
 def test_nobody_else_can_read_the_rows(tmp_path: Path) -> None:

@@ -197,16 +197,21 @@ class WaitQueue:
     def next_deadline(self) -> float | None:
         """When the first wait ends, None while nobody waits."""
         deadlines = self._deadlines
-        while deadlines and deadlines[0][1] not in self._tickets:
+        while deadlines and not self._ends(*deadlines[0]):
             heapq.heappop(deadlines)
         return deadlines[0][0] if deadlines else None
 
+    def _ends(self, at: float, number: int) -> bool:
+        """Whether a ticket's wait ends then; one that joined again may wait longer than it did before."""
+        return number in self._tickets and self.deadline(self._tickets[number][0]) == at
+
     def expired(self, now: float) -> list[Ticket]:
         """The tickets whose wait has ended."""
-        found = []
+        found = {}
         while (at := self.next_deadline()) is not None and at <= now:
-            found.append(self._tickets[heapq.heappop(self._deadlines)[1]][0])
-        return found
+            number = heapq.heappop(self._deadlines)[1]
+            found[number] = self._tickets[number][0]
+        return list(found.values())
 
     def oldest(self) -> Ticket | None:
         """The ticket that joined first."""

@@ -130,6 +130,8 @@ class ServerSlot:
     def moved(self, server: str) -> None:
         """Be on another server from now on."""
         self.server = server
+        if self.preemption is not None:
+            self.preemption = Preemption()  # who wanted the slot that was left has it
         if self._first is not None:
             self._first.left()
             self._first = None

@@ -183,9 +183,15 @@ class DatabaseSink:
 
     async def _note_dropped(self) -> None:
         dropped = self.dropped
-        if dropped != self._noted:
+        if dropped == self._noted:
+            return
+        try:
             await self._log.note_dropped(dropped - self._noted, now=self._clock.wall())
-            self._noted = dropped
+        except StorageUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - rows go on all the same
+            _log.warning("log_drops_not_noted", rows=dropped - self._noted, error=type(error).__name__)
+        self._noted = dropped
 
     async def _insert(self, rows: Sequence[RequestRecord], *, again: bool) -> int:
         """Write rows, but for those that the database never takes; returns how many these are.

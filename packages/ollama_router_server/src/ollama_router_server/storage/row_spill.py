@@ -145,6 +145,7 @@ class RowSpill:
             self._reading = _locked(self._others.pop())
             self._drop_if_done()
         self._reading = self._reading or self._own
+        self._drop_if_done()
         return [] if self._reading is None else self._reading.lines(most)
 
     def advance(self) -> None:

@@ -67,7 +67,7 @@ def clock_difference(date: str | None, *, sent: float, received: float) -> float
     """
     try:
         told = parsedate_to_datetime(date or "").timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if told > received:
         return told - received

@@ -60,7 +60,7 @@ class Limits(Section):
         " answer waiting for it.",
     )
     shutdown_grace: Seconds = Field(
-        default=300.0,
+        default=600.0,
         description="Seconds that open streams have to finish after SIGTERM.",
     )
     lame_duck: Annotated[float, Field(ge=0)] = Field(

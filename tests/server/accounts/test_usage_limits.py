@@ -13,7 +13,7 @@ import pytest
 
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.limits import day_of
-from ollama_router_core.coordination import Charged, InProcess, InProcessMember, Scope
+from ollama_router_core.coordination import Charged, InProcess, InProcessMember, Scope, Spent
 from ollama_router_core.errors import LimitExceeded
 from ollama_router_server.accounts.usage_limits import Ticket, UsageLimits
 from ollama_router_server.coordination.alone import alone
@@ -282,6 +282,35 @@ async def test_what_is_counted_for_a_client_that_has_left_is_taken_back(database
     ledger.settle(ticket, 0)
     waiting.pop()()
     assert ledger.standing(user).tokens.remaining == 100  # type: ignore[union-attr]
+
+
+async def test_nobody_is_refused_by_what_others_have_given_back_since(database: Database) -> None:
+    """Where others have to be asked, they are before a request is refused by what was known of them."""
+
+    class Remote(InProcessMember):
+        """Knows what it has asked for."""
+
+        asks = True
+
+        def spent(self, user: str, now: float) -> list[Spent]:
+            """All of the limit, until it has asked."""
+            return [Spent(now, left.get(user, 100))]
+
+        async def count_of(self, user: str) -> None:
+            """They took something back."""
+            left[user] = in_truth
+
+    left: dict[str, int] = {}
+    ledger, user = new_ledger(database), alice(tokens_per_minute=100)
+    ledger._workers = Remote(InProcess("router", b"s" * 32), 0, 1)
+    ledger._workers._all._members[0] = ledger._workers
+    in_truth = 100
+    assert not await admits(ledger, user)
+    left.clear()
+    in_truth = 20
+    assert await admits(ledger, user)
+    left.clear()
+    assert ledger.admit_at_once(user) is None
 
 
 async def test_what_the_database_never_takes_holds_nobody_back(database: Database) -> None:

@@ -127,7 +127,7 @@ class UsageLimits:
             LimitExceeded: a limit is used up.
             StorageUnavailable: earlier use is unknown and cannot be read.
         """
-        self._check_minute(user, tokens=1)
+        await self._check_minute_of_all(user)
         meter = await self._meter(user)
         if _counts_requests(user.grants) and self._workers.asks:
             return await self._admitted_by_all(meter, user)
@@ -146,8 +146,31 @@ class UsageLimits:
             if user.name not in self._with_tokens:
                 return None
             self._with_tokens[user.name] = self._clock.monotonic()
-        self._check_minute(user, tokens=1)
+        try:
+            self._check_minute(user, tokens=1)
+        except LimitExceeded:
+            if self._can_ask:
+                return None
+            raise
         return self._admitted(meter, user)
+
+    @property
+    def _can_ask(self) -> bool:
+        return self._workers.asks and not self._workers.away
+
+    async def _check_minute_of_all(self, user: User) -> None:
+        """As `_check_minute`, but nobody is refused by what others may have given back since it was learned.
+
+        Raises:
+            LimitExceeded: nothing is left of this minute.
+        """
+        try:
+            self._check_minute(user, tokens=1)
+        except LimitExceeded:
+            if not self._can_ask:
+                raise
+            await self._workers.count_of(user.name)
+            self._check_minute(user, tokens=1)
 
     def _check_minute(self, user: User, *, tokens: int) -> None:
         """Refuse by what is known here.

@@ -422,6 +422,54 @@ class _Unreachable:
         """Nothing is open."""
 
 
+class _Late:
+    """A store that does what it is asked; so many answers do not arrive."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self.lost = client, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def evalsha(self, *arguments: Any) -> Any:
+        """Ask; the answer may be lost."""
+        answer = await self._client.evalsha(*arguments)
+        if self.lost:
+            self.lost -= 1
+            await asyncio.Event().wait()
+        return answer
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_what_is_counted_without_an_answer_counts_once(make_group: Callable[..., RedisGroup], lost: int) -> None:
+    """Tokens, what is taken back of them, and requests; also where the answer to joining anew is lost."""
+    member, other = await joined(make_group(2))
+    store = member._exchange._store
+    store._timeout = store._connect_timeout = 0.2
+    late = store._client = _Late(store._client)
+    moments: list[float | None] = []
+
+    async def joined_again(answers: int) -> None:
+        await eventually(lambda: late.lost == 0 and not member.away and member.round_trips > answers)
+        await other.count_of("alice")
+
+    def spent() -> int:
+        return sum(row.tokens for row in other.spent("alice", time.monotonic()))
+
+    late.lost, answers = lost, member.round_trips
+    member.charge("alice", 0.0, 300, per_minute=1_000, done=moments.append)
+    assert await member.count("alice", 0.0, concurrent=None, per_minute=10)
+    await joined_again(answers)
+    assert spent() == 300
+    assert sum(row.requests for row in other.admissions("alice", time.monotonic())) == 1
+    (moment,) = moments
+    assert moment is not None
+    late.lost, answers = lost, member.round_trips
+    member.spend("alice", moment, -250)
+    await joined_again(answers)
+    assert spent() == 50
+
+
 async def test_a_restarted_store_is_joined_again(
     make_group: Callable[..., RedisGroup], redis_server: RedisServer
 ) -> None:

@@ -1,9 +1,11 @@
 -- One exchange of a member with its group: what it did since the last one goes in, what the others do comes out.
--- KEYS[1]: the group's prefix. ARGV: member, fence, settings, operations, whether to look around, last news (as JSON).
+-- KEYS[1]: the group's prefix. ARGV: member, fence, settings, operations, whether to look around, last news (as JSON);
+-- which process of the member's name asks, the number of this exchange, and of the last one of which it had an answer.
 -- Every key begins with the prefix, whose hash tag keeps a group on one node of a cluster.
 local prefix, member, fence = KEYS[1], ARGV[1], ARGV[2]
 local settings, operations = cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
 local look, heard = ARGV[5] == '1', ARGV[6]
+local process, number, answered = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local second = tonumber(clock[1])
@@ -74,14 +76,33 @@ local function minute(kind, user)
 end
 
 -- A number is never below zero: what is taken back may be older than a minute, or have been forgotten.
-local function add(kind, user, at, number)
+local counted = {}
+local function add(kind, user, at, change)
   local key = prefix .. kind .. user
   if at < second - 60 then return end
-  count(key, at, number)
+  local found = redis.call('HINCRBY', key, at, change)
+  if found <= 0 then redis.call('HDEL', key, at) end
   redis.call('EXPIRE', key, 120)
+  counted[#counted + 1] = {kind, user, at, change - math.min(found, 0)}
 end
-local function admit(user, at, number) add('minute:', user, at, number) end
-local function spend(user, at, number) add('tokens:', user, at, number) end
+local function admit(user, at, change) add('minute:', user, at, change) end
+local function spend(user, at, change) add('tokens:', user, at, change) end
+
+-- A member that joins tells anew what it counted since its last answer. If the store did count that, and only the answer
+-- was late, it is taken back here. A join that a later one has overtaken is void.
+local record = prefix .. 'counted:' .. member
+local function take_back_unanswered()
+  if redis.call('HGET', record, 'process') ~= process then return true end
+  local last = tonumber(redis.call('HGET', record, 'number'))
+  if last > number then return false end
+  if last > answered then
+    for _, one in ipairs(cjson.decode(redis.call('HGET', record, 'counted'))) do
+      add(one[1], one[2], one[3], -one[4])
+    end
+    counted = {}
+  end
+  return true
+end
 
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', members, '-inf', now)) do
   if gone ~= member then drop(gone) end
@@ -108,6 +129,7 @@ local settling = settles()
 
 local joins = fence == ''
 if joins then
+  if not take_back_unanswered() then return cjson.encode({ok = false, now = now}) end
   drop(member)
   fence = clock[1] .. '-' .. redis.call('INCR', prefix .. 'fence')
   redis.call('HSET', fences, member, fence)
@@ -179,6 +201,10 @@ local run = {
 local results = {}
 for index, operation in ipairs(operations) do
   results[index] = run[operation[1]](unpack(operation, 2)) or false
+end
+if joins or #counted > 0 then
+  redis.call('HSET', record, 'process', process, 'number', number, 'counted', cjson.encode(counted))
+  redis.call('EXPIRE', record, 120)
 end
 
 -- Who waits is told of a free slot: the member that reserved it, which is the one whose request has waited longest; else

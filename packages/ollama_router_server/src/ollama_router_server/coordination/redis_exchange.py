@@ -2,7 +2,7 @@
 
 What happens while an exchange is under way goes with the next one, so that under load many requests share a round trip.
 A member that does not know what became of an exchange joins anew, and tells what it holds; a fence keeps what it sent
-before from being carried out after that.
+before from being carried out after that, and what the store counted of it without an answer is taken back.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import structlog
 from ollama_router_core.coordination import News, Replica, Scope, Seen, moved, read_news, write_news
 from ollama_router_core.fleet.summary import FORMAT, Summary, moved_summary, read_summary, write_summary
 from ollama_router_server.coordination.redis_store import Answer, Operation, RedisStore, StoreAway
+from ollama_router_server.coordination.unsent import MOST_NEWS, Unsent
 from ollama_router_server.system import Clock, random_bytes
 
 __all__ = ["Asked", "RedisExchange", "settle"]
 
-_MOST_NEWS = 1024
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 0.5
 """Seconds between attempts to reach a store that is away."""
 _UNLIMITED = -1
@@ -71,9 +71,8 @@ class RedisExchange:
         self._joining = False
         self._due = asyncio.Event()
         self._batch = _Batch()
-        self._unsent_news: deque[Operation] = deque(maxlen=_MOST_NEWS)
-        self._unsent: list[Operation] = []
-        self._news: deque[News] = deque(maxlen=_MOST_NEWS)
+        self._unsent = Unsent()
+        self._news: deque[News] = deque(maxlen=MOST_NEWS)
         self._away_since: float | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._soon: asyncio.TimerHandle | None = None
@@ -135,23 +134,20 @@ class RedisExchange:
 
     def keep(self, *operation: str | float) -> None:
         """Have something carried out now, or when the store is back."""
-        if self._replica.away and not self._joining:
-            self._unsent.append(operation)
+        if self._replica.away:
+            self._unsent.add(operation)
         else:
             self.send(*operation)
 
     def tell(self, news: News) -> None:
         """Tell the others now, or when the store is back; of too many, the oldest are lost."""
-        text = base64.b64encode(write_news(moved(news, self.offset))).decode()
-        if self._replica.away and not self._joining:
-            self._unsent_news.append(("tell", text))
-        else:
-            self.send("tell", text)
+        self.keep("tell", base64.b64encode(write_news(moved(news, self.offset))).decode())
 
     def remember(self, summary: Summary) -> None:
         """Keep a summary for those that come; while the store is away nothing is kept."""
-        text = base64.b64encode(write_summary(moved_summary(summary, self.offset))).decode()
-        self.send("remember", FORMAT, text)
+        if not self._replica.away:
+            text = base64.b64encode(write_summary(moved_summary(summary, self.offset))).decode()
+            self.send("remember", FORMAT, text)
 
     def ask(self, asked: Asked) -> None:
         """Have something decided by the store, or without it."""
@@ -244,15 +240,10 @@ class RedisExchange:
     def _undo(self, batch: _Batch) -> None:
         """Answer those who wait for a batch of which nobody knows what became; joining sends the rest."""
         for one in batch.operations:
-            match one:
-                case Asked():
-                    one.alone()
-                case ("admit" | "drain" | "spend", *_):
-                    self._unsent.append(one)
-                case ("tell", *_):
-                    self._unsent_news.append(one)
-                case _:
-                    pass  # joining tells what is held and who waits
+            if isinstance(one, Asked):
+                one.alone()
+            else:
+                self._unsent.add(one)
         for looked in batch.looks:
             settle(looked, None)
 
@@ -264,28 +255,38 @@ class RedisExchange:
         """
         own = self._replica.own
         held = [("take", scope, name, count) for scope in own for name, count in own[scope].items()]
-        kept, news = list(self._unsent), list(self._unsent_news)
         expects = [("expect", self._replica.members)] if self._replica.acquainted else []
         self._batch.operations = [one for one in self._batch.operations if not _is_told_by_joining(one)]
         self._joining, sent = True, self._clock.monotonic()
+        kept, self._unsent = self._unsent, Unsent()
+        kept.forget(int(sent + self.offset))
         try:
-            answer = await self._store.join([*expects, *held, self._wait(), *kept, *news], self._heard)
+            answer = await self._store.join([*expects, *held, self._wait(), *kept.operations()], self._heard)
+        except BaseException:
+            self._keep_also(kept)
+            raise
         finally:
             self._joining = False
         self.round_trips += 1
-        del self._unsent[: len(kept)]
-        for _ in news:
-            self._unsent_news.popleft()
         self._fence = answer.body["fence"]
         self._learn_clock(answer, sent)
         self._settle(settling=answer.body["settling"])
         self._replica.away = False
+        for operation in self._unsent.operations():
+            self.send(*operation)
+        self._unsent = Unsent()
         self._see(answer)
         self._due.set()
         if self._away_since is not None:
             _log.info("coordination_back", away_seconds=round(self._clock.monotonic() - self._away_since, 1))
             self._away_since = None
             self.stirred()
+
+    def _keep_also(self, before: Unsent) -> None:
+        """Keep what was not taken, then what came meanwhile."""
+        for operation in self._unsent.operations():
+            before.add(operation)
+        self._unsent = before
 
     def _settle(self, *, settling: bool) -> None:
         """Note whether the store knows of all members; where it does not any more, decide by what was known before."""

@@ -18,6 +18,7 @@ from redis.exceptions import NoScriptError, RedisError
 from ollama_router_core.config.settings import CoordinationSettings
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.fleet.summary import FORMAT
+from ollama_router_server.system import random_bytes
 
 __all__ = ["Answer", "Operation", "RedisStore", "StoreAway"]
 
@@ -54,7 +55,9 @@ class Answer(NamedTuple):
 
 
 class RedisStore:
-    """One member's way to the store. Every call has a deadline.
+    """One member's way to the store: one call after the other, each with a deadline and a number.
+
+    The script remembers what it counted under the last number, and is told which one was answered last.
 
     Args:
         url: of the settings.
@@ -84,6 +87,8 @@ class RedisStore:
             {"lease": lease, "patience": _PATIENCE_MS, "settle": _SETTLE_MS, "format": FORMAT}
         )
         self._digest: str | None = None
+        self._process = random_bytes(8).hex()  # numbers begin anew with each
+        self._number = self._answered = 0
 
     def _make_client(self, url: str, settings: CoordinationSettings) -> Any:
         options: dict[str, Any] = {"socket_connect_timeout": self._connect_timeout, "socket_timeout": None}
@@ -101,6 +106,8 @@ class RedisStore:
 
     async def join(self, operations: Sequence[Operation], heard: str) -> Answer:
         """Become a member, again or for the first time; what this one held before is void.
+
+        So is what it counted since the last answer: tell it again.
 
         Raises:
             StoreAway: it is not reached within a second.
@@ -120,13 +127,16 @@ class RedisStore:
         self, fence: str, operations: Sequence[Operation], *, look: bool, heard: str, seconds: float
     ) -> Answer:
         carried = msgspec.json.encode(operations)
-        arguments = [self._member, fence, self._terms, carried, "1" if look else "0", heard]
+        self._number += 1
+        numbers = [self._process, self._number, self._answered]
+        arguments = [self._member, fence, self._terms, carried, "1" if look else "0", heard, *numbers]
         try:
             body = msgspec.json.decode(await _within(seconds, self._call(arguments)))
         except TimeoutError:
             raise StoreAway(f"no answer within {seconds:g} s") from None
         except (RedisError, OSError, ValueError) as error:
             raise StoreAway(str(error) or type(error).__name__) from None
+        self._answered = self._number
         return Answer(bool(body["ok"]), body)
 
     async def _call(self, arguments: Sequence[Any]) -> bytes:

@@ -1,0 +1,43 @@
+"""What the store is told once it is back: no more than still matters then, however long it was away."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+
+from ollama_router_core.coordination import MINUTE_SECONDS
+from ollama_router_server.coordination.redis_store import Operation
+
+__all__ = ["MOST_NEWS", "Unsent"]
+
+MOST_NEWS = 1024
+
+
+class Unsent:
+    """Counts by user and second, the last word about each server, the newest news."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str, int]] = Counter()
+        self._drains: dict[str, Operation] = {}
+        self._news: deque[Operation] = deque(maxlen=MOST_NEWS)
+
+    def add(self, operation: Operation) -> None:
+        """Keep an operation; one that joining makes up for is not kept."""
+        match operation:
+            case (str(kind), str(user), int(second), int(number)) if kind in {"admit", "spend"}:
+                self._counts[kind, user, second] += number
+            case ("drain", str(server), *_):
+                self._drains[server] = operation
+            case ("tell", *_):
+                self._news.append(operation)
+            case _:
+                pass
+
+    def forget(self, second: int) -> None:
+        """Drop what was counted more than a minute before a second of the store's clock: it counts for nothing."""
+        for key in [key for key in self._counts if key[2] < second - MINUTE_SECONDS]:
+            del self._counts[key]
+
+    def operations(self) -> list[Operation]:
+        """Return what is kept."""
+        counts = [(*key, number) for key, number in self._counts.items() if number]
+        return [*counts, *self._drains.values(), *self._news]

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from ollama_router_core.coordination import Group, InProcess
+from ollama_router_server.coordination import redis_store
 from ollama_router_server.coordination.shared_memory import SharedMemory
 from support.redis_group import RedisGroup
 from support.redis_server import RedisServer, find_server, running_redis
@@ -30,6 +31,12 @@ def redis_server(one_redis_server: RedisServer) -> RedisServer:
     with one_redis_server.client() as client:
         client.flushall()
     return one_redis_server
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No member is taken for one that says nothing because this machine was slow between two steps of a test."""
+    monkeypatch.setattr(redis_store, "_PATIENCE_MS", 3_600_000)
 
 
 @pytest.fixture(params=["in process", "shared memory", "redis"])

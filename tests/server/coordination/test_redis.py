@@ -470,6 +470,21 @@ async def test_what_is_counted_without_an_answer_counts_once(make_group: Callabl
     assert spent() == 50
 
 
+@pytest.mark.parametrize("shift", [0.49, -0.49])
+async def test_what_was_charged_alone_is_taken_back_from_its_second(
+    make_group: Callable[..., RedisGroup], shift: float
+) -> None:
+    """Also when the store's clock was read anew meanwhile, a little differently."""
+    member = make_group(1).redis(0)
+    charged: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
+    member.charge("alice", 0.0, 300, per_minute=1_000, done=charged.set_result)
+    moment = await charged
+    assert moment is not None
+    member._exchange.offset += shift
+    member.spend("alice", moment, -300)
+    assert not sum(row.tokens for row in member.spent("alice", time.monotonic()))
+
+
 async def test_a_restarted_store_is_joined_again(
     make_group: Callable[..., RedisGroup], redis_server: RedisServer
 ) -> None:

@@ -198,6 +198,9 @@ class RedisMember:
         """Count tokens in this second, if all members' leave room, or its share does while the store is away."""
         del now  # the store's clock counts
 
+        def middle_of(second: int) -> float:
+            return second + 0.5 - self._exchange.offset  # the same second still when the clocks are compared anew
+
         def answered(result: Any) -> None:
             if self._replica.alone:
                 alone()
@@ -206,7 +209,7 @@ class RedisMember:
             if counted:
                 self._replica.spend(user, second, tokens)
             self._replica.spent_by_all(user, _by_second(rows))
-            done(second + 0.5 - self._exchange.offset if counted else None)
+            done(middle_of(second) if counted else None)
 
         def alone() -> None:
             now = self._clock.monotonic()
@@ -214,7 +217,7 @@ class RedisMember:
             counted = self._replica.may_spend_alone(user, second, tokens, per_minute)
             if counted:
                 self.spend(user, now, tokens)
-            done(now if counted else None)
+            done(middle_of(second) if counted else None)
 
         self._exchange.ask(Asked(("charge", user, tokens, per_minute, self._replica.acquainted), answered, alone))
 

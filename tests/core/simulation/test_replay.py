@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ollama_router_core.config.settings import Config
+from ollama_router_core.errors import ConfigError
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.simulation import Change, replay
@@ -61,6 +62,19 @@ def test_a_server_that_is_gone_is_part_of_the_log_alone():
     assert found.logged.servers == {"old": 5, "one": 5}
     assert found.others[0].servers == {"one": 10}
     assert [(one.old, one.new, one.requests) for one in found.others[0].moves] == [("old", "one", 5)]
+
+
+def test_a_disabled_server_takes_nothing():
+    """Its requests of before it was disabled move; nobody can have one more of it, or be without it."""
+    servers = {"one": {"host": "one"}, "off": {"host": "off", "enabled": False}}
+    own = Config.model_validate({"servers": servers})
+    rows = [row(number, server="off" if number % 2 else "one") for number in range(4)]
+    found = replay(rows, FleetSnapshot(), own, change=Change(gpus=("l40s",)))
+    assert found.logged.servers == {"off": 2, "one": 2}
+    assert [one.servers.get("off") for one in found.others] == [None, None]
+    for change, problem in (Change(more=("off",)), "one more of"), (Change(off=("one",)), "would be left"):
+        with pytest.raises(ConfigError, match=problem):
+            replay(rows, FleetSnapshot(), own, change=change)
 
 
 def test_pauses_in_which_models_leave_memory_are_cut():

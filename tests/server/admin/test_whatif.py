@@ -99,7 +99,7 @@ async def test_a_replay_that_dies_is_told_in_words(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_day_of_another_world_lies_below_the_real_one(tmp_path: Path) -> None:
-    """With the figures of `orouter replay`, by the same steps and tones; for admins, of servers that there are."""
+    """With the figures of `orouter replay`, by the same steps and tones; for admins, of servers that are enabled."""
     rows = [
         make_record(
             number, started_at=FIRST + 20 * STEP + 2.5 * number, server="one", model_served="Qwen3:8b", streamed=True,
@@ -108,8 +108,12 @@ async def test_a_day_of_another_world_lies_below_the_real_one(tmp_path: Path) ->
         )
         for number in range(60)
     ]  # fmt: skip
+    servers: dict[str, dict[str, object]] = {
+        "one": {"host": "127.0.0.1", "port": 9, "max_memory_gb": 48},
+        "two": {"host": "127.0.0.1", "port": 9, "enabled": False},
+    }
     async with (
-        running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9, "max_memory_gb": 48}}) as router,
+        running_router(tmp_path, servers) as router,
         router.client(router.admin_token) as admin,
     ):
         await router.services.request_log.insert(rows)

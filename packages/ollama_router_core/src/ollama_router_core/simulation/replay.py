@@ -117,7 +117,8 @@ def replay(
     told = replayed(rows, config)
     scenario = logged_scenario(told, snapshot, config)
     before = serve(LoggedRouter(told), scenario)
-    own = replace(scenario, machines=tuple([one for one in scenario.machines if one.name in config.servers]))
+    enabled = {name for name, server in config.servers.items() if server.enabled}
+    own = replace(scenario, machines=tuple([one for one in scenario.machines if one.name in enabled]))
     return Replay(
         measured=tuple([row.total_ms / 1000 for row in told]),
         logged=World(summary=summarise(before), servers=_servers(before)),

@@ -138,22 +138,23 @@ def asked_world(request: Request, config: Config) -> OtherWorld:
     """The world that a query asks for; without a strategy the config's own.
 
     Raises:
-        InvalidBody: there is no such strategy, server or GPU, or `max_wait` is no number.
+        InvalidBody: there is no such strategy, enabled server or GPU, or `max_wait` is no number.
     """
     asked = request.get_param("strategy") or config.routing_strategy
     strategy = next((name for name in STRATEGIES if name == asked), None)
     if strategy is None:
         raise InvalidBody(f"strategy must be one of {', '.join(STRATEGIES)}")
+    servers = {name for name, server in config.servers.items() if server.enabled}
     add = request.get_param("add") or None
-    if add is not None and add not in config.servers:
-        raise InvalidBody(f"the config has no server {add[:128]!r} to have one more of")
+    if add is not None and add not in servers:
+        raise InvalidBody(f"the config has no enabled server {add[:128]!r} to have one more of")
     add_gpu = request.get_param("add_gpu") or None
     if add_gpu is not None and add_gpu not in GPUS:
         raise InvalidBody(f"add_gpu must be one of {', '.join(GPUS)}")
     off = request.get_param("off") or None
-    if off is not None and off not in config.servers:
-        raise InvalidBody(f"the config has no server {off[:128]!r} to be without")
-    if off is not None and len(config.servers) + (add is not None) + (add_gpu is not None) == 1:
+    if off is not None and off not in servers:
+        raise InvalidBody(f"the config has no enabled server {off[:128]!r} to be without")
+    if off is not None and len(servers) + (add is not None) + (add_gpu is not None) == 1:
         raise InvalidBody("no server would be left")
     named = request.get_param("max_wait") or None  # an empty field of the form is none
     max_wait = None if named is None else request.get_param_as_float("max_wait", min_value=0.001, max_value=86_400.0)

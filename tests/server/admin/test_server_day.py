@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.admin.views.server_day import DAY_SECONDS, server_day
 from ollama_router_server.console.charts import DAY_WIDTH, day_marks
-from ollama_router_server.storage.audit import Actor, AuditEntry
+from ollama_router_server.storage.audit import Actor, AuditEntry, AuditFilter
 from ollama_router_server.storage.incidents import Began, Ended, Incident, IncidentKind, Origin
 from support.router import running_router, server_entry
 
@@ -30,10 +30,10 @@ def incident(kind: IncidentKind, began: float, ended: float | None, cause: str =
     )  # fmt: skip
 
 
-def change(ago: float, *, on: bool) -> AuditEntry:
+def change(ago: float, *, on: bool, by: str = "root", **detail: bool) -> AuditEntry:
     """A drain, or its end, so many seconds before now."""
     action = "server.drain" if on else "server.undrain"
-    return AuditEntry(at=NOW - ago, actor=Actor("root", "http"), action=action, subject="big")
+    return AuditEntry(at=NOW - ago, actor=Actor(by, "http"), action=action, subject="big", detail=detail)
 
 
 @st.composite
@@ -87,8 +87,17 @@ def test_a_drain_that_the_trail_does_not_begin_began_before() -> None:
     assert (lasting.begin, lasting.goes_on) == (NOW - DAY_SECONDS, True)
 
 
+def test_a_drain_that_the_config_ended_does_not_last_until_the_next() -> None:
+    """No entry tells its end: a second drain begins anew, unless it says that the server was draining already."""
+    first, second = change(80_000, on=True, by="alice"), change(600, on=True, by="bob")
+    (anew,) = server_day([], [first, second], NOW, draining=True).spans
+    assert (anew.begin, anew.cause) == (NOW - 600, "drained by bob")
+    (same,) = server_day([], [first, change(600, on=True, by="bob", already=True)], NOW, draining=True).spans
+    assert (same.begin, same.cause) == (NOW - 80_000, "drained by alice")
+
+
 async def test_the_page_and_the_route_tell_the_same(tmp_path: Path) -> None:
-    """What was written of this router's server, and a drain; not what another router saw."""
+    """What was written of this router's server, and a drain, by whom for admins; not what another router saw."""
     async with (
         OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
         running_router(tmp_path, {"one": server_entry(sim)}) as router,
@@ -105,6 +114,13 @@ async def test_the_page_and_the_route_tell_the_same(tmp_path: Path) -> None:
         day = (await admin.get("/router/servers/one/history")).json()
         states = [(one["state"], one["cause"]) for one in day["spans"] if one["state"] != "unknown"]
         assert states == [("down", "it was unplugged"), ("draining", "drained by root")]
+        await admin.post("/router/servers/one/drain")
+        trail = await router.services.audit.list(AuditFilter(actions=("server.drain",)))
+        assert [one.detail for one in trail] == [{"already": True}, {}]
+        made = await router.services.users.create("vic", role="viewer")
+        async with router.client(made.token.reveal()) as viewer:
+            seen = (await viewer.get("/router/servers/one/history")).json()
+        assert seen["spans"][-1]["cause"] == "drained by an admin"
         assert (await admin.get("/router/servers/nobody/history")).status_code == 404
         await browser.post("/console/session", json={"token": router.admin_token}, headers={"x-console": "1"})
         page = (await browser.get("/console/servers/one", headers={"accept": "text/html"})).text

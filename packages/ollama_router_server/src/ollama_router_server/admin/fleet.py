@@ -146,8 +146,9 @@ class DrainResource:
         services = self._services
         if name not in services.config.servers:
             raise falcon.HTTPNotFound(title="no such server", description=f"the config has no server {name!r}")
+        told = {"already": True} if self._on and name in services.fleet.health.draining else {}
         await services.drains.drain(name, on=self._on)
-        await services.audit.record(actor_of(request), "server.drain" if self._on else "server.undrain", name)
+        await services.audit.record(actor_of(request), "server.drain" if self._on else "server.undrain", name, **told)
         in_flight = services.fleet.snapshot.in_flight.get(name, 0)
         response.media = {"server": name, "draining": self._on, "in_flight": in_flight}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import falcon
 from falcon.asgi import Request, Response
 
@@ -61,8 +63,10 @@ def find_server(services: Services, name: str, user: User) -> ServerDetailView:
         raise falcon.HTTPNotFound(title="no such server", description=text) from None
 
 
-async def find_server_day(services: Services, name: str) -> ServerDayView:
+async def find_server_day(services: Services, name: str, user: User) -> ServerDayView:
     """One server's last 24 hours, from its incidents, the router's restarts and the drains of the audit trail.
+
+    Who drained it is for admins, as the trail is.
 
     Raises:
         HTTPNotFound: the config has no such server.
@@ -77,6 +81,8 @@ async def find_server_day(services: Services, name: str) -> ServerDayView:
     mine = [one for one in (*own, *restarts) if one.router == services.router_name or one.kind == "server.suspended"]
     chosen = AuditFilter(since=since, actions=("server.drain", "server.undrain"))
     drains = [one for one in await services.audit.list(chosen, limit=_MOST_INCIDENTS) if one.subject == name]
+    if user.role not in ADMINS:
+        drains = [replace(one, actor=replace(one.actor, name="an admin")) for one in drains]
     return server_day(mine, drains, now, draining=name in services.fleet.health.draining)
 
 
@@ -143,9 +149,9 @@ class ServerHistoryResource:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def on_get(self, _request: Request, response: Response, name: str) -> None:
+    async def on_get(self, request: Request, response: Response, name: str) -> None:
         """Answer when it was not simply up."""
-        answer(response, await find_server_day(self._services, name))
+        answer(response, await find_server_day(self._services, name, request.context.user))
 
 
 class ModelsResource:

@@ -110,7 +110,7 @@ class Pages:
     async def server(self, _request: Request, user: User, name: str) -> Values:
         """One server."""
         view = find_server(self.services, name, user)
-        return {"view": view, "day": await find_server_day(self.services, name), "title": name}
+        return {"view": view, "day": await find_server_day(self.services, name, user), "title": name}
 
     async def models(self, _request: Request, user: User) -> Values:
         """The models that the user may use."""
@@ -209,7 +209,8 @@ class Pages:
 
     def _worlds(self) -> Values:
         """What another world may have: its strategy, and one more server, like another or with another GPU."""
-        return {"strategies": list(STRATEGIES), "servers": sorted(self.services.config.servers), "gpus": GPUS}
+        servers = sorted(name for name, one in self.services.config.servers.items() if one.enabled)
+        return {"strategies": list(STRATEGIES), "servers": servers, "gpus": GPUS}
 
 
 Builder = Callable[..., Awaitable[Values]]

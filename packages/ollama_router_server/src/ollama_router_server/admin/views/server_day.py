@@ -81,13 +81,16 @@ def _of_incidents(incidents: Iterable[Incident], begin: float, now: float) -> It
 
 
 def _of_drains(drains: Iterable[AuditEntry], begin: float, now: float, *, draining: bool) -> Iterator[SpanView]:
-    """A drain whose beginning is not in the trail began before the day did; one that the config ended is left out."""
+    """A drain whose beginning is not in the trail began before the day did; one that the config ended is left out.
+
+    So it ended where another begins: unless that entry says that the server was draining already.
+    """
     changes = sorted(drains, key=lambda one: one.at)
     on = changes[0].action == "server.undrain" if changes else draining
     since, by = begin, "drained before, or by the config"
     for entry in changes:
         begins = entry.action == "server.drain"
-        if begins and not on:
+        if begins and not (on and entry.detail.get("already")):
             since, by = entry.at, f"drained by {entry.actor.name}"
         elif on and not begins:
             yield SpanView(state="draining", begin=since, end=entry.at, goes_on=False, cause=by)

@@ -134,5 +134,5 @@ async def test_breakers_models_the_config_and_the_store_are_reported(tmp_path: P
             return ("server.suspended", "one", False) in found and ("config.refused", "", True) in found
 
         await eventually_async(are_told)
-        (refused,) = await router.services.incidents.store.list(IncidentFilter(kind="config.refused"))
+        (refused,) = await router.services.incidents.store.list(IncidentFilter(kinds=("config.refused",)))
         assert refused.cause == "line 3: unknown setting"

@@ -72,6 +72,12 @@ def test_it_is_told_in_a_sentence() -> None:
     assert server_day([], [], NOW, draining=False).sentence == "Nothing went wrong."
 
 
+def test_what_overlaps_counts_once() -> None:
+    """A router's own suspension of before the fleet shared its breakers, say, and the fleet's."""
+    twice = [incident("server.suspended", 600, 120), incident("server.suspended", 300, None)]
+    assert server_day(twice, [], NOW, draining=False).sentence == "Suspended 1 time, 10 min in all."
+
+
 def test_before_its_first_start_a_router_knows_nothing() -> None:
     """The day until then is unknown; a restart that took no time is no span."""
     first = incident("router.restart", 3_600, 3_600, "started for the first time")
@@ -109,7 +115,10 @@ async def test_the_page_and_the_route_tell_the_same(tmp_path: Path) -> None:
         await store.apply(
             Origin(router.services.router_name), [down, Ended(kind="server.down", at=now - 300, server="one")]
         )
-        await store.apply(Origin("elsewhere"), [Began(kind="server.down", at=1.0, cause="x", server="one")])
+        elsewhere: tuple[IncidentKind, ...] = ("server.down", "server.suspended")
+        await store.apply(
+            Origin("elsewhere"), [Began(kind=kind, at=1.0, cause="x", server="one") for kind in elsewhere]
+        )
         await admin.post("/router/servers/one/drain")
         day = (await admin.get("/router/servers/one/history")).json()
         states = [(one["state"], one["cause"]) for one in day["spans"] if one["state"] != "unknown"]

@@ -151,7 +151,7 @@ async def test_a_first_worker_that_is_replaced_is_no_restart_of_the_router(store
     again.notice(DOWN)
     again.notice(UP)
     assert (await told(store, again))[2:] == [("model.suspended", True), ("server.down", True)]
-    assert len(await store.list(IncidentFilter(kind="router.restart"))) == 1
+    assert len(await store.list(IncidentFilter(kinds=("router.restart",)))) == 1
     for one in (dead, other, again):
         await one.aclose()
 

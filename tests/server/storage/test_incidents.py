@@ -147,7 +147,7 @@ async def test_what_nobody_sees_any_more_ended_when_it_was_last_seen(small: Data
 
 
 async def test_incidents_are_chosen_by_when_they_were_under_way(small: Database) -> None:
-    """Also one that began before; by kind and server, newest first, not more than wanted."""
+    """Also one that began before; by kind, server and who is in it, newest first, not more than wanted."""
     store = IncidentStore(small)
     await store.apply(HERE, [down(10.0), up(20.0), down(30.0, "mid"), down(40.0, "small"), up(45.0, "small")])
 
@@ -158,7 +158,12 @@ async def test_incidents_are_chosen_by_when_they_were_under_way(small: Database)
     assert await servers(since=21.0) == ["small", "mid"]
     assert await servers(under_way=True) == ["mid"]
     assert await servers(under_way=False, server="big") == ["big"]
-    assert await servers(kind="config.refused") == []
+    assert await servers(kinds=["config.refused"]) == []
+    shared = [Origin(name, fleet="lab") for name in ("here:11434", "there:11434")]
+    for origin in (THERE, *shared):
+        await store.apply(origin, [Began(kind="server.suspended", at=50.0, cause="", server=origin.fleet or "alone")])
+    assert await servers(origin=HERE, since=46.0) == ["mid"]
+    assert await servers(origin=shared[0], since=46.0) == ["lab", "mid"]
 
 
 async def test_requests_that_failed_meanwhile_are_counted(store: IncidentStore, database: Database) -> None:

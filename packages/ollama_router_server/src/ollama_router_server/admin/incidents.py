@@ -36,7 +36,7 @@ class IncidentsResource:
         chosen = IncidentFilter(
             since=moment(request.get_param("since")),
             before=moment(request.get_param("before"), "before"),
-            kind=_kind(request.get_param("kind")),
+            kinds=_kinds(request.get_param("kind")),
             server=request.get_param("server"),
             under_way=request.get_param_as_bool("under_way"),
         )
@@ -44,8 +44,10 @@ class IncidentsResource:
         answer(response, await find_incidents(self._services, chosen, limit))
 
 
-def _kind(name: str | None) -> IncidentKind | None:
+def _kinds(name: str | None) -> tuple[IncidentKind, ...] | None:
+    if name is None:
+        return None
     kinds: tuple[IncidentKind, ...] = get_args(IncidentKind)
-    if name is not None and name not in kinds:
+    if name not in kinds:
         raise InvalidBody(f"kind must be one of {', '.join(kinds)}")
-    return next((kind for kind in kinds if kind == name), None)
+    return tuple(kind for kind in kinds if kind == name)

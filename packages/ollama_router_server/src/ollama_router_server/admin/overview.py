@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import falcon
 from falcon.asgi import Request, Response
@@ -19,7 +20,7 @@ from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit import AuditFilter
 from ollama_router_server.storage.identities import User
-from ollama_router_server.storage.incidents import IncidentFilter
+from ollama_router_server.storage.incidents import IncidentFilter, IncidentKind
 
 __all__ = [
     "ModelResource",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 _MOST_INCIDENTS = 500
+_NOT_OF_MODELS: tuple[IncidentKind, ...] = tuple(kind for kind in get_args(IncidentKind) if kind != "model.suspended")
+_OFF: tuple[IncidentKind, ...] = ("server.down", "server.suspended")
 
 
 async def find_overview(services: Services, sync: WorkerSync) -> OverviewView:
@@ -42,12 +45,12 @@ async def find_overview(services: Services, sync: WorkerSync) -> OverviewView:
     view = overview(services, sync.under_way(), sync.last_hour(), sync.workers)
     if not view.attention:
         return view
+    chosen = IncidentFilter(under_way=True, kinds=_NOT_OF_MODELS, origin=services.incidents.writer.origin)
     try:
-        found = await services.incidents.store.list(IncidentFilter(under_way=True), limit=_MOST_INCIDENTS)
+        found = await services.incidents.store.list(chosen, limit=_MOST_INCIDENTS)
     except StorageUnavailable:
         return view  # it tells that the database is away
-    name = services.router_name
-    return dated(view, [one for one in found if one.router == name or one.kind == "server.suspended"])
+    return dated(view, found)
 
 
 def find_server(services: Services, name: str, user: User) -> ServerDetailView:
@@ -76,14 +79,14 @@ async def find_server_day(services: Services, name: str, user: User) -> ServerDa
         raise falcon.HTTPNotFound(title="no such server", description=f"the config has no server {name[:128]!r}")
     now, store = services.clock.wall(), services.incidents.store
     since = now - DAY_SECONDS
-    own = await store.list(IncidentFilter(since=since, server=name), limit=_MOST_INCIDENTS)
-    restarts = await store.list(IncidentFilter(since=since, kind="router.restart"), limit=_MOST_INCIDENTS)
-    mine = [one for one in (*own, *restarts) if one.router == services.router_name or one.kind == "server.suspended"]
+    ours = IncidentFilter(since=since, kinds=("router.restart",), origin=services.incidents.writer.origin)
+    restarts = await store.list(ours, limit=_MOST_INCIDENTS)
+    own = await store.list(replace(ours, kinds=_OFF, server=name), limit=_MOST_INCIDENTS)
     chosen = AuditFilter(since=since, actions=("server.drain", "server.undrain"))
     drains = [one for one in await services.audit.list(chosen, limit=_MOST_INCIDENTS) if one.subject == name]
     if user.role not in ADMINS:
         drains = [replace(one, actor=replace(one.actor, name="an admin")) for one in drains]
-    return server_day(mine, drains, now, draining=name in services.fleet.health.draining)
+    return server_day([*own, *restarts], drains, now, draining=name in services.fleet.health.draining)
 
 
 def find_model(services: Services, name: str, user: User) -> ModelDetailView:

@@ -77,6 +77,11 @@ class Origin:
         """For whom an incident of this kind counts once."""
         return f"fleet {self.fleet}"[:100] if kind == "server.suspended" and self.fleet else self.router
 
+    @property
+    def scopes(self) -> tuple[str, str]:
+        """Of every incident that this router is in."""
+        return self.router, self.scope("server.suspended")
+
 
 class IncidentKey(NamedTuple):
     """What is under way at most once for those whom an incident of its kind counts once for."""
@@ -159,12 +164,14 @@ class IncidentFilter:
     """Conditions on incidents; None leaves a field open.
 
     `since` and `before` are seconds since 1970: an incident is among those between if it was under way at any moment.
+    Those of an `origin` are its router's own, and those that count once for the fleet that shares its breakers.
     """
 
     since: float | None = None
     before: float | None = None
-    kind: IncidentKind | None = None
+    kinds: Sequence[IncidentKind] | None = None
     server: str | None = None
+    origin: Origin | None = None
     under_way: bool | None = None
 
 
@@ -309,10 +316,12 @@ def _select(connection: Connection, chosen: IncidentFilter, limit: int) -> tuple
         query = query.where(or_(columns.ended_at.is_(None), columns.ended_at >= chosen.since))
     if chosen.before is not None:
         query = query.where(columns.began_at < chosen.before)
-    if chosen.kind is not None:
-        query = query.where(columns.kind == chosen.kind)
+    if chosen.kinds is not None:
+        query = query.where(columns.kind.in_(chosen.kinds))
     if chosen.server is not None:
         query = query.where(columns.server == chosen.server)
+    if chosen.origin is not None:
+        query = query.where(columns.scope.in_(chosen.origin.scopes))
     if chosen.under_way is not None:
         over = columns.ended_at.is_not(None)
         query = query.where(~over if chosen.under_way else over)

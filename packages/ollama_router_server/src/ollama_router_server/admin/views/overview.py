@@ -208,7 +208,8 @@ def _of_all(services: Services, servers: Sequence[ServerView]) -> Iterator[Atten
     if figures["dropped"]:
         what = f"{amount(figures['dropped'], 'row')} of the request log were lost since the router started."
         yield AttentionView(severity="warn", kind="log.lost", what=what, fix="check the database and its disk")
-    versions = sorted({one.version for one in servers if one.version})
+    up = services.fleet.servers
+    versions = sorted({one.version for one in servers if one.version and one.name in up and up[one.name].up})
     if len(versions) > 1:
         told = f"{', '.join(versions[:_MOST_VERSIONS])}{' and others' if len(versions) > _MOST_VERSIONS else ''}"
         what = f"Servers have different versions of Ollama: {told}."

@@ -104,10 +104,22 @@ def _sentence(spans: Sequence[SpanView]) -> str:
     told = [_told(state, [one for one in spans if one.state == state]) for state in ("down", "suspended", "draining")]
     parts = [one for one in told if one]
     text = ", ".join(parts).capitalize() if parts else "Nothing went wrong"
-    off = sum(one.end - one.begin for one in spans if one.state == "unknown")
+    off = sum(end - begin for begin, end in _joined(one for one in spans if one.state == "unknown"))
     return f"{text}{f'; nobody looked for {span(off)}' if off >= 1 else ''}."
 
 
 def _told(state: SpanState, spans: Sequence[SpanView]) -> str:
-    seconds = sum(one.end - one.begin for one in spans)
-    return f"{state} {amount(len(spans), 'time')}, {span(seconds)} in all" if spans else ""
+    times = _joined(spans)
+    seconds = sum(end - begin for begin, end in times)
+    return f"{state} {amount(len(times), 'time')}, {span(seconds)} in all" if spans else ""
+
+
+def _joined(spans: Iterable[SpanView]) -> list[tuple[float, float]]:
+    """Beginnings and ends, of those that overlap the first and the last; `spans` are the oldest first."""
+    found: list[tuple[float, float]] = []
+    for one in spans:
+        if found and one.begin < found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], one.end)
+        else:
+            found.append((one.begin, one.end))
+    return found

@@ -72,6 +72,12 @@ def test_a_name_that_several_have_is_nobodys():
     assert set(with_found(ASK, [one, two])[0].servers) == {"gpu-10.0.0.2-11434", "gpu-10.0.0.3-11434"}
 
 
+@pytest.mark.parametrize("word", ["all", "where-it-fits"])
+def test_a_word_for_servers_is_no_server_s_name(word: str) -> None:
+    """A found server that is called so is called by its address, too."""
+    assert set(with_found(ASK, [found("10.0.0.2", word)])[0].servers) == {f"{word}-10.0.0.2-11434"}
+
+
 def test_who_was_first_does_not_matter():
     """A router that starts calls servers what those call them that have run for long."""
     book = FoundServers()

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from ollama_router_core.config import Config, Problem, Server, dump_config, load_config, redacted
+from ollama_router_core.config.value_types import TARGET_WORDS
 from ollama_router_core.errors import ConfigError
+from ollama_router_core.routing.model_placement import Named, read_target
 
 DATA = Path(__file__).parents[2] / "data"
 ONE_SERVER = "servers: {a: {host: 10.0.0.1}}\n"
@@ -46,6 +48,14 @@ def test_the_error_carries_problems_and_reads_well():
     assert caught.value.problems == (Problem(line=1, path="proxy_port", message=message),)
     assert str(caught.value) == f"the configuration has 1 problem:\n  line 1: proxy_port: {message}"
     assert caught.value.code == "config_invalid"
+
+
+@pytest.mark.parametrize("word", sorted(TARGET_WORDS))
+def test_a_word_for_servers_is_no_server_s_name(word: str):
+    """An operation on `all` is one on all servers, whatever they are called."""
+    told = f"line 1: servers.{word}: '{word}' stands for servers in X-Router-Target; call this one something else"
+    assert problems(f"servers: {{{word}: {{host: 10.0.0.1}}}}") == [told]
+    assert not isinstance(read_target(word, load_config(ONE_SERVER)), Named)
 
 
 @pytest.mark.parametrize(

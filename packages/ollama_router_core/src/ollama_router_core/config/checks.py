@@ -13,7 +13,7 @@ from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.name_patterns import can_match
 from ollama_router_core.config.problems import KeyPath
 from ollama_router_core.config.settings import Config, Server
-from ollama_router_core.config.value_types import with_address
+from ollama_router_core.config.value_types import TARGET_WORDS, with_address
 from ollama_router_core.config.words import nearest
 
 __all__ = ["LOCALHOST", "Finding", "check_section", "folded_host", "looks_for_servers"]
@@ -35,6 +35,7 @@ def check_section(section: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield every contradiction within one section of plain values."""
     yield from _no_destination(section)
     yield from _shared_names(section)
+    yield from _words_as_names(section)
     yield from _shared_addresses(section)
     yield from _calls_itself(section)
     yield from _unknown_assignments(section)
@@ -61,6 +62,11 @@ def _shared_names(section: Mapping[str, Any]) -> Iterator[Finding]:
     for name in _mapping(section, "external_hosts"):
         if name in servers:
             yield ("external_hosts", name), "a server has the same name; names must be unique"
+
+
+def _words_as_names(section: Mapping[str, Any]) -> Iterator[Finding]:
+    for name in sorted(TARGET_WORDS.intersection(_mapping(section, "servers"))):
+        yield ("servers", name), f"{name!r} stands for servers in X-Router-Target; call this one something else"
 
 
 def _shared_addresses(section: Mapping[str, Any]) -> Iterator[Finding]:

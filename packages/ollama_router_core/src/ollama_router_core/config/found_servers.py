@@ -19,7 +19,12 @@ from ollama_router_core.config.nodes import NodeReader
 from ollama_router_core.config.problems import Problem, config_error, render_path
 from ollama_router_core.config.sections import Section
 from ollama_router_core.config.settings import Config
-from ollama_router_core.config.value_types import MOST_NAME_CHARACTERS, DestinationName, safe_name
+from ollama_router_core.config.value_types import (
+    MOST_NAME_CHARACTERS,
+    TARGET_WORDS,
+    DestinationName,
+    safe_name,
+)
 from ollama_router_core.config.words import nearest
 from ollama_router_core.config.yaml_document import compose
 
@@ -119,9 +124,10 @@ def with_found(config: Config, found: Iterable[FoundServer]) -> tuple[Config, Ma
 
     What they are called depends on nothing else than config and servers, so that all routers that see the same call
     them the same. A server at an address that is in the config, or was found already, is the same one. A name of the
-    config, or one that several found servers have, is none of theirs: they are called by their addresses, too. What is
-    left without a name of its own is left out. With `discovery.use: ask` an added one is drained from the start. No
-    more than a thousand are added: whoever announces servers must not decide how many are probed.
+    config, one that several found servers have, or a word such as `all` is none of theirs: they are called by their
+    addresses, too. What is left without a name of its own is left out. With `discovery.use: ask` an added one is
+    drained from the start. No more than a thousand are added: whoever announces servers must not decide how many are
+    probed.
     """
     servers, sources = dict(config.servers), dict[str, str]()
     for name, one in _named(config, _new_ones(config, found)):
@@ -167,7 +173,7 @@ def _order(one: FoundServer) -> tuple[str, str, str, int]:
 def _named(config: Config, added: list[FoundServer]) -> list[tuple[str, FoundServer]]:
     """What each would be called. A name that is what another is called with its address is not its own either."""
     claims = Counter(one.name for one in added)
-    claims.update({*config.servers, *config.external_hosts})
+    claims.update({*config.servers, *config.external_hosts, *TARGET_WORDS})
     longer = {name_at(one.name, *_address(one.settings)) for one in added if claims[one.name] > 1}
     return [
         (name_at(one.name, *_address(one.settings)) if claims[one.name] > 1 or one.name in longer else one.name, one)

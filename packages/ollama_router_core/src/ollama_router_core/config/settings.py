@@ -154,7 +154,9 @@ class Config(Section):
         default=1, description="Worker processes that share the listening address; at most one per core."
     )
     servers: dict[DestinationName, Server] = Field(
-        default_factory=dict, examples=["big"], description="Ollama servers by name."
+        default_factory=dict,
+        examples=["big"],
+        description="Ollama servers by name; `all` and `where-it-fits` are names of none.",
     )
     external_hosts: dict[DestinationName, ExternalHost] = Field(
         default_factory=dict,

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -15,6 +15,7 @@ from ollama_router_core.config.words import Words, value_words
 
 __all__ = [
     "MOST_NAME_CHARACTERS",
+    "TARGET_WORDS",
     "DestinationName",
     "FieldName",
     "FieldValue",
@@ -38,6 +39,8 @@ __all__ = [
 
 MOST_NAME_CHARACTERS = 80
 """Of a name that is made from a text of others."""
+TARGET_WORDS: Final = frozenset({"all", "where-it-fits"})
+"""What stands for servers where names of them are expected, and so is the name of none."""
 _SIZE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE | re.ASCII)
 _HOST = re.compile(
     r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,251}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?", re.ASCII

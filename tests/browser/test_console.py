@@ -108,6 +108,25 @@ async def test_a_page_that_takes_its_time_says_so(browser: Browser, tmp_path: Pa
         assert watched.problems == []
 
 
+async def test_a_page_that_does_not_come_leaves_this_one_as_it_was(browser: Browser, tmp_path: Path) -> None:
+    """After Escape, after 15 seconds, and at once for a file that is saved, with the focus elsewhere."""
+    async with stage(tmp_path) as router, signed_in(browser, router, router.admin_token) as watched:
+        page, clock = watched.page, watched.page.clock
+        await clock.install()
+        await watched.open("usage")
+        for ends in (page.keyboard.press("Escape"), clock.fast_forward(15_000)):
+            await page.evaluate("() => { dispatchEvent(new Event('beforeunload')); }")
+            await clock.fast_forward(200)
+            await page.wait_for_selector("html.loading")
+            await ends
+            await page.wait_for_selector("html:not(.loading)")
+        async with page.expect_download():
+            await page.evaluate("() => document.querySelector('a[download]').click()")
+        await clock.fast_forward(200)
+        assert await page.locator("html.loading").count() == 0
+        assert watched.problems == []
+
+
 async def test_hostile_names_are_text_on_every_page(browser: Browser, tmp_path: Path) -> None:
     """No dialog, no report of the policy, no request elsewhere."""
     async with stage(tmp_path) as router, router.client(router.admin_token) as admin:

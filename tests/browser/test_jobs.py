@@ -24,6 +24,10 @@ pytestmark = pytest.mark.anyio
 
 SMALL, NEW = "llama3.2:3b", "qwen3:8b"
 OWN = {"add-token", "revoke-token"}
+REFUSED_FIRST = """() => {
+    const { dataset } = document.querySelector("[data-act=unload-all]");
+    dataset.models = JSON.stringify(["x".repeat(600), ...JSON.parse(dataset.models)]);
+}"""
 CHAT = {"model": SMALL, "messages": [{"role": "user", "content": "hi"}], "stream": False}
 
 
@@ -151,6 +155,26 @@ async def test_a_server_is_emptied_after_it_was_asked(browser: Browser, tmp_path
         await watched.open("operations")
         await page.wait_for_selector("h2:has-text('unload llama3.2:3b')")
         assert watched.problems == []
+
+
+async def test_emptying_goes_on_after_a_refusal(browser: Browser, tmp_path: Path) -> None:
+    """What was refused is told at the end, and the others are unloaded."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b"), model(NEW)]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+        signed_in(browser, router, router.admin_token) as watched,
+    ):
+        await client.post("/api/chat", json=CHAT)
+        await eventually(lambda: bool(router.services.fleet.servers["one"].loaded))
+        page = watched.page
+        await watched.open("servers/one")
+        await page.evaluate(REFUSED_FIRST)
+        await page.click("[data-act=unload-all]")
+        await page.click("[data-dialog-yes]")
+        await eventually(lambda: sim.loaded == [])
+        await page.wait_for_selector(".toast:has-text('1 unloads of one have begun')")
+        await page.wait_for_selector(".toast:has-text('Refused: xxx')")
 
 
 async def test_deleting_a_model_wants_its_name_typed(browser: Browser, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.testing import OllamaSimulator, model
 from support.eventually import eventually, eventually_async
 from support.router import RunningRouter, running_router, server_entry
@@ -76,6 +77,21 @@ async def test_a_page_says_what_it_may_do_and_is_not_kept(tmp_path: Path) -> Non
             asset = await browser.get(f"/console/servers/{path}")
             assert asset.status_code == 200
             assert "immutable" in asset.headers["cache-control"]
+        await browser.aclose()
+
+
+async def test_what_fails_is_tried_again_with_its_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The link of the page that says so leads to what was asked for; it is escaped."""
+    async with running_router(tmp_path, {"gone": {"host": "127.0.0.1", "port": 9}}) as router:
+
+        async def fails(_asked: object) -> None:
+            raise StorageUnavailable("the database is away")
+
+        monkeypatch.setattr(router.services.request_log, "stats", fails)
+        browser = await signed_in(router, router.admin_token)
+        page = await browser.get('/console/usage?days=3&x="><b>')
+        assert page.status_code == 503
+        assert 'href="./usage?days=3&amp;x=%22%3E%3Cb%3E">Try again' in page.text
         await browser.aclose()
 
 

@@ -108,6 +108,7 @@ class Refusals:
     def _page(self, request: Request, response: Response, status: int, text: str, code: str) -> None:
         user = getattr(request.context, "user", None)
         values = {"title": "Not to be shown", "text": text, "code": code, "status": status, "user": user}
+        values["query"] = request.query_string
         self._renderer.answer(request, response, "error.html", **values)
         response.status = status
 

@@ -136,16 +136,25 @@ function move(step) {
   if (next instanceof HTMLElement) next.focus();
 }
 
-// A page that takes its time: what is there is dimmed, and the bar says so. A file that is saved leaves the page where it is.
+// A page that takes its time: what is there is dimmed, and the bar says so. A file that is saved leaves the page where it
+// is, and so does a page that never comes: no event tells of that.
 let leaving = 0;
-addEventListener("beforeunload", () => {
-  if (document.activeElement instanceof HTMLAnchorElement && document.activeElement.hasAttribute("download")) return;
-  leaving = setTimeout(() => document.documentElement.classList.add("loading"), 150);
-});
-addEventListener("pageshow", () => {
+let saves = false;
+function stay() {
   clearTimeout(leaving);
   document.documentElement.classList.remove("loading");
+}
+addEventListener("click", ({ target }) => (saves = target instanceof Element && target.closest("a[download]") !== null), true);
+addEventListener("beforeunload", () => {
+  stay();
+  if (saves) return;
+  leaving = setTimeout(() => {
+    document.documentElement.classList.add("loading");
+    leaving = setTimeout(stay, 15_000);
+  }, 150);
 });
+addEventListener("keydown", ({ key }) => key === "Escape" && stay());
+addEventListener("pageshow", stay);
 
 claimFromAddress(root);
 showMoments(document);

@@ -130,9 +130,10 @@ async function fetchInto(place) {
   tell();
 }
 
-/** The session has ended: what is shown goes, what somebody has typed stays until that somebody is back. */
+/** The session has ended: what is shown goes; what somebody has typed, or is asked in a dialog, stays until that somebody is back. */
 async function leave() {
-  if (![...document.querySelectorAll("main input, main select, main textarea")].some(isChanged)) return location.reload();
+  const typed = [...document.querySelectorAll("main input, main select, main textarea")].some(isChanged);
+  if (!typed && !document.querySelector("dialog[open]")) return location.reload();
   await signInAgain();
   failures = 0;
   tag = "";

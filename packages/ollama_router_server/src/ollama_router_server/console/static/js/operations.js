@@ -28,8 +28,14 @@ onAct("unload-all", async (button) => {
   const models = JSON.parse(button.dataset.models ?? "[]");
   const busy = running === "0" ? "Nothing runs there." : `${running} running there: the server ends them first.`;
   if (!(await confirmed(`Unload ${models.join(", ")} from ${name}? ${busy}`, "Unload"))) return;
-  for (const model of models) await request("POST", `${root}act/operations`, { kind: "unload", model, servers: name });
-  toast(`${models.length} unloads of ${name} have begun.`);
+  /** @type {string[]} */
+  const refused = [];
+  for (const model of models) {
+    const values = { kind: "unload", model, servers: name };
+    await request("POST", `${root}act/operations`, values).catch(({ message }) => refused.push(`${model}: ${message}`));
+  }
+  if (refused.length < models.length) toast(`${models.length - refused.length} unloads of ${name} have begun.`);
+  if (refused.length) throw new Error(`Refused: ${refused.join("; ")}`);
 });
 
 /**

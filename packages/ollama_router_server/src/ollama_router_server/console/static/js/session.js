@@ -17,7 +17,7 @@ let asking = null;
 
 /**
  * Ask for the token in a dialog over the page, whose forms stay as they are; whoever asks meanwhile waits for the same.
- * A page of somebody else's is loaded anew, and so is this one where nobody signs in.
+ * A page of somebody else's is loaded anew. Who does not want to sign in leaves by the dialog's link.
  */
 export function signInAgain() {
   asking ??= inDialog().finally(() => (asking = null));
@@ -30,8 +30,10 @@ async function inDialog() {
   const { classList } = document.documentElement;
   classList.add("signed-out");
   dialog.returnValue = "";
-  dialog.showModal();
-  await new Promise((closed) => dialog.addEventListener("close", closed, { once: true }));
+  do {
+    dialog.showModal();
+    await new Promise((closed) => dialog.addEventListener("close", closed, { once: true }));
+  } while (!dialog.returnValue); // Escape would throw away what is kept
   if (dialog.returnValue !== dialog.dataset.user) {
     location.reload();
     return new Promise(() => {});

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from ollama_router_core.fleet.observations import observe_down
 from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.admin.overview import find_overview
-from ollama_router_server.admin.views.overview import OverviewView
+from ollama_router_server.admin.views.overview import OverviewView, attention
+from ollama_router_server.admin.views.servers import server_views
 from ollama_router_server.console.assets import Assets
 from ollama_router_server.console.hour_chart import hour_of
 from ollama_router_server.console.rendering import Renderer
@@ -52,7 +55,7 @@ async def test_what_no_incident_tells_has_no_date(tmp_path: Path) -> None:
 
 
 async def test_what_is_wrong_with_all_is_told(tmp_path: Path) -> None:
-    """Versions that differ, rows that were lost, a line that takes nobody."""
+    """Versions of servers that are up and differ, rows that were lost."""
     versions = [OllamaSimulator(models=[model("llama3.2:3b")], version=one) for one in ("0.20.1", "0.32.15")]
     async with (
         versions[0] as one,
@@ -67,6 +70,9 @@ async def test_what_is_wrong_with_all_is_told(tmp_path: Path) -> None:
             "versions.differ": "Servers have different versions of Ollama: 0.20.1, 0.32.15.",
         }
         assert told.items() >= wanted.items()
+        services = router.services
+        services.fleet.update("other", partial(observe_down, error="gone", now=services.clock.monotonic()))
+        assert "versions.differ" not in {one.kind for one in attention(services, server_views(services).servers)}
 
 
 async def test_workers_that_are_not_heard_are_told(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from ollama_router_server.storage.incidents import Began, Ended
 
 WELL = Standing(waiting=0, most_waiting=512, lost_rows=0, versions=frozenset({"0.32.15"}))
 FULL = WELL._replace(waiting=512)
+EPOCH = 1_700_000_000.0
 
 
 @pytest.mark.parametrize(
@@ -24,19 +25,27 @@ FULL = WELL._replace(waiting=512)
 def test_each_condition_begins_at_once_and_ends_after_a_quiet_minute(wrong: Standing, kind: str) -> None:
     """It ended when it was last seen."""
     conditions = StandingConditions()
-    assert conditions.see(WELL, 0.0) == []
-    (began,) = conditions.see(wrong, 10.0)
-    assert (type(began), began.kind, began.at) == (Began, kind, 10.0)
+    assert conditions.see(WELL, EPOCH, 0.0) == []
+    (began,) = conditions.see(wrong, EPOCH + 10.0, 10.0)
+    assert (type(began), began.kind, began.at) == (Began, kind, EPOCH + 10.0)
     calm = WELL._replace(lost_rows=wrong.lost_rows)
-    assert conditions.see(calm, 69.0) == []
-    (ended,) = conditions.see(calm, 70.0)
-    assert (type(ended), ended.kind, ended.at) == (Ended, kind, 10.0)
-    assert conditions.see(calm, 200.0) == []
+    assert conditions.see(calm, EPOCH + 69.0, 69.0) == []
+    (ended,) = conditions.see(calm, EPOCH + 70.0, 70.0)
+    assert (type(ended), ended.kind, ended.at) == (Ended, kind, EPOCH + 10.0)
+    assert conditions.see(calm, EPOCH + 200.0, 200.0) == []
+
+
+def test_a_clock_that_is_set_back_keeps_nothing_open() -> None:
+    """The quiet minute passes as it does for people, whatever the clock on the wall says."""
+    conditions = StandingConditions()
+    conditions.see(FULL, EPOCH, 10.0)
+    (ended,) = conditions.see(WELL, EPOCH - 3_600.0, 70.0)
+    assert (type(ended), ended.at) == (Ended, EPOCH)
 
 
 def test_a_queue_that_is_off_is_not_full() -> None:
     """With a bound of 0 nobody waits, and everybody is refused at once."""
-    assert StandingConditions().see(WELL._replace(most_waiting=0), 0.0) == []
+    assert StandingConditions().see(WELL._replace(most_waiting=0), EPOCH, 0.0) == []
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0.0, 100.0)), max_size=60))
@@ -45,7 +54,7 @@ def test_begins_and_ends_take_turns(looks: list[tuple[bool, float]]) -> None:
     conditions, at, open_since, reported = StandingConditions(), 0.0, False, float("-inf")
     for full, passed in looks:
         at += passed
-        for change in conditions.see(FULL if full else WELL, at):
+        for change in conditions.see(FULL if full else WELL, at, at):
             if isinstance(change, Began):
                 assert at - reported >= 60.0 or not open_since
                 open_since, reported = True, at

@@ -201,7 +201,7 @@ class Incidents:
 
     def look_at_conditions(self) -> None:
         """Report what stands now and what does no more; the first worker alone tells of the servers' versions."""
-        for change in self._conditions.see(self._standing(), self._clock.wall()):
+        for change in self._conditions.see(self._standing(), self._clock.wall(), self._clock.monotonic()):
             report = self._report_first if change.kind == "versions.differ" else self._report
             report(change)
 

@@ -24,28 +24,31 @@ class Standing(NamedTuple):
 
 
 class StandingConditions:
-    """Makes incidents of what is seen from look to look; moments are seconds since 1970.
+    """Makes incidents of what is seen from look to look.
 
     One that goes on is reported again every minute: of several workers, another may have said that it is over.
     """
 
     def __init__(self) -> None:
         self._lost = 0
-        self._seen: dict[IncidentKind, float] = {}
+        self._seen: dict[IncidentKind, tuple[float, float]] = {}
         self._reported: dict[IncidentKind, float] = {}
 
-    def see(self, standing: Standing, at: float) -> list[Began | Ended]:
-        """What begins and what is over since the last look."""
+    def see(self, standing: Standing, at: float, now: float) -> list[Began | Ended]:
+        """What begins and what is over since the last look.
+
+        `at` is in seconds since 1970, for what is told; `now` is of a clock that is never set back, and measures.
+        """
         found = dict(self._found(standing))
         self._lost = standing.lost_rows
         changes: list[Began | Ended] = []
         for kind, cause in found.items():
-            self._seen[kind] = at
-            if at - self._reported.get(kind, float("-inf")) >= _QUIET:
-                self._reported[kind] = at
+            self._seen[kind] = at, now
+            if now - self._reported.get(kind, float("-inf")) >= _QUIET:
+                self._reported[kind] = now
                 changes.append(Began(kind=kind, at=at, cause=cause))
-        for kind, last in list(self._seen.items()):
-            if kind not in found and at - last >= _QUIET:
+        for kind, (last, seen) in list(self._seen.items()):
+            if kind not in found and now - seen >= _QUIET:
                 del self._seen[kind], self._reported[kind]
                 changes.append(Ended(kind=kind, at=last))
         return changes

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_cli.arguments.times import parse_moment
+from ollama_router_cli.commands.requests import _print_replay, _print_request
 from ollama_router_cli.rendering.streams import clean
 from ollama_router_cli.rendering.tables import format_bytes, format_count, format_ms, print_table
 
@@ -69,3 +70,10 @@ def test_a_piped_table_is_whole_plain_and_without_trailing_blanks(capsys):
     print_table(("name", "text"), [("refused", long), (None, "y")])
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["name     text", f"refused  {long}", "-        y"]
+
+
+def test_a_request_of_a_router_elsewhere_moves_no_cursor(capsys):
+    """Its sentence and reason, and why it would go nowhere now, are another machine's texts."""
+    _print_request({"sentence": "\x1b[2J", "reason": "\x1b]0;x\x07", "phases": [], "expected": None, "decision": None})
+    _print_replay({"error": {"text": "\x1b[2J"}, "then": "\x1b[1A", "candidates": [], "strategies": {}})
+    assert all(line.isprintable() for line in capsys.readouterr().out.split("\n"))

@@ -63,7 +63,15 @@ def list_entries(
         typer.Option(metavar="ACTION", help="Only these changes: user.create for one kind, user for every user.*."),
     ] = None,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, max=100_000, metavar="N", help="Maximum number of entries.")
+        int,
+        typer.Option(
+            "--limit",
+            "-n",
+            min=1,
+            max=100_000,
+            metavar="N",
+            help="Maximum number of entries; at most 10000 with --url.",
+        ),
     ] = 50,
     form: Annotated[Form, typer.Option("--format", help="Table, CSV with a header line, or JSON lines.")] = Form.TABLE,
     url: Annotated[

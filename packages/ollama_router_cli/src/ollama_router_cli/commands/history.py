@@ -9,7 +9,7 @@ import typer
 
 from ollama_router_cli.arguments.options import JsonOption, command_group, examples
 from ollama_router_cli.arguments.router import RouterAccess, asks_router
-from ollama_router_cli.rendering.streams import print_json, print_result
+from ollama_router_cli.rendering.streams import clean, print_json, print_result
 from ollama_router_cli.rendering.tables import format_count, print_table
 from ollama_router_cli.sources.router import ask_router, router_client
 
@@ -63,7 +63,7 @@ def history(
     if as_json:
         print_json(view)
         return
-    print_result(view["sentence"] if "sentence" in view else view["answer"]["sentence"])
+    print_result(clean(view["sentence"] if "sentence" in view else view["answer"]["sentence"]))
     rows = [_row(view, lane["server"], block) for lane in view["lanes"] for block in lane["blocks"]]
     if rows:
         print_result()

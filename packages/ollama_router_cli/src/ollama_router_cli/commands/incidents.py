@@ -10,7 +10,7 @@ import typer
 from ollama_router_cli.arguments.options import JsonOption, command_group, examples
 from ollama_router_cli.arguments.router import RouterAccess, asks_router
 from ollama_router_cli.arguments.times import parse_moment
-from ollama_router_cli.rendering.streams import print_json, print_result
+from ollama_router_cli.rendering.streams import clean, print_json, print_result
 from ollama_router_cli.rendering.tables import format_count, format_time, print_table
 from ollama_router_cli.sources.router import ask_router, router_client
 from ollama_router_server.system import SystemClock
@@ -61,7 +61,7 @@ def list_incidents(
     if as_json:
         print_json(view)
         return
-    print_result(view["sentence"])
+    print_result(clean(view["sentence"]))
     if view["incidents"]:
         print_result()
         columns = ("began", "ended", "kind", "what", "failed", "users")

@@ -16,7 +16,7 @@ from ollama_router_cli.arguments.options import (
     option,
 )
 from ollama_router_cli.arguments.router import RouterAccess, asks_router
-from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_cli.rendering.streams import clean, print_json, print_note, print_result
 from ollama_router_cli.rendering.tables import format_ms, format_time, print_table
 from ollama_router_cli.sources.router import ask_router, router_client
 
@@ -100,10 +100,10 @@ def show(
 
 
 def _print_request(view: dict[str, Any]) -> None:
-    print_result(view["sentence"])
+    print_result(clean(view["sentence"]))
     _print_parts(view["phases"], view["expected"])
     if view["reason"]:
-        print_result(f"why there: {view['reason']}")
+        print_result(clean(f"why there: {view['reason']}"))
     if view["decision"] is not None:
         _print_decision(view["decision"])
 
@@ -141,7 +141,7 @@ def _print_replay(view: dict[str, Any]) -> None:
     """Where the request would go now, server by server, and by each strategy."""
     error = view["error"]
     now = f"to {view['server']}: {view['reason']}" if error is None else f"nowhere: {error['text']}"
-    print_result(f"now {now}; then {'to ' + view['then'] if view['then'] else 'nowhere'}")
+    print_result(clean(f"now {now}; then {'to ' + view['then'] if view['then'] else 'nowhere'}"))
     print_table(("server", "now", "because"), map(_candidate, view["candidates"]))
     rows = [(name, one["server"], one["reason"]) for name, one in view["strategies"].items()]
     print_table(("strategy", "server", "reason"), rows)
@@ -155,7 +155,7 @@ def _print_decision(decision: dict[str, Any]) -> None:
     """The servers as they were when it was decided."""
     print_table(("server", "then", "because"), map(_candidate, decision["candidates"]))
     if decision["others"]:
-        print_result("others: " + ", ".join(f"{count} {code}" for code, count in decision["others"].items()))
+        print_result(clean("others: " + ", ".join(f"{count} {code}" for code, count in decision["others"].items())))
 
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:

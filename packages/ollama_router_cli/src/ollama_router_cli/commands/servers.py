@@ -55,7 +55,7 @@ def show(
     if as_json:
         print_json(view)
         return
-    print_result(f"{view['name']} is {view['state']}{': ' + view['error'] if view['error'] else ''}")
+    print_result(clean(f"{view['name']} is {view['state']}{': ' + view['error'] if view['error'] else ''}"))
     if view["found_by"] is not None:
         print_result(f"found by {clean(view['found_by'])}")
     print_table(

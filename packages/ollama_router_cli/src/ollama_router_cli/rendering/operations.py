@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ollama_router_cli.rendering.streams import print_result
+from ollama_router_cli.rendering.streams import clean, print_result
 from ollama_router_cli.rendering.tables import format_bytes, print_table
 
 __all__ = ["print_operation", "progress_of"]
@@ -13,7 +13,7 @@ __all__ = ["print_operation", "progress_of"]
 def print_operation(operation: dict[str, Any]) -> None:
     """One operation, server by server."""
     to = f" to {operation['destination']}" if operation["destination"] else ""
-    print_result(f"{operation['kind']} of {operation['model']}{to}: {operation['state']} ({operation['id']})")
+    print_result(clean(f"{operation['kind']} of {operation['model']}{to}: {operation['state']} ({operation['id']})"))
     columns = ("server", "state", "done", "of", "words")
     print_table(columns, map(_row, operation["targets"]), right=("done", "of"))
 

@@ -15,6 +15,8 @@ from support.router import running_router
 
 pytestmark = pytest.mark.anyio
 
+FILES = "however old, the newest 10 files of 100MB of each worker"
+
 
 async def test_everybody_is_told_versions_and_licences(tmp_path: Path) -> None:
     """Of the router and what it is made with; no address, no name, no database's password."""
@@ -39,6 +41,12 @@ async def test_everybody_is_told_versions_and_licences(tmp_path: Path) -> None:
         ({}, "sessions of this console", "for at most 7 days"),
         ({"console": {"session_longest": 7200}}, "sessions of this console", "for at most 2 hours"),
         ({"console": {"enabled": False}}, "sessions of this console", None),
+        ({}, "the rows of requests once more", None),
+        ({"request_log": {"directory": "rows", "keep_days": 7}}, "the rows of requests once more", FILES),
+        ({}, "the router's own log", None),
+        ({"logging": {"directory": "logs"}}, "the router's own log", FILES),
+        ({}, "texts of the config", "the newest 50"),
+        ({"console": {"enabled": False}}, "links that sign somebody in", None),
         ({}, "prompts and answers", None),
         ({"responses": {"store": True}}, "prompts and answers", "for 7 days, or until the user deletes them"),
     ],

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ollama_router_core.config.settings import Config
+from ollama_router_core.errors import amount
 from ollama_router_server.admin.views.view import View
+from ollama_router_server.storage.config_history import MOST_VERSIONS
 
 __all__ = ["AboutView", "KeptDataView", "LibraryView", "about_view", "kept_data"]
 
@@ -66,12 +68,31 @@ def kept_data(config: Config) -> list[KeptDataView]:
         "who changed what (audit trail), and what went wrong (incidents)": days,
         "users, groups and tokens, these as digests": "until they are deleted",
         "operations on models": "for 7 days",
+        "texts of the config that were taken up, without secrets": f"the newest {MOST_VERSIONS}",
+        **_files(config),
     }
     if console.enabled:
+        links = "links that sign somebody in, as digests"
+        told[links] = "until they are used or withdrawn; those that ran out until the next is made"
         told["sessions of this console, as digests"] = f"for at most {_time(console.session_longest)}"
     if answers.store:
         told["prompts and answers of /v1/responses"] = f"for {_time(answers.keep)}, or until the user deletes them"
     return [KeptDataView(what=what, until=until) for what, until in told.items()]
+
+
+def _files(config: Config) -> dict[str, str]:
+    """What is written to files, which end by their size alone."""
+    rows, log = config.request_log, config.logging
+    told = {}
+    if rows.directory is not None:
+        told["the rows of requests once more, in files"] = _newest(rows.max_files, rows.max_size)
+    if log.enabled and log.directory is not None:
+        told["the router's own log, in files"] = _newest(log.max_files, log.max_size)
+    return told
+
+
+def _newest(files: int, size: str) -> str:
+    return f"however old, the newest {amount(files, 'file')} of {size} of each worker"
 
 
 def _time(seconds: float) -> str:

@@ -72,6 +72,8 @@ def test_a_disabled_server_takes_nothing():
     found = replay(rows, FleetSnapshot(), own, change=Change(gpus=("l40s",)))
     assert found.logged.servers == {"off": 2, "one": 2}
     assert [one.servers.get("off") for one in found.others] == [None, None]
+    namesake = Config.model_validate({"servers": {**servers, "l40s": {"host": "l40s", "enabled": False}}})
+    assert replay(rows, FleetSnapshot(), namesake, change=Change(gpus=("l40s",))).others[1].summary.refused == 0
     for change, problem in (Change(more=("off",)), "one more of"), (Change(off=("one",)), "would be left"):
         with pytest.raises(ConfigError, match=problem):
             replay(rows, FleetSnapshot(), own, change=change)

@@ -124,11 +124,13 @@ def _told(knows: Knowledge, machines: Iterable[Machine], twins: Mapping[str, str
         servers = {one.name: {**knows.servers.get(twins.get(one.name, one.name), {}), **slots} for one in machines}
         queue = {**knows.settings.get("queue", {}), **patience}
         return replace(knows, servers=servers, settings={**knows.settings, "queue": queue})
-    known = config.servers | {name: config.servers[like] for name, like in twins.items()}
+    known = {name: one for name, one in config.servers.items() if one.enabled}
+    known |= {name: config.servers[like] for name, like in twins.items()}
     known |= {one.name: Server(host=one.name, gpus=(one.vram_gib,)) for one in machines if one.name not in known}
     off = {name: {"enabled": False} for name in change.off}
     changes = {
-        "servers": {name: one.model_copy(update=slots | off.get(name, {})) for name, one in known.items()},
+        "servers": config.servers
+        | {name: one.model_copy(update=slots | off.get(name, {})) for name, one in known.items()},
         "queue": config.queue.model_copy(update=patience),
     }
     return replace(knows, config=config.model_copy(update=changes))

@@ -78,6 +78,17 @@ def test_what_if_the_config_the_patience_or_the_slots_were_others(cli, trace, fl
     assert "in one alone: small" in result.err
 
 
+def test_a_server_that_the_config_disables_takes_nothing(cli, trace, fleet, tmp_path):
+    """As where it is taken off."""
+    config = tmp_path / "orouter.yml"
+    usual = ["simulate", "--fleet", fleet, "--trace", trace, "--strategies", "fastest", "--json", "--config", config]
+    config.write_text("servers: {big: {host: 10.0.0.1}, small: {host: 10.0.0.2}}\n")
+    _, off = cli(*map(str, usual), "--off", "small").json()
+    config.write_text("servers: {big: {host: 10.0.0.1}, small: {host: 10.0.0.2, enabled: false}}\n")
+    (disabled,) = cli(*map(str, usual)).json()
+    assert {**disabled, "router": "", "worse": []} == {**off, "router": "", "worse": []}
+
+
 def test_what_if_there_were_one_more_server(cli, trace, fleet):
     """Its time is spared; one like a server that is not there is an error."""
     usual = ["simulate", "--fleet", fleet, "--trace", trace, "--strategies", "fastest", "--stretch", "0.02"]

@@ -153,6 +153,8 @@ def _scenario(trace: Path, world: World) -> Scenario:
     except ValueError as error:
         raise CommandFailed(f"{trace} is not a trace: {error}") from None
     config = None if world.config is None else _loaded(world.config, {one.name for one in machines})
+    if config is not None:
+        machines = tuple([one for one in machines if config.servers[one.name].enabled])
     return Scenario(name=trace.stem, machines=machines, models=models, jobs=jobs, knowledge=Knowledge(config=config))
 
 

@@ -21,7 +21,9 @@ from playwright.async_api import Browser, Page
 from browser.conftest import Watched, signed_in
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.testing import OllamaSimulator
-from support.eventually import eventually_async
+from ollama_router_server.storage.incidents import Began, Ended, IncidentKind
+from ollama_router_server.telemetry.last_hour import LastHour, Row
+from support.eventually import eventually, eventually_async
 from support.plain_http import async_client
 from support.router import RunningRouter, running_router, server_entry
 from support.storage import make_record
@@ -171,6 +173,45 @@ def day_of(user: str, now: float) -> list[RequestRecord]:
     return rows
 
 
+def hour_until(minute: int) -> list[Row]:
+    """What a worker that is gone counted in the hour until this minute, counted since 1970; a few requests failed."""
+    dice, hour = random.Random(11), LastHour()  # noqa: S311 - a picture
+    for ago in range(59, 0, -1):
+        crowded = 22 <= ago <= 33
+        for number in range(dice.randrange(2, 9) + 8 * crowded):
+            words, status = dice.randrange(40, 500), 500 if dice.random() < 0.02 else 200
+            waits, loads, decode_ms = 9_000.0 * crowded, 6_000.0 * (number % 5 == 0), words * 18.0
+            hour.add(
+                make_record(
+                    number, started_at=(minute - ago) * 60.0, status=status, completion_tokens=words, queue_ms=waits,
+                    connect_ms=1.0, load_ms=loads, prefill_ms=700.0, decode_ms=decode_ms,
+                    total_ms=waits + loads + 701.0 + decode_ms,
+                )
+            )  # fmt: skip
+    return hour.rows()
+
+
+async def bad_day(router: RunningRouter, name: str) -> None:
+    """Let the router have run for a day, in which this server was down and suspended, and the router once off.
+
+    Marks lie where a few seconds between this and the look do not move them.
+    """
+    store, now = router.services.incidents.store, router.services.clock.wall()
+    await store.cleanup(before=now + 1)  # that it started for the first time
+    what: list[tuple[IncidentKind, float, float]] = [
+        ("server.down", 20.5, 19.0), ("router.restart", 14.0, 13.0), ("server.suspended", 6.0, 5.5),
+        ("server.suspended", 3.0, 2.25),
+    ]  # fmt: skip
+    for kind, began, ended in what:
+        server = "" if kind == "router.restart" else name
+        times = [now - hours * 3_600 + 2.4 for hours in (began, ended)]
+        changes = [
+            Began(kind=kind, at=times[0], cause="was unplugged", server=server),
+            Ended(kind=kind, at=times[1], server=server),
+        ]
+        await store.apply(router.services.incidents.writer.origin, changes)
+
+
 async def test_start_on_a_first_run(browser: Browser, tmp_path: Path, folder: Path) -> None:
     """What works, and what to paste; light."""
     context = {"color_scheme": "light", "viewport": {"width": 1280, "height": 800}}
@@ -179,13 +220,17 @@ async def test_start_on_a_first_run(browser: Browser, tmp_path: Path, folder: Pa
 
 
 async def test_now_with_a_line(browser: Browser, tmp_path: Path, folder: Path) -> None:
-    """Five servers, a line, one thing that needs attention; dark. And one slow request, explained; light."""
+    """Five servers, a line, one thing that needs attention, the last hour; dark."""
     tasks: list[asyncio.Task[None]] = []
-    context = {"color_scheme": "dark", "viewport": {"width": 1440, "height": 900}}
+    context = {"color_scheme": "dark", "viewport": {"width": 1440, "height": 1160}}
     async with fleet(tmp_path, down=True) as router:
         wanted = ["llama3.3:70b", "qwen3:8b", "gemma3:12b", "qwen3:8b", "llama3.3:70b", "llama3.3:70b", "llama3.3:70b"]
+        clock = router.services.clock
+        await eventually(lambda: clock.wall() % 60 < 45, seconds=20)  # no new minute while the picture is taken
         await asked(router, tasks, PEOPLE, wanted)
         await eventually_async(lambda: answers(router, 2))
+        assert router.services.worker_news.sync is not None
+        router.services.worker_news.sync._inherited_hour = hour_until(int(clock.wall()) // 60)
         async with signed_in(browser, router, router.admin_token, **context) as watched:
             await shoot(watched, "now", folder / "console-now.png", "[aria-labelledby=running] tbody tr")
         for task in tasks:
@@ -232,6 +277,7 @@ async def test_two_hundred_servers_and_one_of_them(browser: Browser, tmp_path: P
             router.services.fleet.drain("gpu-042", on=True)
             async with signed_in(browser, router, router.admin_token, **context) as watched:
                 await shoot(watched, "servers", folder / "console-servers.png")
+                await bad_day(router, "gpu-003")
                 await shoot(watched, "servers/gpu-003", folder / "console-server.png")
 
 

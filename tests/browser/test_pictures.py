@@ -88,6 +88,10 @@ SETTLE = r"""() => {
         one.textContent = shown.format(new Date(fixed + minutes(one.dataset.wall) * 60000));
     for (const one of document.querySelectorAll("[data-label=probe]"))
         if (/\d/.test(one.textContent)) one.textContent = "3 ms";
+    for (const one of document.querySelectorAll("meter[max='400000']")) {
+        one.value = 308_420;
+        one.nextSibling.data = " 308,420 of 400,000, more in 10 h";
+    }
     const rows = [...document.querySelectorAll("tr[id^=active-]")];
     rows.forEach((row, number) => {
         const elapsed = row.querySelector("[data-elapsed]");
@@ -228,7 +232,7 @@ async def test_now_with_a_line(browser: Browser, tmp_path: Path, folder: Path) -
         clock = router.services.clock
         await eventually(lambda: clock.wall() % 60 < 45, seconds=20)  # no new minute while the picture is taken
         await asked(router, tasks, PEOPLE, wanted)
-        await eventually_async(lambda: answers(router, 2))
+        await eventually_async(lambda: answers(router, 3))  # one at each server
         assert router.services.worker_news.sync is not None
         router.services.worker_news.sync._inherited_hour = hour_until(int(clock.wall()) // 60)
         async with signed_in(browser, router, router.admin_token, **context) as watched:

@@ -68,8 +68,14 @@ class Line:
         present = self.pids[-1]
         known = set(children(present))
         os.kill(present, signal.SIGUSR2)
-        wait_until(lambda: bool(self._new(present, known)), "a successor starts", seconds=PATIENCE)
-        self.pids.append(self._new(present, known)[0])
+        found: list[int] = []
+
+        def appears() -> bool:
+            found.extend(self._new(present, known))  # noted at once: while it execs it has no command line
+            return bool(found)
+
+        wait_until(appears, "a successor starts", seconds=PATIENCE)
+        self.pids.append(found[0])
         wait_until(lambda: self._listens_alone(present), "the predecessor closes its socket", seconds=PATIENCE)
 
     def _new(self, present: int, known: set[int]) -> list[int]:

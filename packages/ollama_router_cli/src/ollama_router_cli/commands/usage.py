@@ -12,7 +12,8 @@ import typer
 from ollama_router_cli.arguments.options import JsonOption, command_group, examples
 from ollama_router_cli.arguments.router import RouterAccess, asks_router
 from ollama_router_cli.arguments.times import parse_moment
-from ollama_router_cli.rendering.streams import print_json, print_result
+from ollama_router_cli.rendering.estimates import print_estimated
+from ollama_router_cli.rendering.streams import print_json
 from ollama_router_cli.rendering.tables import format_count, print_table
 from ollama_router_cli.sources.router import ask_router, router_client, stream_router
 from ollama_router_server.system import SystemClock
@@ -88,5 +89,4 @@ def _print(view: dict[str, Any], by: By) -> None:
     lines = [*view[f"by_{by.value}"], {**view, "name": "all"}]
     rows = [(row["name"], *(format_count(row[name]) for name in names)) for row in lines]
     print_table(columns, rows, right=columns[1:])
-    if view["estimated"]:
-        print_result(f"the tokens of {view['estimated']:,} requests are estimates: no server counted them, or not all")
+    print_estimated(view["estimated"])

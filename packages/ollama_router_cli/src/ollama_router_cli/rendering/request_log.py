@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from ollama_router_cli.rendering.estimates import print_estimated
 from ollama_router_cli.rendering.streams import print_result
 from ollama_router_cli.rendering.tables import format_count, format_ms, format_time, print_table
 from ollama_router_core.errors import amount
@@ -69,10 +70,7 @@ def print_stats(figures: LogStats) -> None:
     )
     if any(count for count, _ in parts):
         print_result("of these " + ", ".join(f"{count:,} {where}" for count, where in parts if count))
-    if figures.estimated:
-        print_result(
-            f"the tokens of {amount(figures.estimated, 'request')} are estimates: no server counted them, or not all"
-        )
+    print_estimated(figures.estimated)
     if figures.dropped:
         print_result(f"{amount(figures.dropped, 'more row')} dropped because the database could not take them")
     print_result()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import tarfile
 import zipfile
@@ -11,7 +13,10 @@ from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 
+import httpx
 import pytest
+
+from support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["ollama_router_cli", "ollama_router_core", "ollama_router_server"]
@@ -105,7 +110,10 @@ def test_the_demonstration_runs_from_the_built_files_alone(dist: Path, tmp_path:
 
 
 def test_a_tool_that_uv_installs_makes_itself_a_service(dist: Path, tmp_path: Path) -> None:
-    """`uv tool install`, then `orouter service install`: the unit runs what was installed, and systemd reads it."""
+    """`uv tool install`, then `orouter service install`: the unit runs what was installed, and systemd reads it.
+
+    Once it is installed anew, the unit's reload puts the new one in the old one's place.
+    """
     cache = subprocess.check_output(["uv", "cache", "dir"], text=True, timeout=60).strip()
     home, notes, manager = tmp_path / "home", tmp_path / "notes", tmp_path / "manager"
     home.mkdir(), manager.mkdir()
@@ -123,8 +131,9 @@ def test_a_tool_that_uv_installs_makes_itself_a_service(dist: Path, tmp_path: Pa
         return done.stdout + done.stderr
 
     cli, *others = (str(wheel(dist, name)) for name in NAMES)
-    run("uv", "tool", "install", "--quiet", cli, *(word for each in others for word in ("--with", each)))
-    (home / "orouter.yml").write_text("servers: {a: {host: gpu1}}\n")
+    install = ("uv", "tool", "install", "--quiet", cli, *(word for each in others for word in ("--with", each)))
+    run(*install)
+    (home / "orouter.yml").write_text("servers: {a: {host: 127.0.0.1, port: 9}}\n")
     run(f"{home}/.local/bin/orouter", "-c", "orouter.yml", "service", "install", "--user")
     unit = home / ".config" / "systemd" / "user" / "ollama-router.service"
     (start,) = (line for line in unit.read_text().splitlines() if line.startswith("ExecStart="))
@@ -133,3 +142,26 @@ def test_a_tool_that_uv_installs_makes_itself_a_service(dist: Path, tmp_path: Pa
     assert notes.read_text().splitlines()[-1] == "systemctl --user enable --now ollama-router.service"
     if shutil.which("systemd-analyze"):
         assert "ollama-router.service" not in run("systemd-analyze", "verify", "--man=no", str(unit))
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen([program, *words, "--port", "0"], cwd=home, env=clean, stdout=log, stderr=log)
+    url = said(home / "log", "listening on (.*)")
+    run(*install, "--reinstall-package", "ollama-router-server")
+    for line in unit.read_text().splitlines():
+        if line.startswith("ExecReload="):
+            run(*line.removeprefix("ExecReload=").replace("$MAINPID", str(process.pid)).split())
+    successor = int(said(home / "log", '"successor_starts".*"pid": ([0-9]+)'))
+    assert process.wait(timeout=120) == 0
+    assert httpx.get(f"{url}/livez", trust_env=False).status_code == 200
+    os.kill(successor, signal.SIGTERM)
+
+
+def said(log: Path, pattern: str) -> str:
+    """What a program wrote, once it has."""
+    found: list[str] = []
+
+    def looked() -> bool:
+        found.extend(re.findall(pattern, log.read_text()))
+        return bool(found)
+
+    wait_until(looked, f"the log says {pattern}", seconds=120)
+    return found[0]

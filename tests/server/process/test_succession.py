@@ -63,11 +63,11 @@ class Line:
         self.router = router
         self.pids = [router.running.process.pid]
 
-    def restart(self) -> None:
-        """Start a successor, and wait until the present one accepts nothing any more."""
+    def restart(self, by: signal.Signals = signal.SIGUSR2) -> None:
+        """Start a successor by a signal, and wait until the present one accepts nothing any more."""
         present = self.pids[-1]
         known = set(children(present))
-        os.kill(present, signal.SIGUSR2)
+        os.kill(present, by)
         found: list[int] = []
 
         def appears() -> bool:
@@ -103,6 +103,19 @@ def holds(pid: int, link: str) -> bool:
     return False
 
 
+class Installed:
+    """A package beside the router's, of which another version can be installed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._metadata = folder / "site" / "something-1.dist-info"
+        self._metadata.mkdir(parents=True)
+        self.variables = {"PYTHONPATH": str(self._metadata.parent)}
+
+    def upgrade(self) -> None:
+        """As installers do: the metadata are another folder."""
+        self._metadata = self._metadata.rename(self._metadata.with_name(f"{self._metadata.name}.newer.dist-info"))
+
+
 @contextmanager
 def line_of_routers(folder: Path, simulator: SimulatorThread, *arguments: str, **config: Any) -> Iterator[Line]:
     """A router whose successors are ended, too."""
@@ -121,14 +134,20 @@ def line_of_routers(folder: Path, simulator: SimulatorThread, *arguments: str, *
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_three_restarts_lose_no_request_and_no_stream(tmp_path: Path, workers: str) -> None:
-    """160 requests, half of them on connections that are kept, and 40 streams that outlast the restarts: 0 lost."""
+    """160 requests, half of them on connections that are kept, and 40 streams that outlast the restarts: 0 lost.
+
+    By SIGUSR2, and by SIGHUP, as `systemctl reload` sends it, once a new version is there.
+    """
+    installed = Installed(tmp_path)
     with SimulatorThread(models=[MODEL], num_parallel=64) as simulator:
         restarts_over = threading.Event()
         pace = Drip(seconds=lambda: 0.0 if restarts_over.is_set() else 2.0, size=16)
         simulator.simulator.faults.add([pace], path="/api/chat", times=40)
         patient = {"probe_timeout": PATIENCE, "limits": {"shutdown_grace": 3 * PATIENCE}}
         with (
-            line_of_routers(tmp_path, simulator, "--workers", workers, **patient) as line,
+            line_of_routers(
+                tmp_path, simulator, "--workers", workers, variables=installed.variables, **patient
+            ) as line,
             ThreadPoolExecutor(48) as pool,
         ):
             router = line.router
@@ -136,8 +155,10 @@ def test_three_restarts_lose_no_request_and_no_stream(tmp_path: Path, workers: s
             try:
                 wait_until(lambda: simulator.simulator.in_flight == 40, "40 streams are under way", seconds=PATIENCE)
                 asking = [pool.submit(Asker(router, restarts_over, keeps=number % 2 == 0)) for number in range(8)]
-                for _ in range(3):
-                    line.restart()
+                line.restart(signal.SIGUSR2)
+                for _ in range(2):
+                    installed.upgrade()
+                    line.restart(signal.SIGHUP)
             finally:
                 restarts_over.set()
             statuses = Counter(status for one in asking for status in one.result(timeout=PATIENCE))
@@ -148,6 +169,28 @@ def test_three_restarts_lose_no_request_and_no_stream(tmp_path: Path, workers: s
             wait_until(lambda: router.running.process.poll() == 0, "the first has ended in order", seconds=PATIENCE)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_reload_without_a_new_version_starts_nothing(tmp_path: Path, workers: str) -> None:
+    """Also in a successor, which is the new version: the config is read in place."""
+    installed = Installed(tmp_path)
+    with (
+        SimulatorThread(models=[MODEL]) as simulator,
+        line_of_routers(tmp_path, simulator, "--workers", workers, variables=installed.variables) as line,
+    ):
+        installed.upgrade()
+        line.restart(signal.SIGHUP)
+        before = set(children(line.pids[-1]))
+        os.kill(line.pids[-1], signal.SIGHUP)
+        wait_until(lambda: events(line.router)["config_reloaded"] == 1, "the config is read", seconds=PATIENCE)
+        assert events(line.router)["successor_starts"] == 1
+        assert set(children(line.pids[-1])) == before
+
+
+def events(router: ServedRouter) -> Counter[str]:
+    """How often the log tells each thing."""
+    return Counter(row["event"] for row in router.log())
+
+
 @pytest.mark.parametrize("variable", ["OROUTER_READY_FD", "LISTEN_FDS"])
 def test_a_start_for_which_clients_wait_is_more_patient_with_servers(variable: str) -> None:
     """It would refuse what its predecessor, which serves meanwhile, does not, or what can wait in the socket."""
@@ -155,7 +198,7 @@ def test_a_start_for_which_clients_wait_is_more_patient_with_servers(variable: s
 
 
 def test_a_successor_that_cannot_start_changes_nothing(tmp_path: Path) -> None:
-    """A config with a problem: it says so and ends, and the router goes on; the next one succeeds."""
+    """A config with a problem: it says so and ends, and the router goes on and tells why; the next one succeeds."""
     with SimulatorThread(models=[MODEL]) as simulator, line_of_routers(tmp_path, simulator) as line:
         router, config = line.router, line.router.orouter.config
         good = config.read_text()
@@ -164,6 +207,7 @@ def test_a_successor_that_cannot_start_changes_nothing(tmp_path: Path) -> None:
         wait_until(
             lambda: any(row["event"] == "successor_failed" for row in router.log()), "it fails", seconds=PATIENCE
         )
+        wait_until(lambda: router.admin("/router/status").json()["config_problem"], "it is told", seconds=PATIENCE)
         with router.client() as client:
             assert client.post("/api/chat", json=CHAT).status_code == 200
         config.write_text(good)

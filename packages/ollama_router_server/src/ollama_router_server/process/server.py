@@ -19,6 +19,7 @@ from ollama_router_server.app import RouterApp
 from ollama_router_server.http.limits import Bounds
 from ollama_router_server.http.strict import StrictProtocol
 from ollama_router_server.process.connections import uvicorn_config
+from ollama_router_server.process.installation import Installation
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.reload import ConfigSource, Reloader
 from ollama_router_server.process.succession import Successor, held_by_manager, start_successor
@@ -150,7 +151,8 @@ async def serve(
         source: where to read the config again on SIGHUP and when its file changes; None never reloads.
         lifeline: a pipe's read end; end of file has the effect of SIGTERM.
         notifier: reports to the service manager; None in a worker, whose supervisor reports.
-        environment: of a successor, which SIGUSR2 starts; None in a worker, which then has one.
+        environment: of a successor, which SIGUSR2 starts, and SIGHUP where another program is installed; None in a
+            worker, which then has one.
 
     Raises:
         RouterError: the application did not start.
@@ -158,14 +160,18 @@ async def serve(
     server = RouterServer(*uvicorn_config(services), services, accepting, notifier)
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as running:
+        reload: Callable[[], None] = _nothing
+        if source is not None:
+            reload = await running.enter_async_context(_reloading(services, source, notifier))
         if environment is None:
             loop.add_signal_handler(signal.SIGUSR2, server.succeeded)
+            loop.add_signal_handler(signal.SIGHUP, reload)
         else:
-            loop.add_signal_handler(signal.SIGUSR2, Succession(server, sock, environment, notifier).begin)
+            succession = Succession(server, sock, environment, notifier, reload)
+            loop.add_signal_handler(signal.SIGUSR2, succession.begin)
+            loop.add_signal_handler(signal.SIGHUP, succession.reload)
         if lifeline is not None:
             _on_end_of_file(lifeline, lambda: server.handle_exit(signal.SIGTERM, None))
-        if source is not None:
-            await running.enter_async_context(_reloading(services, source, notifier))
         if notifier is not None and notifier.watchdog is not None:
             await running.enter_async_context(_beating(notifier, notifier.watchdog))
         await server.serve(sockets=[sock])
@@ -173,14 +179,32 @@ async def serve(
         raise RouterError("the server could not start; the lines above say why")
 
 
+def _nothing() -> None:
+    """Read no config: there is none to read."""
+
+
 class Succession:
-    """Starts a successor on SIGUSR2, and ends the server once it is there."""
+    """Starts a successor and ends the server once it is there; where none comes, the config is read in place."""
 
     def __init__(
-        self, server: RouterServer, sock: socket.socket, environment: Mapping[str, str], notifier: Notifier | None
+        self,
+        server: RouterServer,
+        sock: socket.socket,
+        environment: Mapping[str, str],
+        notifier: Notifier | None,
+        in_place: Callable[[], None],
     ) -> None:
         self._server, self._sock, self._environment, self._notifier = server, sock, environment, notifier
+        self._in_place = in_place
+        self._installation = Installation()
         self._successor: Successor | None = None
+
+    def reload(self) -> None:
+        """Take up what is there now: with a successor if the program is another, else in place."""
+        if self._installation.has_changed():
+            self.begin()
+        else:
+            self._in_place()
 
     def begin(self) -> None:
         """Start one, unless there is one."""
@@ -190,6 +214,7 @@ class Succession:
             self._successor = start_successor(self._sock, self._environment)
         except OSError as error:
             _log.error("successor_failed", detail=error.strerror)
+            self._in_place()
             return
         _log.info("successor_starts", pid=self._successor.pid)
         asyncio.get_running_loop().add_reader(self._successor.ready, self._heard, self._successor)
@@ -205,6 +230,7 @@ class Succession:
             return
         self._successor = None
         _log.error("successor_failed", detail=f"it ended with {successor.process.wait()}; its own lines say why")
+        self._in_place()
 
 
 def _on_end_of_file(descriptor: int, callback: Callable[[], None]) -> None:
@@ -234,11 +260,12 @@ async def _beating(notifier: Notifier, seconds: float) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _reloading(services: Services, source: ConfigSource, notifier: Notifier | None) -> AsyncIterator[None]:
+async def _reloading(
+    services: Services, source: ConfigSource, notifier: Notifier | None
+) -> AsyncIterator[Callable[[], None]]:
     reloader = Reloader(services, source, notifier=notifier)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.request)
     reloader.start()
     try:
-        yield
+        yield reloader.request
     finally:
         await reloader.aclose()

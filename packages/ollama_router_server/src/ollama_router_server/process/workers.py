@@ -67,13 +67,16 @@ class Supervised(Protocol):
         """Every worker accepts connections; called once."""
 
     def successor(self) -> Successor:
-        """SIGUSR2 arrived: start the program anew on the same socket; may raise OSError."""
+        """Start the program anew on the same socket; may raise OSError."""
 
     def succeeded(self, successor: Successor) -> None:
         """It accepts connections; the workers are told next."""
 
+    def program_has_changed(self) -> bool:
+        """Whether a successor would be another program."""
+
     def reloading(self) -> None:
-        """SIGHUP arrived; the workers receive it next."""
+        """The workers receive SIGHUP next, to read the config in place."""
 
     def stopping(self) -> None:
         """The first SIGTERM or SIGINT arrived, or the workers cannot start; called once."""
@@ -206,6 +209,7 @@ class Supervisor:
             successor = self._service.successor()
         except OSError as error:
             _log.error("successor_failed", detail=error.strerror)
+            self._reload()
             return
         _log.info("successor_starts", pid=successor.pid)
         self._successors[successor.ready] = successor
@@ -218,22 +222,26 @@ class Supervisor:
             self._end_workers(signal.SIGUSR2)
         else:
             _log.error("successor_failed", detail=f"it ended with {successor.process.wait()}; its own lines say why")
+            self._reload()
 
     # --- ending -----------------------------------------------------------------------------------------------------
 
     def _handle_signals(self) -> None:
         for number in self._signals.take():
-            if number == signal.SIGHUP:
-                self._service.reloading()
-                self._send(signal.SIGHUP)
-            elif number == signal.SIGUSR2:
+            if number == signal.SIGUSR2 or (number == signal.SIGHUP and self._service.program_has_changed()):
                 self._start_successor()
+            elif number == signal.SIGHUP:
+                self._reload()
             elif self._stop_at is None:
                 self._stop()
             else:
                 self._send(signal.SIGKILL)  # asked twice
         if self._stop_at is not None and self._clock.monotonic() >= self._stop_at:
             self._send(signal.SIGKILL)
+
+    def _reload(self) -> None:
+        self._service.reloading()
+        self._send(signal.SIGHUP)
 
     def _stop(self) -> None:
         self._service.stopping()

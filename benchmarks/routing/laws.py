@@ -5,12 +5,14 @@ A law's figure is at most 1 where it holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ollama_router_core.simulation.report import percentile
 
-__all__ = ["KEPT", "LAWS", "NEEDED", "figures", "margin"]
+__all__ = ["LAWS", "NEEDED", "contradictions", "figures", "known_misses", "margin", "misses"]
 
 SIMPLE = ("least_loaded", "fastest on arrival")
 USUAL = ("random", "round robin", "least connections", "power of two", "sticky")
@@ -25,6 +27,8 @@ _FULL = 0.7
 """The rest of the time goes to loads."""
 _SECOND = 1.0
 """Seconds below which a difference is none that a person could tell."""
+
+_KNOWN = Path(__file__).with_name("misses.toml")
 
 Row = Mapping[str, Any]
 
@@ -74,22 +78,39 @@ LAWS: Mapping[str, Callable[[Row], float]] = {
 }
 """Never worse (the first six) and nobody starves (the other two), by name."""
 
-KEPT: Mapping[str, float] = {
-    "ttft p50": 0.9,
-    "ttft p95": 0.9,
-    "ttft p99": 0.9,
-    "completion p95": 0.9,
-    "worst model": 0.9,
-    "worst user": 0.9,
-    "longest wait": 0.98,
-    "refusals of the largest": 0.9,
-}
-"""The share of configurations that keep each law at least: what was reached, so that it is not lost again."""
-
 
 def figures(row: Row) -> dict[str, float]:
     """Every law's figure for a row."""
     return {name: law(row) for name, law in LAWS.items()}
+
+
+def misses(row: Row) -> dict[str, float]:
+    """The laws that a row breaks, with their figures."""
+    return {name: value for name, value in figures(row).items() if value > 1.0}
+
+
+def known_misses() -> dict[str, dict[str, float]]:
+    """What `misses.toml` names: by configuration the laws that it breaks, each with the figure that it may have."""
+    parts = tomllib.loads(_KNOWN.read_text(encoding="utf-8"))
+    found: dict[str, dict[str, float]] = {}
+    for part in parts.values():
+        for case, laws in part["misses"].items():
+            found.setdefault(case, {}).update(laws)
+    return found
+
+
+def contradictions(rows: Iterable[Row], known: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """What the rows show that the list does not say, a line each: new misses, worse ones, and those that are gone."""
+    for row in rows:
+        case, now = row["case"], misses(row)
+        listed = known.get(case, {})
+        for law, value in now.items():
+            if law not in listed:
+                yield f"{case}: {law} is broken: {value:.3f}"
+            elif value > listed[law]:
+                yield f"{case}: {law} is {value:.3f}, above the {listed[law]:g} of the list"
+        for law in listed.keys() - now.keys():
+            yield f"{case}: {law} is kept now: take it from the list"
 
 
 def margin(rows: Iterable[Row], usual: Sequence[str] = USUAL) -> float:

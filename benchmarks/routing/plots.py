@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from laws import KEPT, LAWS, NEEDED, figures
+from laws import LAWS, NEEDED, figures, misses
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from run import arrivals
@@ -112,7 +112,6 @@ def draw_matrix(rows: Sequence[Mapping[str, Any]], name: str) -> list[list[str]]
                 f"{kept} of {len(values)}",
                 f"{values[len(values) // 2]:.2f}",
                 f"{values[-1]:.2f}",
-                f"{KEPT[law]:.0%}",
             ]
         )
     left.axhline(1.0, color="black", lw=1)
@@ -132,17 +131,13 @@ def draw_matrix(rows: Sequence[Mapping[str, Any]], name: str) -> list[list[str]]
 
 def tell_all_kept(laws: Sequence[Mapping[str, float]]) -> list[str]:
     """The row of those that keep all."""
-    return ["all of them", f"{sum(max(one.values()) <= 1.0 for one in laws)} of {len(laws)}", "", "", ""]
+    return ["all of them", f"{sum(max(one.values()) <= 1.0 for one in laws)} of {len(laws)}", "", ""]
 
 
 def tell_worst(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """The ten configurations that miss a law by most, and what each misses."""
-    worst = sorted(rows, key=lambda row: -max(figures(row).values()))[:10]
-    return [
-        [row["case"], ", ".join(f"{name} {value:.2f}" for name, value in figures(row).items() if value > 1.0)]
-        for row in worst
-        if max(figures(row).values()) > 1.0
-    ]
+    worst = sorted((row for row in rows if misses(row)), key=lambda row: -max(misses(row).values()))[:10]
+    return [[row["case"], ", ".join(f"{name} {value:.2f}" for name, value in misses(row).items())] for row in worst]
 
 
 def ratio(row: Mapping[str, Any]) -> float:
@@ -189,10 +184,10 @@ def draw_patience(rows: Sequence[Sequence[str]]) -> None:
     save(figure, "patience")
 
 
-MATRIX_HEAD = ("", "kept", "median", "worst", "held by CI")
+MATRIX_HEAD = ("", "kept", "median", "worst")
 HEADS = {
     "matrix": MATRIX_HEAD,
-    "held-out": MATRIX_HEAD[:-1],
+    "held-out": MATRIX_HEAD,
     "worst": ("configuration", "misses"),
     "patience": ("", "`max_wait`", "p50", "p95", "% refused", "% of the largest model's"),
 }
@@ -212,8 +207,7 @@ def fill(name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def fill_matrix(name: str, file: Path) -> None:
     """The part of a matrix, from the lines of its file; of the one for development also its worst ten."""
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    head = HEADS[name]
-    fill(name, head, [line[: len(head)] for line in draw_matrix(rows, name)])
+    fill(name, HEADS[name], draw_matrix(rows, name))
     if name == "matrix":
         fill("worst", HEADS["worst"], tell_worst(rows))
 

@@ -1,0 +1,72 @@
+"""The list of what is known to break a law of routing is exact: nothing is lost unseen, and nothing stays named."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROUTING = Path(__file__).parents[2] / "benchmarks" / "routing"
+
+
+@pytest.fixture(autouse=True)
+def _path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(str(ROUTING))
+    yield
+    for name in ("laws", "run"):
+        sys.modules.pop(name, None)
+
+
+def row(p50: float) -> dict[str, Any]:
+    """One that breaks `ttft p50` alone, or none, beside a median of 10 s under the others."""
+    plain = {"ttft_p50": 10.0, "ttft_p95": 20.0, "ttft_p99": 30.0, "ttft_max": 40.0, "completion_p95": 20.0,
+             "models": {"8b": 20.0}, "users": {"user1": 20.0}, "refused": 0}  # fmt: skip
+    routers = dict.fromkeys(("least_loaded", "fastest on arrival", "least connections"), plain)
+    return {
+        "case": "a",
+        "load_of_its_homes": 0.1,
+        "models": {},
+        "largest": "8b",
+        "routers": {**routers, "fastest": {**plain, "ttft_p50": p50}},
+    }
+
+
+def test_a_list_that_says_what_a_run_shows_is_not_contradicted():
+    """A law that is broken by no more than is listed, and laws that are kept."""
+    from laws import contradictions
+
+    assert list(contradictions([row(p50=22.0)], {"a": {"ttft p50": 2.01}})) == []
+    assert list(contradictions([row(p50=9.0)], {"b": {"ttft p50": 2.0}})) == []
+
+
+@pytest.mark.parametrize(
+    ("p50", "listed", "told"),
+    [
+        (22.0, {}, "a: ttft p50 is broken: 2.000"),
+        (22.0, {"ttft p50": 1.9}, "a: ttft p50 is 2.000, above the 1.9 of the list"),
+        (9.0, {"ttft p50": 1.9}, "a: ttft p50 is kept now: take it from the list"),
+    ],
+)
+def test_a_list_that_is_wrong_is_told_where(p50: float, listed: dict[str, float], told: str):
+    """A new miss, a worse one, one that is gone."""
+    from laws import contradictions
+
+    assert list(contradictions([row(p50=p50)], {"a": listed})) == [told]
+
+
+def test_what_is_listed_is_of_the_quarter_and_explained():
+    """Every miss is one of a configuration and a law that exist, under a mechanism, above 1."""
+    from laws import LAWS, known_misses
+    from run import SLICES
+
+    from ollama_router_core.simulation.matrix import cases, quarter
+
+    known = known_misses()
+    assert known.keys() <= {case.name for case in quarter(list(cases(SLICES)))}
+    assert all(law in LAWS and figure > 1.0 for laws in known.values() for law, figure in laws.items())
+    parts = tomllib.loads((ROUTING / "misses.toml").read_text(encoding="utf-8"))
+    assert all(part["mechanism"].strip() and part["misses"] for part in parts.values())

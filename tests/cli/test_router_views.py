@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
-from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_core.testing import Answer, OllamaSimulator, model
 from support.router import RunningRouter, running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -78,14 +78,21 @@ async def test_requests_are_listed_and_told(tmp_path: Path) -> None:
         for _ in range(3):
             await client.post("/api/chat", json=CHAT)
         await admin.post("/api/chat", json={**CHAT, "model": "nonsense"})
-        await router.rows(4)
+        sim.misbehave(Answer(status=503), path="/api/chat", times=1)
+        await client.post("/api/chat", json=CHAT)
+        await router.rows(5)
         refused = await as_json(router, "requests", "list", "--ending", "refused")
         assert [row["error_code"] for row in refused["requests"]] == ["model_not_found"]
-        first = await as_json(router, "requests", "list", "--limit", "2", token=router.token)
-        rest = await as_json(router, "requests", "list", "--cursor", first["next"], token=router.token)
+        first = await as_json(router, "requests", "list", "--limit", "2", "--ending", "ok", token=router.token)
+        again = ("--ending", "ok", "--cursor", first["next"])
+        rest = await as_json(router, "requests", "list", *again, token=router.token)
         assert len({row["id"] for page in (first, rest) for row in page["requests"]}) == 3
         told = (await orouter(router, "requests", "show", first["requests"][0]["id"]))[1]
         assert re.match(r"Took \d+ ms", told)
+        assert "attempt on" not in told
+        broken = await as_json(router, "requests", "list", "--ending", "error", "--limit", "1")
+        told = (await orouter(router, "requests", "show", broken["requests"][0]["id"]))[1]
+        assert re.search(r"^one .* rejected 503$", told, re.MULTILINE)
         again = (await orouter(router, "requests", "show", first["requests"][0]["id"], "--replay"))[1]
         assert re.match(r"now to one: .+; then to one\n", again)
         assert re.search(r"^fastest +one ", again, re.MULTILINE)

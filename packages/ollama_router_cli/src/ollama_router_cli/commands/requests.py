@@ -104,8 +104,28 @@ def _print_request(view: dict[str, Any]) -> None:
     _print_parts(view["phases"], view["expected"])
     if view["reason"]:
         print_result(clean(f"why there: {view['reason']}"))
+    _print_course(view)
     if view["decision"] is not None:
         _print_decision(view["decision"])
+
+
+def _print_course(view: dict[str, Any]) -> None:
+    """Its attempts where there were several, what was changed of it, and what was left of its user's limits."""
+    tries = view["tries"] or ()
+    if len(tries) > 1 or any(one["end"] not in {"answered", "client_left"} for one in tries):
+        rows = [(one["server"], format_ms(one["start_ms"]), format_ms(one["ms"]), _end(one)) for one in tries]
+        print_table(("attempt on", "began after", "took", "ended"), rows, right=("began after", "took"))
+    for name, told in (("policy", view["changes"]), ("left out or sent otherwise", view["dropped"])):
+        if told:
+            print_result(clean(f"{name}: {'; '.join(told)}"))
+    for name, one in view["limits"].items():
+        print_result(clean(f"limit of {name}: {one['remaining']} of {one['limit']} were left"))
+
+
+def _end(one: dict[str, Any]) -> str:
+    words = str(one["end"]).replace("_", " ")
+    status = f" {one['status']}" if one["status"] is not None else ""
+    return f"{words}{status}: {one['error']}" if one["error"] else f"{words}{status}"
 
 
 @app.command("cancel", epilog=examples("orouter requests cancel 019ab3f2c4d1a2b3c4d5e6f70001"))

@@ -32,6 +32,7 @@ from ollama_router_core.outbound.header_fields import request_fields
 from ollama_router_core.outbound.sending import Outbound, Translation, prepare, work_of
 from ollama_router_core.responses.server_faults import TELLING, FaultKind, read_fault
 from ollama_router_core.routing.forwarding import (
+    Answered,
     Broken,
     GiveUp,
     Lost,
@@ -142,6 +143,8 @@ def forward_request(
         context.server, context.attempts, context.last_wait = step.server, before + step.attempt, None
         destination = environment.destinations[step.server]
         outcome, answer = yield from _try(environment, context, request, slot, destination, heartbeat)
+        if not isinstance(outcome, Answered):
+            context.tried_in_vain(step.server, outcome, environment.now())
         try:
             step = steps.send(outcome)
         except StopIteration as stop:
@@ -277,7 +280,7 @@ def _judged(
         permit.done(environment.now())
     else:
         permit.unable(fault.words, environment.now(), at_once=fault.nothing_ran)
-    return Unable(status) if fault.nothing_ran else outcome_of_status(status)
+    return Unable(status, fault.words) if fault.nothing_ran else outcome_of_status(status)
 
 
 def _look_at(answer: Answer) -> Steps[bytes]:

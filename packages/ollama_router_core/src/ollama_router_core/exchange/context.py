@@ -10,6 +10,7 @@ from ollama_router_core.access.limits import Standing, limit_headers
 from ollama_router_core.api.endpoints import Endpoint, Family, family_of_path
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import RouterError, SelectionError
+from ollama_router_core.exchange.course import Attempt, Course, attempt_of, kept_course
 from ollama_router_core.exchange.events import Caller, Headers, Reservation
 from ollama_router_core.fleet.stalls import Progress, Wait, Watched
 from ollama_router_core.records.request_record import RequestRecord
@@ -17,6 +18,7 @@ from ollama_router_core.records.user_text import shown, shown_within
 from ollama_router_core.responses.token_counts import NO_TOKENS, TokenCounts, count_tokens, estimate_unseen
 from ollama_router_core.responses.usage import Usage, UsageReader
 from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.forwarding import Outcome
 from ollama_router_core.routing.kept_decisions import kept_decision
 from ollama_router_core.translate import ReplyIdentity
 
@@ -55,6 +57,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         fallback: the model that stands in.
         changes: what policy changed, in words.
         preempted: the servers that it was taken off before its answer began, for an interactive request.
+        in_vain: its attempts that led to no answer.
         dropped: what of the body was left out, dotted names.
         changed: what of it the last server got otherwise, for its dialect or its profile.
         speaker: the user whose token it is, where that asks for the person who is the `user` then.
@@ -97,6 +100,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
     fallback: str | None = None
     changes: tuple[str, ...] = ()
     preempted: tuple[str, ...] = ()
+    in_vain: tuple[Attempt, ...] = ()
     dropped: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     origin_fields: tuple[tuple[bytes, bytes], ...] = ()
@@ -173,8 +177,14 @@ class RequestContext(Struct, eq=False, kw_only=True):
         """Nanoseconds since the request came."""
         return int((now - self.started) * 1e9)
 
-    def left_server(self, server: str) -> None:
+    def tried_in_vain(self, server: str, outcome: Outcome, now: float) -> None:
+        """Note an attempt that led to no answer."""
+        self.in_vain = (*self.in_vain, attempt_of(server, outcome, *self._attempt_ms(now)))
+
+    def left_server(self, server: str, now: float) -> None:
         """Note that it was preempted: it is on no server until it has another slot."""
+        if self.server is not None:
+            self.in_vain = (*self.in_vain, Attempt(self.server, *self._attempt_ms(now), "preempted"))
         self.preempted = (*self.preempted, server)
         self.server = self.decided = self.last_wait = None
 
@@ -244,12 +254,27 @@ class RequestContext(Struct, eq=False, kw_only=True):
             reason=self.reason,
             error_code=self.error.code if self.error else None,
             error=shown_within(self.error.message, self._model_asked) if self.error else None,
-            decision=self._decision_kept(),
+            decision=self._kept(),
         )
 
     @property
     def _connect_ms(self) -> float | None:
         return None if self.decided is None or self.reached is None else (self.reached - self.decided) * 1000
+
+    def _attempt_ms(self, now: float) -> tuple[float, float]:
+        """When the attempt that ends now began, and now: an attempt begins with a slot, or where another ended."""
+        decided = self._since_start(self.decided) or 0.0
+        before = self.in_vain[-1].end_ms if self.in_vain else 0.0
+        return max(decided, before), (now - self.started) * 1000
+
+    def _kept(self) -> str | None:
+        """What is kept of its way: the decision, and beside it what was not as usual."""
+        decision = self._decision_kept()
+        dropped = (*self.dropped, *self.changed)
+        refused = self.error is not None and self.attempts == 0
+        if decision is None and not (self.in_vain or self.changes or dropped or refused):
+            return None
+        return kept_course(Course(self.in_vain, self.changes, dropped, self.standing), decision)
 
     def _decision_kept(self) -> str | None:
         """The decision of a request that failed for it, was sent on or has waited; else what was kept at the time."""

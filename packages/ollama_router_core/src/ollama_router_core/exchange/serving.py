@@ -264,7 +264,7 @@ def _serve_there(
         finally:
             yield from release(environment, context, answer)
     except Preempted:
-        context.left_server(slot.server)
+        context.left_server(slot.server, environment.now())
         return slot.requeue()
     finally:
         slot.close()

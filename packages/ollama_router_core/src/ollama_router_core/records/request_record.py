@@ -28,7 +28,7 @@ class RequestRecord(Struct, frozen=True, kw_only=True, gc=False):
     `completion_tokens`.
 
     `decision` is a compact JSON text of the decision as it was then, for requests that did not simply go to a server
-    with the model in memory; see `routing.kept_decisions`.
+    with the model in memory, with what else happened to it; see `routing.kept_decisions` and `exchange.course`.
     """
 
     id: str

@@ -67,6 +67,7 @@ class Unable(Struct, frozen=True):
     """The server said why it cannot serve this model, or has no such route. It is remembered, so it says so rarely."""
 
     status: int
+    words: str | None = None
 
 
 class Lost(Struct, frozen=True):

@@ -37,6 +37,7 @@ from ollama_router_server.console.hour_chart import hour_of
 from ollama_router_server.console.playground import PLAYERS
 from ollama_router_server.console.rendering import Rendered, Renderer
 from ollama_router_server.console.shared_parts import SharedParts
+from ollama_router_server.console.timeline import timelines
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit import AuditFilter
@@ -101,7 +102,15 @@ class Pages:
         if request.get_param("replay"):
             check_role(user, READERS)
             replay = await replay_request(self.services, record)
-        return {"view": request_detail(record), "replay": replay, "most": _FIRST_ROWS, "title": f"Request {id}"}
+        view = request_detail(record)
+        return {
+            "view": view,
+            "timeline": timelines(view.phases, view.expected),
+            "base": base_url(self.services, request),
+            "replay": replay,
+            "most": _FIRST_ROWS,
+            "title": f"Request {id}",
+        }
 
     async def servers(self, _request: Request, _user: User) -> Values:
         """All servers."""

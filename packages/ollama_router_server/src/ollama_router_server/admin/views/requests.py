@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+import msgspec
+
 from ollama_router_core.records.phases import PhaseName, phase_times
 from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_server.admin.views.request_tries import CourseView, LimitView, PhaseView, TryView, tries_of
 from ollama_router_server.admin.views.view import View
 
 __all__ = [
@@ -33,13 +36,6 @@ Outcome = Literal["ok", "error", "refused", "client_left"]
 _TINY = 1e-6
 _TOLD = 0.02
 """Parts below this share of the total are left out of the sentence."""
-
-
-class PhaseView(View):
-    """A part of a request's time. `connect` holds attempts that failed; `unexplained` is what nobody reported."""
-
-    name: PhaseName
-    ms: float
 
 
 class RequestView(View):
@@ -117,7 +113,10 @@ class RequestDetailView(RequestView):
     """One request whole. `decision` is null where none was kept: the server had the model in memory and was free.
 
     `expected` are the parts that the decision expected, `queue` with what was said about the line; null where no
-    decision was kept, or another server answered than it chose.
+    decision was kept, or another server answered than it chose. `tries` are its attempts, null where those before the
+    last were not kept. `changes` are what policy changed, in words; `dropped` what of its body was left out or sent
+    otherwise; `limits` what was left of its user's, where that was kept: of requests that were refused, or of which
+    something else is told. `reports_phases` is false where the server told nothing of loading, reading and writing.
     """
 
     sentence: str
@@ -134,6 +133,11 @@ class RequestDetailView(RequestView):
     bytes_in: int
     bytes_out: int
     decision: KeptDecisionView | None
+    tries: list[TryView] | None
+    changes: list[str]
+    dropped: list[str]
+    limits: dict[str, LimitView]
+    reports_phases: bool
 
 
 class ActiveView(View):
@@ -246,10 +250,13 @@ def request_view(record: RequestRecord) -> RequestView:
 
 def request_detail(record: RequestRecord) -> RequestDetailView:
     """One request whole."""
-    decision = None if record.decision is None else KeptDecisionView.model_validate_json(record.decision)
+    kept = {} if record.decision is None else msgspec.json.decode(record.decision)
+    course = CourseView(**{name: kept.pop(name) for name in CourseView.model_fields if name in kept})
+    decision = KeptDecisionView(**kept) if kept else None
     expected = _expected_of(record, decision)
+    row = _row(record)
     return RequestDetailView(
-        **_row(record),
+        **row,
         sentence=sentence_of(record, expected),
         expected=expected,
         client=record.client,
@@ -264,6 +271,11 @@ def request_detail(record: RequestRecord) -> RequestDetailView:
         bytes_in=record.bytes_in,
         bytes_out=record.bytes_out,
         decision=decision,
+        tries=tries_of(record, course.attempts, row["phases"]),
+        changes=course.changes,
+        dropped=course.dropped,
+        limits=course.limits,
+        reports_phases=any(ms is not None for ms in (record.load_ms, record.prefill_ms, record.decode_ms)),
     )
 
 

@@ -154,8 +154,9 @@ export async function copyFrom(button) {
   const copied = navigator.clipboard ? await navigator.clipboard.writeText(text).then(() => true, () => false) : false;
   if (!copied) select(source);
   const done = copied || document.execCommand("copy");
+  const name = (button.dataset.label ??= button.textContent ?? "");
   button.textContent = done ? "Copied" : "Selected: press Ctrl+C";
-  setTimeout(() => (button.textContent = "Copy"), 2000);
+  setTimeout(() => (button.textContent = name), 2000);
 }
 
 /** @param {HTMLElement} source */

@@ -1,0 +1,100 @@
+"""What is kept of a request beside its decision: attempts that came to nothing, what was changed of it, its limits."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, assert_never
+
+import msgspec
+from msgspec import Struct
+
+from ollama_router_core.access.limits import Standing
+from ollama_router_core.records.user_text import shown
+from ollama_router_core.routing.forwarding import Answered, Broken, Lost, Outcome, Rejected, Unable, Unreachable
+
+__all__ = ["LONGEST", "Attempt", "AttemptEnd", "Course", "attempt_of", "kept_course"]
+
+AttemptEnd = Literal["unreachable", "rejected", "unable", "lost", "broken", "preempted"]
+"""As in `routing.forwarding`; `preempted` is a place given up for an interactive request."""
+
+LONGEST: Final = 2048
+"""Bytes."""
+_MOST: Final = 8
+_LONGEST_TEXT: Final = 128
+_encode = msgspec.json.Encoder().encode
+
+
+class Attempt(Struct, frozen=True, omit_defaults=True):
+    """A try on a server that led to no answer; times are milliseconds from the request's start."""
+
+    server: str
+    start_ms: float
+    end_ms: float
+    end: AttemptEnd
+    status: int | None = None
+    error: str | None = None
+
+
+class Course(Struct, frozen=True):
+    """`changes` are what policy changed, in words; `dropped` what of the body was left out or sent otherwise."""
+
+    attempts: tuple[Attempt, ...] = ()
+    changes: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    standing: Standing | None = None
+
+
+def attempt_of(server: str, outcome: Outcome, start_ms: float, end_ms: float) -> Attempt:
+    """A try that ended in this, as it is told."""
+    match outcome:
+        case Unreachable(error):
+            return Attempt(server, start_ms, end_ms, "unreachable", error=error.message)
+        case Rejected(status) | Answered(status):
+            return Attempt(server, start_ms, end_ms, "rejected", status=status)
+        case Unable(status, words):
+            return Attempt(server, start_ms, end_ms, "unable", status=status, error=words)
+        case Lost(error):
+            return Attempt(server, start_ms, end_ms, "lost", error=error.message)
+        case Broken(error):
+            return Attempt(server, start_ms, end_ms, "broken", error=error.message)
+        case _:
+            assert_never(outcome)
+
+
+def kept_course(course: Course, decision: str | None) -> str | None:
+    """The course added to a kept decision, which is a JSON object, or alone; None where there is neither.
+
+    `{"attempts": [{"server", "start_ms", "end_ms", "end", "status", "error"}], "changes": [...], "dropped": [...],
+    "limits": {NAME: {"limit", "remaining", "reset_seconds"}}}`; what is empty is left out, of long lists the end. At
+    most 2 KiB are added.
+    """
+    most = _MOST
+    while (document := _document(course, most)) and most:
+        text = _encode(document)
+        if len(text) <= LONGEST:
+            return text.decode() if decision is None else f"{decision[:-1]},{text[1:].decode()}"
+        most -= 1
+    return decision
+
+
+def _document(course: Course, most: int) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "attempts": [_bounded(one) for one in course.attempts[:most]],
+        "changes": [shown(one, _LONGEST_TEXT) for one in course.changes[:most]],
+        "dropped": [shown(one) for one in course.dropped[:most]],
+        "limits": {} if course.standing is None else _limits(course.standing),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _bounded(one: Attempt) -> Attempt:
+    error = None if one.error is None else shown(one.error, _LONGEST_TEXT)
+    return Attempt(one.server, round(one.start_ms, 3), round(one.end_ms, 3), one.end, one.status, error)
+
+
+def _limits(standing: Standing) -> dict[str, dict[str, float]]:
+    told = {"requests": standing.requests, "tokens": standing.tokens}
+    return {
+        name: {"limit": one.limit, "remaining": one.remaining, "reset_seconds": round(max(0.0, one.reset), 1)}
+        for name, one in told.items()
+        if one is not None
+    }

@@ -1,0 +1,105 @@
+"""Where the parts of a request's time lie: what was expected above what was measured, on one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ollama_router_core.records.phases import PhaseName
+from ollama_router_server.admin.views.request_tries import PhaseView
+from ollama_router_server.console.charts import segments
+from ollama_router_server.console.wording import duration
+
+__all__ = ["WIDTH", "Gap", "Part", "Timeline", "TimelineRow", "timelines"]
+
+WIDTH: Final = 960
+_LEAST: Final = 0.02
+"""A part's least width, as a share of the whole."""
+_DWARFS: Final = 3.0
+"""A wait of so many times the rest is broken; what is drawn of it is as long as the rest."""
+_GAP: Final = 16.0
+_LETTER, _BETWEEN = 7.5, 12.0  # units: about a letter's width, and what keeps labels apart
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A phase on its row, with its label below: `label_x` is where that begins."""
+
+    name: PhaseName
+    ms: float
+    x: float
+    width: float
+    label: str
+    label_x: float
+
+    @property
+    def middle(self) -> float:
+        """Where its label points to."""
+        return round(self.x + self.width / 2, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Where a wait is broken, and the milliseconds that are not drawn."""
+
+    x: float
+    width: float
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineRow:
+    """The parts of one total, which they fill as far as it reaches; nothing lies outside `WIDTH`."""
+
+    name: str
+    total_ms: float
+    parts: list[Part]
+    gap: Gap | None
+
+
+Timeline = list[TimelineRow]
+
+
+def timelines(measured: Sequence[PhaseView], expected: Sequence[PhaseView] | None) -> Timeline:
+    """Rows on one scale, `expected` first where there is one. A wait that dwarfs the rest is broken in each row."""
+    named = [("expected", expected)] if expected else []
+    rows = [*named, ("measured", measured)]
+    rest = max(sum(one.ms for one in parts if one.name != "queue") for _, parts in rows)
+    longest = max((one.ms for _, parts in rows for one in parts if one.name == "queue"), default=0.0)
+    most = rest if 0 < _DWARFS * rest < longest else longest
+    whole = max(sum(_drawn(one, most) for one in parts) for _, parts in rows)
+    return [_row(name, parts, most, whole) for name, parts in rows]
+
+
+def _drawn(phase: PhaseView, most: float) -> float:
+    return min(phase.ms, most) if phase.name == "queue" else phase.ms
+
+
+def _row(name: str, phases: Sequence[PhaseView], most: float, whole: float) -> TimelineRow:
+    drawn = [_drawn(one, most) for one in phases]
+    laid = segments(drawn, WIDTH, whole=whole, least=_LEAST * WIDTH)
+    labels = [f"{one.name} {duration(one.ms)}" for one in phases]
+    places = _placed([one.x + one.width / 2 for one in laid], labels)
+    parts, gap = [], None
+    for phase, shown, segment, label, at in zip(phases, drawn, laid, labels, places, strict=True):
+        parts.append(Part(phase.name, phase.ms, segment.x, segment.width, label, at))
+        if shown < phase.ms:
+            width = min(_GAP, segment.width)
+            gap = Gap(round(segment.x + (segment.width - width) / 2, 1), width, phase.ms - shown)
+    return TimelineRow(name, sum(one.ms for one in phases), parts, gap)
+
+
+def _placed(middles: Sequence[float], labels: Sequence[str]) -> list[float]:
+    """Where labels begin: below what they name, moved aside so that none covers another and all are inside."""
+    wide = [_LETTER * len(label) for label in labels]
+    starts, end = [], 0.0
+    for middle, width in zip(middles, wide, strict=True):
+        start = max(middle - width / 2, end)
+        starts.append(start)
+        end = start + width + _BETWEEN
+    limit = float(WIDTH)
+    for place in range(len(starts) - 1, -1, -1):
+        starts[place] = max(0.0, min(starts[place], limit - wide[place]))
+        limit = starts[place] - _BETWEEN
+    return [round(start, 1) for start in starts]

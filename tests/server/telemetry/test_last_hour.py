@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +60,17 @@ def test_no_more_than_an_hour_is_kept(moments: list[int]) -> None:
         rows = hour.rows()
         assert len(rows) <= MINUTES + 2
         assert int(NOW + moment * 60.0) // 60 in {row[0] for row in rows}
+
+
+def test_what_is_put_by_is_counted_whether_anybody_looks_or_not() -> None:
+    """Requests are counted together: each once, and what waits to be counted is bounded."""
+    hour, record = LastHour(), make_record(1, started_at=NOW, total_ms=0.0)
+    before = sys.getrefcount(record)
+    for _ in range(1_000):
+        hour.add(record)
+    assert sys.getrefcount(record) - before < 500
+    assert sum(row[1] for row in hour.rows()) == 1_000
+    assert sum(row[1] for row in hour.rows()) == 1_000
 
 
 def test_workers_are_added_up() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from ollama_router_core.records.request_record import RequestRecord
 
-__all__ = ["PHASES", "PhaseName", "phase_times"]
+__all__ = ["PHASES", "PhaseName", "phase_ms", "phase_times"]
 
 PhaseName = Literal["queue", "connect", "load", "prefill", "decode", "unexplained"]
 PHASES: tuple[PhaseName, ...] = ("queue", "connect", "load", "prefill", "decode", "unexplained")
@@ -14,25 +15,37 @@ PHASES: tuple[PhaseName, ...] = ("queue", "connect", "load", "prefill", "decode"
 
 
 def phase_times(record: RequestRecord) -> list[tuple[PhaseName, float]]:
-    """The parts of a request's time (milliseconds), in their order; they add up to its total.
+    """The parts of a request's time by name, in their order, as `phase_ms` has them."""
+    return list(zip(PHASES, phase_ms(record), strict=True))
+
+
+def phase_ms(record: RequestRecord) -> Sequence[float]:
+    """The parts of a request's time (milliseconds), in the order of `PHASES`; they add up to its total.
 
     What a server reports of loading, reading and writing is taken as it says, as far as there was time for it. Where it
     reports nothing, the time to the first token is reading, and what comes after it is writing.
     """
-    left = record.total_ms
-    parts: list[tuple[PhaseName, float]] = []
-    for name, told in zip(PHASES, _told(record), strict=False):
-        ms = told if 0.0 < told < left else 0.0 if told <= 0.0 else left
+    queue, connect, load, prefill, decode = told = _told(record)
+    left = record.total_ms - queue - connect - load - prefill - decode
+    if left < 0.0 or min(told) < 0.0:
+        return _as_far_as_there_was_time(told, record.total_ms)
+    return queue, connect, load, prefill, decode, left
+
+
+def _as_far_as_there_was_time(told: Sequence[float], total: float) -> Sequence[float]:
+    left, parts = total, list[float]()
+    for part in told:
+        ms = min(max(part, 0.0), max(left, 0.0))
         left -= ms
-        parts.append((name, ms))
-    parts.append(("unexplained", left))
-    return parts
+        parts.append(ms)
+    return *parts, left
 
 
-def _told(record: RequestRecord) -> tuple[float, ...]:
+def _told(record: RequestRecord) -> tuple[float, float, float, float, float]:
     queue, connect, load = record.queue_ms or 0.0, record.connect_ms or 0.0, record.load_ms or 0.0
-    prefill, decode, ttft = record.prefill_ms, record.decode_ms, record.ttft_ms
-    if prefill is None and decode is None and ttft is not None and record.completion_tokens and record.streamed:
-        before = queue + connect + load
-        return queue, connect, load, ttft - before, record.total_ms - max(ttft, before)
+    prefill, decode = record.prefill_ms, record.decode_ms
+    if prefill is None and decode is None and record.streamed and record.completion_tokens:
+        ttft, before = record.ttft_ms, queue + connect + load
+        if ttft is not None:
+            return queue, connect, load, ttft - before, record.total_ms - max(ttft, before)
     return queue, connect, load, prefill or 0.0, decode or 0.0

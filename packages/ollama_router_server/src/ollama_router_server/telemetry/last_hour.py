@@ -1,7 +1,7 @@
 """What the last hour's requests add up to, minute by minute: a ring of plain numbers in each process.
 
-A minute is counted when its requests end, by their own times; no clock is read. What workers publish of it is added up
-by whoever is asked.
+A request is counted in the minute in which it ended by its own times; no clock is read. What workers publish of it is
+added up by whoever is asked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ollama_router_core.records.phases import PHASES, PhaseName, phase_times
+from ollama_router_core.records.phases import PHASES, PhaseName, phase_ms
 from ollama_router_core.records.request_record import RequestRecord
 
 __all__ = ["MINUTES", "LastHour", "Minute", "Row", "add_up_minutes", "minutes_of"]
@@ -18,6 +18,7 @@ __all__ = ["MINUTES", "LastHour", "Minute", "Row", "add_up_minutes", "minutes_of
 MINUTES: Final = 60
 _SECONDS: Final = 60
 _CLIENT_LEFT: Final = 499
+_UNCOUNTED: Final = 256
 
 Row = Sequence[int]
 """A minute as it is published: its number since 1970, and its sums in the order of `Minute`."""
@@ -40,29 +41,46 @@ class Minute:
 
 
 class LastHour:
-    """The sums of one process; at most an hour and two minutes, whatever the clock does. Not thread-safe."""
+    """The sums of one process; at most an hour and two minutes, whatever the clock does. Not thread-safe.
 
-    __slots__ = ("_minutes",)
+    Requests are put by and counted together, when somebody looks or enough of them wait: what a request pays for being
+    looked at later is its place in a list.
+    """
+
+    __slots__ = ("_minutes", "_uncounted")
 
     def __init__(self) -> None:
         self._minutes: dict[int, list[float]] = {}
+        self._uncounted: list[RequestRecord] = []
 
     def add(self, record: RequestRecord) -> None:
-        """Count a request that has ended."""
+        """Take a request that has ended."""
+        self._uncounted.append(record)
+        if len(self._uncounted) >= _UNCOUNTED:
+            self._count()
+
+    def rows(self) -> list[Row]:
+        """The minutes in which requests ended."""
+        self._count()
+        return [(number, *map(round, sums)) for number, sums in self._minutes.items()]
+
+    def _count(self) -> None:
+        for record in self._uncounted:
+            self._count_one(record)
+        self._uncounted.clear()
+
+    def _count_one(self, record: RequestRecord) -> None:
         number = int(record.started_at + record.total_ms / 1000) // _SECONDS
         sums = self._minutes.get(number)
         if sums is None:
             sums = self._begin(number)
         sums[_REQUESTS] += 1
-        if record.status != _CLIENT_LEFT and (record.status >= 400 or record.error is not None):
+        status = record.status
+        if status != _CLIENT_LEFT and (status >= 400 or record.error is not None):
             sums[_FAILED] += 1
         sums[_TOKENS] += record.completion_tokens or 0
-        for name, ms in phase_times(record):
-            sums[_PLACES[name]] += ms
-
-    def rows(self) -> list[Row]:
-        """The minutes in which requests ended."""
-        return [(number, *map(round, sums)) for number, sums in self._minutes.items()]
+        for place, ms in enumerate(phase_ms(record), _PHASES):
+            sums[place] += ms
 
     def _begin(self, number: int) -> list[float]:
         """A request may end a moment before one that ended the minute before was counted."""
@@ -70,9 +88,6 @@ class LastHour:
         self._minutes = {at: sums for at, sums in self._minutes.items() if oldest <= at <= newest}
         sums = self._minutes[number] = [0.0] * (_PHASES + len(PHASES))
         return sums
-
-
-_PLACES: Final = {name: _PHASES + place for place, name in enumerate(PHASES)}
 
 
 def minutes_of(rows: Iterable[Row], now: float) -> list[Minute]:

@@ -6,11 +6,13 @@ import json
 import os
 import re
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from ollama_router_core.testing import Answer, OllamaSimulator, model
@@ -50,6 +52,15 @@ async def test_servers_are_shown_drained_and_taken_back(tmp_path: Path) -> None:
         code, _, err = await orouter(router, "servers", "show", "two")
         assert code == 1
         assert "no server 'two'" in err
+
+
+async def test_a_server_s_name_may_hold_what_paths_are_made_of(tmp_path: Path) -> None:
+    """It is drained by its name, whatever is in it."""
+    async with (
+        OllamaSimulator() as sim,
+        running_router(tmp_path, {"rack 1/a,0?": server_entry(sim)}) as router,
+    ):
+        assert (await orouter(router, "servers", "drain", "rack 1/a,0?"))[1] == "rack 1/a,0? drains, 0 in flight\n"
 
 
 async def test_models_and_where_they_fit(tmp_path: Path) -> None:
@@ -97,6 +108,31 @@ async def test_requests_are_listed_and_told(tmp_path: Path) -> None:
         assert re.match(r"now to one: .+; then to one\n", again)
         assert re.search(r"^fastest +one ", again, re.MULTILINE)
         assert (await orouter(router, "requests", "cancel", first["requests"][0]["id"]))[0] == 1
+
+
+async def test_a_request_in_progress_is_listed_and_ended(tmp_path: Path) -> None:
+    """Above those of the log, by an id that `cancel` takes; a filter holds for it, too."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")], time_scale=1.0, answer_tokens=5_000) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+        client.stream("POST", "/api/chat", json={**CHAT, "stream": True}) as stream,
+    ):
+        lines = stream.aiter_lines()
+        await anext(lines)
+        async with router.client(router.admin_token) as admin:
+            chosen = {"server": "one", "model": "llama3.2:3b", "slower_than": "0"}
+            (running,) = (await admin.get("/router/requests", params=chosen)).json()["active"]
+            for query in ("ending=ok", "server=other", "model=other", "slower_than=1000000"):
+                assert (await admin.get(f"/router/requests?{query}")).json()["active"] == []
+        listed = (await orouter(router, "requests", "list"))[1]
+        assert re.search(rf"now +alice .* answering .* {running['id']}\n", listed)
+        assert (await orouter(router, "requests", "cancel", running["id"]))[0] == 0
+        told = ""
+        with suppress(httpx.RemoteProtocolError):
+            async for line in lines:
+                told = line
+        assert "cancelled by root" in told
 
 
 async def test_the_audit_trail_and_the_state_of_a_router_elsewhere(tmp_path: Path) -> None:

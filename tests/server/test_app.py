@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -171,3 +172,24 @@ async def test_names_in_paths_may_be_encoded_where_they_have_to_be(tmp_path: Pat
     async with running_router(tmp_path, NOBODY) as router, router.client(router.admin_token) as admin:
         await router.services.users.create("ann & bob")
         assert (await admin.get("/router/users/ann%20%26%20bob")).json()["name"] == "ann & bob"
+
+
+@pytest.mark.parametrize("name", ["rack 1/gpu,0?", "50%2F#1"])
+async def test_a_slash_in_a_name_is_no_step_of_the_path(tmp_path: Path, name: str) -> None:
+    """A server's name may hold whatever is printed: it is told and drained by it, and its page follows it."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {name: server_entry(sim)}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        step = quote(name, safe="")
+        assert (await admin.get(f"/router/servers/{step}")).json()["name"] == name
+        assert (await admin.post(f"/router/servers/{step}/drain")).json()["draining"]
+        assert name in router.services.fleet.health.draining
+        answer = await admin.post("/console/session", json={"token": router.admin_token}, headers={"x-console": "1"})
+        assert answer.status_code == 200
+        listed = (await admin.get("/console/servers")).text
+        assert f'href="../console/servers/{step}"' in listed or f'href="./servers/{step}"' in listed
+        page = (await admin.get(f"/console/servers/{step}")).text
+        assert 'href="../servers"' in page
+        assert f'data-live="servers/{name}"' in page

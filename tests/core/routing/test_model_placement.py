@@ -66,6 +66,13 @@ def test_a_target_is_a_word_or_names(text: str | None, target: object) -> None:
     assert read_target(text, config(a={}, b={})) == target
 
 
+def test_a_name_may_have_commas() -> None:
+    """It is found beside others, and beside one that is its beginning."""
+    servers = {name: {"host": host} for name, host in {"a": "a", "rack 1/a,0": "b", "rack 1/a": "c"}.items()}
+    named = read_target("rack 1/a,0, a,rack 1/a", config(**servers))
+    assert named == Named(("rack 1/a,0", "a", "rack 1/a"))
+
+
 @pytest.mark.parametrize("text", ["c", "a,c", "a,", "off", "ALL"])
 def test_an_unknown_or_disabled_server_is_no_target(text: str) -> None:
     """The text lists what can be named."""

@@ -38,6 +38,7 @@ from ollama_router_server.admin.me import (
     MyUsageResource,
 )
 from ollama_router_server.admin.metrics import MetricsResource
+from ollama_router_server.admin.names_in_paths import NamesInPaths, with_names_whole
 from ollama_router_server.admin.openapi import OpenApiResource
 from ollama_router_server.admin.operations import OperationResource, OperationsResource, RetryResource
 from ollama_router_server.admin.overview import (
@@ -78,8 +79,8 @@ __all__ = ["RouterApp", "create_app"]
 _log = structlog.get_logger("app")
 _OWN_ROUTES = ("/health", "/up", "/livez", "/readyz", "/metrics", "/router/", "/console")
 _FOR_ASGI = tuple(path.encode() for path in (*_OWN_ROUTES, "/t/"))
-_NEEDLESS_ENCODING = re.compile(r"%(?:2[DEFdef]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
-"""Of letters, digits and `-._~`, which nobody has to encode; and of the slash, which would be another path."""
+_NEEDLESS_ENCODING = re.compile(r"%(?:2[DEde]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
+"""Of letters, digits and `-._~`, which nobody has to encode."""
 
 
 class RouterApp:
@@ -112,7 +113,10 @@ class RouterApp:
             await self._playground.serve(self._relay, scope, receive, send)
         elif scope["type"] == "http":
             own = _is_own(scope) or self._is_for_people(scope["method"], scope["path"].encode(), scope["headers"])
-            await (self._falcon if own else self._relay)(scope, receive, send)
+            if own:
+                await self._falcon(with_names_whole(scope), receive, send)
+            else:
+                await self._relay(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
 
@@ -180,7 +184,6 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/me/tokens/{token}", MyTokenResource(services))
     app.add_route("/router/models", ModelsResource(services))
     app.add_route("/router/models/{name:path}", ModelResource(services))
-    app.add_route("/router/requests", RequestsResource(services))
     app.add_route("/router/requests/{id}", RequestResource(services))
     app.add_route("/router/requests/{id}/replay", RequestReplayResource(services))
     app.add_route("/router/servers", ServersResource(services))
@@ -220,7 +223,7 @@ def _gauges(services: Services, in_flight: Callable[[], int], console: Callable[
 
 def create_app(services: Services) -> RouterApp:
     """Wire the application. Its lifespan starts and stops the services."""
-    app: Any = falcon.asgi.App(middleware=[TokenAccess(services)])
+    app: Any = falcon.asgi.App(middleware=[NamesInPaths(), TokenAccess(services)])
     app.req_options.keep_blank_qs_values = True  # `?since=` is a mistake, not nothing
     app.add_route("/health", HealthResource(services))
     app.add_route("/up", LiveResource())
@@ -264,6 +267,7 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/router/status", StatusResource(services, sync))
     app.add_route("/router/queue", QueueResource(services))
     app.add_route("/router/overview", OverviewResource(services, sync))
+    app.add_route("/router/requests", RequestsResource(services, sync))
     app.add_route("/router/requests/{id}/cancel", CancelResource(services, sync))
     services.on_config(lambda: relay.reconfigure(deps()))
     return RouterApp(services, relay, app, console.playground)

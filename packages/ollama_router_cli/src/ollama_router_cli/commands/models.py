@@ -18,7 +18,7 @@ from ollama_router_cli.rendering.explanation import print_explanation
 from ollama_router_cli.rendering.operations import print_operation
 from ollama_router_cli.rendering.streams import print_json
 from ollama_router_cli.rendering.tables import format_bytes, format_count, print_table
-from ollama_router_cli.sources.router import ask_router, router_client
+from ollama_router_cli.sources.router import ask_router, router_client, segment
 
 __all__ = ["app"]
 
@@ -54,7 +54,7 @@ def show(
 ) -> None:
     """Show where a model is, what it takes in memory and how fast it answers there."""
     with router_client(**asdict(router)) as client:
-        view = ask_router(client, f"/router/models/{model}")
+        view = ask_router(client, f"/router/models/{segment(model)}")
     if as_json:
         print_json(view)
         return

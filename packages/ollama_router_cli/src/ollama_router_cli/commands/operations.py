@@ -14,7 +14,7 @@ from ollama_router_cli.arguments.router import RouterAccess, asks_router
 from ollama_router_cli.rendering.operations import print_operation, progress_of
 from ollama_router_cli.rendering.streams import print_json, print_note, print_result
 from ollama_router_cli.rendering.tables import format_time, print_table
-from ollama_router_cli.sources.router import ask_router, router_client
+from ollama_router_cli.sources.router import ask_router, router_client, segment
 
 __all__ = ["app", "follow"]
 
@@ -47,7 +47,7 @@ def list_operations(*, router: RouterAccess, as_json: JsonOption = False) -> Non
 def show(operation_id: IdArgument, *, router: RouterAccess, as_json: JsonOption = False) -> None:
     """Show one operation, server by server."""
     with router_client(**asdict(router)) as client:
-        view = ask_router(client, f"/router/operations/{operation_id}")
+        view = ask_router(client, f"/router/operations/{segment(operation_id)}")
     if as_json:
         print_json(view)
     else:
@@ -59,7 +59,7 @@ def show(operation_id: IdArgument, *, router: RouterAccess, as_json: JsonOption 
 def cancel(operation_id: IdArgument, *, router: RouterAccess, as_json: JsonOption = False) -> None:
     """End an operation; what is done stays."""
     with router_client(**asdict(router)) as client:
-        done = ask_router(client, f"/router/operations/{operation_id}", "DELETE")
+        done = ask_router(client, f"/router/operations/{segment(operation_id)}", "DELETE")
     if as_json:
         print_json(done)
     else:
@@ -71,7 +71,7 @@ def cancel(operation_id: IdArgument, *, router: RouterAccess, as_json: JsonOptio
 def retry(operation_id: IdArgument, *, router: RouterAccess, as_json: JsonOption = False) -> None:
     """Do it again on the servers where it is not done."""
     with router_client(**asdict(router)) as client:
-        begun = ask_router(client, f"/router/operations/{operation_id}/retry", "POST")
+        begun = ask_router(client, f"/router/operations/{segment(operation_id)}/retry", "POST")
         follow(client, begun, as_json=as_json)
 
 

@@ -18,7 +18,7 @@ from ollama_router_cli.arguments.options import (
 from ollama_router_cli.arguments.router import RouterAccess, asks_router
 from ollama_router_cli.rendering.streams import clean, print_json, print_note, print_result
 from ollama_router_cli.rendering.tables import format_ms, format_time, print_table
-from ollama_router_cli.sources.router import ask_router, router_client
+from ollama_router_cli.sources.router import ask_router, router_client, segment
 
 __all__ = ["app"]
 
@@ -67,14 +67,15 @@ _filtered = in_place_of(
 @_filtered
 @asks_router
 def list_requests(*, chosen: dict[str, Any], router: RouterAccess, as_json: JsonOption = False) -> None:
-    """List requests of the log, the newest first; with a plain user's token the user's own ones."""
+    """List requests in progress and those of the log, the newest first; with a plain user's token the own ones."""
     with router_client(**asdict(router)) as client:
         view = ask_router(client, "/router/requests", **chosen)
     if as_json:
         print_json(view)
         return
     columns = ("time", "user", "model", "server", "outcome", "waited", "first token", "total", "id")
-    print_table(columns, map(_row, view["requests"]), right=("waited", "first token", "total"))
+    rows = [*map(_active_row, view["active"]), *map(_row, view["requests"])]
+    print_table(columns, rows, right=("waited", "first token", "total"))
     if view["next"]:
         print_note(f"more: --cursor {view['next']}")
 
@@ -90,7 +91,7 @@ def show(
 ) -> None:
     """Show what happened to one request, and where its time went; or where it would go now."""
     with router_client(**asdict(router)) as client:
-        view = ask_router(client, f"/router/requests/{request_id}{'/replay' if again else ''}")
+        view = ask_router(client, f"/router/requests/{segment(request_id)}{'/replay' if again else ''}")
     if as_json:
         print_json(view)
     elif again:
@@ -138,7 +139,7 @@ def cancel(
 ) -> None:
     """End a request in progress: an admin any, a user an own one."""
     with router_client(**asdict(router)) as client:
-        done = ask_router(client, f"/router/requests/{request_id}/cancel", "POST")
+        done = ask_router(client, f"/router/requests/{segment(request_id)}/cancel", "POST")
     if as_json:
         print_json(done)
     else:
@@ -176,6 +177,21 @@ def _print_decision(decision: dict[str, Any]) -> None:
     print_table(("server", "then", "because"), map(_candidate, decision["candidates"]))
     if decision["others"]:
         print_result(clean("others: " + ", ".join(f"{count} {code}" for code, count in decision["others"].items())))
+
+
+def _active_row(row: dict[str, Any]) -> tuple[object, ...]:
+    first = row["first_byte_seconds"]
+    return (
+        "now",
+        row["user"],
+        row["model"],
+        row["server"],
+        row["state"],
+        None,
+        None if first is None else format_ms(first * 1000),
+        format_ms(row["seconds"] * 1000),
+        row["id"],
+    )
 
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ from ollama_router_cli.arguments.options import (
 from ollama_router_cli.arguments.router import RouterAccess, asks_router
 from ollama_router_cli.rendering.streams import clean, print_json, print_result
 from ollama_router_cli.rendering.tables import format_bytes, format_ms, print_table
-from ollama_router_cli.sources.router import ask_router, router_client
+from ollama_router_cli.sources.router import ask_router, router_client, segment
 
 __all__ = ["app"]
 
@@ -51,7 +51,7 @@ def show(
 ) -> None:
     """Show one server: its state, memory, models and their speeds."""
     with router_client(**asdict(router)) as client:
-        view = ask_router(client, f"/router/servers/{name}")
+        view = ask_router(client, f"/router/servers/{segment(name)}")
     if as_json:
         print_json(view)
         return
@@ -75,7 +75,7 @@ def drain(
 ) -> None:
     """Let a server finish its requests and send it no new ones, until `undrain`, over restarts and in every router."""
     with router_client(**asdict(router)) as client:
-        _print_drain(ask_router(client, f"/router/servers/{name}/drain", "POST"), as_json=as_json)
+        _print_drain(ask_router(client, f"/router/servers/{segment(name)}/drain", "POST"), as_json=as_json)
 
 
 @app.command("undrain", epilog=examples("orouter servers undrain big"))
@@ -88,7 +88,7 @@ def undrain(
 ) -> None:
     """Send a drained server requests again."""
     with router_client(**asdict(router)) as client:
-        _print_drain(ask_router(client, f"/router/servers/{name}/undrain", "POST"), as_json=as_json)
+        _print_drain(ask_router(client, f"/router/servers/{segment(name)}/undrain", "POST"), as_json=as_json)
 
 
 @app.command("probe", epilog=examples("orouter servers probe big"))
@@ -104,7 +104,7 @@ def probe(
     The exit code is 1 if it does not answer.
     """
     with router_client(**asdict(router)) as client:
-        told = ask_router(client, f"/router/servers/{name}/probe", "POST")
+        told = ask_router(client, f"/router/servers/{segment(name)}/probe", "POST")
     if as_json:
         print_json(told)
     else:

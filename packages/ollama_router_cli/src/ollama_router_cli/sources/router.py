@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.sources.settings import Settings, read_settings
@@ -17,7 +18,12 @@ from ollama_router_server.http.certificates import trust_in
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["ask_router", "own_trust", "router_client", "router_url", "stream_router", "trust_in"]
+__all__ = ["ask_router", "own_trust", "router_client", "router_url", "segment", "stream_router", "trust_in"]
+
+
+def segment(name: str) -> str:
+    """Write a name as one segment of a path, whatever is in it."""
+    return quote(name, safe="")
 
 
 def router_url(url: str) -> str:

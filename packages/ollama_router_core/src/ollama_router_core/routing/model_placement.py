@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
@@ -76,8 +76,8 @@ def read_target(value: str | None, config: Config) -> Target:
             return Everywhere()
         case "where-it-fits":
             return WhereItFits()
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     enabled = [name for name, server in config.servers.items() if server.enabled]
+    names = tuple(dict.fromkeys(_named(text, frozenset(enabled))))
     unknown = [name for name in names if name not in enabled]
     if unknown:
         known = ", ".join(enabled) or "none"
@@ -85,6 +85,17 @@ def read_target(value: str | None, config: Config) -> Target:
             f"X-Router-Target names {unknown[0][:100]!r}; enabled servers: {known}; or all, where-it-fits"
         )
     return Named(names)
+
+
+def _named(text: str, known: Collection[str]) -> Iterator[str]:
+    """The names of a list with commas between them; the longest that is known first, as a name may have commas."""
+    parts, at = text.split(","), 0
+    most = 1 + max((name.count(",") for name in known), default=0)
+    while at < len(parts):
+        longest_first = (",".join(parts[at : at + count]).strip() for count in range(most, 1, -1))
+        name = next((name for name in longest_first if name in known), parts[at].strip())
+        yield name
+        at += 1 + name.count(",")
 
 
 def owners(snapshot: FleetSnapshot, model: CanonicalName | None) -> tuple[str, ...]:

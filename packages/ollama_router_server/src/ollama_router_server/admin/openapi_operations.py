@@ -360,7 +360,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="get",
         path="/router/requests",
-        summary="Requests of the log, the newest first; users see their own",
+        summary="Requests in progress, and those of the log, the newest first; users see their own",
         answer=RequestsView,
         roles=EVERYBODY,
         query=_REQUESTS_QUERY,

@@ -9,11 +9,18 @@ from typing import Final, cast, get_args
 import falcon
 from falcon.asgi import Request, Response
 
+from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.errors import InvalidBody
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.admin.access import EVERYBODY
 from ollama_router_server.admin.bodies import actor_of, answer, moment
-from ollama_router_server.admin.views.requests import RequestsView, request_detail, request_view
+from ollama_router_server.admin.views.requests import (
+    ActiveView,
+    RequestsView,
+    active_views,
+    request_detail,
+    request_view,
+)
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import Role, User
@@ -30,8 +37,8 @@ _AROUND: Final = 10.0
 """Seconds by which a request's start and the time in its id may differ."""
 
 
-async def list_requests(services: Services, request: Request, user: User) -> RequestsView:
-    """A page of the log as asked for in the query; a plain user's own rows only.
+async def list_requests(services: Services, sync: WorkerSync, request: Request, user: User) -> RequestsView:
+    """A page of the log as asked for in the query, with what is in progress; a plain user's own rows only.
 
     Raises:
         InvalidBody: a parameter cannot be meant.
@@ -47,8 +54,10 @@ async def list_requests(services: Services, request: Request, user: User) -> Req
         slower_than=_slower_than(request),
     )
     limit = request.get_param_as_int("limit", min_value=1, max_value=_MOST) or 50
-    records, after = await services.request_log.page(chosen, after=_cursor(request), limit=limit)
+    cursor = _cursor(request)
+    records, after = await services.request_log.page(chosen, after=cursor, limit=limit)
     return RequestsView(
+        active=[] if cursor is not None else _active(sync, chosen),
         requests=[request_view(record) for record in records],
         next=None if after is None else f"{after.started_at:.9f}-{after.id}",
     )
@@ -69,17 +78,32 @@ async def find_request(services: Services, request_id: str, user: User) -> Reque
     return record
 
 
+def _active(sync: WorkerSync, chosen: LogFilter) -> list[ActiveView]:
+    """Requests in progress; they have no ending yet, and belong to no time that is over."""
+    if chosen.ending is not None or chosen.before is not None:
+        return []
+    wanted = None if chosen.model is None else canonical_name(chosen.model)
+    return [
+        one
+        for one in active_views(sync.under_way(), chosen.user)
+        if chosen.server in {None, one.server}
+        and (wanted is None or (one.model is not None and canonical_name(one.model) == wanted))
+        and one.seconds * 1000 > (chosen.slower_than or -math.inf)
+    ]
+
+
 class RequestsResource:
     """`GET /router/requests[?user=&model=&server=&ending=&slower_than=&since=&before=&cursor=&limit=]`."""
 
     roles = EVERYBODY
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, sync: WorkerSync) -> None:
         self._services = services
+        self._sync = sync
 
     async def on_get(self, request: Request, response: Response) -> None:
         """Answer a page."""
-        answer(response, await list_requests(self._services, request, request.context.user))
+        answer(response, await list_requests(self._services, self._sync, request, request.context.user))
 
 
 class RequestResource:

@@ -86,11 +86,10 @@ class Pages:
 
     async def requests(self, request: Request, user: User) -> Values:
         """The log, and what runs."""
-        active = active_views(self.sync.under_way(), user.name if user.role == "user" else None)
-        first = request.get_param("cursor") is None
+        view = await list_requests(self.services, self.sync, request, user)
         return {
-            "view": await list_requests(self.services, request, user),
-            "active": active if first else [],
+            "view": view,
+            "active": view.active,
             "workers": self.sync.workers,
             "query": {name: str(value) for name, value in request.params.items() if name != "cursor"},
         }

@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
+from urllib.parse import quote, unquote
 
 import jinja2
 from falcon.asgi import Request, Response
@@ -62,6 +63,7 @@ class Renderer:
             gib=wording.gib,
             moment=wording.moment,
             plain=wording.plain,
+            segment=_segment,
             short=wording.short,
             turn=wording.turn,
         )
@@ -69,10 +71,13 @@ class Renderer:
         return environment
 
     def text(self, template: str, path: str, **values: Any) -> str:
-        """Fill a template for the page at this path; links in it are relative, so that a prefix works."""
+        """Fill a template for the page at this path; links in it are relative, so that a prefix works.
+
+        Slashes of names are encoded in the path, and are not in what the template is told.
+        """
         root = "../" * path.removeprefix("/console/").count("/") or "./"
         return self._environment.get_template(template).render(
-            root=root, assets=f"{root}v/{self._assets.version}/", path=path.removeprefix("/console/"), **values
+            root=root, assets=f"{root}v/{self._assets.version}/", path=unquote(path.removeprefix("/console/")), **values
         )
 
     def rendered(self, template: str, path: str, **values: Any) -> Rendered:
@@ -93,3 +98,8 @@ class Renderer:
             response.data = page.body
         else:
             send(request, response, page.body, page.packed)
+
+
+def _segment(name: str) -> str:
+    """Write a name as one segment of a path, whatever is in it."""
+    return quote(name, safe="")

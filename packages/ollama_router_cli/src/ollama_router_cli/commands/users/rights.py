@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import quote
 
 from ollama_router_cli.arguments.options import JsonOption
 from ollama_router_cli.arguments.router import RouterAccess, asks_router
 from ollama_router_cli.commands.users.store import NameArgument
 from ollama_router_cli.rendering.streams import clean, print_json, print_result
 from ollama_router_cli.rendering.tables import print_table
-from ollama_router_cli.sources.router import ask_router, router_client
+from ollama_router_cli.sources.router import ask_router, router_client, segment
 
 __all__ = ["rights"]
 
@@ -23,7 +22,7 @@ def rights(name: NameArgument, *, router: RouterAccess, as_json: JsonOption = Fa
     Asks a running router: each model of its servers and each external host stands there with the reason.
     """
     with router_client(**asdict(router)) as client:
-        view = ask_router(client, f"/router/users/{quote(name, safe='')}/rights")
+        view = ask_router(client, f"/router/users/{segment(name)}/rights")
     if as_json:
         print_json(view)
         return

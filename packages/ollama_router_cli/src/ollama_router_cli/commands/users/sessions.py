@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
@@ -13,7 +12,7 @@ from ollama_router_cli.arguments.router import RouterAccess, asks_router
 from ollama_router_cli.commands.users.store import NameArgument
 from ollama_router_cli.rendering.streams import print_json, print_outcome, print_result
 from ollama_router_cli.rendering.tables import format_time, print_table
-from ollama_router_cli.sources.router import ask_router, router_client
+from ollama_router_cli.sources.router import ask_router, router_client, segment
 from ollama_router_core.errors import amount
 
 __all__ = ["sessions", "sign_out"]
@@ -23,7 +22,7 @@ __all__ = ["sessions", "sign_out"]
 def sessions(name: NameArgument, *, router: RouterAccess, as_json: JsonOption = False) -> None:
     """Show a user's open sessions of the web console."""
     with router_client(**asdict(router)) as client:
-        view = ask_router(client, f"/router/users/{quote(name, safe='')}/sessions")
+        view = ask_router(client, f"/router/users/{segment(name)}/sessions")
     if as_json:
         print_json(view)
         return
@@ -49,7 +48,7 @@ def sign_out(
 
     Tokens stay valid, and with one of them the user can sign in again.
     """
-    path = f"/router/users/{quote(name, safe='')}/sessions"
+    path = f"/router/users/{segment(name)}/sessions"
     with router_client(**asdict(router)) as client:
-        ended = ask_router(client, path if session is None else f"{path}/{quote(session, safe='')}", "DELETE")
+        ended = ask_router(client, path if session is None else f"{path}/{segment(session)}", "DELETE")
     print_outcome(ended, f"{amount(ended['ended'], 'session')} of {name} ended", as_json=as_json)

@@ -63,9 +63,33 @@ class RequestView(View):
     phases: list[PhaseView]
 
 
-class RequestsView(View):
-    """A page of the log, newest first; `next` is the cursor of the page after it, null on the last."""
+class ActiveView(View):
+    """A request in progress: `waiting` for a server, `sent` to one, or `answering`.
 
+    `starts_in_seconds` are the least and the most seconds until its turn, equal where fewer than 20 waits are known;
+    below 0 where it is overdue.
+    """
+
+    id: str
+    user: str | None
+    model: str | None
+    server: str | None
+    path: str | None
+    state: Literal["waiting", "sent", "answering"]
+    seconds: float
+    first_byte_seconds: float | None
+    queue_position: int | None
+    starts_in_seconds: tuple[float, float] | None
+    bytes_out: int
+
+
+class RequestsView(View):
+    """A page of the log, newest first; `next` is the cursor of the page after it, null on the last.
+
+    `active` are the requests in progress that the filter lets through, the oldest first, on the first page alone.
+    """
+
+    active: list[ActiveView]
     requests: list[RequestView]
     next: str | None
 
@@ -138,26 +162,6 @@ class RequestDetailView(RequestView):
     dropped: list[str]
     limits: dict[str, LimitView]
     reports_phases: bool
-
-
-class ActiveView(View):
-    """A request in progress: `waiting` for a server, `sent` to one, or `answering`.
-
-    `starts_in_seconds` are the least and the most seconds until its turn, equal where fewer than 20 waits are known;
-    below 0 where it is overdue.
-    """
-
-    id: str
-    user: str | None
-    model: str | None
-    server: str | None
-    path: str | None
-    state: Literal["waiting", "sent", "answering"]
-    seconds: float
-    first_byte_seconds: float | None
-    queue_position: int | None
-    starts_in_seconds: tuple[float, float] | None
-    bytes_out: int
 
 
 def active_views(rows: Sequence[dict[str, Any]], user: str | None = None) -> list[ActiveView]:

@@ -23,7 +23,7 @@ from support.redis_server import find_server, running_redis
 
 HERE = Path(__file__).parents[1] / "packages/ollama_router_server/src/ollama_router_server/coordination/exchange.lua"
 PREFIX = "orouter:{bench}:"
-TERMS = json.dumps({"lease": 20_000, "patience": 3_600_000, "settle": 0})
+TERMS = json.dumps({"lease": 20_000, "renewal": 100, "patience": 3_600_000, "settle": 0, "format": 1})
 
 
 class Fleet:
@@ -36,12 +36,15 @@ class Fleet:
         self.digest: Any = client.script_load(script.read_text())
         self.names = [f"router-{number:02}" for number in range(members)]
         self.fences: dict[str, str] = dict.fromkeys(self.names, "")
+        self.number = 0
         for name in self.names:
             self.fences[name] = self.exchange(name, [], look=True)["fence"]
 
     def exchange(self, name: str, operations: list[list[Any]], *, look: bool = False) -> dict[str, Any]:
         """One exchange of a member."""
-        arguments = [name, self.fences[name], TERMS, json.dumps(operations), "1" if look else "0", ""]
+        self.number += 1
+        numbers = ["bench", self.number, self.number - 1]
+        arguments = [name, self.fences[name], TERMS, json.dumps(operations), "1" if look else "0", "", *numbers]
         answer = json.loads(self.client.evalsha(self.digest, 1, PREFIX, *arguments))  # type: ignore[arg-type]
         assert answer["ok"], answer
         return dict(answer)

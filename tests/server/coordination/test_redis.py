@@ -89,6 +89,38 @@ async def test_what_is_given_back_goes_with_the_next_question(make_group: Callab
     await eventually_async(partial(claimed_at_a_beat, other, 1))
 
 
+@pytest.mark.parametrize(("limit", "asked"), [(1, 0), (2, 1)])
+async def test_a_slot_that_was_given_back_a_moment_ago_is_taken_again_without_asking(
+    make_group: Callable[..., RedisGroup], monkeypatch: pytest.MonkeyPatch, limit: int, asked: int
+) -> None:
+    """It still counts for this member; where the limit is another one now, the store says whether it may be taken."""
+    monkeypatch.setattr("ollama_router_server.coordination.redis_exchange._GIVEN_SOON", 3600.0)
+    member, other = await joined(make_group(2))
+    assert await claimed(member, 1)
+    member.give_back(Scope.SERVER, "a")
+    before = member.round_trips
+    assert await claimed(member, limit)
+    assert member.round_trips - before == asked
+    assert not await claimed(other, 1)
+    member.give_back(Scope.SERVER, "a")
+    await beats(member)
+    assert await claimed(other, 1)
+
+
+async def test_a_slot_that_others_wait_for_is_not_taken_again(
+    make_group: Callable[..., RedisGroup], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as this member knows that they do, which its next beat tells."""
+    monkeypatch.setattr("ollama_router_server.coordination.redis_exchange._GIVEN_SOON", 3600.0)
+    member, other = await joined(make_group(2))
+    assert await claimed(member, 1)
+    other.waits(1.0)
+    await beats(other)
+    member.give_back(Scope.SERVER, "a")
+    await beats(member)
+    assert await claimed(other, 1)
+
+
 async def test_what_somebody_waits_for_is_given_back_at_once(
     make_group: Callable[..., RedisGroup], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -407,13 +439,16 @@ async def test_a_member_cut_off_passes_a_limit_by_its_share_at_most(
 
 
 class _Unreachable:
-    """A connection that never answers."""
+    """A client whose connections are never there."""
 
-    async def evalsha(self, *_: object) -> bytes:
+    @property
+    def connection_pool(self) -> _Unreachable:
+        return self
+
+    async def get_connection(self, *_: object) -> Any:
         await asyncio.Event().wait()
-        raise AssertionError
 
-    script_load = evalsha
+    ensure_connection = get_connection
 
     def pubsub(self) -> Any:
         raise ConnectionError
@@ -423,17 +458,17 @@ class _Unreachable:
 
 
 class _Late:
-    """A store that does what it is asked; so many answers do not arrive."""
+    """A connection to a store that does what it is asked; so many answers do not arrive."""
 
-    def __init__(self, client: Any) -> None:
-        self._client, self.lost = client, 0
+    def __init__(self, connection: Any) -> None:
+        self._connection, self.lost = connection, 0
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
+        return getattr(self._connection, name)
 
-    async def evalsha(self, *arguments: Any) -> Any:
-        """Ask; the answer may be lost."""
-        answer = await self._client.evalsha(*arguments)
+    async def read_response(self) -> Any:
+        """Read an answer, which may be lost."""
+        answer = await self._connection.read_response()
         if self.lost:
             self.lost -= 1
             await asyncio.Event().wait()
@@ -446,7 +481,7 @@ async def test_what_is_counted_without_an_answer_counts_once(make_group: Callabl
     member, other = await joined(make_group(2))
     store = member._exchange._store
     store._timeout = store._connect_timeout = 0.2
-    late = store._client = _Late(store._client)
+    late = store._connection = _Late(store._connection)
     moments: list[float | None] = []
 
     async def joined_again(answers: int) -> None:

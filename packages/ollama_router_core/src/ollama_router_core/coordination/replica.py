@@ -97,9 +97,10 @@ class Replica:
             return {}
         return {name: count for name in names if (count := self.elsewhere(scope, name))}
 
-    def asked(self, scope: Scope, name: str, limit: int) -> None:
-        """Remember a limit: while this member decides alone, it keeps to its share."""
-        self._limits[scope, name] = limit
+    def asked(self, scope: Scope, name: str, limit: int) -> bool:
+        """Remember a limit: while this member decides alone, it keeps to its share. Say whether it was the same."""
+        before, self._limits[scope, name] = self._limits.get((scope, name)), limit
+        return before == limit
 
     def may_take_alone(self, scope: Scope, name: str, limit: int) -> bool:
         """Say whether this member holds less than its share of a limit."""

@@ -16,12 +16,14 @@ local freed, lost, drained = {}, false, false
 local function sums(scope) return prefix .. 'sum:' .. scope end
 
 local function count(key, field, change)
-  if redis.call('HINCRBY', key, field, change) <= 0 then redis.call('HDEL', key, field) end
+  local found = redis.call('HINCRBY', key, field, change)
+  if found <= 0 then redis.call('HDEL', key, field) end
+  return found
 end
 
+-- What this member and all together hold then.
 local function take(scope, name, number)
-  count(prefix .. 'by:' .. member, scope .. ':' .. name, number)
-  count(sums(scope), name, number)
+  return count(prefix .. 'by:' .. member, scope .. ':' .. name, number), count(sums(scope), name, number)
 end
 
 local function own(scope, name)
@@ -51,7 +53,8 @@ local function awake(other)
 end
 
 local function reserved_elsewhere(name)
-  if total('reserved', name) - own('reserved', name) <= 0 then return 0 end
+  local reserved = total('reserved', name)
+  if reserved == 0 or reserved <= own('reserved', name) then return 0 end
   local found = 0
   for _, other in ipairs(redis.call('ZRANGE', members, 0, -1)) do
     if other ~= member and awake(other) then
@@ -104,13 +107,11 @@ local function take_back_unanswered()
   return true
 end
 
-for _, gone in ipairs(redis.call('ZRANGEBYSCORE', members, '-inf', now)) do
-  if gone ~= member then drop(gone) end
-end
 -- A new store, or one that forgot: until every member has come back nothing is known to be free. Those that know how
 -- many they were say so as they come; where nobody does within `settle`, there is nobody.
-local unsettled = prefix .. 'settling'
-if redis.call('SET', prefix .. 'epoch', now, 'NX') then
+-- Such a store knows no fence, so a member joins before it asks anything else.
+local unsettled, joins = prefix .. 'settling', fence == ''
+if joins and redis.call('SET', prefix .. 'epoch', now, 'NX') then
   redis.call('HSET', unsettled, '', now)
   redis.call('PEXPIRE', unsettled, settings.lease)
 end
@@ -127,29 +128,35 @@ local function settles()
 end
 local settling = settles()
 
-local joins = fence == ''
+local lease = tonumber(redis.call('ZSCORE', members, member))
 if joins then
   if not take_back_unanswered() then return cjson.encode({ok = false, now = now}) end
   drop(member)
   fence = clock[1] .. '-' .. redis.call('INCR', prefix .. 'fence')
   redis.call('HSET', fences, member, fence)
-elseif redis.call('HGET', fences, member) ~= fence or not redis.call('ZSCORE', members, member) then
+elseif not lease or redis.call('HGET', fences, member) ~= fence then
   return cjson.encode({ok = false, now = now})
 end
-redis.call('ZADD', members, now + settings.lease, member)
+-- Leases are renewed, and others' ended, with each look and else ten times a second: not with every request.
+if joins or look or lease - settings.lease + settings.renewal <= now then
+  for _, gone in ipairs(redis.call('ZRANGEBYSCORE', members, '-inf', now)) do
+    if gone ~= member then drop(gone) end
+  end
+  redis.call('ZADD', members, now + settings.lease, member)
+end
 
 local run = {
   take = function(scope, name, number) take(scope, name, number) end,
   give = function(scope, name)
-    if own(scope, name) > 0 then
-      take(scope, name, -1)
-      if scope == 'server' then freed[#freed + 1] = name end
-    end
+    if count(prefix .. 'by:' .. member, scope .. ':' .. name, -1) < 0 then return end
+    count(sums(scope), name, -1)
+    if scope == 'server' then freed[#freed + 1] = name end
   end,
   claim = function(scope, name, limit)
-    local free = not settling and total(scope, name) + reserved_elsewhere(name) < limit
-    if free then take(scope, name, 1) end
-    return {free, total(scope, name) - own(scope, name)}
+    local held = total(scope, name)
+    if settling or held + reserved_elsewhere(name) >= limit then return {false, held - own(scope, name)} end
+    local mine, all = take(scope, name, 1)
+    return {true, all - mine}
   end,
   -- A limit cannot wait for a store to settle: who knew the group goes by its share, a newcomer by what is counted here.
   count = function(user, concurrent, per_minute, knew_the_group)
@@ -216,8 +223,9 @@ local function stir(other)
   if other ~= member then redis.call('PUBLISH', prefix .. 'stirred:' .. other, '') end
 end
 local function stir_for(names)
-  local told, untold = {}, {}
-  local rows, line = redis.call('HGETALL', stirred), redis.call('HGETALL', waiting)
+  local line = redis.call('HGETALL', waiting)
+  if #line == 0 then return end
+  local told, untold, rows = {}, {}, redis.call('HGETALL', stirred)
   for i = 1, #rows, 2 do told[rows[i]] = true end
   for i = 1, #line, 2 do
     if not told[line[i]] and awake(line[i]) then untold[#untold + 1] = line[i] end

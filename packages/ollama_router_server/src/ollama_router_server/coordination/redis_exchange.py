@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -45,7 +45,10 @@ class Asked:
 
 @dataclass(slots=True, eq=False)
 class _Batch:
+    """What goes with the next exchange; `given` goes last, and may be taken again until then."""
+
     operations: list[Operation | Asked] = field(default_factory=list)
+    given: Counter[Operation] = field(default_factory=Counter)
     looks: list[asyncio.Future[None]] = field(default_factory=list)
 
 
@@ -123,14 +126,26 @@ class RedisExchange:
         if self._replica.somebody_waits:
             self.send(*operation)
         elif not self._replica.away or self._joining:
-            self._batch.operations.append(operation)
+            self._batch.given[operation] += 1
             if self._soon is None:
                 self._soon = asyncio.get_running_loop().call_later(_GIVEN_SOON, self._give_now)
 
     def _give_now(self) -> None:
         self._soon = None
-        if self._batch.operations:
+        if self._batch.operations or self._batch.given:
             self._due.set()
+
+    def take_again(self, *operation: str | float) -> bool:
+        """Withdraw what was given back and not told yet; False where nothing was, or somebody may wait for it."""
+        given = self._batch.given
+        if not given[operation] or self._joining or self._replica.alone or self._replica.somebody_waits:
+            return False
+        given[operation] -= 1
+        return True
+
+    def give_before(self, *operation: str | float) -> None:
+        """Have what was given back told before what is asked next."""
+        self._batch.operations += [operation] * self._batch.given.pop(operation, 0)
 
     def keep(self, *operation: str | float) -> None:
         """Have something carried out now, or when the store is back."""
@@ -205,6 +220,7 @@ class RedisExchange:
 
     async def _exchange(self) -> None:
         batch, self._batch = self._batch, _Batch()
+        batch.operations += batch.given.elements()
         operations = [one.operation if isinstance(one, Asked) else one for one in batch.operations]
         sent = self._clock.monotonic()
         try:
@@ -231,7 +247,8 @@ class RedisExchange:
     async def _join_again(self, batch: _Batch) -> None:
         """Nothing of a batch was done: join, and have it done then."""
         self._replica.go_alone(leases_end=self._clock.monotonic() + self._lease)
-        self._batch = _Batch([*batch.operations, *self._batch.operations], [*batch.looks, *self._batch.looks])
+        operations, looks = [*batch.operations, *self._batch.operations], [*batch.looks, *self._batch.looks]
+        self._batch = _Batch(operations, looks=looks)
         try:
             await self._join()
         except StoreAway as error:
@@ -257,6 +274,7 @@ class RedisExchange:
         held = [("take", scope, name, count) for scope in own for name, count in own[scope].items()]
         expects = [("expect", self._replica.members)] if self._replica.acquainted else []
         self._batch.operations = [one for one in self._batch.operations if not _is_told_by_joining(one)]
+        self._batch.given.clear()
         self._joining, sent = True, self._clock.monotonic()
         kept, self._unsent = self._unsent, Unsent()
         kept.forget(int(sent + self.offset))

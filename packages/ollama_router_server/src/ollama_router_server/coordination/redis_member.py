@@ -117,8 +117,16 @@ class RedisMember:
             self._exchange.give("give", scope, name)
 
     def claim(self, scope: Scope, name: str, limit: int, done: Callable[[bool], None]) -> None:
-        """Take, if all members hold fewer than `limit`, or this one less than its share while the store is away."""
-        self._replica.asked(scope, name, limit)
+        """Take, if all members hold fewer than `limit`, or this one less than its share while the store is away.
+
+        What this one gave back a moment ago, and has told nobody, is taken again without asking.
+        """
+        same = self._replica.asked(scope, name, limit)
+        if same and self._exchange.take_again("give", scope, name):
+            self._replica.take(scope, name)
+            asyncio.get_running_loop().call_soon(done, same)
+            return
+        self._exchange.give_before("give", scope, name)
 
         def answered(result: Any) -> None:
             if self._replica.alone:  # the store does not know what the others hold

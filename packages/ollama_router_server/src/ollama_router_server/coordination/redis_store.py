@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from importlib import resources
 from typing import Any, NamedTuple, TypeVar
@@ -23,10 +24,13 @@ from ollama_router_server.system import random_bytes
 __all__ = ["Answer", "Operation", "RedisStore", "StoreAway"]
 
 _SCRIPT = resources.files("ollama_router_server.coordination").joinpath("exchange.lua").read_text(encoding="utf-8")
+_DIGEST = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _PATIENCE_MS = 1500
 """How long the line waits for a member that says nothing."""
 _SETTLE_MS = 2000
 """How long a store that knows nothing waits for the first member that does: within this all have tried to join."""
+_RENEWAL_MS = 100
+"""How often a member's lease is renewed at most, where it does not look."""
 _GRACE_ROUNDS = 3
 _MALFORMED = (
     "coordination.url must look like redis://USER:PASSWORD@HOST:6379/0 (rediss:// for TLS, unix:// for a socket; "
@@ -83,10 +87,9 @@ class RedisStore:
         except TypeError:
             raise ConfigError(_UNKNOWN_PARAMETER) from None
         lease = int(settings.heartbeat * 2 * 1000)
-        self._terms = msgspec.json.encode(
-            {"lease": lease, "patience": _PATIENCE_MS, "settle": _SETTLE_MS, "format": FORMAT}
-        )
-        self._digest: str | None = None
+        terms = {"lease": lease, "renewal": _RENEWAL_MS, "patience": _PATIENCE_MS, "settle": _SETTLE_MS}
+        self._terms = msgspec.json.encode({**terms, "format": FORMAT})
+        self._connection: Any = None
         self._process = random_bytes(8).hex()  # numbers begin anew with each
         self._number = self._answered = 0
 
@@ -112,7 +115,6 @@ class RedisStore:
         Raises:
             StoreAway: it is not reached within a second.
         """
-        self._digest = None
         return await self._run("", operations, look=True, heard=heard, seconds=self._connect_timeout)
 
     async def exchange(self, fence: str, operations: Sequence[Operation], *, look: bool, heard: str) -> Answer:
@@ -140,12 +142,24 @@ class RedisStore:
         return Answer(bool(body["ok"]), body)
 
     async def _call(self, arguments: Sequence[Any]) -> bytes:
-        if self._digest is None:
-            self._digest = str(await self._client.script_load(_SCRIPT))
         try:
-            found: bytes = await self._client.evalsha(self._digest, 1, self._prefix, *arguments)
+            return await self._command("EVALSHA", _DIGEST, 1, self._prefix, *arguments)
         except NoScriptError:
-            found = await self._client.eval(_SCRIPT, 1, self._prefix, *arguments)
+            return await self._command("EVAL", _SCRIPT, 1, self._prefix, *arguments)
+
+    async def _command(self, *words: Any) -> bytes:
+        """Ask on a connection of this member's own: one from the pool for each call costs half as much again."""
+        found: bytes
+        if isinstance(self._client, RedisCluster):
+            found = await self._client.execute_command(*words)
+            return found
+        pool = self._client.connection_pool
+        if self._connection is None:
+            self._connection = await pool.get_connection()
+        else:
+            await pool.ensure_connection(self._connection)
+        await self._connection.send_command(*words)
+        found = await self._connection.read_response()
         return found
 
     async def stirrings(self) -> AsyncIterator[None]:

@@ -167,7 +167,11 @@ async def test_usage_as_a_table_and_as_csv(tmp_path: Path) -> None:
         assert re.search(r"^llama3.2:3b +1 +0 ", table, re.MULTILINE)
         lines = (await orouter(router, "usage", "--csv"))[1].splitlines()
         assert lines[0].startswith("from,user,requests,errors,prompt_tokens")
-        assert re.fullmatch(r"\d{4}-\d\d-\d\d,alice,1,0(,\d+){6}", lines[1])
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d,alice,1,0(,\d+){8}", lines[1])
+        assert "cost" not in table + lines[0]  # without a price there is no column
+        by_day = await as_json(router, "usage", "--by", "day", "--order", "gpu")
+        assert [(line["requests"], line["gpu_ms"] >= 0) for line in by_day["by_day"]] == [(1, True)]
+        assert by_day["by_model"] == []
         assert await orouter(router, "usage", "--csv", token=router.token) == (
             1, "", "orouter: the router refuses: this route needs the token of an admin or a viewer\n",
         )  # fmt: skip

@@ -64,6 +64,28 @@ async def test_hours_and_bounds(router: RunningRouter) -> None:
     ]  # fmt: skip
 
 
+async def test_hosts_and_days_and_what_they_cost(tmp_path: Path) -> None:
+    """Hosts are those of the config, by day there is no name; cost has its currency."""
+    far = {"host": "127.0.0.1", "port": 9, "models": {"m": {"input_price": 2.0}}}
+    async with running_router(tmp_path, {"big": {"host": "127.0.0.1", "port": 9}}, external_hosts={"far": far}) as one:
+        times = {"started_at": float(FIRST), "prompt_tokens": 10}
+        rows = [
+            make_record(1, server="far", cost_micros=1_500_000, **times),
+            make_record(2, server="big", gpu_ms=4_000, status=499, **times),
+        ]
+        await one.services.request_log.insert(rows)
+        (host,), (day,) = await exported(one, by="host"), await exported(one, by="day")
+        assert (host["host"], host["cost"], host["currency"], host["gpu_ms"]) == ("far", "1.500000", "USD", "0")
+        assert (day["day"], day["requests"], day["gpu_ms"], day["wasted_ms"]) == ("", "2", "4000", "4000")
+        async with one.client(one.admin_token) as admin:
+            told = (await admin.get("/router/usage", params={"order": "gpu_ms", "before": FIRST + DAY})).json()
+            assert (await admin.get("/router/usage", params={"order": "name"})).status_code == 400
+    assert [line["name"] for line in told["by_server"]] == ["big", "far"]
+    assert [(line["name"], line["cost_micros"]) for line in told["by_host"]] == [("far", 1_500_000)]
+    assert [(line["name"], line["wasted_ms"]) for line in told["by_day"]] == [("2024-10-04", 4_000)]
+    assert (told["currency"], told["gpu_ms"]) == ("USD", 4_000)
+
+
 async def test_users_count_for_the_group_of_now(router: RunningRouter, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the file and in the totals alike; whoever is in no group, or is gone, is a line without a name."""
     monkeypatch.setattr(log_series, "AT_ONCE", 1)

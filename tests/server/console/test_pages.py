@@ -14,6 +14,7 @@ from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.testing import OllamaSimulator, model
 from support.eventually import eventually, eventually_async
 from support.router import RunningRouter, running_router, server_entry
+from support.storage import make_record
 
 pytestmark = pytest.mark.anyio
 
@@ -93,6 +94,33 @@ async def test_what_fails_is_tried_again_with_its_query(tmp_path: Path, monkeypa
         assert page.status_code == 503
         assert 'href="./usage?days=3&amp;x=%22%3E%3Cb%3E">Try again' in page.text
         await browser.aclose()
+
+
+async def test_usage_of_some_days_in_some_order(tmp_path: Path) -> None:
+    """Whole days, with GPU time; cost where there is a price; a line leads to its requests; other words are refused."""
+    day = 20_000 * 86_400.0
+    far = {"host": "127.0.0.1", "port": 9, "models": {"m": {"input_price": 2.0}}}
+    async with running_router(
+        tmp_path, {"one": {"host": "127.0.0.1", "port": 9}}, external_hosts={"far": far}, currency="EUR"
+    ) as router:
+        rows = [
+            make_record(1, started_at=day, user="alice", server="far", cost_micros=2_345_678),
+            make_record(2, started_at=day + 86_399, user=HOSTILE, server="one", gpu_ms=61_000, status=499, ttft_ms=9.0),
+            make_record(3, started_at=day + 86_400, user="eve"),
+        ]
+        await router.services.request_log.insert(rows)
+        browser = await signed_in(router, router.admin_token)
+        page = await browser.get("/console/usage?from=2024-10-04&to=2024-10-04&order=gpu_ms")
+        assert (await browser.get("/console/usage?from=2024-10-05&to=2024-10-04")).status_code == 400
+        assert (await browser.get("/console/usage?order=name")).status_code == 400
+        await browser.aclose()
+    assert "2 requests from 2024-10-04 to 2024-10-04, 1 failed" in page.text
+    assert "61, 61 of them for clients that left" in page.text
+    assert "2.35 EUR" in page.text
+    assert page.text.index("&lt;img") < page.text.index(">alice<")
+    assert f"requests?user=alice&amp;since={day:.0f}&amp;before={day + 86_400:.0f}" in page.text
+    assert "<img src=x" not in page.text
+    assert "eve" not in page.text
 
 
 async def test_a_request_is_told_in_a_sentence_with_parts_that_add_up(tmp_path: Path) -> None:

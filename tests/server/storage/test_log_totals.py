@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -50,10 +51,12 @@ def some_records(seed: int, count: int) -> list[RequestRecord]:
             model_served=chance.choice(["llama3.1:8b", None]),
             model_asked=chance.choice(["llama3.1:8b", "gpt", None]),
             server=chance.choice(["big", "small", None]),
-            status=chance.choice([200, 200, 404, 503]),
+            status=chance.choice([200, 200, 404, 499, 503]),
             error=chance.choice([None, None, "cut"]),
             total_ms=chance.choice([0.0, 0.9, chance.uniform(0, 200), 10 ** chance.uniform(0, 7.5)]),
             ttft_ms=chance.choice([None, chance.uniform(0, 5_000)]),
+            gpu_ms=chance.choice([None, chance.randrange(10_000)]),
+            cost_micros=chance.choice([None, None, chance.randrange(10**7)]),
             prompt_tokens=chance.choice([None, chance.randrange(10_000)]),
             completion_tokens=chance.choice([None, chance.randrange(10_000)]),
         )
@@ -84,6 +87,9 @@ async def agree(log: RequestLog, exact: RequestLog, spans: Sequence[LogFilter] =
             assert stats.errors == sum(row.status >= 400 or row.error is not None for row in rows)
             assert stats.prompt_tokens == sum(row.prompt_tokens or 0 for row in rows)
             assert stats.completion_tokens == sum(row.completion_tokens or 0 for row in rows)
+            assert stats.gpu_ms == sum(row.gpu_ms or 0 for row in rows)
+            assert stats.wasted_ms == sum(row.gpu_ms or 0 for row in rows if row.status == 499)
+            assert stats.cost_micros == sum(row.cost_micros or 0 for row in rows)
             assert requests(stats.by_user) == Counter(row.user for row in rows)
             assert requests(stats.by_model) == Counter(row.model_served or row.model_asked for row in rows)
             assert requests(stats.by_server) == Counter(row.server for row in rows)
@@ -110,6 +116,17 @@ async def test_totals_and_rows_agree(log: RequestLog, exact: RequestLog) -> None
     for seed, count in ((1, 200), (7, 50), (2, 100)):
         await log.insert(some_records(seed, count))
         await agree(log, exact)
+
+
+@pytest.mark.parametrize("span", SPANS)
+async def test_hours_are_those_of_the_rows(log: RequestLog, span: LogFilter) -> None:
+    """The first is whole, the last ends where the time ends; together they are all that was asked for."""
+    await log.insert(some_records(3, 100))
+    first = None if span.since is None else span.since // HOUR * HOUR
+    rows = await log.list(replace(span, since=first), limit=1_000)
+    hours = await log.history(span)
+    assert {hour.start: hour.requests for hour in hours} == Counter(row.started_at // HOUR * HOUR for row in rows)
+    assert sum(hour.gpu_ms for hour in hours) == sum(row.gpu_ms or 0 for row in rows)
 
 
 async def test_each_batch_adds_to_the_same_totals(log: RequestLog, database: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import sqlite3
 import stat
@@ -35,7 +36,7 @@ from support.storage import sqlite_url
 
 pytestmark = pytest.mark.anyio
 
-NEWEST = "0002_incidents_expand"
+NEWEST = "0003_usage_expand"
 
 
 def differences(connection: Connection) -> object:
@@ -44,10 +45,10 @@ def differences(connection: Connection) -> object:
 
 
 def statements(path: Path) -> dict[str, set[str]]:
-    """What makes each table and index of a SQLite file: its lines, in whatever order."""
+    """What makes each table and index of a SQLite file: its parts, in whatever order."""
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-        return {name: {line.strip(" ,\t") for line in sql.splitlines()} for name, sql in rows}
+        return {name: {part.strip(" ()") for part in re.split(r"[,\s]*\n[,\s]*|, ", sql)} for name, sql in rows}
 
 
 async def test_a_new_database_has_the_declared_tables(database: Database) -> None:
@@ -183,7 +184,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "{name}"
-down_revision = "0002_incidents_expand"
+down_revision = "0003_usage_expand"
 branch_labels = None
 depends_on = None
 
@@ -215,10 +216,10 @@ async def columns_of_users(url: str) -> set[str]:
     return {column["name"] for column in found}
 
 
-async def test_the_release_before_incidents_shares_the_database(database_url: str) -> None:
+async def test_the_revision_before_shares_the_database(database_url: str) -> None:
     """It starts on it and leaves it alone; its own database is brought up to date with what is in it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upgrade, "known_revisions", lambda: ("0001_first_release",))
+        patch.setattr(upgrade, "known_revisions", lambda: known_revisions()[:-1])
         assert (await prepare_database(database_url)).usable
     await downgrade_database(database_url)
     assert not (await check_database(database_url)).usable
@@ -278,14 +279,14 @@ async def test_a_revision_that_only_adds_is_shared_and_taken_back(
     """The release before starts on it and leaves it alone; the newer one takes it back, and what it added goes."""
     url = sqlite_url(tmp_path / "r.sqlite3") if engine == "sqlite" else request.getfixturevalue("empty_postgresql")
     await upgrade_database(url)
-    with next_release(tmp_path, "0003_colours_expand"):
+    with next_release(tmp_path, "0004_colours_expand"):
         assert (await upgrade_database(url)).up_to_date
     state = await prepare_database(url)
-    assert (state.current, state.usable, state.up_to_date) == ("0003_colours_expand", True, False)
+    assert (state.current, state.usable, state.up_to_date) == ("0004_colours_expand", True, False)
     assert "colour" in await columns_of_users(url)
-    with pytest.raises(ConfigError, match="orouter db downgrade --to 0002_incidents_expand"):
+    with pytest.raises(ConfigError, match="orouter db downgrade --to 0003_usage_expand"):
         await downgrade_database(url)
-    with next_release(tmp_path / "again", "0003_colours_expand"):
+    with next_release(tmp_path / "again", "0004_colours_expand"):
         assert (await downgrade_database(url)).current == NEWEST
     assert "colour" not in await columns_of_users(url)
     assert (await prepare_database(url)).up_to_date
@@ -295,9 +296,9 @@ async def test_a_revision_that_takes_away_is_refused_with_the_way_back(tmp_path:
     """By a release that may still need what is gone; the text has the command."""
     url = sqlite_url(tmp_path / "router.sqlite3")
     await upgrade_database(url)
-    with next_release(tmp_path, "0003_less"):
+    with next_release(tmp_path, "0004_less"):
         await upgrade_database(url)
-    with pytest.raises(ConfigError, match="with that one run: orouter db downgrade --to 0002_incidents_expand"):
+    with pytest.raises(ConfigError, match="with that one run: orouter db downgrade --to 0003_usage_expand"):
         await prepare_database(url)
 
 
@@ -307,13 +308,13 @@ async def test_there_is_nothing_before_the_first_revision(tmp_path: Path) -> Non
     with pytest.raises(StorageUnavailable):
         await downgrade_database(url)
     await upgrade_database(url)
-    await downgrade_database(url)
+    await downgrade_database(url, known_revisions()[0])
     with pytest.raises(ConfigError, match="none before it"):
         await downgrade_database(url)
-    with next_release(tmp_path, "0003_colours_expand"):
+    with next_release(tmp_path, "0004_colours_expand"):
         await upgrade_database(url)
-        with pytest.raises(ConfigError, match="those are 0001_first_release, 0002_incidents_expand"):
-            await downgrade_database(url, "0003_more")
+        with pytest.raises(ConfigError, match="those are 0001_first_release, 0002_incidents_expand, 0003_usage"):
+            await downgrade_database(url, "0004_more")
 
 
 async def test_checking_creates_nothing(tmp_path: Path) -> None:

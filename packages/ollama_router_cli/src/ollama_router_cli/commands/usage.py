@@ -14,7 +14,7 @@ from ollama_router_cli.arguments.router import RouterAccess, asks_router
 from ollama_router_cli.arguments.times import parse_moment
 from ollama_router_cli.rendering.estimates import print_estimated
 from ollama_router_cli.rendering.streams import print_json
-from ollama_router_cli.rendering.tables import format_count, print_table
+from ollama_router_cli.rendering.tables import format_count, format_ms, print_table
 from ollama_router_cli.sources.router import ask_router, router_client, stream_router
 from ollama_router_server.system import SystemClock
 
@@ -30,6 +30,21 @@ class By(StrEnum):
     GROUP = "group"
     MODEL = "model"
     SERVER = "server"
+    HOST = "host"
+    DAY = "day"
+
+
+class Order(StrEnum):
+    """What lines have the most of first."""
+
+    REQUESTS = "requests"
+    ERRORS = "errors"
+    TOKENS_IN = "tokens-in"
+    CACHED = "cached"
+    TOKENS_OUT = "tokens-out"
+    GPU = "gpu"
+    WASTED = "wasted"
+    COST = "cost"
 
 
 class Step(StrEnum):
@@ -39,9 +54,16 @@ class Step(StrEnum):
     HOUR = "hour"
 
 
+_COLUMNS = ("requests", "errors", "tokens in", "cached", "tokens out", "GPU s", "wasted s", "first p50", "p95")
+_FIGURES = {
+    Order.REQUESTS: "requests", Order.ERRORS: "errors", Order.TOKENS_IN: "prompt_tokens",
+    Order.CACHED: "cached_tokens", Order.TOKENS_OUT: "completion_tokens", Order.GPU: "gpu_ms",
+    Order.WASTED: "wasted_ms", Order.COST: "cost_micros",
+}  # fmt: skip
 _EXAMPLES = examples(
     "orouter usage --since 7d",
     "orouter usage --by model --since 2026-11-01T00:00Z --before 2026-12-01T00:00Z",
+    "orouter usage --by user --order gpu --since 30d",
     "orouter usage --csv --by user --since 30d > usage.csv",
 )
 
@@ -55,6 +77,9 @@ def usage(
         str | None, typer.Option(metavar="TIME", help="From when on. Default: from the beginning.")
     ] = None,
     before: Annotated[str | None, typer.Option(metavar="TIME", help="Until when. Default: now.")] = None,
+    order: Annotated[
+        Order, typer.Option(help="What lines have the most of first; days stand by date.")
+    ] = Order.REQUESTS,
     csv: Annotated[bool, typer.Option("--csv", help="Write CSV: a line for each step and name.")] = False,
     step: Annotated[Step, typer.Option(help="With --csv: what one line covers, in UTC.")] = Step.DAY,
     router: RouterAccess,
@@ -62,8 +87,9 @@ def usage(
 ) -> None:
     """Show who used how much on a running router, or export it.
 
-    Prints requests, errors and tokens by user, group, model or server. With --csv the lines are those of the console's
-    export: the first and the last step are whole.
+    Prints requests, errors, tokens, seconds that servers computed (wasted: for clients that left), within how long half
+    of the first tokens came and 95 in 100, and where a model has a price the estimated cost. With --csv the lines are
+    those of the console's export: the first and the last step are whole.
     """
     if csv and as_json:
         raise typer.BadParameter("--csv and --json exclude each other")
@@ -72,7 +98,7 @@ def usage(
         if csv:
             sys.stdout.writelines(stream_router(client, "/router/usage.csv", by=by.value, step=step.value, **asked))
             return
-        view = ask_router(client, "/router/usage", **asked)
+        view = ask_router(client, "/router/usage", by=by.value, order=_FIGURES[order], **asked)
     if as_json:
         print_json(view)
     else:
@@ -84,9 +110,20 @@ def _moment(text: str | None) -> float | None:
 
 
 def _print(view: dict[str, Any], by: By) -> None:
-    columns = (by.value, "requests", "errors", "tokens in", "cached", "tokens out")
-    names = ("requests", "errors", "prompt_tokens", "cached_tokens", "completion_tokens")
-    lines = [*view[f"by_{by.value}"], {**view, "name": "all"}]
-    rows = [(row["name"], *(format_count(row[name]) for name in names)) for row in lines]
-    print_table(columns, rows, right=columns[1:])
+    times = {"ttft_p50_ms": view["ttft_ms"]["p50"], "ttft_p95_ms": view["ttft_ms"]["p95"]}
+    lines = [*view[f"by_{by.value}"], {**view, **times, "name": "all"}]
+    currency = view["currency"]
+    columns = (by.value, *_COLUMNS, *((f"cost, {currency}",) if currency else ()))
+    print_table(columns, [_cells(line, priced=currency is not None) for line in lines], right=columns[1:])
     print_estimated(view["estimated"])
+
+
+def _cells(line: dict[str, Any], *, priced: bool) -> tuple[str | None, ...]:
+    names = ("requests", "errors", "prompt_tokens", "cached_tokens", "completion_tokens")
+    return (
+        line["name"],
+        *(format_count(line[name]) for name in names),
+        *(format_count(round(line[name] / 1000)) for name in ("gpu_ms", "wasted_ms")),
+        *(format_ms(line[name]) for name in ("ttft_p50_ms", "ttft_p95_ms")),
+        *((f"{line['cost_micros'] / 1e6:,.2f}",) if priced else ()),
+    )

@@ -70,6 +70,8 @@ def print_stats(figures: LogStats) -> None:
     )
     if any(count for count, _ in parts):
         print_result("of these " + ", ".join(f"{count:,} {where}" for count, where in parts if count))
+    if figures.gpu_ms:
+        print_result(f"{figures.gpu_ms / 1000:,.0f} GPU seconds, {figures.wasted_ms / 1000:,.0f} for clients that left")
     print_estimated(figures.estimated)
     if figures.dropped:
         print_result(f"{amount(figures.dropped, 'more row')} dropped because the database could not take them")

@@ -21,6 +21,7 @@ from ollama_router_core.config.value_types import (
     VariableName,
     with_address,
 )
+from ollama_router_core.records.costs import Price
 
 __all__ = ["ExternalHost", "HostedModel", "Server"]
 
@@ -155,6 +156,23 @@ class HostedModel(Section):
         default=None,
         description="Longest answer in tokens listed to Anthropic's clients in `/v1/models`; null as for the context.",
     )
+
+    input_price: Annotated[float, Field(ge=0, le=1e6)] | None = Field(
+        default=None,
+        description="What a million tokens of a prompt cost, in `currency`. Usage, and what users are shown of the"
+        " model, then tell an estimated cost: cached tokens count as others.",
+        examples=[2.5],
+    )
+    output_price: Annotated[float, Field(ge=0, le=1e6)] | None = Field(
+        default=None, description="The same for a million tokens of answers; with one of both, the other is 0."
+    )
+
+    @property
+    def price(self) -> Price | None:
+        """Both prices, None where neither is set."""
+        if self.input_price is None and self.output_price is None:
+            return None
+        return Price(self.input_price or 0.0, self.output_price or 0.0)
 
     @model_validator(mode="before")
     @classmethod

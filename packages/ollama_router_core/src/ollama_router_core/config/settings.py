@@ -225,6 +225,11 @@ class Config(Section):
         description="Who may use external hosts, which cost money: all users, or admins and those to whom `users set"
         " --hosts` grants them. Grants take precedence; `orouter init` writes granted.",
     )
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(
+        default="USD",
+        description="Currency of all prices of external hosts' models, as ISO 4217 names it. What was noted before"
+        " stays the same number.",
+    )
     allow_account_routes: bool = Field(
         default=False,
         description="true opens /api/me, /api/signout, /api/user/keys and /api/experimental to admins. They act on"

@@ -13,6 +13,7 @@ from ollama_router_core.errors import RouterError, SelectionError
 from ollama_router_core.exchange.course import Attempt, Course, attempt_of, kept_course
 from ollama_router_core.exchange.events import Caller, Headers, Reservation
 from ollama_router_core.fleet.stalls import Progress, Wait, Watched
+from ollama_router_core.records.costs import NO_COSTS, Costs
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.records.user_text import shown, shown_within
 from ollama_router_core.responses.token_counts import NO_TOKENS, TokenCounts, count_tokens, estimate_unseen
@@ -215,7 +216,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         unseen = self.attempts > 0 and not self.head_written and self.error is None
         return estimate_unseen(self.endpoint, self.route) if unseen else NO_TOKENS
 
-    def record(self, now: float) -> RequestRecord:
+    def record(self, now: float, costs: Costs = NO_COSTS) -> RequestRecord:
         """The row for the log, at the moment the exchange ends."""
         usage = self.usage.usage if self.usage else Usage()
         tokens = self.tokens
@@ -248,6 +249,8 @@ class RequestContext(Struct, eq=False, kw_only=True):
             cache_write_tokens=usage.cache_write_tokens,
             reasoning_tokens=usage.reasoning_tokens,
             tokens_estimated=tokens.estimated,
+            gpu_ms=costs.gpu_ms,
+            cost_micros=costs.cost_micros,
             num_ctx=route.num_ctx,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,

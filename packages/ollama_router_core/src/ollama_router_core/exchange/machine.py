@@ -8,6 +8,7 @@ from typing import Any
 from ollama_router_core.errors import RouterError
 from ollama_router_core.exchange.actions import Action, Cut, Record, Steps
 from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.costing import costs_of
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.error_responses import answer_error
 from ollama_router_core.exchange.events import Cancelled, ClientLeft, Interruption, Revoked, Shutdown
@@ -66,7 +67,7 @@ def _exchange(environment: Environment, context: RequestContext) -> Generator[Ac
         if context.observer is not None:
             context.observer.ended(context, now)
         try:  # noqa: SIM105 - a context manager is three more calls for every request
-            yield Record(context.record(now))
+            yield Record(context.record(now, costs_of(environment, context, now)))
         except (Interruption, RouterError):
             pass  # it is over
     yield None

@@ -12,6 +12,7 @@ from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.config.settings import Config, ExternalHost, HostedModel, Server
 from ollama_router_core.outbound.echoes import echoed
 from ollama_router_core.outbound.host_profiles import Profile, ProfileSource, profile_of
+from ollama_router_core.records.costs import Price
 from ollama_router_core.translate import ExternalModel, HostTraits, codec_of, family_of_domain
 
 __all__ = ["Destination", "Fields", "Patience", "build_destinations", "missing_keys"]
@@ -85,6 +86,11 @@ class Destination:
         """Return the destination's name for a model that clients call `asked`."""
         details = self.models.get(canonical_name(asked)) if self.models else None
         return asked if details is None or details.name is None else details.name
+
+    def price_of(self, asked: str) -> Price | None:
+        """Return what the host asks for a model that clients call `asked`; None where the config names no price."""
+        details = self.models.get(canonical_name(asked)) if self.models else None
+        return None if details is None else details.price
 
     def path_of(self, path: str, model: str) -> str:
         """Return the path and query to send for a route of the endpoint table; `model` is the name there."""

@@ -27,6 +27,9 @@ class RequestRecord(Struct, frozen=True, kw_only=True, gc=False):
     parts of `prompt_tokens` that came out of a cache or went into one, `reasoning_tokens` a part of
     `completion_tokens`.
 
+    `gpu_ms` is how long a server computed it, as `records.costs` has it; None for external hosts and for what was
+    never sent. `cost_micros` is what a host's prices come to, in millionths of the config's currency.
+
     `decision` is a compact JSON text of the decision as it was then, for requests that did not simply go to a server
     with the model in memory, with what else happened to it; see `routing.kept_decisions` and `exchange.course`.
     """
@@ -58,6 +61,8 @@ class RequestRecord(Struct, frozen=True, kw_only=True, gc=False):
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     tokens_estimated: bool = False
+    gpu_ms: int | None = None
+    cost_micros: int | None = None
     num_ctx: int | None = None
     bytes_in: int = 0
     bytes_out: int = 0

@@ -41,25 +41,25 @@ async def find_day(services: Services, request: Request, user: User) -> HistoryV
     return await asyncio.to_thread(history_view, day, begin, groups, changes, told.incidents)
 
 
-def asked_day(request: Request, wall: float) -> tuple[str, int]:
+def asked_day(request: Request, wall: float, name: str = "day") -> tuple[str, int]:
     """The day that the query asks for, today without one, and when it begins (UTC).
 
     Raises:
         InvalidBody: it is no day.
     """
-    day = _day(request.get_param("day") or None, wall)
+    day = _day(request.get_param(name) or None, wall, name)
     return day.isoformat(), int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
 
 
-def _day(text: str | None, wall: float) -> date:
+def _day(text: str | None, wall: float, name: str) -> date:
     if text is None:
         return datetime.fromtimestamp(wall, UTC).date()
     try:
         day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
     except ValueError:
-        raise InvalidBody("day must look like 2026-11-28") from None
+        raise InvalidBody(f"{name} must look like 2026-11-28") from None
     if day.year < 1970:
-        raise InvalidBody("day must not be before 1970")
+        raise InvalidBody(f"{name} must not be before 1970")
     return day
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Final
 
 from falcon.asgi import Request, Response
@@ -10,10 +9,11 @@ from falcon.asgi import Request, Response
 from ollama_router_core.errors import Forbidden
 from ollama_router_server.admin.access import EVERYBODY, address_of
 from ollama_router_server.admin.bodies import actor_of, answer, read_body
-from ollama_router_server.admin.shapes import CreatedTokenBody, DeletedBody, MyUsageBody, NewToken, UsageLine
+from ollama_router_server.admin.shapes import CreatedTokenBody, DeletedBody, NewToken
 from ollama_router_server.admin.views.checks import Asked, ChecksView, checks_view
 from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import model_views
+from ollama_router_server.admin.views.usage import MyUsageBody, usage_lines
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.log_filter import LogFilter
@@ -43,7 +43,7 @@ async def my_usage(services: Services, user: User, days: int) -> MyUsageBody:
         errors=stats.errors,
         prompt_tokens=stats.prompt_tokens,
         completion_tokens=stats.completion_tokens,
-        by_model=[UsageLine(**asdict(row)) for row in stats.by_model],
+        by_model=usage_lines(stats.by_model, "model"),
     )
 
 

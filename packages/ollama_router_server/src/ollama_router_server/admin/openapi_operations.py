@@ -13,7 +13,7 @@ from ollama_router_server.admin import shapes
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.doctor.resource import DoctorView
 from ollama_router_server.admin.operations import NewOperation
-from ollama_router_server.admin.usage_export import BY, STEPS
+from ollama_router_server.admin.usage_export import STEPS
 from ollama_router_server.admin.views.about import AboutView
 from ollama_router_server.admin.views.checks import ChecksView
 from ollama_router_server.admin.views.history import HistoryView
@@ -28,6 +28,7 @@ from ollama_router_server.admin.views.requests import RequestDetailView, Request
 from ollama_router_server.admin.views.rights import RightsView
 from ollama_router_server.admin.views.server_day import ServerDayView
 from ollama_router_server.admin.views.servers import ProbeView, ServerDetailView, ServersView
+from ollama_router_server.admin.views.usage import BY, ORDERS, MyUsageBody, UsageBody
 from ollama_router_server.admin.views.whatif import WhatIfView
 from ollama_router_server.storage.identities import Role
 from ollama_router_server.storage.incidents import IncidentKind
@@ -59,6 +60,8 @@ _USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("since", {"type": "number", "minimum": 0, "maximum": 2**52}),
     ("before", {"type": "number", "minimum": 0, "maximum": 2**52}),
     ("user", {"type": "string"}),
+    ("by", {"enum": ["", *BY], "description": "The one list to fill; all if left out."}),
+    ("order", {"enum": list(ORDERS)}),
 )
 _AUDIT_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("since", {"type": "number", "minimum": 0, "maximum": 2**52}),
@@ -222,15 +225,15 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="get",
         path="/router/usage",
-        summary="Requests and tokens by user, model and server",
-        answer=shapes.UsageBody,
+        summary="Requests, tokens, GPU time and cost by user, group, model, server, host and day",
+        answer=UsageBody,
         roles=READERS,
         query=_USAGE_QUERY,
     ),
     Operation(
         method="get",
         path="/router/usage.csv",
-        summary="Requests and tokens by user, group, model or server, for each day or hour",
+        summary="The same for each day or hour, by one of them",
         answer=None,
         roles=READERS,
         query=(
@@ -302,7 +305,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="get",
         path="/router/me/usage",
         summary="What the asking user's requests add up to",
-        answer=shapes.MyUsageBody,
+        answer=MyUsageBody,
         roles=EVERYBODY,
         query=(("days", {"type": "integer", "minimum": 1, "maximum": 366}),),
     ),

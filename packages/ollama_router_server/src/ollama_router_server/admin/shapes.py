@@ -31,7 +31,6 @@ __all__ = [
     "InvitationBody",
     "ModelUserLine",
     "ModelUsersBody",
-    "MyUsageBody",
     "NewGroup",
     "NewToken",
     "NewUser",
@@ -42,7 +41,6 @@ __all__ = [
     "SessionsBody",
     "TokenBody",
     "TokensBody",
-    "UsageBody",
     "UserBody",
     "UserDetailsBody",
     "UserPatch",
@@ -258,50 +256,6 @@ class GroupsBody(_Out):
     """All groups, by name."""
 
     groups: list[GroupBody]
-
-
-class UsageLine(_Out):
-    """Totals of one user, group, model or server; the name is null where the log has none."""
-
-    name: str | None
-    requests: int
-    errors: int
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int
-    cache_write_tokens: int
-    reasoning_tokens: int
-    estimated: int
-
-
-class UsageBody(_Out):
-    """Totals of the request log, the busiest first; `by_group` has each user in the group of now."""
-
-    since: float | None
-    requests: int
-    errors: int
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int
-    cache_write_tokens: int
-    reasoning_tokens: int
-    estimated: int
-    dropped: int
-    by_user: list[UsageLine]
-    by_group: list[UsageLine]
-    by_model: list[UsageLine]
-    by_server: list[UsageLine]
-
-
-class MyUsageBody(_Out):
-    """What the asking user's own requests add up to, by model."""
-
-    since: float
-    requests: int
-    errors: int
-    prompt_tokens: int
-    completion_tokens: int
-    by_model: list[UsageLine]
 
 
 class ModelUserLine(_Out):

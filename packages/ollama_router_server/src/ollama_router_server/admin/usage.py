@@ -2,24 +2,76 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from typing import TypeVar
 
 from falcon.asgi import Request, Response
 
+from ollama_router_core.errors import InvalidBody
 from ollama_router_server.admin.access import ADMINS, READERS
 from ollama_router_server.admin.bodies import answer, moment
-from ollama_router_server.admin.shapes import ModelUserLine, ModelUsersBody, UsageBody, UsageLine
-from ollama_router_server.admin.usage_groups import groups_of_members, usage_by_group
+from ollama_router_server.admin.history import asked_day
+from ollama_router_server.admin.shapes import ModelUserLine, ModelUsersBody
+from ollama_router_server.admin.usage_groups import groups_of_members
+from ollama_router_server.admin.views.usage import BY, ORDERS, UsageAsked, UsageBody, usage_view
 from ollama_router_server.services import Services
 from ollama_router_server.storage.log_filter import LogFilter
+from ollama_router_server.storage.log_stats import HourRow
 
-__all__ = ["ModelUsersResource", "UsageResource"]
+__all__ = ["ModelUsersResource", "UsageResource", "find_usage", "one_of", "usage_asked"]
 
-_WEEK = 7 * 86_400.0
+Word = TypeVar("Word", bound=str)
+_DAY = 86_400.0
+_WEEK = 7 * _DAY
+
+
+async def find_usage(services: Services, asked: UsageAsked) -> tuple[UsageBody, tuple[HourRow, ...]]:
+    """What requests add up to, and the same by hour."""
+    log, chosen = services.request_log, LogFilter(user=asked.user, since=asked.since, before=asked.before)
+    stats, hours = await log.stats(chosen), await log.history(chosen)
+    view = usage_view(
+        stats,
+        hours,
+        asked,
+        config=services.config,
+        group_of=groups_of_members(await services.groups.list()),
+        soon=await log.first_tokens(chosen),
+    )
+    return view, hours
+
+
+def one_of(request: Request, name: str, words: Sequence[Word], default: Word) -> Word:
+    """A parameter that has one of these values.
+
+    Raises:
+        InvalidBody: it has another.
+    """
+    asked = request.get_param(name) or default
+    for word in words:
+        if word == asked:
+            return word
+    raise InvalidBody(f"{name} must be one of {', '.join(words)}")
+
+
+def usage_asked(request: Request, now: float) -> UsageAsked:
+    """What a page is asked for: the last `days`, or whole days (UTC) from one to another.
+
+    Raises:
+        InvalidBody: a day is none, or the last is before the first.
+    """
+    order = one_of(request, "order", ORDERS, "requests")
+    days = request.get_param_as_int("days", min_value=1, max_value=366)
+    if days is not None or not (request.get_param("from") or request.get_param("to")):
+        return UsageAsked(since=now - (days or 7) * _DAY, order=order)
+    (_, last), (_, first) = asked_day(request, now, "to"), asked_day(request, now, "from")
+    first = first if request.get_param("from") else last
+    if first > last:
+        raise InvalidBody("from must not be after to")
+    return UsageAsked(since=first, before=last + _DAY, order=order)
 
 
 class UsageResource:
-    """`GET /router/usage[?since=&before=&user=]`: requests, errors and tokens by user, group, model and server."""
+    """`GET /router/usage[?since=&before=&user=&by=&order=]`: requests, tokens, GPU time and cost, and by what."""
 
     roles = READERS
 
@@ -28,14 +80,16 @@ class UsageResource:
 
     async def on_get(self, request: Request, response: Response) -> None:
         """Answer the totals."""
-        since = moment(request.get_param("since"))
-        before = moment(request.get_param("before"), "before")
-        chosen = LogFilter(user=request.get_param("user"), since=since, before=before)
-        stats = await self._services.request_log.stats(chosen)
-        groups = usage_by_group(stats.by_user, groups_of_members(await self._services.groups.list()))
-        told = asdict(stats)
-        del told["ttft_ms"], told["total_ms"]
-        answer(response, UsageBody(since=since, by_group=[UsageLine(**asdict(row)) for row in groups], **told))
+        by = one_of(request, "by", BY, "user") if request.get_param("by") else None
+        asked = UsageAsked(
+            since=moment(request.get_param("since")),
+            before=moment(request.get_param("before"), "before"),
+            user=request.get_param("user"),
+            order=one_of(request, "order", ORDERS, "requests"),
+            by=by,
+        )
+        view, _ = await find_usage(self._services, asked)
+        answer(response, view)
 
 
 class ModelUsersResource:

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import Final, cast, get_args
+from typing import Final, cast
 
 from falcon.asgi import Request, Response
 
-from ollama_router_core.errors import InvalidBody, LimitExceeded
+from ollama_router_core.errors import LimitExceeded
 from ollama_router_server.admin.access import READERS
 from ollama_router_server.admin.bodies import moment
 from ollama_router_server.admin.csv_lines import csv_lines
+from ollama_router_server.admin.usage import one_of
 from ollama_router_server.admin.usage_groups import groups_of_members, series_by_group
+from ollama_router_server.admin.views.usage import BY, By, currency_of
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.log_series import LogSeries, SeriesRow
 from ollama_router_server.storage.log_totals import DAY, FIGURES, HOUR, Dimension
 
-__all__ = ["BY", "STEPS", "Exports", "UsageExportResource"]
+__all__ = ["STEPS", "Exports", "UsageExportResource"]
 
-_GROUP: Final = "group"
-BY: Final = (*get_args(Dimension), _GROUP)
-"""What a line may be about."""
+_DIMENSIONS: Final[dict[By, Dimension]] = {
+    "user": "user", "group": "user", "model": "model", "server": "server", "host": "server", "day": "server",
+}  # fmt: skip
+_SUMMED: Final = frozenset({"group", "day"})
+_COUNTS: Final = tuple(name for name in FIGURES if name != "cost_micros")
 STEPS: Final = {"day": DAY, "hour": HOUR}
 _AGAIN_AFTER: Final = 5.0  # seconds
 
@@ -53,9 +57,10 @@ class Exports:
 
 
 class UsageExportResource:
-    """`GET /router/usage.csv[?by=user|group|model|server][&step=day|hour][&since=SECONDS][&before=SECONDS]`.
+    """`GET /router/usage.csv[?by=user|group|model|server|host|day][&step=day|hour][&since=SECONDS][&before=SECONDS]`.
 
-    A line for each step (UTC) and name; the first and the last step are whole. Users count for the group of now.
+    A line for each step (UTC) and name; the first and the last step are whole. Users count for the group of now, hosts
+    are the external ones of now, by day there is no name. Cost is in it where a model has a price.
     """
 
     roles = READERS
@@ -73,29 +78,28 @@ class UsageExportResource:
         response.set_header("content-disposition", f'attachment; filename="usage-by-{by}.csv"')
         response.stream = self._exports.only_one(user.token_id, self._lines(by, chosen))
 
-    async def _lines(self, by: str, chosen: LogSeries) -> AsyncIterator[str]:
-        yield csv_lines([("from", by, *FIGURES)])
+    async def _lines(self, by: By, chosen: LogSeries) -> AsyncIterator[str]:
+        currency, hosts = currency_of(self._services.config), self._services.config.external_hosts
         pieces: AsyncIterator[Sequence[SeriesRow]] = self._services.request_log.series(chosen)
-        if by == _GROUP:
-            pieces = series_by_group(pieces, groups_of_members(await self._services.groups.list()))
+        if by in _SUMMED:
+            groups = await self._services.groups.list() if by == "group" else ()
+            pieces = series_by_group(pieces, groups_of_members(groups))
+        yield csv_lines([("from", by, *_COUNTS, *(("cost", "currency") if currency else ()))])
         async for rows in pieces:
-            yield csv_lines(_cells(row, chosen.step) for row in rows)
+            yield csv_lines(_cells(row, chosen.step, currency) for row in rows if by != "host" or row.name in hosts)
 
 
-def _chosen(request: Request) -> tuple[str, LogSeries]:
-    by, step = request.get_param("by", default="user"), request.get_param("step", default="day")
-    if by not in BY:
-        raise InvalidBody(f"by must be one of {', '.join(BY)}")
-    if step not in STEPS:
-        raise InvalidBody(f"step must be one of {', '.join(STEPS)}")
+def _chosen(request: Request) -> tuple[By, LogSeries]:
+    by, step = one_of(request, "by", BY, "user"), one_of(request, "step", tuple(STEPS), "day")
     return by, LogSeries(
-        dimension="user" if by == _GROUP else cast("Dimension", by),
+        dimension=_DIMENSIONS[by],
         step=STEPS[step],
         since=moment(request.get_param("since")),
         before=moment(request.get_param("before"), "before"),
     )
 
 
-def _cells(row: SeriesRow, step: int) -> tuple[object, ...]:
+def _cells(row: SeriesRow, step: int, currency: str | None) -> tuple[object, ...]:
     start = datetime.fromtimestamp(row.start, UTC).strftime("%Y-%m-%d" if step == DAY else "%Y-%m-%dT%H:%MZ")
-    return (start, row.name, *(getattr(row, name) for name in FIGURES))
+    cost = (f"{row.cost_micros / 1e6:.6f}", currency) if currency else ()
+    return (start, row.name, *(getattr(row, name) for name in _COUNTS), *cost)

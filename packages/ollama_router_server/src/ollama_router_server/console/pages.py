@@ -22,7 +22,7 @@ from ollama_router_server.admin.overview import find_model, find_overview, find_
 from ollama_router_server.admin.request_replay import replay_request
 from ollama_router_server.admin.requests import find_request, list_requests
 from ollama_router_server.admin.sessions import list_sessions
-from ollama_router_server.admin.usage_groups import groups_of_members, usage_by_group
+from ollama_router_server.admin.usage import find_usage, usage_asked
 from ollama_router_server.admin.users import list_users
 from ollama_router_server.admin.views.checks import first_model
 from ollama_router_server.admin.views.clients import client_views
@@ -42,7 +42,6 @@ from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit import AuditFilter
 from ollama_router_server.storage.identities import Role, User
-from ollama_router_server.storage.log_filter import LogFilter
 
 __all__ = ["Page", "pages"]
 
@@ -154,20 +153,19 @@ class Pages:
 
     async def usage(self, request: Request, _user: User) -> Values:
         """Who used how much."""
-        days = request.get_param_as_int("days", min_value=1, max_value=366) or 7
-        since = self.services.clock.wall() - days * _DAY
-        chosen = LogFilter(since=since)
-        stats, hours = await self.services.request_log.stats(chosen), await self.services.request_log.history(chosen)
-        step = 3_600 if days <= _HOURLY else 86_400
-        bars = columns_of({row.start: row.requests for row in hours}, since, self.services.clock.wall(), step)
-        groups = usage_by_group(stats.by_user, groups_of_members(await self.services.groups.list()))
+        asked = usage_asked(request, self.services.clock.wall())
+        view, hours = await find_usage(self.services, asked)
+        since, until = asked.since or 0.0, asked.before or self.services.clock.wall()
+        step = 3_600 if until - since <= _HOURLY * _DAY else 86_400
         return {
-            "stats": stats,
-            "groups": groups,
-            "days": days,
-            "bars": bars,
-            "since": int(since),
+            "view": view,
+            "order": asked.order,
+            "days": None if asked.before is not None else round((until - since) / _DAY),
+            "bars": columns_of({row.start: row.requests for row in hours}, since, until - 1, step),
+            "since": since,
+            "until": until,
             "step": "hour" if step < _DAY else "day",
+            "query": {name: str(value) for name, value in request.params.items() if name != "order"},
         }
 
     async def people(self, request: Request, _user: User) -> Values:

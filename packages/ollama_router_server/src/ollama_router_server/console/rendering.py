@@ -62,6 +62,7 @@ class Renderer:
             duration=wording.duration,
             gib=wording.gib,
             moment=wording.moment,
+            money=wording.money,
             plain=wording.plain,
             segment=_segment,
             short=wording.short,

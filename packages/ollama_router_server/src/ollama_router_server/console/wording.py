@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["NOTHING", "age", "count", "duration", "gib", "moment", "plain", "short", "turn"]
+__all__ = ["NOTHING", "age", "count", "duration", "gib", "moment", "money", "plain", "short", "turn"]
 
 NOTHING = "\u2013"
 """Stands where there is no value."""
@@ -65,6 +65,11 @@ def moment(wall: float | None, form: str = "%Y-%m-%d %H:%M:%SZ") -> str:
 def count(number: float | None) -> str:
     """A number with its thousands apart."""
     return NOTHING if number is None else f"{number:,.0f}"
+
+
+def money(micros: int) -> str:
+    """Millionths of a currency in the currency; what is less than a hundredth is not nothing."""
+    return "< 0.01" if 0 < micros < 10_000 else f"{micros / 1e6:,.2f}"
 
 
 def plain(value: Any) -> str:

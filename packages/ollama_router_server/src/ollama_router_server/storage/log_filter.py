@@ -10,12 +10,14 @@ from sqlalchemy import ColumnElement, and_, or_
 
 from ollama_router_server.storage.schema import request_log
 
-__all__ = ["IS_COLD", "IS_ERROR", "Cursor", "Ending", "LogFilter"]
+__all__ = ["HAS_LEFT", "IS_COLD", "IS_ERROR", "Cursor", "Ending", "LogFilter"]
 
 Ending = Literal["ok", "error", "refused", "client_left", "retried", "cold"]
 
 IS_ERROR: ColumnElement[bool] = or_(request_log.c.status >= 400, request_log.c.error.is_not(None))
 """The client got an error, or the answer failed after it had begun."""
+HAS_LEFT: ColumnElement[bool] = request_log.c.status == 499
+"""The client left before its answer was complete."""
 IS_COLD: ColumnElement[bool] = request_log.c.load_ms > 1_000
 """The request waited until its model was loaded."""
 
@@ -70,7 +72,7 @@ _ENDINGS: dict[Ending, ColumnElement[bool]] = {
     "ok": and_(request_log.c.status < 400, request_log.c.error.is_(None)),
     "error": and_(IS_ERROR, request_log.c.status != 499, request_log.c.attempts > 0),
     "refused": and_(_REFUSED, request_log.c.status != 499),
-    "client_left": request_log.c.status == 499,
+    "client_left": HAS_LEFT,
     "retried": request_log.c.attempts > 1,
     "cold": IS_COLD,
 }

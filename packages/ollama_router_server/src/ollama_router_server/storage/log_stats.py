@@ -84,11 +84,10 @@ class LogStats(Usage):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HourRow:
-    """Requests that began within one hour; `start` is seconds since 1970."""
+class HourRow(Usage):
+    """What the requests that began within one hour add up to; `start` is seconds since 1970."""
 
     start: int
-    requests: int
 
 
 def read_stats(connection: Connection, chosen: LogFilter, *, few_rows: int) -> LogStats:
@@ -110,18 +109,24 @@ def read_stats(connection: Connection, chosen: LogFilter, *, few_rows: int) -> L
 
 
 def read_history(connection: Connection, chosen: LogFilter) -> tuple[HourRow, ...]:
-    """Requests by hour, oldest first; the first hour is whole, hours without requests are left out."""
-    since = None if chosen.since is None else int(chosen.since // HOUR) * HOUR
-    if chosen.only_time and chosen.before is None:
+    """Figures by hour, oldest first; the first hour is whole, hours without requests are left out."""
+    first = 0 if chosen.since is None else int(chosen.since // HOUR) * HOUR
+    end = first
+    hours: dict[int, Counter[str]] = defaultdict(Counter)
+    if chosen.only_time:
+        end = _NO_END if chosen.before is None else max(first, int(chosen.before // HOUR) * HOUR)
         columns = log_totals.c
-        ours = and_(columns.span == HOUR, columns.start >= (since or 0), columns.dimension == "server")
-        query = select(columns.start.label("hour"), func.sum(columns.requests)).where(ours)
-    else:
-        second = whole(connection.dialect.name, request_log.c.started_at)
+        ours = and_(columns.span == HOUR, columns.start >= first, columns.start < end, columns.dimension == "server")
+        query = select(columns.start, *(func.sum(columns[name]) for name in FIGURES)).where(ours)
+        for start, *sums in connection.execute(query.group_by(columns.start)):
+            hours[int(start)].update(by_name(sums))
+    if end != _NO_END:
+        rows = rows_where(*replace(chosen, since=end).conditions())
+        second = whole(connection.dialect.name, rows.c.started_at)
         hour = (second - second % HOUR).label("hour")
-        query = select(hour, func.count()).where(*replace(chosen, since=since).conditions())
-    rows = connection.execute(query.group_by("hour").order_by("hour"))
-    return tuple(HourRow(start=int(start), requests=int(requests)) for start, requests in rows if requests)
+        for start, *sums in connection.execute(select(hour, *sums_of(rows)).group_by("hour")):
+            hours[int(start)].update(by_name(sums))
+    return tuple(HourRow(start=start, **sums) for start, sums in sorted(hours.items()) if sums["requests"])
 
 
 def requests_by_user(connection: Connection, names: Sequence[str] | None = None) -> Mapping[str, int]:

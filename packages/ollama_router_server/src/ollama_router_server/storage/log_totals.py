@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from ollama_router_server.storage.dialect import insert_into, whole
-from ollama_router_server.storage.log_filter import IS_ERROR
+from ollama_router_server.storage.log_filter import HAS_LEFT, IS_ERROR
 from ollama_router_server.storage.schema import LONGEST_TOTALS_NAME, log_latencies, log_totals, request_log
 
 __all__ = [
@@ -56,7 +56,10 @@ Measure = Literal["ttft", "total"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What requests add up to; the tokens of `estimated` of them were not all counted by a server."""
+    """What requests add up to; the tokens of `estimated` of them were not all counted by a server.
+
+    Of the milliseconds that servers computed (`gpu_ms`), `wasted_ms` were for clients that left.
+    """
 
     requests: int = 0
     errors: int = 0
@@ -66,6 +69,9 @@ class Usage:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: int = 0
+    gpu_ms: int = 0
+    wasted_ms: int = 0
+    cost_micros: int = 0
 
 
 FIGURES = tuple(field.name for field in fields(Usage))
@@ -88,6 +94,9 @@ def rows_where(*conditions: ColumnElement[bool]) -> CTE:
             case((IS_ERROR, 1), else_=0).label("errors"),
             case((columns.tokens_estimated, 1), else_=0).label("estimated"),
             *(columns[name] for name in FIGURES if name.endswith("_tokens")),
+            columns.gpu_ms,
+            case((HAS_LEFT, columns.gpu_ms), else_=0).label("wasted_ms"),
+            columns.cost_micros,
             columns.ttft_ms.label("ttft"),
             columns.total_ms.label("total"),
             *(func.substr(func.coalesce(of, ""), 1, LONGEST_TOTALS_NAME).label(name) for name, of in names.items()),

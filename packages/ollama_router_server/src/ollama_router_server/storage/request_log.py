@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.first_tokens import FirstTokens, read_first_tokens
 from ollama_router_server.storage.log_days import DayGroup, read_day
 from ollama_router_server.storage.log_filter import Cursor, LogFilter
 from ollama_router_server.storage.log_series import LogSeries, SeriesRow, read_series
@@ -89,12 +90,16 @@ class RequestLog:
         """
         return await self._database.read(read_stats, chosen, few_rows=self._few_rows)
 
+    async def first_tokens(self, chosen: LogFilter) -> FirstTokens:
+        """How soon the newest rows of a filter had their first byte, by each thing that usage is told by."""
+        return await self._database.read(read_first_tokens, chosen)
+
     async def users_of_model(self, model: str, *, since: float) -> tuple[tuple[str | None, int], ...]:
         """Users of a model since then and their requests, the most first, as far as the newest 100,000 rows tell."""
         return await self._database.read(_users_of_model, canonical_name(model), since)
 
     async def history(self, chosen: LogFilter) -> tuple[HourRow, ...]:
-        """Requests by hour, oldest first; the first hour is whole, hours without requests are left out."""
+        """Figures by hour, oldest first; the first hour is whole, hours without requests are left out."""
         return await self._database.read(read_history, chosen)
 
     async def series(self, chosen: LogSeries) -> AsyncIterator[tuple[SeriesRow, ...]]:

@@ -224,6 +224,8 @@ request_log = Table(
     Column("cache_write_tokens", BigInteger),
     Column("reasoning_tokens", BigInteger),
     Column("tokens_estimated", Boolean, nullable=False),
+    Column("gpu_ms", BigInteger),
+    Column("cost_micros", BigInteger),
     Column("num_ctx", BigInteger),
     Column("bytes_in", BigInteger, nullable=False),
     Column("bytes_out", BigInteger, nullable=False),
@@ -339,6 +341,9 @@ log_totals = Table(
     Column("cache_write_tokens", BigInteger, nullable=False),
     Column("reasoning_tokens", BigInteger, nullable=False),
     Column("estimated", BigInteger, nullable=False),
+    Column("gpu_ms", BigInteger, nullable=False, server_default="0"),
+    Column("wasted_ms", BigInteger, nullable=False, server_default="0"),
+    Column("cost_micros", BigInteger, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 

@@ -1,0 +1,37 @@
+"""What a request cost the server or the host that it was sent to last."""
+
+from __future__ import annotations
+
+from ollama_router_core.api.endpoints import Kind
+from ollama_router_core.errors import ConnectFailed
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.outbound.destinations import Destination
+from ollama_router_core.records.costs import NO_COSTS, Costs, computed_ms, cost_micros
+from ollama_router_core.responses.usage import Usage
+
+__all__ = ["costs_of"]
+
+
+def costs_of(environment: Environment, context: RequestContext, now: float) -> Costs:
+    """What the request cost by now; nothing where no server computed anything for it."""
+    wait, endpoint = context.last_wait, context.endpoint
+    if wait is None or endpoint is None or endpoint.kind is not Kind.INFER or isinstance(context.error, ConnectFailed):
+        return NO_COSTS
+    destination = environment.destinations.get(wait.server)
+    if destination is None:
+        return NO_COSTS
+    if destination.external:
+        return _of_host(destination, context)
+    begun = wait.since if context.reached is None else max(wait.since, context.reached)
+    usage = Usage() if context.usage is None else context.usage.usage
+    told = (usage.load_duration, usage.prompt_eval_duration, usage.eval_duration)
+    return Costs(gpu_ms=computed_ms((now - begun) * 1000, *(None if ns is None else ns / 1e6 for ns in told)))
+
+
+def _of_host(destination: Destination, context: RequestContext) -> Costs:
+    price = destination.price_of("" if context.route is None else context.route.model_text or "")
+    if price is None:
+        return NO_COSTS
+    tokens = context.tokens
+    return Costs(cost_micros=cost_micros(price, tokens.prompt, tokens.completion))

@@ -18,10 +18,11 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
+
+from msgspec.structs import replace
 
 from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket
 from ollama_router_core.api.model_names import canonical_name

@@ -62,7 +62,7 @@ def test_each_right_stands_once_with_whose_word_it_is() -> None:
         Grants(models=("llama3*",), requests_per_minute=60), Grants(models=("*",), tokens_per_day=1000, batch=True)
     )
     found = rights(person)
-    assert list(found) == list(Grants.__dataclass_fields__)
+    assert list(found) == list(Grants.__struct_fields__)
     assert found["models"] == Right(name="models", value=["llama3*"], origin="own")
     assert found["tokens_per_day"] == Right(name="tokens_per_day", value=1000, origin="group")
     assert found["batch"] == Right(name="batch", value=True, origin="group")

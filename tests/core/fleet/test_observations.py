@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.errors import UpstreamProtocolError

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from ollama_router_core.config.settings import ModelSettings, Server
 from ollama_router_core.errors import ModelTooLarge

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.fleet.observations import observe_load_finished, observe_ps, observe_show, observe_tags

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -121,7 +119,7 @@ def test_what_a_selector_remembers_never_changes_an_answer(fleet, earlier, reque
     used.decide(earlier, snapshot, now=NOW)
     used.decide(request, replace(snapshot, servers={}), now=NOW)
     first = next(iter(snapshot.servers.values()))
-    used.decide(request, snapshot.with_server(dataclasses.replace(first, up=not first.up)), now=NOW)
+    used.decide(request, snapshot.with_server(replace(first, up=not first.up)), now=NOW)
     fresh = decide(request, snapshot, config, now=NOW, tiebreak=tiebreak)
     assert comparable(used.decide(request, snapshot, now=NOW, tiebreak=tiebreak)) == comparable(fresh)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import string
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from core.properties.strategies import model_names
 from ollama_router_core.api.model_names import canonical_name, parse_model_name
@@ -21,7 +21,7 @@ def test_parsing_is_idempotent(text: str):
     name = parse_model_name(text)
     again = parse_model_name(name.short)
     assert again.short == name.short
-    assert again == dataclasses.replace(name, source=None if name.source == "local" else name.source)
+    assert again == replace(name, source=None if name.source == "local" else name.source)
 
 
 @given(any_text)

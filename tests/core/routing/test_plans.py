@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight

@@ -138,6 +138,6 @@ async def test_the_description_is_served_and_complete(tmp_path: Path) -> None:
     ):
         served = (await admin.get("/router/openapi.json")).json()
     assert served == openapi_document()
-    assert set(GrantsBody.model_fields) == set(Grants.__dataclass_fields__)
+    assert set(GrantsBody.model_fields) == set(Grants.__struct_fields__)
     described = {(method, path) for path, methods in served["paths"].items() for method in methods}
     assert described == {(operation.method, operation.path) for operation in OPERATIONS}

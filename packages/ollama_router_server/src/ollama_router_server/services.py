@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 
 import structlog
+from msgspec.structs import replace
 
 from ollama_router_core.access.token_proofs import TokenProver
 from ollama_router_core.access.trusted_proxies import Proxies

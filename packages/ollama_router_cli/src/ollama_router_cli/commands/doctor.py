@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import typer
+from msgspec.structs import asdict
 
 from ollama_router_cli.arguments.options import (
     SharedOptions,

@@ -6,11 +6,11 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
 import typer
+from msgspec import to_builtins
 
 from ollama_router_cli.arguments.options import (
     SharedOptions,
@@ -117,7 +117,7 @@ def stats(
 
     figures, history = _with_log(shared, read)
     if shared.as_json:
-        print_json({**asdict(figures), "by_hour": [asdict(hour) for hour in history]})
+        print_json({**to_builtins(figures), "by_hour": to_builtins(history)})
     else:
         print_stats(figures)
         print_history(history)

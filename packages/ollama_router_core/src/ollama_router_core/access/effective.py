@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from ollama_router_core.access.grants import (
     CloudRule,
@@ -26,8 +27,7 @@ __all__ = ["Judgement", "Origin", "Person", "Right", "effective_rights", "judge_
 Origin = Literal["own", "group", "role", "setting"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
+class Person(Struct, frozen=True, kw_only=True):
     """Somebody's role and grants, told apart; without a group its grants are empty."""
 
     role: Role
@@ -46,8 +46,7 @@ class Person:
         return None if getattr(self.group, name) is None else "group"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Right:
+class Right(Struct, frozen=True, kw_only=True):
     """A field of `Grants` as it holds, in JSON's types; None sets no bound."""
 
     name: str
@@ -55,8 +54,7 @@ class Right:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """Whether a model or a host may be used, and why, in words."""
 
     allowed: bool
@@ -91,7 +89,7 @@ def _rights(person: Person, cloud: CloudRule, hosts: HostRule, max_wait: float) 
         "max_wait": (max_wait, "setting"),
         "batch": (False, "role"),
     }
-    for name in Grants.__dataclass_fields__:
+    for name in Grants.__struct_fields__:
         value, origin = unset.get(name, (None, "role"))
         right = granted.get(name) or Right(name=name, value=value, origin=origin)
         if name == "cloud" and cloud == "none":

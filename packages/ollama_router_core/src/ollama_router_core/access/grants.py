@@ -10,10 +10,11 @@ import fnmatch
 import ipaddress
 import re
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Literal, get_args
+
+from msgspec import Struct
 
 from ollama_router_core.access.addresses import read_address
 from ollama_router_core.api.endpoints import Endpoint, Kind
@@ -74,8 +75,7 @@ class InvalidGrants(AccessError):
     status_hint = 400
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grants:
+class Grants(Struct, frozen=True, kw_only=True):
     """The grants of one user or group; a field that is None is left to the group, then to the role.
 
     `models` are shell patterns (`*`, `?`, `[...]`) over model names as Ollama reads them: `llama3.1` is
@@ -106,7 +106,7 @@ class Grants:
     tokens_per_month: int | None = None
 
 
-_FIELDS = tuple(field.name for field in fields(Grants))
+_FIELDS = Grants.__struct_fields__
 _TRUTHS = ("cloud", "unload", "batch")
 _LISTS = ("models", "hosts", "reach", "kinds", "networks")
 _NUMBERS = (

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
 
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.errors import LimitExceeded, amount
@@ -83,8 +84,7 @@ def estimate_tokens(prompt_tokens: int, max_tokens: int | None) -> int:
     return prompt_tokens + answer + 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allowance:
+class Allowance(Struct, frozen=True, kw_only=True):
     """What is left of one limit; `reset` is the seconds until more is left (all of it, for tokens)."""
 
     limit: int
@@ -92,16 +92,14 @@ class Allowance:
     reset: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(Struct, frozen=True, kw_only=True):
     """What is left of every limit, None where there is none; `tokens` is the tightest of them."""
 
     requests: Allowance | None = None
     tokens: Allowance | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
+class Elsewhere(Struct, frozen=True, kw_only=True):
     """What other processes have admitted for a user, as known here.
 
     `requests` are those of the last minute: a time on this process's clock, and how many were admitted around it.

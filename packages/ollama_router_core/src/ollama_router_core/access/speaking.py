@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
+
+from msgspec.structs import replace
 
 from ollama_router_core.access.grants import Grants, Role, combine_grants
 

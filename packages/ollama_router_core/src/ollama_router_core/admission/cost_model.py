@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from itertools import islice
+
+from msgspec import Struct
 
 from ollama_router_core.admission.arrival_rates import ArrivalRates
 from ollama_router_core.admission.in_flight_table import InFlightTable, ServerLoad
@@ -34,8 +35,7 @@ _SAMPLED = 4
 are renewed in one refresh, and how many servers of a group are looked at for a rough estimate."""
 
 
-@dataclass(slots=True, eq=False)
-class ServiceCost:
+class ServiceCost(Struct, eq=False):
     """What a kind of request costs on a server: seconds a prompt token, an answer, a load; `parallel` slots a model.
 
     In a line `most` are sent at once: one more than `parallel` where that may be too few, to see whether it waits.
@@ -63,8 +63,7 @@ class ServiceCost:
         return work * self.server_load.pace_with_one_more if self.server_load.running else work
 
 
-@dataclass(slots=True, eq=False)
-class _KindCosts:
+class _KindCosts(Struct, eq=False):
     """The servers of a kind, kept over some refreshes, and what was derived from them in the latest one.
 
     `ahead` are the tickets that each could serve before it takes up the kind's: while it loads, or has no free slot.
@@ -75,17 +74,16 @@ class _KindCosts:
     by_name: dict[str, ServiceCost]
     made_at: float
     made_for: int
-    warmed: list[ServiceCost] = field(default_factory=list)
+    warmed: list[ServiceCost] = []
     marked: int = -1
     derived: int = -1
-    rates: dict[str, float] = field(default_factory=dict)
+    rates: dict[str, float] = {}
     rate: float = 0.0
-    ahead: dict[str, float] = field(default_factory=dict)
+    ahead: dict[str, float] = {}
     all_ahead: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _ResidentValue:
+class _ResidentValue(Struct, frozen=True):
     """What a loaded model is worth where it is: (weight, part of it, seconds a ticket, tickets) for each kind.
 
     `reload` are the seconds of the load that brings it back, as far as it must come back: tickets wait for it here.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from ollama_router_core.admission.tickets import Ticket
 from ollama_router_core.api.model_names import CanonicalName
@@ -16,8 +17,7 @@ from ollama_router_core.routing.candidates import RequestKind, kind_of
 __all__ = ["InFlightTable", "Running", "ServerLoad"]
 
 
-@dataclass(slots=True, eq=False)
-class Running:
+class Running(Struct, eq=False):
     """One request on a server: `work` seconds undisturbed after a load of `load` seconds; `answering` once it began.
 
     `preempted` once it was asked to give its slot up.
@@ -37,19 +37,18 @@ class Running:
         return now < self.since + self.load or not _shows(facts, self)
 
 
-@dataclass(slots=True, eq=False)
-class ServerLoad:
+class ServerLoad(Struct, eq=False):
     """One server: its running requests and, while room is made for a load, its kind and the models that must go.
 
     `ends` are, by runner, when each of its requests should be over and the least that is left of it; kept until one
     comes or goes.
     """
 
-    running: dict[int, Running] = field(default_factory=dict)
-    by_kind: dict[RequestKind, int] = field(default_factory=dict)
+    running: dict[int, Running] = {}
+    by_kind: dict[RequestKind, int] = {}
     reserved_for: RequestKind | None = None
     evicting: tuple[CanonicalName, ...] = ()
-    ends: dict[Collection[CanonicalName], list[tuple[float, float]]] = field(default_factory=dict)
+    ends: dict[Collection[CanonicalName], list[tuple[float, float]]] = {}
 
     @property
     def pace(self) -> float:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from msgspec import Struct
 
@@ -61,8 +60,7 @@ class ScheduledTicket(Struct, frozen=True, eq=False):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class _LoadCandidate:
+class _LoadCandidate(Struct, frozen=True):
     """A load that pays: weight gained a second, whose it is, where, the bytes held there, and who must go."""
 
     gain: float

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import zip_longest
+
+from msgspec import Struct
 
 from ollama_router_core.admission.tickets import Ticket
 from ollama_router_core.api.model_names import CanonicalName
@@ -25,8 +26,7 @@ BATCH_WEIGHT = 0.001
 """What the turn of a batch ticket is worth, however old it is: any other's is worth a thousand times as much."""
 
 
-@dataclass(slots=True, eq=False)
-class RequestGroup:
+class RequestGroup(Struct, eq=False):
     """Tickets of one kind: a server that can serve one of them can serve all, one after the other.
 
     `version` is another number after every change, also in a group of the same kind that is made later.
@@ -34,7 +34,7 @@ class RequestGroup:
     """
 
     kind: RequestKind
-    tickets: dict[int, Ticket] = field(default_factory=dict)
+    tickets: dict[int, Ticket] = {}
     tokens: float = 0.0
     version: int = 0
     conversations: int = 0

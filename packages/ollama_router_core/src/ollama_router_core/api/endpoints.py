@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import unquote
+
+from msgspec import Struct
 
 from ollama_router_core.errors import InvalidTarget, MethodNotAllowed, UnknownRoute
 
@@ -100,8 +101,7 @@ class Versions(NamedTuple):
     gone: Version = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True, kw_only=True):
     """One route.
 
     `model_keys` are the body keys that may hold the model's name, the winning one first. `streams` is the default of
@@ -136,8 +136,7 @@ class Endpoint:
         return self.needs in {"completion", "audio"}
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """An endpoint, and the value of its path parameter if it has one."""
 
     endpoint: Endpoint

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import string
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NewType
+
+from msgspec import Struct
 
 from ollama_router_core.errors import InvalidModelName
 
@@ -42,8 +43,7 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-]{0,79}", re.ASCII)
 _MODEL_OR_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelName:
+class ModelName(Struct, frozen=True, kw_only=True):
     """A fully qualified model name, in the client's spelling.
 
     `source` is `cloud` when the text asks for Ollama's hosted service, `local` when it forbids it, else None.

@@ -8,7 +8,9 @@ here, and what is sent is written from the values that were read.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ollama_router_core.api.ollama_errors import no_form
 from ollama_router_core.errors import AmbiguousKey, InvalidBody
@@ -30,8 +32,7 @@ _LONGEST_HEAD = 8 * 1024
 _LONGEST_VALUE = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(Struct, frozen=True, kw_only=True):
     """One field (`filename` is None) or file; `content_type` is None unless the client sent one."""
 
     name: str
@@ -40,8 +41,7 @@ class Part:
     content_type: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class Form(Struct, frozen=True, kw_only=True):
     """A form, and the boundary between its parts."""
 
     boundary: bytes

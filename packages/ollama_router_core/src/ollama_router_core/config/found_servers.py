@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import pydantic
+from msgspec import Struct
 
 from ollama_router_core.config.checks import folded_host
 from ollama_router_core.config.destination_settings import Server
@@ -34,8 +34,7 @@ __all__ = ["FoundServer", "FoundServers", "found_server", "name_at", "servers_of
 _MOST: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundServer:
+class FoundServer(Struct, frozen=True, kw_only=True):
     """A server as it was found; `source` tells where, such as `dns:_ollama._tcp.example.org`."""
 
     name: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 __all__ = ["DEFAULT_OLLAMA", "GpuGroup", "GpuVendor", "apply_commands", "render_unit", "undo_commands", "unit_name"]
 
@@ -17,8 +18,7 @@ _MODELS = "/usr/share/ollama/.ollama/models"
 """Where Ollama's installer has the models of the service."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuGroup:
+class GpuGroup(Struct, frozen=True, kw_only=True):
     """GPUs that one Ollama gets, as their vendor's tool numbers them, with their memory in GiB where it is known."""
 
     number: int

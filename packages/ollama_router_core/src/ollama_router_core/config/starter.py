@@ -6,8 +6,9 @@ A line `# text` explains; a line `#key: value` is a setting to uncomment, and th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from ollama_router_core.config.checks import LOCALHOST, folded_host
 from ollama_router_core.config.defaults import OLLAMA_PORT, ROUTER_PORT
@@ -22,8 +23,7 @@ _STRATEGY: StrategyName = "fastest"
 """The one for new configs; a file that names none keeps that of the application it may come from."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbedServer:
+class ProbedServer(Struct, frozen=True, kw_only=True):
     """What one server answered: `version` is None when it told none, `error` is None when it answered.
 
     `gpus` is the memory of each of its GPUs in GiB, where somebody asked.

@@ -6,9 +6,9 @@ import difflib
 import json
 import types
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from msgspec import Struct
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -19,8 +19,7 @@ _HUGE = 10**30
 _SIMPLE = {bool: "true or false", str: "text", int: "a whole number", float: "a number", type(None): "null"}
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Struct, frozen=True):
     """Name of a type's values in messages, as metadata of an `Annotated` type."""
 
     text: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.coordination.interface import Coordination, Scope

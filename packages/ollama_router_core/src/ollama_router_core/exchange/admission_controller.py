@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
+
+from msgspec import Struct
 
 from ollama_router_core.admission import Admission, Dispatch, Outcome, Preempt, Refusal, Ticket, WaitingGroup
 from ollama_router_core.api.endpoints import Kind
@@ -39,8 +40,7 @@ _LONGEST_MOVE = 10.0
 _UNSEEN = FleetSnapshot()
 
 
-@dataclass(slots=True, eq=False)
-class _Move:
+class _Move(Struct, eq=False):
     """A slot that is to go to another server, by a claim of its own; `asked` while that is not answered."""
 
     slot: ServerSlot

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 from msgspec.structs import replace as replace_fields
 
 from ollama_router_core.api.endpoints import Kind

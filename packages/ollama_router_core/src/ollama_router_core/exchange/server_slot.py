@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.exchange.events import Preemption, Queued, Refused
@@ -184,8 +185,7 @@ class ServerSlot:
         return True
 
 
-@dataclass(slots=True, eq=False)
-class Waiter:
+class Waiter(Struct, eq=False):
     """One request in the queue; `wake` is called when it has an outcome.
 
     `decision` is the one by which it has to wait, if the queue was not simply before it. `claims` is True while it

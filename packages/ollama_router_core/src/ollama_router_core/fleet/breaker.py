@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Hashable, Mapping
-from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 __all__ = ["Breaker", "BreakerLimits", "BreakerState", "RetryBudget", "counts_as_failure"]
 
@@ -28,8 +30,7 @@ def counts_as_failure(status: int) -> bool:
     return status in _FAILURES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerLimits:
+class BreakerLimits(Struct, frozen=True, kw_only=True):
     """Seconds and counts, as the table above."""
 
     failures: int = 5
@@ -43,8 +44,7 @@ class BreakerLimits:
 DEFAULT_LIMITS = BreakerLimits()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerState:
+class BreakerState(Struct, frozen=True, kw_only=True):
     """One subject. `until` is when it may be probed, None when closed; `probing` while the one probe is out.
 
     `ejections` decide the next time out; `calm_since` is when they last fell or the server came back; `refused` says

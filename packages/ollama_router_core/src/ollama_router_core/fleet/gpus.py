@@ -7,9 +7,10 @@ is not plausible there (the bandwidth of the Radeon Instinct MI300X and of the A
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
+
+from msgspec import Struct
 
 __all__ = ["GPUS", "Gpu"]
 
@@ -17,8 +18,7 @@ _PAGES: Final = "https://www.techpowerup.com/gpu-specs/"
 _EDITION: Final = 2025
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
+class Gpu(Struct, frozen=True):
     """A GPU: GiB of memory, GB/s of its bandwidth, TFLOP/s at its peak.
 
     The peak is the greater of what is told for half and for single precision. For most that is without tensor cores,

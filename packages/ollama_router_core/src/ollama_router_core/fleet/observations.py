@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import CanonicalName, is_converted_copy
 from ollama_router_core.fleet.capacity import HeldModel, driven_out

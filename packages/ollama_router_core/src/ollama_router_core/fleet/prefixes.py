@@ -8,11 +8,11 @@ Servers that tell how much of a prompt came out of their cache (0.33.3) teach ho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import ParsedRequest
@@ -28,8 +28,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _MOST_PARTS = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class HeldPrefix:
+class HeldPrefix(Struct, frozen=True):
     """The server that answered a conversation's last turn and how many tokens of it it may still hold."""
 
     server: str

@@ -6,7 +6,6 @@ Times are seconds of one monotonic clock that the caller chose; sizes are bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -34,8 +33,7 @@ EMPTY: Mapping[Any, Any] = MappingProxyType({})
 """The shared empty mapping."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFacts:
+class ModelFacts(Struct, frozen=True, kw_only=True):
     """Architecture facts from `/api/show`: what the memory formulas need.
 
     `head_counts_kv` has one entry a layer, or a single one that holds for all. None means the server did not say.
@@ -66,8 +64,7 @@ class ModelFacts:
     num_ctx: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstalledModel:
+class InstalledModel(Struct, frozen=True, kw_only=True):
     """A model that a server has on disk, from `/api/tags`.
 
     `spelling` is the name as that server writes it. `size` is the sum of its layers in bytes. `capabilities` is None
@@ -88,8 +85,7 @@ class InstalledModel:
     facts: ModelFacts | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedModel:
+class LoadedModel(Struct, frozen=True, kw_only=True):
     """A model in a server's memory, from `/api/ps`.
 
     Sizes are bytes, `size_vram` the part of `size` that is in video memory. `expires_at` is seconds of the snapshot's
@@ -112,8 +108,7 @@ class LoadedModel:
         return self.size_vram or self.size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerFacts:
+class ServerFacts(Struct, frozen=True, kw_only=True):
     """One server. `up` is None until the first probe; `error` says why it is down; `probe_ms` is the last probe's time.
 
     Names that end in `_at` are seconds of the snapshot's clock, but for `loading_at`. `installed` is None until the
@@ -138,22 +133,21 @@ class ServerFacts:
     version: str | None = None
     installed: Mapping[CanonicalName, InstalledModel] | None = None
     installed_at: float | None = None
-    loaded: Mapping[CanonicalName, LoadedModel] = field(default_factory=lambda: EMPTY)
+    loaded: Mapping[CanonicalName, LoadedModel] = EMPTY
     loaded_at: float | None = None
-    loading: Mapping[CanonicalName, float] = field(default_factory=lambda: EMPTY)
-    loading_at: Mapping[CanonicalName, int] = field(default_factory=lambda: EMPTY)
-    measured: Mapping[tuple[CanonicalName, int | None], int] = field(default_factory=lambda: EMPTY)
-    on_cpu: Mapping[CanonicalName, float] = field(default_factory=lambda: EMPTY)
-    capacity: Capacity = field(default_factory=Capacity)
-    automatic: Mapping[CanonicalName, int] = field(default_factory=lambda: EMPTY)
+    loading: Mapping[CanonicalName, float] = EMPTY
+    loading_at: Mapping[CanonicalName, int] = EMPTY
+    measured: Mapping[tuple[CanonicalName, int | None], int] = EMPTY
+    on_cpu: Mapping[CanonicalName, float] = EMPTY
+    capacity: Capacity = Capacity()
+    automatic: Mapping[CanonicalName, int] = EMPTY
     outdated: tuple[LoadedModel, ...] = ()
     missing_routes: frozenset[str] = frozenset()
-    noted: Mapping[CanonicalName, float] = field(default_factory=lambda: EMPTY)
-    driven_out: Mapping[CanonicalName, HeldModel] = field(default_factory=lambda: EMPTY)
+    noted: Mapping[CanonicalName, float] = EMPTY
+    driven_out: Mapping[CanonicalName, HeldModel] = EMPTY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSpeed:
+class ModelSpeed(Struct, frozen=True, kw_only=True):
     """What a request for one model can expect on one server.
 
     `load_seconds` from disk to ready, `prefill_rate` and `decode_rate` in tokens a second, `answer_tokens` the usual
@@ -167,8 +161,7 @@ class ModelSpeed:
     samples: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelWeight:
+class ModelWeight(Struct, frozen=True, kw_only=True):
     """What a model's speeds rest on: bytes of weights, parameters, and the share of them that each token uses.
 
     `on_cpu` is the share that lies in the memory of a machine whose GPUs hold the rest.

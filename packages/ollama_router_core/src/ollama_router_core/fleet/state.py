@@ -7,9 +7,10 @@ monotonic clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from msgspec import Struct
+
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.config.settings import Config, ExternalHost, HostedModel, Server
@@ -25,8 +27,7 @@ _SHORTEST_SECRET = 4
 _NOTHING_KNOWN = Profile("none", ())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Patience(Struct, frozen=True, kw_only=True):
     """Seconds: for a connection, for the first byte of an answer, for silence within it."""
 
     connect: float

@@ -6,7 +6,8 @@ The upstream path is built from the matched entry; each `{parameter}` takes one 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ollama_router_core.api.endpoints import Body, Endpoint, Family, Kind, Routing
 from ollama_router_core.config.settings import Config, ExternalHost
@@ -30,8 +31,7 @@ EXTERNAL = Endpoint(
 """The row of all such routes; a host's `routes_for` decides who may use them."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExternalMatch:
+class ExternalMatch(Struct, frozen=True):
     """A host and the path to send it."""
 
     host: str

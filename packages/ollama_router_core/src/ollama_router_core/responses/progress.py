@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct
 
 from ollama_router_core.responses.several_servers import failed_on
 
@@ -22,10 +23,9 @@ _MOST_LAYERS: Final = 256
 Line = Mapping[str, Any]
 
 
-@dataclass(slots=True)
-class _Layer:
+class _Layer(Struct):
     total: int = 0
-    completed: dict[str, int] = field(default_factory=dict)
+    completed: dict[str, int] = {}
     shown: int = -1
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ollama_router_core.access.grants import Grants, check_model
@@ -36,8 +36,7 @@ _TELLING = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Struct, frozen=True, kw_only=True):
     """A request that somebody thinks of.
 
     `model` is its name as a client would write it, `context` is `options.num_ctx`, `prompt_tokens` about how long its

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal, assert_never
+
+from msgspec import Struct
 
 from ollama_router_core.api.endpoints import parse_version
 from ollama_router_core.api.model_names import CanonicalName
@@ -35,25 +36,21 @@ _CLOUD_WITHOUT_STUB = (0, 17, 6)
 """The first Ollama that sends `:cloud` names on without having pulled them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unsaid:
+class Unsaid(Struct, frozen=True):
     """The client left it to the router."""
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Struct, frozen=True):
     """These servers, in this order."""
 
     servers: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Everywhere:
+class Everywhere(Struct, frozen=True):
     """Every enabled server."""
 
 
-@dataclass(frozen=True, slots=True)
-class WhereItFits:
+class WhereItFits(Struct, frozen=True):
     """The one server whose memory the model suits best."""
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from operator import is_not
+
+from msgspec import Struct
 
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
@@ -21,8 +22,7 @@ _Findings = tuple[tuple[Candidate, Reason | None], ...]
 """Every configured server by name, with the reason against it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """What `servers` decide about a kind of request: the able candidates, and the refused ones with the reason."""
 
     servers: Mapping[str, ServerFacts]

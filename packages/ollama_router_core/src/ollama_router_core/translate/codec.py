@@ -7,7 +7,6 @@ route is made. `registry` is the only module that knows every codec.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
@@ -101,8 +100,7 @@ class StreamWriter(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class ConversationRoute:
+class ConversationRoute(Struct, frozen=True, kw_only=True):
     """A route that continues a conversation.
 
     Attributes:
@@ -131,8 +129,7 @@ class ConversationRoute:
         return f"<{self.name}>"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class EmbeddingRoute:
+class EmbeddingRoute(Struct, frozen=True, kw_only=True):
     """A route that turns texts into vectors. Its functions raise as those of `ConversationRoute` do."""
 
     name: str

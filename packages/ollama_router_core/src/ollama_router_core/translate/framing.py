@@ -7,8 +7,9 @@ a line, which no server writes and which cannot be told from the first half of C
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from ollama_router_core.translate.errors import StreamEventTooLarge
 from ollama_router_core.translate.json_text import encode
@@ -200,8 +201,7 @@ def event_data(line: bytes) -> bytes | None:
     return line[5:].strip() if line.startswith(b"data:") else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Framing:
+class Framing(Struct, frozen=True, kw_only=True):
     """How a stream is cut into payloads.
 
     `end` terminates a payload; `frames` makes a splitter that holds at most so many bytes. `is_stream` tells such a

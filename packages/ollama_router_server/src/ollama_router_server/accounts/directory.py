@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from msgspec import Struct
 
 from ollama_router_server.storage.identities import Identities, KnownToken
 
 __all__ = ["Directory", "index", "next_expiry", "with_proofs"]
 
 
-@dataclass(frozen=True, slots=True)
-class Directory:
+class Directory(Struct, frozen=True):
     """`Identities`, indexed by the two keys that they are looked up by."""
 
     epoch: int
@@ -38,7 +39,7 @@ def with_proofs(directory: Directory, proven: Mapping[int, KnownToken]) -> Direc
         by_token[token_id] = replace(known, proof=source.proof)
         sharing = by_lookup[known.lookup]
         by_lookup[known.lookup] = tuple(by_token[each.user.token_id] for each in sharing)
-    return replace(directory, by_lookup=by_lookup, by_token=by_token)
+    return Directory(directory.epoch, by_lookup, by_token)
 
 
 def next_expiry(directory: Directory, after: float) -> float:

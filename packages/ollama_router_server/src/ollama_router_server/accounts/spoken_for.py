@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Coroutine
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from ollama_router_core.access.speaking import spoken_grants, spoken_role
 from ollama_router_core.config.settings import Persons

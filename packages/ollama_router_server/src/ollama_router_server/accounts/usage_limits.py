@@ -12,9 +12,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 import structlog
+from msgspec import Struct
 
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.limits import (
@@ -52,8 +52,7 @@ def _counts_requests(grants: Grants) -> bool:
     return grants.requests_per_minute is not None or grants.concurrent_requests is not None
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Ticket:
+class Ticket(Struct, kw_only=True, eq=False):
     """One admitted request: its user, the tokens charged, whether other processes were told.
 
     `tokens` are charged to the day, `in_minute` to the minute, at `charged_at`.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from ollama_router_server.services import Services
 
@@ -13,8 +14,7 @@ __all__ = ["Condition", "condition_of"]
 _MOST_NAMES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """`problems` are what an operator should know; with any but `ok` and `degraded` new requests are refused.
 
     Servers that are down while others serve are listed, and leave the status at `ok`, as in the original's `/health`.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, get_args
 
+from msgspec import Struct
 from pydantic import BaseModel
 
 from ollama_router_core.fleet.gpus import GPUS
@@ -36,8 +36,7 @@ from ollama_router_server.storage.incidents import IncidentKind
 __all__ = ["OPERATIONS", "Operation"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(Struct, frozen=True, kw_only=True):
     """One method of one path, for users of these roles; `refused` are error statuses besides those of all routes.
 
     Without an `answer` it is lines of CSV.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import get_args
 
 import falcon
 from falcon.asgi import Request, Response
+from msgspec.structs import replace
 
 from ollama_router_core.access.grants import may_use_model
 from ollama_router_core.errors import StorageUnavailable

@@ -11,8 +11,10 @@ import pickle
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
@@ -28,16 +30,14 @@ _WAITED = 1.0
 """Seconds from which on a request counts as one that waited; in the log, too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Steps:
+class Steps(Struct, frozen=True):
     """Equal parts of time, counted from the moment `begin` (seconds since 1970), of so many `seconds` each."""
 
     begin: float
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayQuestion:
+class ReplayQuestion(Struct, frozen=True, kw_only=True):
     """How these requests would fare on these servers by this config.
 
     Attributes:
@@ -66,7 +66,7 @@ def pack(question: ReplayQuestion) -> bytes:
 
 def _plain(facts: ServerFacts) -> ServerFacts:
     """The same facts with dictionaries for read-only views, which cannot be pickled."""
-    values: dict[str, Any] = {one.name: getattr(facts, one.name) for one in fields(facts)}
+    values: dict[str, Any] = {name: getattr(facts, name) for name in facts.__struct_fields__}
     plain: dict[str, Any] = {
         name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()
     }

@@ -7,10 +7,10 @@ import json
 import math
 import shlex
 import sys
-from dataclasses import dataclass
 from typing import Any, Final
 
 from falcon.asgi import Request, Response
+from msgspec import Struct
 
 from ollama_router_core.config.settings import Config, StrategyName
 from ollama_router_core.errors import InvalidBody, Overloaded
@@ -33,8 +33,7 @@ _MOST_ROWS: Final = 20_000
 _SECONDS: Final = 120.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OtherWorld:
+class OtherWorld(Struct, frozen=True, kw_only=True):
     """What would be different: the strategy, one more server (like `add`, or with a GPU), one off, `queue.max_wait`."""
 
     strategy: StrategyName

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 import falcon
 from falcon.asgi import Request, Response
+from msgspec import Struct
 
 __all__ = ["Asset", "AssetResource", "Assets"]
 
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
 
-@dataclass(frozen=True, slots=True)
-class Asset:
+class Asset(Struct, frozen=True):
     """A file as it is sent."""
 
     content_type: str

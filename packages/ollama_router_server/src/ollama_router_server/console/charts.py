@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ollama_router_server.admin.views.history import BlockView, LaneView, MomentView
 from ollama_router_server.admin.views.incidents import IncidentView
@@ -33,8 +35,7 @@ _MOST_BLOCKS = 400
 _MARK = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """A part of a bar: where it begins and how wide it is."""
 
     x: float
@@ -62,8 +63,7 @@ def segments(values: Sequence[float], width: float, *, whole: float | None = Non
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(Struct, frozen=True):
     """A column of a chart: from when it counts (seconds since 1970), how many, its height as a share of the largest."""
 
     start: int
@@ -82,8 +82,7 @@ def columns_of(hours: Mapping[int, int], since: float, until: float, step: int) 
     return [Bar(start, count, count / most) for start, count in sorted(counts.items())]
 
 
-@dataclass(frozen=True, slots=True)
-class StripBlock:
+class StripBlock(Struct, frozen=True):
     """A block of a day's strip: one unit wide for each step of the day; `tone` is one of four, by the model."""
 
     x: int
@@ -94,8 +93,7 @@ class StripBlock:
     block: BlockView
 
 
-@dataclass(frozen=True, slots=True)
-class StripMark:
+class StripMark(Struct, frozen=True):
     """When an incident was under way, one unit wide for each step that it touches."""
 
     x: int
@@ -105,8 +103,7 @@ class StripMark:
     incident: IncidentView
 
 
-@dataclass(frozen=True, slots=True)
-class StripLane:
+class StripLane(Struct, frozen=True):
     """A server's lane, from `y` on."""
 
     server: str
@@ -115,8 +112,7 @@ class StripLane:
     marks: list[StripMark]
 
 
-@dataclass(frozen=True, slots=True)
-class Strip:
+class Strip(Struct, frozen=True):
     """A day: lanes below each other, and outlines of what ran and waited. `left_out` blocks had the fewest requests.
 
     `marks` are incidents of no server, below the lanes.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ollama_router_core.records.phases import PHASES, PhaseName
 from ollama_router_server.admin.views.overview import MinuteView
@@ -14,16 +15,14 @@ HEIGHT = 64
 _ROW_MINUTES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(Struct, frozen=True):
     """A phase's part of the requests' time, in whole percent."""
 
     name: PhaseName
     percent: int
 
 
-@dataclass(frozen=True, slots=True)
-class HourRow:
+class HourRow(Struct, frozen=True):
     """Some minutes, for the table beside the charts."""
 
     start: int
@@ -33,8 +32,7 @@ class HourRow:
     shares: list[Share]
 
 
-@dataclass(frozen=True, slots=True)
-class Hour:
+class Hour(Struct, frozen=True):
     """The last hour: what it adds up to, and outlines of columns, each a unit wide and at most `HEIGHT` high.
 
     `shares` are the largest first; those below one percent are left out. In `phase_paths` the columns of all phases

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from falcon.asgi import Request, Response
+from msgspec import Struct
 
 from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.routing.explanation import Question, explain
@@ -52,8 +52,7 @@ _FIRST_ROWS = 60
 _MOST_ROWS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Pages:
+class Pages(Struct, frozen=True):
     """Builds the values of every page from the router's own views."""
 
     services: Services

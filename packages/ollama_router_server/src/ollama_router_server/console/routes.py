@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import falcon
+from msgspec import Struct
 
 from ollama_router_core.errors import RouterError
 from ollama_router_server.admin.fleet import DrainResource, ProbeResource
@@ -38,8 +38,7 @@ from ollama_router_server.telemetry.metrics import ConsoleGauges
 __all__ = ["Console", "add_console"]
 
 
-@dataclass(frozen=True, slots=True)
-class Console:
+class Console(Struct, frozen=True):
     """What the application needs of its console: its figures, and the playground's way to the relay."""
 
     gauges: Callable[[], ConsoleGauges]

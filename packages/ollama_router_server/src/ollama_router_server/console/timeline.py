@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from ollama_router_core.records.phases import PhaseName
 from ollama_router_server.admin.views.request_tries import PhaseView
@@ -22,8 +23,7 @@ _GAP: Final = 16.0
 _LETTER, _BETWEEN = 7.5, 12.0  # units: about a letter's width, and what keeps labels apart
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A phase on its row, with its label below: `label_x` is where that begins."""
 
     name: PhaseName
@@ -39,8 +39,7 @@ class Part:
         return round(self.x + self.width / 2, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(Struct, frozen=True):
     """Where a wait is broken, and the milliseconds that are not drawn."""
 
     x: float
@@ -48,8 +47,7 @@ class Gap:
     ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class TimelineRow:
+class TimelineRow(Struct, frozen=True):
     """The parts of one total, which they fill as far as it reaches; nothing lies outside `WIDTH`."""
 
     name: str

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import structlog
+from msgspec import Struct, field
 
 from ollama_router_core.errors import LimitExceeded, RouterError
 from ollama_router_server.storage.identities import User
@@ -39,8 +39,7 @@ class Versions(Protocol):
         """The version of a page as this user sees it."""
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Watcher:
+class Watcher(Struct, kw_only=True, eq=False):
     """A tab that watches pages. `still` says whether its session is open; `writing_since` is None while it waits."""
 
     session: str

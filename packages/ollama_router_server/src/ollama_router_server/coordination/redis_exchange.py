@@ -12,10 +12,10 @@ import base64
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from msgspec import Struct, field
 
 from ollama_router_core.coordination import News, Replica, Scope, Seen, moved, read_news, write_news
 from ollama_router_core.fleet.summary import FORMAT, Summary, moved_summary, read_summary, write_summary
@@ -34,8 +34,7 @@ _GIVEN_SOON = 0.002
 _log = structlog.get_logger("coordination")
 
 
-@dataclass(slots=True, eq=False)
-class Asked:
+class Asked(Struct, eq=False):
     """An operation whose result somebody waits for; `alone` decides without the store."""
 
     operation: Operation
@@ -43,13 +42,12 @@ class Asked:
     alone: Callable[[], None]
 
 
-@dataclass(slots=True, eq=False)
-class _Batch:
+class _Batch(Struct, eq=False):
     """What goes with the next exchange; `given` goes last, and may be taken again until then."""
 
-    operations: list[Operation | Asked] = field(default_factory=list)
+    operations: list[Operation | Asked] = []
     given: Counter[Operation] = field(default_factory=Counter)
-    looks: list[asyncio.Future[None]] = field(default_factory=list)
+    looks: list[asyncio.Future[None]] = []
 
 
 class RedisExchange:

@@ -10,11 +10,11 @@ import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Final, assert_never
 
 import structlog
 from msgspec import structs
+from msgspec.structs import replace
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import RouterError, StorageUnavailable

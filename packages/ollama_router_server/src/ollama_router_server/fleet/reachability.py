@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ollama_router_core.config.settings import Config
 from ollama_router_server.system import Clock
@@ -13,8 +14,7 @@ from ollama_router_server.upstream.targets import Target
 __all__ = ["Reach", "Reachability"]
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(Struct, frozen=True):
     """The last attempt: how long the connection took, or why there was none."""
 
     response_time_ms: float | None

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from ollama_router_server.http.connection_caps import ConnectionCaps
 
 __all__ = ["USUAL_BOUNDS", "Bounds", "ProtocolLimits"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProtocolLimits:
+class ProtocolLimits(Struct, frozen=True, kw_only=True):
     """Limits of one connection; sizes in bytes, times in seconds.
 
     Attributes:
@@ -40,8 +40,7 @@ class ProtocolLimits:
     connections_of_one: int = 1_024
 
 
-@dataclass(slots=True)
-class Bounds:
+class Bounds(Struct):
     """The limits of all connections of one front, and which are open; replacing limits takes effect at once.
 
     While `retiring`, an answer that begins is the last on its connection.

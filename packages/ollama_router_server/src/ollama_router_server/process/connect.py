@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
+from msgspec import Struct
 
 from ollama_router_core.errors import ConfigError, InvalidBody, RouterError
 from ollama_router_core.exchange.events import ClientLeft
@@ -52,8 +53,7 @@ _NOT_BACK = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouterAddress:
+class RouterAddress(Struct, frozen=True, kw_only=True):
     """Where the router is: its origin, and what stands before every path there."""
 
     origin: Origin

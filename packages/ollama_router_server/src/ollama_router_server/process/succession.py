@@ -14,8 +14,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from ollama_router_server.fleet.health_checker import START_SECONDS
 
@@ -36,8 +37,7 @@ _PATIENCE: Final = 30.0
 router that knows of none yet would refuse what others would not."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Successor:
+class Successor(Struct, frozen=True, eq=False):
     """A program that starts. `ready` is a pipe's read end: a byte once it accepts, end of file if it never will."""
 
     process: subprocess.Popen[bytes]

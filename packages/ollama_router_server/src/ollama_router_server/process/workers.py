@@ -14,10 +14,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
+from msgspec import Struct
 
 from ollama_router_core.coordination import LEASE_SECONDS, Coordination
 from ollama_router_core.errors import RouterError
@@ -37,8 +37,7 @@ _POLL_SECONDS: Final = 0.5
 _log = structlog.get_logger("workers")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worker:
+class Worker(Struct, frozen=True, kw_only=True):
     """One of several serving processes.
 
     Attributes:
@@ -85,8 +84,7 @@ class Supervised(Protocol):
         """The supervisor is not stuck; called about twice a second."""
 
 
-@dataclass(slots=True, kw_only=True)
-class _Child:
+class _Child(Struct, kw_only=True):
     index: int
     started: float
     ready: int

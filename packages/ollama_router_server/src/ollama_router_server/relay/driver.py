@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import Any, ClassVar, Final, Literal, cast, get_args
+
+from msgspec import Struct
 
 from ollama_router_core.errors import UpstreamError, UpstreamTimeout
 from ollama_router_core.exchange.actions import (
@@ -77,8 +78,7 @@ Handler = Callable[[Any, Any], Any]
 _Awaited = Verify | Compute | Count | Charge | AwaitSlot | LookForModels | UseStore | AwaitHead | Receive | ReceiveAny
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collaborators:
+class Collaborators(Struct, frozen=True, kw_only=True):
     """What actions are carried out with. `record` takes the row of an exchange that has ended.
 
     `beside` is one thread: of two that compute, each would hold up the event loop in turn.

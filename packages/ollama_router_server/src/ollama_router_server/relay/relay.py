@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, cast
+
+from msgspec import Struct
 
 from ollama_router_core.access.trusted_proxies import Proxies
 from ollama_router_core.api.endpoints import Routing
@@ -45,8 +46,7 @@ from ollama_router_server.upstream.targets import Target
 __all__ = ["Relay", "RelayDeps"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelayDeps:
+class RelayDeps(Struct, frozen=True, kw_only=True):
     """What the relay is wired to."""
 
     config: Config

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import delete, select
 
 from ollama_router_server.storage.database import Database
@@ -19,8 +19,7 @@ from ollama_router_server.storage.schema import activity
 __all__ = ["Activity", "ActivityStore"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Activity:
+class Activity(Struct, frozen=True, kw_only=True):
     """One process's requests of one user. `seconds` are whole seconds since 1970, each with its number of requests."""
 
     user: str

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import structlog
+from msgspec import Struct
 from sqlalchemy import delete, insert, select
 from sqlalchemy.engine import Connection
 
@@ -61,8 +61,7 @@ Via = Literal["cli", "http", "console", "file", "signal", "start"]
 _log = structlog.get_logger("audit")
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(Struct, frozen=True):
     """Who acts: a user over HTTP or on the console, an account of the machine by the command line, the router itself.
 
     `address` is the client's address, or the name of the machine on which the command line ran.
@@ -77,15 +76,14 @@ ROUTER = Actor("router", "start")
 """What the router does by itself, such as creating the first admin."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditEntry:
+class AuditEntry(Struct, frozen=True, kw_only=True):
     """One change; `at` is seconds since 1970, `subject` what was changed, `detail` what about it, in JSON's types."""
 
     at: float
     actor: Actor
     action: AuditAction
     subject: str | None = None
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = {}
 
     def to_json(self) -> dict[str, Any]:
         """The entry as one flat object."""
@@ -100,8 +98,7 @@ class AuditEntry:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditFilter:
+class AuditFilter(Struct, frozen=True, kw_only=True):
     """Conditions on entries; None leaves a field open. `since` and `before` are seconds since 1970."""
 
     since: float | None = None

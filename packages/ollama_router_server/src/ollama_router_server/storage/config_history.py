@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import platformdirs
+from msgspec import Struct
 
 from ollama_router_core.config import mask_secrets
 from ollama_router_core.errors import ConfigError
@@ -37,8 +38,7 @@ class ConfigVersion:
     cause: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KeptConfigs:
+class KeptConfigs(Struct, frozen=True):
     """The versions that are kept at a place, oldest first."""
 
     place: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import Executable, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
@@ -22,8 +23,7 @@ _SEEN_EVERY = 60.0  # seconds between two notes that a session was used
 _MOST_OF_USER = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredSession:
+class StoredSession(Struct, frozen=True, kw_only=True):
     """An open session; moments are seconds since 1970."""
 
     user_id: int
@@ -33,8 +33,7 @@ class StoredSession:
     seen_at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenSession:
+class OpenSession(Struct, frozen=True, kw_only=True):
     """A session as others see it: `id` names it and opens nothing, `token` is what it ends with."""
 
     id: str

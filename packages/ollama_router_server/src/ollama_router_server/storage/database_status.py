@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
@@ -17,8 +17,7 @@ from ollama_router_server.storage.upgrade import SchemaState, read_state
 __all__ = ["DatabaseStatus", "database_status"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseStatus:
+class DatabaseStatus(Struct, frozen=True, kw_only=True):
     """A database's schema, its size in bytes, and rows by table (none if it is not of this release)."""
 
     schema: SchemaState

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from sqlalchemy import CTE, ColumnElement, Select, String, case, cast, func, literal, select, union_all
 from sqlalchemy.engine import Connection
 
@@ -20,8 +20,7 @@ LOOKED_AT: Final = 20_000
 """So many of the newest rows of a question are looked at, however many there are."""
 
 
-@dataclass(frozen=True, slots=True)
-class FirstToken:
+class FirstToken(Struct, frozen=True):
     """Milliseconds that 50 and 95 of 100 requests stay within (nearest rank)."""
 
     p50: float

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ollama_router_core.access.grants import Grants, grants_from_json, grants_to_json
 from ollama_router_core.access.tokens import Token
@@ -70,8 +73,7 @@ class InvalidUserName(RouterError):
     status_hint = 400
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User:
+class User(Struct, frozen=True, kw_only=True):
     """A user as authenticated by one token. `grants` include those of the group."""
 
     id: int
@@ -79,7 +81,7 @@ class User:
     role: Role
     active: bool
     token_id: int
-    grants: Grants = field(default_factory=Grants)
+    grants: Grants = Grants()
     group: str | None = None
 
 
@@ -95,16 +97,14 @@ class KnownToken:
     """Of the credential that fits the digest, under this router's key; see `TokenProver`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identities:
+class Identities(Struct, frozen=True, kw_only=True):
     """Every token of every user as of one epoch."""
 
     epoch: int
     tokens: tuple[KnownToken, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreatedToken:
+class CreatedToken(Struct, frozen=True, kw_only=True):
     """A new token, shown once and never stored."""
 
     user: str
@@ -112,8 +112,7 @@ class CreatedToken:
     token: Token
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenInfo:
+class TokenInfo(Struct, frozen=True, kw_only=True):
     """What may be shown of a token; times are seconds since 1970."""
 
     name: str
@@ -122,8 +121,7 @@ class TokenInfo:
     last_used_at: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserSummary:
+class UserSummary(Struct, frozen=True, kw_only=True):
     """A user in the list of users; times are seconds since 1970."""
 
     name: str
@@ -133,12 +131,11 @@ class UserSummary:
     requests: int
     tokens: tuple[TokenInfo, ...]
     group: str | None = None
-    own_grants: Grants = field(default_factory=Grants)
+    own_grants: Grants = Grants()
     """Granted to the user; the group's grants are not included."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserFilter:
+class UserFilter(Struct, frozen=True, kw_only=True):
     """Which users; None leaves a field open. `search` is a part of the name, whatever its case."""
 
     search: str | None = None
@@ -147,8 +144,7 @@ class UserFilter:
     active: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserPage:
+class UserPage(Struct, frozen=True, kw_only=True):
     """Some users by name; `next` is the name after which the next page begins, `matching` how many there are in all."""
 
     users: tuple[UserSummary, ...]
@@ -156,8 +152,7 @@ class UserPage:
     matching: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserChange:
+class UserChange(Struct, frozen=True, kw_only=True):
     """A change of a user; None leaves a field as it is. `group` is read only if `moves` is True; None is no group.
 
     `grants` are fields of the user's own grants in JSON's types; None unsets a field.
@@ -167,7 +162,7 @@ class UserChange:
     active: bool | None = None
     moves: bool = False
     group: str | None = None
-    grants: Mapping[str, Any] = field(default_factory=dict)
+    grants: Mapping[str, Any] = {}
 
     def to_json(self) -> dict[str, Any]:
         """The fields that change."""
@@ -199,8 +194,7 @@ def changed_grants(grants: Grants, changes: Mapping[str, Any]) -> Grants:
     return grants_from_json({**grants_to_json(grants), **changes})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class Group(Struct, frozen=True, kw_only=True):
     """Users who share grants; `created_at` is seconds since 1970."""
 
     name: str
@@ -209,8 +203,7 @@ class Group:
     created_at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserDetails:
+class UserDetails(Struct, frozen=True, kw_only=True):
     """One user with figures over all logged requests; `mean_ms` is None before the first."""
 
     summary: UserSummary

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, case, func, or_, select
 from sqlalchemy.engine import Connection
 
@@ -18,8 +18,7 @@ _COUNTED_SECONDS: Final = 3_600.0
 _LOOKED_BACK: Final = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Struct, frozen=True):
     """Requests that failed in an incident's first hour, at its server and for its model, and of how many users."""
 
     requests: int

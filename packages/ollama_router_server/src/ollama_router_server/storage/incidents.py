@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any, Final, Literal, NamedTuple, assert_never
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, bindparam, case, delete, exists, or_, select, update
 from sqlalchemy.engine import Connection
 
@@ -66,8 +66,7 @@ _LONGEST_CAUSE: Final = 1_000
 _LONGEST_MODEL: Final = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Who reports: a router by name, and the fleet that its breakers are shared in, if they are."""
 
     router: str
@@ -91,8 +90,7 @@ class IncidentKey(NamedTuple):
     model: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Began:
+class Began(Struct, frozen=True, kw_only=True):
     """An incident begins, unless the same is under way; `at` is seconds since 1970."""
 
     kind: IncidentKind
@@ -102,8 +100,7 @@ class Began:
     model: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """It is over, if it was under way; without a `model` (None), for every model."""
 
     kind: IncidentKind
@@ -112,24 +109,21 @@ class Ended:
     model: str | None = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class Started(Struct, frozen=True, kw_only=True):
     """The router has started with these servers: what it cannot suffer from any more is over."""
 
     at: float
     servers: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reconfigured:
+class Reconfigured(Struct, frozen=True, kw_only=True):
     """The router goes by a config with these servers."""
 
     at: float
     servers: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stopped:
+class Stopped(Struct, frozen=True, kw_only=True):
     """The router stops, as it was told to; it had started at the moment `since`."""
 
     at: float
@@ -139,8 +133,7 @@ class Stopped:
 Change = Began | Ended | Started | Reconfigured | Stopped
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incident:
+class Incident(Struct, frozen=True, kw_only=True):
     """One incident; moments are seconds since 1970, `ended_at` is None while it is under way.
 
     Attributes:
@@ -159,8 +152,7 @@ class Incident:
     cause: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IncidentFilter:
+class IncidentFilter(Struct, frozen=True, kw_only=True):
     """Conditions on incidents; None leaves a field open.
 
     `since` and `before` are seconds since 1970: an incident is among those between if it was under way at any moment.
@@ -175,7 +167,7 @@ class IncidentFilter:
     under_way: bool | None = None
 
 
-_NAMES: Final = tuple(field.name for field in fields(Incident))
+_NAMES: Final = Incident.__struct_fields__
 
 
 class IncidentStore:

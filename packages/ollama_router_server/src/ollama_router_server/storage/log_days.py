@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.engine import Connection
 
@@ -25,8 +25,7 @@ MOST_GROUPS: Final = 50_000
 """Groups that are read of a day; the router would hold more of them too long."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DayGroup:
+class DayGroup(Struct, frozen=True, kw_only=True):
     """Requests of one server and model that began, were served and ended in the same steps of the day.
 
     Steps count from 0 at the day's start; those before it are below 0 or 0. `waited` tells whether these requests

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, and_, or_
 
 from ollama_router_server.storage.schema import request_log
@@ -22,8 +22,7 @@ IS_COLD: ColumnElement[bool] = request_log.c.load_ms > 1_000
 """The request waited until its model was loaded."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogFilter:
+class LogFilter(Struct, frozen=True, kw_only=True):
     """Conditions on rows; None leaves a field open. `since` and `before` are seconds since 1970 (UTC).
 
     `model` matches the model asked for and the one served. `slower_than` is milliseconds. `retried` requests took
@@ -53,8 +52,7 @@ class LogFilter:
         return {name: value for name, value in fields.items() if value is not None and value is not False}
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(Struct, frozen=True):
     """The last row of a page: the next one has older rows."""
 
     started_at: float

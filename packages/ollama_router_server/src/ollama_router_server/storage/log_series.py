@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from sqlalchemy import select, tuple_
 from sqlalchemy.engine import Connection
 
@@ -16,8 +16,7 @@ __all__ = ["LogSeries", "SeriesRow", "read_series"]
 AT_ONCE: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogSeries:
+class LogSeries(Struct, frozen=True, kw_only=True):
     """Which totals: of users, models or servers, in steps of `log_totals.HOUR` or `DAY` seconds.
 
     `since` and `before` are seconds since 1970; the steps that they fall into are whole, `before`'s is left out where
@@ -30,8 +29,7 @@ class LogSeries:
     before: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeriesRow(Usage):
+class SeriesRow(Usage, frozen=True, kw_only=True):
     """What one name's requests of one step add up to; `start` is seconds since 1970, `name` None for no name."""
 
     start: int

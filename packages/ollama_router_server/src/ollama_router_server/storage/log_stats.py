@@ -5,10 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import get_args
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Double,
@@ -55,8 +56,7 @@ __all__ = [
 _NO_END = 2**53
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Percentiles:
+class Percentiles(Struct, frozen=True, kw_only=True):
     """Milliseconds that 50, 95 and 99 of 100 requests stay within (nearest rank); None without requests."""
 
     p50: float | None
@@ -64,15 +64,13 @@ class Percentiles:
     p99: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageRow(Usage):
+class UsageRow(Usage, frozen=True, kw_only=True):
     """Sums over the requests of one user, model or server; `name` is None where the log has none."""
 
     name: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogStats(Usage):
+class LogStats(Usage, frozen=True, kw_only=True):
     """Figures over the rows of a filter; each list has its busiest first. `dropped` rows were never written."""
 
     dropped: int
@@ -83,8 +81,7 @@ class LogStats(Usage):
     by_server: tuple[UsageRow, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HourRow(Usage):
+class HourRow(Usage, frozen=True, kw_only=True):
     """What the requests that began within one hour add up to; `start` is seconds since 1970."""
 
     start: int

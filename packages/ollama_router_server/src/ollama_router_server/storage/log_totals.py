@@ -6,10 +6,10 @@ Every transaction that inserts or deletes rows adds them to the totals or subtra
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, Literal, get_args
 
+from msgspec import Struct
 from sqlalchemy import (
     CTE,
     BigInteger,
@@ -54,8 +54,7 @@ Dimension = Literal["user", "model", "server"]
 Measure = Literal["ttft", "total"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """What requests add up to; the tokens of `estimated` of them were not all counted by a server.
 
     Of the milliseconds that servers computed (`gpu_ms`), `wasted_ms` were for clients that left.
@@ -74,7 +73,7 @@ class Usage:
     cost_micros: int = 0
 
 
-FIGURES = tuple(field.name for field in fields(Usage))
+FIGURES = Usage.__struct_fields__
 """What is added up, which are columns of the totals."""
 
 _LONGEST_BAND = 10**7  # ms: nearly three hours, and everything beyond

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
@@ -47,8 +48,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(tuple[TargetProgress, ...]).decode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(Struct, frozen=True, kw_only=True):
     """One operation; moments are seconds since 1970. `destination` is the new name of a copy."""
 
     id: str

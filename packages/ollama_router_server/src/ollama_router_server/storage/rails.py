@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from msgspec import Struct
 from sqlalchemy import insert, select
 from sqlalchemy.engine import Connection
 
@@ -45,8 +45,7 @@ _COLUMNS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RailsUser:
+class RailsUser(Struct, frozen=True, kw_only=True):
     """The outcome for one user: `created`, `token added`, `unchanged`, or `skipped` with a `reason`."""
 
     name: str
@@ -54,8 +53,7 @@ class RailsUser:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RailsReport:
+class RailsReport(Struct, frozen=True, kw_only=True):
     """The outcome of an import, or of a dry run; rows of the log are counted."""
 
     users: tuple[RailsUser, ...]

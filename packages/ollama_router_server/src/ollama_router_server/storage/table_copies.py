@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import Double, Select, String, Table, delete, func, insert, select, text
 from sqlalchemy.engine import Connection
 
@@ -42,8 +42,7 @@ GROWING: tuple[Table, ...] = (request_log, audit_log, log_drops)
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopiedTable:
+class CopiedTable(Struct, frozen=True, kw_only=True):
     """A table that is the same in both databases; the digest does not depend on the order of rows."""
 
     name: str

@@ -10,9 +10,9 @@ routers of both may share a database. What is no longer used goes with a revisio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 from sqlalchemy import Column, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect, text
 from sqlalchemy.engine import Connection
 
@@ -45,8 +45,7 @@ _NEVER_RELEASED = frozenset({"0001", "0002", "0003", "0004", "0005"})
 _LOCK = 0x6F726F75  # any number that nothing else on the server locks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchemaState:
+class SchemaState(Struct, frozen=True, kw_only=True):
     """A database's revision and this release's; `current` is None before the first upgrade."""
 
     current: str | None

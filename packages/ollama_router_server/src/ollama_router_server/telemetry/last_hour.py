@@ -7,8 +7,9 @@ added up by whoever is asked.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from ollama_router_core.records.phases import PHASES, PhaseName, phase_ms
 from ollama_router_core.records.request_record import RequestRecord
@@ -25,8 +26,7 @@ Row = Sequence[int]
 _REQUESTS, _FAILED, _TOKENS, _PHASES = range(4)
 
 
-@dataclass(frozen=True, slots=True)
-class Minute:
+class Minute(Struct, frozen=True):
     """The requests that ended in a minute, from `start` (seconds since 1970) on.
 
     `failed` of them ended with an error; those whose client left are no failures. `phases` are milliseconds, by where

@@ -7,9 +7,9 @@ request, only plain numbers in dictionaries are incremented; they become metrics
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from msgspec import Struct
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -53,8 +53,7 @@ class ConsoleGauges(NamedTuple):
     cut: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gauges:
+class Gauges(Struct, frozen=True, kw_only=True):
     """Sources that are read at a scrape; `deciding` is the time to choose a server.
 
     `coordination_away` is 1 while other routers cannot be asked, 0 while they can, None where there is nothing to ask.

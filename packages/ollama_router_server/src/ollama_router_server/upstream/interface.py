@@ -7,7 +7,6 @@ environment, never decompresses, and adds no header but `Host`, `Content-Length`
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from msgspec import Struct
@@ -29,8 +28,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in order; names are lower case, values are stripped of surrounding white space."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where connections go; two requests share a pooled connection only if their origins are equal.
 
     `name` is what error texts call it: users are not told addresses. `ca_file` names the authority of its certificate.
@@ -54,8 +52,7 @@ class Origin:
         return self.name or self.authority
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True, kw_only=True):
     """Seconds for each phase of an exchange; None waits without end. There is no cap on the whole."""
 
     connect: float | None = 3.0

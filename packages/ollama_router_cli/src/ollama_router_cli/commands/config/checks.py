@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import asdict
 
 from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.rendering.streams import print_json, print_note, print_result

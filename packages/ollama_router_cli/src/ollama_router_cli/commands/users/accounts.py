@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import asdict
 
 from ollama_router_cli.arguments.grants import takes_grants
 from ollama_router_cli.arguments.options import SharedOptions, YesOption, command_group, examples, takes_shared_options

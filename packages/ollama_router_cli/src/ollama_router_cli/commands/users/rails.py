@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec.structs import asdict
 
 from ollama_router_cli.arguments.options import SharedOptions, takes_shared_options
 from ollama_router_cli.rendering.streams import print_json, print_result

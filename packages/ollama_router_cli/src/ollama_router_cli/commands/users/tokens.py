@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from msgspec.structs import asdict
 
 from ollama_router_cli.arguments.options import SharedOptions, YesOption, command_group, examples, takes_shared_options
 from ollama_router_cli.commands.users.store import NameArgument, with_users

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.config.linear_patterns import linear_pattern
@@ -54,8 +56,7 @@ class MemorySource(StrEnum):
     DEFAULT = "default"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryTerm:
+class MemoryTerm(Struct, frozen=True, kw_only=True):
     """One addend: what it is, how many bytes, and where the number came from."""
 
     name: str
@@ -63,8 +64,7 @@ class MemoryTerm:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryEstimate:
+class MemoryEstimate(Struct, frozen=True, kw_only=True):
     """Bytes a model needs, with the terms that add up to them."""
 
     source: MemorySource

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from msgspec import Struct
+
 from ollama_router_core.config.settings import Config
 
 __all__ = ["Finding", "Installation", "Severity"]
@@ -14,8 +16,7 @@ __all__ = ["Finding", "Installation", "Severity"]
 Severity = Literal["ok", "warning", "error"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """One thing that was looked at: `subject` is what, `reason` what was found, `mend` what to type, if anything."""
 
     subject: str

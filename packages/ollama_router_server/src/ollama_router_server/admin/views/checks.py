@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Literal
+
+from msgspec import Struct
 
 from ollama_router_core.errors import amount
 from ollama_router_server.admin.views.models import ModelView, model_views
@@ -35,8 +36,7 @@ class ChecksView(View):
     checks: list[CheckView]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """How the router was reached, and what came of it: the host of the URL, who asks, by TLS or not.
 
     `answered` are the asking user's requests of the last week that succeeded.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
+from msgspec import Struct
 from pydantic import Field
 
 from ollama_router_core.config.settings import Config
@@ -115,8 +115,7 @@ class MyUsageBody(View):
     by_model: list[UsageLine]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageAsked:
+class UsageAsked(Struct, frozen=True, kw_only=True):
     """Which usage: of a time (seconds since 1970) or of all, of a user or of all, the most of what first."""
 
     since: float | None = None

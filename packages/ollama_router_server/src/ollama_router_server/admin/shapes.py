@@ -58,13 +58,13 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 class _In(BaseModel):
     """A request body; unknown keys and wrong types are rejected."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
 class _Out(BaseModel):
     """A response body."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class GrantsBody(_In):

@@ -114,9 +114,10 @@ async def _prepare(services: Services, environment: Mapping[str, str], sock: soc
 def _freeze_start_up() -> None:
     """Exempt what was made at start from garbage collection: a full one stopped every stream for 57 to 64 ms.
 
-    One is made before: the next is due when a quarter more lives, and what is frozen no longer counts. The process is
-    ours: nothing else that runs in it could want that garbage collected.
+    One is made before, of what was frozen as it was imported, too: the next is due when a quarter more lives, and what
+    is frozen no longer counts. The process is ours: nothing else that runs in it could want that garbage collected.
     """
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
 

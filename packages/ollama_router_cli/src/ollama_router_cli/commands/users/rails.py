@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from msgspec.structs import asdict
+from msgspec import to_builtins
 
 from ollama_router_cli.arguments.options import SharedOptions, takes_shared_options
 from ollama_router_cli.rendering.streams import print_json, print_result
@@ -37,7 +37,7 @@ def import_users(
     """
     report = asyncio.run(_import(read_settings(shared.config, shared.environment), from_rails, dry_run=dry_run))
     if shared.as_json:
-        print_json({"dry_run": dry_run, **asdict(report)})
+        print_json({"dry_run": dry_run, **to_builtins(report)})
     else:
         _print_report(report, dry_run=dry_run)
 

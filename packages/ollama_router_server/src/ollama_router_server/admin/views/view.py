@@ -12,4 +12,4 @@ GIB = 1024**3
 class View(BaseModel):
     """What is shown of one resource. Sizes are bytes, ages and durations seconds, moments seconds since 1970 (UTC)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)

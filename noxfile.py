@@ -189,6 +189,14 @@ def deploy(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def image(session: nox.Session) -> None:
+    """The container's image, built without an engine, run and measured; as root on Linux with mmdebstrap."""
+    if shutil.which("mmdebstrap") is None or subprocess.run(["unshare", "--mount", "true"], check=False).returncode:  # noqa: S607
+        session.skip("mmdebstrap is not installed, or this is not root")
+    session.run("python", "benchmarks/image_size.py", success_codes=[0, 3])
+
+
+@nox.session(default=False)
 def packages(session: nox.Session) -> None:
     """Wheels and sdists: built twice alike, complete, and the demonstration run from them alone; the release linted."""
     newest(session)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import replace  # noqa: TID251 - these are dataclasses
 from typing import Protocol
 
 from ollama_router_core.config.settings import StrategyName

@@ -6,7 +6,7 @@ import csv
 import io
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, replace  # noqa: TID251 - these are dataclasses
 from datetime import datetime
 
 from ollama_router_core.api.model_names import CanonicalName, canonical_name

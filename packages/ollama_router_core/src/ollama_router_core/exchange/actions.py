@@ -43,6 +43,7 @@ __all__ = [
     "AwaitHead",
     "AwaitSlot",
     "Charge",
+    "CollaboratorAction",
     "Compute",
     "Count",
     "Cut",
@@ -255,9 +256,8 @@ class Record(Struct, frozen=True):
     row: RequestRecord
 
 
-Action = (
+CollaboratorAction = (
     Verify
-    | ReadBody
     | StreamBody
     | Compute
     | Count
@@ -271,12 +271,9 @@ Action = (
     | Receive
     | ReceiveAny
     | Release
-    | WriteHead
-    | Write
-    | Finish
-    | Cut
-    | Record
 )
+"""Actions that do not concern the connection to the client: every driver of a server carries them out alike."""
+Action = CollaboratorAction | ReadBody | WriteHead | Write | Finish | Cut | Record
 
 _Result = TypeVar("_Result")
 Steps = Generator[Action, Any, _Result]

@@ -20,6 +20,7 @@ from ollama_router_core.exchange.actions import (
     AwaitHead,
     AwaitSlot,
     Charge,
+    CollaboratorAction,
     Compute,
     Count,
     LookForModels,
@@ -47,7 +48,7 @@ from ollama_router_server.storage.stored_responses import ResponseStore
 from ollama_router_server.upstream.interface import Call, CallingUpstream, Timeouts, UpstreamRequest
 from ollama_router_server.upstream.targets import Target
 
-__all__ = ["WAITING", "Collaborators", "Driver", "Handler", "ServerAction", "Waiting"]
+__all__ = ["WAITING", "Collaborators", "Driver", "Handler", "Waiting"]
 
 
 class Waiting(Enum):
@@ -58,22 +59,6 @@ class Waiting(Enum):
 
 WAITING: Final = Waiting.WAITING
 
-ServerAction = (
-    Verify
-    | StreamBody
-    | Compute
-    | Count
-    | Charge
-    | Admit
-    | AwaitSlot
-    | LookForModels
-    | UseStore
-    | Send
-    | AwaitHead
-    | Receive
-    | ReceiveAny
-    | Release
-)
 Handler = Callable[[Any, Any], Any]
 _Awaited = Verify | Compute | Count | Charge | AwaitSlot | LookForModels | UseStore | AwaitHead | Receive | ReceiveAny
 
@@ -351,7 +336,7 @@ class Driver:
     """What has come of each action that is waited for, or `WAITING`."""
 
 
-for _actions, _table in ((ServerAction, Driver.handlers), (_Awaited, Driver.results)):
+for _actions, _table in ((CollaboratorAction, Driver.handlers), (_Awaited, Driver.results)):
     if _missing := {*get_args(_actions)} ^ {*_table}:
         raise LookupError(f"no handler or no result for {_missing}, or one for what is no such action")
 

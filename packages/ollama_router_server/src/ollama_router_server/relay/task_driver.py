@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, TypeVar, cast
 
-from ollama_router_core.exchange.actions import Steps
-from ollama_router_server.relay.driver import WAITING, Driver, ServerAction
+from ollama_router_core.exchange.actions import CollaboratorAction, Steps
+from ollama_router_server.relay.driver import WAITING, Driver
 
 __all__ = ["TaskDriver"]
 
@@ -25,7 +25,7 @@ class TaskDriver(Driver):
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
 
-    async def _result_of(self, action: ServerAction) -> Any:
+    async def _result_of(self, action: CollaboratorAction) -> Any:
         """Carry an action out.
 
         Raises:
@@ -46,7 +46,7 @@ class TaskDriver(Driver):
             action = next(steps)
             while True:
                 try:
-                    result = await self._result_of(cast("ServerAction", action))
+                    result = await self._result_of(cast("CollaboratorAction", action))
                 except BaseException as error:  # noqa: BLE001 - the steps decide what becomes of it
                     self._cancel()
                     action = steps.throw(error)

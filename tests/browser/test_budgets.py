@@ -76,7 +76,7 @@ async def _ask(router: RunningRouter) -> None:
 
 
 async def _runs(router: RunningRouter, wanted: int) -> bool:
-    return len(router.services.worker_news.sync.under_way() if router.services.worker_news.sync else ()) >= min(
+    return len(router.services.worker_news.sync.active_requests() if router.services.worker_news.sync else ()) >= min(
         wanted, 200
     )
 

@@ -313,5 +313,5 @@ async def test_mine_on_a_phone(browser: Browser, tmp_path: Path, folder: Path) -
 
 async def answers(router: RunningRouter, wanted: int) -> bool:
     """Whether so many are being answered."""
-    found = router.services.worker_news.sync.under_way() if router.services.worker_news.sync else []
+    found = router.services.worker_news.sync.active_requests() if router.services.worker_news.sync else []
     return sum(one["state"] == "answering" for one in found) >= wanted

@@ -1,4 +1,4 @@
-"""The ledger: what was taken and settled is in the database, also for other processes and after a restart."""
+"""Usage limits: what was taken and settled is in the database, also for other processes and after a restart."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def alice(**grants: int) -> User:
     return User(id=1, name="alice", role="user", active=True, token_id=1, grants=Grants(**grants))  # type: ignore[arg-type]
 
 
-async def charged(ledger: UsageLimits, user: User, tokens: int) -> Ticket:
+async def charged(limits: UsageLimits, user: User, tokens: int) -> Ticket:
     """A request that was admitted, and whose body asks for about so many tokens."""
-    ticket = await ledger.admit(user)
-    await ledger.charge(ticket, user, tokens=tokens)
+    ticket = await limits.admit(user)
+    await limits.charge(ticket, user, tokens=tokens)
     return ticket
 
 
-def new_ledger(database: Database, router: str = "one") -> UsageLimits:
-    """A process's ledger that writes every 10 ms."""
+def new_limits(database: Database, router: str = "one") -> UsageLimits:
+    """A process's usage limits that are written every 10 ms."""
     clock = FakeClock()
     routers = RouterActivity(ActivityStore(database, router=router, worker=0), clock=clock)
     return UsageLimits(
@@ -53,19 +53,19 @@ def new_ledger(database: Database, router: str = "one") -> UsageLimits:
     )
 
 
-async def refuses(ledger: UsageLimits, user: User) -> None:
+async def refuses(limits: UsageLimits, user: User) -> None:
     """Wait until a process refuses a user."""
 
     async def is_refused() -> bool:
-        return not await admits(ledger, user)
+        return not await admits(limits, user)
 
     await eventually_async(is_refused)
 
 
-async def admits(ledger: UsageLimits, user: User) -> bool:
+async def admits(limits: UsageLimits, user: User) -> bool:
     """Whether a process admits a request of a user, which then uses nothing."""
     try:
-        ledger.settle(await ledger.admit(user), 0)
+        limits.settle(await limits.admit(user), 0)
     except LimitExceeded:
         return False
     return True
@@ -87,38 +87,38 @@ async def becomes(database: Database, tokens: int) -> None:
 
 async def test_tokens_are_taken_on_admission_and_settled_by_use(database: Database) -> None:
     """Both reach the database while the request runs and after it."""
-    ledger = new_ledger(database)
-    ledger.start()
-    ticket = await charged(ledger, alice(tokens_per_day=1_000), 300)
+    limits = new_limits(database)
+    limits.start()
+    ticket = await charged(limits, alice(tokens_per_day=1_000), 300)
     await becomes(database, 300)
-    ledger.settle(ticket, 20)
+    limits.settle(ticket, 20)
     await becomes(database, 20)
-    await ledger.aclose()
+    await limits.aclose()
 
 
 async def test_a_restart_loses_nothing(database: Database) -> None:
     """A clean stop writes what is settled; the next process begins with it."""
-    first = new_ledger(database)
+    first = new_limits(database)
     first.settle(await charged(first, alice(tokens_per_day=100), 10), 100)
     await first.aclose()
     with pytest.raises(LimitExceeded, match="100 tokens per day"):
-        await charged(new_ledger(database), alice(tokens_per_day=100), 1)
+        await charged(new_limits(database), alice(tokens_per_day=100), 1)
 
 
 async def test_a_killed_process_leaves_what_it_took(database: Database) -> None:
     """A request under way stays counted as it was taken: a crash is no way around a limit."""
-    killed = new_ledger(database)
+    killed = new_limits(database)
     killed.start()
     await charged(killed, alice(tokens_per_day=100), 100)
     await becomes(database, 100)
     with pytest.raises(LimitExceeded):
-        await charged(new_ledger(database), alice(tokens_per_day=100), 1)
+        await charged(new_limits(database), alice(tokens_per_day=100), 1)
     await killed.aclose()
 
 
 async def test_processes_see_each_other_s_tokens(database: Database) -> None:
-    """Two ledgers on one database, one limit."""
-    user, one, other = alice(tokens_per_day=100), new_ledger(database), new_ledger(database)
+    """Two processes on one database, one limit."""
+    user, one, other = alice(tokens_per_day=100), new_limits(database), new_limits(database)
     one.start()
     other.start()
     other.settle(await charged(other, user, 1), 1)
@@ -132,21 +132,21 @@ async def test_processes_see_each_other_s_tokens(database: Database) -> None:
 
 async def test_requests_of_the_last_minute_survive_a_restart(database: Database) -> None:
     """What one process has admitted counts for the next, as it was when last written."""
-    user, before = alice(requests_per_minute=3), new_ledger(database, "before")
+    user, before = alice(requests_per_minute=3), new_limits(database, "before")
     for _ in range(3):
         before.settle(await before.admit(user), 0)
     await before.aclose()
-    ledger = new_ledger(database, "after")
+    limits = new_limits(database, "after")
     with pytest.raises(LimitExceeded, match="3 requests per minute") as caught:
-        await ledger.admit(user)
+        await limits.admit(user)
     assert caught.value.retry_after == pytest.approx(60.0, abs=1.0)
-    assert ledger.standing(user).requests.remaining == 0  # type: ignore[union-attr]
-    await ledger.aclose()
+    assert limits.standing(user).requests.remaining == 0  # type: ignore[union-attr]
+    await limits.aclose()
 
 
 async def test_processes_see_each_other_s_requests_under_way(database: Database) -> None:
     """Two routers on one database, one limit of requests at once; what ends in one is free in the other."""
-    user, one, other = alice(concurrent_requests=1), new_ledger(database, "one"), new_ledger(database, "other")
+    user, one, other = alice(concurrent_requests=1), new_limits(database, "one"), new_limits(database, "other")
     one.start()
     other.start()
     ticket = await one.admit(user)
@@ -162,11 +162,11 @@ async def test_what_a_dead_process_had_under_way_is_free_after_a_while(database:
     store = ActivityStore(database, router="dead", worker=0)
     wall = CLOCK.wall()
     await store.publish([Activity(user="alice", in_flight=1, seconds=((int(wall), 1),), seen_at=wall - 6)])
-    ledger = new_ledger(database)
-    ledger.settle(await ledger.admit(alice(concurrent_requests=1, requests_per_minute=2)), 0)
+    limits = new_limits(database)
+    limits.settle(await limits.admit(alice(concurrent_requests=1, requests_per_minute=2)), 0)
     with pytest.raises(LimitExceeded, match="2 requests per minute"):
-        await ledger.admit(alice(concurrent_requests=1, requests_per_minute=2))
-    await ledger.aclose()
+        await limits.admit(alice(concurrent_requests=1, requests_per_minute=2))
+    await limits.aclose()
 
 
 async def test_workers_of_one_router_see_each_other_at_once(database: Database) -> None:
@@ -177,65 +177,65 @@ async def test_workers_of_one_router_see_each_other_at_once(database: Database) 
     group.member(1).admit("alice", clock.monotonic())
     group.member(0).admit("alice", clock.monotonic())  # by a process before this one
     routers = RouterActivity(ActivityStore(database, router="router", worker=0), clock=clock)
-    ledger = UsageLimits(TokenUsage(database), workers=group.member(0), routers=routers, clock=clock)
+    limits = UsageLimits(TokenUsage(database), workers=group.member(0), routers=routers, clock=clock)
     with pytest.raises(LimitExceeded, match="1 concurrent requests"):
-        await ledger.admit(alice(concurrent_requests=1))
+        await limits.admit(alice(concurrent_requests=1))
     with pytest.raises(LimitExceeded, match="2 requests per minute"):
-        await ledger.admit(alice(requests_per_minute=2))
-    ticket = await ledger.admit(alice(concurrent_requests=2, requests_per_minute=3))
+        await limits.admit(alice(requests_per_minute=2))
+    ticket = await limits.admit(alice(concurrent_requests=2, requests_per_minute=3))
     assert group.member(1).elsewhere(Scope.USER, "alice") == 1
-    ledger.settle(ticket, 0)
+    limits.settle(ticket, 0)
     assert group.member(1).elsewhere(Scope.USER, "alice") == 0
-    await ledger.aclose()
+    await limits.aclose()
 
 
 async def test_a_locked_database_delays_writing_and_loses_nothing(database: Database, path: Path) -> None:
     """Requests go on meanwhile, against the counts in memory."""
-    user, ledger = alice(tokens_per_day=100), new_ledger(database)
-    ledger.settle(await charged(ledger, user, 1), 1)
-    ledger.start()
+    user, limits = alice(tokens_per_day=100), new_limits(database)
+    limits.settle(await charged(limits, user, 1), 1)
+    limits.start()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        ledger.settle(await charged(ledger, user, 1), 60)
+        limits.settle(await charged(limits, user, 1), 60)
         await stay_silent(0.1)
-        assert ledger.standing(user).tokens.remaining == 39  # type: ignore[union-attr]
+        assert limits.standing(user).tokens.remaining == 39  # type: ignore[union-attr]
     await becomes(database, 61)
-    await ledger.aclose()
+    await limits.aclose()
 
 
 async def test_what_others_used_up_meanwhile_ends_a_request_whose_body_is_being_read(database: Database) -> None:
     """Twenty uploads that began while tokens were left do not all pass; what is refused is not charged."""
-    ledger = new_ledger(database)
+    limits = new_limits(database)
     user = alice(tokens_per_day=100)
-    first, second = await ledger.admit(user), await ledger.admit(user)
-    await ledger.charge(first, user, tokens=100)
+    first, second = await limits.admit(user), await limits.admit(user)
+    await limits.charge(first, user, tokens=100)
     with pytest.raises(LimitExceeded, match="100 tokens per day"):
-        await ledger.charge(second, user, tokens=1)
-    ledger.settle(first, 40)
-    await ledger.charge(second, user, tokens=1)
+        await limits.charge(second, user, tokens=1)
+    limits.settle(first, 40)
+    await limits.charge(second, user, tokens=1)
     assert second.tokens == 1
 
 
 async def test_a_minute_s_tokens_are_charged_by_estimate_and_settled_by_use(database: Database) -> None:
     """What is left has to hold the estimate; what was not used is free at once, what was used beyond it counts."""
-    ledger, user = new_ledger(database), alice(tokens_per_minute=100)
-    first, second = await charged(ledger, user, 60), await ledger.admit(user)
+    limits, user = new_limits(database), alice(tokens_per_minute=100)
+    first, second = await charged(limits, user, 60), await limits.admit(user)
     with pytest.raises(LimitExceeded, match="100 tokens per minute") as caught:
-        await ledger.charge(second, user, tokens=41)
+        await limits.charge(second, user, tokens=41)
     assert 0.0 < caught.value.retry_after <= 61.0
-    ledger.settle(first, 10)
-    await ledger.charge(second, user, tokens=41)
-    ledger.settle(second, 95)
-    assert ledger.standing(user).tokens.remaining == 0  # type: ignore[union-attr]
-    assert not await admits(ledger, user)
+    limits.settle(first, 10)
+    await limits.charge(second, user, tokens=41)
+    limits.settle(second, 95)
+    assert limits.standing(user).tokens.remaining == 0  # type: ignore[union-attr]
+    assert not await admits(limits, user)
 
 
 async def test_who_has_asked_nothing_here_is_shown_what_is_left(database: Database) -> None:
     """Of the minute and of the day, as another router on this database has counted."""
     user, one, other = (
         alice(requests_per_minute=5, tokens_per_day=100),
-        new_ledger(database),
-        new_ledger(database, "two"),
+        new_limits(database),
+        new_limits(database, "two"),
     )
     one.settle(await charged(one, user, 1), 60)
     await one.aclose()
@@ -247,18 +247,18 @@ async def test_who_has_asked_nothing_here_is_shown_what_is_left(database: Databa
 
 async def test_a_request_larger_than_the_limit_has_an_empty_minute_for_itself(database: Database) -> None:
     """It could never be answered otherwise; the next one waits until it is out of the minute."""
-    ledger, user = new_ledger(database), alice(tokens_per_minute=100)
-    await charged(ledger, user, 5_000)
-    assert not await admits(ledger, user)
+    limits, user = new_limits(database), alice(tokens_per_minute=100)
+    await charged(limits, user, 5_000)
+    assert not await admits(limits, user)
 
 
 async def test_a_refusal_of_the_minute_charges_no_day(database: Database) -> None:
     """Both limits hold, each for itself."""
-    ledger, user = new_ledger(database), alice(tokens_per_minute=100, tokens_per_day=1_000)
-    ledger.settle(await charged(ledger, user, 90), 90)
+    limits, user = new_limits(database), alice(tokens_per_minute=100, tokens_per_day=1_000)
+    limits.settle(await charged(limits, user, 90), 90)
     with pytest.raises(LimitExceeded, match="per minute"):
-        await charged(ledger, user, 50)
-    assert ledger._meters["alice"].tokens[TODAY] == 90
+        await charged(limits, user, 50)
+    assert limits._meters["alice"].tokens[TODAY] == 90
 
 
 async def test_what_is_counted_for_a_client_that_has_left_is_taken_back(database: Database) -> None:
@@ -272,16 +272,16 @@ async def test_what_is_counted_for_a_client_that_has_left_is_taken_back(database
             waiting.append(partial(super().charge, user, now, tokens, per_minute=per_minute, done=done))
 
     waiting: list[Callable[[], None]] = []
-    ledger, user = new_ledger(database), alice(tokens_per_minute=100)
-    ledger._workers = Slow(InProcess("router", b"s" * 32), 0, 1)
-    ledger._workers._all._members[0] = ledger._workers
-    ticket = await ledger.admit(user)
-    asked = ledger.charge(ticket, user, tokens=60)
+    limits, user = new_limits(database), alice(tokens_per_minute=100)
+    limits._workers = Slow(InProcess("router", b"s" * 32), 0, 1)
+    limits._workers._all._members[0] = limits._workers
+    ticket = await limits.admit(user)
+    asked = limits.charge(ticket, user, tokens=60)
     assert not asked.done()
     asked.cancel()
-    ledger.settle(ticket, 0)
+    limits.settle(ticket, 0)
     waiting.pop()()
-    assert ledger.standing(user).tokens.remaining == 100  # type: ignore[union-attr]
+    assert limits.standing(user).tokens.remaining == 100  # type: ignore[union-attr]
 
 
 async def test_nobody_is_refused_by_what_others_have_given_back_since(database: Database) -> None:
@@ -301,27 +301,27 @@ async def test_nobody_is_refused_by_what_others_have_given_back_since(database: 
             left[user] = in_truth
 
     left: dict[str, int] = {}
-    ledger, user = new_ledger(database), alice(tokens_per_minute=100)
-    ledger._workers = Remote(InProcess("router", b"s" * 32), 0, 1)
-    ledger._workers._all._members[0] = ledger._workers
+    limits, user = new_limits(database), alice(tokens_per_minute=100)
+    limits._workers = Remote(InProcess("router", b"s" * 32), 0, 1)
+    limits._workers._all._members[0] = limits._workers
     in_truth = 100
-    assert not await admits(ledger, user)
+    assert not await admits(limits, user)
     left.clear()
     in_truth = 20
-    assert await admits(ledger, user)
+    assert await admits(limits, user)
     left.clear()
-    assert ledger.admit_at_once(user) is None
+    assert limits.admit_at_once(user) is None
 
 
 async def test_what_the_database_never_takes_holds_nobody_back(database: Database) -> None:
     """One user's impossible number is given up with a line in the log; the others' counts are written, and it ends."""
-    ledger = new_ledger(database)
+    limits = new_limits(database)
     mallory = replace(alice(tokens_per_day=2**70), name="mallory")
-    ledger.settle(await charged(ledger, mallory, 1), 2**63)
-    ledger.settle(await charged(ledger, alice(tokens_per_day=100), 1), 60)
-    ledger.start()
+    limits.settle(await charged(limits, mallory, 1), 2**63)
+    limits.settle(await charged(limits, alice(tokens_per_day=100), 1), 60)
+    limits.start()
     await becomes(database, 60)
-    ledger.settle(await charged(ledger, mallory, 1), 2**63)
-    ledger.settle(await charged(ledger, alice(tokens_per_day=100), 1), 7)
-    await ledger.aclose()
+    limits.settle(await charged(limits, mallory, 1), 2**63)
+    limits.settle(await charged(limits, alice(tokens_per_day=100), 1), 7)
+    await limits.aclose()
     assert await stored(database) == 67

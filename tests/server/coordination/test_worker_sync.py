@@ -23,7 +23,7 @@ def worker(member: Coordination, clock: FakeClock, hour: LastHour | None = None)
         clock,
         collect=list,
         last_hour=(hour or LastHour()).rows,
-        under_way=lambda: running,
+        active_requests=lambda: running,
         follow=lambda _: None,
     )
 
@@ -43,7 +43,7 @@ async def test_a_worker_that_falls_silent_is_not_heard() -> None:
     assert one.workers == (2, 3)
     clock.advance(10)
     assert one.workers == (1, 3)
-    assert [row["id"] for row in one.under_way()] == ["of 0", "of 1"]
+    assert [row["id"] for row in one.active_requests()] == ["of 0", "of 1"]
 
 
 async def test_the_last_hour_is_of_all_workers_and_outlives_one() -> None:

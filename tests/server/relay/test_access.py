@@ -184,7 +184,7 @@ async def test_tokens_are_settled_by_what_the_server_says(tmp_path: Path) -> Non
         first = await client.post("/api/chat", json={**CHAT, "options": {"num_predict": 3}})
         used = first.json()["prompt_eval_count"] + first.json()["eval_count"]
         user = next(iter(router.services.authenticator._directory.by_token.values())).user
-        await eventually(lambda: router.services.ledger.standing(user).tokens.remaining == 400 - used)
+        await eventually(lambda: router.services.usage_limits.standing(user).tokens.remaining == 400 - used)
         await grant(router, tokens_per_day=used)
         refused = await client.post("/api/chat", json=CHAT)
         assert refused.status_code == 429
@@ -240,7 +240,7 @@ async def test_a_client_that_leaves_pays_for_what_was_written(tmp_path: Path, pa
         assert row.tokens_estimated
         user = next(iter(router.services.authenticator._directory.by_token.values())).user
         used = row.prompt_tokens + row.completion_tokens
-        await eventually(lambda: router.services.ledger.standing(user).tokens.remaining == 10**6 - used)
+        await eventually(lambda: router.services.usage_limits.standing(user).tokens.remaining == 10**6 - used)
 
 
 async def test_one_at_a_time(tmp_path: Path) -> None:
@@ -254,8 +254,8 @@ async def test_one_at_a_time(tmp_path: Path) -> None:
         async with client.stream("POST", "/api/chat", json={**CHAT, "stream": True}) as stream:
             await anext(stream.aiter_bytes())
             assert (await client.post("/api/chat", json=CHAT)).status_code == 429
-        ledger = router.services.ledger
-        await eventually(lambda: ledger._meters["alice"].in_flight == 0)
+        limits = router.services.usage_limits
+        await eventually(lambda: limits._meters["alice"].in_flight == 0)
         async with client.stream("POST", "/api/chat", json={**CHAT, "stream": True}) as stream:
             assert stream.status_code == 200
 

@@ -235,7 +235,7 @@ def create_app(services: Services) -> RouterApp:
         services.clock,
         metrics.families,
         metrics.last_hour.rows,
-        lambda: relay.under_way(),  # noqa: PLW0108 - made below
+        lambda: relay.active_requests(),  # noqa: PLW0108 - made below
         lambda request_id, *, by: relay.cancel(request_id, by=by),
     )
     app.add_route("/metrics", MetricsResource(sync))
@@ -248,7 +248,7 @@ def create_app(services: Services) -> RouterApp:
             fleet=services.fleet,
             admission=services.admission,
             authenticator=services.authenticator,
-            limits=services.ledger,
+            limits=services.usage_limits,
             sink=services.sinks,
             clock=services.clock,
             metrics=metrics,

@@ -139,7 +139,7 @@ class Services:
         self.audit = AuditLog(self.database, clock=self.clock)
 
     def _build_accounts(self, config: Config) -> None:
-        self.ledger = self._new_ledger()
+        self.usage_limits = self._new_usage_limits()
         self.authenticator = Authenticator(
             self.users, clock=self.clock, workers=self.coordination, grace=config.database_grace
         )
@@ -222,7 +222,7 @@ class Services:
         self.incidents.start(_asked(self.config))
         if self.log_files is not None:
             self.log_files.start()
-        self.ledger.start()
+        self.usage_limits.start()
         if self.first:
             self.log_retention.start()
             self.warm_up.start()
@@ -261,7 +261,7 @@ class Services:
         """What this router is called among those on one database."""
         return f"{machine_name()[:80]}:{self.config.proxy_port}"
 
-    def _new_ledger(self) -> UsageLimits:
+    def _new_usage_limits(self) -> UsageLimits:
         shared = self.coordination
         store = ActivityStore(self.database, router=shared.group, worker=shared.index)
         routers = RouterActivity(store, clock=self.clock)
@@ -366,7 +366,7 @@ class Services:
         await self.fleet.aclose()
         await self.upstream.aclose()
         await self.log_retention.aclose()
-        await self.ledger.aclose()
+        await self.usage_limits.aclose()
         await self.incidents.aclose()
         await self.sink.aclose()
         if self.log_files is not None:

@@ -47,7 +47,7 @@ class WorkerNews:
         clock: Clock,
         collect: Callable[[], list[Family]],
         last_hour: Callable[[], list[Row]],
-        under_way: Callable[[], list[dict[str, Any]]],
+        active_requests: Callable[[], list[dict[str, Any]]],
         cancel: Callable[..., bool],
     ) -> WorkerSync:
         """Begin to share with the other workers what is asked of all. To be called before `start`.
@@ -56,7 +56,7 @@ class WorkerNews:
             clock: for signs of life.
             collect: this process's figures.
             last_hour: its minutes.
-            under_way: its requests in progress, as JSON.
+            active_requests: its requests in progress, as JSON.
             cancel: ends one of them, by its id and `by` whom; says whether it was there.
         """
         self._cancel = cancel
@@ -65,7 +65,7 @@ class WorkerNews:
             clock,
             collect=collect,
             last_hour=last_hour,
-            under_way=under_way,
+            active_requests=active_requests,
             follow=self._follow,
         )
         return self.sync

@@ -115,9 +115,9 @@ class UsageLimits:
         try:
             await self._flush()  # including that nothing is in flight here any more
         except StorageUnavailable as error:
-            _log.warning("ledger_unavailable", error=str(error))
+            _log.warning("usage_limits_unavailable", error=str(error))
         except Exception:  # noqa: BLE001 - the process has to end
-            _log.exception("ledger_failed")
+            _log.exception("usage_limits_failed")
 
     async def admit(self, user: User) -> Ticket:
         """Count a request that begins; `charge` its estimated tokens when they are known, end it with `settle`.
@@ -349,10 +349,10 @@ class UsageLimits:
                 if self._clock.monotonic() - self._asked < _IDLE and not self._workers.asks:
                     await self._routers.read()
             except StorageUnavailable as error:
-                _log.warning("ledger_unavailable", error=str(error))
+                _log.warning("usage_limits_unavailable", error=str(error))
                 pause = self._refresh_interval
             except Exception:  # noqa: BLE001 - counting must go on
-                _log.exception("ledger_failed")
+                _log.exception("usage_limits_failed")
 
     async def _closed_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):

@@ -52,7 +52,7 @@ class StatusResource:
                 for name, facts in snapshot.servers.items()
             },
             "waiting": figures["waiting"],
-            "under_way": self._sync.under_way(),
+            "under_way": self._sync.active_requests(),
             "worker": {"index": coordination.index, "count": coordination.size},
             "coordination": {
                 "with_other_routers": coordination.asks,

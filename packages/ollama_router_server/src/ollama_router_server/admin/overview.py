@@ -42,7 +42,7 @@ _OFF: tuple[IncidentKind, ...] = ("server.down", "server.suspended")
 
 async def find_overview(services: Services, sync: WorkerSync) -> OverviewView:
     """The router now. Since when something needs attention is looked up only where there is something."""
-    view = overview(services, sync.under_way(), sync.last_hour(), sync.workers)
+    view = overview(services, sync.active_requests(), sync.last_hour(), sync.workers)
     if not view.attention:
         return view
     chosen = IncidentFilter(under_way=True, kinds=_NOT_OF_MODELS, origin=services.incidents.writer.origin)

@@ -85,7 +85,7 @@ def _active(sync: WorkerSync, chosen: LogFilter) -> list[ActiveView]:
     wanted = None if chosen.model is None else canonical_name(chosen.model)
     return [
         one
-        for one in active_views(sync.under_way(), chosen.user)
+        for one in active_views(sync.active_requests(), chosen.user)
         if chosen.server in {None, one.server}
         and (wanted is None or (one.model is not None and canonical_name(one.model) == wanted))
         and one.seconds * 1000 > (chosen.slower_than or -math.inf)
@@ -131,7 +131,7 @@ class CancelResource:
     async def on_post(self, request: Request, response: Response, id: str) -> None:  # noqa: A002 - the route's name
         """End the request; its client gets the error of its dialect, and the row says by whom."""
         user: User = request.context.user
-        rows = [row for row in self._sync.under_way() if row["id"] == id]
+        rows = [row for row in self._sync.active_requests() if row["id"] == id]
         if not rows or (user.role == "user" and rows[0]["user"] != user.name):
             raise falcon.HTTPNotFound(title="no such request", description="no such request is in progress")
         self._services.worker_news.cancel(id, by=user.name)

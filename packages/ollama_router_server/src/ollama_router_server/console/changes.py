@@ -68,7 +68,7 @@ class Changes:
 
     def _active(self, user: User) -> Iterator[tuple[str, str, str | None, int | None]]:
         own = _only(user)
-        for row in self._sync.under_way():
+        for row in self._sync.active_requests():
             if own is None or row["user"] == own:
                 yield row["id"], row["state"], row["server"], row["queue_position"]
 

@@ -74,7 +74,7 @@ class Pages(Struct, frozen=True):
             "asks": user.role in PLAYERS,
             "warm": model is not None and bool(model.loaded_on),
             "clients": client_views(base, model.name if model is not None and model.loaded_on else None),
-            "active": active_views(self.sync.under_way(), user.name),
+            "active": active_views(self.sync.active_requests(), user.name),
         }
 
     async def now(self, _request: Request, _user: User) -> Values:

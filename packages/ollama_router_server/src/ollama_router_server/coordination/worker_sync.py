@@ -23,7 +23,7 @@ from ollama_router_server.telemetry.metric_aggregation import Family, add_up, co
 __all__ = ["WorkerSync"]
 
 _FIGURES = "figures"
-_UNDER_WAY = "under_way"
+_ACTIVE = "active"
 _LAST_HOUR = "last_hour"
 _AT = "at"
 _BEAT = 0.25
@@ -44,7 +44,7 @@ class WorkerSync:
         clock: for signs of life.
         collect: this process's figures now.
         last_hour: this process's minutes, as `LastHour` tells them.
-        under_way: this process's requests under way, as JSON.
+        active_requests: this process's, as JSON.
         follow: called four times a second with what the others told.
     """
 
@@ -55,14 +55,14 @@ class WorkerSync:
         *,
         collect: Callable[[], list[Family]],
         last_hour: Callable[[], list[Row]],
-        under_way: Callable[[], list[dict[str, Any]]],
+        active_requests: Callable[[], list[dict[str, Any]]],
         follow: Callable[[list[News]], None],
     ) -> None:
         self._coordination = coordination
         self._clock = clock
         self._collect = collect
         self._last_hour = last_hour
-        self._under_way = under_way
+        self._active_requests = active_requests
         self._follow = follow
         predecessor = _read(coordination.own_page())
         self._inherited = counted(_families(predecessor))
@@ -92,9 +92,9 @@ class WorkerSync:
         """The figures of all workers."""
         return add_up([self._own(), *map(_families, self._others())])
 
-    def under_way(self) -> list[dict[str, Any]]:
+    def active_requests(self) -> list[dict[str, Any]]:
         """The requests under way in all workers; those of the others as of up to a second ago."""
-        return [row for one in ({_UNDER_WAY: self._under_way()}, *self._others()) for row in one.get(_UNDER_WAY, ())]
+        return [row for one in ({_ACTIVE: self._active_requests()}, *self._others()) for row in one.get(_ACTIVE, ())]
 
     def last_hour(self) -> list[Minute]:
         """The minutes of the last hour, of all workers; what the others have counted as of up to a second ago."""
@@ -139,7 +139,7 @@ class WorkerSync:
             _AT: self._clock.monotonic(),
             _FIGURES: self._own(),
             _LAST_HOUR: self._own_hour(),
-            _UNDER_WAY: self._under_way(),
+            _ACTIVE: self._active_requests(),
         }
         self._coordination.publish(json.dumps(page).encode())
 

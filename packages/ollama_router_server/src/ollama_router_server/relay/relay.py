@@ -116,7 +116,7 @@ class Relay:
         """Exchanges that have not ended."""
         return len(self._active)
 
-    def under_way(self) -> list[dict[str, Any]]:
+    def active_requests(self) -> list[dict[str, Any]]:
         """Those of known users, for people who look."""
         return self._active.to_json(self._deps.clock.monotonic())
 

@@ -53,14 +53,14 @@ class _LooseEnd(Struct):
 
 
 _decode = msgspec.json.Decoder(_End).decode
-_decode_loosely = msgspec.json.Decoder(_LooseEnd).decode
+_decode_leniently = msgspec.json.Decoder(_LooseEnd).decode
 
 
 def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `TokenCountFormat.read`
     try:
         end = _decode(text)
     except msgspec.ValidationError:
-        end = _counted(_decode_loosely(text))
+        end = _counted(_decode_leniently(text))
     usage = Usage(
         prompt_tokens=end.prompt_eval_count,
         completion_tokens=end.eval_count,

@@ -37,7 +37,7 @@ class MeView(View):
 
 async def me_view(services: Services, user: User) -> MeView:
     """What a user is shown of oneself."""
-    standing = await services.ledger.standing_now(user)
+    standing = await services.usage_limits.standing_now(user)
     details = await services.users.show(user.name)
     tokens = [
         TokenBody(name=one.name, lookup=one.lookup, created_at=one.created_at, last_used_at=one.last_used_at)

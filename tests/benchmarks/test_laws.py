@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -9,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ollama_router_core.simulation.machine import Machine
+from ollama_router_core.simulation.server_state import ServerState
+from ollama_router_core.simulation.workload import SimulatedModel
 
 ROUTING = Path(__file__).parents[2] / "benchmarks" / "routing"
 
@@ -56,6 +61,19 @@ def test_a_list_that_is_wrong_is_told_where(p50: float, listed: dict[str, float]
     from laws import contradictions
 
     assert list(contradictions([row(p50=p50)], {"a": listed})) == [told]
+
+
+def test_the_facts_about_ollama_name_code_and_tests_that_exist():
+    """Each row of the README's table, so that none outlives what it speaks of."""
+    text = (ROUTING / "README.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in text.splitlines() if "| `test_" in line]
+    tests = (ROUTING.parents[1] / "tests" / "core" / "simulation" / "test_machine.py").read_text(encoding="utf-8")
+    kinds = {"Machine": Machine, "ServerState": ServerState, "SimulatedModel": SimulatedModel}
+    assert len(rows) > 10
+    for _, _, code, named, _ in rows:
+        kind, _, member = code.strip(" `").partition(".")
+        assert hasattr(kinds[kind], member)
+        assert all(f"def {name}(" in tests for name in re.findall(r"`(\w+)`", named))
 
 
 def test_what_is_listed_is_of_the_quarter_and_explained():

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from ollama_router_core.simulation.machine import Machine, ServerState
+from ollama_router_core.simulation.machine import Machine
+from ollama_router_core.simulation.server_state import ServerState
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
 SMALL = SimulatedModel(name="small:latest", billions=8, weights_gib=5)
@@ -96,7 +97,7 @@ def test_another_context_reloads():
     """Even though the model is there."""
     _, server = run([job(0, num_ctx=4096), job(1, num_ctx=8192, at=100)])
     assert server.loads == 2
-    assert server.loaded[SMALL.name].num_ctx == 8192
+    assert server.loaded[SMALL.name].context.tokens == 8192
 
 
 def test_keep_alive_ends():
@@ -163,3 +164,95 @@ def test_a_broken_model_fails_when_it_should_be_loaded():
     server.submit(job(0), 0.0)
     (event,) = server.advance(server.next_event())
     assert (event.kind, event.timing.job.number, server.in_flight) == ("failed", 0, 0)
+
+
+FREE = SimulatedModel(name="free:latest", billions=8, weights_gib=5, context_length=131_072, kv_kib=128)
+
+
+def test_the_default_context_follows_from_the_memory():
+    """262,144 tokens from 47 GiB on, 32,768 from 23 GiB on, else 4,096; never more than the model was made for."""
+    wide = replace(FREE, context_length=1_000_000, kv_kib=0)
+    chosen = [machine(vram_gib=gib).context(wide).tokens for gib in (48, 47, 46, 24, 23, 22, 8)]
+    assert chosen == [262_144, 262_144, 32_768, 32_768, 32_768, 4096, 4096]
+    assert machine(vram_gib=48).context(FREE).tokens == 131_072
+    assert machine(vram_gib=8).context(FREE, 200_000) == (131_072, False)
+    assert machine(vram_gib=8).context(FREE, 1) == (4, False)
+
+
+def test_a_default_context_that_does_not_fit_is_lowered_once():
+    """At 131,072 tokens it takes 5.75 + 16 GiB of cache for each of two slots, at 32,768 it takes 13.75."""
+    assert machine(vram_gib=48, num_parallel=2).context(replace(FREE, weights_gib=15)).tokens == 32_768
+    assert machine(vram_gib=24, num_parallel=8).context(FREE).tokens == 4096
+    assert machine(vram_gib=24).need(FREE, 32_768) == pytest.approx(5.75 + 4)
+
+
+def test_a_model_whose_cache_is_in_main_memory_is_slow():
+    """A context that was asked for is not lowered: what does not fit is offloaded, and nobody is refused."""
+    large, fits = machine(vram_gib=10), machine(vram_gib=24)
+    assert large.decode_seconds(FREE, 100, 65_536) > 2 * fits.decode_seconds(FREE, 100, 65_536)
+    assert large.decode_seconds(FREE, 100, 4096) == fits.decode_seconds(FREE, 100, 4096)
+
+
+def context_loads(monkeypatch, first, second, model=FREE, **fields):
+    """How often a model is loaded for two requests with these contexts, one after the other."""
+    monkeypatch.setitem(MODELS, model.name, model)
+    return run([job(0, model, num_ctx=first), job(1, model, num_ctx=second, at=100)], **fields)[1].loads
+
+
+def test_a_context_that_was_chosen_is_no_default(monkeypatch):
+    """Explicit against automatic loads anew in both directions, unless both are the same number."""
+    assert context_loads(monkeypatch, None, 8192) == context_loads(monkeypatch, 8192, None) == 2
+    assert context_loads(monkeypatch, None, 4096) == context_loads(monkeypatch, 4096, None) == 1
+    assert context_loads(monkeypatch, None, None) == 1
+    assert context_loads(monkeypatch, 200_000, 131_072) == 1
+
+
+def test_the_mlx_runner_compares_no_contexts(monkeypatch):
+    """One of safetensors is never loaded anew for another context, which takes no memory beforehand."""
+    mlx = replace(FREE, name="mlx:latest", format="safetensors")
+    assert context_loads(monkeypatch, 4096, 8192, mlx) == 1
+    assert machine().need(mlx, 131_072) == pytest.approx(5.75)
+
+
+@pytest.mark.parametrize("kind", [{"family": "qwen3vl"}, {"format": "safetensors"}, {"embeds": True}])
+def test_some_models_have_one_slot(monkeypatch, kind):
+    """By family, by format, and those that only embed, whatever OLLAMA_NUM_PARALLEL says."""
+    model = replace(FREE, name="one:latest", **kind)
+    monkeypatch.setitem(MODELS, model.name, model)
+    finished, _ = run([job(0, model), job(1, model)], num_parallel=4)
+    assert finished[1].started == pytest.approx(finished[0].finished)
+    assert machine(num_parallel=4).slots(FREE) == 4
+
+
+def test_the_victim_is_who_was_to_be_kept_for_the_shortest_time():
+    """Not the least recently used; among equals the first by name."""
+    kept = [replace(job(0, SMALL), keep_alive=60.0), job(1, OTHER, at=50), job(2, LARGE, at=80)]
+    equal = [job(0, SMALL), job(1, OTHER, at=50), job(2, LARGE, at=80)]
+    fields = {"eviction": "ollama", "vram_gib": 24}
+    assert set(run(kept, **fields)[1].loaded) == {OTHER.name, LARGE.name}
+    assert set(run(equal, **fields)[1].loaded) == {SMALL.name, LARGE.name}
+
+
+def test_how_long_a_model_is_kept_is_what_was_said_last():
+    """A request that says nothing leaves it; one that says 0 has it unloaded, below zero it stays for ever."""
+    said, silent = replace(job(0), keep_alive=60.0), job(1, at=30)
+    _, server = run([said, silent])
+    assert server.next_event() == pytest.approx(server.now + 60)
+    assert not run([replace(job(0), keep_alive=0.0)])[1].loaded
+    assert run([replace(job(0), keep_alive=-1.0)])[1].next_event() == math.inf
+
+
+def test_a_server_takes_whatever_comes():
+    """Six hundred wait inside for one slot, in order; none is refused."""
+    finished, server = run([job(number, prompt=10, output=1) for number in range(600)], joins=True)
+    ends = [finished[number].finished for number in range(600)]
+    assert ends == sorted(ends)
+    assert server.loads == 1
+
+
+def test_a_load_keeps_back_those_behind_it_and_nobody_else():
+    """A request for what is loaded passes those that wait for a load, for however long."""
+    jobs = [job(0, SMALL), job(1, LARGE, at=30), job(2, SMALL, at=31), job(3, OTHER, at=31)]
+    finished, server = run(jobs, vram_gib=30)
+    assert finished[2].started == pytest.approx(31)
+    assert finished[3].started >= 30 + server.machine.load_seconds(LARGE)

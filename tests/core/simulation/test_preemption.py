@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ollama_router_core.simulation import Job, Machine, simulate
-from ollama_router_core.simulation.machine import ServerState
 from ollama_router_core.simulation.routers import Knowledge, StrategyRouter
 from ollama_router_core.simulation.scenarios import MODELS
+from ollama_router_core.simulation.server_state import ServerState
 
 MACHINE = Machine(name="only", vram_gib=24, bandwidth=900, tflops=60, load_rate=2.0)
 MODEL = next(one for one in MODELS if one.name == "8b:latest")

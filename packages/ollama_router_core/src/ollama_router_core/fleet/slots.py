@@ -12,13 +12,25 @@ from msgspec.structs import replace
 from ollama_router_core.config.settings import Server
 from ollama_router_core.fleet.snapshot import InstalledModel, ModelFacts
 
-__all__ = ["LearnedSlots", "least_slots", "parallel_slots", "slots_for", "told_slots"]
+__all__ = [
+    "MLX",
+    "LearnedSlots",
+    "has_one_slot",
+    "least_slots",
+    "only_embeds",
+    "parallel_slots",
+    "slots_for",
+    "told_slots",
+]
 
 _ONE_AT_A_TIME = frozenset(
     {"mllama", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "qwen3next", "lfm2", "lfm2moe"}
     | {"nemotron_h", "nemotron_h_moe", "nemotron_h_omni"}
 )
 """Families that Ollama runs with one slot, whatever OLLAMA_NUM_PARALLEL says."""
+
+MLX = "safetensors"
+"""The format of models that the MLX runner runs, one request at a time."""
 
 _SURE, _MOST_VOTES = 2, 4
 _MOST_SLOTS = 32
@@ -29,7 +41,7 @@ _WAITED_NS, _AT_ONCE_NS = 50_000_000, 10_000_000
 
 def told_slots(installed: InstalledModel | None, host: Server) -> int | None:
     """Return the slots that a model's runner should have: one for some models, else what its operator said."""
-    if installed is not None and (installed.format == "safetensors" or _is_single(installed)):
+    if installed is not None and (installed.format == MLX or _is_single(installed)):
         return 1
     return host.num_parallel
 
@@ -56,11 +68,26 @@ def parallel_slots(facts: ModelFacts | None, host: Server | None) -> int:
     return 1 if host is None else host.num_parallel or 1
 
 
+def has_one_slot(family: str | None, format_: str | None, *, embeds: bool) -> bool:
+    """Return whether Ollama serves one request at a time of a model of this family and format."""
+    return format_ == MLX or embeds or family in _ONE_AT_A_TIME
+
+
+def only_embeds(installed: InstalledModel) -> bool:
+    """Return whether a model is known to answer nothing but embeddings."""
+    told = _capabilities(installed)
+    return told is not None and "completion" not in told
+
+
+def _capabilities(installed: InstalledModel) -> frozenset[str] | None:
+    told = None if installed.facts is None else installed.facts.capabilities
+    return installed.capabilities if told is None else told
+
+
 def _is_single(installed: InstalledModel) -> bool:
     facts = installed.facts
-    told = None if facts is None else facts.capabilities
     architecture = installed.family if facts is None else facts.architecture or installed.family
-    return _is_single_by(architecture, installed.capabilities if told is None else told)
+    return _is_single_by(architecture, _capabilities(installed))
 
 
 def _is_single_by(architecture: str | None, capabilities: frozenset[str] | None) -> bool:

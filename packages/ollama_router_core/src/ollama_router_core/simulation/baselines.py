@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from ollama_router_core.simulation.engine import Action, Dispatch, Rejection
-from ollama_router_core.simulation.machine import Event, ServerState
+from ollama_router_core.simulation.server_state import Event, ServerState
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
 __all__ = ["BASELINES", "ImmediateRouter", "all_resident"]
@@ -120,8 +120,7 @@ class _Soonest:
 
 
 def _warm(server: ServerState, job: Job) -> bool:
-    held = server.loaded.get(job.model)
-    return held is not None and held.num_ctx == job.num_ctx
+    return server.runner_for(job) is not None
 
 
 def _strict_priority(able: Sequence[ServerState], job: Job, rng: random.Random) -> ServerState:

@@ -1,7 +1,7 @@
 """A fleet as an operator writes it for a simulation.
 
 servers: {big: {vram_gb: 48, bandwidth: 900, tflops: 80, load_rate: 3.0, priority: 1, num_parallel: 1}}
-models: {"llama3.1:8b": {billions: 8, weights_gb: 4.7}}
+models: {"llama3.1:8b": {billions: 8, weights_gb: 4.7, context_length: 131072, kv_kib: 128}}
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ class _Model(BaseModel):
 
     billions: Positive
     weights_gb: Positive
+    context_length: Annotated[int, Field(ge=4)] | None = None
+    kv_kib: Annotated[float, Field(ge=0)] = 0.0
+    family: str | None = None
+    format: str | None = None
+    embeds: bool = False
 
 
 class _Fleet(BaseModel):
@@ -71,7 +76,9 @@ def parse_fleet(values: Any) -> tuple[tuple[Machine, ...], tuple[SimulatedModel,
         for name, server in fleet.servers.items()
     )
     models = tuple(
-        SimulatedModel(name=canonical_name(name), billions=model.billions, weights_gib=model.weights_gb)
+        SimulatedModel(
+            name=canonical_name(name), weights_gib=model.weights_gb, **model.model_dump(exclude={"weights_gb"})
+        )
         for name, model in fleet.models.items()
     )
     return machines, models

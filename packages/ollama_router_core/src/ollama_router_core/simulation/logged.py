@@ -12,14 +12,16 @@ from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import Overloaded
 from ollama_router_core.fleet.memory import GIB
+from ollama_router_core.fleet.slots import only_embeds
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ModelWeight
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.selector import assigned_destination
 from ollama_router_core.simulation.engine import Action, Dispatch, Rejection
-from ollama_router_core.simulation.machine import Event, Machine, ServerState
+from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.routers import Knowledge
 from ollama_router_core.simulation.scenarios import Scenario
+from ollama_router_core.simulation.server_state import Event, ServerState
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
 __all__ = ["LoggedRouter", "logged_scenario", "model_of", "replayed"]
@@ -60,13 +62,13 @@ def logged_scenario(rows: Sequence[RequestRecord], snapshot: FleetSnapshot, conf
     A server is as fast as the log shows, has on disk what `snapshot` says and holds what `config` says: one that tells
     no memory holds three models of any size. Pauses in which models leave memory are shortened.
     """
-    weights = _weights(rows, snapshot)
+    installed = _installed(snapshot)
+    weights = {
+        name: model_weight(name, installed.get(name)) for name in {canonical_name(model_of(row)) for row in rows}
+    }
     book = _learned(rows, snapshot)
     names = [*config.servers, *sorted({row.server for row in rows if row.server} - config.servers.keys())]
-    models = tuple(
-        SimulatedModel(name=name, billions=one.parameters / 1e9, weights_gib=one.size / GIB)
-        for name, one in sorted(weights.items())
-    )
+    models = tuple(_simulated(name, one, installed.get(name)) for name, one in sorted(weights.items()))
     return Scenario(
         name="log",
         machines=tuple(_machine(name, rows, snapshot, config, weights, book) for name in names),
@@ -76,12 +78,24 @@ def logged_scenario(rows: Sequence[RequestRecord], snapshot: FleetSnapshot, conf
     )
 
 
-def _weights(rows: Iterable[RequestRecord], snapshot: FleetSnapshot) -> dict[CanonicalName, ModelWeight]:
-    installed: dict[CanonicalName, InstalledModel] = {}
+def _installed(snapshot: FleetSnapshot) -> dict[CanonicalName, InstalledModel]:
+    found: dict[CanonicalName, InstalledModel] = {}
     for facts in snapshot.servers.values():
-        installed |= facts.installed or {}
-    asked = {canonical_name(model_of(row)) for row in rows}
-    return {name: model_weight(name, installed.get(name)) for name in asked}
+        found |= facts.installed or {}
+    return found
+
+
+def _simulated(name: CanonicalName, weight: ModelWeight, installed: InstalledModel | None) -> SimulatedModel:
+    """A model with what decides its slots and its runner, where a server told that."""
+    family, format_ = (None, None) if installed is None else (installed.family, installed.format)
+    return SimulatedModel(
+        name=name,
+        billions=weight.parameters / 1e9,
+        weights_gib=weight.size / GIB,
+        family=family,
+        format=format_,
+        embeds=installed is not None and only_embeds(installed),
+    )
 
 
 def _machine(
@@ -97,6 +111,7 @@ def _machine(
     limit = None if settings is None else settings.max_memory_gb or (sum(settings.gpus) if settings.gpus else None)
     slots = None if settings is None else settings.num_parallel
     most = None if settings is None else settings.max_loaded_models
+    gpus = 0 if settings is None else len(settings.gpus or ())
     return Machine(
         name=name,
         vram_gib=limit or _UNLIMITED,
@@ -105,7 +120,7 @@ def _machine(
         load_rate=math.nan,
         priority=1 if settings is None else settings.priority,
         num_parallel=slots or 1,
-        max_loaded=most or 3,
+        max_loaded=most or 3 * max(1, gpus),
         installed=frozenset(served | set((None if facts is None else facts.installed) or ())),
         measured={model: book.expect(name, model, weight) for model, weight in weights.items()},
     )

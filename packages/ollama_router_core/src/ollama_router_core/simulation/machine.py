@@ -1,26 +1,25 @@
-"""One Ollama server in virtual time.
+"""The hardware of one Ollama server and what its rules make of it: contexts, slots, memory, seconds.
 
-Ollama's rules: a request for a loaded model with the same context waits for one of its slots, in order; any other
-needs a load, and loads wait in one queue, the first blocking the rest. Room is made by unloading idle models; a busy
-one is waited for, and serves what still arrives for it meanwhile: whichever is idle first with `lru`, with `ollama` the
-one that was chosen. A busy model that is asked to unload does so when it is idle.
+Where a model's longest context is not known, as in the matrix, contexts are those that requests name and cost nothing.
 """
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from ollama_router_core.fleet.memory import context_tiers
 from ollama_router_core.fleet.snapshot import ModelSpeed
-from ollama_router_core.simulation.workload import Job, SimulatedModel
+from ollama_router_core.simulation.workload import SimulatedModel
 
-__all__ = ["Event", "Machine", "Residency", "ServerState", "Timing"]
+__all__ = ["Context", "Machine"]
 
 GB_PER_GIB = 1.07
 """GiB to GB, rounded as the scenario defines it."""
+
+_KIB_PER_GIB = 1 << 20
+_LEAST_CONTEXT = 4
 
 SHARING = 0.8
 """Assumed: with k requests running each step takes k^0.8 longer; two finish a little sooner together than in turn."""
@@ -31,11 +30,19 @@ OFFLOADED = 10.0
 Eviction = Literal["lru", "ollama"]
 
 
+class Context(NamedTuple):
+    """What a model is loaded with: tokens, None where they are not known; `automatic` where Ollama chose them."""
+
+    tokens: int | None
+    automatic: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """A server's hardware: GiB of VRAM, memory bandwidth in GB/s, TFLOP/s, GB/s from disk, seconds of keep-alive.
 
-    A model takes `headroom` times its weights. With k requests running each step takes k^`sharing` longer.
+    A model takes `headroom` times its weights, and its KV cache. With k requests running each step takes k^`sharing`
+    longer.
     The rules are those of an Ollama with one GPU. `eviction` is its order for equal keep-alives, by name, or `lru`.
     The queue of loads stays strictly in order, and two models that take turns in it thrash; with `joins` a finished
     load serves everybody who waits for that model. Beside others a model is loaded only where it takes at most
@@ -64,13 +71,34 @@ class Machine:
     installed: frozenset[str] | None = None
     measured: Mapping[str, ModelSpeed] = field(default_factory=dict)
 
-    def need(self, model: SimulatedModel) -> float:
-        """GiB a loaded model takes."""
-        return model.weights_gib * self.headroom
+    def slots(self, model: SimulatedModel) -> int:
+        """How many requests a loaded model serves at once."""
+        return 1 if model.one_slot else self.num_parallel
+
+    def context(self, model: SimulatedModel, num_ctx: int | None = None) -> Context:
+        """The context that a request for `num_ctx` tokens has a model loaded with, None for what Ollama chooses.
+
+        At most what the model was made for. Ollama chooses by the memory, and once less where that does not fit.
+        """
+        longest = model.context_length
+        if num_ctx is not None and not model.is_mlx:
+            return Context(max(_LEAST_CONTEXT, min(num_ctx, longest or num_ctx)), automatic=False)
+        if longest is None or model.is_mlx:
+            return Context(longest, automatic=True)
+        first, *smaller = (min(tokens, longest) for tokens in context_tiers(self.vram_gib))
+        fits = self.need(model, first) <= self.vram_gib
+        return Context(first if fits or not smaller else smaller[0], automatic=True)
+
+    def need(self, model: SimulatedModel, tokens: int | None = None) -> float:
+        """GiB a loaded model takes with a context of so many tokens in each slot."""
+        cached = 0 if model.is_mlx else (tokens or 0) * self.slots(model)
+        return model.weights_gib * self.headroom + cached * model.kv_kib / _KIB_PER_GIB
 
     def holds(self, model: SimulatedModel) -> bool:
         """Whether it has the model, and the model fits without a part in main memory."""
-        return (self.installed is None or model.name in self.installed) and self.need(model) <= self.vram_gib
+        if self.installed is not None and model.name not in self.installed:
+            return False
+        return self.need(model, self.context(model).tokens) <= self.vram_gib
 
     def load_seconds(self, model: SimulatedModel) -> float:
         """From disk to ready."""
@@ -81,324 +109,21 @@ class Machine:
             return measured.load_seconds
         return 0.5 + GB_PER_GIB * model.weights_gib / self.load_rate
 
-    def prefill_seconds(self, model: SimulatedModel, tokens: int) -> float:
+    def prefill_seconds(self, model: SimulatedModel, tokens: int, context: int | None = None) -> float:
         """Compute bound: two operations a parameter and token, at 40 % of the peak."""
         measured = self.measured.get(model.name)
         if measured is not None:
             return tokens / measured.prefill_rate
-        return tokens * model.billions * 1e9 * 2 / (0.4 * self.tflops * 1e12) * self._offload(model)
+        return tokens * model.billions * 1e9 * 2 / (0.4 * self.tflops * 1e12) * self._offload(model, context)
 
-    def decode_seconds(self, model: SimulatedModel, tokens: int) -> float:
+    def decode_seconds(self, model: SimulatedModel, tokens: int, context: int | None = None) -> float:
         """Bandwidth bound: the weights once a token, at 60 % of the peak."""
         measured = self.measured.get(model.name)
         if measured is not None:
             return tokens / measured.decode_rate
-        return tokens * GB_PER_GIB * model.weights_gib / (0.6 * self.bandwidth) * self._offload(model)
+        return tokens * GB_PER_GIB * model.weights_gib / (0.6 * self.bandwidth) * self._offload(model, context)
 
-    def _offload(self, model: SimulatedModel) -> float:
+    def _offload(self, model: SimulatedModel, context: int | None) -> float:
         """How much longer a step takes as part of the model is in main memory."""
-        share = min(1.0, self.vram_gib / self.need(model))
+        share = min(1.0, self.vram_gib / self.need(model, context))
         return share + (1.0 - share) * OFFLOADED
-
-
-@dataclass(slots=True, eq=False)
-class Timing:
-    """A job on a server: what is left of it, and when what happened.
-
-    `load_wait` are the seconds until its model was loaded, with those until the load began: what Ollama calls the load.
-    """
-
-    job: Job
-    prefill: float
-    decode: float
-    sent: float
-    started: float = math.inf
-    first_token: float = math.inf
-    finished: float = math.inf
-    load: float = 0.0
-    load_wait: float = 0.0
-    cached: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What happened at the last `advance`: a first token, a finish, a load that finished or failed, an unload."""
-
-    kind: Literal["first_token", "finished", "loaded", "failed", "unloaded"]
-    at: float
-    timing: Timing | None = None
-    model: str = ""
-
-
-@dataclass(slots=True, eq=False)
-class Residency:
-    """A loaded model: its size in GiB, context, who runs and who waits for a slot; `leaving` goes when it is idle.
-
-    `held` are the conversations whose prompts its slots hold, each with its tokens, the latest last.
-    """
-
-    model: SimulatedModel
-    num_ctx: int | None
-    size: float
-    used_at: float
-    running: list[Timing] = field(default_factory=list)
-    waiting: deque[Timing] = field(default_factory=deque)
-    leaving: bool = False
-    held: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def idle(self) -> bool:
-        """Nobody runs or waits."""
-        return not self.running and not self.waiting
-
-
-@dataclass(slots=True, eq=False)
-class ServerState:
-    """A machine at work. Times are seconds of virtual time and never go back."""
-
-    machine: Machine
-    model_of: Callable[[str], SimulatedModel]
-    now: float = 0.0
-    loaded: dict[str, Residency] = field(default_factory=dict)
-    pending: deque[Timing] = field(default_factory=deque)
-    loading: Timing | None = None
-    load_ends: float = math.inf
-    victim: Residency | None = None
-    loads: int = 0
-    evictions: int = 0
-    busy_seconds: float = 0.0
-    in_flight: int = 0
-    slowness: float = 1.0
-    _events: list[Event] = field(default_factory=list)
-
-    def submit(self, job: Job, now: float) -> list[Event]:
-        """A request arrives; returns what it caused at once."""
-        model = self.model_of(job.model)
-        machine = self.machine
-        timing = Timing(
-            job,
-            machine.prefill_seconds(model, job.prompt_tokens),
-            machine.decode_seconds(model, job.output_tokens),
-            now,
-        )
-        self.in_flight += 1
-        self._pass(now)
-        held = self.loaded.get(job.model)
-        if held is not None and held.num_ctx == job.num_ctx:
-            held.waiting.append(timing)
-            self._start(held)
-        else:
-            self.pending.append(timing)
-            self._place()
-        return self._take_events()
-
-    def unload(self, model: str, now: float) -> list[Event]:
-        """The router asks for a model's memory back; a busy model gives it when it is idle."""
-        self._pass(now)
-        held = self.loaded.get(model)
-        if held is not None:
-            held.leaving = True
-            self._let_go(held)
-        return self._take_events()
-
-    def next_event(self) -> float:
-        """When something will happen here by itself; infinite when nothing will."""
-        pace = self._pace()
-        soonest = min((_left(timing) for held in self.loaded.values() for timing in held.running), default=math.inf)
-        expiry = min(
-            (held.used_at + self.machine.keep_alive for held in self.loaded.values() if held.idle), default=math.inf
-        )
-        return min(self.now + soonest * pace, self.load_ends, expiry)
-
-    def advance(self, now: float) -> list[Event]:
-        """Let virtual time pass; `now` is at most `next_event()`."""
-        self._pass(now)
-        for held in list(self.loaded.values()):
-            self._finish_phases(held)
-        if now >= self.load_ends:
-            self._finish_load()
-        for held in list(self.loaded.values()):
-            self._let_go(held)
-            if held.idle and now >= held.used_at + self.machine.keep_alive:
-                self._unload(held)
-        self._place()
-        return self._take_events()
-
-    def cancel(self, job: Job, now: float) -> list[Event]:
-        """The connection of a request ends, and with it what was done for it."""
-        self._pass(now)
-        for held in self.loaded.values():
-            held.running = [one for one in held.running if one.job is not job]
-            held.waiting = deque(one for one in held.waiting if one.job is not job)
-        self.pending = deque(one for one in self.pending if one.job is not job)
-        if self.loading is not None and self.loading.job is job:
-            self.loading, self.load_ends = None, math.inf
-        self.in_flight -= 1
-        return [*self._take_events(), *self.advance(now)]
-
-    def fail(self) -> list[Job]:
-        """The machine is lost: nothing is loaded any more; returns the jobs it had."""
-        timings = [timing for held in self.loaded.values() for timing in (*held.running, *held.waiting)]
-        timings += [*self.pending, *([self.loading] if self.loading is not None else [])]
-        self.loaded.clear()
-        self.pending.clear()
-        self.loading, self.load_ends, self.in_flight, self.victim = None, math.inf, 0, None
-        return [timing.job for timing in timings]
-
-    def _running(self) -> int:
-        return sum(len(held.running) for held in self.loaded.values())
-
-    def _pace(self) -> float:
-        return float(max(1, self._running()) ** self.machine.sharing) * self.slowness
-
-    def _pass(self, now: float) -> None:
-        elapsed = now - self.now
-        self.now = now
-        running = self._running()
-        if elapsed <= 0 or (not running and self.loading is None):
-            return
-        self.busy_seconds += elapsed
-        done = elapsed / self._pace()
-        for held in self.loaded.values():
-            for timing in held.running:
-                if timing.prefill > 0:
-                    timing.prefill -= done
-                else:
-                    timing.decode -= done
-
-    def _finish_phases(self, held: Residency) -> None:
-        for timing in list(held.running):
-            if timing.first_token == math.inf and timing.prefill <= _TINY:
-                timing.prefill, timing.first_token = 0.0, self.now
-                self._events.append(Event("first_token", self.now, timing))
-            if timing.first_token < math.inf and timing.decode <= _TINY:
-                timing.finished = self.now
-                held.running.remove(timing)
-                held.used_at = self.now
-                self.in_flight -= 1
-                self._events.append(Event("finished", self.now, timing))
-        self._start(held)
-
-    def _start(self, held: Residency) -> None:
-        while held.waiting and len(held.running) < self.machine.num_parallel:
-            timing = held.waiting.popleft()
-            timing.started = self.now
-            self._reuse(held, timing)
-            held.running.append(timing)
-            held.used_at = self.now
-
-    def _reuse(self, held: Residency, timing: Timing) -> None:
-        """Read only what no slot holds of the prompt."""
-        job = timing.job
-        if not job.conversation:
-            return
-        timing.cached = min(held.held.pop(job.conversation, 0), job.prompt_tokens - 1)
-        timing.prefill *= 1.0 - timing.cached / job.prompt_tokens
-        held.held[job.conversation] = job.prompt_tokens + job.output_tokens
-        while len(held.held) > self.machine.num_parallel:
-            del held.held[next(iter(held.held))]
-
-    def _place(self) -> None:
-        """Serve the queue of loads from its head, as far as room and the one load at a time allow."""
-        while self.pending and self.loading is None:
-            job = self.pending[0].job
-            held = self.loaded.get(job.model)
-            if held is not None and held.num_ctx == job.num_ctx:
-                self.pending[0].load_wait = self.now - self.pending[0].sent
-                held.waiting.append(self.pending.popleft())
-                self._start(held)
-                continue
-            if not self._make_room(job, held):
-                return
-            self.loading = self.pending.popleft()
-            seconds = self.machine.load_seconds(self.model_of(job.model)) * self.slowness
-            self.loading.load = seconds
-            self.load_ends = self.now + seconds
-
-    def _make_room(self, job: Job, outdated: Residency | None) -> bool:
-        if outdated is not None:
-            if not outdated.idle:
-                return False
-            self._unload(outdated)
-        need = self.machine.need(self.model_of(job.model))
-        while not self._has_room(need):
-            victim = self._choose_victim()
-            if victim is None:
-                return False
-            self._unload(victim)
-            self.evictions += 1
-        return True
-
-    def _has_room(self, need: float) -> bool:
-        if not self.loaded or self.machine.resident:
-            return True
-        if self.machine.max_loaded is not None and len(self.loaded) >= self.machine.max_loaded:
-            return False
-        free = self.machine.vram_gib - sum(held.size for held in self.loaded.values())
-        return need <= free * self.machine.fit_share + _TINY
-
-    def _choose_victim(self) -> Residency | None:
-        """Who goes now; None while that one is busy."""
-        if self.victim is not None and self.victim.model.name in self.loaded:
-            return self.victim if self.victim.idle else None
-        idle = [held for held in self.loaded.values() if held.idle]
-        if idle:
-            return min(idle, key=self._victim_order)
-        if self.machine.eviction == "ollama":
-            self.victim = min(self.loaded.values(), key=self._victim_order)
-        return None
-
-    def _let_go(self, held: Residency) -> None:
-        if held.leaving and held.idle and held.model.name in self.loaded:
-            self._unload(held)
-            self.evictions += 1
-
-    def _victim_order(self, held: Residency) -> tuple[float, str]:
-        return (held.used_at if self.machine.eviction == "lru" else 0.0, held.model.name)
-
-    def _finish_load(self) -> None:
-        timing = self.loading
-        if timing is None:
-            return
-        self.loading, self.load_ends = None, math.inf
-        self.loads += 1
-        model = self.model_of(timing.job.model)
-        if model.name in self.machine.broken:
-            self.in_flight -= 1
-            self._events.append(Event("failed", self.now, timing, model.name))
-            return
-        size = min(self.machine.need(model), self.machine.vram_gib)
-        held = Residency(model, timing.job.num_ctx, size, self.now)
-        self.loaded[model.name] = held
-        self._events.append(Event("loaded", self.now, timing, model.name))
-        timing.load_wait = self.now - timing.sent
-        held.waiting.append(timing)
-        if self.machine.joins:
-            self._join(held)
-        self._start(held)
-
-    def _join(self, held: Residency) -> None:
-        for timing in [
-            one for one in self.pending if (one.job.model, one.job.num_ctx) == (held.model.name, held.num_ctx)
-        ]:
-            self.pending.remove(timing)
-            timing.load_wait = self.now - timing.sent
-            held.waiting.append(timing)
-
-    def _unload(self, held: Residency) -> None:
-        del self.loaded[held.model.name]
-        if self.victim is held:
-            self.victim = None
-        self._events.append(Event("unloaded", self.now, model=held.model.name))
-
-    def _take_events(self) -> list[Event]:
-        events, self._events = self._events, []
-        return events
-
-
-_TINY = 1e-9
-
-
-def _left(timing: Timing) -> float:
-    """Seconds of undisturbed work until the next phase of a job ends."""
-    return timing.prefill if timing.first_token == math.inf else timing.decode

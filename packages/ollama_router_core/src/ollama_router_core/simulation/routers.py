@@ -8,13 +8,9 @@ is shown as long as it is.
 
 from __future__ import annotations
 
-import json
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -24,16 +20,16 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config, StrategyName
 from ollama_router_core.errors import Overloaded
-from ollama_router_core.fleet.inventory import Question, Told, take_stock
-from ollama_router_core.fleet.memory import GIB
 from ollama_router_core.fleet.observations import observe_down, observe_load_finished, observe_unloaded, observe_version
 from ollama_router_core.fleet.runners import Load
-from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
+from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.fleet.speeds import Sample
-from ollama_router_core.fleet.state import WHILE_LOADING, FleetState
+from ollama_router_core.fleet.state import FleetState
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.simulation.engine import Action, Cancel, Dispatch, Rejection
-from ollama_router_core.simulation.machine import Event, Machine, Residency, ServerState, Timing
+from ollama_router_core.simulation.machine import Machine
+from ollama_router_core.simulation.polls import Polls
+from ollama_router_core.simulation.server_state import Event, ServerState, Timing
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
 __all__ = ["Knowledge", "StrategyRouter", "fleet_config"]
@@ -66,105 +62,6 @@ def fleet_config(machines: Iterable[Machine], strategy: StrategyName, knowledge:
     return Config.model_validate({**knows.settings, "servers": servers, "routing_strategy": strategy})
 
 
-class _FleetBook:
-    """A fleet whose facts are as of `now`."""
-
-    def __init__(self, fleet: FleetState, now: float) -> None:
-        self._fleet = fleet
-        self._now = now
-
-    @property
-    def servers(self) -> Mapping[str, ServerFacts]:
-        """What is believed about each server."""
-        return self._fleet.servers
-
-    def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> object:
-        """Swap in new facts."""
-        return self._fleet.update(name, change, self._now)
-
-
-class _Polls:
-    """Asks each server what it holds: as often as the config says, and more often while it loads for a request."""
-
-    def __init__(self, config: Config, late: float) -> None:
-        self._models = config.models
-        self._every = config.health_check_interval
-        self._late = late
-        self._due: dict[str, float] = {}
-        self._told: dict[str, deque[tuple[float, bytes]]] = {}
-        self._servers: Mapping[str, ServerState] = {}
-        self._tags: dict[str, bytes] = {}
-
-    def start(self, servers: Mapping[str, ServerState], models: Mapping[str, SimulatedModel]) -> None:
-        """Begin with all of them; a server has on disk what it can hold."""
-        self._servers = servers
-        self._due = {name: self._every * (number + 1) / len(servers) for number, name in enumerate(servers)}
-        self._told = {name: deque() for name in servers}
-        for name, state in servers.items():
-            rows = [
-                {"name": one.name, "size": round(one.weights_gib * GIB), "digest": f"sha256:{one.name}"}
-                for one in models.values()
-                if state.machine.holds(one)
-            ]
-            self._tags[name] = json.dumps({"models": rows}).encode()
-
-    @property
-    def next_at(self) -> float:
-        """When the next server is due."""
-        return min(self._due.values(), default=math.inf)
-
-    def due(self, now: float) -> list[str]:
-        """The servers to be asked now."""
-        return [name for name, at in self._due.items() if at <= now]
-
-    def load_begun(self, name: str, now: float) -> None:
-        """It is asked soon whether the load is over."""
-        self._due[name] = now + WHILE_LOADING
-
-    def ask(self, fleet: FleetState, name: str, now: float) -> None:
-        """One round of questions, and when the next one is due; a server that is down is only asked again."""
-        if fleet.servers[name].up:
-            self._take_stock(fleet, name, now)
-        self._due[name] = now + (min(self._every, WHILE_LOADING) if fleet.servers[name].loading else self._every)
-
-    def _take_stock(self, fleet: FleetState, name: str, now: float) -> None:
-        questions = take_stock(name, _FleetBook(fleet, now), self._models, now=now)
-        with suppress(StopIteration):
-            question = next(questions)
-            while True:
-                question = questions.send(self._answer(name, question, now))
-
-    def _answer(self, name: str, question: Question, now: float) -> Told:
-        if question.path == "/api/tags":
-            return Told(200, self._tags[name], now, now, now)
-        if question.path == "/api/ps":
-            asked, body = self._ps(name, now)
-            return Told(200, body, now, now, asked)
-        return Told(200, b"{}", now, now, now)
-
-    def _ps(self, name: str, now: float) -> tuple[float, bytes]:
-        """What a server held, and when."""
-        rows = [
-            {
-                "name": model,
-                "size": round(held.model.weights_gib * self._servers[name].machine.headroom * GIB),
-                "size_vram": round(held.size * GIB),
-                "context_length": held.num_ctx,
-                "expires_at": _expiry(held, self._servers[name].machine.keep_alive, now),
-            }
-            for model, held in self._servers[name].loaded.items()
-        ]
-        told = self._told[name]
-        told.append((now, json.dumps({"models": rows}).encode()))
-        while len(told) > 1 and told[1][0] <= now - self._late:
-            told.popleft()
-        return told[0]
-
-
-def _expiry(held: Residency, keep_alive: float, now: float) -> str:
-    return datetime.fromtimestamp((now if held.running else held.used_at) + keep_alive, UTC).isoformat()
-
-
 class StrategyRouter:
     """A strategy of the product. `late=False` binds on arrival, by `decide` alone."""
 
@@ -182,8 +79,9 @@ class StrategyRouter:
         self._late = late
         self._admission = Admission(self._config)
         self._fleet = FleetState(self._config)
-        self._polls = _Polls(self._config, self._knowledge.late)
+        self._polls = Polls(self._config, self._knowledge.late)
         self._strategy = STRATEGIES[strategy]
+        self._embeds: frozenset[str] = frozenset()
         self._jobs: dict[int, Job] = {}
         self._rankings: dict[int, list[str]] = {}
         self._began: dict[int, int] = {}
@@ -194,6 +92,7 @@ class StrategyRouter:
     def start(self, servers: Mapping[str, ServerState], models: Mapping[str, SimulatedModel]) -> None:
         """Ask every server once; nothing is loaded and nothing is known about speeds."""
         self._polls.start(servers, models)
+        self._embeds = frozenset(name for name, model in models.items() if model.embeds)
         for name, state in servers.items():
             self._fleet.update(name, partial(observe_version, body=b"{}", probe_ms=1.0, now=0.0), 0.0)
             self._polls.ask(self._fleet, name, 0.0)
@@ -230,7 +129,7 @@ class StrategyRouter:
             model=job.model,
             num_ctx=job.num_ctx,
             prompt_tokens=job.prompt_tokens,
-            needs=frozenset({"completion"}),
+            needs=frozenset({"embedding" if job.model in self._embeds else "completion"}),
         )
         ticket = Ticket(
             number=job.number,

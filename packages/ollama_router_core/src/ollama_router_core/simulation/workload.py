@@ -10,17 +10,37 @@ from dataclasses import dataclass, replace  # noqa: TID251 - these are dataclass
 from datetime import datetime
 
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
+from ollama_router_core.fleet.slots import MLX, has_one_slot
 
 __all__ = ["Arrival", "Job", "SimulatedModel", "assign_contexts", "assign_models", "parse_trace", "zipf_weights"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedModel:
-    """A model: parameters in billions, weights in GiB."""
+    """A model: parameters in billions, weights in GiB.
+
+    `context_length` are the most tokens that it was made for, None where they do not matter; each takes `kv_kib` KiB
+    of memory. What runs it depends on `family` and `format`, as `/api/tags` tells them, and on whether it `embeds`.
+    """
 
     name: CanonicalName
     billions: float
     weights_gib: float
+    context_length: int | None = None
+    kv_kib: float = 0.0
+    family: str | None = None
+    format: str | None = None
+    embeds: bool = False
+
+    @property
+    def is_mlx(self) -> bool:
+        """Whether the MLX runner runs it: it compares no contexts, and takes memory for what is used of one."""
+        return self.format == MLX
+
+    @property
+    def one_slot(self) -> bool:
+        """Whether Ollama serves one request of it at a time, whatever OLLAMA_NUM_PARALLEL says."""
+        return has_one_slot(self.family, self.format, embeds=self.embeds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +59,7 @@ class Job:
     """One request: what a router may know, and `output_tokens`, which it may not.
 
     Each turn of a `conversation` begins with the prompt and the answer of the one before.
+    `keep_alive` are the seconds that its model shall stay in memory, below zero for ever, None for what holds already.
     One of `batch` priority goes after all others. The answer of one that is not `streamed` comes whole, at its end.
     """
 
@@ -48,6 +69,7 @@ class Job:
     prompt_tokens: int
     output_tokens: int
     num_ctx: int | None = None
+    keep_alive: float | None = None
     user: str = ""
     conversation: str = ""
     batch: bool = False

@@ -31,6 +31,7 @@ __all__ = [
     "MemoryTerm",
     "automatic_contexts",
     "computed_memory",
+    "context_tiers",
     "estimate_memory",
     "gpu_sizes",
     "gpus_there",
@@ -136,7 +137,12 @@ def automatic_contexts(server: ServerFacts, model: CanonicalName, host: Server |
     if seen is not None:
         return (seen,)
     total = 0.0 if host is None else _usable_gib(host)
-    return tuple(context for least, context in _TIERS if total >= least) or (_TIERS[-1][1],)
+    return context_tiers(total)
+
+
+def context_tiers(gib: float) -> tuple[int, ...]:
+    """Return the contexts in tokens that Ollama tries by itself with so much memory, the largest first."""
+    return tuple(context for least, context in _TIERS if gib >= least) or (_TIERS[-1][1],)
 
 
 def _usable_gib(host: Server) -> float:

@@ -1,0 +1,135 @@
+"""What servers in virtual time tell a router that asks them, as the product asks and with what it reads."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from ollama_router_core.config.settings import Config
+from ollama_router_core.fleet.inventory import Question, Told, take_stock
+from ollama_router_core.fleet.memory import GIB
+from ollama_router_core.fleet.snapshot import ServerFacts
+from ollama_router_core.fleet.state import WHILE_LOADING, FleetState
+from ollama_router_core.simulation.server_state import Residency, ServerState
+from ollama_router_core.simulation.workload import SimulatedModel
+
+__all__ = ["Polls"]
+
+_FOR_EVER = 292 * 365 * 86_400.0
+"""Seconds until a model expires that is kept for ever, as Ollama says it."""
+
+
+class _FleetBook:
+    """A fleet whose facts are as of `now`."""
+
+    def __init__(self, fleet: FleetState, now: float) -> None:
+        self._fleet = fleet
+        self._now = now
+
+    @property
+    def servers(self) -> Mapping[str, ServerFacts]:
+        """What is believed about each server."""
+        return self._fleet.servers
+
+    def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> object:
+        """Swap in new facts."""
+        return self._fleet.update(name, change, self._now)
+
+
+class Polls:
+    """Asks each server what it holds: as often as the config says, and more often while it loads for a request."""
+
+    def __init__(self, config: Config, late: float) -> None:
+        self._models = config.models
+        self._every = config.health_check_interval
+        self._late = late
+        self._due: dict[str, float] = {}
+        self._told: dict[str, deque[tuple[float, bytes]]] = {}
+        self._servers: Mapping[str, ServerState] = {}
+        self._tags: dict[str, bytes] = {}
+
+    def start(self, servers: Mapping[str, ServerState], models: Mapping[str, SimulatedModel]) -> None:
+        """Begin with all of them; a server has on disk what it can hold."""
+        self._servers = servers
+        self._due = {name: self._every * (number + 1) / len(servers) for number, name in enumerate(servers)}
+        self._told = {name: deque() for name in servers}
+        for name, state in servers.items():
+            rows = [_installed(one) for one in models.values() if state.machine.holds(one)]
+            self._tags[name] = json.dumps({"models": rows}).encode()
+
+    @property
+    def next_at(self) -> float:
+        """When the next server is due."""
+        return min(self._due.values(), default=math.inf)
+
+    def due(self, now: float) -> list[str]:
+        """The servers to be asked now."""
+        return [name for name, at in self._due.items() if at <= now]
+
+    def load_begun(self, name: str, now: float) -> None:
+        """It is asked soon whether the load is over."""
+        self._due[name] = now + WHILE_LOADING
+
+    def ask(self, fleet: FleetState, name: str, now: float) -> None:
+        """One round of questions, and when the next one is due; a server that is down is only asked again."""
+        if fleet.servers[name].up:
+            self._take_stock(fleet, name, now)
+        self._due[name] = now + (min(self._every, WHILE_LOADING) if fleet.servers[name].loading else self._every)
+
+    def _take_stock(self, fleet: FleetState, name: str, now: float) -> None:
+        questions = take_stock(name, _FleetBook(fleet, now), self._models, now=now)
+        with suppress(StopIteration):
+            question = next(questions)
+            while True:
+                question = questions.send(self._answer(name, question, now))
+
+    def _answer(self, name: str, question: Question, now: float) -> Told:
+        if question.path == "/api/tags":
+            return Told(200, self._tags[name], now, now, now)
+        if question.path == "/api/ps":
+            asked, body = self._ps(name, now)
+            return Told(200, body, now, now, asked)
+        return Told(200, b"{}", now, now, now)
+
+    def _ps(self, name: str, now: float) -> tuple[float, bytes]:
+        """What a server held, and when."""
+        state = self._servers[name]
+        rows = [
+            {
+                "name": model,
+                "size": round(state.machine.need(held.model, held.context.tokens) * GIB),
+                "size_vram": round(held.size * GIB),
+                "context_length": held.context.tokens,
+                "expires_at": _expiry(held, now),
+            }
+            for model, held in state.loaded.items()
+        ]
+        told = self._told[name]
+        told.append((now, json.dumps({"models": rows}).encode()))
+        while len(told) > 1 and told[1][0] <= now - self._late:
+            told.popleft()
+        return told[0]
+
+
+def _installed(model: SimulatedModel) -> dict[str, Any]:
+    """A row of `/api/tags`; what is not known of a model is left out."""
+    details = {"family": model.family, "format": model.format, "context_length": model.context_length}
+    known = {name: value for name, value in details.items() if value is not None}
+    row: dict[str, Any] = {
+        "name": model.name,
+        "size": round(model.weights_gib * GIB),
+        "digest": f"sha256:{model.name}",
+    }
+    if model.embeds:
+        row["capabilities"] = ["embedding"]
+    return {**row, "details": known} if known else row
+
+
+def _expiry(held: Residency, now: float) -> str:
+    since = now if held.running else held.used_at
+    return datetime.fromtimestamp(since + min(held.keep_alive, _FOR_EVER), UTC).isoformat()

@@ -104,6 +104,9 @@ async def test_requests_are_listed_and_told(tmp_path: Path) -> None:
         broken = await as_json(router, "requests", "list", "--ending", "error", "--limit", "1")
         told = (await orouter(router, "requests", "show", broken["requests"][0]["id"]))[1]
         assert re.search(r"^one .* rejected 503$", told, re.MULTILINE)
+        told = (await orouter(router, "series"))[1]
+        assert re.match(r"5 requests, \d failed; first token after .+\.\n", told)
+        assert len((await as_json(router, "series", "week"))["steps"]) == 168
         again = (await orouter(router, "requests", "show", first["requests"][0]["id"], "--replay"))[1]
         assert re.match(r"now to one: .+; then to one\n", again)
         assert re.search(r"^fastest +one ", again, re.MULTILINE)

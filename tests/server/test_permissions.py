@@ -43,6 +43,7 @@ JSON: dict[str, set[str]] = {
     "GET /router/status": READERS,
     "GET /router/usage": READERS,
     "GET /router/usage.csv": READERS,
+    "GET /router/series": READERS,
     "GET /router/history": READERS,
     "GET /router/history/whatif": ADMINS,
     "GET /router/incidents": READERS,

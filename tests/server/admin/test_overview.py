@@ -83,7 +83,8 @@ async def test_workers_that_are_not_heard_are_told(tmp_path: Path) -> None:
         renderer, viewer = Renderer(Assets()), SimpleNamespace(role="viewer")
 
         def shown(view: OverviewView) -> str:
-            values = {"view": view, "hour": hour_of(view.last_hour.minutes), "user": viewer}
+            values = {"view": view, "hour": hour_of(view.last_hour.minutes), "user": viewer, "span": "hour"}
+            values |= {"series": None, "chart": None}
             return renderer.text("parts/now.html", "/console/now", **values)
 
         assert "workers answered" not in shown(view)

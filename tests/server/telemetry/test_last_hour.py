@@ -51,6 +51,17 @@ def test_the_phases_of_a_minute_are_those_of_its_requests() -> None:
     assert minute.completion_tokens == 60
 
 
+def test_first_tokens_of_all_workers_are_counted_together() -> None:
+    """By bands, also where a worker of before published none; a request without a first token is in no band."""
+    one, other = LastHour(), LastHour()
+    for hour, ttft in ((one, 500.0), (one, None), (other, 500.0), (other, 40.0)):
+        hour.add(make_record(1, started_at=NOW, total_ms=0.0, ttft_ms=ttft))
+    before = [(int(NOW) // 60, 1, *[0] * (2 + len(PHASES)))]
+    (minute,) = [each for each in minutes_of([*one.rows(), *other.rows(), *before], NOW) if each.requests]
+    assert minute.requests == 5
+    assert sorted(minute.first_token.values()) == [1, 2]
+
+
 @given(st.lists(st.integers(-20_000, 20_000), min_size=1, max_size=300))
 def test_no_more_than_an_hour_is_kept(moments: list[int]) -> None:
     """Also when the clock is set back and forth; the request that ended last is always there."""

@@ -42,6 +42,7 @@ COMMANDS = {
     "queue": "Show who waits for a server.",
     "requests": "Show requests of a running router, and end one.",
     "usage": "Show who used how much on a running router, or export it.",
+    "series": "Show requests a second and first tokens, step by step.",
     "history": "Show what happened on a day: models by server, failures, loads.",
     "incidents": "Read what went wrong and when.",
     "me": "Show what your token may do, and what is left of its limits.",

@@ -52,6 +52,7 @@ from ollama_router_server.admin.overview import (
 from ollama_router_server.admin.request_replay import RequestReplayResource
 from ollama_router_server.admin.requests import CancelResource, RequestResource, RequestsResource
 from ollama_router_server.admin.rights import RightsResource
+from ollama_router_server.admin.series import Series, SeriesResource
 from ollama_router_server.admin.sessions import UserSessionResource, UserSessionsResource
 from ollama_router_server.admin.usage import ModelUsersResource, UsageResource
 from ollama_router_server.admin.usage_export import Exports, UsageExportResource
@@ -258,11 +259,13 @@ def create_app(services: Services) -> RouterApp:
             key=services.coordination.secret,
         )
 
+    series = Series(services, sync)
+    app.add_route("/router/series", SeriesResource(series))
     whatif, usage_export = WhatIf(services), UsageExportResource(services, Exports())
     app.add_route("/router/usage.csv", usage_export)
     app.add_route("/router/whatif", WhatIfResource(whatif))
     app.add_route("/router/history/whatif", OtherDayResource(whatif))
-    console = add_console(app, services, sync, whatif, usage_export)
+    console = add_console(app, services, sync, whatif, usage_export, series)
     relay = Relay(deps())
     app.add_route("/router/status", StatusResource(services, sync))
     app.add_route("/router/queue", QueueResource(services))

@@ -26,6 +26,7 @@ from ollama_router_server.admin.views.overview import OverviewView
 from ollama_router_server.admin.views.request_replay import RequestReplayView
 from ollama_router_server.admin.views.requests import RequestDetailView, RequestsView
 from ollama_router_server.admin.views.rights import RightsView
+from ollama_router_server.admin.views.series import HOURS, SeriesView
 from ollama_router_server.admin.views.server_day import ServerDayView
 from ollama_router_server.admin.views.servers import ProbeView, ServerDetailView, ServersView
 from ollama_router_server.admin.views.usage import BY, ORDERS, MyUsageBody, UsageBody
@@ -251,6 +252,14 @@ OPERATIONS: tuple[Operation, ...] = (
         query=_AUDIT_QUERY,
     ),
     Operation(method="get", path="/router/doctor", summary="What is wrong, and what mends it", answer=DoctorView),
+    Operation(
+        method="get",
+        path="/router/series",
+        summary="Requests a second, waiting ones and times to the first token, step by step",
+        answer=SeriesView,
+        roles=READERS,
+        query=(("span", {"enum": list(HOURS), "description": "Minutes of an hour, or hours of a day or week."}),),
+    ),
     Operation(
         method="get",
         path="/router/history",

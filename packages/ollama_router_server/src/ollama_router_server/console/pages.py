@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from falcon.asgi import Request, Response
 from msgspec import Struct
 
+from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.strategies import STRATEGIES
@@ -21,6 +23,7 @@ from ollama_router_server.admin.operations import list_operations
 from ollama_router_server.admin.overview import find_model, find_overview, find_server, find_server_day
 from ollama_router_server.admin.request_replay import replay_request
 from ollama_router_server.admin.requests import find_request, list_requests
+from ollama_router_server.admin.series import Series, asked_span
 from ollama_router_server.admin.sessions import list_sessions
 from ollama_router_server.admin.usage import find_usage, usage_asked
 from ollama_router_server.admin.users import list_users
@@ -36,6 +39,7 @@ from ollama_router_server.console.charts import columns_of, models_of, strip_of
 from ollama_router_server.console.hour_chart import hour_of
 from ollama_router_server.console.playground import PLAYERS
 from ollama_router_server.console.rendering import Rendered, Renderer
+from ollama_router_server.console.series_chart import chart_of
 from ollama_router_server.console.shared_parts import SharedParts
 from ollama_router_server.console.timeline import timelines
 from ollama_router_server.coordination.worker_sync import WorkerSync
@@ -58,6 +62,7 @@ class Pages(Struct, frozen=True):
     services: Services
     sync: WorkerSync
     whatifs: WhatIf
+    series: Series
 
     async def start(self, request: Request, user: User) -> Values:
         """What works, and what to paste where."""
@@ -77,10 +82,15 @@ class Pages(Struct, frozen=True):
             "active": active_views(self.sync.active_requests(), user.name),
         }
 
-    async def now(self, _request: Request, _user: User) -> Values:
-        """What runs, what waits, what needs attention."""
+    async def now(self, request: Request, _user: User) -> Values:
+        """What runs, what waits, what needs attention; and how it was in the hour, day or week before."""
         view = await find_overview(self.services, self.sync)
-        return {"view": view, "hour": hour_of(view.last_hour.minutes)}
+        values = {"view": view, "hour": hour_of(view.last_hour.minutes)}
+        span = asked_span(request)
+        with suppress(StorageUnavailable):
+            series = await self.series.find(span)
+            return {**values, "span": span, "series": series, "chart": chart_of(series)}
+        return {**values, "span": span, "series": None, "chart": None}
 
     async def requests(self, request: Request, user: User) -> Values:
         """The log, and what runs."""
@@ -266,10 +276,10 @@ class Page:
 
 
 def pages(
-    services: Services, sync: WorkerSync, renderer: Renderer, whatif: WhatIf, parts: SharedParts
+    services: Services, sync: WorkerSync, renderer: Renderer, whatif: WhatIf, series: Series, parts: SharedParts
 ) -> dict[str, Page]:
     """Every page by its route below `/console/`."""
-    build = Pages(services, sync, whatif)
+    build = Pages(services, sync, whatif, series)
 
     def page(name: str, title: str, roles: frozenset[Role], *, live: bool = False) -> Page:
         return Page(renderer, name, title, getattr(build, name), roles=roles, parts=parts if live else None)

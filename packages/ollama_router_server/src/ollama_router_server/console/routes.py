@@ -15,6 +15,7 @@ from ollama_router_server.admin.me import MyTokenResource, MyTokensResource
 from ollama_router_server.admin.operations import OperationResource, OperationsResource, RetryResource
 from ollama_router_server.admin.requests import CancelResource
 from ollama_router_server.admin.rights import RightsResource
+from ollama_router_server.admin.series import Series
 from ollama_router_server.admin.sessions import UserSessionResource, UserSessionsResource
 from ollama_router_server.admin.usage import ModelUsersResource
 from ollama_router_server.admin.usage_export import UsageExportResource
@@ -46,7 +47,12 @@ class Console(Struct, frozen=True):
 
 
 def add_console(
-    app: Any, services: Services, sync: WorkerSync, whatif: WhatIf, usage_export: UsageExportResource
+    app: Any,
+    services: Services,
+    sync: WorkerSync,
+    whatif: WhatIf,
+    usage_export: UsageExportResource,
+    series: Series,
 ) -> Console:
     """Add the console to the router's Falcon application."""
     assets, sessions = Assets(), Sessions(services)
@@ -64,7 +70,7 @@ def add_console(
     app.add_route(PLAY_PATH, PlayResource())
     _add_actions(app, services, sync)
     watchers = Watchers(Changes(services, sync), services.clock, over=lambda: services.draining)
-    shown = pages(services, sync, renderer, whatif, SharedParts(lambda: watchers.moment))
+    shown = pages(services, sync, renderer, whatif, series, SharedParts(lambda: watchers.moment))
     for path, page in shown.items():
         app.add_route(f"/console/{path}", page)
     app.add_route("/console/events", EventsResource(watchers, sessions, shown))

@@ -16,6 +16,7 @@ from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.first_tokens import FirstTokens, read_first_tokens
 from ollama_router_server.storage.log_days import DayGroup, read_day
 from ollama_router_server.storage.log_filter import Cursor, LogFilter
+from ollama_router_server.storage.log_hours import HourSums, read_hours
 from ollama_router_server.storage.log_series import LogSeries, SeriesRow, read_series
 from ollama_router_server.storage.log_stats import HourRow, LogStats, read_history, read_stats
 from ollama_router_server.storage.log_totals import add_rows, delete_empty, subtract_rows
@@ -101,6 +102,10 @@ class RequestLog:
     async def history(self, chosen: LogFilter) -> tuple[HourRow, ...]:
         """Figures by hour, oldest first; the first hour is whole, hours without requests are left out."""
         return await self._database.read(read_history, chosen)
+
+    async def hours(self, since: int, before: int) -> tuple[HourSums, ...]:
+        """Sums of the hours that begin within a time (seconds since 1970), from the totals alone."""
+        return await self._database.read(read_hours, since, before)
 
     async def series(self, chosen: LogSeries) -> AsyncIterator[tuple[SeriesRow, ...]]:
         """Totals by step and name, in pieces; a transaction each, so that an export holds up nobody."""

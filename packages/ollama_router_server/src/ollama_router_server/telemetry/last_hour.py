@@ -6,6 +6,7 @@ added up by whoever is asked.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -13,6 +14,7 @@ from msgspec import Struct
 
 from ollama_router_core.records.phases import PHASES, PhaseName, phase_ms
 from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_server.telemetry.time_bands import band_of
 
 __all__ = ["MINUTES", "LastHour", "Minute", "Row", "add_up_minutes", "minutes_of"]
 
@@ -22,15 +24,17 @@ _CLIENT_LEFT: Final = 499
 _UNCOUNTED: Final = 256
 
 Row = Sequence[int]
-"""A minute as it is published: its number since 1970, and its sums in the order of `Minute`."""
+"""A minute as it is published: its number since 1970, its sums in the order of `Minute`, then each band of times to the
+first token with how many were in it."""
 _REQUESTS, _FAILED, _TOKENS, _PHASES = range(4)
+_SUMS: Final = _PHASES + len(PHASES)
 
 
 class Minute(Struct, frozen=True):
     """The requests that ended in a minute, from `start` (seconds since 1970) on.
 
     `failed` of them ended with an error; those whose client left are no failures. `phases` are milliseconds, by where
-    their time went; `completion_tokens` were written for them.
+    their time went; `completion_tokens` were written for them. `first_token` counts times to the first token, by band.
     """
 
     start: int
@@ -38,6 +42,7 @@ class Minute(Struct, frozen=True):
     failed: int
     completion_tokens: int
     phases: Mapping[PhaseName, int]
+    first_token: Mapping[int, int]
 
 
 class LastHour:
@@ -47,10 +52,11 @@ class LastHour:
     looked at later is its place in a list.
     """
 
-    __slots__ = ("_minutes", "_uncounted")
+    __slots__ = ("_first_token", "_minutes", "_uncounted")
 
     def __init__(self) -> None:
         self._minutes: dict[int, list[float]] = {}
+        self._first_token: dict[int, dict[int, int]] = {}
         self._uncounted: list[RequestRecord] = []
 
     def add(self, record: RequestRecord) -> None:
@@ -62,7 +68,10 @@ class LastHour:
     def rows(self) -> list[Row]:
         """The minutes in which requests ended."""
         self._count()
-        return [(number, *map(round, sums)) for number, sums in self._minutes.items()]
+        return [
+            (number, *map(round, sums), *(one for pair in self._first_token[number].items() for one in pair))
+            for number, sums in self._minutes.items()
+        ]
 
     def _count(self) -> None:
         for record in self._uncounted:
@@ -81,12 +90,17 @@ class LastHour:
         sums[_TOKENS] += record.completion_tokens or 0
         for place, ms in enumerate(phase_ms(record), _PHASES):
             sums[place] += ms
+        if record.ttft_ms is not None:
+            bands, band = self._first_token[number], band_of(record.ttft_ms)
+            bands[band] = bands.get(band, 0) + 1
 
     def _begin(self, number: int) -> list[float]:
         """A request may end a moment before one that ended the minute before was counted."""
         oldest, newest = number - MINUTES, number + 1
         self._minutes = {at: sums for at, sums in self._minutes.items() if oldest <= at <= newest}
-        sums = self._minutes[number] = [0.0] * (_PHASES + len(PHASES))
+        self._first_token = {at: self._first_token[at] for at in self._minutes}
+        self._first_token[number] = {}
+        sums = self._minutes[number] = [0.0] * _SUMS
         return sums
 
 
@@ -94,7 +108,7 @@ def minutes_of(rows: Iterable[Row], now: float) -> list[Minute]:
     """Add up what several processes have counted: the sixty minutes until `now`, the oldest first, idle ones too."""
     last = int(now) // _SECONDS
     found = {number: sums for number, *sums in add_up_minutes(rows)}
-    idle = [0] * (_PHASES + len(PHASES))
+    idle = [0] * _SUMS
     return [_minute(number, found.get(number, idle)) for number in range(last - MINUTES + 1, last + 1)]
 
 
@@ -102,10 +116,21 @@ def add_up_minutes(rows: Iterable[Row]) -> list[Row]:
     """One row for each minute; of the newest minutes, as many as a process keeps."""
     found: dict[int, list[int]] = {}
     for number, *sums in rows:
-        found[number] = [one + more for one, more in zip(found[number], sums, strict=True)] if number in found else sums
+        found[number] = _added(found[number], sums) if number in found else sums
     return [(number, *found[number]) for number in sorted(found)[-MINUTES - 2 :]]
 
 
+def _added(one: Sequence[int], other: Sequence[int]) -> list[int]:
+    sums = [mine + more for mine, more in zip(one[:_SUMS], other[:_SUMS], strict=True)]
+    bands = Counter(_bands(one))
+    bands.update(_bands(other))
+    return [*sums, *(each for pair in bands.items() for each in pair)]
+
+
+def _bands(sums: Sequence[int]) -> dict[int, int]:
+    return dict(zip(sums[_SUMS::2], sums[_SUMS + 1 :: 2], strict=True))
+
+
 def _minute(number: int, sums: Sequence[int]) -> Minute:
-    phases = dict(zip(PHASES, sums[_PHASES:], strict=True))
-    return Minute(number * _SECONDS, sums[_REQUESTS], sums[_FAILED], sums[_TOKENS], phases)
+    phases = dict(zip(PHASES, sums[_PHASES:_SUMS], strict=True))
+    return Minute(number * _SECONDS, sums[_REQUESTS], sums[_FAILED], sums[_TOKENS], phases, _bands(sums))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from ollama_router_core.errors import amount
 from ollama_router_core.records.phases import PhaseName
-from ollama_router_server.admin.views.requests import ActiveView, active_views
+from ollama_router_server.admin.views.requests import ActiveView, active_views, seconds
 from ollama_router_server.admin.views.servers import ServerView, server_views
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
 from ollama_router_server.storage.incidents import Incident
 from ollama_router_server.telemetry.last_hour import Minute
+from ollama_router_server.telemetry.time_bands import percentile_ms
 
 __all__ = [
     "AttentionView",
@@ -118,7 +120,7 @@ def overview(
     servers, count = server_views(services).servers, services.worker_news.figures()["waiting"]
     found = list(attention(services, servers))
     return OverviewView(
-        sentence=sentence(servers, len(running), max(count, len(waiting)), waiting),
+        sentence=sentence(servers, len(running), max(count, len(waiting)), waiting, _first_token_ms(minutes)),
         workers=workers[1],
         heard=workers[0],
         servers=servers,
@@ -160,13 +162,27 @@ def last_hour_view(minutes: Sequence[Minute]) -> LastHourView:
     )
 
 
-def sentence(servers: Sequence[ServerView], running: int, waiting: int, line: Sequence[ActiveView]) -> str:
-    """The state of the router in one sentence."""
+def _first_token_ms(minutes: Iterable[Minute]) -> float | None:
+    times: Counter[int] = Counter()
+    for one in minutes:
+        times.update(one.first_token)
+    return percentile_ms(times, 95)
+
+
+def sentence(
+    servers: Sequence[ServerView],
+    running: int,
+    waiting: int,
+    line: Sequence[ActiveView],
+    first_token_ms: float | None = None,
+) -> str:
+    """The state of the router in one sentence; `first_token_ms` is what 95 of 100 stayed within in the last hour."""
     used = [server for server in servers if server.state != "disabled"]
     up = sum(server.state in {"up", "draining"} for server in used)
     longest = f" (longest {max(one.seconds for one in line):.0f} s)" if line else ""
     noun = "server" if len(used) == 1 else "servers"
-    return f"{up} of {len(used)} {noun} up, {running} running, {waiting} waiting{longest}."
+    first = "" if first_token_ms is None else f", p95 to first token {seconds(first_token_ms)}"
+    return f"{up} of {len(used)} {noun} up, {running} running, {waiting} waiting{longest}{first}."
 
 
 def attention(services: Services, servers: Sequence[ServerView]) -> Iterator[AttentionView]:

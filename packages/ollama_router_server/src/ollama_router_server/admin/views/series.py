@@ -1,0 +1,132 @@
+"""How much was asked and how long it took, step by step: the last hour, day or week."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Literal
+
+from ollama_router_core.errors import amount
+from ollama_router_server.admin.views.requests import seconds
+from ollama_router_server.admin.views.view import View
+from ollama_router_server.storage.log_hours import HourSums
+from ollama_router_server.telemetry.last_hour import Minute
+from ollama_router_server.telemetry.time_bands import percentile_ms
+
+__all__ = ["HOURS", "SeriesView", "Span", "StepView", "series_of_hours", "series_of_minutes"]
+
+Span = Literal["hour", "day", "week"]
+HOURS: Final[Mapping[Span, int]] = {"hour": 1, "day": 24, "week": 168}
+_HOUR: Final = 3_600
+
+
+class StepView(View):
+    """The requests of a step from `start` (seconds since 1970) on.
+
+    `per_second` is their number by the step's seconds, of the last one those that have passed. `waiting` is how many
+    waited for a server on the average, by the waits of those that ended; null where that is not kept.
+    `ttft_p50_ms` and `ttft_p95_ms` are what 50 and 95 of 100 stayed within until their first token.
+    """
+
+    start: int
+    requests: int
+    failed: int
+    per_second: float
+    waiting: float | None
+    completion_tokens: int
+    ttft_p50_ms: float | None
+    ttft_p95_ms: float | None
+
+
+class SeriesView(View):
+    """Steps without gaps, the oldest first and the one that runs now last.
+
+    Of an hour these are minutes, in which requests ended, counted since the router started; of a day or week hours,
+    in which they began, of the request log.
+    """
+
+    span: Span
+    step_seconds: int
+    sentence: str
+    ttft_p50_ms: float | None
+    ttft_p95_ms: float | None
+    steps: list[StepView]
+
+
+_Percentile = Callable[[Mapping[int, int], int], float | None]
+
+
+def series_of_minutes(minutes: Sequence[Minute], now: float) -> SeriesView:
+    """The last hour, of all workers."""
+    steps = [
+        StepView(
+            start=one.start,
+            requests=one.requests,
+            failed=one.failed,
+            per_second=_rate(one.requests, one.start, 60, now),
+            waiting=round(one.phases["queue"] / 1000 / _passed(one.start, 60, now), 3),
+            completion_tokens=one.completion_tokens,
+            ttft_p50_ms=percentile_ms(one.first_token, 50),
+            ttft_p95_ms=percentile_ms(one.first_token, 95),
+        )
+        for one in minutes
+    ]
+    return _series("hour", 60, steps, (one.first_token for one in minutes), percentile_ms)
+
+
+def series_of_hours(span: Span, hours: Sequence[HourSums], now: float) -> SeriesView:
+    """A day or a week of the request log."""
+    found = {one.start: one for one in hours}
+    last = int(now // _HOUR) * _HOUR
+    starts = range(last - (HOURS[span] - 1) * _HOUR, last + 1, _HOUR)
+    steps = [_hour(start, found.get(start), now) for start in starts]
+    return _series(span, _HOUR, steps, (one.first_token for one in hours), _nearest_rank)
+
+
+def _hour(start: int, one: HourSums | None, now: float) -> StepView:
+    times: Mapping[int, int] = {} if one is None else one.first_token
+    requests = 0 if one is None else one.requests
+    return StepView(
+        start=start,
+        requests=requests,
+        failed=0 if one is None else one.errors,
+        per_second=_rate(requests, start, _HOUR, now),
+        waiting=None,
+        completion_tokens=0 if one is None else one.completion_tokens,
+        ttft_p50_ms=_nearest_rank(times, 50),
+        ttft_p95_ms=_nearest_rank(times, 95),
+    )
+
+
+def _series(
+    span: Span, step: int, steps: list[StepView], times: Iterable[Mapping[int, int]], percentile: _Percentile
+) -> SeriesView:
+    together: Counter[int] = Counter()
+    for one in times:
+        together.update(one)
+    requests, failed = sum(one.requests for one in steps), sum(one.failed for one in steps)
+    p50, p95 = percentile(together, 50), percentile(together, 95)
+    told = f"{amount(requests, 'request')}, {failed or 'none'} failed"
+    if p50 is not None and p95 is not None:
+        told = f"{told}; first token after {seconds(p50)}, of 95 in 100 within {seconds(p95)}"
+    sentence = f"{told}." if requests else "No requests."
+    return SeriesView(span=span, step_seconds=step, sentence=sentence, ttft_p50_ms=p50, ttft_p95_ms=p95, steps=steps)
+
+
+def _rate(requests: int, start: int, step: int, now: float) -> float:
+    return round(requests / _passed(start, step, now), 4)
+
+
+def _passed(start: int, step: int, now: float) -> float:
+    """Of the step that runs, the seconds that have passed, at least one."""
+    return min(max(now - start, 1.0), step)
+
+
+def _nearest_rank(counts: Mapping[int, int], percent: int) -> float | None:
+    """By the bounds of bands that the log keeps: at most 1 ms, from 100 ms on 1 in 100, below the true value."""
+    left = -(-sum(counts.values()) * percent // 100)
+    for least_ms in sorted(counts):
+        left -= counts[least_ms]
+        if left <= 0:
+            return float(least_ms)
+    return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
@@ -15,8 +15,7 @@ from ollama_router_server.storage.schema import log_latencies, log_totals
 __all__ = ["HourSums", "read_hours"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HourSums:
+class HourSums(Struct, frozen=True, kw_only=True):
     """The requests that began within an hour from `start` (seconds since 1970) on.
 
     `first_token` counts them by milliseconds to the first token, rounded down to bounds of bands.

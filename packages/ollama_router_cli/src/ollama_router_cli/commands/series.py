@@ -20,7 +20,7 @@ __all__ = ["app"]
 app = command_group()
 
 
-_SPAN_HELP = "Minutes of the last hour, or hours of the last day or week."
+_SPAN_HELP = "hour: minutes of the last hour; day, week: hours of them."
 
 
 class Span(StrEnum):
@@ -34,7 +34,7 @@ class Span(StrEnum):
 @app.command(epilog=examples("orouter series", "orouter series week --json"))
 @asks_router
 def series(
-    span: Annotated[Span, typer.Argument(help=_SPAN_HELP)] = Span.HOUR,
+    span: Annotated[Span, typer.Argument(metavar="SPAN", help=_SPAN_HELP)] = Span.HOUR,
     *,
     router: RouterAccess,
     as_json: JsonOption = False,

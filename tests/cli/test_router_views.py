@@ -246,9 +246,14 @@ async def test_me_says_what_is_left(tmp_path: Path) -> None:
         await admin.patch("/router/users/alice", json={"grants": {"requests_per_minute": 5}})
         await router.services.authenticator.refresh()
         shown = await as_json(router, "me", token=router.token)
-        assert (shown["name"], shown["role"], shown["models"]) == ("alice", "user", 1)
-        assert shown["limits"] == [{"kind": "requests", "limit": 5, "remaining": 5, "reset_seconds": 0.0}]
-        assert "alice (user), 1 model" in (await orouter(router, "me", token=router.token))[1]
+        assert (shown["name"], shown["role"], len(shown["models"])) == ("alice", "user", 1)
+        limits = {one.pop("name"): one for one in shown["limits"]}
+        assert limits["requests_per_minute"] == {"origin": "own", "limit": 5, "remaining": 5, "reset_seconds": 0.0}
+        assert limits["tokens_per_day"]["origin"] == "none"
+        table = (await orouter(router, "me", token=router.token))[1]
+        assert "alice (user), 1 model" in table
+        assert re.search(r"^requests per minute +5 +5 +0 s +own$", table, re.MULTILINE)
+        assert re.search(r"^llama3.2:3b +on disk ", table, re.MULTILINE)
 
 
 async def test_a_link_opens_the_console(tmp_path: Path) -> None:

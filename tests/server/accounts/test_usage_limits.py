@@ -239,10 +239,8 @@ async def test_who_has_asked_nothing_here_is_shown_what_is_left(database: Databa
     )
     one.settle(await charged(one, user, 1), 60)
     await one.aclose()
-    standing = await other.standing_now(user)
-    assert standing.requests is not None
-    assert standing.tokens is not None
-    assert (standing.requests.remaining, standing.tokens.remaining) == (4, 40)
+    left = await other.allowances_now(user)
+    assert {name: one.remaining for name, one in left.items()} == {"requests_per_minute": 4, "tokens_per_day": 40}
 
 
 async def test_a_request_larger_than_the_limit_has_an_empty_minute_for_itself(database: Database) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
+from server.console.test_pages import signed_in
 from support.router import running_router, server_entry
+from support.storage import make_record
 
 pytestmark = pytest.mark.anyio
 
@@ -48,3 +50,38 @@ async def test_own_usage_is_the_user_s_alone(tmp_path: Path) -> None:
         usage = (await alice.get("/router/me/usage", params={"days": 1})).json()
         assert (usage["requests"], usage["errors"]) == (2, 0)
         assert [(row["name"], row["requests"]) for row in usage["by_model"]] == [("llama3.2:3b", 2)]
+
+
+async def test_limits_say_whose_they_are_and_models_what_they_cost(tmp_path: Path) -> None:
+    """An own grant before the group's; hosts' models are those that the user may use, with their prices."""
+    far = {"host": "127.0.0.1", "port": 9, "models": {"gpt": {"input_price": 2.5, "context_length": 1000}}}
+    models = {"explicit_assignments": {"gpt": "far", "secret": "far"}}
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(
+            tmp_path, {"one": server_entry(sim)}, external_hosts={"far": far}, model_config=models, currency="EUR"
+        ) as router,
+        router.client() as alice,
+        router.client(router.admin_token) as admin,
+    ):
+        grants = {"tokens_per_day": 100, "requests_per_minute": 5, "models": ["gpt", "llama*"]}
+        await admin.post("/router/groups", json={"name": "staff", "grants": grants})
+        await admin.patch("/router/users/alice", json={"group": "staff", "grants": {"requests_per_minute": 7}})
+        await router.services.authenticator.refresh()
+        row = make_record(1, model_served="gpt", ttft_ms=250.0, started_at=router.services.clock.wall() - 60)
+        await router.services.request_log.insert([row])
+        told = (await alice.get("/router/me")).json()
+        page = await signed_in(router, router.token)
+        text = (await page.get("/console/")).text
+        await page.aclose()
+    limits = {one["name"]: (one["origin"], one["limit"]) for one in told["limits"]}
+    assert limits["requests_per_minute"] == ("own", 7)
+    assert limits["tokens_per_day"] == ("group", 100)
+    assert limits["concurrent_requests"] == ("none", None)
+    gpt, llama = told["models"]
+    assert (gpt["name"], gpt["host"], gpt["context"], gpt["ttft_ms"]) == ("gpt", "far", 1000, 250.0)
+    assert (gpt["input_price"], gpt["output_price"], told["currency"]) == (2.5, 0.0, "EUR")
+    assert (llama["name"], llama["host"], llama["warm"], llama["input_price"]) == ("llama3.2:3b", None, False, None)
+    assert "your group" in text
+    assert "EUR in / out" in text
+    assert "No limit: concurrent requests, tokens per minute, tokens per month." in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.first_tokens import FirstToken, read_first_tokens
+from ollama_router_server.storage.first_tokens import FirstToken, UsualSpeed, read_first_tokens, read_usual_speeds
 from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.request_log import RequestLog
@@ -40,3 +40,23 @@ async def test_only_the_newest_rows_are_looked_at(database: Database) -> None:
     await log.insert([make_record(n, started_at=DAY + n, ttft_ms=float(n)) for n in range(10)])
     found = await database.read(lambda connection: read_first_tokens(connection, LogFilter(before=DAY + 8), most=2))
     assert found["server", "big"] == FirstToken(6.0, 7.0)
+
+
+async def test_usual_speeds_are_medians_of_answers(database: Database) -> None:
+    """Of the model that answered; what failed does not count, and where nothing is told nothing is said."""
+    log = RequestLog(database)
+    answers = {"ttft_ms": 100.0, "total_ms": 2_100.0, "completion_tokens": 40}
+    await log.insert([
+        make_record(1, **answers, decode_ms=1_000.0),
+        make_record(2, **answers | {"ttft_ms": 300.0}, decode_ms=500.0),
+        make_record(3, **answers | {"ttft_ms": 900.0}, decode_ms=4_000.0),
+        make_record(4, **answers | {"ttft_ms": 1.0}, status=503),
+        make_record(5, **answers, model_served="gpt", streamed=True),
+        make_record(6, **answers, model_served="embed", streamed=False),
+        make_record(7, **answers, model_served=None),
+    ])  # fmt: skip
+    found = await database.read(lambda connection: read_usual_speeds(connection, since=0.0))
+    assert found["llama3.1:8b"] == UsualSpeed(ttft_ms=300.0, tokens_per_second=40.0)
+    assert found["gpt"] == UsualSpeed(ttft_ms=100.0, tokens_per_second=20.0)
+    assert found["embed"] == UsualSpeed(ttft_ms=100.0, tokens_per_second=None)
+    assert await database.read(lambda connection: read_usual_speeds(connection, since=2_000.0)) == {}

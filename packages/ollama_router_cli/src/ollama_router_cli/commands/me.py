@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from ollama_router_cli.arguments.options import (
     JsonOption,
@@ -11,8 +12,9 @@ from ollama_router_cli.arguments.options import (
 )
 from ollama_router_cli.arguments.router import RouterAccess, asks_router
 from ollama_router_cli.rendering.streams import print_json, print_result
-from ollama_router_cli.rendering.tables import format_count, print_table
+from ollama_router_cli.rendering.tables import format_count, format_ms, print_table
 from ollama_router_cli.sources.router import ask_router, router_client
+from ollama_router_core.errors import amount
 
 __all__ = ["app"]
 
@@ -26,16 +28,59 @@ def me(
     router: RouterAccess,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what your token may do, and what is left of its limits."""
+    """Show what your token may do, and what is left of its limits.
+
+    Each limit with whose grant it is; each model with how soon and how fast it answered in the last week, and its
+    price where there is one.
+    """
     with router_client(**asdict(router)) as client:
         view = ask_router(client, "/router/me")
     if as_json:
         print_json(view)
         return
-    print_result(f"{view['name']} ({view['role']}), {view['models']} model{'' if view['models'] == 1 else 's'}")
-    if view["limits"]:
-        rows = [
-            (one["kind"], format_count(one["remaining"]), format_count(one["limit"]), f"{one['reset_seconds']:.0f} s")
-            for one in view["limits"]
-        ]
-        print_table(("limit", "left", "of", "more in"), rows, right=("left", "of", "more in"))
+    count = len(view["models"])
+    print_result(f"{view['name']} ({view['role']}), {amount(count, 'model')}")
+    _print_limits([one for one in view["limits"] if one["origin"] != "none"])
+    _print_models(view["models"], view["currency"])
+
+
+def _print_limits(limits: list[dict[str, Any]]) -> None:
+    if not limits:
+        return
+    rows = [
+        (
+            one["name"].replace("_", " "),
+            format_count(one["remaining"]),
+            format_count(one["limit"]),
+            f"{one['reset_seconds']:.0f} s",
+            one["origin"],
+        )
+        for one in limits
+    ]
+    print_result()
+    print_table(("limit", "left", "of", "more in", "from"), rows, right=("left", "of", "more in"))
+
+
+def _print_models(models: list[dict[str, Any]], currency: str | None) -> None:
+    if not models:
+        return
+    prices = (f"{currency} in", "out") if currency else ()
+    right = ("context", "first token", "tokens/s", *prices)
+    print_result()
+    print_table(("model", "where", *right), [_cells(one, priced=bool(prices)) for one in models], right=right)
+
+
+def _cells(one: dict[str, Any], *, priced: bool) -> tuple[str | None, ...]:
+    rate = one["tokens_per_second"]
+    return (
+        one["name"],
+        one["host"] or ("in memory" if one["warm"] else "on disk"),
+        format_count(one["context"]),
+        format_ms(one["ttft_ms"]),
+        None if rate is None else f"{rate:.0f}",
+        *(
+            (None if one[name] is None else f"{one[name]:g}" for name in ("input_price", "output_price"))
+            if priced
+            else ()
+        ),
+    )

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -26,8 +26,10 @@ __all__ = [
     "USUAL_ANSWER",
     "Allowance",
     "Elsewhere",
+    "LimitName",
     "Meter",
     "Standing",
+    "allowances",
     "check_minute",
     "day_of",
     "estimate_tokens",
@@ -41,6 +43,11 @@ __all__ = [
 DAY = 86_400
 _MINUTE = 60.0
 _LONGEST_ANSWER = 1_000_000  # tokens charged at most, whatever limit the client writes
+
+LimitName = Literal[
+    "requests_per_minute", "concurrent_requests", "tokens_per_minute", "tokens_per_day", "tokens_per_month"
+]
+"""The limits of a user, as grants name them."""
 
 BYTES_PER_TOKEN: Final = 4
 """Of text, about."""
@@ -236,11 +243,43 @@ def standing_of(
     """
     tokens = list(_token_allowances(meter.tokens, grants, wall).values())
     if (limit := grants.tokens_per_minute) is not None:
-        reset = spent[-1][0] + _MINUTE - now if spent else 0.0
-        used = sum(count for _, count in spent)
-        tokens.append(Allowance(limit=limit, remaining=max(0, limit - used), reset=reset))
+        tokens.append(_minute_allowance(limit, spent, now))
     tightest = min(tokens, key=lambda allowance: allowance.remaining, default=None)
     return Standing(requests=_request_allowance(meter, grants, now, elsewhere), tokens=tightest)
+
+
+def allowances(
+    meter: Meter,
+    grants: Grants,
+    *,
+    now: float,
+    wall: float,
+    elsewhere: Elsewhere = NOWHERE,
+    spent: Sequence[tuple[float, int]] = (),
+) -> dict[LimitName, Allowance]:
+    """Return what is left of each limit that there is; the arguments are those of `standing_of`.
+
+    One of requests at once says 0 seconds until more is left: that is when one ends.
+    """
+    found: dict[LimitName, Allowance] = {}
+    if (requests := _request_allowance(meter, grants, now, elsewhere)) is not None:
+        found["requests_per_minute"] = requests
+    if (limit := grants.concurrent_requests) is not None:
+        running = meter.in_flight + elsewhere.in_flight
+        found["concurrent_requests"] = Allowance(limit=limit, remaining=max(0, limit - running), reset=0.0)
+    if (limit := grants.tokens_per_minute) is not None:
+        found["tokens_per_minute"] = _minute_allowance(limit, spent, now)
+    of_days = _token_allowances(meter.tokens, grants, wall)
+    if "day" in of_days:
+        found["tokens_per_day"] = of_days["day"]
+    if "month" in of_days:
+        found["tokens_per_month"] = of_days["month"]
+    return found
+
+
+def _minute_allowance(limit: int, spent: Sequence[tuple[float, int]], now: float) -> Allowance:
+    reset = spent[-1][0] + _MINUTE - now if spent else 0.0
+    return Allowance(limit=limit, remaining=max(0, limit - sum(count for _, count in spent)), reset=reset)
 
 
 def _request_allowance(meter: Meter, grants: Grants, now: float, elsewhere: Elsewhere) -> Allowance | None:

@@ -19,9 +19,12 @@ from msgspec import Struct
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.limits import (
     NOWHERE,
+    Allowance,
     Elsewhere,
+    LimitName,
     Meter,
     Standing,
+    allowances,
     check_minute,
     day_of,
     first_day_of_month,
@@ -270,24 +273,29 @@ class UsageLimits:
             at = ticket.charged_at if change < 0 else self._clock.monotonic()
             self._workers.spend(ticket.user, at, change)
 
-    async def standing_now(self, user: User) -> Standing:
-        """Return what is left of a user's limits, also of one who has asked nothing here yet."""
+    async def allowances_now(self, user: User) -> dict[LimitName, Allowance]:
+        """Return what is left of each limit of a user, also of one who has asked nothing here yet."""
         if has_limits(user.grants):
             self._asked = self._clock.monotonic()
             with suppress(StorageUnavailable):  # then what is known has to do
                 await self._meter(user)
             await self._workers.count_of(user.name)
-        return self.standing(user)
+        now, spent = self._clock.monotonic(), self._spent(user)
+        elsewhere, meter = self._elsewhere(user.name, now), self._meters.get(user.name) or Meter()
+        return allowances(meter, user.grants, now=now, wall=self._clock.wall(), elsewhere=elsewhere, spent=spent)
+
+    def _spent(self, user: Caller) -> Sequence[Spent]:
+        if user.grants.tokens_per_minute is None:
+            return ()
+        return self._workers.spent(user.name, self._clock.monotonic())
 
     def standing(self, user: Caller) -> Standing:
         """Return what is left of a user's limits, for header fields."""
         meter = self._meters.get(user.name) or Meter()
         now = self._clock.monotonic()
         elsewhere = self._elsewhere(user.name, now)
-        spent: Sequence[Spent] = ()
-        if user.grants.tokens_per_minute is not None:
-            spent = self._workers.spent(user.name, now)
-        return standing_of(meter, user.grants, now=now, wall=self._clock.wall(), elsewhere=elsewhere, spent=spent)
+        spent, wall = self._spent(user), self._clock.wall()
+        return standing_of(meter, user.grants, now=now, wall=wall, elsewhere=elsewhere, spent=spent)
 
     def _elsewhere(self, user: str, now: float) -> Elsewhere:
         """Return what other processes have admitted for a user, as known here."""

@@ -10,11 +10,11 @@ from sqlalchemy import CTE, ColumnElement, Select, String, case, cast, func, lit
 from sqlalchemy.engine import Connection
 
 from ollama_router_server.storage.dialect import whole
-from ollama_router_server.storage.log_filter import LogFilter
+from ollama_router_server.storage.log_filter import IS_ERROR, LogFilter
 from ollama_router_server.storage.log_totals import DAY
 from ollama_router_server.storage.schema import LONGEST_TOTALS_NAME, groups, memberships, request_log, users
 
-__all__ = ["LOOKED_AT", "FirstToken", "FirstTokens", "read_first_tokens"]
+__all__ = ["LOOKED_AT", "FirstToken", "FirstTokens", "UsualSpeed", "read_first_tokens", "read_usual_speeds"]
 
 LOOKED_AT: Final = 20_000
 """So many of the newest rows of a question are looked at, however many there are."""
@@ -27,6 +27,13 @@ class FirstToken(Struct, frozen=True):
     p95: float
 
 
+class UsualSpeed(Struct, frozen=True, kw_only=True):
+    """Medians of a model's answers: milliseconds to the first byte, tokens written a second; None where untold."""
+
+    ttft_ms: float | None
+    tokens_per_second: float | None
+
+
 FirstTokens = Mapping[tuple[str, str], FirstToken]
 """By what a line is about (`user`, `group`, `model`, `server` or `day`) and its name; a day is its first second."""
 
@@ -36,6 +43,50 @@ def read_first_tokens(connection: Connection, chosen: LogFilter, *, most: int = 
     newest = _newest(connection.dialect.name, chosen, most)
     parts = [_percentiles(newest, kind) for kind in ("user", "group", "model", "server", "day")]
     return {(kind, name): FirstToken(p50, p95) for kind, name, p50, p95 in connection.execute(union_all(*parts))}
+
+
+def read_usual_speeds(connection: Connection, *, since: float, most: int = 5_000) -> dict[str, UsualSpeed]:
+    """Medians of the newest `most` answered requests since then (seconds since 1970), by the model that answered.
+
+    Where a server did not tell how long it wrote, that is the time from a stream's first byte to its end.
+    """
+    columns = request_log.c
+    times = {"ttft": columns.ttft_ms, "rate": columns.completion_tokens * 1000.0 / func.nullif(_writing(), 0.0)}
+    rows = (
+        select(
+            func.coalesce(columns.model_served, "").label("name"), *(time.label(kind) for kind, time in times.items())
+        )
+        .where(columns.started_at >= since, columns.ttft_ms.is_not(None), ~IS_ERROR)
+        .order_by(columns.started_at.desc())
+        .limit(most)
+        .cte("answered")
+    )
+    found: dict[str, dict[str, float]] = {}
+    for kind, name, median in connection.execute(union_all(*(_medians(rows, kind) for kind in times))):
+        found.setdefault(name, {})[kind] = median
+    return {name: UsualSpeed(ttft_ms=of.get("ttft"), tokens_per_second=of.get("rate")) for name, of in found.items()}
+
+
+def _writing() -> ColumnElement[float]:
+    columns = request_log.c
+    after_first = case((columns.streamed, columns.total_ms - columns.ttft_ms))
+    return case((columns.decode_ms > 0, columns.decode_ms), else_=after_first)
+
+
+def _medians(rows: CTE, kind: str) -> Select[Any]:
+    name, value = rows.c.name, rows.c[kind]
+    ranked = (
+        select(
+            name.label("name"),
+            value.label("value"),
+            func.row_number().over(partition_by=name, order_by=value).label("place"),
+            func.count().over(partition_by=name).label("all"),
+        )
+        .where(value > 0)
+        .subquery()
+    )
+    middle = func.min(case((ranked.c.place * 2 >= ranked.c["all"], ranked.c.value)))
+    return select(literal(kind), ranked.c.name, middle).group_by(ranked.c.name)
 
 
 def _newest(backend: str, chosen: LogFilter, most: int) -> CTE:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.first_tokens import FirstTokens, read_first_tokens
+from ollama_router_server.storage.first_tokens import FirstTokens, UsualSpeed, read_first_tokens, read_usual_speeds
 from ollama_router_server.storage.log_days import DayGroup, read_day
 from ollama_router_server.storage.log_filter import Cursor, LogFilter
 from ollama_router_server.storage.log_hours import HourSums, read_hours
@@ -94,6 +94,10 @@ class RequestLog:
     async def first_tokens(self, chosen: LogFilter) -> FirstTokens:
         """How soon the newest rows of a filter had their first byte, by each thing that usage is told by."""
         return await self._database.read(read_first_tokens, chosen)
+
+    async def usual_speeds(self, *, since: float) -> dict[str, UsualSpeed]:
+        """How soon and how fast models have answered since then, as the newest 5,000 answers tell."""
+        return await self._database.read(lambda connection: read_usual_speeds(connection, since=since))
 
     async def users_of_model(self, model: str, *, since: float) -> tuple[tuple[str | None, int], ...]:
         """Users of a model since then and their requests, the most first, as far as the newest 100,000 rows tell."""

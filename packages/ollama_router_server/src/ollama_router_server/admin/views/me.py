@@ -2,59 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
-from ollama_router_core.access.grants import grants_to_json
-from ollama_router_core.access.limits import Allowance
+from ollama_router_core.access.grants import Grants, grants_to_json
+from ollama_router_core.access.limits import Allowance, LimitName
 from ollama_router_server.admin.shapes import GrantsBody, TokenBody
-from ollama_router_server.admin.views.models import model_views
+from ollama_router_server.admin.views.my_models import MyModelView, my_models
+from ollama_router_server.admin.views.usage import currency_of
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import Role, User
 
-__all__ = ["LimitView", "MeView", "me_view"]
+__all__ = ["MeView", "MyLimitView", "me_view"]
 
 
-class LimitView(View):
-    """What is left of a limit; after `reset_seconds` there is more (all of it, for tokens)."""
+class MyLimitView(View):
+    """A limit: what is left of it, after how many seconds there is more (all of it, for tokens), whose grant it is.
 
-    kind: Literal["requests", "tokens"]
-    limit: int
-    remaining: int
-    reset_seconds: float
+    One that nobody has set has the origin `none`, and no numbers.
+    """
+
+    name: LimitName
+    origin: Literal["own", "group", "none"]
+    limit: int | None = None
+    remaining: int | None = None
+    reset_seconds: float | None = None
 
 
 class MeView(View):
-    """The user behind a token or a session. `grants` include those of the group."""
+    """The user behind a token or a session. `grants` include those of the group; prices are in `currency`."""
 
     name: str
     role: Role
+    group: str | None
     grants: GrantsBody
-    limits: list[LimitView]
-    models: int
+    limits: list[MyLimitView]
+    currency: str | None
+    models: list[MyModelView]
     tokens: list[TokenBody]
 
 
 async def me_view(services: Services, user: User) -> MeView:
     """What a user is shown of oneself."""
-    standing = await services.usage_limits.standing_now(user)
-    details = await services.users.show(user.name)
+    left = await services.usage_limits.allowances_now(user)
+    summary = (await services.users.show(user.name)).summary
     tokens = [
         TokenBody(name=one.name, lookup=one.lookup, created_at=one.created_at, last_used_at=one.last_used_at)
-        for one in details.summary.tokens
+        for one in summary.tokens
     ]
-    limits = (_limit("requests", standing.requests), _limit("tokens", standing.tokens))
     return MeView(
         name=user.name,
         role=user.role,
+        group=user.group,
         grants=GrantsBody.model_validate(grants_to_json(user.grants), strict=False),
-        limits=[limit for limit in limits if limit is not None],
-        models=len(model_views(services, user.grants).models),
+        limits=[_limit(name, left.get(name), summary.own_grants) for name in get_args(LimitName)],
+        currency=currency_of(services.config),
+        models=await my_models(services, user),
         tokens=tokens,
     )
 
 
-def _limit(kind: Literal["requests", "tokens"], left: Allowance | None) -> LimitView | None:
+def _limit(name: LimitName, left: Allowance | None, own: Grants) -> MyLimitView:
     if left is None:
-        return None
-    return LimitView(kind=kind, limit=left.limit, remaining=left.remaining, reset_seconds=round(left.reset, 1))
+        return MyLimitView(name=name, origin="none")
+    return MyLimitView(
+        name=name,
+        origin="group" if getattr(own, name) is None else "own",
+        limit=left.limit,
+        remaining=left.remaining,
+        reset_seconds=round(left.reset, 1),
+    )

@@ -306,9 +306,35 @@ async def test_nobody_is_refused_by_what_others_have_given_back_since(database: 
     assert not await admits(limits, user)
     left.clear()
     in_truth = 20
+    limits._clock.advance(0.3)  # type: ignore[attr-defined]
     assert await admits(limits, user)
     left.clear()
     assert limits.admit_at_once(user) is None
+
+
+async def test_who_keeps_on_trying_costs_one_question_in_a_quarter_of_a_second(database: Database) -> None:
+    """What all members said holds for so long, for a user to whom they left nothing."""
+
+    class Remote(InProcessMember):
+        """Others have used up the limit."""
+
+        asks = True
+
+        def spent(self, user: str, now: float) -> list[Spent]:
+            """All of it."""
+            return [Spent(now, 100)]
+
+        async def count_of(self, user: str) -> None:
+            """Note that it was asked."""
+            questions.append(user)
+
+    questions: list[str] = []
+    limits, user = new_limits(database), alice(tokens_per_minute=100)
+    limits._workers = Remote(InProcess("router", b"s" * 32), 0, 1)
+    for asked in (1, 1, 2):
+        limits._clock.advance(0.15)  # type: ignore[attr-defined]
+        assert not await admits(limits, user)
+        assert questions == ["alice"] * asked
 
 
 async def test_what_the_database_never_takes_holds_nobody_back(database: Database) -> None:

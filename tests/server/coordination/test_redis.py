@@ -505,6 +505,23 @@ async def test_what_is_counted_without_an_answer_counts_once(make_group: Callabl
     assert spent() == 50
 
 
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_news_without_an_answer_are_heard_once(make_group: Callable[..., RedisGroup], lost: int) -> None:
+    """In order; also where the answer to joining anew is lost."""
+    member, other = await joined(make_group(2))
+    store = member._exchange._store
+    store._timeout = store._connect_timeout = 0.2
+    late = store._connection = _Late(store._connection)
+    late.lost, answers = lost, member.round_trips
+    told = [FactsChanged(name) for name in "abc"]
+    for news in told[:2]:
+        member.tell(news)
+    await eventually(lambda: late.lost == 0 and not member.away and member.round_trips > answers)
+    member.tell(told[2])
+    await beats(member, other)
+    assert other.news() == told
+
+
 @pytest.mark.parametrize("shift", [0.49, -0.49])
 async def test_what_was_charged_alone_is_taken_back_from_its_second(
     make_group: Callable[..., RedisGroup], shift: float

@@ -70,6 +70,15 @@ async def test_every_change_of_a_user_is_told(audit: AuditLog, users: UserStore,
     assert {entry.actor for entry in await audit.list(AuditFilter())} == {OPS}
 
 
+async def test_entries_of_one_subject_are_found_among_any_number_of_others(audit: AuditLog) -> None:
+    """The limit counts those alone."""
+    await audit.record(OPS, "server.drain", "s1")
+    for _ in range(5):
+        await audit.record(OPS, "server.drain", "s2")
+    found = await audit.list(AuditFilter(actions=("server.drain",), subject="s1"), limit=2)
+    assert [entry.subject for entry in found] == ["s1"]
+
+
 async def test_every_change_of_tokens_and_groups_is_told(audit: AuditLog, users: UserStore, groups: GroupStore) -> None:
     """A token by its name: neither it nor its digest is in the trail."""
     secrets = [(await users.create("alice")).token, (await users.add_token("alice", "laptop")).token]

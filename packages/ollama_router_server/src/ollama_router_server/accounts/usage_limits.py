@@ -43,6 +43,7 @@ __all__ = ["Ticket", "UsageLimits"]
 
 _IDLE = 300.0  # seconds after which another process's use of a user's tokens is no longer read back
 _OLD = 1.0  # seconds after which what other processes wrote is read before a request is admitted
+_JUST_ASKED = 0.25  # seconds for which what all members said holds, for a user to whom they left nothing
 
 _log = structlog.get_logger(__name__)
 
@@ -100,6 +101,7 @@ class UsageLimits:
         self._refresh_interval = refresh_interval
         self._meters: dict[str, Meter] = {}
         self._with_tokens: dict[str, float] = {}  # user to when last asked for
+        self._refused: dict[str, float] = {}  # user to when all members were asked in vain
         self._unwritten: Counter[DayOfUser] = Counter()
         self._loading: dict[str, asyncio.Lock] = {}
         self._closing = asyncio.Event()
@@ -151,14 +153,15 @@ class UsageLimits:
         try:
             self._check_minute(user, tokens=1)
         except LimitExceeded:
-            if self._can_ask:
+            if self._should_ask(user):
                 return None
             raise
         return self._admitted(meter, user)
 
-    @property
-    def _can_ask(self) -> bool:
-        return self._workers.asks and not self._workers.away
+    def _should_ask(self, user: User) -> bool:
+        """Whether the others may have given back what is not known here; who keeps on trying costs no more."""
+        asked = self._refused.get(user.name, float("-inf"))
+        return self._workers.asks and not self._workers.away and self._clock.monotonic() - asked >= _JUST_ASKED
 
     async def _check_minute_of_all(self, user: User) -> None:
         """As `_check_minute`, but nobody is refused by what others may have given back since it was learned.
@@ -169,10 +172,12 @@ class UsageLimits:
         try:
             self._check_minute(user, tokens=1)
         except LimitExceeded:
-            if not self._can_ask:
+            if not self._should_ask(user):
                 raise
             await self._workers.count_of(user.name)
+            self._refused[user.name] = self._clock.monotonic()
             self._check_minute(user, tokens=1)
+            del self._refused[user.name]
 
     def _check_minute(self, user: User, *, tokens: int) -> None:
         """Refuse by what is known here.

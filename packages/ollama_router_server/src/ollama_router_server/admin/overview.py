@@ -82,8 +82,8 @@ async def find_server_day(services: Services, name: str, user: User) -> ServerDa
     ours = IncidentFilter(since=since, kinds=("router.restart",), origin=services.incidents.writer.origin)
     restarts = await store.list(ours, limit=_MOST_INCIDENTS)
     own = await store.list(replace(ours, kinds=_OFF, server=name), limit=_MOST_INCIDENTS)
-    chosen = AuditFilter(since=since, actions=("server.drain", "server.undrain"))
-    drains = [one for one in await services.audit.list(chosen, limit=_MOST_INCIDENTS) if one.subject == name]
+    chosen = AuditFilter(since=since, actions=("server.drain", "server.undrain"), subject=name)
+    drains = list(await services.audit.list(chosen, limit=_MOST_INCIDENTS))
     if user.role not in ADMINS:
         drains = [replace(one, actor=replace(one.actor, name="an admin")) for one in drains]
     return server_day([*own, *restarts], drains, now, draining=name in services.fleet.health.draining)

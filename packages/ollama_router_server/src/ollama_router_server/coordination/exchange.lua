@@ -95,7 +95,10 @@ local function spend(user, at, change) add('tokens:', user, at, change) end
 -- was late, it is taken back here. A join that a later one has overtaken is void.
 local record = prefix .. 'counted:' .. member
 local function take_back_unanswered()
-  if redis.call('HGET', record, 'process') ~= process then return true end
+  if redis.call('HGET', record, 'process') ~= process then
+    redis.call('DEL', record)
+    return true
+  end
   local last = tonumber(redis.call('HGET', record, 'number'))
   if last > number then return false end
   if last > answered then
@@ -196,7 +199,13 @@ local run = {
     redis.call('HSET', prefix .. 'drains', server, on and '1' or '0')
     drained = true
   end,
-  tell = function(text) redis.call('XADD', prefix .. 'news', 'MAXLEN', 1024, '*', 'm', member, 'd', text) end,
+  -- A process numbers its news, and tells again those of which it does not know whether they arrived.
+  tell = function(text, at)
+    if tonumber(redis.call('HGET', record, 'told') or 0) >= at then return end
+    redis.call('XADD', prefix .. 'news', 'MAXLEN', 1024, '*', 'm', member, 'd', text)
+    redis.call('HSET', record, 'told', at)
+    redis.call('EXPIRE', record, 120)
+  end,
   -- By format, as routers of two releases may be there at once, with the last news that are in it. What nobody renews
   -- for ten minutes is out of date.
   remember = function(format, text)

@@ -73,6 +73,7 @@ class RedisExchange:
         self._due = asyncio.Event()
         self._batch = _Batch()
         self._unsent = Unsent()
+        self._told = 0
         self._news: deque[News] = deque(maxlen=MOST_NEWS)
         self._away_since: float | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -154,7 +155,8 @@ class RedisExchange:
 
     def tell(self, news: News) -> None:
         """Tell the others now, or when the store is back; of too many, the oldest are lost."""
-        self.keep("tell", base64.b64encode(write_news(moved(news, self.offset))).decode())
+        self._told += 1  # by it the store knows what it was told before, in an exchange without an answer
+        self.keep("tell", base64.b64encode(write_news(moved(news, self.offset))).decode(), self._told)
 
     def remember(self, summary: Summary) -> None:
         """Keep a summary for those that come; while the store is away nothing is kept."""

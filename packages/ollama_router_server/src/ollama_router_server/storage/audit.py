@@ -105,6 +105,7 @@ class AuditFilter(Struct, frozen=True, kw_only=True):
     before: float | None = None
     actor: str | None = None
     actions: Sequence[AuditAction] | None = None
+    subject: str | None = None
 
 
 def actions_of(name: str) -> tuple[AuditAction, ...]:
@@ -165,6 +166,8 @@ def _select(connection: Connection, chosen: AuditFilter, limit: int) -> tuple[Au
         query = query.where(columns.actor == chosen.actor)
     if chosen.actions is not None:
         query = query.where(columns.action.in_(chosen.actions))
+    if chosen.subject is not None:
+        query = query.where(columns.subject == chosen.subject)
     return tuple(
         AuditEntry(
             at=row.at,

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 import os
+import re
 import time
 
 import pytest
@@ -114,7 +115,7 @@ def test_who_would_wait_longer_is_named(cli, tmp_path, fleet):
     assert best["worse"] == []
     assert {one["name"] for one in worst["worse"]} <= {"llama3.1:8b", "llama3.2:3b", "user0", "user1", "user2"}
     assert all(one["after"] > one["before"] + 1 for one in worst["worse"])
-    assert "user user" in cli(*usual).out
+    assert re.search(r"\nuser +user\d +[\d.]+ +[\d.]+ +0\n", cli(*usual).out)
     trace.write_text("time,prompt,output,model\n0,1,1,phi4\n")
     assert "the fleet has no model phi4" in cli(*usual).err
 

@@ -126,6 +126,20 @@ def test_losses_are_named_the_greatest_first():
     assert str(found[1]) == "model a 10.0 -> 12.0"
 
 
+def test_who_is_refused_more_has_lost():
+    """However short the wait of those who are served: they come first."""
+    plain = summary({"a": 10.0, "b": 10.0}, {"ada": 10.0, "bob": 10.0})
+    before = replace(plain, refused_models={"b": 2}, refused_users={"bob": 2})
+    after = replace(before, models={"a": 5.0, "b": 90.0}, refused_models={"a": 3, "b": 1}, refused_users={"ada": 4})
+    found = losses(before, after)
+    assert [(one.kind, one.name, one.refused) for one in found] == [
+        ("user", "ada", 4),
+        ("model", "a", 3),
+        ("model", "b", 0),
+    ]
+    assert str(found[1]) == "model a 10.0 -> 5.0, 3 more refused"
+
+
 def test_a_single_user_is_everybody():
     """Not a person who has lost."""
     assert losses(summary({}, {"": 1.0}), summary({}, {"": 9.0})) == ()

@@ -39,7 +39,7 @@ def found(**changes: Any) -> dict[str, Any]:
     other = {
         "completion_p50": 4.0, "completion_p95": 9.0, "completion_p99": 12.0, "loads": 31, "moved": 30, "refused": 0,
         "moves": [{"model": "m", "from": "a", "to": "b", "requests": 30}], "utilisation": 0.5, "models": {"b": 4.0},
-        "worse": [{"kind": "user", "name": "ada", "before": 2.0, "after": 5.0}],
+        "worse": [{"kind": "user", "name": "ada", "before": 2.0, "after": 5.0, "refused": 3}],
     }  # fmt: skip
     return {"requests": 100, "measured_p50": 11.0, "worlds": [logged, other], **changes}
 
@@ -48,7 +48,7 @@ def test_a_verdict_names_both_worlds_and_its_own_error() -> None:
     """In one sentence."""
     view = whatif_view(FASTEST, "the last day", found())
     assert view.verdict
-    assert [(one.name, one.after) for one in view.worse] == [("ada", 5.0)]
+    assert [(one.name, one.after, one.refused) for one in view.worse] == [("ada", 5.0, 3)]
     assert [(one.model, one.before, one.after) for one in view.models] == [("b", 30.0, 4.0), ("a", 3.0, None)]
     assert view.sentence == (
         "With fastest, p50 4.0 s instead of 10.0 s, p95 9.0 s instead of 40.0 s, 31 loads instead of 94, "

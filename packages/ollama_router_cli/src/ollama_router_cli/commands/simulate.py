@@ -117,7 +117,7 @@ def simulate(
 
     A request whose model the trace does not name gets one drawn with weights 1, 1/2, 1/3, ... in the order of the fleet
     file. The same seed gives the same figures. Every world but the first is compared with it: which models and users
-    would wait longer there.
+    would wait longer there, or be refused more.
     """
     chosen = chosen_routers(strategies)
     draw = None if plot is None else _drawing()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ollama_router_cli.rendering.streams import print_result
-from ollama_router_core.simulation import Summary, losses, table
+from ollama_router_cli.rendering.tables import print_table
+from ollama_router_core.simulation import Loss, Summary, losses, table
 
 __all__ = ["print_worlds"]
 
@@ -18,9 +19,16 @@ def print_worlds(summaries: Sequence[Summary]) -> None:
     first, *others = summaries
     for other in others:
         found = losses(first, other)
-        shown = [str(loss) for loss in found[:_MOST_LOSSES]]
-        if len(found) > _MOST_LOSSES:
-            shown.append(f"and {len(found) - _MOST_LOSSES} more")
-        print_result(
-            f"\nworse under {other.router} than {first.router}, p95 to the first token: {'; '.join(shown) or 'nobody'}"
-        )
+        title = f"\nworse under {other.router} than {first.router}, p95 to the first token"
+        print_result(title if found else f"{title}: nobody")
+        if found:
+            _print_losses(found)
+
+
+def _print_losses(found: Sequence[Loss]) -> None:
+    rows = [
+        (one.kind, one.name, f"{one.before:.1f}", f"{one.after:.1f}", str(one.refused)) for one in found[:_MOST_LOSSES]
+    ]
+    print_table(("", "who", "before", "then", "more refused"), rows, right=("before", "then", "more refused"))
+    if len(found) > _MOST_LOSSES:
+        print_result(f"and {len(found) - _MOST_LOSSES} more")

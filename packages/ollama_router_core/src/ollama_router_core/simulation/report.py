@@ -19,8 +19,8 @@ class Summary:
     """One router in one scenario: seconds from arrival to first token (`ttft`) and to the last (`completion`).
 
     A request that was refused counts with the wait it was refused at or told of. `refusals` counts them by the error's
-    code and `refused_models` by model; `models` and `users` have the 95th percentiles to first token of each.
-    `utilisation` is the mean share of time in which servers ran or loaded something.
+    code, `refused_models` by model and `refused_users` by user; `models` and `users` have the 95th percentiles to first
+    token of each. `utilisation` is the mean share of time in which servers ran or loaded something.
     """
 
     router: str
@@ -38,6 +38,7 @@ class Summary:
     utilisation: float
     refusals: Mapping[str, int]
     refused_models: Mapping[str, int]
+    refused_users: Mapping[str, int]
     models: Mapping[str, float]
     users: Mapping[str, float]
 
@@ -81,6 +82,7 @@ def summarise(result: SimulationResult) -> Summary:
         utilisation=sum(result.busy.values()) / max(1, len(result.busy)),
         refusals=Counter(one.reason for one in result.rejections),
         refused_models=Counter(str(one.job.model) for one in result.rejections),
+        refused_users=Counter(one.job.user for one in result.rejections),
         models=_p95_by(first, lambda job: job.model),
         users=_p95_by(first, lambda job: job.user),
     )

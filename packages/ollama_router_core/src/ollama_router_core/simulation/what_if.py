@@ -138,31 +138,49 @@ def _told(knows: Knowledge, machines: Iterable[Machine], twins: Mapping[str, str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """A model or a user that waits longer than before: 95th percentiles to the first token, in seconds."""
+    """A model or a user that is worse off: 95th percentiles to the first token in seconds, and `refused` more requests.
+
+    Who waits less, or as long, is among them only where more is refused.
+    """
 
     kind: Literal["model", "user"]
     name: str
     before: float
     after: float
+    refused: int = 0
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name} {self.before:.1f} -> {self.after:.1f}"
+        more = f", {self.refused} more refused" if self.refused else ""
+        return f"{self.kind} {self.name} {self.before:.1f} -> {self.after:.1f}{more}"
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, seconds to a millisecond."""
-        return {"kind": self.kind, "name": self.name, "before": round(self.before, 3), "after": round(self.after, 3)}
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "before": round(self.before, 3),
+            "after": round(self.after, 3),
+            "refused": self.refused,
+        }
 
 
 def losses(before: Summary, after: Summary) -> tuple[Loss, ...]:
-    """Who is worse off, the greatest loss first; refused requests count with their wait. A single user is everybody."""
-    found = list(_worse("model", before.models, after.models))
+    """Who is worse off: first those of whom more is refused, then the greatest loss of time. One user is everybody."""
+    found = list(_worse("model", before, after))
     if len(after.users) > 1:
-        found += _worse("user", before.users, after.users)
-    return tuple(sorted(found, key=lambda one: (one.before - one.after, one.name)))
+        found += _worse("user", before, after)
+    return tuple(sorted(found, key=lambda one: (-one.refused, one.before - one.after, one.name)))
 
 
-def _worse(kind: Literal["model", "user"], before: Mapping[str, float], after: Mapping[str, float]) -> Iterator[Loss]:
-    for name, seconds in after.items():
-        old = before.get(name)
-        if old is not None and seconds > max(old * _NOTICED, old + _SECOND):
-            yield Loss(kind=kind, name=name, before=old, after=seconds)
+def _worse(kind: Literal["model", "user"], before: Summary, after: Summary) -> Iterator[Loss]:
+    if kind == "model":
+        waits, refused = (before.models, after.models), (before.refused_models, after.refused_models)
+    else:
+        waits, refused = (before.users, after.users), (before.refused_users, after.refused_users)
+    for name, seconds in waits[1].items():
+        old = waits[0].get(name)
+        if old is None:
+            continue
+        more = max(0, refused[1].get(name, 0) - refused[0].get(name, 0))
+        if more or seconds > max(old * _NOTICED, old + _SECOND):
+            yield Loss(kind=kind, name=name, before=old, after=seconds, refused=more)

@@ -29,12 +29,16 @@ class MoveView(View):
 
 
 class LossView(View):
-    """A model or a user (`kind`) that would wait longer for the first token: 95th percentiles in seconds."""
+    """A model or a user (`kind`) that would be worse off: 95th percentiles of seconds to the first token.
+
+    `refused` requests more than before would be refused.
+    """
 
     kind: str
     name: str
     before: float
     after: float
+    refused: int
 
 
 class WorldView(View):

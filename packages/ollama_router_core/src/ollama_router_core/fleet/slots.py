@@ -6,11 +6,14 @@ there. Source: Ollama's server/sched.go, load, and llm/llama_server.go, Completi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ollama_router_core.config.settings import Server
-from ollama_router_core.fleet.snapshot import InstalledModel, ModelFacts
+from ollama_router_core.fleet.snapshot import EMPTY, InstalledModel, ModelFacts
 
 __all__ = [
     "MLX",
@@ -166,3 +169,43 @@ class LearnedSlots(Struct, frozen=True):
             return self
         votes = (*self.votes[: slots - 1], _SURE - 1, *self.votes[slots:])
         return replace(self, votes=votes, since=now)
+
+
+class SlotBook:
+    """What answers have said about the slots of each server.
+
+    Attributes:
+        parallel: slots by server, as far as waits have shown where they end; replaced, never changed.
+        proven: slots that requests which began at once have shown; replaced, never changed.
+    """
+
+    def __init__(self) -> None:
+        self._learned: dict[str, LearnedSlots] = {}
+        self.parallel: Mapping[str, int] = EMPTY
+        self.proven: Mapping[str, int] = EMPTY
+
+    def observe(self, server: str, queued_ns: int, whole_ns: int, ahead: int, now: float, *, told: bool) -> None:
+        """Learn from one answer, as `LearnedSlots` does; `told` are servers of which the operator said a number."""
+        known = self._learned.get(server) or LearnedSlots()
+        self._take(server, known.observe(queued_ns, whole_ns, ahead, now), told=told)
+
+    def forget(self, server: str) -> None:
+        """Know nothing of a server, as at the start."""
+        self._take(server, LearnedSlots(), told=False)
+
+    def of(self, server: str) -> int | None:
+        """Return the slots that a server was seen to have, None where that is not known."""
+        return self.parallel.get(server) or self.proven.get(server)
+
+    def _take(self, server: str, learned: LearnedSlots, *, told: bool) -> None:
+        self._learned[server] = learned
+        self.parallel = _with(self.parallel, server, learned.surest if told else learned.slots)
+        self.proven = _with(self.proven, server, learned.proven)
+
+
+def _with(slots: Mapping[str, int], server: str, number: int | None) -> Mapping[str, int]:
+    """The slots with those of one server; the same mapping where they are the same."""
+    if number == slots.get(server):
+        return slots
+    others = {one: other for one, other in slots.items() if one != server}
+    return MappingProxyType(others if number is None else {**others, server: number})

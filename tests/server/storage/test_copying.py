@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -144,6 +148,35 @@ async def test_a_copy_that_was_broken_off_goes_on(source: str, new: str) -> None
     )
     assert heard[0] == ROWS
     assert await rows_of(new) == await rows_of(source)
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from ollama_router_server.storage.copying import copy_database
+
+source, target, table = sys.argv[1:]
+
+def report(name, done, total):
+    if name == table:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(copy_database(source, target, report=report))
+"""
+
+
+async def test_a_copy_that_is_killed_goes_on(source: str, empty_postgresql: str) -> None:
+    """Three times, with SIGKILL: after the log's first step, after the trail, within the last transaction.
+
+    It takes processes, whose connections nobody ends in order: no exception leaves what a kill does.
+    """
+    await filled(source)
+    for table in ("request_log", "audit_log", "tokens"):
+        command = [sys.executable, "-c", KILLED, source, empty_postgresql, table]
+        killed = await asyncio.to_thread(subprocess.run, command, check=False, timeout=60)
+        assert killed.returncode == -signal.SIGKILL
+        assert (await check_database(empty_postgresql)).unfinished
+    await copy_database(source, empty_postgresql, report=silent)
+    assert await rows_of(empty_postgresql) == await rows_of(source)
 
 
 async def test_another_database_is_not_mixed_in(source: str, new: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from support.router import running_router, server_entry
 pytestmark = pytest.mark.anyio
 
 SMALL, OTHER, HOSTILE = "llama3.2:3b", "llama3.1:8b", "<img src=x onerror=alert(1)>"
+
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
 async def test_a_message_is_answered_with_its_route_and_its_speed(browser: Browser, tmp_path: Path) -> None:
@@ -42,6 +45,40 @@ async def test_a_message_is_answered_with_its_route_and_its_speed(browser: Brows
         await router.rows(2)
         await page.click("[data-play-request]")
         await page.wait_for_selector("#timeline")
+        assert watched.problems == []
+
+
+async def test_images_and_options_go_with_a_message(browser: Browser, tmp_path: Path) -> None:
+    """A pasted image is shown and sent; options as JSON; the same in Python names no image's bytes."""
+    paste = """() => {
+        const bytes = Uint8Array.from(atob("%s"), (one) => one.charCodeAt(0)), data = new DataTransfer();
+        data.items.add(new File([bytes], "dot.png", {type: "image/png"}));
+        document.querySelector("#prompt").dispatchEvent(new ClipboardEvent("paste", {clipboardData: data}));
+    }"""
+    async with (
+        OllamaSimulator(models=[model(SMALL, capabilities=("completion", "vision"))]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        signed_in(browser, router, router.token) as watched,
+    ):
+        page = watched.page
+        await watched.open("play")
+        await page.fill("#prompt", 'what is "this"?')
+        for _ in range(2):
+            await page.evaluate(paste % DOT)
+        await page.locator(".pasted img").nth(1).wait_for()
+        await page.locator(".pasted button").nth(1).click()
+        await page.fill("input[name=options]", "top_p 0.9")
+        await page.click("[data-play-send]")
+        await page.wait_for_selector("[data-problem]:has-text('other options are JSON')")
+        await page.fill("input[name=options]", '{"top_p": 0.5, "penalize_newline": true}')
+        await page.click("[data-play-send]")
+        await page.wait_for_selector("text=Answered in")
+        (sent,) = sim.requests_to("/api/chat")
+        assert sent.json["messages"] == [{"role": "user", "content": 'what is "this"?', "images": [DOT]}]
+        assert sent.json["options"] == {"top_p": 0.5, "penalize_newline": True}
+        python = await page.text_content("[data-play-python]")
+        assert ast.literal_eval(python.partition("options=")[2].partition(",\n")[0]) == sent.json["options"]
+        assert f'Client(host="{watched.base}"' in python
         assert watched.problems == []
 
 

@@ -2,6 +2,8 @@
 // The playground: a chat as any client sends it, to one model or to two at once, its answers shown as text. Nothing is
 // kept but on this page.
 import { onAct, send } from "./actions.js";
+import { asCurl, asPython } from "./play_lines.js";
+import { pastedImages } from "./play_images.js";
 
 const root = document.body.dataset.root ?? "./";
 const columns = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-play-column]")]);
@@ -45,7 +47,7 @@ async function play(column, body, signal) {
   }
 }
 
-/** @typedef {{model: string, messages: object[], options?: object}} Asked */
+/** @typedef {{model: string, messages: object[], options?: object}} Asked as the router is asked */
 
 /**
  * What the form asks of each of its models.
@@ -55,13 +57,33 @@ async function play(column, body, signal) {
 function asked(form) {
   const typed = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, value.toString().trim()]));
   const options = {
+    ...others(typed.options ?? ""),
     ...(typed.context && { num_ctx: Number(typed.context) }),
     ...(typed.temperature && { temperature: Number(typed.temperature) }),
   };
-  const messages = [{ role: "user", content: typed.prompt }];
+  const images = pastedImages();
+  /** @type {object[]} */
+  const messages = [{ role: "user", content: typed.prompt, ...(images.length && { images }) }];
   if (typed.system) messages.unshift({ role: "system", content: typed.system });
   const rest = { messages, ...(Object.keys(options).length && { options }) };
   return [typed.model, typed.other].flatMap((model) => (model ? [{ model, ...rest }] : []));
+}
+
+/**
+ * Options as Ollama's API takes them.
+ * @param {string} text
+ * @returns {object}
+ */
+function others(text) {
+  if (!text) return {};
+  const told = 'other options are JSON, such as {"top_p": 0.9}';
+  try {
+    const found = JSON.parse(text);
+    if (found && typeof found === "object" && !Array.isArray(found)) return found;
+  } catch {
+    throw new Error(told);
+  }
+  throw new Error(told);
 }
 
 /**
@@ -74,9 +96,9 @@ function begin(column, body) {
   for (const name of ["first", "speed", "tokens", "server", "reason"]) part(column, name).textContent = "–";
   part(column, "thoughts").hidden = part(column, "request").hidden = true;
   part(column, "state").textContent = "Waiting for the first token";
-  const base = /** @type {HTMLElement} */ (document.querySelector("[data-play-base]")).dataset.playBase;
-  const quoted = JSON.stringify(body).replaceAll("'", "'\\''");
-  part(column, "curl").textContent = `curl ${base}/api/chat -H "Authorization: Bearer TOKEN" -d '${quoted}'`;
+  const base = /** @type {HTMLElement} */ (document.querySelector("[data-play-base]")).dataset.playBase ?? "";
+  part(column, "curl").textContent = asCurl(base, body);
+  part(column, "python").textContent = asPython(base, body);
 }
 
 /** @param {boolean} busy */

@@ -1,0 +1,51 @@
+// @ts-check
+// Images that are pasted or dropped into the playground's message: shown, sent with it, and kept nowhere else.
+import { toast } from "./actions.js";
+
+const MOST = 8;
+const LARGEST = 8 * 2 ** 20;
+const place = /** @type {HTMLElement} */ (document.querySelector("[data-play-images]"));
+const prompt = /** @type {HTMLElement} */ (document.querySelector("#prompt"));
+
+/** @type {Map<Element, string>} */
+const kept = new Map();
+
+/** What Ollama takes: base64 without a prefix. */
+export const pastedImages = () => [...kept.values()];
+
+prompt.addEventListener("paste", (event) => take(event, event.clipboardData));
+prompt.addEventListener("drop", (event) => take(event, event.dataTransfer));
+
+/**
+ * @param {Event} event
+ * @param {DataTransfer | null} data
+ */
+function take(event, data) {
+  const images = [...(data?.files ?? [])].filter((file) => file.type.startsWith("image/"));
+  if (!images.length) return;
+  event.preventDefault();
+  for (const image of images) keep(image);
+}
+
+/** @param {File} image */
+async function keep(image) {
+  if (kept.size >= MOST || image.size > LARGEST) return toast(`at most ${MOST} images of ${LARGEST / 2 ** 20} MiB`);
+  const reader = new FileReader();
+  reader.readAsDataURL(image);
+  await new Promise((done) => reader.addEventListener("loadend", done));
+  const shown = document.createElement("figure");
+  const picture = document.createElement("img");
+  picture.src = URL.createObjectURL(image);
+  picture.alt = image.name || "pasted image";
+  const remove = document.createElement("button");
+  remove.type = "button";
+  remove.textContent = "Leave out";
+  remove.addEventListener("click", () => {
+    kept.delete(shown);
+    URL.revokeObjectURL(picture.src);
+    shown.remove();
+  });
+  shown.append(picture, remove);
+  kept.set(shown, String(reader.result).replace(/^[^,]*,/, ""));
+  place.append(shown);
+}

@@ -18,6 +18,7 @@ from ollama_router_core.exchange.events import Headers
 from ollama_router_server.admin.about import AboutResource
 from ollama_router_server.admin.access import TokenAccess
 from ollama_router_server.admin.audit import AuditResource
+from ollama_router_server.admin.config import ConfigResource, DiagnosticsResource
 from ollama_router_server.admin.doctor.resource import DoctorResource
 from ollama_router_server.admin.fleet import (
     DrainResource,
@@ -191,6 +192,8 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/servers/{name}", ServerResource(services))
     app.add_route("/router/servers/{name}/history", ServerHistoryResource(services))
     app.add_route("/router/about", AboutResource(services))
+    app.add_route("/router/config", ConfigResource(services))
+    app.add_route("/router/diagnostics", DiagnosticsResource(services))
     app.add_route("/router/openapi.json", OpenApiResource())
 
 

@@ -104,6 +104,8 @@ class Services:
         self.proxies = _proxies(config)
         self.config_problem: str | None = None
         """Why the config as it is now cannot be used; None while it can, and is."""
+        self.needs_restart: tuple[str, ...] = ()
+        """Settings that the config changes and a restart takes up."""
         self.environment = environment
         self._taken_up: list[Callable[[], None]] = []
         self._patience = patience

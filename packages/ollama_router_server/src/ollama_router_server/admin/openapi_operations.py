@@ -16,6 +16,7 @@ from ollama_router_server.admin.operations import NewOperation
 from ollama_router_server.admin.usage_export import STEPS
 from ollama_router_server.admin.views.about import AboutView
 from ollama_router_server.admin.views.checks import ChecksView
+from ollama_router_server.admin.views.config import ConfigView, DiagnosticsView
 from ollama_router_server.admin.views.history import HistoryView
 from ollama_router_server.admin.views.incidents import IncidentsView
 from ollama_router_server.admin.views.me import MeView
@@ -367,6 +368,20 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Version, licences and the data that is kept",
         answer=AboutView,
         roles=EVERYBODY,
+    ),
+    Operation(
+        method="get",
+        path="/router/config",
+        summary="The config in force, masked; why a newer one does not hold, and what waits for a restart",
+        answer=ConfigView,
+        roles=ADMINS,
+    ),
+    Operation(
+        method="get",
+        path="/router/diagnostics",
+        summary="Program, config, servers and log as a file for who is asked for help; nothing of users",
+        answer=DiagnosticsView,
+        roles=ADMINS,
     ),
     Operation(
         method="get",

@@ -15,6 +15,7 @@ from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin.about import find_about
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS, check_role
+from ollama_router_server.admin.config import find_config
 from ollama_router_server.admin.doctor.resource import doctor_view
 from ollama_router_server.admin.history import find_day
 from ollama_router_server.admin.links import base_url
@@ -206,9 +207,16 @@ class Pages(Struct, frozen=True):
         """What is wrong, and what mends it."""
         return {"view": await doctor_view(self.services)}
 
-    async def about(self, _request: Request, _user: User) -> Values:
-        """What the program is, and what it keeps."""
-        return {"view": await find_about(self.services)}
+    async def about(self, request: Request, user: User) -> Values:
+        """What the program is, and what it keeps; for admins what holds, and the config once it is asked for."""
+        services = self.services
+        asked = user.role == "admin" and request.get_param("config") is not None
+        return {
+            "view": await find_about(services),
+            "config": await find_config(services) if asked else None,
+            "problem": services.config_problem,
+            "needs_restart": services.needs_restart,
+        }
 
     async def history(self, request: Request, user: User) -> Values:
         """A day as its requests tell, and who changed what; the audit trail is for admins, and another world, too."""

@@ -9,6 +9,7 @@ import falcon
 from msgspec import Struct
 
 from ollama_router_core.errors import RouterError
+from ollama_router_server.admin.config import DiagnosticsResource
 from ollama_router_server.admin.fleet import DrainResource, ProbeResource
 from ollama_router_server.admin.invitations import InvitationResource
 from ollama_router_server.admin.me import MyTokenResource, MyTokensResource
@@ -67,6 +68,7 @@ def add_console(
     app.add_route("/console/claim", ClaimResource(sessions))
     app.add_route("/console/v/{version}/{name:path}", AssetResource(assets))
     app.add_route("/console/usage.csv", usage_export)
+    app.add_route("/console/diagnostics.json", DiagnosticsResource(services))
     app.add_route(PLAY_PATH, PlayResource())
     _add_actions(app, services, sync)
     watchers = Watchers(Changes(services, sync), services.clock, over=lambda: services.draining)

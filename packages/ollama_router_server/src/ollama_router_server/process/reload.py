@@ -151,7 +151,7 @@ class Reloader:
             await services.audit.record(
                 Actor(ROUTER.name, "signal" if forced else "file"), "config.reload", changed=paths
             )
-        waiting = needs_restart(changed_paths(self._started_with, config))
+        waiting = services.needs_restart = tuple(needs_restart(changed_paths(self._started_with, config)))
         report.info("config_reloaded", changed=list(paths), needs_restart=list(waiting))
 
     async def _keep(self, text: str | None, cause: str) -> None:

@@ -23,10 +23,10 @@ from support.workers import served
 MODEL = "llama3.1:8b"
 
 
-def draining(admin: httpx.Client, url: str = "") -> bool:
+def draining(admin: httpx.Client, url: str = "", name: str = "a") -> bool:
     """Whether a router gives the server nothing new."""
-    found: bool = admin.get(f"{url}/router/status").json()["servers"]["a"]["draining"]
-    return found
+    found = admin.get(f"{url}/router/status").json()["servers"]
+    return name in found and bool(found[name]["draining"])
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -75,6 +75,21 @@ def test_the_config_has_the_last_word_when_it_changes(tmp_path: Path) -> None:
             wait_until(lambda: draining(admin), "the config drains it")
         with Orouter(home=tmp_path).serve("--port", "0") as url, router.client(router.admin_token) as admin:
             assert draining(admin, url)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_drain_follows_a_server_to_another_name(tmp_path: Path, workers: str) -> None:
+    """With the reload, and over the restart after it."""
+    with SimulatorThread(models=[MODEL]) as simulator:
+        servers = {"a": {"host": "127.0.0.1", "port": simulator.port}}
+        with served(tmp_path, servers, "--workers", workers) as router, router.client(router.admin_token) as admin:
+            admin.post("/router/servers/a/drain").raise_for_status()
+            config = router.orouter.config
+            config.write_text(config.read_text().replace('"a":', '"b":'))
+            wait_until(lambda: "b" in admin.get("/router/status").json()["servers"], "the config is taken up")
+            wait_until(lambda: draining(admin, name="b"), "it is drained there")
+        with Orouter(home=tmp_path).serve("--port", "0") as url, router.client(router.admin_token) as admin:
+            assert draining(admin, url, "b")
 
 
 class SlowStore:

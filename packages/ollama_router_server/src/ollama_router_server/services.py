@@ -310,6 +310,8 @@ class Services:
         targets, known = build_targets(config, self.environment), self.targets
         moved = {name for name, target in targets.items() if name in known and known[name].origin != target.origin}
         renamed = self._renamed(targets)
+        same = {new: old for new, old in renamed.items() if _drain(config, new) == _drain(self.config, old)}
+        await self.drains.renamed(same)
         if found_by != self.found_by and self.first:
             come, gone = found_by.keys() - self.found_by.keys(), self.found_by.keys() - found_by.keys()
             _log.info("servers_found", found=sorted(come), gone=sorted(gone), use=config.discovery.use)

@@ -6,6 +6,7 @@ monotonic clock.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -76,6 +77,7 @@ class FleetState:
         self._foreign: set[str] = set()
         self._in_flight: dict[str, int] = {}
         self._active: dict[str, Mapping[CanonicalName, int]] = {}
+        self._former: dict[str, tuple[str, ...]] = {}
         self._slots = SlotBook()
         self._speeds = SpeedBook()
         self._refreshed_at = float("-inf")
@@ -90,9 +92,13 @@ class FleetState:
         """Take over another config: facts about servers that stay are kept, but not of those that `moved`.
 
         Names that the config drops are forgotten; requests in flight there are counted to their end. `renamed` has the
-        names that servers had by those that they have now: whether one is up, and its models, are known on.
+        names that servers had by those that they have now: whether one is up, its models and requests are known on.
         """
         self._config = config
+        former = self._former | {name: (old, *self.former(old)) for name, old in renamed.items()}
+        self._former = {
+            name: tuple(set(olds) - config.servers.keys()) for name, olds in former.items() if name in config.servers
+        }
         self.health.reconfigure(config)
         self._runners.config = config
         known = {name: facts for name, facts in self.servers.items() if name not in moved}
@@ -116,7 +122,9 @@ class FleetState:
         `elsewhere` counts the requests of other processes of the router by server, `reserved` the slots that they hold
         for requests that have waited longer than any here.
         """
-        health, in_flight = self.health, self._in_flight.copy()
+        health, in_flight, active = self.health, self._in_flight.copy(), self._active.copy()
+        if self._former:
+            self._count_former(in_flight, active)
         for name, count in elsewhere.items():
             in_flight[name] = in_flight.get(name, 0) + count
         troubled = health.troubled
@@ -125,7 +133,7 @@ class FleetState:
             servers=self.servers,
             in_flight=in_flight,
             elsewhere=elsewhere,
-            active=self._active.copy(),
+            active=active,
             suspended=health.suspended(self._up(), now) if troubled else EMPTY,
             suspended_models=health.models.suspended(partial(self._holders, now=now), now) if troubled else EMPTY,
             slots=self._less(slots, reserved) if reserved else slots,
@@ -135,6 +143,12 @@ class FleetState:
             speeds=self._speeds,
             prefixes=self.prefixes,
         )
+
+    def _count_former(self, in_flight: dict[str, int], active: dict[str, Mapping[CanonicalName, int]]) -> None:
+        """Add what runs at a server since it had another name."""
+        for name, old in ((name, old) for name, olds in self._former.items() for old in olds if in_flight.get(old)):
+            in_flight[name] = in_flight.get(name, 0) + in_flight[old]
+            active[name] = Counter(active.get(name, EMPTY)) + Counter(active.get(old, EMPTY))
 
     def _less(self, slots: Mapping[str, int], reserved: Mapping[str, int]) -> Mapping[str, int]:
         """Subtract reserved slots, where a server has a limit at all."""
@@ -307,8 +321,12 @@ class FleetState:
             self.update(name, observe_loads_ended, now)
 
     def running(self, name: str) -> int:
-        """Return this process's requests in flight on a server."""
+        """Return this process's requests in flight on a server, of those that began under this name."""
         return self._in_flight.get(name, 0)
+
+    def former(self, name: str) -> tuple[str, ...]:
+        """Return the names that a server had before."""
+        return self._former.get(name, ())
 
     def beside(self, name: str) -> Mapping[CanonicalName, int]:
         """Return them by their models; the mapping is replaced, never changed."""

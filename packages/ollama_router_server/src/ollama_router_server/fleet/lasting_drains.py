@@ -64,6 +64,15 @@ class LastingDrains:
             return
         await self._say(servers, self._store.forget(servers))
 
+    async def renamed(self, names: Mapping[str, str]) -> None:
+        """Keep the last word about servers under the names that they have now; `names` has the old ones by those."""
+        words = {name: self._known[old].on for name, old in names.items() if old in self._known}
+        if not self._follows or not words:
+            return
+        for name, on in words.items():
+            await self._say((name,), self._store.set(name, on=on))
+        await self._say(names.values(), self._store.forget(names.values()))
+
     async def _say(self, servers: Collection[str], writing: Awaitable[None]) -> None:
         self._saying += 1
         try:

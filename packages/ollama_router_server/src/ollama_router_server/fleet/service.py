@@ -10,7 +10,7 @@ import structlog
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.prompts import PromptSize
-from ollama_router_core.config.settings import Config
+from ollama_router_core.config.settings import Config, Server
 from ollama_router_core.coordination import Coordination, LoadBegan, News, ServerPolled
 from ollama_router_core.errors import UpstreamTimeout
 from ollama_router_core.fleet.clocked_fleet import ClockedFleet
@@ -108,13 +108,22 @@ class FleetService(ClockedFleet):
         """Take over another config: facts about servers that stay are kept, but not of those that `moved`.
 
         Names that the config drops are forgotten at once; requests in flight there end as they end. `renamed` has the
-        names that servers had by those that they have now.
+        names that servers had by those that they have now: what runs there counts on, and a drain goes on.
         """
         old, self._config = self._config.servers, config
         for name, server in config.servers.items():
             if name in old and old[name].drain != server.drain:
                 self._sharing.drain(name, on=server.drain)
+        drains = {
+            name: self._goes_on(old[before], before, config.servers[name])
+            for name, before in renamed.items()
+            if name in config.servers
+        }
+        self._sharing.renamed(renamed)
         self.state.reconfigure(config, moved=moved, renamed=renamed)
+        for name, on in drains.items():
+            if on is not None and self._sharing.drained(name) is None:
+                self.drain(name, on=on)
         self.forget_replies(self.servers.keys() - set(moved))
         closing, self._polls = self._polls, self._new_polls()
         await closing.aclose()
@@ -122,6 +131,11 @@ class FleetService(ClockedFleet):
             self._starting.cancel()
         self._starting = asyncio.create_task(self._polls.start(self._patience))
         self._changed()
+
+    def _goes_on(self, before: Server, name: str, now: Server) -> bool | None:
+        """Return what somebody said of a drain, to go on under another name; None where the config decides."""
+        on = name in self.health.draining
+        return on if before.drain == now.drain and on != now.drain else None
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever facts or states changed in a way that may let a waiting request go."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import assert_never
 
 from ollama_router_core.api.model_names import CanonicalName
@@ -57,6 +58,7 @@ class FleetSharing:
         self._coordination = coordination
         self._now = now
         self._reserved: frozenset[str] = frozenset()
+        self._also: dict[str, Counter[str]] = {}  # by the name under which a request began: under which it counts, too
         self._told: dict[object, float] = {}
         self._remembered = float("-inf")
         self.with_others = coordination.shares
@@ -82,6 +84,8 @@ class FleetSharing:
         def answered(taken: bool) -> None:  # noqa: FBT001 - an answer
             if taken:
                 self._use_reserved(name)
+            else:
+                self._end_also(name)
             done(taken)
 
         self._coordination.claim(Scope.SERVER, name, limit, answered)
@@ -93,6 +97,25 @@ class FleetSharing:
     def end(self, name: str) -> None:
         """Count it out."""
         self._coordination.give_back(Scope.SERVER, name)
+        self._end_also(name)
+
+    def _end_also(self, name: str) -> None:
+        also = self._also.get(name, Counter())
+        for later in [one for one in also if also[one]]:
+            also[later] -= 1
+            self._coordination.give_back(Scope.SERVER, later)
+
+    def renamed(self, names: Mapping[str, str]) -> None:
+        """Have what runs at servers count under their new names, too; `names` has the old ones by those.
+
+        Call it before the fleet's state takes up the new names.
+        """
+        for new, old in names.items():
+            for began in (old, *self._state.former(old)):
+                running = self._state.running(began)
+                self._also.setdefault(began, Counter())[new] += running
+                for _ in range(running):
+                    self._coordination.take(Scope.SERVER, new)
 
     def waits(self, since: float | None, servers: frozenset[str]) -> None:
         """Tell when the longest waiting request arrived here, and the full servers that could take it.

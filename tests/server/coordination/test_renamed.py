@@ -1,0 +1,118 @@
+"""A server that has another name after a reload is the same server to every process, over each implementation."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from ollama_router_core.config.settings import Config
+from ollama_router_core.coordination import Coordination, Group, Scope
+from ollama_router_core.fleet.state import FleetState
+from ollama_router_server.fleet.sharing import FleetSharing
+
+pytestmark = pytest.mark.anyio
+
+LIMIT = 4
+RUNNING = (2, 1, 1)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Nothing here depends on the event loop."""
+    return "asyncio"
+
+
+class Process:
+    """What one process believes and shares."""
+
+    def __init__(self, member: Coordination) -> None:
+        self.member = member
+        self.state = FleetState(config_of("a"))
+        self.sharing = FleetSharing(self.state, member, time.monotonic)
+
+    def begin(self, name: str) -> None:
+        """A request goes to a server."""
+        self.state.begin(name)
+        self.sharing.begin(name)
+
+    def end(self, name: str) -> None:
+        """It has ended."""
+        self.state.end(name, time.monotonic())
+        self.sharing.end(name)
+
+    def rename(self, new: str, old: str) -> None:
+        """The config has another name for the server."""
+        self.sharing.renamed({new: old})
+        self.state.reconfigure(config_of(new), renamed={new: old})
+
+    def running(self, name: str) -> int:
+        """How many requests of all processes it believes to run at a server."""
+        return self.sharing.snapshot().in_flight.get(name, 0)
+
+    async def claim(self, name: str) -> bool:
+        """Ask for a slot."""
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.sharing.claim(name, LIMIT, answer.set_result)
+        return await answer
+
+
+def config_of(name: str) -> Config:
+    """One server."""
+    return Config.model_validate({"servers": {name: {"host": "one", "max_concurrent": LIMIT}}})
+
+
+async def beats(processes: list[Process]) -> None:
+    """Each knows of all that the others did before."""
+    for process in (*processes, *processes):
+        await process.member.beat(time.monotonic())
+
+
+async def test_requests_that_run_count_under_each_new_name(make_group: Callable[[int], Group]) -> None:
+    """No process sees a free slot until one of them ends, and then each is given back once."""
+    group = make_group(len(RUNNING))
+    processes = [Process(group.member(index)) for index in range(len(RUNNING))]
+    for process, count in zip(processes, RUNNING, strict=True):
+        for _ in range(count):
+            process.begin("a")
+    names = ["a", "b", "c"]
+    for old, new in pairwise(names):
+        for process in processes:
+            process.rename(new, old)
+        await beats(processes)
+        assert [process.running(new) for process in processes] == [LIMIT] * len(processes)
+        assert not any([await process.claim(new) for process in processes])
+    processes[0].end("a")
+    await beats(processes)
+    assert [process.running("c") for process in processes] == [LIMIT - 1] * len(processes)
+    processes[0].end("a")
+    for process in processes[1:]:
+        process.end("a")
+    await beats(processes)
+    assert [process.running(name) for process in processes for name in names] == [0] * 9
+    assert [process.member.elsewhere(Scope.SERVER, name) for process in processes for name in names] == [0] * 9
+    assert sum([await process.claim("c") for process in processes for _ in range(LIMIT)]) == LIMIT
+
+
+async def test_a_claim_that_is_refused_after_its_server_was_renamed_holds_nothing(
+    make_group: Callable[[int], Group],
+) -> None:
+    """It was counted while it was under way."""
+    process = Process(make_group(1).member(0))
+    await beats([process])
+    process.state.begin("a")  # as `FleetService.claim` does until there is an answer
+    refused: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    if process.member.asks:
+        process.sharing.claim("a", 0, refused.set_result)
+        process.rename("b", "a")
+    else:
+        process.rename("b", "a")
+        process.sharing.claim("a", 0, refused.set_result)
+    assert not await refused
+    process.state.end("a", time.monotonic())
+    await beats([process])
+    assert process.running("b") == 0
+    assert [await process.claim("b") for _ in range(LIMIT + 1)] == [True] * LIMIT + [False]

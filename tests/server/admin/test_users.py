@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from ollama_router_core.access.grants import Grants
+from ollama_router_core.access.limits import day_of
 from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.admin.openapi import openapi_document
 from ollama_router_server.admin.openapi_operations import OPERATIONS
 from ollama_router_server.admin.shapes import GrantsBody
+from ollama_router_server.storage.token_usage import TokenUsage
 from support.router import running_router, server_entry
+from support.storage import make_record
 
 pytestmark = pytest.mark.anyio
 
@@ -85,6 +88,28 @@ async def test_usage_adds_up(tmp_path: Path) -> None:
         assert usage["completion_tokens"] == answer["eval_count"]
         assert (await admin.get("/router/usage", params={"since": 4e9})).json()["requests"] == 0
         assert (await admin.get("/router/usage", params={"since": "nan"})).status_code == 400
+
+
+async def test_the_list_tells_what_was_used_of_late(tmp_path: Path) -> None:
+    """Requests of seven days, tokens of the limit that is nearer to its end, when the access expires."""
+    async with (
+        running_router(tmp_path, {"gone": {"host": "127.0.0.1", "port": 9}}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        services = router.services
+        wall = services.clock.wall()
+        grants = {"tokens_per_month": 1_000, "expires_at": wall + 1e6}
+        await admin.post("/router/groups", json={"name": "staff", "grants": grants})
+        await admin.patch("/router/users/alice", json={"group": "staff", "grants": {"tokens_per_day": 100}})
+        await TokenUsage(services.database).add({("alice", day_of(wall)): 60})
+        ages = (0.0, 6.0, 8.0)
+        rows = [make_record(n, started_at=(day_of(wall) - age) * 86_400.0) for n, age in enumerate(ages)]
+        await services.request_log.insert(rows)
+        alice, root = (await admin.get("/router/users")).json()["users"]
+    assert (alice["requests"], alice["requests_7d"]) == (3, 2)
+    assert (alice["tokens_used"], alice["tokens_limit"], alice["tokens_per"]) == (60, 100, "day")
+    assert alice["expires_at"] == grants["expires_at"]
+    assert (root["tokens_limit"], root["expires_at"], root["requests_7d"]) == (None, None, 0)
 
 
 BAD_BODIES: list[Any] = [

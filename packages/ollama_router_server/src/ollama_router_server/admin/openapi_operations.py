@@ -291,7 +291,7 @@ OPERATIONS: tuple[Operation, ...] = (
             ("before", _MOMENT),
             ("kind", {"type": "string", "enum": list(get_args(IncidentKind))}),
             ("server", _TEXT),
-            ("under_way", {"type": "boolean"}),
+            ("under_way", {"anyOf": [{"type": "boolean"}, {"const": ""}], "description": "Empty is true."}),
             ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
         ),
     ),

@@ -29,6 +29,7 @@ __all__ = [
     "GroupPatch",
     "GroupsBody",
     "InvitationBody",
+    "ListedUserBody",
     "ModelUserLine",
     "ModelUsersBody",
     "NewGroup",
@@ -171,10 +172,25 @@ class UserDetailsBody(UserBody):
     completion_tokens: int
 
 
+class ListedUserBody(UserBody):
+    """A user in the list: requests of the last seven days (UTC), and the token limit that is nearest to its end.
+
+    `tokens_used` of `tokens_limit` are those of the day or the month (`tokens_per`), null without such a limit.
+    `last_seen` is when a token was used last; `expires_at` may be the group's.
+    """
+
+    requests_7d: int
+    tokens_used: int | None
+    tokens_limit: int | None
+    tokens_per: Literal["day", "month"] | None
+    last_seen: float | None
+    expires_at: float | None
+
+
 class UsersBody(_Out):
     """Users by name; `next` is the name after which the next page begins, `matching` how many there are in all."""
 
-    users: list[UserBody]
+    users: list[ListedUserBody]
     next: str | None
     matching: int
 

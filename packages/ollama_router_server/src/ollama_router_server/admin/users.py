@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 from falcon.asgi import Request, Response
 
-from ollama_router_core.access.grants import Grants, grants_from_json, grants_to_json
+from ollama_router_core.access.grants import Grants, combine_grants, grants_from_json, grants_to_json
+from ollama_router_core.access.limits import Allowance, LimitName, Meter, allowances, day_of
 from ollama_router_core.errors import InvalidBody
 from ollama_router_server.admin.access import ADMINS
 from ollama_router_server.admin.bodies import actor_of, answer, read_body
@@ -19,12 +20,12 @@ from ollama_router_server.admin.shapes import (
     GroupBody,
     GroupPatch,
     GroupsBody,
+    ListedUserBody,
     NewGroup,
     NewToken,
     NewUser,
     TokenBody,
     TokensBody,
-    UserBody,
     UserDetailsBody,
     UserPatch,
     UsersBody,
@@ -36,10 +37,9 @@ from ollama_router_server.storage.identities import (
     TokenInfo,
     UserChange,
     UserFilter,
-    UserPage,
     UserSummary,
 )
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.recent_use import RecentUse
 
 __all__ = [
     "GroupResource",
@@ -66,9 +66,7 @@ class UsersResource:
 
     async def on_get(self, request: Request, response: Response) -> None:
         """List users by name, a page at a time."""
-        page = await list_users(self._users, request)
-        users = [UserBody(**_user(user)) for user in page.users]
-        answer(response, UsersBody(users=users, next=page.next, matching=page.matching))
+        answer(response, await list_users(self._services, request))
 
     async def on_post(self, request: Request, response: Response) -> None:
         """Create a user; the response has the token, or a link for whoever is invited, shown only now."""
@@ -85,7 +83,7 @@ class UsersResource:
         answer(response, body, status=201)
 
 
-async def list_users(users: UserStore, request: Request) -> UserPage:
+async def list_users(services: Services, request: Request) -> UsersBody:
     """A page of users as asked for in the query.
 
     Raises:
@@ -106,7 +104,40 @@ async def list_users(users: UserStore, request: Request) -> UserPage:
         active=None if active is None else active == "true",
     )
     limit = request.get_param_as_int("limit", min_value=1, max_value=_MOST) or _MOST
-    return await users.page(chosen, after=request.get_param("after") or None, limit=limit)
+    page = await services.users.page(chosen, after=request.get_param("after") or None, limit=limit)
+    wall = services.clock.wall()
+    use = await services.users.recent_use([user.name for user in page.users], today=day_of(wall))
+    users = [_listed(user, use[user.name], wall) for user in page.users]
+    return UsersBody(users=users, next=page.next, matching=page.matching)
+
+
+def _listed(user: UserSummary, use: RecentUse, wall: float) -> ListedUserBody:
+    grants = combine_grants(user.own_grants, use.group)
+    nearest = _nearest_end(grants, use.tokens, wall)
+    return ListedUserBody(
+        **_user(user),
+        requests_7d=use.requests,
+        tokens_used=None if nearest is None else nearest[1].limit - nearest[1].remaining,
+        tokens_limit=None if nearest is None else nearest[1].limit,
+        tokens_per=None if nearest is None else nearest[0],
+        last_seen=max((token.last_used_at for token in user.tokens if token.last_used_at is not None), default=None),
+        expires_at=grants.expires_at,
+    )
+
+
+def _nearest_end(
+    grants: Grants, tokens: dict[int, int], wall: float
+) -> tuple[Literal["day", "month"], Allowance] | None:
+    """The token limit of a day or month of which the smallest part is left."""
+    meter = Meter()
+    meter.tokens = tokens
+    found = allowances(meter, grants, now=0.0, wall=wall)
+    names: tuple[tuple[Literal["day", "month"], LimitName], ...] = (
+        ("day", "tokens_per_day"),
+        ("month", "tokens_per_month"),
+    )
+    of_both = [(per, found[name]) for per, name in names if name in found]
+    return min(of_both, key=lambda one: one[1].remaining / (one[1].limit or 1), default=None)
 
 
 class UserResource:

@@ -181,7 +181,7 @@ class Pages(Struct, frozen=True):
     async def people(self, request: Request, _user: User) -> Values:
         """Users and their groups, a page at a time."""
         return {
-            "page_of": await list_users(self.services.users, request),
+            "page_of": await list_users(self.services, request),
             "groups": await self.services.groups.list(),
             "query": {name: str(value) for name, value in request.params.items() if name != "after"},
         }

@@ -36,6 +36,7 @@ from ollama_router_server.storage.identity_queries import (
     read_person,
 )
 from ollama_router_server.storage.identity_rows import check_name, dump_grants, identity_change, require_user
+from ollama_router_server.storage.recent_use import RecentUse, read_recent_use
 from ollama_router_server.storage.schema import tokens, users
 from ollama_router_server.storage.token_rows import delete_token, insert_proof, insert_proofs, insert_token
 from ollama_router_server.storage.user_rows import (
@@ -185,6 +186,10 @@ class UserStore:
     async def page(self, chosen: UserFilter, *, after: str | None = None, limit: int = 200) -> UserPage:
         """Return at most `limit` users by name, those behind the name `after`."""
         return await self._database.read(read_page, chosen, after, limit)
+
+    async def recent_use(self, names: Sequence[str], *, today: int) -> dict[str, RecentUse]:
+        """Return what each of these users has used of late; `today` is days since 1970-01-01."""
+        return await self._database.read(lambda connection: read_recent_use(connection, names, today=today))
 
     async def show(self, name: str) -> UserDetails:
         """Return one user with totals and the last 10 requests, newest first.

@@ -1,0 +1,53 @@
+"""What some users have used of late: requests of a week, tokens of the month that limits count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct, field
+from sqlalchemy import func, select
+from sqlalchemy.engine import Connection
+
+from ollama_router_core.access.grants import Grants
+from ollama_router_core.access.limits import first_day_of_month
+from ollama_router_server.storage.identity_rows import load_grants
+from ollama_router_server.storage.log_totals import DAY
+from ollama_router_server.storage.schema import groups, log_totals, memberships, token_usage, users
+
+__all__ = ["RecentUse", "read_recent_use"]
+
+_WEEK = 7
+
+
+class RecentUse(Struct, kw_only=True):
+    """A user's requests of the last seven days (UTC, today among them), tokens by day of this month, group's grants.
+
+    Days are those since 1970-01-01. Tokens are counted only for users with a limit of them.
+    """
+
+    requests: int = 0
+    tokens: dict[int, int] = field(default_factory=dict)
+    group: Grants = field(default_factory=Grants)
+
+
+def read_recent_use(connection: Connection, names: Sequence[str], *, today: int) -> dict[str, RecentUse]:
+    """Read it for each of these users; they are a page, not thousands."""
+    found = {name: RecentUse() for name in names}
+    totals = log_totals.c
+    days = [day * DAY for day in range(today - _WEEK + 1, today + 1)]
+    week = select(totals.name, func.sum(totals.requests)).where(
+        totals.span == DAY, totals.start.in_(days), totals.dimension == "user", totals.name.in_(names)
+    )
+    for name, requests in connection.execute(week.group_by(totals.name)):
+        found[name].requests = int(requests)
+    counted = token_usage.c
+    month = select(counted.user, counted.day, counted.tokens).where(
+        counted.user.in_(names), counted.day >= first_day_of_month(today)
+    )
+    for name, day, tokens in connection.execute(month):
+        found[name].tokens[int(day)] = int(tokens)
+    granted = select(users.c.name, groups.c.grants).join(memberships, memberships.c.user_id == users.c.id)
+    granted = granted.join(groups, groups.c.id == memberships.c.group_id).where(users.c.name.in_(names))
+    for name, grants in connection.execute(granted):
+        found[name].group = load_grants(grants)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from ollama_router_server.console.assets import Assets
 from ollama_router_server.console.hour_chart import hour_of
 from ollama_router_server.console.rendering import Renderer
 from ollama_router_server.storage.incidents import Began, IncidentFilter, Origin
-from support.eventually import eventually_async
+from support.eventually import eventually, eventually_async
 from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -73,6 +74,31 @@ async def test_what_is_wrong_with_all_is_told(tmp_path: Path) -> None:
         services = router.services
         services.fleet.update("other", partial(observe_down, error="gone", now=services.clock.monotonic()))
         assert "versions.differ" not in {one.kind for one in attention(services, server_views(services).servers)}
+
+
+async def test_models_that_are_not_as_expected_are_told(tmp_path: Path) -> None:
+    """One name with two digests, and a model that takes far more than was computed; each with what mends it."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as one,
+        OllamaSimulator(models=[model("llama3.2:3b", digest="f" * 64)]) as other,
+        running_router(tmp_path, {"one": server_entry(one), "other": server_entry(other, priority=2)}) as router,
+        router.client() as client,
+        router.client(router.admin_token) as admin,
+    ):
+        await client.post("/api/chat", json=CHAT)
+        await eventually(lambda: bool(router.services.fleet.servers["one"].loaded))
+        shown = (await admin.get("/router/servers/one")).json()
+        assert 0.8 < shown["loaded"][0]["size"] / shown["loaded"][0]["computed"] < 1.2
+        assert re.match(r"Memory within \d+ % of what was computed for 1 of 1 in memory\.", shown["accuracy"])
+        views = server_views(router.services).servers
+        assert [told.kind for told in attention(router.services, views)] == ["digests.differ"]
+        loaded = views[0].loaded[0].model_copy(update={"computed": views[0].loaded[0].size // 2})
+        told = list(attention(router.services, [views[0].model_copy(update={"loaded": [loaded]})]))
+    (differs, memory) = told
+    assert differs.what.startswith("llama3.2:3b is not the same everywhere: ")
+    assert "ffffffffffff on other" in differs.what
+    assert (memory.kind, memory.server) == ("memory.differs", "one")
+    assert memory.fix.startswith('memory_overrides: {"llama3.2:3b": ')
 
 
 async def test_workers_that_are_not_heard_are_told(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ async def store(url: str) -> AsyncIterator[IncidentStore]:
     await database.aclose()
 
 
-STANDING = Standing(waiting=0, most_waiting=512, lost_rows=0, versions=frozenset({"0.32.15"}))
+STANDING = Standing(waiting=0, most_waiting=512, lost_rows=0, versions=frozenset({"0.32.15"}), refused={})
 
 
 def process(store: IncidentStore, index: int = 0, **coordination: Any) -> Incidents:

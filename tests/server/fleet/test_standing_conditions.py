@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ollama_router_server.fleet.standing_conditions import Standing, StandingConditions
 from ollama_router_server.storage.incidents import Began, Ended
 
-WELL = Standing(waiting=0, most_waiting=512, lost_rows=0, versions=frozenset({"0.32.15"}))
+WELL = Standing(waiting=0, most_waiting=512, lost_rows=0, versions=frozenset({"0.32.15"}), refused={})
 FULL = WELL._replace(waiting=512)
 EPOCH = 1_700_000_000.0
 
@@ -19,6 +19,7 @@ EPOCH = 1_700_000_000.0
     [
         (FULL, "line.full"),
         (WELL._replace(lost_rows=3), "log.lost"),
+        (WELL._replace(refused={"queue_full": 20}), "requests.refused"),
         (WELL._replace(versions=frozenset({"0.20.1", "0.32.15"})), "versions.differ"),
     ],
 )
@@ -28,7 +29,7 @@ def test_each_condition_begins_at_once_and_ends_after_a_quiet_minute(wrong: Stan
     assert conditions.see(WELL, EPOCH, 0.0) == []
     (began,) = conditions.see(wrong, EPOCH + 10.0, 10.0)
     assert (type(began), began.kind, began.at) == (Began, kind, EPOCH + 10.0)
-    calm = WELL._replace(lost_rows=wrong.lost_rows)
+    calm = WELL._replace(lost_rows=wrong.lost_rows, refused=wrong.refused)
     assert conditions.see(calm, EPOCH + 69.0, 69.0) == []
     (ended,) = conditions.see(calm, EPOCH + 70.0, 70.0)
     assert (type(ended), ended.kind, ended.at) == (Ended, kind, EPOCH + 10.0)

@@ -272,3 +272,21 @@ async def test_what_waits_is_written_at_the_end(small: Database) -> None:
     writer.report(Stopped(at=5.0, since=1.0))
     await writer.aclose(grace=30.0)
     assert [row[1] for row in await told(IncidentStore(small))] == ["router.restart"]
+
+
+async def test_refusals_hit_who_was_refused(store: IncidentStore, database: Database) -> None:
+    """Those that reached no server while it lasted, for want of room or for a limit."""
+    await store.apply(HERE, [Began(kind="requests.refused", at=100.0, cause="many")])
+    await store.apply(HERE, [Ended(kind="requests.refused", at=200.0)])
+    refused = {"status": 429, "attempts": 0, "server": None, "error": "too many", "total_ms": 1.0}
+    await RequestLog(database).insert(
+        [
+            make_record(1, started_at=120.0, user="alice", **refused),
+            make_record(2, started_at=130.0, user="bob", **refused),
+            make_record(3, started_at=140.0, user="bob", **{**refused, "status": 404}),
+            make_record(4, started_at=150.0, user="carol", **{**refused, "attempts": 1, "server": "big"}),
+            make_record(5, started_at=300.0, user="carol", **refused),
+        ]
+    )
+    (one,) = await store.list(IncidentFilter())
+    assert await store.hits([one]) == {one.id: Hit(2, 2)}

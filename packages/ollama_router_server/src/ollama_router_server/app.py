@@ -260,6 +260,7 @@ def create_app(services: Services) -> RouterApp:
             traces=services.traces,
             proxies=services.proxies,
             key=services.coordination.secret,
+            refused=services.refused,
         )
 
     series = Series(services, sync)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
 import structlog
@@ -21,6 +22,7 @@ from ollama_router_server.accounts.authentication import Authenticator
 from ollama_router_server.accounts.usage_limits import UsageLimits
 from ollama_router_server.coordination.alone import alone
 from ollama_router_server.coordination.between_routers import between_routers, unshared
+from ollama_router_server.fleet.computed_sizes import ComputedSizes
 from ollama_router_server.fleet.discovery.service import Discovery
 from ollama_router_server.fleet.health_checker import START_SECONDS
 from ollama_router_server.fleet.incidents import Incidents
@@ -107,6 +109,9 @@ class Services:
         self.needs_restart: tuple[str, ...] = ()
         """Settings that the config changes and a restart takes up."""
         self.environment = environment
+        self.computed_sizes = ComputedSizes()
+        self.refused: Counter[str] = Counter()
+        """Requests refused since the start, by error code: see `refusal_waves.is_refused`."""
         self._taken_up: list[Callable[[], None]] = []
         self._patience = patience
         self.draining = self.started = False
@@ -255,6 +260,7 @@ class Services:
             waiting=self.admission.waiting,
             most_waiting=self.config.queue.max_waiting,
             lost_rows=self.sink.dropped,
+            refused=self.refused,
             versions=frozenset(one.version for one in self.fleet.servers.values() if one.up and one.version),
         )
 

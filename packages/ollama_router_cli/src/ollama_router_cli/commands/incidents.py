@@ -35,7 +35,7 @@ def list_incidents(
         typer.Option(
             metavar="KIND",
             help="server.down, server.suspended, model.suspended, config.refused, coordination.away, database.away,"
-            " line.full, log.lost, versions.differ,"
+            " line.full, requests.refused, log.lost, versions.differ,"
             " router.restart.",
         ),
     ] = None,

@@ -75,7 +75,7 @@ class Incidents:
         self._first = coordination.index == 0
         self._open = OpenIncidents()
         self._standing = standing
-        self._conditions = StandingConditions()
+        self.conditions = StandingConditions()
         self._away = False
         self._replaces = bool(coordination.own_page())  # the router has not stopped
         self._not_met: set[str] = set()
@@ -201,7 +201,7 @@ class Incidents:
 
     def look_at_conditions(self) -> None:
         """Report what stands now and what does no more; the first worker alone tells of the servers' versions."""
-        for change in self._conditions.see(self._standing(), self._clock.wall(), self._clock.monotonic()):
+        for change in self.conditions.see(self._standing(), self._clock.wall(), self._clock.monotonic()):
             report = self._report_first if change.kind == "versions.differ" else self._report
             report(change)
 

@@ -1,10 +1,11 @@
-"""What is wrong for as long as it can be seen: a full line, rows of the log that are lost, versions that differ."""
+"""What is wrong for as long as it can be seen: a full line, many refusals, rows lost, versions that differ."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
+from ollama_router_core.records.refusal_waves import RefusalWave
 from ollama_router_server.storage.incidents import Began, Ended, IncidentKind
 
 __all__ = ["Standing", "StandingConditions"]
@@ -15,12 +16,16 @@ _MOST_VERSIONS: Final = 5
 
 
 class Standing(NamedTuple):
-    """What a process sees of itself: its line and the line's bound, rows lost since it started, versions of servers."""
+    """What a process sees of itself: its line and the line's bound, rows lost since it started, versions of servers.
+
+    `refused` are the requests that it refused since it started, by error code, as `is_refused` has them.
+    """
 
     waiting: int
     most_waiting: int
     lost_rows: int
     versions: frozenset[str]
+    refused: Mapping[str, int]
 
 
 class StandingConditions:
@@ -30,7 +35,10 @@ class StandingConditions:
     """
 
     def __init__(self) -> None:
+        self.found: Mapping[IncidentKind, str] = {}
+        """What was seen at the last look, with its cause."""
         self._lost = 0
+        self._wave = RefusalWave()
         self._seen: dict[IncidentKind, tuple[float, float]] = {}
         self._reported: dict[IncidentKind, float] = {}
 
@@ -39,7 +47,7 @@ class StandingConditions:
 
         `at` is in seconds since 1970, for what is told; `now` is of a clock that is never set back, and measures.
         """
-        found = dict(self._found(standing))
+        found = self.found = dict(self._found(standing, now))
         self._lost = standing.lost_rows
         changes: list[Began | Ended] = []
         for kind, cause in found.items():
@@ -53,9 +61,11 @@ class StandingConditions:
                 changes.append(Ended(kind=kind, at=last))
         return changes
 
-    def _found(self, standing: Standing) -> Iterator[tuple[IncidentKind, str]]:
+    def _found(self, standing: Standing, now: float) -> Iterator[tuple[IncidentKind, str]]:
         if 0 < standing.most_waiting <= standing.waiting:
             yield "line.full", f"{standing.waiting} requests wait, and queue.max_waiting lets no more in"
+        if (refusals := self._wave.see(standing.refused, now)) is not None:
+            yield "requests.refused", refusals
         if standing.lost_rows > self._lost:
             yield "log.lost", "rows were lost: the database took none, and neither memory nor the file had room"
         if len(standing.versions) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
@@ -19,6 +20,7 @@ from ollama_router_core.exchange.events import Caller, Headers, Shutdown
 from ollama_router_core.exchange.fan_out import ask_fleet
 from ollama_router_core.exchange.machine import Exchange
 from ollama_router_core.outbound.destinations import Destination
+from ollama_router_core.records.refusal_waves import is_refused
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.records.sinks import LogSink
 from ollama_router_server.accounts.authentication import Authenticator, User
@@ -63,6 +65,7 @@ class RelayDeps(Struct, frozen=True, kw_only=True):
     traces: Traces | None
     proxies: Proxies
     key: bytes
+    refused: Counter[str]
 
 
 class Relay:
@@ -192,5 +195,7 @@ class Relay:
             self._refusals.note_stranger(row, code)
             return
         self._deps.metrics.ended(row, context.decision, context.preempted)
+        if is_refused(row):
+            self._deps.refused[row.error_code or ""] += 1
         if self._refusals.keeps(row):
             self._deps.sink.write(row)

@@ -12,14 +12,19 @@ from sqlalchemy.engine import Connection
 from ollama_router_server.storage.log_filter import IS_ERROR
 from ollama_router_server.storage.schema import incidents, request_log
 
-__all__ = ["Hit", "count_hits"]
+__all__ = ["OF_REFUSED", "Hit", "count_hits"]
 
+OF_REFUSED: Final = ("line.full", "requests.refused")
+"""Kinds of incident that hit the requests that reached no server."""
 _COUNTED_SECONDS: Final = 3_600.0
 _LOOKED_BACK: Final = 600.0
 
 
 class Hit(Struct, frozen=True):
-    """Requests that failed in an incident's first hour, at its server and for its model, and of how many users."""
+    """Requests that failed in an incident's first hour, and of how many users.
+
+    At its server and for its model; of `OF_REFUSED` those that reached no server, as far as they have rows.
+    """
 
     requests: int
     users: int
@@ -33,10 +38,14 @@ def count_hits(connection: Connection, ids: Sequence[int]) -> dict[int, Hit]:
     ended = row.started_at + row.total_ms / 1000
     during = (row.started_at >= one.began_at - _LOOKED_BACK) & (row.started_at <= until) & (ended >= one.began_at)
     there = (row.server == one.server) & _of_model(one.model, func.lower(row.model_served))
-    query = select(one.id, func.count(row.seq), func.count(row.user.distinct()))
-    query = query.select_from(incidents.outerjoin(request_log, during & there & IS_ERROR))
-    counted = connection.execute(query.where(one.id.in_(ids)).group_by(one.id))
-    return {number: Hit(int(requests), int(users)) for number, requests, users in counted}
+    refused = row.server.is_(None) & (row.attempts == 0) & ((row.status == 429) | (row.status >= 500))
+    counted: dict[int, Hit] = {}
+    for hit, chosen in ((there, one.server != ""), (refused, one.kind.in_(OF_REFUSED))):
+        query = select(one.id, func.count(row.seq), func.count(row.user.distinct()))
+        query = query.select_from(incidents.outerjoin(request_log, during & hit & IS_ERROR))
+        found = connection.execute(query.where(one.id.in_(ids), chosen).group_by(one.id))
+        counted |= {number: Hit(int(requests), int(users)) for number, requests, users in found}
+    return counted
 
 
 def _of_model(model: ColumnElement[str], served: ColumnElement[str]) -> ColumnElement[bool]:

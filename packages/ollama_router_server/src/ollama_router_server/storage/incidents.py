@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from ollama_router_core.errors import Overloaded
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.dialect import insert_into
-from ollama_router_server.storage.incident_hits import Hit, count_hits
+from ollama_router_server.storage.incident_hits import OF_REFUSED, Hit, count_hits
 from ollama_router_server.storage.schema import incidents
 
 __all__ = [
@@ -46,6 +46,7 @@ IncidentKind = Literal[
     "coordination.away",
     "database.away",
     "line.full",
+    "requests.refused",
     "log.lost",
     "versions.differ",
     "router.restart",
@@ -54,7 +55,7 @@ IncidentKind = Literal[
 _RESTART: Final[IncidentKind] = "router.restart"
 AFTER_A_RESTART: Final[tuple[IncidentKind, ...]] = (
     "server.suspended", "model.suspended", "config.refused", "coordination.away", "database.away",
-    "line.full", "log.lost", "versions.differ",
+    "line.full", "requests.refused", "log.lost", "versions.differ",
 )  # fmt: skip
 """What a process that has just started does not suffer from, whatever the one before did."""
 _MOST_ROWS: Final = 10_000
@@ -186,12 +187,12 @@ class IncidentStore:
         return await self._database.read(_select, chosen, limit)
 
     async def hits(self, chosen: Iterable[Incident]) -> dict[int, Hit]:
-        """Count which requests hit the first fifty with a server, by id; one question at a time, for all that ask.
+        """Count which requests the first fifty that hit any hit, by id; one question at a time, for all that ask.
 
         Raises:
             Overloaded: others' questions took ten seconds.
         """
-        ids = [one.id for one in islice((one for one in chosen if one.server), _MOST_COUNTED)]
+        ids = [one.id for one in islice((one for one in chosen if one.server or one.kind in OF_REFUSED), _MOST_COUNTED)]
         try:
             async with asyncio.timeout(_PATIENCE):
                 await self._counting.acquire()

@@ -26,6 +26,7 @@ _TEXTS: Final[Mapping[IncidentKind, tuple[str, str]]] = {
         "Other routers cannot be asked now for {span}",
     ),
     "line.full": ("The line was full for {span}", "The line is full, first {span} ago"),
+    "requests.refused": ("Many requests were refused for {span}", "Many requests are refused, first {span} ago"),
     "log.lost": ("Rows of the request log were lost for {span}", "Rows of the request log are lost, first {span} ago"),
     "versions.differ": (
         "Servers had different versions of Ollama for {span}",
@@ -41,7 +42,8 @@ class IncidentView(View):
 
     `router` is the one that saw it. `server` and `model` are null where it is about none. `cause` is the first one, as
     it was told. `failed_requests` failed at that server, for that model, in the incident's first hour, and are of
-    `users` different people; null where it is about no server, and beyond the newest fifty of an answer that are.
+    `users` different people; of a full line and of many refusals they are those that were refused, as far as these have
+    rows. Null of what hits no request by itself, and beyond the newest fifty of an answer that do.
     """
 
     id: int

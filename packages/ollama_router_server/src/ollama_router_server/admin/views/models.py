@@ -84,7 +84,7 @@ def model_detail(services: Services, name: str) -> ModelDetailView:
     return ModelDetailView(
         **_model(copies, differs=key in differing_digests(snapshot)).model_dump(),
         assigned=_assigned(services.config, key),
-        servers=list(_places(copies, snapshot, now)),
+        servers=list(_places(services, copies, now)),
     )
 
 
@@ -123,12 +123,13 @@ def _model(copies: list[tuple[ServerFacts, InstalledModel]], *, differs: bool) -
 
 
 def _places(
-    copies: list[tuple[ServerFacts, InstalledModel]], snapshot: FleetSnapshot, now: float
+    services: Services, copies: list[tuple[ServerFacts, InstalledModel]], now: float
 ) -> Iterator[ModelOnServerView]:
     for facts, installed in sorted(copies, key=lambda copy: copy[0].name):
-        row = facts.loaded.get(installed.name)
+        row, host = facts.loaded.get(installed.name), services.config.servers.get(facts.name)
+        computed = None if row is None or host is None else services.computed_sizes.find(row, facts, host)
         yield ModelOnServerView(
             server=facts.name,
-            disk=server_model(facts, installed, snapshot),
-            memory=None if row is None else loaded_view(row, now),
+            disk=server_model(facts, installed, services.fleet.snapshot),
+            memory=None if row is None else loaded_view(row, now, computed),
         )

@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 from ollama_router_core.errors import amount
 from ollama_router_core.records.phases import PhaseName
+from ollama_router_core.responses.several_servers import names_of
+from ollama_router_core.routing.model_placement import differing_digests
 from ollama_router_server.admin.views.requests import ActiveView, active_views, seconds
 from ollama_router_server.admin.views.servers import ServerView, server_views
-from ollama_router_server.admin.views.view import View
+from ollama_router_server.admin.views.view import GIB, View
 from ollama_router_server.services import Services
 from ollama_router_server.storage.incidents import Incident
 from ollama_router_server.telemetry.last_hour import Minute
@@ -30,14 +32,18 @@ __all__ = [
 
 _MOST = 5
 _MOST_VERSIONS = 4
+_FAR = 0.2
 
 AttentionKind = Literal[
     "config.refused",
     "coordination.away",
     "database.away",
+    "digests.differ",
     "discovery.failed",
     "line.full",
     "log.lost",
+    "memory.differs",
+    "requests.refused",
     "versions.differ",
     "server.down",
     "server.suspended",
@@ -214,6 +220,8 @@ def attention(services: Services, servers: Sequence[ServerView]) -> Iterator[Att
     for server in servers:
         yield from _of_server(server)
     yield from _of_all(services, servers)
+    for server in servers:
+        yield from _of_memory(server)
 
 
 def _of_all(services: Services, servers: Sequence[ServerView]) -> Iterator[AttentionView]:
@@ -221,6 +229,9 @@ def _of_all(services: Services, servers: Sequence[ServerView]) -> Iterator[Atten
     if 0 < most <= (waiting := services.admission.waiting):
         what = f"The line is full: {amount(waiting, 'request')} wait, and further ones are refused."
         yield AttentionView(severity="bad", kind="line.full", what=what, fix="queue.max_waiting, or another server")
+    if (cause := services.incidents.conditions.found.get("requests.refused")) is not None:
+        fix = "orouter requests list --ending refused"
+        yield AttentionView(severity="warn", kind="requests.refused", what=f"{cause}.", fix=fix)
     if figures["dropped"]:
         what = f"{amount(figures['dropped'], 'row')} of the request log were lost since the router started."
         yield AttentionView(severity="warn", kind="log.lost", what=what, fix="check the database and its disk")
@@ -230,6 +241,27 @@ def _of_all(services: Services, servers: Sequence[ServerView]) -> Iterator[Atten
         told = f"{', '.join(versions[:_MOST_VERSIONS])}{' and others' if len(versions) > _MOST_VERSIONS else ''}"
         what = f"Servers have different versions of Ollama: {told}."
         yield AttentionView(severity="warn", kind="versions.differ", what=what, fix="orouter servers list")
+    for name, digests in list(differing_digests(services.fleet.snapshot).items())[:_MOST]:
+        told = "; ".join(f"{digest[:12]} on {names_of(servers)}" for digest, servers in digests.items())
+        what = f"{name} is not the same everywhere: {told}."
+        yield AttentionView(
+            severity="warn", kind="digests.differ", what=what, fix=f"orouter models pull {name} --to all"
+        )
+
+
+def _of_memory(server: ServerView) -> Iterator[AttentionView]:
+    """Models that take a fifth more or less than was computed: what is computed decides where others go."""
+    for row in server.loaded:
+        if row.computed and abs(row.size / row.computed - 1) >= _FAR:
+            taken = f"{row.size / GIB:.1f} GiB, {row.computed / GIB:.1f} were computed"
+            what = f"{row.model} takes {taken} on {server.name}."
+            yield AttentionView(
+                severity="warn",
+                kind="memory.differs",
+                server=server.name,
+                what=what,
+                fix=f'memory_overrides: {{"{row.model}": {row.size / GIB:.1f}}}',
+            )
 
 
 def _of_server(server: ServerView) -> Iterator[AttentionView]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from ollama_router_core.config.settings import Server
@@ -31,10 +32,14 @@ _ATTENTION: tuple[ServerState, ...] = ("down", "suspended", "unknown", "draining
 
 
 class LoadedView(View):
-    """A model in a server's memory; `expires_in_seconds` is null where it never leaves or nobody said."""
+    """A model in a server's memory; `expires_in_seconds` is null where it never leaves or nobody said.
+
+    `size` was measured; `computed` is what the router computes for it at this context, null where it does not know how.
+    """
 
     model: str
     size: int
+    computed: int | None
     vram: int
     context: int | None
     expires_in_seconds: float | None
@@ -84,8 +89,9 @@ class ServerModelView(View):
 
 
 class ServerDetailView(ServerView):
-    """One server with its models; `address` is shown to admins alone."""
+    """One server with its models; `address` is shown to admins alone. `accuracy` tells how well memory was computed."""
 
+    accuracy: str | None
     address: str | None
     breaker: str
     failures_in_a_row: int
@@ -128,7 +134,8 @@ def server_detail(services: Services, name: str, *, address: bool) -> ServerDeta
     facts = snapshot.servers.get(name) or ServerFacts(name=name)
     health = services.fleet.health.to_json(name, now)
     return ServerDetailView(
-        **_server(services, name, snapshot, now).model_dump(),
+        **(shown := _server(services, name, snapshot, now)).model_dump(),
+        accuracy=_accuracy(shown.loaded),
         address=f"{server.protocol}://{server.host}:{server.port}" if address else None,
         breaker=health["breaker"],
         failures_in_a_row=health["failures_in_a_row"],
@@ -136,6 +143,15 @@ def server_detail(services: Services, name: str, *, address: bool) -> ServerDeta
         lists_seconds_ago=_age(facts.installed_at, now),
         on_disk=sorted(_on_disk(facts, snapshot), key=lambda one: one.model),
     )
+
+
+def _accuracy(loaded: Sequence[LoadedView]) -> str | None:
+    """How far what was measured is from what was computed: of ten models the worst is left out."""
+    off = sorted(abs(one.size / one.computed - 1) for one in loaded if one.computed)
+    if not off:
+        return None
+    told = max(1, len(off) * 9 // 10)
+    return f"Memory within {math.ceil(100 * off[told - 1])} % of what was computed for {told} of {len(off)} in memory."
 
 
 def probe_view(services: Services, name: str, error: str | None) -> ProbeView:
@@ -172,7 +188,10 @@ def _server(services: Services, name: str, snapshot: FleetSnapshot, now: float) 
         slots=server.max_concurrent,
         memory_limit=None if server.max_memory_gb is None else round(server.max_memory_gb * GIB),
         memory_loaded=sum(row.size for row in facts.loaded.values()),
-        loaded=[loaded_view(row, now) for row in sorted(facts.loaded.values(), key=lambda row: -row.size)],
+        loaded=[
+            loaded_view(row, now, services.computed_sizes.find(row, facts, server))
+            for row in sorted(facts.loaded.values(), key=lambda row: -row.size)
+        ],
         loading=sorted(map(str, facts.loading)),
         models=None if facts.installed is None else len(facts.installed),
     )
@@ -190,11 +209,12 @@ def _state(server: Server, facts: ServerFacts, *, draining: bool, suspended: boo
     return "draining" if draining else "up"
 
 
-def loaded_view(row: LoadedModel, now: float) -> LoadedView:
+def loaded_view(row: LoadedModel, now: float, computed: int | None) -> LoadedView:
     """A row of `/api/ps`."""
     return LoadedView(
         model=str(row.name),
         size=row.size,
+        computed=computed,
         vram=row.size_vram,
         context=row.context_length,
         expires_in_seconds=None if row.expires_at is None else round(max(0.0, row.expires_at - now), 1),

@@ -96,13 +96,10 @@ class WorkerNews:
         self._incidents.hear(told)
         self._incidents.look()
         for news in told:
-            match news:
-                case TokenVerified():
-                    self._authenticator.hear(news)
-                case RequestEnded(request_id, by):
-                    self._cancel(request_id, by=by)
-                case _:
-                    pass  # about servers
+            if isinstance(news, TokenVerified):
+                self._authenticator.hear(news)
+            elif isinstance(news, RequestEnded):
+                self._cancel(news.id, by=news.by)
         if self._admission.waiting and self._coordination.asks:
             self._admission.facts_changed()
         self._fleet.waits(*self._admission.longest_wait())

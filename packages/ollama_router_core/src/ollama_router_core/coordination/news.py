@@ -7,6 +7,7 @@ receivers do not forward it.
 from __future__ import annotations
 
 import zlib
+from typing import assert_never
 
 import msgspec
 from msgspec import Struct
@@ -172,5 +173,9 @@ def moved(news: News, seconds: float) -> News:
             return msgspec.structs.replace(news, until=news.until + seconds)
         case ServerPolled():
             return msgspec.structs.replace(news, found=moved_round(news.found, seconds))
-        case _:
+        case BreakerClosed() | FactsChanged() | LoadBegan() | PrefixHeld() | PromptKept() | SpeedLearned():
             return news
+        case PromptCounted() | TokenVerified() | RequestEnded():
+            return news
+        case _:
+            assert_never(news)

@@ -10,13 +10,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import assert_never
 
 from msgspec.structs import replace
 
 from ollama_router_core.translate.call_ids import is_unique, original_id
 from ollama_router_core.translate.confidential import Confidential
 from ollama_router_core.translate.conversation import Conversation, Message, Part, Role, Thinking, ToolCall
-from ollama_router_core.translate.replies import Event, ThinkingDelta, ThinkingSigned, ToolCallDelta
+from ollama_router_core.translate.replies import (
+    Event,
+    Failed,
+    Finished,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ThinkingSigned,
+    ToolCallDelta,
+)
 
 __all__ = ["KeptThoughts", "Recall", "ThoughtsCollector", "TurnThoughts", "with_thoughts"]
 
@@ -127,8 +137,10 @@ class ThoughtsCollector:
                 known_id, known_proof = self._calls.get(index, (given_id or self._make_id(index), ""))
                 if self._room > 0:
                     self._calls[index] = (known_id, signature or known_proof)
-            case _:
+            case TextDelta() | Started() | Finished() | Failed():
                 pass
+            case _:
+                assert_never(event)
 
     def turn(self) -> TurnThoughts | None:
         """Return what was collected, None if it is too much or nothing that a host could want back."""

@@ -90,7 +90,7 @@ def tests(session: nox.Session, resolution: str) -> None:
 
     With the oldest ones each test of the relay runs in every way that an exchange can be run, with the newest in one of
     them; the files in deploy/ and the benchmarks, which do not depend on versions, are left to the newest, and the
-    cluster and the fleet of the compose file to sessions of their own.
+    cluster, the fleet of the compose file and the upgrade to sessions of their own.
     """
     newest(session, resolution)
     oldest = resolution == "lowest-direct"
@@ -99,6 +99,7 @@ def tests(session: nox.Session, resolution: str) -> None:
         "--ignore=tests/docs",
         "--ignore=tests/benchmarks/test_cluster.py",
         "--ignore=tests/deploy/test_compose_fleet.py",
+        "--ignore=tests/deploy/test_upgrade_at_noon.py",
     ]
     chosen += ["--ignore=tests/deploy", "--ignore=tests/benchmarks"] if oldest else []
     session.run("pytest", "-m", "not e2e", *chosen, *PARALLEL, *ONCE_MORE, *session.posargs)
@@ -173,7 +174,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def deploy(session: nox.Session) -> None:
-    """The files in deploy/: Dockerfile, compose file and chart linted, the unit rated where systemd is.
+    """The files in deploy/: Dockerfile, compose file and chart linted, the unit rated where systemd is; an upgrade.
 
     `tests` runs them, but for the chart, whose tools are large, and the compose file's fleet, which is five programs.
     """
@@ -182,7 +183,8 @@ def deploy(session: nox.Session) -> None:
     session.chdir("tests/deploy/js")
     session.run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", external=True)
     session.chdir("../../..")
-    session.run("pytest", "tests/deploy/test_helm.py", "tests/deploy/test_compose_fleet.py", *session.posargs)
+    alone = [f"tests/deploy/test_{name}.py" for name in ("helm", "compose_fleet", "upgrade_at_noon")]
+    session.run("pytest", *alone, *session.posargs)
     session.run("hadolint", "deploy/Dockerfile")
     for name in ("compose.yml", "compose.fleet.yml"):
         session.run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", f"deploy/{name}")

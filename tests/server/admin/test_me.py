@@ -50,6 +50,8 @@ async def test_own_usage_is_the_user_s_alone(tmp_path: Path) -> None:
         usage = (await alice.get("/router/me/usage", params={"days": 1})).json()
         assert (usage["requests"], usage["errors"]) == (2, 0)
         assert [(row["name"], row["requests"]) for row in usage["by_model"]] == [("llama3.2:3b", 2)]
+        assert sum(day["requests"] for day in usage["by_day"]) == 2
+        assert usage["currency"] is None
 
 
 async def test_limits_say_whose_they_are_and_models_what_they_cost(tmp_path: Path) -> None:
@@ -68,7 +70,9 @@ async def test_limits_say_whose_they_are_and_models_what_they_cost(tmp_path: Pat
         await admin.post("/router/groups", json={"name": "staff", "grants": grants})
         await admin.patch("/router/users/alice", json={"group": "staff", "grants": {"requests_per_minute": 7}})
         await router.services.authenticator.refresh()
-        row = make_record(1, model_served="gpt", ttft_ms=250.0, started_at=router.services.clock.wall() - 60)
+        row = make_record(
+            1, model_served="gpt", cost_micros=5_000_000, ttft_ms=250.0, started_at=router.services.clock.wall() - 60
+        )
         await router.services.request_log.insert([row])
         told = (await alice.get("/router/me")).json()
         page = await signed_in(router, router.token)
@@ -84,4 +88,5 @@ async def test_limits_say_whose_they_are_and_models_what_they_cost(tmp_path: Pat
     assert (llama["name"], llama["host"], llama["warm"], llama["input_price"]) == ("llama3.2:3b", None, False, None)
     assert "your group" in text
     assert "EUR in / out" in text
+    assert "Your requests of seven days: 1, 0 failed, about 5.00 EUR" in text
     assert "No limit: concurrent requests, tokens per minute, tokens per month." in text

@@ -13,7 +13,7 @@ from ollama_router_server.admin.shapes import CreatedTokenBody, DeletedBody, New
 from ollama_router_server.admin.views.checks import Asked, ChecksView, checks_view
 from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import model_views
-from ollama_router_server.admin.views.usage import MyUsageBody, usage_lines
+from ollama_router_server.admin.views.usage import MyUsageBody, currency_of, day_lines, usage_lines
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.log_filter import LogFilter
@@ -36,14 +36,18 @@ _CHECKED_DAYS: Final = 7
 async def my_usage(services: Services, user: User, days: int) -> MyUsageBody:
     """What a user's requests of some days add up to."""
     since = services.clock.wall() - days * _DAY
-    stats = await services.request_log.stats(LogFilter(user=user.name, since=since))
+    chosen = LogFilter(user=user.name, since=since)
+    stats, hours = await services.request_log.stats(chosen), await services.request_log.history(chosen)
     return MyUsageBody(
         since=since,
         requests=stats.requests,
         errors=stats.errors,
         prompt_tokens=stats.prompt_tokens,
         completion_tokens=stats.completion_tokens,
+        cost_micros=stats.cost_micros,
+        currency=currency_of(services.config),
         by_model=usage_lines(stats.by_model, "model"),
+        by_day=day_lines(hours),
     )
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "UsageBody",
     "UsageLine",
     "currency_of",
+    "day_lines",
     "usage_lines",
     "usage_view",
 ]
@@ -105,14 +106,17 @@ class UsageBody(View):
 
 
 class MyUsageBody(View):
-    """What the asking user's own requests add up to, by model."""
+    """What the asking user's own requests add up to, by model and by day (UTC); costs as in all usage."""
 
     since: float
     requests: int
     errors: int
     prompt_tokens: int
     completion_tokens: int
+    cost_micros: int
+    currency: str | None
     by_model: list[UsageLine]
+    by_day: list[UsageLine]
 
 
 class UsageAsked(Struct, frozen=True, kw_only=True):
@@ -166,7 +170,7 @@ def usage_view(
         ttft_ms=_percentiles(stats.ttft_ms),
         total_ms=_percentiles(stats.total_ms),
         **{f"by_{kind}": usage_lines(some, kind, soon, asked.order) for kind, some in rows.items() if kind in only},
-        by_day=_by_day(hours, soon) if "day" in only else [],
+        by_day=day_lines(hours, soon) if "day" in only else [],
     )
 
 
@@ -175,12 +179,13 @@ def _line(row: Usage, name: str | None, soon: Any = None) -> UsageLine:
     return UsageLine(name=name, **_figures(row), **times)
 
 
-def _by_day(hours: Iterable[HourRow], soon: FirstTokens) -> list[UsageLine]:
+def day_lines(hours: Iterable[HourRow], soon: FirstTokens | None = None) -> list[UsageLine]:
+    """Lines by day (UTC), oldest first, with how soon their first tokens came as far as that is known."""
     days: dict[int, Counter[str]] = {}
     for hour in hours:
         days.setdefault(hour.start // DAY * DAY, Counter()).update(_figures(hour))
     return [
-        _line(Usage(**sums), datetime.fromtimestamp(day, UTC).strftime("%Y-%m-%d"), soon.get(("day", str(day))))
+        _line(Usage(**sums), datetime.fromtimestamp(day, UTC).strftime("%Y-%m-%d"), (soon or {}).get(("day", str(day))))
         for day, sums in sorted(days.items())
     ]
 

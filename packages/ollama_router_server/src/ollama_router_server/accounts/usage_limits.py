@@ -9,8 +9,7 @@ them at once, and through the database with other routers.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
@@ -34,6 +33,7 @@ from ollama_router_core.access.limits import (
 from ollama_router_core.coordination import Coordination, Scope, Spent, shared_grants
 from ollama_router_core.errors import LimitExceeded, StorageUnavailable
 from ollama_router_core.exchange.events import Caller
+from ollama_router_server.accounts.unwritten_tokens import UnwrittenTokens
 from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.router_activity import RouterActivity
 from ollama_router_server.storage.token_usage import DayOfUser, TokenUsage
@@ -102,7 +102,7 @@ class UsageLimits:
         self._meters: dict[str, Meter] = {}
         self._with_tokens: dict[str, float] = {}  # user to when last asked for
         self._refused: dict[str, float] = {}  # user to when all members were asked in vain
-        self._unwritten: Counter[DayOfUser] = Counter()
+        self._unwritten = UnwrittenTokens(usage)
         self._loading: dict[str, asyncio.Lock] = {}
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -315,7 +315,7 @@ class UsageLimits:
     def _take(self, ticket: Ticket, tokens: int) -> None:
         if tokens:
             self._meters[ticket.user].take(ticket.day, tokens)
-            self._unwritten[ticket.user, ticket.day] += tokens
+            self._unwritten.add(ticket.user, ticket.day, tokens)
 
     async def _meter(self, user: User) -> Meter:
         name = user.name
@@ -373,33 +373,9 @@ class UsageLimits:
         return self._closing.is_set()
 
     async def _flush(self) -> None:
-        deltas = {key: tokens for key, tokens in self._unwritten.items() if tokens}
-        try:
-            await self._usage.add(deltas)
-        except StorageUnavailable:
-            raise
-        except Exception:  # noqa: BLE001 - whatever a driver says of a bad value
-            await self._flush_each(deltas)
-        else:
-            self._wrote(deltas)
+        await self._unwritten.write()
         if not self._workers.asks:
             await self._routers.publish(self._meters)
-
-    async def _flush_each(self, deltas: Mapping[DayOfUser, int]) -> None:
-        """As `_flush`, one by one: what the database never takes must not hold back what others have used."""
-        for key, tokens in deltas.items():
-            try:
-                await self._usage.add({key: tokens})
-            except StorageUnavailable:
-                raise
-            except Exception:  # noqa: BLE001 - as above
-                _log.exception("tokens_not_counted", user=key[0], tokens=tokens)
-            self._wrote({key: tokens})
-
-    def _wrote(self, deltas: Mapping[DayOfUser, int]) -> None:
-        self._unwritten.subtract(deltas)
-        for key in [key for key in deltas if not self._unwritten[key]]:
-            del self._unwritten[key]
 
     async def _refresh(self) -> None:
         now = self._clock.monotonic()
@@ -417,8 +393,8 @@ class UsageLimits:
         """Set the tokens to the database's, plus what was charged here since the last write."""
         for name in users:
             self._meters[name].tokens.clear()
-        for source in (counts, self._unwritten):
-            for (name, day), tokens in source.items():
+        for source in (counts.items(), self._unwritten.items()):
+            for (name, day), tokens in source:
                 if name in users:
                     self._meters[name].take(day, tokens)
 

@@ -308,7 +308,7 @@ async def test_the_line_of_two_users(tmp_path: Path) -> None:
         assert "bob" not in own
         waited = next(row for row in await router.rows(6) if row.user == "alice" and row.queue_position == 5)
         page = (await hers.get(f"/console/requests/{waited.id}")).text
-        assert "said to wait" in page
+        assert re.search(r"said to wait</th>.*about [\d.]+ m?s, was [\d.]+ m?s</td>", page)
         assert 'class="swatch queue"' in page
         await root.aclose()
         await hers.aclose()

@@ -116,6 +116,10 @@ def _print_course(view: dict[str, Any]) -> None:
     if len(tries) > 1 or any(one["end"] not in {"answered", "client_left"} for one in tries):
         rows = [(one["server"], format_ms(one["start_ms"]), format_ms(one["ms"]), _end(one)) for one in tries]
         print_table(("attempt on", "began after", "took", "ended"), rows, right=("began after", "took"))
+    if view["expected_wait_ms"] is not None:
+        said = view["said_seconds"]
+        text = f"{said[0]:.0f} to {said[1]:.0f} s" if said else f"about {format_ms(view['expected_wait_ms'])}"
+        print_result(f"said to wait {text}, waited {format_ms(view['queue_ms']) or 'until it gave up'}")
     for name, told in (("policy", view["changes"]), ("left out or sent otherwise", view["dropped"])):
         if told:
             print_result(clean(f"{name}: {'; '.join(told)}"))

@@ -6,12 +6,14 @@ from typing import Any, Final, Literal, assert_never
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ollama_router_core.access.limits import Standing
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.records.user_text import shown
 from ollama_router_core.routing.forwarding import Answered, Broken, Lost, Outcome, Rejected, Unable, Unreachable
 
-__all__ = ["LONGEST", "Attempt", "AttemptEnd", "Course", "attempt_of", "kept_course"]
+__all__ = ["LONGEST", "Attempt", "AttemptEnd", "Course", "attempt_of", "kept_course", "with_said_wait"]
 
 AttemptEnd = Literal["unreachable", "rejected", "unable", "lost", "broken", "preempted"]
 """As in `routing.forwarding`; `preempted` is a place given up for an interactive request."""
@@ -74,6 +76,14 @@ def kept_course(course: Course, decision: str | None) -> str | None:
             return text.decode() if decision is None else f"{decision[:-1]},{text[1:].decode()}"
         most -= 1
     return decision
+
+
+def with_said_wait(record: RequestRecord, said: tuple[float, float]) -> RequestRecord:
+    """The record with the seconds between which its wait was to end, beside its decision as `"said_seconds"`."""
+    if record.decision is None:
+        return record
+    told = _encode({"said_seconds": [round(one, 1) for one in said]}).decode()
+    return replace(record, decision=f"{record.decision[:-1]},{told[1:]}")
 
 
 def _document(course: Course, most: int) -> dict[str, Any]:

@@ -42,11 +42,15 @@ class ActiveRequests:
         """An exchange begins."""
         self._active[driver.exchange.context.id] = driver
 
-    def remove(self, context: RequestContext) -> None:
-        """It has ended."""
+    def remove(self, context: RequestContext) -> tuple[float, float] | None:
+        """It has ended; of one that has waited, the seconds between which that was to end, where enough is known."""
         self._active.pop(context.id, None)
-        if context.expected_wait_ms is not None and context.decided is not None and not context.preempted:
-            self._forecasts.ended(context.expected_wait_ms / 1000, context.decided - context.started)
+        if context.expected_wait_ms is None or context.decided is None or context.preempted:
+            return None
+        expected = context.expected_wait_ms / 1000
+        least, most = self._forecasts.range(expected)
+        self._forecasts.ended(expected, context.decided - context.started)
+        return (least, most) if least < most else None
 
     def interrupt_all(self, reason: Callable[[], Interruption]) -> None:
         """End all of them."""

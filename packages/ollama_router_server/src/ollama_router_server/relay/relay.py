@@ -15,6 +15,7 @@ from ollama_router_core.api.endpoints import Routing
 from ollama_router_core.config.settings import Config
 from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.course import with_said_wait
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Caller, Headers, Shutdown
 from ollama_router_core.exchange.fan_out import ask_fleet
@@ -186,7 +187,7 @@ class Relay:
 
     def _record(self, context: RequestContext, row: RequestRecord) -> None:
         """Write the row. A stranger leaves a line in the router's own log instead: strangers fill no database."""
-        self._active.remove(context)
+        said = self._active.remove(context)
         if context.endpoint is not None and context.endpoint.routing is Routing.ROUTER:
             return
         if context.user is None:
@@ -195,6 +196,8 @@ class Relay:
             self._refusals.note_stranger(row, code)
             return
         self._deps.metrics.ended(row, context.decision, context.preempted)
+        if said is not None:
+            row = with_said_wait(row, said)
         if is_refused(row):
             self._deps.refused[row.error_code or ""] += 1
         if self._refusals.keeps(row):

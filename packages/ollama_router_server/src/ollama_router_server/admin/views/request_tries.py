@@ -52,6 +52,7 @@ class CourseView(View):
     changes: list[str] = Field(default_factory=list)
     dropped: list[str] = Field(default_factory=list)
     limits: dict[str, LimitView] = Field(default_factory=dict)
+    said_seconds: tuple[float, float] | None = None
 
 
 class TryView(View):

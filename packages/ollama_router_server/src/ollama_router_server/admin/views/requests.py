@@ -140,7 +140,9 @@ class RequestDetailView(RequestView):
     decision was kept, or another server answered than it chose. `tries` are its attempts, null where those before the
     last were not kept. `changes` are what policy changed, in words; `dropped` what of its body was left out or sent
     otherwise; `limits` what was left of its user's, where that was kept: of requests that were refused, or of which
-    something else is told. `reports_phases` is false where the server told nothing of loading, reading and writing.
+    something else is told. `said_seconds` are between which its wait was to end by the 200 waits before it, null where
+    fewer than 20 were known: then it was about `expected_wait_ms`. `reports_phases` is false where the server told
+    nothing of loading, reading and writing.
     """
 
     sentence: str
@@ -161,6 +163,7 @@ class RequestDetailView(RequestView):
     changes: list[str]
     dropped: list[str]
     limits: dict[str, LimitView]
+    said_seconds: tuple[float, float] | None
     reports_phases: bool
 
 
@@ -279,6 +282,7 @@ def request_detail(record: RequestRecord) -> RequestDetailView:
         changes=course.changes,
         dropped=course.dropped,
         limits=course.limits,
+        said_seconds=course.said_seconds,
         reports_phases=any(ms is not None for ms in (record.load_ms, record.prefill_ms, record.decode_ms)),
     )
 

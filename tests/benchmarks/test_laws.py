@@ -63,6 +63,20 @@ def test_a_list_that_is_wrong_is_told_where(p50: float, listed: dict[str, float]
     assert list(contradictions([row(p50=p50)], {"a": listed})) == [told]
 
 
+def test_what_is_won_is_told_of_busy_fleets():
+    """The median of p95 against the best usual policy, over all and over five servers with Zipf's popularity."""
+    from laws import margins
+
+    def busy(p95: float, fleet: str, rate: float = 0.32) -> dict[str, Any]:
+        usual = {"sticky": {"ttft_p95": 100.0}, "random": {"ttft_p95": 20.0}}
+        routers = {**usual, "fastest": {"ttft_p95": p95}}
+        return {"rate": rate, "fleet": fleet, "popularity": "zipf", "routers": routers}
+
+    found = margins([busy(10.0, "five"), busy(4.0, "two"), busy(6.0, "two", 0.64), busy(90.0, "two", 0.16)])
+    assert [(one.median, one.bound, one.count) for one in found] == [(0.3, 0.6, 3), (0.5, 0.5, 1)]
+    assert margins([busy(90.0, "two", 0.16)]) == []
+
+
 def test_the_facts_about_ollama_name_code_and_tests_that_exist():
     """Each row of the README's table, so that none outlives what it speaks of."""
     text = (ROUTING / "README.md").read_text(encoding="utf-8")

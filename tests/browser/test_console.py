@@ -40,6 +40,12 @@ PAGES = (
 )
 TELL = """() => new MutationObserver(() => document.documentElement.matches('.loading') && fetch('said'))
     .observe(document.documentElement, {attributes: true})"""
+SKELETON = """() => { const one = document.querySelector('main h1'), at = JSON.stringify(one.getBoundingClientRect());
+    new MutationObserver((_, watch) => { if (!document.documentElement.matches('.loading.skeleton')) return;
+        watch.disconnect();
+        const clear = getComputedStyle(one).color === 'rgba(0, 0, 0, 0)';
+        fetch(`said?clear=${clear}&moved=${JSON.stringify(one.getBoundingClientRect()) !== at}`);
+    }).observe(document.documentElement, {attributes: true}); }"""
 AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
 HOSTILE = "<img src=x onerror=alert(1)>{{7*7}}javascript:alert(2)"
 
@@ -105,6 +111,31 @@ async def test_a_page_that_takes_its_time_says_so(browser: Browser, tmp_path: Pa
         await page.wait_for_selector("h1:has-text('7 days')")
         await page.go_back()
         await page.wait_for_selector("html:not(.loading) h1:has-text('Ready')")
+        assert watched.problems == []
+
+
+async def test_another_page_of_the_same_kind_has_its_shape_first(browser: Browser, tmp_path: Path) -> None:
+    """Another time of Usage: what is there keeps its place without its texts until the answer comes."""
+    async with stage(tmp_path) as router, signed_in(browser, router, router.admin_token) as watched:
+        page, said, told = watched.page, asyncio.Event(), list[str]()
+        await page.click("text=Usage")
+        await page.wait_for_selector("h1:has-text('7 days')")
+
+        async def hear(route: Route) -> None:
+            told.append(route.request.url.partition("?")[2])
+            said.set()
+            await route.fulfill(status=204)
+
+        async def hold(route: Route) -> None:
+            await said.wait()
+            await route.continue_()
+
+        await page.route("**/said*", hear)
+        await page.route("**/console/usage?*", hold)
+        await page.evaluate(SKELETON)
+        await page.click("main a[href='?days=30']", no_wait_after=True)
+        await page.wait_for_selector("html:not(.loading) h1:has-text('30 days')")
+        assert told == ["clear=true&moved=false"]
         assert watched.problems == []
 
 

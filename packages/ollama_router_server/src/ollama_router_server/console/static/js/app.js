@@ -136,20 +136,25 @@ function move(step) {
   if (next instanceof HTMLElement) next.focus();
 }
 
-// A page that takes its time: what is there is dimmed, and the bar says so. A file that is saved leaves the page where it
+// A page that takes its time: what is there is dimmed, and the bar says so; another page of the same kind, whose shape is
+// known, has that shape without its texts, where the browser tells where it goes. A file that is saved leaves the page where it
 // is, and so does a page that never comes: no event tells of that.
 let leaving = 0;
 let saves = false;
+let alike = false;
 function stay() {
   clearTimeout(leaving);
-  document.documentElement.classList.remove("loading");
+  document.documentElement.classList.remove("loading", "skeleton");
 }
+/** @type {any} */ (globalThis).navigation?.addEventListener("navigate", (/** @type {any} */ event) => {
+  alike = new URL(event.destination.url).pathname === location.pathname;
+});
 addEventListener("click", ({ target }) => (saves = target instanceof Element && target.closest("a[download]") !== null), true);
 addEventListener("beforeunload", () => {
   stay();
   if (saves) return;
   leaving = setTimeout(() => {
-    document.documentElement.classList.add("loading");
+    document.documentElement.classList.add("loading", ...(alike ? ["skeleton"] : []));
     leaving = setTimeout(stay, 15_000);
   }, 150);
 });

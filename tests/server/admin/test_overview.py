@@ -117,6 +117,30 @@ async def test_workers_that_are_not_heard_are_told(tmp_path: Path) -> None:
         assert "2 of 3 workers answered" in shown(view.model_copy(update={"workers": 3, "heard": 2}))
 
 
+async def test_readers_are_told_how_often_models_are_used(tmp_path: Path) -> None:
+    """And when last; plain users are not told of others, and a database that is away hides no model."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b"), model("qwen3:8b")]) as sim,
+        running_router(
+            tmp_path,
+            {"one": server_entry(sim)},
+            models={"rules": [{"pattern": "qwen3*", "min_num_ctx": 2048}], "aliases": {"small": "llama3.2:3b"}},
+        ) as router,
+        router.client() as alice,
+        router.client(router.admin_token) as admin,
+    ):
+        await alice.post("/api/generate", json={"model": "small", "prompt": "hi", "stream": False})
+        await router.rows(1)
+        used, unused = (await admin.get("/router/models")).json()["models"]
+        assert (used["name"], used["requests"], used["last_used_at"] % 3_600) == ("llama3.2:3b", 1, 0)
+        assert (unused["requests"], unused["last_used_at"], unused["rule"]) == (0, None, "qwen3*")
+        assert {one["requests"] for one in (await alice.get("/router/models")).json()["models"]} == {None}
+        await admin.post("/console/session", json={"token": router.admin_token}, headers={"x-console": "1"})
+        page = (await admin.get("/console/models")).text
+        assert "not in 7 days" in page
+        assert 'alias <bdi class="mono">small</bdi>' in page
+
+
 async def test_the_last_hour_counts_what_ended(tmp_path: Path) -> None:
     """Sixty minutes with their requests, failures and tokens; a sentence and charts on the page."""
     async with (

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.log_filter import LogFilter
@@ -101,6 +102,20 @@ async def test_writing_a_batch_again_changes_nothing(log: RequestLog, database: 
     await log.insert([make_record(0, status=500), make_record(1)], again=True)
     assert [record.status for record in await log.list(LogFilter())] == [200, 200]
     assert (await RequestLog(database, few_rows=0).stats(LogFilter())).requests == 2
+
+
+async def test_use_of_models_by_whatever_name(log: RequestLog) -> None:
+    """Names that mean the same model are one; hours outside, and requests without a model, are not counted."""
+    hour = 3_600.0
+    rows = [(0, "m:latest"), (1, "m"), (1, "M:latest"), (2, "m"), (9, "other"), (1, None)]
+    await log.insert(
+        [
+            make_record(number, started_at=(1_000 + at) * hour, model_asked=name, model_served=name)
+            for number, (at, name) in enumerate(rows)
+        ]
+    )
+    use = await log.use_of_models(since=1_001 * hour, before=1_008 * hour)
+    assert use == {canonical_name("m"): (3, 1_002 * hour)}
 
 
 async def test_stats_of_an_empty_log(log: RequestLog) -> None:

@@ -40,8 +40,8 @@ def list_models(
     if as_json:
         print_json(view)
         return
-    columns = ("model", "parameters", "quantisation", "context", "size", "on", "loaded on", "notes")
-    print_table(columns, map(_row, view["models"]), right=("context", "size", "on", "loaded on"))
+    columns = ("model", "parameters", "quantisation", "context", "size", "on", "loaded on", "in 7 days", "notes")
+    print_table(columns, map(_row, view["models"]), right=("context", "size", "on", "loaded on", "in 7 days"))
 
 
 @app.command("show", epilog=examples("orouter models show llama3.3:70b"))
@@ -188,6 +188,7 @@ def _row(model: dict[str, Any]) -> tuple[object, ...]:
         format_bytes(model["size"]),
         model["on_servers"],
         model["loaded_on"],
+        None if model["requests"] is None else format_count(model["requests"]),
         ", ".join(filter(None, notes)) or None,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ollama_router_cli.rendering.streams import clean, print_result
-from ollama_router_cli.rendering.tables import format_bytes, print_table
+from ollama_router_cli.rendering.tables import format_bytes, format_ms, print_table
 
 __all__ = ["print_operation", "progress_of"]
 
@@ -26,7 +26,11 @@ def progress_of(operation: dict[str, Any]) -> str:
 def _far(target: dict[str, Any]) -> str:
     if not target["total"] or target["state"] != "running":
         return f"{target['server']} {target['state']}"
-    return f"{target['server']} {format_bytes(target['completed'])} of {format_bytes(target['total'])}"
+    far = f"{target['server']} {format_bytes(target['completed'])} of {format_bytes(target['total'])}"
+    rate, left = target["bytes_per_second"], target["seconds_left"]
+    return (
+        far if rate is None or left is None else f"{far}, {format_bytes(round(rate))}/s, {format_ms(left * 1000)} left"
+    )
 
 
 def _row(target: dict[str, Any]) -> tuple[object, ...]:

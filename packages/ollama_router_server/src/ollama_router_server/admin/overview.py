@@ -12,7 +12,7 @@ from ollama_router_core.access.grants import may_use_model
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.bodies import answer
-from ollama_router_server.admin.views.models import ModelDetailView, model_detail, model_views
+from ollama_router_server.admin.views.models import ModelDetailView, ModelsView, model_detail, model_views, with_use
 from ollama_router_server.admin.views.overview import OverviewView, dated, overview
 from ollama_router_server.admin.views.server_day import DAY_SECONDS, ServerDayView, server_day
 from ollama_router_server.admin.views.servers import ServerDetailView, server_detail, server_views
@@ -30,12 +30,14 @@ __all__ = [
     "ServerResource",
     "ServersResource",
     "find_model",
+    "find_models",
     "find_overview",
     "find_server",
     "find_server_day",
 ]
 
 _MOST_INCIDENTS = 500
+_USE_SECONDS = 7 * 86_400.0
 _NOT_OF_MODELS: tuple[IncidentKind, ...] = tuple(kind for kind in get_args(IncidentKind) if kind != "model.suspended")
 _OFF: tuple[IncidentKind, ...] = ("server.down", "server.suspended")
 
@@ -87,6 +89,18 @@ async def find_server_day(services: Services, name: str, user: User) -> ServerDa
     if user.role not in ADMINS:
         drains = [replace(one, actor=replace(one.actor, name="an admin")) for one in drains]
     return server_day([*own, *restarts], drains, now, draining=name in services.fleet.health.draining)
+
+
+async def find_models(services: Services, user: User) -> ModelsView:
+    """The models that this user may use; readers are told how often each was used in seven days."""
+    if user.role == "user":
+        return model_views(services, user.grants)
+    view, now = model_views(services, None), services.clock.wall()
+    try:
+        use = await services.request_log.use_of_models(since=now - _USE_SECONDS, before=now)
+    except StorageUnavailable:
+        return view
+    return with_use(view, use)
 
 
 def find_model(services: Services, name: str, user: User) -> ModelDetailView:
@@ -167,8 +181,7 @@ class ModelsResource:
 
     async def on_get(self, request: Request, response: Response) -> None:
         """Answer the models."""
-        user: User = request.context.user
-        answer(response, model_views(self._services, user.grants if user.role == "user" else None))
+        answer(response, await find_models(self._services, request.context.user))
 
 
 class ModelResource:

@@ -21,7 +21,7 @@ from ollama_router_server.admin.history import find_day
 from ollama_router_server.admin.links import base_url
 from ollama_router_server.admin.me import find_checks, my_usage
 from ollama_router_server.admin.operations import list_operations
-from ollama_router_server.admin.overview import find_model, find_overview, find_server, find_server_day
+from ollama_router_server.admin.overview import find_model, find_models, find_overview, find_server, find_server_day
 from ollama_router_server.admin.request_replay import replay_request
 from ollama_router_server.admin.requests import find_request, list_requests
 from ollama_router_server.admin.series import Series, asked_span
@@ -131,7 +131,7 @@ class Pages(Struct, frozen=True):
 
     async def models(self, _request: Request, user: User) -> Values:
         """The models that the user may use."""
-        return {"view": model_views(self.services, user.grants if user.role == "user" else None)}
+        return {"view": await find_models(self.services, user)}
 
     async def model(self, request: Request, user: User, name: str) -> Values:
         """One model, and where it would go now."""

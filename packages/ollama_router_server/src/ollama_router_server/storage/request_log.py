@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import astuple
 from sqlalchemy import ColumnElement, delete, func, insert, select, text
 from sqlalchemy.engine import Connection
 
-from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.first_tokens import FirstTokens, UsualSpeed, read_first_tokens, read_usual_speeds
@@ -19,10 +19,10 @@ from ollama_router_server.storage.log_filter import Cursor, LogFilter
 from ollama_router_server.storage.log_hours import HourSums, read_hours
 from ollama_router_server.storage.log_series import LogSeries, SeriesRow, read_series
 from ollama_router_server.storage.log_stats import HourRow, LogStats, read_history, read_stats
-from ollama_router_server.storage.log_totals import add_rows, delete_empty, subtract_rows
-from ollama_router_server.storage.schema import log_drops, request_log
+from ollama_router_server.storage.log_totals import HOUR, add_rows, delete_empty, subtract_rows
+from ollama_router_server.storage.schema import log_drops, log_totals, request_log
 
-__all__ = ["RequestLog", "delete_rows_of_user", "select_records"]
+__all__ = ["ModelUse", "RequestLog", "delete_rows_of_user", "select_records"]
 
 _FIELDS = RequestRecord.__struct_fields__
 _COLUMNS = tuple(request_log.c[name] for name in _FIELDS)
@@ -31,6 +31,13 @@ _ROWS_A_STATEMENT = 100
 _WRITER_LOCK = 0x6F726C67  # any number that nothing else on the server locks
 _IDS_AT_ONCE = 500
 _LOOKED_AT = 100_000
+
+
+class ModelUse(NamedTuple):
+    """Requests for a model, and the hour of the last of them (seconds since 1970)."""
+
+    requests: int
+    last_hour: float
 
 
 class RequestLog:
@@ -102,6 +109,10 @@ class RequestLog:
     async def users_of_model(self, model: str, *, since: float) -> tuple[tuple[str | None, int], ...]:
         """Users of a model since then and their requests, the most first, as far as the newest 100,000 rows tell."""
         return await self._database.read(_users_of_model, canonical_name(model), since)
+
+    async def use_of_models(self, *, since: float, before: float) -> Mapping[CanonicalName, ModelUse]:
+        """How often models were used in these hours, and when last, as the totals tell."""
+        return await self._database.read(_use_of_models, int(since) // HOUR, int(before) // HOUR)
 
     async def history(self, chosen: LogFilter) -> tuple[HourRow, ...]:
         """Figures by hour, oldest first; the first hour is whole, hours without requests are left out."""
@@ -250,6 +261,20 @@ def _users_of_model(connection: Connection, model: str, since: float) -> tuple[t
     served = rows.c.model_served.in_((model, model.removesuffix(":latest")))
     query = select(rows.c.user, func.count()).where(served).group_by(rows.c.user).order_by(func.count().desc())
     return tuple((user, int(requests)) for user, requests in connection.execute(query))
+
+
+def _use_of_models(connection: Connection, first: int, last: int) -> dict[CanonicalName, ModelUse]:
+    """Hours are named one by one: so rows of users, of which there may be thousands in each, are not read."""
+    columns = log_totals.c
+    hours = columns.start.in_([number * HOUR for number in range(first, last + 1)])
+    ours = (columns.span == HOUR, hours, columns.dimension == "model", columns.name != "")
+    query = select(columns.name, func.sum(columns.requests), func.max(columns.start)).where(*ours)
+    found: dict[CanonicalName, ModelUse] = {}
+    for spelled, requests, start in connection.execute(query.group_by(columns.name)):
+        name = canonical_name(spelled)
+        known = found.get(name, ModelUse(0, 0.0))
+        found[name] = ModelUse(known.requests + int(requests), max(known.last_hour, float(start)))
+    return found
 
 
 def _find(connection: Connection, request_id: str, since: float, before: float) -> RequestRecord | None:

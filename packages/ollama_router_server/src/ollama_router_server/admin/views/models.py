@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ollama_router_core.access.grants import Grants, may_use_model
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
+from ollama_router_core.config.model_settings import ModelSettings
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ServerFacts
 from ollama_router_core.routing.model_placement import differing_digests
+from ollama_router_core.routing.policy import rule_for
 from ollama_router_server.admin.views.servers import LoadedView, ServerModelView, loaded_view, server_model
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
+from ollama_router_server.storage.request_log import ModelUse
 
-__all__ = ["ModelDetailView", "ModelOnServerView", "ModelView", "ModelsView", "model_detail", "model_views"]
+__all__ = ["ModelDetailView", "ModelOnServerView", "ModelView", "ModelsView", "model_detail", "model_views", "with_use"]
 
 
 class ModelView(View):
-    """A model of the fleet, as its largest copy tells. `differs` says that servers hold different weights under it."""
+    """A model of the fleet, as its largest copy tells. `differs` says that servers hold different weights under it.
+
+    `requests` are those of seven days, `last_used_at` is the hour of the last; null where the asking user sees only the
+    own ones. `rule` is the pattern of the config's rule for it.
+    """
 
     name: str
     parameters: str | None
@@ -30,6 +37,9 @@ class ModelView(View):
     loaded_on: int
     differs: bool
     hosted: bool
+    rule: str | None = None
+    requests: int | None = None
+    last_used_at: float | None = None
 
 
 class ModelsView(View):
@@ -63,13 +73,25 @@ def model_views(services: Services, grants: Grants | None) -> ModelsView:
     """The models that somebody with these grants may use, by name; None grants all."""
     snapshot, models = services.fleet.snapshot, services.config.models
     differing = differing_digests(snapshot)
-    shown = [_model(copies, differs=name in differing) for name, copies in sorted(_copies(snapshot).items())]
+    shown = [_model(copies, models, differs=name in differing) for name, copies in sorted(_copies(snapshot).items())]
     return ModelsView(
         models=[model for model in shown if grants is None or may_use_model(grants, model.name)],
         servers=len(services.config.servers),
         loaded=sum(1 for model in shown if model.loaded_on),
         aliases={name: target for name, target in models.aliases.items() if _may(grants, name, target)},
     )
+
+
+def with_use(view: ModelsView, use: Mapping[CanonicalName, ModelUse]) -> ModelsView:
+    """The same models, each with how often it was used and when last."""
+    models = [model.model_copy(update=_used(use.get(canonical_name(model.name)))) for model in view.models]
+    return view.model_copy(update={"models": models})
+
+
+def _used(use: ModelUse | None) -> dict[str, int | float | None]:
+    if use is None:
+        return {"requests": 0}
+    return {"requests": use.requests, "last_used_at": use.last_hour}
 
 
 def model_detail(services: Services, name: str) -> ModelDetailView:
@@ -82,7 +104,7 @@ def model_detail(services: Services, name: str) -> ModelDetailView:
     key = canonical_name(name)
     copies = _copies(snapshot)[key]
     return ModelDetailView(
-        **_model(copies, differs=key in differing_digests(snapshot)).model_dump(),
+        **_model(copies, services.config.models, differs=key in differing_digests(snapshot)).model_dump(),
         assigned=_assigned(services.config, key),
         servers=list(_places(services, copies, now)),
     )
@@ -105,8 +127,9 @@ def _copies(snapshot: FleetSnapshot) -> Copies:
     return found
 
 
-def _model(copies: list[tuple[ServerFacts, InstalledModel]], *, differs: bool) -> ModelView:
+def _model(copies: list[tuple[ServerFacts, InstalledModel]], models: ModelSettings, *, differs: bool) -> ModelView:
     _, largest = max(copies, key=lambda copy: copy[1].size)
+    rule = rule_for(largest.name, models)
     return ModelView(
         name=largest.spelling,
         parameters=largest.parameter_size,
@@ -119,6 +142,7 @@ def _model(copies: list[tuple[ServerFacts, InstalledModel]], *, differs: bool) -
         loaded_on=sum(installed.name in facts.loaded for facts, installed in copies),
         differs=differs,
         hosted=largest.remote_host is not None,
+        rule=None if rule is None else rule.pattern,
     )
 
 

@@ -188,7 +188,7 @@ def hour_until(minute: int) -> list[Row]:
             hour.add(
                 make_record(
                     number, started_at=(minute - ago) * 60.0, status=status, completion_tokens=words, queue_ms=waits,
-                    connect_ms=1.0, load_ms=loads, prefill_ms=700.0, decode_ms=decode_ms,
+                    ttft_ms=waits + loads + 701.0, connect_ms=1.0, load_ms=loads, prefill_ms=700.0, decode_ms=decode_ms,
                     total_ms=waits + loads + 701.0 + decode_ms,
                 )
             )  # fmt: skip

@@ -20,7 +20,7 @@ _LEAST: Final = 0.02
 _DWARFS: Final = 3.0
 """A wait of so many times the rest is broken; what is drawn of it is as long as the rest."""
 _GAP: Final = 16.0
-_LETTER, _BETWEEN = 7.5, 12.0  # units: about a letter's width, and what keeps labels apart
+_LETTER, _BETWEEN = 8.2, 8.0  # units: about a letter's width, and what keeps labels apart
 
 
 class Part(Struct, frozen=True):

@@ -76,12 +76,14 @@ async def watched(router: RouterProcess, client: httpx.AsyncClient) -> AsyncIter
     heard = [0] * TABS
     tabs = [asyncio.create_task(tab(client, people[number // OF_A_SESSION], heard, number)) for number in range(TABS)]
     with stuck(router, people[-1]):
-        await eventually(lambda: all(heard))
-        tabs.append(asyncio.create_task(ask()))
-        yield
-        for one in tabs:
-            one.cancel()
-        await asyncio.gather(*tabs, return_exceptions=True)
+        try:
+            await eventually(lambda: all(heard))
+            tabs.append(asyncio.create_task(ask()))
+            yield
+        finally:
+            for one in tabs:
+                one.cancel()
+            await asyncio.gather(*tabs, return_exceptions=True)
 
 
 async def test_eight_pages_and_a_stuck_one_hold_nobody_up(tmp_path: Path) -> None:

@@ -29,7 +29,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LIMIT = 150.0
 MB = 1e6
-PASSED = ("PIP_", "UV_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+PASSED = (
+    "PIP_",
+    "UV_INDEX",
+    "UV_DEFAULT_INDEX",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
 """Variables that say how this machine reaches the package index."""
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 

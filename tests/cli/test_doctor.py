@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from ollama_router_core.config import Server
-from ollama_router_core.testing import SimulatorThread
+from ollama_router_core.testing import Answer, SimulatorThread
 from ollama_router_server.admin.doctor import machine
 from ollama_router_server.admin.doctor.fleet import slots_finding
 from ollama_router_server.admin.doctor.machine import certificate_finding
@@ -126,6 +126,26 @@ def test_a_database_is_judged_without_being_made(cli, servers, tmp_path):
     first, second = found(cli("doctor", "--json"), "database")
     assert (first["severity"], first["mend"]) == ("warning", f"chmod 600 {tmp_path}/router.sqlite3")
     assert second["severity"] == "ok"
+
+
+def test_a_database_that_cannot_be_made_is_an_error(cli, servers, tmp_path, monkeypatch):
+    """Its folder would have to be where a file is, or belongs to somebody else."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("OROUTER_DATABASE_URL", f"sqlite:///{tmp_path}/file/router.sqlite3")
+    (told,) = found(cli("doctor", "--json"), "database")
+    assert told["severity"] == "error"
+    assert f"cannot make it in {tmp_path}/file" in told["reason"]
+    assert "install -d" in told["mend"]
+
+
+def test_something_else_at_a_server_s_port_is_told_as_such(cli, write_config):
+    """To start Ollama would not help: its port is taken."""
+    with SimulatorThread(models=[MODEL]) as other:
+        other.simulator.faults.add([Answer(status=404)], path="/api/version", times=9)
+        write_config(f"servers: {{a: {{host: 127.0.0.1, port: {other.port}}}}}\n")
+        (told,) = found(cli("doctor", "--json"), "server a")
+    assert "is this Ollama?" in told["reason"]
+    assert told["mend"].startswith("servers.a.port")
 
 
 def test_a_database_that_cannot_be_reached_is_an_error(cli, servers, monkeypatch):

@@ -83,6 +83,8 @@ def _reachable(name: str, server: Server, facts: ServerFacts, *, alone: bool) ->
         mend = f"curl {_address(server)}/api/version; on the server: OLLAMA_HOST=0.0.0.0 and systemctl restart ollama"
         if server.host in _LOOPBACK:
             mend = "ollama serve, or: systemctl start ollama"
+        if facts.error is not None and facts.error.endswith("is this Ollama?"):
+            mend = f"servers.{name}.port in the config; what answers there: ss -ltnp sport = :{server.port}"
         return Finding(subject=subject, severity="error" if alone else "warning", reason=reason, mend=mend)
     models = len(facts.installed or {})
     reason = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import ssl
 import stat
@@ -103,8 +104,7 @@ def _database(installed: Installation) -> Iterator[Finding]:
     if path is not None:
         yield from _disk(path)
     if path is not None and not path.exists():
-        reason = f"{shown} does not exist yet; the first start makes it"
-        yield Finding(subject="database", severity="ok", reason=reason)
+        yield _missing(shown, path)
         return
     if path is not None and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         reason = f"others on this machine can read {path}, which has digests of tokens"
@@ -128,6 +128,16 @@ def _database(installed: Installation) -> Iterator[Finding]:
     else:
         reason += f", this release needs {state.newest}"
         yield Finding(subject="database", severity="error", reason=reason, mend="orouter db upgrade")
+
+
+def _missing(shown: str, path: Path) -> Finding:
+    nearest = next(parent for parent in path.parents if parent.exists())
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        reason = f"{shown} does not exist yet; the first start makes it"
+        return Finding(subject="database", severity="ok", reason=reason)
+    reason = f"{shown} does not exist, and this user cannot make it in {nearest}"
+    mend = "database_url in the config; or as root: install -d -m 700 -o USER FOLDER"
+    return Finding(subject="database", severity="error", reason=reason, mend=mend)
 
 
 def _without_password(url: str) -> str:

@@ -312,7 +312,7 @@ def _record(records: Sequence[RequestRecord], size: int, began: float, ended: fl
     shown = {**found.to_json(), "id": None, "user": None, "client": None}
     for name in ("started_at", "queue_ms", "ttft_ms", "total_ms", "load_ms", "expected_wait_ms", "connect_ms"):
         shown[name] = shown[name] is not None
-    for name in ("prefill_ms", "decode_ms", "decision"):
+    for name in ("prefill_ms", "decode_ms", "gpu_ms", "decision"):
         shown[name] = shown[name] is not None
     for name in ("reason", "error"):
         text = _CONNECTING.sub(b"is down", (shown[name] or "").encode()).decode()

@@ -25,10 +25,10 @@ def table_settings() -> Iterator[tuple[str, str]]:
 
 @cache
 def attributes_read() -> frozenset[str]:
-    """Every attribute that some module outside `config` reads; within it, only the checks read settings."""
+    """Every attribute that some module outside `config` reads; within it, the checks and the price of two."""
     names: set[str] = set()
     for path in PACKAGES.glob("*/src/**/*.py"):
-        if "config" not in path.parts or path.name == "checks.py":
+        if "config" not in path.parts or path.name in {"checks.py", "destination_settings.py"}:
             tree = ast.parse(path.read_text(encoding="utf-8"))
             names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     return frozenset(names)

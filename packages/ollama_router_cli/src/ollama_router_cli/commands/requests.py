@@ -112,18 +112,18 @@ def _print_request(view: dict[str, Any]) -> None:
 
 def _print_course(view: dict[str, Any]) -> None:
     """Its attempts where there were several, what was changed of it, and what was left of its user's limits."""
-    tries = view["tries"] or ()
+    tries = view.get("tries") or ()  # an older router does not tell them
     if len(tries) > 1 or any(one["end"] not in {"answered", "client_left"} for one in tries):
         rows = [(one["server"], format_ms(one["start_ms"]), format_ms(one["ms"]), _end(one)) for one in tries]
         print_table(("attempt on", "began after", "took", "ended"), rows, right=("began after", "took"))
-    if view["expected_wait_ms"] is not None:
-        said = view["said_seconds"]
+    if view.get("expected_wait_ms") is not None:
+        said = view.get("said_seconds")
         text = f"{said[0]:.0f} to {said[1]:.0f} s" if said else f"about {format_ms(view['expected_wait_ms'])}"
         print_result(f"said to wait {text}, waited {format_ms(view['queue_ms']) or 'until it gave up'}")
-    for name, told in (("policy", view["changes"]), ("left out or sent otherwise", view["dropped"])):
+    for name, told in (("policy", view.get("changes")), ("left out or sent otherwise", view.get("dropped"))):
         if told:
             print_result(clean(f"{name}: {'; '.join(told)}"))
-    for name, one in view["limits"].items():
+    for name, one in (view.get("limits") or {}).items():
         print_result(clean(f"limit of {name}: {one['remaining']} of {one['limit']} were left"))
 
 

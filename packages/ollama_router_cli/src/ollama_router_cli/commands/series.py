@@ -39,7 +39,7 @@ def series(
     router: RouterAccess,
     as_json: JsonOption = False,
 ) -> None:
-    """Show requests a second and times to the first token, step by step.
+    """Show requests a second and first tokens, step by step.
 
     Of the last hour also how many waited, on the average. Steps without requests are left out; times are UTC.
     """

@@ -107,6 +107,18 @@ async def test_a_slot_that_was_given_back_a_moment_ago_is_taken_again_without_as
     assert await claimed(other, 1)
 
 
+async def test_a_user_s_request_that_has_ended_is_given_back_before_the_next_is_counted(
+    make_group: Callable[..., RedisGroup], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One request after the other is within a limit of one at once, however soon it follows."""
+    monkeypatch.setattr("ollama_router_server.coordination.redis_exchange._GIVEN_SOON", 3600.0)
+    member, other = await joined(make_group(2))
+    for _ in range(3):
+        assert await member.count("alice", time.monotonic(), concurrent=1, per_minute=None)
+        assert not await other.count("alice", time.monotonic(), concurrent=1, per_minute=None)
+        member.give_back(Scope.USER, "alice")
+
+
 async def test_a_slot_that_others_wait_for_is_not_taken_again(
     make_group: Callable[..., RedisGroup], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,6 +152,7 @@ class RedisMember:
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if concurrent is not None:
             self._replica.asked(Scope.USER, user, concurrent)
+            self._exchange.give_before("give", Scope.USER, user)
 
         def answered(result: Any) -> None:
             if self._replica.alone:

@@ -97,6 +97,23 @@ async def test_requests_that_run_count_under_each_new_name(make_group: Callable[
     assert sum([await process.claim("c") for process in processes for _ in range(LIMIT)]) == LIMIT
 
 
+@pytest.mark.parametrize("names", ["aba", "abcb", "abab"])
+async def test_a_name_that_comes_back_counts_each_request_once(make_group: Callable[[int], Group], names: str) -> None:
+    """A config that is rolled back makes no server fuller than it is."""
+    processes = [Process(member) for member in map(make_group(2).member, range(2))]
+    for _ in range(2):
+        processes[0].begin("a")
+    for old, new in pairwise(names):
+        for process in processes:
+            process.rename(new, old)
+        await beats(processes)
+        assert [process.running(new) for process in processes] == [2, 2]
+    for _ in range(2):
+        processes[0].end("a")
+    await beats(processes)
+    assert [process.running(name) for process in processes for name in "abc"] == [0] * 6
+
+
 async def test_a_claim_that_is_refused_after_its_server_was_renamed_holds_nothing(
     make_group: Callable[[int], Group],
 ) -> None:

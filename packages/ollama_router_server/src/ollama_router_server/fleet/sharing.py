@@ -111,10 +111,11 @@ class FleetSharing:
         Call it before the fleet's state takes up the new names.
         """
         for new, old in names.items():
-            for began in (old, *self._state.former(old)):
-                running = self._state.running(began)
-                self._also.setdefault(began, Counter())[new] += running
-                for _ in range(running):
+            for began in {old, *self._state.former(old)} - {new}:  # what began as `new` counts there already
+                also = self._also.setdefault(began, Counter())
+                uncounted = max(0, self._state.running(began) - also[new])
+                also[new] += uncounted
+                for _ in range(uncounted):
                     self._coordination.take(Scope.SERVER, new)
 
     def waits(self, since: float | None, servers: frozenset[str]) -> None:

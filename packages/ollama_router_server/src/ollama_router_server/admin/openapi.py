@@ -12,7 +12,8 @@ from pydantic.json_schema import models_json_schema
 
 from ollama_router_server.admin import shapes
 from ollama_router_server.admin.access import ADMINS
-from ollama_router_server.admin.openapi_operations import OPERATIONS, Operation
+from ollama_router_server.admin.openapi_operation import Operation
+from ollama_router_server.admin.openapi_operations import OPERATIONS
 
 __all__ = ["OpenApiResource", "openapi_document"]
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from msgspec import Struct
-from pydantic import BaseModel
-
 from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin import shapes
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.doctor.resource import DoctorView
+from ollama_router_server.admin.openapi_operation import Operation
+from ollama_router_server.admin.openapi_people import PEOPLE
 from ollama_router_server.admin.operations import NewOperation
 from ollama_router_server.admin.usage_export import STEPS
 from ollama_router_server.admin.views.about import AboutView
@@ -26,37 +25,17 @@ from ollama_router_server.admin.views.other_day import OtherDayView
 from ollama_router_server.admin.views.overview import OverviewView
 from ollama_router_server.admin.views.request_replay import RequestReplayView
 from ollama_router_server.admin.views.requests import RequestDetailView, RequestsView
-from ollama_router_server.admin.views.rights import RightsView
 from ollama_router_server.admin.views.series import HOURS, SeriesView
 from ollama_router_server.admin.views.server_day import ServerDayView
 from ollama_router_server.admin.views.servers import ProbeView, ServerDetailView, ServersView
 from ollama_router_server.admin.views.usage import BY, ORDERS, MyUsageBody, UsageBody
 from ollama_router_server.admin.views.whatif import WhatIfView
-from ollama_router_server.storage.identities import Role
 from ollama_router_server.storage.incidents import IncidentKind
 
-__all__ = ["OPERATIONS", "Operation"]
-
-
-class Operation(Struct, frozen=True, kw_only=True):
-    """One method of one path, for users of these roles; `refused` are error statuses besides those of all routes.
-
-    Without an `answer` it is lines of CSV.
-    """
-
-    method: str
-    path: str
-    summary: str
-    answer: type[BaseModel] | None
-    body: type[BaseModel] | None = None
-    status: int = 200
-    roles: frozenset[Role] = ADMINS
-    refused: tuple[int, ...] = ()
-    query: tuple[tuple[str, dict[str, Any]], ...] = ()
+__all__ = ["OPERATIONS"]
 
 
 _ONE = "/router/operations/{id}"
-_USER, _TOKENS, _GROUP = "/router/users/{name}", "/router/users/{name}/tokens", "/router/groups/{name}"
 _USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("since", {"type": "number", "minimum": 0, "maximum": 2**52}),
     ("before", {"type": "number", "minimum": 0, "maximum": 2**52}),
@@ -78,14 +57,6 @@ _ONE_MORE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("add_gpu", {"enum": ["", *GPUS]}),
     ("off", {"type": "string", "description": "A server of the config that takes nothing."}),
     ("max_wait", {"anyOf": [{"type": "number", "minimum": 0.001, "maximum": 86_400}, {"const": ""}]}),
-)
-_USERS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("search", {"type": "string", "description": "A part of the name."}),
-    ("role", {"enum": ["", "admin", "user", "viewer"]}),
-    ("group", _TEXT),
-    ("active", {"enum": ["", "true", "false"]}),
-    ("after", {"type": "string", "description": "`next` of the page before."}),
-    ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
 )
 _REQUESTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("user", _TEXT),
@@ -109,120 +80,7 @@ _EXPLAIN_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 OPERATIONS: tuple[Operation, ...] = (
-    Operation(
-        method="get",
-        path="/router/users",
-        summary="List users by name, a page at a time",
-        answer=shapes.UsersBody,
-        query=_USERS_QUERY,
-    ),
-    Operation(
-        method="post",
-        path="/router/users",
-        summary="Make a user",
-        body=shapes.NewUser,
-        answer=shapes.CreatedUserBody,
-        status=201,
-        refused=(404, 409, 413),
-    ),
-    Operation(method="get", path=_USER, summary="Show one user", answer=shapes.UserDetailsBody, refused=(404,)),
-    Operation(
-        method="patch",
-        path=_USER,
-        summary="Change a user",
-        body=shapes.UserPatch,
-        answer=shapes.UserDetailsBody,
-        refused=(404, 413),
-    ),
-    Operation(method="delete", path=_USER, summary="Delete a user", answer=shapes.DeletedBody, refused=(404,)),
-    Operation(method="get", path=_TOKENS, summary="List a user's tokens", answer=shapes.TokensBody, refused=(404,)),
-    Operation(
-        method="post",
-        path=_TOKENS,
-        summary="Give a user one more token",
-        body=shapes.NewToken,
-        answer=shapes.CreatedTokenBody,
-        status=201,
-        refused=(404, 409, 413),
-    ),
-    Operation(
-        method="delete",
-        path=f"{_TOKENS}/{{token}}",
-        summary="End a token",
-        answer=shapes.DeletedBody,
-        refused=(404,),
-    ),
-    Operation(
-        method="get",
-        path=f"{_USER}/rights",
-        summary="What a user may do, and which grant, role or setting says so",
-        answer=RightsView,
-        refused=(404,),
-    ),
-    Operation(
-        method="post",
-        path=f"{_USER}/invitation",
-        summary="Make a link that signs a user in, once",
-        answer=shapes.InvitationBody,
-        status=201,
-        refused=(404,),
-    ),
-    Operation(
-        method="delete",
-        path=f"{_USER}/invitation",
-        summary="End the user's links that nobody has used",
-        answer=shapes.WithdrawnBody,
-        refused=(404,),
-    ),
-    Operation(
-        method="get",
-        path=f"{_USER}/sessions",
-        summary="List the user's open sessions of the console",
-        answer=shapes.SessionsBody,
-        refused=(404,),
-    ),
-    Operation(
-        method="delete",
-        path=f"{_USER}/sessions",
-        summary="End all of the user's sessions, and links that nobody has used",
-        answer=shapes.EndedSessionsBody,
-        refused=(404,),
-    ),
-    Operation(
-        method="delete",
-        path=f"{_USER}/sessions/{{id}}",
-        summary="End one of the user's sessions",
-        answer=shapes.EndedSessionsBody,
-        refused=(404,),
-    ),
-    Operation(
-        method="post",
-        path=f"{_USER}/rights",
-        summary="What a user could do after a change that is not made",
-        body=shapes.UserPatch,
-        answer=RightsView,
-        refused=(404, 413),
-    ),
-    Operation(method="get", path="/router/groups", summary="List all groups", answer=shapes.GroupsBody),
-    Operation(
-        method="post",
-        path="/router/groups",
-        summary="Make a group",
-        body=shapes.NewGroup,
-        answer=shapes.GroupBody,
-        status=201,
-        refused=(409, 413),
-    ),
-    Operation(method="get", path=_GROUP, summary="Show one group", answer=shapes.GroupBody, refused=(404,)),
-    Operation(
-        method="patch",
-        path=_GROUP,
-        summary="Change a group",
-        body=shapes.GroupPatch,
-        answer=shapes.GroupBody,
-        refused=(404, 413),
-    ),
-    Operation(method="delete", path=_GROUP, summary="Delete a group", answer=shapes.DeletedBody, refused=(404, 409)),
+    *PEOPLE,
     Operation(
         method="get",
         path="/router/usage",

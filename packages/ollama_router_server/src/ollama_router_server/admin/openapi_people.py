@@ -1,0 +1,138 @@
+"""The rows of OpenAPI's document that are about users and groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ollama_router_server.admin import shapes
+from ollama_router_server.admin.openapi_operation import Operation
+from ollama_router_server.admin.views.rights import RightsView
+
+__all__ = ["PEOPLE"]
+
+_USER, _TOKENS, _GROUP = "/router/users/{name}", "/router/users/{name}/tokens", "/router/groups/{name}"
+_USERS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("search", {"type": "string", "description": "A part of the name."}),
+    ("role", {"enum": ["", "admin", "user", "viewer"]}),
+    ("group", {"type": "string"}),
+    ("active", {"enum": ["", "true", "false"]}),
+    ("after", {"type": "string", "description": "`next` of the page before."}),
+    ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
+)
+
+PEOPLE: tuple[Operation, ...] = (
+    Operation(
+        method="get",
+        path="/router/users",
+        summary="List users by name, a page at a time",
+        answer=shapes.UsersBody,
+        query=_USERS_QUERY,
+    ),
+    Operation(
+        method="post",
+        path="/router/users",
+        summary="Make a user",
+        body=shapes.NewUser,
+        answer=shapes.CreatedUserBody,
+        status=201,
+        refused=(404, 409, 413),
+    ),
+    Operation(method="get", path=_USER, summary="Show one user", answer=shapes.UserDetailsBody, refused=(404,)),
+    Operation(
+        method="patch",
+        path=_USER,
+        summary="Change a user",
+        body=shapes.UserPatch,
+        answer=shapes.UserDetailsBody,
+        refused=(404, 413),
+    ),
+    Operation(method="delete", path=_USER, summary="Delete a user", answer=shapes.DeletedBody, refused=(404,)),
+    Operation(method="get", path=_TOKENS, summary="List a user's tokens", answer=shapes.TokensBody, refused=(404,)),
+    Operation(
+        method="post",
+        path=_TOKENS,
+        summary="Give a user one more token",
+        body=shapes.NewToken,
+        answer=shapes.CreatedTokenBody,
+        status=201,
+        refused=(404, 409, 413),
+    ),
+    Operation(
+        method="delete",
+        path=f"{_TOKENS}/{{token}}",
+        summary="End a token",
+        answer=shapes.DeletedBody,
+        refused=(404,),
+    ),
+    Operation(
+        method="get",
+        path=f"{_USER}/rights",
+        summary="What a user may do, and which grant, role or setting says so",
+        answer=RightsView,
+        refused=(404,),
+    ),
+    Operation(
+        method="post",
+        path=f"{_USER}/invitation",
+        summary="Make a link that signs a user in, once",
+        answer=shapes.InvitationBody,
+        status=201,
+        refused=(404,),
+    ),
+    Operation(
+        method="delete",
+        path=f"{_USER}/invitation",
+        summary="End the user's links that nobody has used",
+        answer=shapes.WithdrawnBody,
+        refused=(404,),
+    ),
+    Operation(
+        method="get",
+        path=f"{_USER}/sessions",
+        summary="List the user's open sessions of the console",
+        answer=shapes.SessionsBody,
+        refused=(404,),
+    ),
+    Operation(
+        method="delete",
+        path=f"{_USER}/sessions",
+        summary="End all of the user's sessions, and links that nobody has used",
+        answer=shapes.EndedSessionsBody,
+        refused=(404,),
+    ),
+    Operation(
+        method="delete",
+        path=f"{_USER}/sessions/{{id}}",
+        summary="End one of the user's sessions",
+        answer=shapes.EndedSessionsBody,
+        refused=(404,),
+    ),
+    Operation(
+        method="post",
+        path=f"{_USER}/rights",
+        summary="What a user could do after a change that is not made",
+        body=shapes.UserPatch,
+        answer=RightsView,
+        refused=(404, 413),
+    ),
+    Operation(method="get", path="/router/groups", summary="List all groups", answer=shapes.GroupsBody),
+    Operation(
+        method="post",
+        path="/router/groups",
+        summary="Make a group",
+        body=shapes.NewGroup,
+        answer=shapes.GroupBody,
+        status=201,
+        refused=(409, 413),
+    ),
+    Operation(method="get", path=_GROUP, summary="Show one group", answer=shapes.GroupBody, refused=(404,)),
+    Operation(
+        method="patch",
+        path=_GROUP,
+        summary="Change a group",
+        body=shapes.GroupPatch,
+        answer=shapes.GroupBody,
+        refused=(404, 413),
+    ),
+    Operation(method="delete", path=_GROUP, summary="Delete a group", answer=shapes.DeletedBody, refused=(404, 409)),
+)

@@ -50,6 +50,15 @@ def test_reports_of_the_server_are_told_as_they_are() -> None:
     )
 
 
+def test_one_token_is_told_as_one() -> None:
+    """Of a prompt as of an answer."""
+    row = make_record(
+        1, total_ms=1_000.0, queue_ms=0.0, connect_ms=0.0, load_ms=0.0, prefill_ms=400.0, decode_ms=600.0,
+        prompt_tokens=1, completion_tokens=1,
+    )  # fmt: skip
+    assert sentence_of(row) == "Took 1.0 s: 400 ms reading 1 token, 600 ms writing 1 token."
+
+
 def test_a_host_that_reports_nothing_has_one_part() -> None:
     """An answer that came at once tells nothing about its parts."""
     row = make_record(1, total_ms=900.0, queue_ms=0.0, load_ms=None, ttft_ms=880.0, streamed=False)

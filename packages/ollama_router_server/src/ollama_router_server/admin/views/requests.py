@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ollama_router_core.errors import amount
 from ollama_router_core.records.phases import PhaseName, phase_times
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.admin.views.request_tries import CourseView, LimitView, PhaseView, TryView, tries_of
@@ -241,10 +242,10 @@ def _told(record: RequestRecord) -> Iterator[str]:
             case "load":
                 yield f"{time} loading {model} on {record.server}"
             case "prefill":
-                count = f" {record.prompt_tokens:,} tokens" if record.prompt_tokens else " the prompt"
+                count = f" {amount(record.prompt_tokens, 'token')}" if record.prompt_tokens else " the prompt"
                 yield f"{time} reading{count}"
             case "decode":
-                count = f" {record.completion_tokens:,} tokens" if record.completion_tokens else ""
+                count = f" {amount(record.completion_tokens, 'token')}" if record.completion_tokens else ""
                 yield f"{time} writing{count}"
             case "unexplained":
                 yield f"{time} of which {record.server or 'nobody'} reported nothing"

@@ -42,14 +42,13 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 """What lines may be in order of, the most first."""
 
 
-class UsageLine(View):
-    """Totals of one user, group, model, server, host or day; the name is null where the log has none.
+class _Totals(View):
+    """What requests add up to.
 
-    `gpu_ms` are milliseconds that servers computed, `wasted_ms` those of them for clients that left. First tokens are
-    those of the newest 20,000 requests.
+    `gpu_ms` are milliseconds that servers computed, `wasted_ms` those of them for clients that left; `estimated` counts
+    requests whose tokens are estimates.
     """
 
-    name: str | None
     requests: int
     errors: int
     prompt_tokens: int
@@ -61,6 +60,15 @@ class UsageLine(View):
     gpu_ms: int
     wasted_ms: int
     cost_micros: int
+
+
+class UsageLine(_Totals):
+    """Totals of one user, group, model, server, host or day; the name is null where the log has none.
+
+    First tokens are those of the newest 20,000 requests.
+    """
+
+    name: str | None
     ttft_p50_ms: float | None = None
     ttft_p95_ms: float | None = None
 
@@ -73,7 +81,7 @@ class PercentilesBody(View):
     p99: float | None
 
 
-class UsageBody(View):
+class UsageBody(_Totals):
     """Totals of the request log, the most of what was asked for first, days by date.
 
     `by_group` has each user in the group of now, `by_host` the external hosts of now, which `by_server` has as well;
@@ -83,17 +91,6 @@ class UsageBody(View):
     since: float | None
     before: float | None
     currency: str | None
-    requests: int
-    errors: int
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int
-    cache_write_tokens: int
-    reasoning_tokens: int
-    estimated: int
-    gpu_ms: int
-    wasted_ms: int
-    cost_micros: int
     dropped: int
     ttft_ms: PercentilesBody
     total_ms: PercentilesBody

@@ -1,7 +1,8 @@
 """How long servers computed and what hosts cost, by request and in the totals.
 
 Rows from before have no figures: nobody noted then which server a request that broke off was at. The release before
-writes rows without them.
+writes rows without them, and takes nothing from the totals' figures when it deletes rows: they are too high for those
+hours until all rows of the hour are gone.
 """
 
 from __future__ import annotations

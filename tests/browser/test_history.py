@@ -9,8 +9,8 @@ from playwright.async_api import Browser
 
 from browser.conftest import signed_in
 from ollama_router_server.storage.incidents import Began, Ended, Origin
+from support.records import make_record
 from support.router import running_router
-from support.storage import make_record
 
 pytestmark = pytest.mark.anyio
 

@@ -25,8 +25,8 @@ from ollama_router_server.storage.incidents import Began, Ended, IncidentKind
 from ollama_router_server.telemetry.last_hour import LastHour, Row
 from support.eventually import eventually, eventually_async
 from support.plain_http import async_client
+from support.records import make_record
 from support.router import RunningRouter, running_router, server_entry
-from support.storage import make_record
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ import pytest
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.upgrade import upgrade_database
-from support.storage import make_record
+from support.records import make_record
 
 NOW = time.time()
 

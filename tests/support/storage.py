@@ -7,16 +7,14 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import anyio
 from sqlalchemy import URL
 
-from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.upgrade import upgrade_database
 from support.clock import FakeClock
 
-__all__ = ["FakeClock", "back_up", "create_sqlite", "delete_database", "make_record", "restore", "sqlite_url"]
+__all__ = ["FakeClock", "back_up", "create_sqlite", "delete_database", "restore", "sqlite_url"]
 
 
 def sqlite_url(path: Path) -> str:
@@ -55,22 +53,3 @@ def delete_database(path: Path) -> None:
     """Remove a SQLite file with what belongs to it."""
     for part in path.parent.glob(f"{path.name}*"):
         part.unlink()
-
-
-def make_record(number: int, **fields: Any) -> RequestRecord:
-    """A row like many others; `number` makes its id and its time."""
-    plain: dict[str, Any] = {
-        "id": f"request-{number}",
-        "started_at": 1_000.0 + number,
-        "user": "alice",
-        "client": "127.0.0.1",
-        "method": "POST",
-        "path": "/api/chat",
-        "model_asked": "llama3.1:8b",
-        "model_served": "llama3.1:8b",
-        "server": "big",
-        "status": 200,
-        "attempts": 1,
-        "total_ms": 10.0,
-    }
-    return RequestRecord(**{**plain, **fields})

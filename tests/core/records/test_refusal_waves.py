@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_core.records.refusal_waves import MANY, RefusalWave, is_refused
-from support.storage import make_record
+from support.records import make_record
 
 
 def test_many_within_a_minute_are_told_with_the_code_that_most_have() -> None:

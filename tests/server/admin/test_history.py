@@ -16,8 +16,8 @@ from ollama_router_server.admin.views.incidents import IncidentView, incident_vi
 from ollama_router_server.console.charts import strip_of
 from ollama_router_server.storage.incidents import Incident
 from ollama_router_server.storage.log_days import STEP, STEPS, DayGroup
+from support.records import make_record
 from support.router import running_router
-from support.storage import make_record
 
 pytestmark = pytest.mark.anyio
 

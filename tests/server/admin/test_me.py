@@ -8,8 +8,8 @@ import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
 from server.console.test_pages import signed_in
+from support.records import make_record
 from support.router import running_router, server_entry
-from support.storage import make_record
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ollama_router_core.exchange.course import with_said_wait
 from ollama_router_server.admin.views.request_tries import KeptAttemptView, tries_of
 from ollama_router_server.admin.views.requests import phases_of, request_detail
-from support.storage import make_record
+from support.records import make_record
 
 TIMES = st.floats(0, 1e6)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_server.admin.views.requests import phases_of, request_detail, sentence_of
-from support.storage import make_record
+from support.records import make_record
 
 TIMES = st.none() | st.floats(0, 1e7)
 

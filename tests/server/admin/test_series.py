@@ -14,8 +14,8 @@ from ollama_router_server.admin.views.series import HOURS, series_of_hours, seri
 from ollama_router_server.storage.log_hours import HourSums
 from ollama_router_server.telemetry.last_hour import LastHour, minutes_of
 from server.console.test_pages import signed_in
+from support.records import make_record
 from support.router import running_router, server_entry
-from support.storage import make_record
 
 pytestmark = pytest.mark.anyio
 NOW = 1_700_000_040.0

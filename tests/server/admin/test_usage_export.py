@@ -12,8 +12,8 @@ from ollama_router_core.errors import LimitExceeded
 from ollama_router_server.admin.csv_lines import csv_lines
 from ollama_router_server.admin.usage_export import Exports
 from ollama_router_server.storage import log_series
+from support.records import make_record
 from support.router import RunningRouter, running_router
-from support.storage import make_record
 
 pytestmark = pytest.mark.anyio
 

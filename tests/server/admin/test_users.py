@@ -14,8 +14,8 @@ from ollama_router_server.admin.openapi import openapi_document
 from ollama_router_server.admin.openapi_operations import OPERATIONS
 from ollama_router_server.admin.shapes import GrantsBody
 from ollama_router_server.storage.token_usage import TokenUsage
+from support.records import make_record
 from support.router import running_router, server_entry
-from support.storage import make_record
 
 pytestmark = pytest.mark.anyio
 

@@ -17,8 +17,8 @@ from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.admin import whatif
 from ollama_router_server.admin.views.whatif import WorldView, whatif_view
 from ollama_router_server.storage.log_days import STEP
+from support.records import make_record
 from support.router import running_router, server_entry
-from support.storage import make_record
 
 pytestmark = pytest.mark.anyio
 

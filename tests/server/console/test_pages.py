@@ -13,8 +13,8 @@ import pytest
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.testing import OllamaSimulator, model
 from support.eventually import eventually, eventually_async
+from support.records import make_record
 from support.router import RunningRouter, running_router, server_entry
-from support.storage import make_record
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,8 @@ from ollama_router_core.coordination import Coordination
 from ollama_router_core.coordination.in_process import InProcess
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.telemetry.last_hour import LastHour
-from support.storage import FakeClock, make_record
+from support.records import make_record
+from support.storage import FakeClock
 
 pytestmark = pytest.mark.anyio
 

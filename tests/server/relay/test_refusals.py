@@ -13,8 +13,9 @@ from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.relay import refusals as module
 from ollama_router_server.relay.refusals import Refusals
 from support.eventually import eventually
+from support.records import make_record
 from support.router import running_router, server_entry
-from support.storage import FakeClock, make_record
+from support.storage import FakeClock
 
 pytestmark = pytest.mark.anyio
 

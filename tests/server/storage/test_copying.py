@@ -31,7 +31,8 @@ from ollama_router_server.storage.schema import request_log, users
 from ollama_router_server.storage.token_usage import TokenUsage
 from ollama_router_server.storage.upgrade import check_database, prepare_database
 from ollama_router_server.storage.users import UserStore
-from support.storage import FakeClock, create_sqlite, make_record, sqlite_url
+from support.records import make_record
+from support.storage import FakeClock, create_sqlite, sqlite_url
 
 pytestmark = pytest.mark.anyio
 

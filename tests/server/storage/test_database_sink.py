@@ -22,7 +22,8 @@ from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.row_spill import RowSpill
 from ollama_router_server.system import SystemClock
 from support.eventually import eventually
-from support.storage import back_up, create_sqlite, delete_database, make_record, restore, sqlite_url
+from support.records import make_record
+from support.storage import back_up, create_sqlite, delete_database, restore, sqlite_url
 
 pytestmark = pytest.mark.anyio
 

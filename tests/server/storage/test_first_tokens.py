@@ -10,7 +10,8 @@ from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.users import UserStore
-from support.storage import FakeClock, make_record
+from support.records import make_record
+from support.storage import FakeClock
 
 pytestmark = pytest.mark.anyio
 

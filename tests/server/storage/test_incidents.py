@@ -25,7 +25,8 @@ from ollama_router_server.storage.incidents import (
 )
 from ollama_router_server.storage.request_log import RequestLog
 from support.eventually import eventually
-from support.storage import create_sqlite, make_record
+from support.records import make_record
+from support.storage import create_sqlite
 
 pytestmark = pytest.mark.anyio
 

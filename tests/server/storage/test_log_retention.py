@@ -15,7 +15,8 @@ from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.log_retention import LogRetention
 from ollama_router_server.storage.request_log import RequestLog
 from support.eventually import eventually_async
-from support.storage import FakeClock, create_sqlite, make_record
+from support.records import make_record
+from support.storage import FakeClock, create_sqlite
 
 pytestmark = pytest.mark.anyio
 

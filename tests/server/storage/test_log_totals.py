@@ -19,7 +19,8 @@ from ollama_router_server.storage.log_stats import UsageRow, tokens_by_day
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.schema import log_latencies, log_totals
 from ollama_router_server.storage.users import UserStore
-from support.storage import FakeClock, make_record
+from support.records import make_record
+from support.storage import FakeClock
 
 pytestmark = pytest.mark.anyio
 

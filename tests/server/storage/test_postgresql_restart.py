@@ -17,7 +17,7 @@ from ollama_router_server.system import SystemClock
 from support.eventually import eventually
 from support.pauses import stay_silent
 from support.postgresql import Cluster, find_binaries, running_cluster
-from support.storage import make_record
+from support.records import make_record
 
 pytestmark = pytest.mark.anyio
 

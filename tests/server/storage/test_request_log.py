@@ -14,7 +14,7 @@ from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.log_stats import Percentiles, UsageRow
 from ollama_router_server.storage.request_log import RequestLog
-from support.storage import make_record
+from support.records import make_record
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ import pytest
 
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.row_spill import RowSpill, spill_folder
-from support.storage import make_record
+from support.records import make_record
 
 
 def rows_of(spill: RowSpill, most: int = 1000) -> list[RequestRecord | None]:

@@ -7,7 +7,7 @@ import pytest
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.token_usage import TokenUsage
-from support.storage import make_record
+from support.records import make_record
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ollama_router_core.records.phases import PHASES
 from ollama_router_server.telemetry.last_hour import MINUTES, LastHour, add_up_minutes, minutes_of
-from support.storage import make_record
+from support.records import make_record
 
 NOW = 1_700_000_040.0
 """In the middle of a minute."""

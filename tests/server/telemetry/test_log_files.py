@@ -19,8 +19,8 @@ from ollama_router_core.errors import ConfigError
 from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.telemetry.log_files import FILE_NAME, LogFiles, open_log_files
 from support.eventually import eventually
+from support.records import make_record
 from support.router import running_router, server_entry
-from support.storage import make_record
 
 pytestmark = pytest.mark.anyio
 
@@ -148,8 +148,7 @@ _WRITER = """
 import asyncio, sys
 from pathlib import Path
 from ollama_router_server.telemetry.log_files import LogFiles
-from support.storage import make_record
-
+from support.records import make_record
 async def main():
     files = LogFiles(Path(sys.argv[1]), max_size=20_000, max_files=1_000, flush_interval=0.002)
     files.start()

@@ -34,7 +34,7 @@ CHAT = {"model": SMALL, "messages": [{"role": "user", "content": "hi"}], "stream
 async def test_an_id_in_the_search_leads_to_the_sentence(browser: Browser, tmp_path: Path) -> None:
     """It names the load and the server; what was expected and what came, on one scale, each add up to their total."""
     async with (
-        OllamaSimulator(models=[model(SMALL)], time_scale=0.3) as sim,
+        OllamaSimulator(models=[model(SMALL)], time_scale=1.0) as sim,
         running_router(tmp_path, {"one": server_entry(sim)}) as router,
         router.client() as client,
     ):
@@ -47,8 +47,9 @@ async def test_an_id_in_the_search_leads_to_the_sentence(browser: Browser, tmp_p
             await watched.page.wait_for_selector("#timeline")
             assert re.search(rf"loading {SMALL} on one", await watched.page.inner_text("h1"))
             assert "not loaded" in await watched.page.inner_text("[aria-labelledby=decision]")
-            widths = "(bar) => [...bar.querySelectorAll('rect')].map((one) => one.width.baseVal.value)"
-            expected, came = [sum(await bar.evaluate(widths)) for bar in await watched.page.query_selector_all(".wide")]
+            widths = "(row) => [...row.querySelectorAll('rect.phase')].map((one) => one.width.baseVal.value)"
+            rows = await watched.page.query_selector_all("svg.timeline")
+            expected, came = [sum(await row.evaluate(widths)) for row in rows]
         shown = (await client.get(f"/router/requests/{row.id}")).json()
         sums = [sum(part["ms"] for part in shown[name]) for name in ("expected", "phases")]
         assert sums[1] == pytest.approx(shown["total_ms"], abs=1)

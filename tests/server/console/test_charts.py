@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +37,15 @@ def test_less_than_the_whole_fills_less_than_the_bar(values: list[float], whole:
     assert filled <= 100.1
     if sum(values) < whole:
         assert abs(filled - sum(values) / whole * 100) < 0.1
+
+
+@given(VALUES, st.floats(1, 1e9))
+def test_small_values_make_a_bar_no_longer(values: list[float], whole: float) -> None:
+    """Two bars on one scale can be compared: larger values give way, as long as there are any."""
+    found = segments(values, 640, whole=whole)
+    least = 2.0 * sum(value > 0 for value in values)
+    asked = sum(values) / max(sum(values), whole) * 640
+    assert sum(segment.width for segment in found) == pytest.approx(min(640, max(asked, least)), abs=0.2)
 
 
 @given(

@@ -46,14 +46,16 @@ def segments(values: Sequence[float], width: float, *, whole: float | None = Non
     """Lay values side by side on a bar of this width.
 
     The bar stands for `whole`, by default for the sum of the values. A value above 0 is at least `least` wide, so that
-    it can be seen; the others give way for that. Values beyond `whole` are scaled down: nothing lies outside the bar.
+    it can be seen; the others give way for that, and only where they cannot is the sum longer than it stands for.
+    Values beyond `whole` are scaled down: nothing lies outside the bar.
     """
     total = max(sum(values), whole or 0.0)
     if total <= 0:
         return [Segment(0.0, 0.0) for _ in values]
     wanted = [value / total * width for value in values]
     wide = [max(one, least) if value > 0 else 0.0 for one, value in zip(wanted, values, strict=True)]
-    room = width if whole is None or sum(values) >= whole else min(width, max(sum(wanted), sum(wide)))
+    seen = sum(value > 0 for value in values)
+    room = width if whole is None or sum(values) >= whole else min(width, max(sum(wanted), seen * least))
     if sum(wide) > room:
         wide = _fitted(wide, room, least)
     found, x = [], 0.0
@@ -216,6 +218,7 @@ def _fitted(wide: list[float], room: float, least: float) -> list[float]:
     """Take what is too much from the parts above the least width, in proportion to what they have above it."""
     spare = sum(max(0.0, one - least) for one in wide)
     needed = sum(wide) - room
-    if spare <= needed:
+    if spare < needed * (1 - 1e-9):
         return [one * room / sum(wide) for one in wide]
-    return [one - max(0.0, one - least) * needed / spare for one in wide]
+    share = min(1.0, needed / spare)
+    return [one - max(0.0, one - least) * share for one in wide]

@@ -5,12 +5,10 @@ That program is taken out of the repository's history, and runs with the depende
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 
 import httpx
@@ -71,8 +69,9 @@ def test_the_release_before_serves_while_the_new_one_comes_and_goes(tmp_path: Pa
     commit = before_the_newest_revision()
     if not commit:
         pytest.skip("the repository's history is not here")
-    with tarfile.open(fileobj=io.BytesIO(git("archive", commit, "packages"))) as sources:
-        sources.extractall(tmp_path / "before", filter="data")
+    (tmp_path / "before").mkdir()
+    unpack = [shutil.which("tar") or "false", "-x", "-C", str(tmp_path / "before")]
+    subprocess.run(unpack, input=git("archive", commit, "packages"), timeout=60, check=True)
     binaries = find_binaries()
     assert binaries is not None
     with running_cluster(binaries) as cluster, SimulatorThread(models=[MODEL]) as simulator:

@@ -26,22 +26,21 @@ from ollama_router_core.access.limits import (
     allowances,
     check_minute,
     day_of,
-    first_day_of_month,
     has_limits,
     standing_of,
 )
 from ollama_router_core.coordination import Coordination, Scope, Spent, shared_grants
 from ollama_router_core.errors import LimitExceeded, StorageUnavailable
 from ollama_router_core.exchange.events import Caller
-from ollama_router_server.accounts.unwritten_tokens import UnwrittenTokens
+from ollama_router_server.accounts.followed_tokens import FollowedTokens
 from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.router_activity import RouterActivity
-from ollama_router_server.storage.token_usage import DayOfUser, TokenUsage
+from ollama_router_server.storage.token_usage import TokenUsage
 from ollama_router_server.system import Clock
 
 __all__ = ["Ticket", "UsageLimits"]
 
-_IDLE = 300.0  # seconds after which another process's use of a user's tokens is no longer read back
+_IDLE = 300.0  # seconds without a request after which what other routers admitted is no longer read
 _OLD = 1.0  # seconds after which what other processes wrote is read before a request is admitted
 _JUST_ASKED = 0.25  # seconds for which what all members said holds, for a user to whom they left nothing
 
@@ -93,20 +92,18 @@ class UsageLimits:
         flush_interval: float = 0.2,
         refresh_interval: float = 1.0,
     ) -> None:
-        self._usage = usage
         self._workers = workers
         self._routers = routers
         self._clock = clock
         self._flush_interval = flush_interval
         self._refresh_interval = refresh_interval
         self._meters: dict[str, Meter] = {}
-        self._with_tokens: dict[str, float] = {}  # user to when last asked for
+        self._tokens = FollowedTokens(usage, self._meters, clock, refresh_interval=refresh_interval)
         self._refused: dict[str, float] = {}  # user to when all members were asked in vain
-        self._unwritten = UnwrittenTokens(usage)
         self._loading: dict[str, asyncio.Lock] = {}
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._refreshed = self._asked = float("-inf")
+        self._asked = float("-inf")
 
     def start(self) -> None:
         """Start writing; call it on a running event loop."""
@@ -147,9 +144,9 @@ class UsageLimits:
         if meter is None or (_counts_requests(user.grants) and (self._workers.asks or self._routers.age > _OLD)):
             return None
         if _has_token_limit(user.grants):
-            if user.name not in self._with_tokens:
+            if user.name not in self._tokens:
                 return None
-            self._with_tokens[user.name] = self._clock.monotonic()
+            self._tokens.ask(user.name)
         try:
             self._check_minute(user, tokens=1)
         except LimitExceeded:
@@ -314,17 +311,16 @@ class UsageLimits:
 
     def _take(self, ticket: Ticket, tokens: int) -> None:
         if tokens:
-            self._meters[ticket.user].take(ticket.day, tokens)
-            self._unwritten.add(ticket.user, ticket.day, tokens)
+            self._tokens.take(ticket.user, ticket.day, tokens)
 
     async def _meter(self, user: User) -> Meter:
         name = user.name
         counts_tokens = _has_token_limit(user.grants)
-        if name not in self._meters or (counts_tokens and name not in self._with_tokens):
+        if name not in self._meters or (counts_tokens and name not in self._tokens):
             async with self._loading.setdefault(name, asyncio.Lock()):
                 await self._load(user)
         if counts_tokens:
-            self._with_tokens[name] = self._clock.monotonic()
+            self._tokens.ask(name)
         if _counts_requests(user.grants) and not self._workers.asks and self._routers.age > _OLD:
             with suppress(StorageUnavailable):  # then what is known has to do
                 await self._routers.read()
@@ -335,12 +331,8 @@ class UsageLimits:
         name = user.name
         if name not in self._meters:
             self._meters[name] = await self._new_meter(name)
-        if _has_token_limit(user.grants) and name not in self._with_tokens:
-            today = day_of(self._clock.wall())
-            first_day = first_day_of_month(today)
-            await self._usage.count_anew(name, first_day=first_day, today=today)
-            self._set_tokens({name}, await self._usage.read([name], first_day=first_day))
-            self._with_tokens[name] = self._clock.monotonic()
+        if _has_token_limit(user.grants) and name not in self._tokens:
+            await self._tokens.follow(name)
 
     async def _new_meter(self, name: str) -> Meter:
         if not self._workers.asks:
@@ -358,7 +350,7 @@ class UsageLimits:
             pause = self._flush_interval
             try:
                 await self._flush()
-                await self._refresh()
+                await self._tokens.refresh()
                 if self._clock.monotonic() - self._asked < _IDLE and not self._workers.asks:
                     await self._routers.read()
             except StorageUnavailable as error:
@@ -373,30 +365,9 @@ class UsageLimits:
         return self._closing.is_set()
 
     async def _flush(self) -> None:
-        await self._unwritten.write()
+        await self._tokens.write()
         if not self._workers.asks:
             await self._routers.publish(self._meters)
-
-    async def _refresh(self) -> None:
-        now = self._clock.monotonic()
-        if now - self._refreshed < self._refresh_interval:
-            return
-        self._refreshed = now
-        for name in [name for name, asked in self._with_tokens.items() if now - asked > _IDLE]:
-            del self._with_tokens[name]
-        users = set(self._with_tokens)
-        if users:
-            first_day = first_day_of_month(day_of(self._clock.wall()))
-            self._set_tokens(users, await self._usage.read(users, first_day=first_day))
-
-    def _set_tokens(self, users: set[str], counts: dict[DayOfUser, int]) -> None:
-        """Set the tokens to the database's, plus what was charged here since the last write."""
-        for name in users:
-            self._meters[name].tokens.clear()
-        for source in (counts.items(), self._unwritten.items()):
-            for (name, day), tokens in source:
-                if name in users:
-                    self._meters[name].take(day, tokens)
 
 
 def _end(charged: asyncio.Future[None], error: LimitExceeded | None) -> None:

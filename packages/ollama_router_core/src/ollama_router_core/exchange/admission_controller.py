@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import assert_never
 
-from msgspec import Struct
-
 from ollama_router_core.admission import Admission, Dispatch, Outcome, Preempt, Refusal, Ticket, WaitingGroup
 from ollama_router_core.api.endpoints import Kind
 from ollama_router_core.api.forwarded import is_forwarded
@@ -24,6 +22,7 @@ from ollama_router_core.errors import NoServerFits
 from ollama_router_core.exchange.actions import Admit
 from ollama_router_core.exchange.events import Preemption, Queued, Refused
 from ollama_router_core.exchange.server_slot import ServerSlot, SlotClaims, SlotFleet, Waiter
+from ollama_router_core.exchange.slot_moves import SlotMoves
 from ollama_router_core.fleet.health import USUAL_SLOTS
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.decision import Decision, StatedExplanation
@@ -35,18 +34,7 @@ _WHILE_TROUBLED = 0.5
 """Seconds between looks at the queue while some server is out: its time may be up."""
 _WHILE_SHARED = 0.05
 """The same while other workers may free a server; what this one frees is seen at once."""
-_LONGEST_MOVE = 10.0
-"""Seconds that a request which a server could not take waits for a slot of the next; as long as connecting may take."""
 _UNSEEN = FleetSnapshot()
-
-
-class _Move(Struct, eq=False):
-    """A slot that is to go to another server, by a claim of its own; `asked` while that is not answered."""
-
-    slot: ServerSlot
-    server: str
-    until: float
-    asked: bool = False
 
 
 class AdmissionController:
@@ -80,7 +68,7 @@ class AdmissionController:
         self._open: dict[int, ServerSlot] = {}
         self._numbers = itertools.count(1)
         self._waiters: dict[int, Waiter] = {}
-        self._moves: dict[Waiter, _Move] = {}
+        self._moves = SlotMoves(claims, fleet, now, limit=self._limit, moved=self._moved)
         self._leaving: set[int] = set()  # preempted while the slot is asked for
         self._listeners: list[Callable[[], None]] = []
 
@@ -170,7 +158,7 @@ class AdmissionController:
         """A request does not wait any more; a slot that it was given in the same moment goes to the next."""
         if isinstance(waiter.outcome, ServerSlot):
             waiter.outcome.close()
-        elif self._moves.pop(waiter, None) is None and self._waiters.pop(waiter.number, None) is not None:
+        elif not self._moves.leave(waiter) and self._waiters.pop(waiter.number, None) is not None:
             self._carry_out(self._admission.left(waiter.number, self.fleet.snapshot, self._now()))
 
     def _arrive(
@@ -300,36 +288,9 @@ class AdmissionController:
         if not self._is_shared(server):
             self._moved(slot, server)
             return None
-        waiter = Waiter(slot.number, wake, None)
-        self._moves[waiter] = _Move(slot, server, self._now() + _LONGEST_MOVE)
-        self._ask_for_moves()
+        waiter = self._moves.begin(slot, server, wake)
         self._tell()
         return Queued(None, 0.0, waiter, partial(self.leave, waiter))
-
-    def _ask_for_moves(self) -> None:
-        """Claim the slots that requests want which have lost theirs."""
-        for waiter, move in tuple(self._moves.items()):
-            limit = self._limit(move.server)
-            if self._claims is not None and limit is not None and not move.asked:
-                move.asked = True
-                self._claims.claim(
-                    move.server, move.slot.decision.request.model, limit, partial(self._move_answered, waiter, move)
-                )
-
-    def _move_answered(self, waiter: Waiter, move: _Move, granted: bool) -> None:  # noqa: FBT001 - an answer
-        move.asked = False
-        if waiter not in self._moves:
-            if granted:
-                self.fleet.end(move.server, move.slot.decision.request.model)
-            return
-        if granted:
-            self._moved(move.slot, move.server, begun=True)
-        elif self._now() < move.until:
-            return
-        del self._moves[waiter]
-        full = NoServerFits(f"{move.server} has no slot free", retry_after=5)
-        waiter.outcome = move.slot if granted else Refused(full)
-        waiter.wake()
 
     # --- what a slot reports ------------------------------------------------------------------------------------------
 
@@ -408,7 +369,7 @@ class AdmissionController:
 
     def look(self) -> None:
         """Time has passed: some may go, some have waited for too long."""
-        self._ask_for_moves()
+        self._moves.ask()
         self._carry_out(self._admission.tick(self.fleet.snapshot, self._now()))
         if self.fleet.health.troubled or self.fleet.shares:
             self._carry_out(self._admission.changed(self.fleet.snapshot, self._now()))

@@ -131,17 +131,20 @@ def test_a_killed_router_frees_its_slots(tmp_path: Path, redis_server: RedisServ
             assert isinstance(lost.exception(timeout=60), httpx.HTTPError)
 
 
-def test_a_drain_reaches_every_router(tmp_path: Path, redis_server: RedisServer) -> None:
-    """Whoever is asked to."""
-    with (
-        SimulatorThread(models=[MODEL]) as simulator,
-        routers(tmp_path, redis_server, {"a": entry(simulator)}) as (first, urls),
-        first.client(first.admin_token) as admin,
-    ):
-        assert admin.post("/router/servers/a/drain").status_code < 300
-        wait_until(
-            lambda: admin.get(f"{urls[1]}/router/status").json()["servers"]["a"]["draining"], "the drain is known"
-        )
+def test_a_drain_reaches_every_router_and_outlasts_them_all(tmp_path: Path, redis_server: RedisServer) -> None:
+    """Whoever is asked to; also where the store has forgotten it meanwhile."""
+    with SimulatorThread(models=[MODEL]) as simulator:
+        with (
+            routers(tmp_path, redis_server, {"a": entry(simulator)}) as (first, urls),
+            first.client(first.admin_token) as admin,
+        ):
+            draining = lambda url: admin.get(f"{url}/router/status").json()["servers"]["a"]["draining"]  # noqa: E731
+            assert admin.post("/router/servers/a/drain").status_code < 300
+            wait_until(lambda: draining(urls[1]), "the drain is known")
+        with redis_server.client() as client:
+            client.flushall()
+        with Orouter(home=tmp_path).serve("--port", "0") as url, first.client(first.admin_token) as admin:
+            wait_until(lambda: draining(url), "the drain holds")
 
 
 def test_routers_go_on_without_the_store_and_say_so(tmp_path: Path, redis_server: RedisServer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ollama_router_server.console.wording import plain, turn
+from ollama_router_server.console.wording import duration, plain, turn
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,12 @@ def test_what_was_changed_is_told_in_words() -> None:
     grants = {"models": ["qwen*", "llama3.2*"], "requests_per_minute": 60, "batch": False, "max_wait": None}
     assert plain(grants) == "models qwen*, llama3.2*; requests per minute 60; batch no; max wait none"
     assert plain({}) == plain([]) == "none"
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [(None, "\u2013"), (870.4, "870 ms"), (9_960.0, "10.0 s"), (3_599_900.0, "1 h 0 min"), (6_009_500.0, "1 h 40 min")],
+)
+def test_a_duration_has_the_unit_that_suits_it(ms: float | None, text: str) -> None:
+    """And never sixty of a smaller one."""
+    assert duration(ms) == text

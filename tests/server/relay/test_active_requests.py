@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_server.relay.active_requests import ActiveRequests
 
@@ -23,3 +27,20 @@ def test_a_wait_is_told_with_the_range_of_those_before_it() -> None:
     never = waited(0.0)
     never.expected_wait_ms = None
     assert active.remove(never) is None
+
+
+def test_a_request_tells_whose_token_asks_and_what_is_written() -> None:
+    """Of a person who asks with the own token nobody else is told; tokens are told where an answer has any."""
+    active = ActiveRequests()
+    bot, ann = SimpleNamespace(name="bot"), SimpleNamespace(name="ann")
+    for user, speaker, path in [(ann, bot, "/api/chat"), (bot, bot, "/api/chat"), (ann, None, "/api/embed")]:
+        context = waited(0.0)
+        context.id, context.user, context.speaker = path + user.name, user, speaker  # type: ignore[assignment]
+        context.endpoint, context.route = match_endpoint("POST", path).endpoint, RouteRequest()
+        active.add(SimpleNamespace(exchange=SimpleNamespace(context=context)))  # type: ignore[arg-type]
+    shown = active.to_json(1.0)
+    assert [(one["user"], one["speaker"], one["tokens"]) for one in shown] == [
+        ("ann", "bot", 0),
+        ("bot", None, 0),
+        ("ann", None, None),
+    ]

@@ -190,7 +190,7 @@ def _active_row(row: dict[str, Any]) -> tuple[object, ...]:
         row["user"],
         row["model"],
         row["server"],
-        row["state"],
+        row["doing"],
         None,
         None if first is None else format_ms(first * 1000),
         format_ms(row["seconds"] * 1000),

@@ -14,10 +14,9 @@ from ollama_router_core.errors import InvalidBody
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.admin.access import EVERYBODY
 from ollama_router_server.admin.bodies import actor_of, answer, moment
+from ollama_router_server.admin.views.active import ActiveView, active_views
 from ollama_router_server.admin.views.requests import (
-    ActiveView,
     RequestsView,
-    active_views,
     request_detail,
     request_view,
 )
@@ -57,7 +56,7 @@ async def list_requests(services: Services, sync: WorkerSync, request: Request, 
     cursor = _cursor(request)
     records, after = await services.request_log.page(chosen, after=cursor, limit=limit)
     return RequestsView(
-        active=[] if cursor is not None else _active(sync, chosen),
+        active=[] if cursor is not None else _active(services, sync, chosen),
         requests=[request_view(record) for record in records],
         next=None if after is None else f"{after.started_at:.9f}-{after.id}",
     )
@@ -78,14 +77,14 @@ async def find_request(services: Services, request_id: str, user: User) -> Reque
     return record
 
 
-def _active(sync: WorkerSync, chosen: LogFilter) -> list[ActiveView]:
+def _active(services: Services, sync: WorkerSync, chosen: LogFilter) -> list[ActiveView]:
     """Requests in progress; they have no ending yet, and belong to no time that is over."""
     if chosen.ending is not None or chosen.before is not None:
         return []
     wanted = None if chosen.model is None else canonical_name(chosen.model)
     return [
         one
-        for one in active_views(sync.active_requests(), chosen.user)
+        for one in active_views(services, sync.active_requests(), chosen.user)
         if chosen.server in {None, one.server}
         and (wanted is None or (one.model is not None and canonical_name(one.model) == wanted))
         and one.seconds * 1000 > (chosen.slower_than or -math.inf)

@@ -40,14 +40,13 @@ class Changes:
     async def _now(self, user: User, _: str) -> Hashable:
         services = self._services
         active = tuple(self._active(user))
-        waits = any(server is None for _, _, server, _ in active)
         return (
             services.config_problem,
             services.coordination.away,
             services.sink.healthy,
             active,
             int(services.clock.wall() / _LAST_HOUR),
-            self._ages() if waits else None,  # how long the longest has waited
+            self._ages() if active else None,  # what each does, and how long the longest has waited
             tuple(self._states()),
         )
 
@@ -55,7 +54,8 @@ class Changes:
         services, own = self._services, _only(user)
         newest = await services.request_log.list(LogFilter(user=own), limit=1)
         ended = services.sink.holds(own)  # in no list: not in progress any more, not in the log yet
-        return (tuple(self._active(user)), tuple(row.id for row in newest), ended)
+        active = tuple(self._active(user))
+        return (active, self._ages() if active else None, tuple(row.id for row in newest), ended)
 
     async def _servers(self, _user: User, _: str) -> Hashable:
         return (tuple(self._states()), self._ages())

@@ -28,11 +28,12 @@ from ollama_router_server.admin.series import Series, asked_span
 from ollama_router_server.admin.sessions import list_sessions
 from ollama_router_server.admin.usage import find_usage, usage_asked
 from ollama_router_server.admin.users import list_users
+from ollama_router_server.admin.views.active import active_views
 from ollama_router_server.admin.views.checks import first_model
 from ollama_router_server.admin.views.clients import client_views
 from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import model_views
-from ollama_router_server.admin.views.requests import active_views, request_detail
+from ollama_router_server.admin.views.requests import request_detail
 from ollama_router_server.admin.views.rights import rights_view
 from ollama_router_server.admin.views.servers import server_views
 from ollama_router_server.admin.whatif import WhatIf
@@ -80,7 +81,7 @@ class Pages(Struct, frozen=True):
             "asks": user.role in PLAYERS,
             "warm": model is not None and bool(model.loaded_on),
             "clients": client_views(base, model.name if model is not None and model.loaded_on else None),
-            "active": active_views(self.sync.active_requests(), user.name),
+            "active": active_views(self.services, self.sync.active_requests(), user.name),
         }
 
     async def now(self, request: Request, _user: User) -> Values:

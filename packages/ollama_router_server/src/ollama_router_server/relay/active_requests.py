@@ -83,24 +83,30 @@ class ActiveRequests:
 
         `state` is `waiting` for a server, `sent` to one, or `answering`. `starts_in_seconds` are the least and the most
         until its turn, by what was expected when it came and how far earlier waits were off; below 0 it is overdue.
+        `tokens` are those of the answer so far, as they are counted anyway; None where none are. `speaker` is whose
+        token asks for the user.
         """
         contexts = (driver.exchange.context for driver in self._active.values())
         known = (context for context in contexts if context.user is not None and context.route is not None)
         return [self._to_json(context, now) for context in islice(known, _MOST)]
 
     def _to_json(self, context: RequestContext, now: float) -> dict[str, Any]:
-        route, first_byte = context.route, context.first_byte
+        route, first_byte, speaker = context.route, context.first_byte, context.speaker
         return {
             "id": context.id,
             "user": context.user.name if context.user else None,
+            "speaker": None if speaker is None or speaker is context.user else speaker.name,
             "path": context.endpoint.path if context.endpoint else None,
             "model": route.model_text if route else None,
+            "context": route.num_ctx if route else None,
             "server": context.server,
             "state": "answering" if first_byte is not None else "waiting" if context.server is None else "sent",
             "seconds": round(now - context.started, 1),
             "first_byte_seconds": None if first_byte is None else round(first_byte - context.started, 3),
             "queue_position": context.queue_position,
             "starts_in_seconds": self._starts_in(context, now),
+            "streamed": route is not None and route.stream,
+            "tokens": _tokens(context),
             "bytes_out": context.bytes_out,
         }
 
@@ -111,3 +117,9 @@ class ActiveRequests:
         least, most = self._forecasts.range(context.expected_wait_ms / 1000)
         waited = now - context.started
         return round(least - waited, 1), round(most - waited, 1)
+
+
+def _tokens(context: RequestContext) -> int | None:
+    if context.endpoint is None or not context.endpoint.writes_text:
+        return None
+    return 0 if context.usage is None else context.tokens.completion or 0

@@ -10,7 +10,8 @@ from ollama_router_core.errors import amount
 from ollama_router_core.records.phases import PhaseName
 from ollama_router_core.responses.several_servers import names_of
 from ollama_router_core.routing.model_placement import differing_digests
-from ollama_router_server.admin.views.requests import ActiveView, active_views, seconds
+from ollama_router_server.admin.views.active import ActiveView, active_views
+from ollama_router_server.admin.views.requests import seconds
 from ollama_router_server.admin.views.servers import ServerView, server_views
 from ollama_router_server.admin.views.view import GIB, View
 from ollama_router_server.services import Services
@@ -120,7 +121,7 @@ def overview(
         minutes: those of the last hour, of all workers.
         workers: how many are heard, and how many there are.
     """
-    active = active_views(under_way)
+    active = active_views(services, under_way)
     waiting = [one for one in active if one.state == "waiting"]
     running = [one for one in active if one.state != "waiting"]
     servers, count = server_views(services).servers, services.worker_news.figures()["waiting"]

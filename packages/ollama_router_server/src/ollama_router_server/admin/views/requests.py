@@ -10,11 +10,11 @@ import msgspec
 from ollama_router_core.errors import amount
 from ollama_router_core.records.phases import PhaseName, phase_times
 from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_server.admin.views.active import ActiveView
 from ollama_router_server.admin.views.request_tries import CourseView, LimitView, PhaseView, TryView, tries_of
 from ollama_router_server.admin.views.view import View
 
 __all__ = [
-    "ActiveView",
     "KeptCandidateView",
     "KeptDecisionView",
     "Outcome",
@@ -23,7 +23,6 @@ __all__ = [
     "RequestDetailView",
     "RequestView",
     "RequestsView",
-    "active_views",
     "outcome_of",
     "phases_of",
     "request_detail",
@@ -62,26 +61,6 @@ class RequestView(View):
     error_code: str | None
     error: str | None
     phases: list[PhaseView]
-
-
-class ActiveView(View):
-    """A request in progress: `waiting` for a server, `sent` to one, or `answering`.
-
-    `starts_in_seconds` are the least and the most seconds until its turn, equal where fewer than 20 waits are known;
-    below 0 where it is overdue.
-    """
-
-    id: str
-    user: str | None
-    model: str | None
-    server: str | None
-    path: str | None
-    state: Literal["waiting", "sent", "answering"]
-    seconds: float
-    first_byte_seconds: float | None
-    queue_position: int | None
-    starts_in_seconds: tuple[float, float] | None
-    bytes_out: int
 
 
 class RequestsView(View):
@@ -166,11 +145,6 @@ class RequestDetailView(RequestView):
     limits: dict[str, LimitView]
     said_seconds: tuple[float, float] | None
     reports_phases: bool
-
-
-def active_views(rows: Sequence[dict[str, Any]], user: str | None = None) -> list[ActiveView]:
-    """Requests in progress in all workers, the oldest first; of one user, or of all."""
-    return [ActiveView(**row) for row in rows if user is None or row["user"] == user]
 
 
 def outcome_of(record: RequestRecord) -> Outcome:

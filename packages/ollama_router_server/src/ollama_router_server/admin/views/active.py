@@ -1,0 +1,140 @@
+"""Requests in progress as people see them: what each does now, and what one that waits waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.errors import RouterError, amount
+from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.explanation import Question
+from ollama_router_core.routing.filters import FULL
+from ollama_router_server.admin.views.servers import server_model
+from ollama_router_server.admin.views.view import View
+from ollama_router_server.services import Services
+
+__all__ = ["ActiveView", "active_views"]
+
+_MOST_DECIDED: Final = 20
+"""Kinds of requests whose wait is looked into at one look."""
+_MOST_NAMED: Final = 3
+_LEAST_SECONDS: Final = 0.5
+"""Seconds of writing before a speed says anything."""
+_MAKES_READY: Final = {
+    "loaded": "a slot on {}",
+    "loading": "the load that {} is at",
+    "cold": "a load on {}",
+    "reload": "a load on {}",
+    "evicts": "a load on {} in place of others",
+}
+
+
+class ActiveView(View):
+    """A request in progress: `waiting` for a server, `sent` to one, or `answering`.
+
+    `starts_in_seconds` are the least and the most seconds until its turn, equal where fewer than 20 waits are known;
+    below 0 where it is overdue. `doing` says what it does now in words: of one that waits, for what. `speaker` is the
+    user whose token asks for the `user`, null where they ask themselves. `tokens` are those written so far, null where
+    nobody counts.
+    """
+
+    id: str
+    user: str | None
+    speaker: str | None = None
+    model: str | None
+    context: int | None = None
+    server: str | None
+    path: str | None
+    state: Literal["waiting", "sent", "answering"]
+    doing: str
+    seconds: float
+    first_byte_seconds: float | None
+    queue_position: int | None
+    starts_in_seconds: tuple[float, float] | None
+    streamed: bool = False
+    tokens: int | None = None
+    bytes_out: int
+
+
+def active_views(services: Services, rows: Sequence[dict[str, Any]], user: str | None = None) -> list[ActiveView]:
+    """Requests in progress in all workers, the oldest first; of one user, or of all."""
+    doing = _Doing(services)
+    return [ActiveView(**row, doing=doing.of(row)) for row in rows if user is None or row["user"] == user]
+
+
+class _Doing:
+    """What requests do at this moment; what those wait for that ask for the same is decided once."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._snapshot: FleetSnapshot = services.fleet.snapshot
+        self._now = services.clock.monotonic()
+        self._waits: dict[tuple[str | None, int | None], str] = {}
+
+    def of(self, row: dict[str, Any]) -> str:
+        match row["state"]:
+            case "waiting":
+                return self._waiting(row["model"], row["context"])
+            case "sent":
+                return self._sent(row)
+            case _:
+                return _answering(row)
+
+    def _waiting(self, model: str | None, context: int | None) -> str:
+        key = model, context
+        if key not in self._waits and len(self._waits) < _MOST_DECIDED:
+            self._waits[key] = self._decided(model, context)
+        return self._waits.get(key, "waiting")
+
+    def _decided(self, model: str | None, context: int | None) -> str:
+        if model is None:
+            return "waiting"
+        services = self._services
+        try:
+            route, _ = Question(model=model, context=context).request(services.config)
+        except RouterError:
+            return "waiting"
+        return _waited_for(services.admission.decide(route))
+
+    def _sent(self, row: dict[str, Any]) -> str:
+        loading = self._loading(row["server"], row["model"])
+        if loading is not None:
+            return loading
+        if row["tokens"] is None:
+            return "sent"
+        return "reading" if row["streamed"] else "reading or writing"
+
+    def _loading(self, server: str | None, model: str | None) -> str | None:
+        facts = None if server is None else self._snapshot.servers.get(server)
+        if facts is None or model is None:
+            return None
+        name = canonical_name(model)
+        since = facts.loading.get(name)
+        if since is None:
+            return None
+        installed = (facts.installed or {}).get(name)
+        passed = f"loading, {max(0.0, self._now - since):.0f}"
+        if installed is None:
+            return f"{passed} s"
+        return f"{passed} of about {server_model(facts, installed, self._snapshot).load_seconds:.0f} s"
+
+
+def _answering(row: dict[str, Any]) -> str:
+    if not row["tokens"]:
+        return "answering"
+    told = f"writing, {amount(row['tokens'], 'token')}"
+    seconds = row["seconds"] - row["first_byte_seconds"]
+    return f"{told}, {row['tokens'] / seconds:.0f}/s" if seconds >= _LEAST_SECONDS else told
+
+
+def _waited_for(decision: Decision) -> str:
+    """What has to happen: a slot on a server that is full, or what the first one of the ranking has to do."""
+    full = [one.server for one in decision.verdicts if one.verdict == "refused" and one.reasons[0].code == FULL]
+    if decision.server is None and full:
+        more = f" or {len(full) - _MOST_NAMED} more" if len(full) > _MOST_NAMED else ""
+        return f"waiting for a slot on {' or '.join(full[:_MOST_NAMED])}{more}"
+    codes = {reason.code for one in decision.verdicts[:1] for reason in one.reasons}
+    told = next((text for code, text in _MAKES_READY.items() if code in codes), None)
+    return "waiting" if decision.server is None or told is None else f"waiting for {told.format(decision.server)}"

@@ -49,41 +49,36 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def command_line(pid: int) -> str:
-    """How a process was started."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    return ""
-
-
 class Line:
-    """The router that is in charge, and those before it."""
+    """The router that is in charge, those before it, and successors that failed."""
 
     def __init__(self, router: ServedRouter) -> None:
         self.router = router
-        self.pids = [router.running.process.pid]
+
+    @property
+    def pids(self) -> list[int]:
+        """All of them, in order; the log tells them."""
+        started = [row["pid"] for row in self.router.log() if row["event"] == "successor_starts"]
+        return [self.router.running.process.pid, *started]
 
     def restart(self, by: signal.Signals = signal.SIGUSR2) -> None:
         """Start a successor by a signal, and wait until the present one accepts nothing any more."""
-        present = self.pids[-1]
-        known = set(children(present))
-        os.kill(present, by)
-        found: list[int] = []
+        known = self.pids
+        os.kill([pid for pid in known if not is_gone(pid)][-1], by)
+        self.takes_over(len(known))
 
-        def appears() -> bool:
-            found.extend(self._new(present, known))  # noted at once: while it execs it has no command line
-            return bool(found)
-
-        wait_until(appears, "a successor starts", seconds=PATIENCE)
-        self.pids.append(found[0])
-        wait_until(lambda: self._listens_alone(present), "the predecessor closes its socket", seconds=PATIENCE)
-
-    def _new(self, present: int, known: set[int]) -> list[int]:
-        return [pid for pid in children(present) if pid not in known and "serve" in command_line(pid)]
-
-    def _listens_alone(self, predecessor: int) -> bool:
+    def takes_over(self, number: int) -> None:
+        """Wait until the one with a number has been started, and nobody else accepts anything."""
+        wait_until(lambda: len(self.pids) > number, "a successor starts", seconds=PATIENCE)
+        successor, others = self.pids[number], [pid for pid in self.pids[:number] if not is_gone(pid)]
         inode = listening_inode(int(self.router.url.rpartition(":")[2]))
-        return not any(holds(pid, inode) for pid in (predecessor, *children(predecessor)) if pid not in self.pids[-1:])
+
+        def alone() -> bool:
+            known = {successor, *others}
+            theirs = [*others, *(child for pid in others for child in children(pid) if child not in known)]
+            return not any(holds(pid, inode) for pid in theirs)
+
+        wait_until(alone, "its predecessors close their socket", seconds=PATIENCE)
 
 
 def listening_inode(port: int) -> str:
@@ -114,6 +109,18 @@ class Installed:
     def upgrade(self) -> None:
         """As installers do: the metadata are another folder."""
         self._metadata = self._metadata.rename(self._metadata.with_name(f"{self._metadata.name}.newer.dist-info"))
+
+    @contextmanager
+    def starts_slowly(self) -> Iterator[None]:
+        """What is started in the block runs no line of the router's before its end."""
+        held = self._metadata.with_name("held")
+        held.touch()
+        waits = f"import os, time\nwhile os.path.exists({str(held)!r}):\n    time.sleep(0.02)\n"
+        held.with_name("sitecustomize.py").write_text(waits)
+        try:
+            yield
+        finally:
+            held.unlink()
 
 
 @contextmanager
@@ -184,6 +191,49 @@ def test_a_reload_without_a_new_version_starts_nothing(tmp_path: Path, workers: 
         wait_until(lambda: events(line.router)["config_reloaded"] == 1, "the config is read", seconds=PATIENCE)
         assert events(line.router)["successor_starts"] == 1
         assert set(children(line.pids[-1])) == before
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_is_installed_while_a_successor_starts_is_taken_up_by_one_more(tmp_path: Path, workers: str) -> None:
+    """Three reloads meanwhile are one. It is the newest: another reload only reads the config."""
+    installed = Installed(tmp_path)
+    with (
+        SimulatorThread(models=[MODEL]) as simulator,
+        line_of_routers(tmp_path, simulator, "--workers", workers, variables=installed.variables) as line,
+    ):
+        installed.upgrade()
+        with installed.starts_slowly():
+            os.kill(line.pids[0], signal.SIGHUP)
+            wait_until(lambda: len(line.pids) == 2, "a successor starts", seconds=PATIENCE)
+            installed.upgrade()
+            for count in range(1, 4):
+                os.kill(line.pids[0], signal.SIGHUP)
+                wait_until(lambda count=count: events(line.router)["signal_kept"] == count, "it is kept", seconds=PATIENCE)
+        line.takes_over(2)
+        os.kill(line.pids[2], signal.SIGHUP)
+        wait_until(lambda: events(line.router)["config_reloaded"] >= 1, "the config is read", seconds=PATIENCE)
+        assert events(line.router)["successor_starts"] == 2
+
+
+@pytest.mark.timeout(900)
+def test_a_reload_is_not_lost_with_a_successor_that_fails(tmp_path: Path) -> None:
+    """What was asked for while it started is tried once more by the router that goes on."""
+    installed = Installed(tmp_path)
+    with (
+        SimulatorThread(models=[MODEL]) as simulator,
+        line_of_routers(tmp_path, simulator, variables=installed.variables) as line,
+    ):
+        line.router.orouter.config.write_text("servers: {a: {host: }}\n")
+        installed.upgrade()
+        with installed.starts_slowly():
+            os.kill(line.pids[0], signal.SIGHUP)
+            wait_until(lambda: len(line.pids) == 2, "a successor starts", seconds=PATIENCE)
+            os.kill(line.pids[0], signal.SIGHUP)
+            wait_until(lambda: events(line.router)["signal_kept"] == 1, "it is kept", seconds=PATIENCE)
+        wait_until(lambda: events(line.router)["successor_failed"] == 2, "both fail", seconds=PATIENCE)
+        assert events(line.router)["successor_starts"] == 2
+        wait_until(lambda: line.router.admin("/router/status").json()["config_problem"], "it is told", seconds=PATIENCE)
 
 
 def events(router: ServedRouter) -> Counter[str]:

@@ -40,7 +40,7 @@ def upgrade(*, shared: SharedOptions) -> None:
     SQLite files are upgraded automatically when the router starts, PostgreSQL only by this command.
     """
     url = _database(shared)
-    state = asyncio.run(upgrade_database(url))
+    state = asyncio.run(upgrade_database(url, tell=print_note))
     print_outcome(
         {"database": describe_url(url), "revision": state.current},
         f"{describe_url(url)} is at revision {state.current}",
@@ -65,7 +65,7 @@ def downgrade(
     url = _database(shared)
     if not yes:
         confirm_word(f"What later revisions added to {describe_url(url)} is lost.", "downgrade")
-    state = asyncio.run(downgrade_database(url, revision))
+    state = asyncio.run(downgrade_database(url, revision, tell=print_note))
     print_outcome(
         {"database": describe_url(url), "revision": state.current},
         f"{describe_url(url)} is at revision {state.current}",

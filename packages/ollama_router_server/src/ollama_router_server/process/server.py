@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -200,15 +199,21 @@ class Succession:
         self._successor: Successor | None = None
 
     def reload(self) -> None:
-        """Take up what is there now: with a successor if the program is another, else in place."""
+        """SIGHUP: take up what is there now, with a successor if the program is another, else in place."""
         if self._installation.has_changed():
-            self.begin()
-        else:
-            self._in_place()
+            self._begin_or_ask(signal.SIGHUP)
+            return
+        if self._successor is not None:
+            self._successor.ask(signal.SIGHUP)
+        self._in_place()
 
     def begin(self) -> None:
-        """Start one, unless there is one."""
+        """SIGUSR2: start a successor; one that starts already is to have one of its own."""
+        self._begin_or_ask(signal.SIGUSR2)
+
+    def _begin_or_ask(self, number: signal.Signals) -> None:
         if self._successor is not None:
+            self._successor.ask(number)
             return
         try:
             self._successor = start_successor(self._sock, self._environment)
@@ -221,16 +226,18 @@ class Succession:
 
     def _heard(self, successor: Successor) -> None:
         asyncio.get_running_loop().remove_reader(successor.ready)
-        accepts = bool(os.read(successor.ready, 1))
-        os.close(successor.ready)
-        if accepts:
+        if successor.heard():
             if self._notifier is not None:
                 self._notifier.succeeded(successor.pid)
             self._server.succeeded()
             return
         self._successor = None
-        _log.error("successor_failed", detail=f"it ended with {successor.process.wait()}; its own lines say why")
-        self._in_place()
+        if successor.asked is signal.SIGUSR2:
+            self.begin()
+        elif successor.asked is signal.SIGHUP:
+            self.reload()
+        else:
+            self._in_place()
 
 
 def _on_end_of_file(descriptor: int, callback: Callable[[], None]) -> None:

@@ -10,15 +10,18 @@ way (`LISTEN_FDS`).
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from typing import Final
 
+import structlog
 from msgspec import Struct
 
 from ollama_router_server.fleet.health_checker import START_SECONDS
+from ollama_router_server.process.installation import Installation
 
 __all__ = [
     "Successor",
@@ -37,16 +40,59 @@ _PATIENCE: Final = 30.0
 router that knows of none yet would refuse what others would not."""
 
 
-class Successor(Struct, frozen=True, eq=False):
-    """A program that starts. `ready` is a pipe's read end: a byte once it accepts, end of file if it never will."""
+_log = structlog.get_logger("serve")
+
+
+class Successor(Struct, eq=False):
+    """A program that starts, and what is asked for meanwhile.
+
+    Attributes:
+        process: it.
+        ready: a pipe's read end: a byte once it accepts, end of file if it never will.
+        installed: what it began to start as.
+        asked: SIGHUP or SIGUSR2, which this process received since; None where neither came.
+        accepts: whether it takes connections.
+    """
 
     process: subprocess.Popen[bytes]
     ready: int
+    installed: Installation
+    asked: signal.Signals | None = None
+    accepts: bool = False
 
     @property
     def pid(self) -> int:
         """Of its process."""
         return self.process.pid
+
+    def ask(self, number: signal.Signals) -> None:
+        """Have it do what a signal asked this process for, once it can: it may have read what was there before.
+
+        However many come while it starts, they are one, and a successor is more than a reload.
+        """
+        if self.asked is not signal.SIGUSR2:
+            self.asked = number
+        _log.info("signal_kept", signal=number.name, successor=self.pid)
+        if self.accepts:
+            self._pass_on()
+
+    def heard(self) -> bool:
+        """Read its answer, and return whether it accepts connections; then it gets what it was asked for."""
+        self.accepts = bool(os.read(self.ready, 1))
+        os.close(self.ready)
+        if self.accepts:
+            self._pass_on()
+        else:
+            _log.error("successor_failed", detail=f"it ended with {self.process.wait()}; its own lines say why")
+        return self.accepts
+
+    def _pass_on(self) -> None:
+        if self.asked is None:
+            return
+        number = signal.SIGUSR2 if self.installed.has_changed() else self.asked
+        self.asked = None
+        _log.info("signal_passed_on", signal=number.name, successor=self.pid)
+        self.process.send_signal(number)
 
 
 def start_successor(sock: socket.socket, environment: Mapping[str, str]) -> Successor:
@@ -56,6 +102,7 @@ def start_successor(sock: socket.socket, environment: Mapping[str, str]) -> Succ
         OSError: it cannot be started.
     """
     read, write = os.pipe()
+    installed = Installation()
     variables = {**environment, _SOCKET: str(sock.fileno()), _READY: str(write)}
     command = [sys.executable, *sys.orig_argv[1:]]
     try:
@@ -65,7 +112,7 @@ def start_successor(sock: socket.socket, environment: Mapping[str, str]) -> Succ
         raise
     finally:
         os.close(write)
-    return Successor(process, read)
+    return Successor(process, read, installed)
 
 
 def inherited_socket(environment: Mapping[str, str], pid: int) -> socket.socket | None:

@@ -108,7 +108,7 @@ class Supervisor:
         self._clock = SystemClock()
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {}
-        self._successors: dict[int, Successor] = {}
+        self._successor: Successor | None = None
         self._signals = SignalQueue()
         self._stop_at: float | None = None
         self._accepting = False
@@ -185,10 +185,11 @@ class Supervisor:
     def _read_ready(self) -> None:
         """Wait for workers to accept connections, for a signal, or for a while."""
         waiting = {child.ready: child for child in self._children.values() if not child.accepts}
-        heard = self._signals.wait([*waiting, *self._successors], _POLL_SECONDS)
-        for end in heard:
-            if end in self._successors:
-                self._hear_successor(self._successors.pop(end))
+        starting = self._successor if self._successor is not None and not self._successor.accepts else None
+        ends = [*waiting] if starting is None else [*waiting, starting.ready]
+        for end in self._signals.wait(ends, _POLL_SECONDS):
+            if starting is not None and end == starting.ready:
+                self._hear_successor(starting)
             elif os.read(end, 1):
                 self._note_ready(waiting[end])
 
@@ -200,42 +201,50 @@ class Supervisor:
             self._accepting = True
             self._service.accepting()
 
-    def _start_successor(self) -> None:
-        if self._successors or self._stop_at is not None:
+    def _start_successor(self, number: signal.Signals) -> None:
+        if self._successor is not None:
+            self._successor.ask(number)
+        if self._successor is not None or self._stop_at is not None:
             return
         try:
-            successor = self._service.successor()
+            self._successor = self._service.successor()
         except OSError as error:
             _log.error("successor_failed", detail=error.strerror)
             self._reload()
             return
-        _log.info("successor_starts", pid=successor.pid)
-        self._successors[successor.ready] = successor
+        _log.info("successor_starts", pid=self._successor.pid)
 
     def _hear_successor(self, successor: Successor) -> None:
-        accepts = bool(os.read(successor.ready, 1))
-        os.close(successor.ready)
-        if accepts:
+        if successor.heard():
             self._service.succeeded(successor)
             self._end_workers(signal.SIGUSR2)
-        else:
-            _log.error("successor_failed", detail=f"it ended with {successor.process.wait()}; its own lines say why")
+            return
+        self._successor = None
+        if successor.asked is None:
             self._reload()
+        else:
+            self._take_up(successor.asked)
 
     # --- ending -----------------------------------------------------------------------------------------------------
 
     def _handle_signals(self) -> None:
         for number in self._signals.take():
-            if number == signal.SIGUSR2 or (number == signal.SIGHUP and self._service.program_has_changed()):
-                self._start_successor()
-            elif number == signal.SIGHUP:
-                self._reload()
+            if number in {signal.SIGUSR2, signal.SIGHUP}:
+                self._take_up(signal.Signals(number))
             elif self._stop_at is None:
                 self._stop()
             else:
                 self._send(signal.SIGKILL)  # asked twice
         if self._stop_at is not None and self._clock.monotonic() >= self._stop_at:
             self._send(signal.SIGKILL)
+
+    def _take_up(self, number: signal.Signals) -> None:
+        if number is signal.SIGUSR2 or self._service.program_has_changed():
+            self._start_successor(number)
+            return
+        if self._successor is not None:
+            self._successor.ask(number)
+        self._reload()
 
     def _reload(self) -> None:
         self._service.reloading()

@@ -19,6 +19,7 @@ from ollama_router_core.errors import ConfigError, StorageUnavailable
 from ollama_router_server.storage.audit import AuditEntry, insert_entry
 from ollama_router_server.storage.database import Database, create_sqlite_file, describe_url
 from ollama_router_server.storage.schema import auth_epoch, console_claims, console_sessions
+from ollama_router_server.storage.schema_lock import lock_schema
 from ollama_router_server.storage.table_copies import (
     COPIED,
     GROWING,
@@ -33,7 +34,6 @@ from ollama_router_server.storage.table_copies import (
 from ollama_router_server.storage.upgrade import (
     UNFINISHED,
     create_tables,
-    lock_schema,
     read_state,
     refuse_unknown,
     set_revision,

@@ -10,6 +10,7 @@ routers of both may share a database. What is no longer used goes with a revisio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
@@ -19,6 +20,7 @@ from sqlalchemy.engine import Connection
 from ollama_router_core.errors import ConfigError
 from ollama_router_server.storage.database import Database, create_sqlite_file, sqlite_path
 from ollama_router_server.storage.schema import auth_epoch, metadata
+from ollama_router_server.storage.schema_lock import LockPatience, change_schema
 
 __all__ = [
     "UNFINISHED",
@@ -27,7 +29,6 @@ __all__ = [
     "create_tables",
     "downgrade_database",
     "known_revisions",
-    "lock_schema",
     "migrate",
     "prepare_database",
     "read_state",
@@ -42,7 +43,11 @@ UNFINISHED = "copying-"
 _EXPANDS = "_expand"
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _NEVER_RELEASED = frozenset({"0001", "0002", "0003", "0004", "0005"})
-_LOCK = 0x6F726F75  # any number that nothing else on the server locks
+_PATIENCE = LockPatience()
+
+
+def _nobody(_sentence: str) -> None:
+    """Tell nobody."""
 
 
 class SchemaState(Struct, frozen=True, kw_only=True):
@@ -84,34 +89,53 @@ async def check_database(url: str) -> SchemaState:
         await database.aclose()
 
 
-async def upgrade_database(url: str) -> SchemaState:
+async def upgrade_database(
+    url: str, *, tell: Callable[[str], None] = _nobody, patience: LockPatience = _PATIENCE
+) -> SchemaState:
     """Upgrade a database to the newest revision, in one transaction; a missing SQLite file is created.
 
     Several processes may call this at once: one works, the others wait and find nothing left to do.
 
+    Args:
+        url: of the database.
+        tell: called with a sentence each time that others hold PostgreSQL's tables for too long.
+        patience: with them.
+
     Raises:
         ConfigError: as `check_database`, or the database belongs to a newer release.
-        StorageUnavailable: the database cannot be made or cannot answer.
+        StorageUnavailable: the database cannot be made, cannot answer, or its tables are in use.
     """
     database = Database(url, busy_timeout=30.0)
     if database.path is not None:
         create_sqlite_file(database.path)
     try:
-        return await database.write(_upgrade)
+        return await change_schema(database, tell, patience, _upgrade)
     finally:
         await database.aclose()
 
 
-async def downgrade_database(url: str, revision: str | None = None) -> SchemaState:
+async def downgrade_database(
+    url: str,
+    revision: str | None = None,
+    *,
+    tell: Callable[[str], None] = _nobody,
+    patience: LockPatience = _PATIENCE,
+) -> SchemaState:
     """Take a database back to an earlier revision, one step unless told; what later ones added is lost.
+
+    Args:
+        url: of the database.
+        revision: an earlier one; None is the one before.
+        tell: as of `upgrade_database`.
+        patience: likewise.
 
     Raises:
         ConfigError: as `upgrade_database`, or there is no such earlier revision.
-        StorageUnavailable: there is no such database, or it cannot answer.
+        StorageUnavailable: there is no such database, it cannot answer, or its tables are in use.
     """
     database = Database(url, busy_timeout=30.0)
     try:
-        return await database.write(_downgrade, revision)
+        return await change_schema(database, tell, patience, _downgrade, revision)
     finally:
         await database.aclose()
 
@@ -155,7 +179,6 @@ def read_state(connection: Connection) -> SchemaState:
 
 
 def _upgrade(connection: Connection) -> SchemaState:
-    lock_schema(connection)
     state = read_state(connection)
     refuse_unknown(state)
     if not inspect(connection).has_table("alembic_version"):
@@ -166,7 +189,6 @@ def _upgrade(connection: Connection) -> SchemaState:
 
 
 def _downgrade(connection: Connection, revision: str | None) -> SchemaState:
-    lock_schema(connection)
     state = read_state(connection)
     refuse_unknown(state)
     known = known_revisions()
@@ -178,12 +200,6 @@ def _downgrade(connection: Connection, revision: str | None) -> SchemaState:
         raise ConfigError(f"{target} is no revision before {state.current}; those are {', '.join(earlier)}")
     migrate(connection, target)
     return read_state(connection)
-
-
-def lock_schema(connection: Connection) -> None:
-    """Keep other processes from changing the schema until the transaction ends; SQLite's writers are alone anyway."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
 
 def set_revision(connection: Connection, revision: str) -> None:

@@ -1,0 +1,109 @@
+"""Keeps a change of PostgreSQL's schema from standing in everybody's way.
+
+Who waits for a lock on a table stands before all who come later, whatever they want of it: an upgrade behind a long
+query would stop every router. So it waits for moments only, gives everybody their turn in between, and tells who holds
+it up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
+
+from msgspec import Struct
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from ollama_router_core.errors import StorageUnavailable
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.schema import metadata
+
+__all__ = ["LockPatience", "change_schema", "lock_schema"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_LOCK = 0x6F726F75  # any number that nothing else on the server locks
+_NOT_AVAILABLE = "55P03"
+
+
+class LockPatience(Struct, frozen=True, kw_only=True):
+    """How long a change waits for its locks: at most `wait` seconds each, in `tries` with `pause` seconds between."""
+
+    wait: float = 3.0
+    pause: float = 5.0
+    tries: int = 15
+
+
+def lock_schema(connection: Connection) -> None:
+    """Keep other processes from changing the schema until the transaction ends; SQLite's writers are alone anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+
+
+async def change_schema(
+    database: Database,
+    tell: Callable[[str], None],
+    patience: LockPatience,
+    work: Callable[Concatenate[Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Return what `work(connection, ...)` returns, in a transaction in which nobody else changes the schema.
+
+    Args:
+        database: to be changed.
+        tell: called with a sentence before each pause.
+        patience: for PostgreSQL; SQLite has no locks of tables.
+        work: begun anew after each pause.
+        args: of `work`.
+        kwargs: of `work`.
+
+    Raises:
+        StorageUnavailable: the locks could not be had, and who has them; or the database cannot take it.
+    """
+
+    def locked(connection: Connection) -> T:
+        lock_schema(connection)
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"SET LOCAL lock_timeout = {round(patience.wait * 1000)}"))
+        return work(connection, *args, **kwargs)
+
+    for left in range(patience.tries - 1, -1, -1):
+        try:
+            return await database.write(locked)
+        except StorageUnavailable as error:
+            if not _is_held_up(error):
+                raise
+            held = f"the tables are in use{await database.read(_holders)}"
+            if not left:
+                raise StorageUnavailable(
+                    f"{held}; nothing was changed: run the same command again once that has ended"
+                ) from error
+        tell(f"{held}; tries again in {patience.pause:g} s, {left} more times")
+        await asyncio.sleep(patience.pause)
+    raise AssertionError("a patience without a try")
+
+
+def _is_held_up(error: StorageUnavailable) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and getattr(cause.orig, "sqlstate", None) == _NOT_AVAILABLE
+
+
+def _holders(connection: Connection) -> str:
+    """Name the oldest sessions that hold locks on our tables, never what they ask: that may have anything in it."""
+    found = connection.execute(
+        text(
+            "SELECT pid, usename, application_name, extract(epoch FROM now() - xact_start)::int FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND xact_start IS NOT NULL AND pid IN (SELECT pid FROM pg_locks"
+            " WHERE granted AND relation IN (SELECT to_regclass(name) FROM unnest(CAST(:tables AS text[])) AS name))"
+            " ORDER BY xact_start LIMIT 3"
+        ),
+        {"tables": [table.name for table in metadata.sorted_tables]},
+    )
+    told = [
+        f"process {pid} of {user} ({program or 'no name'}) for {seconds} s" for pid, user, program, seconds in found
+    ]
+    return f" by {', '.join(told)}" if told else ""

@@ -1,0 +1,81 @@
+"""An upgrade of PostgreSQL that others are in the way of, and that must not be in theirs."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import psycopg
+import pytest
+
+from ollama_router_core.errors import StorageUnavailable
+from ollama_router_server.storage.schema_lock import LockPatience
+from ollama_router_server.storage.upgrade import check_database, downgrade_database, known_revisions, upgrade_database
+
+pytestmark = pytest.mark.anyio
+
+_SHORT = LockPatience(wait=0.1, pause=0.05, tries=2)
+
+
+def named(url: str, program: str) -> str:
+    """The URL for a session that says what it is."""
+    parts = urlsplit(url)
+    return parts._replace(query=urlencode([*parse_qsl(parts.query), ("application_name", program)])).geturl()
+
+
+@pytest.fixture
+async def old_postgresql(empty_postgresql: str) -> str:
+    """A database of the release before."""
+    await upgrade_database(empty_postgresql)
+    await downgrade_database(empty_postgresql)
+    return empty_postgresql
+
+
+async def test_an_upgrade_behind_a_long_query_gives_up_and_says_who_is_in_the_way(old_postgresql: str) -> None:
+    """Nothing is changed, and after it nobody waits for a table."""
+    with psycopg.connect(named(old_postgresql, "export")) as holder:
+        holder.execute("SELECT count(*) FROM request_log")
+        told: list[str] = []
+        held = rf"in use by process {holder.info.backend_pid} of \w+ \(export\) for \d+ s; nothing was changed"
+        with pytest.raises(StorageUnavailable, match=held):
+            await upgrade_database(old_postgresql, tell=told.append, patience=_SHORT)
+        assert len(told) == 1
+        with psycopg.connect(old_postgresql) as writer:
+            writer.execute("SET lock_timeout = '5s'")
+            writer.execute("DELETE FROM request_log")
+    assert (await check_database(old_postgresql)).current == known_revisions()[-2]
+
+
+async def test_writers_go_on_while_an_upgrade_waits_and_it_succeeds_once_the_query_is_over(
+    old_postgresql: str,
+) -> None:
+    """The rows of routers wait for one try of the upgrade, and not for the long query."""
+    paused, written = threading.Event(), threading.Event()
+
+    def write() -> None:
+        paused.wait(60)
+        with psycopg.connect(old_postgresql) as writer:
+            writer.execute("DELETE FROM request_log")
+        written.set()
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    with psycopg.connect(old_postgresql) as holder:
+        holder.execute("SELECT count(*) FROM request_log")
+
+        def tell(_sentence: str) -> None:
+            paused.set()
+            if written.is_set():
+                holder.rollback()
+
+        patience = LockPatience(wait=0.1, pause=0.05, tries=600)
+        assert (await upgrade_database(old_postgresql, tell=tell, patience=patience)).up_to_date
+    writing.join()
+    assert written.is_set()
+
+
+async def test_sqlite_asks_for_no_lock(tmp_path: Path) -> None:
+    """One try is enough: its writers are alone anyway."""
+    url = f"sqlite:///{tmp_path / 'r.sqlite3'}"
+    assert (await upgrade_database(url, patience=LockPatience(wait=0.0, pause=0.0, tries=1))).up_to_date

@@ -151,6 +151,15 @@ def test_the_config_is_the_router_s() -> None:
     assert names == wanted | {"OPENAI_API_KEY"}
 
 
+def test_the_autoscaler_goes_by_how_long_requests_wait() -> None:
+    """By pod: the seconds of the first in the queue, and no count of who waits; the metric is the router's."""
+    objects = render(EVERYTHING)
+    (found,) = objects["HorizontalPodAutoscaler"]["spec"]["metrics"]
+    assert found["pods"]["metric"]["name"] == "orouter_longest_wait_seconds"
+    assert found["pods"]["target"] == {"type": "AverageValue", "averageValue": "5"}
+    assert "replicas" not in objects["Deployment"]["spec"]
+
+
 def test_no_secret_is_in_the_chart() -> None:
     """Secrets are referred to, none is made."""
     assert "Secret" not in render(EVERYTHING)

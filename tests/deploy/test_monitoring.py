@@ -25,7 +25,15 @@ _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_
 
 def existing() -> set[str]:
     """Names of every sample a router can tell."""
-    counted = ("in_flight", "waiting", "log_pending", "log_dropped", "log_lines_dropped", "coordination_away")
+    counted = (
+        "in_flight",
+        "waiting",
+        "longest_wait",
+        "log_pending",
+        "log_dropped",
+        "log_lines_dropped",
+        "coordination_away",
+    )
     zeros = dict.fromkeys(counted, int)
     console = ConsoleGauges(sessions=0, watchers=0, cut=0)
     gauges = Gauges(servers=tuple, deciding=Histogram(), console=lambda: console, **zeros)

@@ -209,7 +209,9 @@ def test_what_is_installed_while_a_successor_starts_is_taken_up_by_one_more(tmp_
             installed.upgrade()
             for count in range(1, 4):
                 os.kill(line.pids[0], signal.SIGHUP)
-                wait_until(lambda count=count: events(line.router)["signal_kept"] == count, "it is kept", seconds=PATIENCE)
+                wait_until(
+                    lambda count=count: events(line.router)["signal_kept"] == count, "it is kept", seconds=PATIENCE
+                )
         line.takes_over(2)
         os.kill(line.pids[2], signal.SIGHUP)
         wait_until(lambda: events(line.router)["config_reloaded"] >= 1, "the config is read", seconds=PATIENCE)

@@ -15,6 +15,7 @@ def worker(requests: int, *, up: int = 1, seconds: float = 0.2) -> list[Family]:
     registry = CollectorRegistry()
     Counter("orouter_requests", "Ended.", ("server",), registry=registry).labels("a").inc(requests)
     Gauge("orouter_in_flight", "Under way.", registry=registry).set(requests)
+    Gauge("orouter_longest_wait_seconds", "Waits.", registry=registry).set(seconds)
     Gauge("orouter_server_up", "Up.", ("server",), registry=registry).labels("a").set(up)
     Histogram("orouter_ttft_seconds", "First byte.", registry=registry, buckets=(0.1, 1.0)).observe(seconds)
     found: list[Family] = json.loads(json.dumps(families(registry.collect())))
@@ -31,6 +32,7 @@ def test_counts_and_histograms_are_added_up_and_states_are_not():
     """Two workers' figures in Prometheus' own text."""
     seen = values(add_up([worker(3, up=0, seconds=0.05), worker(4, seconds=5.0)]))
     assert (seen["orouter_requests_total"], seen["orouter_in_flight"], seen["orouter_server_up"]) == (7, 7, 1)
+    assert seen["orouter_longest_wait_seconds"] == 5.0
     assert (seen["orouter_ttft_seconds_count"], seen["orouter_ttft_seconds_bucket0.1"]) == (2, 1)
     assert seen["orouter_ttft_seconds_bucket+Inf"] == 2
 

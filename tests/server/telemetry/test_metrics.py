@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_core.testing import OllamaSimulator, Silence, model
 from ollama_router_server.telemetry.histograms import DECIDING, Histogram
 from ollama_router_server.telemetry.metric_aggregation import text_of
 from ollama_router_server.telemetry.metrics import ConsoleGauges, Gauges, Metrics
@@ -42,6 +43,7 @@ def metrics() -> Metrics:
         Gauges(
             in_flight=lambda: 0,
             waiting=lambda: 0,
+            longest_wait=lambda: 0.0,
             servers=tuple,
             deciding=Histogram(DECIDING),
             log_pending=lambda: 0,
@@ -141,6 +143,29 @@ async def test_what_runs_is_shown_while_it_runs(tmp_path: Path) -> None:
         found = samples((await alice.get("/metrics")).text)
         assert found["orouter_requests_total", frozenset({"one", "/api/chat", "client_left"})] == 1
         assert await in_flight() == (0, 0)
+
+
+async def test_a_wait_is_told_while_it_lasts(tmp_path: Path) -> None:
+    """Seconds of who came first, growing; nothing once nobody waits: what an autoscaler goes by."""
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim, max_concurrent=1)}, metrics_open=True) as router,
+        router.client() as alice,
+    ):
+        sim.misbehave(Silence(), path="/api/chat", times=1)
+
+        async def wait() -> float:
+            return samples((await alice.get("/metrics")).text)["orouter_longest_wait_seconds", frozenset()]
+
+        runs = asyncio.create_task(alice.post("/api/chat", json=CHAT))
+        await eventually(lambda: router.services.fleet.running("one") == 1)
+        assert await wait() == 0
+        waits = asyncio.create_task(alice.post("/api/chat", json=CHAT))
+        await eventually(lambda: router.services.admission.waiting == 1)
+        assert 0 < await wait() < await wait()
+        runs.cancel()
+        assert (await waits).status_code == 200
+        assert await wait() == 0
 
 
 def test_no_client_makes_up_time_series(metrics: Metrics) -> None:

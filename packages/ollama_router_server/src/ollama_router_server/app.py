@@ -212,9 +212,14 @@ def _gauges(services: Services, in_flight: Callable[[], int], console: Callable[
                 evictions=fleet.loads.evictions[name],
             )
 
+    def longest_wait() -> float:
+        arrived, _ = services.admission.longest_wait()
+        return 0.0 if arrived is None else services.clock.monotonic() - arrived
+
     return Gauges(
         in_flight=in_flight,
         waiting=lambda: services.admission.waiting,
+        longest_wait=longest_wait,
         servers=servers,
         deciding=services.deciding,
         log_pending=lambda: services.sink.pending,

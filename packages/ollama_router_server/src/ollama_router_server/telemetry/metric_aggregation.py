@@ -1,7 +1,7 @@
 """Aggregate the metrics of several workers.
 
-Counters, histograms and most gauges are added. Of what each worker observes by itself (`orouter_server_up`), the
-largest value is taken; of times (`..._created`, the start of a process), the earliest.
+Counters, histograms and most gauges are added. Of what each worker observes by itself (`orouter_server_up`) and of
+waits, the largest value is taken; of times (`..._created`, the start of a process), the earliest.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ Family = tuple[str, str, str, list[tuple[str, dict[str, str], float]]]
 _STATES: Final = frozenset(
     {
         "orouter_evictions",  # every worker observes every eviction
+        "orouter_longest_wait_seconds",
         "orouter_server_breaker",
         "orouter_server_draining",
         "orouter_server_up",

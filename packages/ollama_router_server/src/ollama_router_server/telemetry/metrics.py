@@ -54,13 +54,14 @@ class ConsoleGauges(NamedTuple):
 
 
 class Gauges(Struct, frozen=True, kw_only=True):
-    """Sources that are read at a scrape; `deciding` is the time to choose a server.
+    """Sources that are read at a scrape; `deciding` is the time to choose a server, `longest_wait` seconds.
 
     `coordination_away` is 1 while other routers cannot be asked, 0 while they can, None where there is nothing to ask.
     """
 
     in_flight: Callable[[], int]
     waiting: Callable[[], int]
+    longest_wait: Callable[[], float]
     servers: Callable[[], Iterable[ServerGauges]]
     deciding: Histogram
     log_pending: Callable[[], int]
@@ -218,6 +219,9 @@ class _AtScrape(Collector):
         )
         yield GaugeMetricFamily("orouter_in_flight", "Requests in flight.", value=gauges.in_flight())
         yield GaugeMetricFamily("orouter_waiting", "Requests in the queue.", value=gauges.waiting())
+        yield GaugeMetricFamily(
+            "orouter_longest_wait_seconds", "How long the first in the queue has waited.", value=gauges.longest_wait()
+        )
         yield from _server_metrics(tuple(gauges.servers()))
         away = gauges.coordination_away()
         if away is not None:

@@ -92,7 +92,8 @@ async def test_requests_are_listed_and_told(tmp_path: Path) -> None:
         sim.misbehave(Answer(status=503), path="/api/chat", times=1)
         await client.post("/api/chat", json=CHAT)
         await router.rows(5)
-        refused = await as_json(router, "requests", "list", "--ending", "refused")
+        narrowed = ("--text", "NONSENSE", "--since", "1h", "--before", "0s")
+        refused = await as_json(router, "requests", "list", "--ending", "refused", *narrowed)
         assert [row["error_code"] for row in refused["requests"]] == ["model_not_found"]
         first = await as_json(router, "requests", "list", "--limit", "2", "--ending", "ok", token=router.token)
         again = ("--ending", "ok", "--cursor", first["next"])
@@ -126,7 +127,7 @@ async def test_a_request_in_progress_is_listed_and_ended(tmp_path: Path) -> None
         async with router.client(router.admin_token) as admin:
             chosen = {"server": "one", "model": "llama3.2:3b", "slower_than": "0"}
             (running,) = (await admin.get("/router/requests", params=chosen)).json()["active"]
-            for query in ("ending=ok", "server=other", "model=other", "slower_than=1000000"):
+            for query in ("ending=ok", "server=other", "model=other", "slower_than=1000000", "text=other"):
                 assert (await admin.get(f"/router/requests?{query}")).json()["active"] == []
         listed = (await orouter(router, "requests", "list"))[1]
         assert re.search(rf"now +alice .* answering .* {running['id']}\n", listed)

@@ -11,6 +11,7 @@ import pytest
 
 from ollama_router_core.testing import Answer, OllamaSimulator, model
 from server.console.test_pages import signed_in
+from support.records import make_record
 from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -68,3 +69,71 @@ async def test_what_policy_changed_and_what_was_left_are_told(tmp_path: Path) ->
     assert shown["changes"][0] in unescape(page)
     assert "28 of 30 were left" in page
     assert "nothing had to be forecast" in page
+
+
+async def test_columns_and_filters_are_in_the_address(tmp_path: Path) -> None:
+    """The same address is the same view: columns, text, an id alone, times in UTC; every link on it keeps the rest."""
+    began = 1_790_000_000.0
+    known = f"{int(began * 1000):012x}{7:016x}"
+    async with running_router(tmp_path, {"gone": {"host": "127.0.0.1", "port": 9}}) as router:
+        rows = [make_record(1, id=known, started_at=began, cached_tokens=1_234, bytes_out=5_678, error="CUDA error")]
+        await router.services.request_log.insert([*rows, make_record(2, started_at=began + 60.0)])
+        browser = await signed_in(router, router.admin_token)
+        usual = (await browser.get("/console/requests")).text
+        chosen = (await browser.get("/console/requests?text=cuda&columns=bytes,place,nonsense")).text
+        for query, count in [
+            (f"text={known}", 1),
+            ("since=2026-09-21T14:14", 1),
+            ("before=2026-09-21T14:14&since=", 1),
+        ]:
+            found = (await browser.get(f"/console/requests?{query}")).text
+            assert found.count('<tr id="row-') == count, query
+            assert 'value="2026-09-21T14:14"' in found or query.startswith("text"), query
+        refused = [
+            (await browser.get(f"/console/requests?{query}")).status_code for query in ("since=soon", "text=%00")
+        ]
+        await browser.aclose()
+    assert refused == [400, 400]
+    assert _headings(usual)[5:11] == [
+        "Place",
+        "Waited",
+        "First token",
+        "Total",
+        "Where it went",
+        "Tokens in / cached / out",
+    ]
+    assert "1,234" in usual
+    assert _headings(chosen) == ["Time", "Place", "Bytes in / out"]
+    assert "5,678" in chosen
+    assert chosen.count('<tr id="row-') == 1
+    assert "?text=cuda&amp;columns=time%2Cplace#columns" in chosen or "columns=time%2Cplace&amp;text=cuda" in chosen
+    assert 'name="columns" value="bytes,place,nonsense"' in chosen
+
+
+async def test_what_runs_is_in_its_place_of_the_list(tmp_path: Path) -> None:
+    """A row of the same table, by when it began; a viewer is offered no end of it."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")], time_scale=1.0, answer_tokens=5_000) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+        router.client(router.admin_token) as admin,
+    ):
+        made = (await admin.post("/router/users", json={"name": "vic", "role": "viewer"})).json()
+        await router.services.authenticator.refresh()
+        async with client.stream("POST", "/api/chat", json={**CHAT, "stream": True}) as stream:
+            lines = stream.aiter_lines()  # a generator that is thrown away closes the stream
+            await anext(lines)
+            id_ = stream.headers["x-router-request-id"]
+            await admin.post("/api/chat", json={**CHAT, "model": "nonsense"})
+            (later,) = await router.rows(1)
+            pages = []
+            for token in (router.admin_token, made["token"]):
+                browser = await signed_in(router, token)
+                pages.append((await browser.get("/console/requests")).text)
+                await browser.aclose()
+    assert [re.findall(r'<tr id="row-(\w+)"', page) for page in pages] == [[later.id, id_]] * 2
+    assert ['data-act="cancel"' in page for page in pages] == [True, False]
+
+
+def _headings(page: str) -> list[str]:
+    return re.findall(r'<th scope="col"[^>]*>(.*?)</th>', page)

@@ -96,6 +96,48 @@ async def test_filters(log: RequestLog) -> None:
     assert await ids(log, user="alice", errors=True, since=1_005.0) == ["5"]
 
 
+async def test_a_text_is_found_wherever_it_stands(log: RequestLog) -> None:
+    """In names, path, reason and error, in small letters or capitals; marks of a pattern are themselves."""
+    await log.insert(
+        [
+            make_record(0, user="Bob"),
+            make_record(1, model_served="gpt-oss:20b"),
+            make_record(2, error="CUDA error"),
+            make_record(3, path="/v1/responses"),
+            make_record(4, reason="b stands in for a; least loaded"),
+            make_record(5, error_code="queue_full", reason="100%"),
+        ]
+    )
+    for text, found in [
+        ("bob", "0"),
+        ("GPT-oss", "1"),
+        ("cuda", "2"),
+        ("responses", "3"),
+        ("queue_f", "5"),
+        ("%", "5"),
+    ]:
+        assert await ids(log, text=text) == [found], text
+    assert await ids(log, text="request-4") == await ids(log, ending="fallback") == ["4"]
+
+
+async def test_a_search_looks_at_so_many_rows_and_goes_on_from_there(database: Database) -> None:
+    """A page says how far it has looked; the next ones find the rest, each row once, those of one moment, too."""
+    log = RequestLog(database, searched=4)
+    await log.insert(
+        [make_record(number, started_at=float(number // 2), server=f"s{number % 5}") for number in range(20)]
+    )
+    found: list[str] = []
+    page = await log.page(LogFilter(server="s0"))
+    assert page.searched_back_to == 8.0
+    for _ in range(9):
+        found += [record.id for record in page.records]
+        if page.next is None:
+            break
+        page = await log.page(LogFilter(server="s0"), after=page.next, limit=1)
+    assert found == [f"request-{number}" for number in (15, 10, 5, 0)]
+    assert (await log.page(LogFilter(user="alice"))).searched_back_to is None
+
+
 async def test_writing_a_batch_again_changes_nothing(log: RequestLog, database: Database) -> None:
     """A batch whose commit's answer was lost is sent again, with rows that came meanwhile."""
     await log.insert([make_record(0)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, Any
@@ -16,9 +17,11 @@ from ollama_router_cli.arguments.options import (
     option,
 )
 from ollama_router_cli.arguments.router import RouterAccess, asks_router
+from ollama_router_cli.arguments.times import parse_moment
 from ollama_router_cli.rendering.streams import clean, print_json, print_note, print_result
 from ollama_router_cli.rendering.tables import format_ms, format_time, print_table
 from ollama_router_cli.sources.router import ask_router, router_client, segment
+from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
 
@@ -34,7 +37,11 @@ _PARTS = ("queue", "connect", "load", "prefill", "decode", "unexplained")
 _SHOW_EXAMPLES = examples(
     "orouter requests show 019ab3f2c4d1a2b3c4d5e6f70001", "orouter requests show 019ab3f2c4d1a2b3c4d5e6f70001 --replay"
 )
-_EXAMPLES = examples("orouter requests list --ending cold", "orouter requests list --slower-than 10000")
+_EXAMPLES = examples(
+    "orouter requests list --ending cold --since 1d",
+    "orouter requests list --slower-than 10000",
+    "orouter requests list --text llama3.3",
+)
 
 
 class Ending(StrEnum):
@@ -45,21 +52,31 @@ class Ending(StrEnum):
     REFUSED = "refused"
     CLIENT_LEFT = "client_left"
     RETRIED = "retried"
+    FALLBACK = "fallback"
     COLD = "cold"
+
+
+def _read_filter(typed: Mapping[str, Any]) -> dict[str, Any]:
+    now = SystemClock().wall()
+    times = {name: parse_moment(typed[name], now=now) for name in ("since", "before") if typed[name] is not None}
+    return {**typed, **times}
 
 
 _filtered = in_place_of(
     "chosen",
     [
+        option("text", str | None, None, help="Requests with this in their id, names, path, reason or error."),
         option("user", str | None, None, metavar="NAME", help="Requests of this user."),
         option("model", str | None, None, metavar="MODEL", help="Requests for this model."),
         option("server", str | None, None, metavar="NAME", help="Requests that this server answered."),
         option("ending", Ending | None, None, help="Requests that ended, or went, like this."),
         option("slower_than", float | None, None, min=0, metavar="MS", help="Requests that took longer than this."),
+        option("since", str | None, None, metavar="TIME", help="Requests since then: 30m, 7d or 2026-01-31T15:00."),
+        option("before", str | None, None, metavar="TIME", help="Requests before then."),
         option("limit", int, 20, min=1, max=200, help="Rows to show."),
         option("cursor", str | None, None, help="Where to go on, as the rows before said."),
     ],
-    dict,
+    _read_filter,
 )
 
 
@@ -76,6 +93,9 @@ def list_requests(*, chosen: dict[str, Any], router: RouterAccess, as_json: Json
     columns = ("time", "user", "model", "server", "outcome", "waited", "first token", "total", "id")
     rows = [*map(_active_row, view["active"]), *map(_row, view["requests"])]
     print_table(columns, rows, right=("waited", "first token", "total"))
+    back_to = view.get("searched_back_to")  # an older router looks at all of its log
+    if back_to is not None:
+        print_note(f"looked through back to {format_time(back_to)}: what is older was not looked at yet")
     if view["next"]:
         print_note(f"more: --cursor {view['next']}")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import re
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
 
 from falcon import HTTPError
 from falcon.asgi import Request, Response
@@ -12,8 +14,11 @@ from ollama_router_core.api.retry_advice import retry_fields
 from ollama_router_core.errors import BodyTooLarge, InvalidBody, RouterError
 from ollama_router_server.storage.audit import Actor
 
-__all__ = ["actor_of", "answer", "answer_error", "answer_http_error", "moment", "read_body"]
+__all__ = ["DATE", "actor_of", "answer", "answer_error", "answer_http_error", "moment", "read_body"]
 
+DATE: Final = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})?)?"
+"""A date, with a time or without, as a regular expression of JSON Schema."""
+_DATE = re.compile(DATE, re.ASCII)
 _LARGEST = 64 * 1024
 _FALCONS_CODES = {404: "unknown_route", 405: "method_not_allowed"}
 
@@ -51,7 +56,9 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def moment(text: str | None, name: str = "since") -> float | None:
-    """Read seconds since 1970 from a query's parameter of this name.
+    """Read a time from a query's parameter of this name: seconds since 1970, or a date, with a time or without.
+
+    It is UTC unless it has an offset.
 
     Raises:
         InvalidBody: it is something else.
@@ -59,12 +66,17 @@ def moment(text: str | None, name: str = "since") -> float | None:
     if text is None:
         return None
     try:
-        seconds = float(text)
-    except ValueError:
+        seconds = _of_date(text) if _DATE.fullmatch(text) else float(text)
+    except (ValueError, OverflowError):
         seconds = -1.0
     if not 0 <= seconds <= 2**52:
-        raise InvalidBody(f"{name} must be a number of seconds since 1970")
+        raise InvalidBody(f"{name} must be a number of seconds since 1970, or a time such as 2026-01-31T15:00")
     return seconds
+
+
+def _of_date(text: str) -> float:
+    told = datetime.fromisoformat(text)
+    return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
 
 
 def answer(response: Response, body: BaseModel, *, status: int = 200) -> None:

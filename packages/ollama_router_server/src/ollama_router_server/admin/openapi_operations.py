@@ -8,6 +8,7 @@ from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin import shapes
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
+from ollama_router_server.admin.bodies import DATE
 from ollama_router_server.admin.doctor.resource import DoctorView
 from ollama_router_server.admin.openapi_operation import Operation
 from ollama_router_server.admin.openapi_people import PEOPLE
@@ -36,21 +37,25 @@ __all__ = ["OPERATIONS"]
 
 
 _ONE = "/router/operations/{id}"
+_NUMBER: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 2**52}
+_MOMENT: dict[str, Any] = {
+    "anyOf": [_NUMBER, {"type": "string", "pattern": f"^{DATE}$"}],
+    "description": "Seconds since 1970, or a date, with a time or without, UTC unless it has an offset.",
+}
 _USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("since", {"type": "number", "minimum": 0, "maximum": 2**52}),
-    ("before", {"type": "number", "minimum": 0, "maximum": 2**52}),
+    ("since", _MOMENT),
+    ("before", _MOMENT),
     ("user", {"type": "string"}),
     ("by", {"enum": ["", *BY], "description": "The one list to fill; all if left out."}),
     ("order", {"enum": list(ORDERS)}),
 )
 _AUDIT_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("since", {"type": "number", "minimum": 0, "maximum": 2**52}),
+    ("since", _MOMENT),
     ("actor", {"type": "string"}),
     ("action", {"type": "string", "description": "`user.create`, or `user` for every `user.*`."}),
     ("limit", {"type": "integer", "minimum": 1, "maximum": 10_000}),
 )
 
-_MOMENT: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 2**52}
 _TEXT: dict[str, Any] = {"type": "string"}
 _ONE_MORE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("add", {"type": "string", "description": "A server of the config, to have one more like it."}),
@@ -59,13 +64,14 @@ _ONE_MORE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("max_wait", {"anyOf": [{"type": "number", "minimum": 0.001, "maximum": 86_400}, {"const": ""}]}),
 )
 _REQUESTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("text", {"type": "string", "maxLength": 200, "description": "In id, names, path, reason or error."}),
     ("user", _TEXT),
     ("model", _TEXT),
     ("server", _TEXT),
-    ("ending", {"enum": ["", "ok", "error", "refused", "client_left", "retried", "cold"]}),
-    ("slower_than", {"anyOf": [_MOMENT, {"const": ""}], "description": "Milliseconds."}),
-    ("since", _MOMENT),
-    ("before", _MOMENT),
+    ("ending", {"enum": ["", "ok", "error", "refused", "client_left", "retried", "fallback", "cold"]}),
+    ("slower_than", {"anyOf": [_NUMBER, {"const": ""}], "description": "Milliseconds."}),
+    ("since", {"anyOf": [_MOMENT, {"const": ""}]}),
+    ("before", {"anyOf": [_MOMENT, {"const": ""}]}),
     ("cursor", {"type": "string", "description": "`next` of the page before."}),
     ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
 )

@@ -8,6 +8,7 @@ from typing import Final, cast, get_args
 
 import falcon
 from falcon.asgi import Request, Response
+from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.errors import InvalidBody
@@ -32,6 +33,7 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _CURSOR = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)-([0-9a-f]{28})")
 _MOST: Final = 200
 _LARGEST: Final = 2**52
+_LONGEST_TEXT: Final = 200
 _AROUND: Final = 10.0
 """Seconds by which a request's start and the time in its id may differ."""
 
@@ -47,19 +49,30 @@ async def list_requests(services: Services, sync: WorkerSync, request: Request, 
         user=own,
         model=request.get_param("model") or None,
         server=request.get_param("server") or None,
-        since=moment(request.get_param("since")),
-        before=moment(request.get_param("before"), "before"),
+        since=moment(request.get_param("since") or None),
+        before=moment(request.get_param("before") or None, "before"),
         ending=_ending(request),
         slower_than=_slower_than(request),
+        text=_text(request),
     )
     limit = request.get_param_as_int("limit", min_value=1, max_value=_MOST) or 50
     cursor = _cursor(request)
-    records, after = await services.request_log.page(chosen, after=cursor, limit=limit)
+    page = await services.request_log.page(_narrowed(chosen), after=cursor, limit=limit)
     return RequestsView(
         active=[] if cursor is not None else _active(services, sync, chosen),
-        requests=[request_view(record) for record in records],
-        next=None if after is None else f"{after.started_at:.9f}-{after.id}",
+        requests=[request_view(record) for record in page.records],
+        next=None if page.next is None else f"{page.next.started_at:.9f}-{page.next.id}",
+        searched_back_to=page.searched_back_to,
     )
+
+
+def _narrowed(chosen: LogFilter) -> LogFilter:
+    """The same about the time that is in an id, where one is looked for."""
+    if chosen.text is None or not _ID.fullmatch(chosen.text):
+        return chosen
+    began = _began(chosen.text)
+    since, before = max(chosen.since or 0.0, began - _AROUND), min(chosen.before or math.inf, began + _AROUND)
+    return replace(chosen, since=since, before=before)
 
 
 async def find_request(services: Services, request_id: str, user: User) -> RequestRecord:
@@ -70,11 +83,16 @@ async def find_request(services: Services, request_id: str, user: User) -> Reque
     """
     record = None
     if _ID.fullmatch(request_id):
-        began = int(request_id[:12], 16) / 1000
+        began = _began(request_id)
         record = await services.request_log.find(request_id, since=began - _AROUND, before=began + _AROUND)
     if record is None or (user.role == "user" and record.user != user.name):
         raise falcon.HTTPNotFound(title="no such request", description="the request log has no such request")
     return record
+
+
+def _began(request_id: str) -> float:
+    """When the request of an id began: its first 12 digits are the milliseconds."""
+    return int(request_id[:12], 16) / 1000
 
 
 def _active(services: Services, sync: WorkerSync, chosen: LogFilter) -> list[ActiveView]:
@@ -86,13 +104,18 @@ def _active(services: Services, sync: WorkerSync, chosen: LogFilter) -> list[Act
         one
         for one in active_views(services, sync.active_requests(), chosen.user)
         if chosen.server in {None, one.server}
+        and (chosen.text is None or _is_told(one, chosen.text.lower()))
         and (wanted is None or (one.model is not None and canonical_name(one.model) == wanted))
         and one.seconds * 1000 > (chosen.slower_than or -math.inf)
     ]
 
 
+def _is_told(one: ActiveView, text: str) -> bool:
+    return text in "\n".join(filter(None, (one.id, one.user, one.model, one.server, one.path))).lower()
+
+
 class RequestsResource:
-    """`GET /router/requests[?user=&model=&server=&ending=&slower_than=&since=&before=&cursor=&limit=]`."""
+    """`GET /router/requests[?text=&user=&model=&server=&ending=&slower_than=&since=&before=&cursor=&limit=]`."""
 
     roles = EVERYBODY
 
@@ -146,6 +169,13 @@ def _slower_than(request: Request) -> float | None:
     if number > _LARGEST:
         raise InvalidBody("slower_than must be a number that is not negative")
     return number
+
+
+def _text(request: Request) -> str | None:
+    text = request.get_param("text") or None
+    if text is not None and (len(text) > _LONGEST_TEXT or "\0" in text):
+        raise InvalidBody(f"text must be at most {_LONGEST_TEXT} characters without NUL")
+    return text
 
 
 def _ending(request: Request) -> Ending | None:

@@ -15,6 +15,7 @@ from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin.about import find_about
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS, check_role
+from ollama_router_server.admin.bodies import moment
 from ollama_router_server.admin.config import find_config
 from ollama_router_server.admin.doctor.resource import doctor_view
 from ollama_router_server.admin.history import find_day
@@ -41,6 +42,7 @@ from ollama_router_server.console.charts import columns_of, models_of, strip_of
 from ollama_router_server.console.hour_chart import hour_of
 from ollama_router_server.console.playground import PLAYERS
 from ollama_router_server.console.rendering import Rendered, Renderer
+from ollama_router_server.console.request_columns import columns_shown, switches
 from ollama_router_server.console.series_chart import chart_of
 from ollama_router_server.console.shared_parts import SharedParts
 from ollama_router_server.console.timeline import timelines
@@ -97,11 +99,16 @@ class Pages(Struct, frozen=True):
     async def requests(self, request: Request, user: User) -> Values:
         """The log, and what runs."""
         view = await list_requests(self.services, self.sync, request, user)
+        shown = columns_shown(request.get_param("columns"))
         return {
             "view": view,
-            "active": view.active,
+            "rows": sorted((*view.active, *view.requests), key=lambda row: row.started_at, reverse=True),
+            "columns": shown,
+            "switches": switches(shown),
             "workers": self.sync.workers,
-            "query": {name: str(value) for name, value in request.params.items() if name != "cursor"},
+            "since": moment(request.get_param("since") or None),
+            "before": moment(request.get_param("before") or None, "before"),
+            "query": {name: str(value) for name, value in request.params.items() if name != "cursor" and value},
         }
 
     async def request(self, request: Request, user: User, id: str) -> Values:  # noqa: A002 - the route's name

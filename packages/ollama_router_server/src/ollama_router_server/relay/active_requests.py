@@ -94,6 +94,7 @@ class ActiveRequests:
         route, first_byte, speaker = context.route, context.first_byte, context.speaker
         return {
             "id": context.id,
+            "started_at": context.started_at,
             "user": context.user.name if context.user else None,
             "speaker": None if speaker is None or speaker is context.user else speaker.name,
             "path": context.endpoint.path if context.endpoint else None,

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement, and_, func, or_
 
 from ollama_router_server.storage.schema import request_log
 
 __all__ = ["HAS_LEFT", "IS_COLD", "IS_ERROR", "Cursor", "Ending", "LogFilter"]
 
-Ending = Literal["ok", "error", "refused", "client_left", "retried", "cold"]
+Ending = Literal["ok", "error", "refused", "client_left", "retried", "fallback", "cold"]
 
 IS_ERROR: ColumnElement[bool] = or_(request_log.c.status >= 400, request_log.c.error.is_not(None))
 """The client got an error, or the answer failed after it had begun."""
@@ -25,8 +25,9 @@ IS_COLD: ColumnElement[bool] = request_log.c.load_ms > 1_000
 class LogFilter(Struct, frozen=True, kw_only=True):
     """Conditions on rows; None leaves a field open. `since` and `before` are seconds since 1970 (UTC).
 
-    `model` matches the model asked for and the one served. `slower_than` is milliseconds. `retried` requests took
-    more than one attempt, `cold` ones waited until their model was loaded.
+    `model` matches the model asked for and the one served. `text` is found in a row's id, names, path, reason or error,
+    in small or capital letters. `slower_than` is milliseconds. `retried` requests took more than one attempt, another
+    model stood in for that of `fallback` ones, `cold` ones waited until their model was loaded.
     """
 
     user: str | None = None
@@ -37,11 +38,22 @@ class LogFilter(Struct, frozen=True, kw_only=True):
     before: float | None = None
     ending: Ending | None = None
     slower_than: float | None = None
+    text: str | None = None
 
     @property
     def only_time(self) -> bool:
         """Whether nothing but the time is restricted."""
         return set(self._given()) <= {"since", "before"}
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether the rows are found without looking at others."""
+        return set(self._given()) <= {"user", "since", "before"}
+
+    @property
+    def indexed(self) -> LogFilter:
+        """The part of it for which there is an index."""
+        return LogFilter(user=self.user, since=self.since, before=self.before)
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """The same as SQL."""
@@ -65,6 +77,15 @@ class Cursor(Struct, frozen=True):
         return or_(columns.started_at < self.started_at, same_moment)
 
 
+def _has(text: str) -> ColumnElement[bool]:
+    columns = request_log.c
+    told = (columns.user, columns.model_asked, columns.model_served, columns.server, columns.path, columns.reason)
+    whole: ColumnElement[str] = columns.id
+    for column in (*told, columns.error_code, columns.error):
+        whole = whole.concat("\n").concat(func.coalesce(column, ""))
+    return whole.icontains(text, autoescape=True)
+
+
 _REFUSED = and_(request_log.c.status >= 400, request_log.c.attempts == 0)
 _ENDINGS: dict[Ending, ColumnElement[bool]] = {
     "ok": and_(request_log.c.status < 400, request_log.c.error.is_(None)),
@@ -72,6 +93,7 @@ _ENDINGS: dict[Ending, ColumnElement[bool]] = {
     "refused": and_(_REFUSED, request_log.c.status != 499),
     "client_left": HAS_LEFT,
     "retried": request_log.c.attempts > 1,
+    "fallback": request_log.c.reason.contains(" stands in for "),
     "cold": IS_COLD,
 }
 _CONDITIONS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
@@ -83,5 +105,6 @@ _CONDITIONS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
     "before": lambda columns, before: columns.started_at < before,
     "ending": lambda _columns, ending: _ENDINGS[ending],
     "slower_than": lambda columns, milliseconds: columns.total_ms > milliseconds,
+    "text": lambda _columns, text: _has(text),
 }
 """What each field of a `LogFilter` asks of a row."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 from sqlalchemy import ColumnElement, delete, func, insert, select, text
 from sqlalchemy.engine import Connection
 
@@ -22,7 +22,7 @@ from ollama_router_server.storage.log_stats import HourRow, LogStats, read_histo
 from ollama_router_server.storage.log_totals import HOUR, add_rows, delete_empty, subtract_rows
 from ollama_router_server.storage.schema import log_drops, log_totals, request_log
 
-__all__ = ["ModelUse", "RequestLog", "delete_rows_of_user", "select_records"]
+__all__ = ["LogPage", "ModelUse", "RequestLog", "delete_rows_of_user", "select_records"]
 
 _FIELDS = RequestRecord.__struct_fields__
 _COLUMNS = tuple(request_log.c[name] for name in _FIELDS)
@@ -31,6 +31,8 @@ _ROWS_A_STATEMENT = 100
 _WRITER_LOCK = 0x6F726C67  # any number that nothing else on the server locks
 _IDS_AT_ONCE = 500
 _LOOKED_AT = 100_000
+_SEARCHED = 50_000
+_LEAST_ID = "0" * 28
 
 
 class ModelUse(NamedTuple):
@@ -40,17 +42,31 @@ class ModelUse(NamedTuple):
     last_hour: float
 
 
+class LogPage(NamedTuple):
+    """Rows, the newest first, and where the page after them begins, None after the last.
+
+    `searched_back_to` is the moment (seconds since 1970) of the oldest row that was looked at, where that was why the
+    page ends; what is older is looked at by the next page.
+    """
+
+    records: tuple[RequestRecord, ...]
+    next: Cursor | None
+    searched_back_to: float | None = None
+
+
 class RequestLog:
     """The request log of one database.
 
     Args:
         database: where it is kept.
         few_rows: up to so many rows are counted one by one, for exact percentiles.
+        searched: so many rows are looked at for a page at most, where there is no index for what is asked.
     """
 
-    def __init__(self, database: Database, *, few_rows: int = 20_000) -> None:
+    def __init__(self, database: Database, *, few_rows: int = 20_000, searched: int = _SEARCHED) -> None:
         self._database = database
         self._few_rows = few_rows
+        self._searched = searched
 
     async def insert(self, records: Sequence[RequestRecord], *, again: bool = False) -> None:
         """Write all rows, and what they add to the totals, or nothing.
@@ -78,13 +94,9 @@ class RequestLog:
         """The newest rows first, at most `limit`."""
         return await self._database.read(select_records, chosen, limit=limit)
 
-    async def page(
-        self, chosen: LogFilter, *, after: Cursor | None = None, limit: int = 50
-    ) -> tuple[tuple[RequestRecord, ...], Cursor | None]:
-        """A page of rows, the newest first, and where the next one begins; None after the last."""
-        records = await self._database.read(select_records, chosen, limit=limit + 1, after=after)
-        last = records[limit - 1] if len(records) > limit else None
-        return records[:limit], None if last is None else Cursor(last.started_at, last.id)
+    async def page(self, chosen: LogFilter, *, after: Cursor | None = None, limit: int = 50) -> LogPage:
+        """A page of rows, the newest first; it may have fewer than there are, but then says how far it has looked."""
+        return await self._database.read(_page, chosen, after, limit, self._searched)
 
     async def find(self, request_id: str, *, since: float, before: float) -> RequestRecord | None:
         """The row of one request that began in this time (seconds since 1970): ids have no index, moments have."""
@@ -187,6 +199,25 @@ def select_records(
     newest = select(*_COLUMNS).order_by(columns.started_at.desc(), columns.id.desc())
     rows = connection.execute(newest.where(*chosen.conditions(), *behind).limit(limit))
     return tuple(_record(row) for row in rows)
+
+
+def _page(connection: Connection, chosen: LogFilter, after: Cursor | None, limit: int, searched: int) -> LogPage:
+    """Rows without an index are looked at one by one: so many, however long the log is, and its reader waits."""
+    bound = None if chosen.is_indexed else _searched_back_to(connection, chosen.indexed, after, searched)
+    bounded = chosen if bound is None else replace(chosen, since=bound)
+    records = select_records(connection, bounded, limit=limit + 1, after=after)
+    if len(records) > limit:
+        return LogPage(records[:limit], Cursor(records[limit - 1].started_at, records[limit - 1].id))
+    return LogPage(records, None if bound is None else Cursor(bound, _LEAST_ID), bound)
+
+
+def _searched_back_to(connection: Connection, chosen: LogFilter, after: Cursor | None, count: int) -> float | None:
+    """When the last of `count` rows began, found in the index alone; None if there are no more than that."""
+    started_at = request_log.c.started_at
+    behind = () if after is None else (started_at <= after.started_at,)
+    query = select(started_at).where(*chosen.conditions(), *behind).order_by(started_at.desc())
+    begun = connection.execute(query.offset(count - 1).limit(2)).scalars().all()
+    return begun[0] if len(begun) > 1 else None
 
 
 def _insert(connection: Connection, records: Sequence[RequestRecord], *, again: bool) -> None:

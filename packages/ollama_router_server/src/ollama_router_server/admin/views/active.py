@@ -41,6 +41,7 @@ class ActiveView(View):
     """
 
     id: str
+    started_at: float
     user: str | None
     speaker: str | None = None
     model: str | None

@@ -44,6 +44,7 @@ class RequestView(View):
     id: str
     started_at: float
     user: str | None
+    client: str | None
     model_asked: str | None
     model_served: str | None
     server: str | None
@@ -56,7 +57,10 @@ class RequestView(View):
     ttft_ms: float | None
     total_ms: float
     prompt_tokens: int | None
+    cached_tokens: int | None
     completion_tokens: int | None
+    bytes_in: int
+    bytes_out: int
     reason: str | None
     error_code: str | None
     error: str | None
@@ -67,11 +71,14 @@ class RequestsView(View):
     """A page of the log, newest first; `next` is the cursor of the page after it, null on the last.
 
     `active` are the requests in progress that the filter lets through, the oldest first, on the first page alone.
+    `searched_back_to` is not null where the page ends because 50,000 rows were looked at: what began before that moment
+    (seconds since 1970) is looked at by the next page.
     """
 
     active: list[ActiveView]
     requests: list[RequestView]
     next: str | None
+    searched_back_to: float | None = None
 
 
 class ReasonView(View):
@@ -127,7 +134,6 @@ class RequestDetailView(RequestView):
 
     sentence: str
     expected: list[PhaseView] | None
-    client: str | None
     method: str
     streamed: bool
     expected_wait_ms: float | None
@@ -136,8 +142,6 @@ class RequestDetailView(RequestView):
     prefill_ms: float | None
     decode_ms: float | None
     context: int | None
-    bytes_in: int
-    bytes_out: int
     decision: KeptDecisionView | None
     tries: list[TryView] | None
     changes: list[str]
@@ -241,7 +245,6 @@ def request_detail(record: RequestRecord) -> RequestDetailView:
         **row,
         sentence=sentence_of(record, expected),
         expected=expected,
-        client=record.client,
         method=record.method,
         streamed=record.streamed,
         expected_wait_ms=record.expected_wait_ms,
@@ -250,8 +253,6 @@ def request_detail(record: RequestRecord) -> RequestDetailView:
         prefill_ms=record.prefill_ms,
         decode_ms=record.decode_ms,
         context=record.num_ctx,
-        bytes_in=record.bytes_in,
-        bytes_out=record.bytes_out,
         decision=decision,
         tries=tries_of(record, course.attempts, row["phases"]),
         changes=course.changes,
@@ -266,6 +267,7 @@ _SAME = (
     "id",
     "started_at",
     "user",
+    "client",
     "model_asked",
     "model_served",
     "server",
@@ -277,7 +279,10 @@ _SAME = (
     "ttft_ms",
     "total_ms",
     "prompt_tokens",
+    "cached_tokens",
     "completion_tokens",
+    "bytes_in",
+    "bytes_out",
     "reason",
     "error_code",
     "error",

@@ -101,9 +101,7 @@ onAct("revoke-token", async (button) => {
 });
 
 onAct("filter", (form) => {
-  const query = new URLSearchParams();
-  for (const [name, value] of new FormData(/** @type {HTMLFormElement} */ (form)))
-    if (value) query.set(name, value.toString());
+  const query = new URLSearchParams(Object.entries(typed(form)).filter(([, value]) => value));
   location.href = `${location.pathname}${query.size ? `?${query}` : ""}`;
 });
 

@@ -149,11 +149,23 @@ function merge(place, text) {
   if (getSelection()?.toString() && place.contains(getSelection()?.anchorNode ?? null)) return false;
   const made = new DOMParser().parseFromString(/** @type {string} */ (policy ? policy.createHTML(text) : text), "text/html");
   showMoments(made);
-  const fresh = [...made.querySelectorAll("tr[id^=row-]")].filter((row) => !document.getElementById(row.id)).length;
+  const rows = [...made.querySelectorAll("tr[id^=row-]")];
+  const fresh = rows.filter((row) => !document.getElementById(row.id)).length;
   const waits = fresh > 0 && (scrollY > 0 || place.contains(document.activeElement));
   offer(waits ? fresh : 0, () => mergeChildren(place, made.body));
-  if (!waits) requestAnimationFrame(() => mergeChildren(place, made.body));
+  requestAnimationFrame(() => (waits ? mergeKnown(rows) : mergeChildren(place, made.body)));
   return true;
+}
+
+/**
+ * What is read stays where it is: of rows that are there already, what has changed.
+ * @param {Element[]} rows
+ */
+function mergeKnown(rows) {
+  for (const row of rows) {
+    const known = document.getElementById(row.id);
+    if (known) mergeNode(known, /** @type {Element} */ (row.cloneNode(true)));
+  }
 }
 
 /**

@@ -54,6 +54,10 @@ class Bench:
         """Rows in the file."""
         return self._ask("SELECT count(*) FROM request_log")
 
+    def counted(self) -> int:
+        """Requests of the totals."""
+        return self._ask("SELECT sum(requests) FROM log_totals WHERE span = 3600 AND dimension = 'server'")
+
     def noted(self) -> int:
         """Lost rows that the file knows of."""
         return self._ask("SELECT coalesce(sum(dropped), 0) FROM log_drops")
@@ -338,14 +342,17 @@ def locked(connection: sqlite3.Connection) -> bool:
 
 WRITER = """
 import asyncio, sys, time
+from pathlib import Path
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.request_log import RequestLog
+from ollama_router_server.storage.row_journal import RowJournal
 from ollama_router_server.system import SystemClock
 
 async def main():
-    sink = DatabaseSink(RequestLog(Database(sys.argv[1])), clock=SystemClock())
+    journal = RowJournal(Path(sys.argv[2])) if len(sys.argv) > 2 else None
+    sink = DatabaseSink(RequestLog(Database(sys.argv[1])), clock=SystemClock(), journal=journal)
     sink.start()
     number = 0
     while True:
@@ -359,9 +366,10 @@ asyncio.run(main())
 """
 
 
-def test_a_killed_process_loses_only_its_last_moments(path: Path) -> None:
-    """After kill -9 the file is sound, and what is missing are the youngest rows (250 ms; 3 s on a busy machine)."""
-    with subprocess.Popen([sys.executable, "-c", WRITER, sqlite_url(path)], stdout=subprocess.PIPE, text=True) as child:
+def killed_writer(*arguments: str) -> list[float]:
+    """Have a process write a row a millisecond until it is killed after 500; when it wrote each."""
+    command = [sys.executable, "-c", WRITER, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         written = []
         for line in child.stdout:
@@ -369,6 +377,24 @@ def test_a_killed_process_loses_only_its_last_moments(path: Path) -> None:
             written.append(float(moment))
             if int(number) == 500:
                 child.kill()
+    return written
+
+
+async def test_a_killed_process_with_a_journal_loses_nothing(bench: Bench, tmp_path: Path) -> None:
+    """The next one writes what is missing, and each row counts once."""
+    journal = tmp_path / "spill"
+    written = await asyncio.to_thread(killed_writer, sqlite_url(bench.path), str(journal))
+    assert bench.count() <= len(written)
+    sink = bench.sink(spill=RowSpill(journal), **QUICK)
+    await eventually(lambda: not list(journal.iterdir()))
+    await sink.aclose()
+    assert len(written) <= bench.count() <= len(written) + 1  # it may have been killed before it said so
+    assert bench.counted() == bench.count()
+
+
+def test_a_killed_process_loses_only_its_last_moments(path: Path) -> None:
+    """After kill -9 the file is sound, and what is missing are the youngest rows (250 ms; 3 s on a busy machine)."""
+    written = killed_writer(sqlite_url(path))
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         kept = sorted(int(number) for (number,) in connection.execute("SELECT id FROM request_log"))

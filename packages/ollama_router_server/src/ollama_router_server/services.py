@@ -46,6 +46,7 @@ from ollama_router_server.storage.log_retention import LogRetention
 from ollama_router_server.storage.operations import OperationStore
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.router_activity import RouterActivity
+from ollama_router_server.storage.row_journal import RowJournal
 from ollama_router_server.storage.row_spill import RowSpill, spill_folder
 from ollama_router_server.storage.stored_responses import ResponseStore
 from ollama_router_server.storage.token_key import make_token_prover, token_key_path
@@ -157,8 +158,15 @@ class Services:
         self.log_retention = LogRetention(
             self.request_log, self.audit, self.incidents.store, config.request_log, clock=self.clock
         )
-        self._spill = RowSpill(spill_folder(self.database_url, self.environment))
-        self.sink = DatabaseSink(self.request_log, clock=self.clock, spill=self._spill, away=self.incidents.database)
+        folder = spill_folder(self.database_url, self.environment)
+        self._spill, self._journal = RowSpill(folder), RowJournal(folder)
+        self.sink = DatabaseSink(
+            self.request_log,
+            clock=self.clock,
+            spill=self._spill,
+            journal=self._journal,
+            away=self.incidents.database,
+        )
         self.log_files = open_log_files(config.request_log, worker=self.coordination.index if self.shared else None)
         self.traces = open_traces(config.traces)
 
@@ -386,6 +394,7 @@ class Services:
         await self.authenticator.aclose()
         await self.database.aclose()
         self._spill.close()
+        self._journal.close()
 
 
 def _address(target: Target) -> Origin:

@@ -13,6 +13,7 @@ import structlog
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.request_log import RequestLog
+from ollama_router_server.storage.row_journal import RowJournal
 from ollama_router_server.storage.row_spill import RowSpill
 from ollama_router_server.system import Clock
 
@@ -20,6 +21,8 @@ __all__ = ["DatabaseSink"]
 
 _FIRST_PAUSE = 0.1  # seconds
 _LONGEST_PAUSE = 1.0  # seconds
+_MOST_AT_ONCE = 1_000
+"""Rows in one transaction, when more have piled up."""
 
 _log = structlog.get_logger(__name__)
 
@@ -37,11 +40,11 @@ class DatabaseSink:
         log: the database's request log.
         clock: for the note of rows that were dropped.
         spill: takes what memory does not; what it holds is written when the database takes rows.
+        journal: has the rows in memory, too, in case this process is killed.
         away: called when the database takes no rows, and with False when it takes them again.
         max_pending: rows held in memory.
-        flush_interval: seconds; what a killed process loses at most.
+        flush_interval: seconds; without a journal, what a killed process loses at most.
         batch_size: rows that end the wait early.
-        max_batch: rows in one transaction, when more have piled up.
     """
 
     def __init__(
@@ -50,19 +53,19 @@ class DatabaseSink:
         *,
         clock: Clock,
         spill: RowSpill | None = None,
+        journal: RowJournal | None = None,
         away: Callable[[bool], None] = lambda _is_away: None,
         max_pending: int = 10_000,
         flush_interval: float = 0.15,
         batch_size: int = 500,
-        max_batch: int = 1_000,
     ) -> None:
         self._log = log
         self._clock = clock
         self._max_pending = max_pending
         self._flush_interval = flush_interval
         self._batch_size = batch_size
-        self._max_batch = max_batch
         self._spill = spill
+        self._journal = journal
         self._away = away
         self._queue: deque[RequestRecord] = deque()
         self._changed = asyncio.Event()
@@ -98,6 +101,8 @@ class DatabaseSink:
             self._spill_or_drop(record)
             return
         self._queue.append(record)
+        if self._journal is not None:
+            self._journal.add(record)
         if len(self._queue) in {1, self._batch_size}:
             self._changed.set()
 
@@ -115,6 +120,8 @@ class DatabaseSink:
             await asyncio.gather(self._task, return_exceptions=True)
         while self._queue:
             self._spill_or_drop(self._queue.popleft())
+            if self._journal is not None:
+                self._journal.written(1)
 
     def _spill_or_drop(self, record: RequestRecord) -> None:
         if self._spill is None or not self._spill.add(record):
@@ -165,15 +172,17 @@ class DatabaseSink:
         return True
 
     async def _flush(self) -> None:
-        batch = list(islice(self._queue, self._max_batch))
+        batch = list(islice(self._queue, _MOST_AT_ONCE))
         refused = await self._insert(batch, again=not self.healthy)
         self.dropped += refused
         for _ in batch:
             self._queue.popleft()
+        if self._journal is not None:
+            self._journal.written(len(batch))
 
     async def _read_in(self) -> None:
         spill = self._spill
-        lines = [] if spill is None or self._closing else spill.next(self._max_batch)
+        lines = [] if spill is None or self._closing else spill.next(_MOST_AT_ONCE)
         if spill is None or not lines:
             return
         refused = await self._insert([record for record in lines if record is not None], again=True)

@@ -10,7 +10,7 @@ import fcntl
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from errno import ENOSPC
+from errno import EFBIG, ENOSPC
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -24,13 +24,15 @@ from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import sqlite_path
 from ollama_router_server.system import random_bytes
 
-__all__ = ["RowSpill", "spill_folder"]
+__all__ = ["RowFile", "RowSpill", "new_file", "spill_folder"]
 
 _MOST_BYTES = 256 * 1024 * 1024  # about half a million rows
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(RequestRecord).decode
+_KINDS = ("*.jsonl", "*.journal")
+"""Of files that a process may have left: rows that were spilled, and those that were in its memory (`row_journal`)."""
 
 
 def spill_folder(database_url: str, environment: Mapping[str, str]) -> Path:
@@ -47,22 +49,27 @@ def spill_folder(database_url: str, environment: Mapping[str, str]) -> Path:
     return Path(state or platformdirs.user_data_dir("ollama-router", appauthor=False)) / name
 
 
-class _SpillFile:
+class RowFile:
     """One file that this process holds the lock of, and the place up to which it was read in."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int, most_bytes: int = _MOST_BYTES) -> None:
         self.path = path
+        self._most_bytes = most_bytes
         self.size = os.fstat(descriptor).st_size
         self.rows = 0
         self._file = open(descriptor, "rb")  # noqa: SIM115 - closed with the spill
         self._read = self._seen = self._rows_seen = 0
 
-    def append(self, line: bytes) -> None:
-        """Append a line, whole or not at all.
+    def append(self, record: RequestRecord) -> None:
+        """Append a row, whole or not at all.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: it cannot be written, or the file would have more than `most_bytes`.
+            UnicodeError: no database would take it either.
         """
+        line = _encode(record) + b"\n"
+        if self.size + len(line) > self._most_bytes:
+            raise OSError(EFBIG, os.strerror(EFBIG))
         if os.pwrite(self._file.fileno(), line, self.size) < len(line):
             os.ftruncate(self._file.fileno(), self.size)
             raise OSError(ENOSPC, os.strerror(ENOSPC))
@@ -87,6 +94,12 @@ class _SpillFile:
         """Whether all lines are."""
         return self._read >= self.size
 
+    def clear(self) -> None:
+        """Forget every row."""
+        if self.size:
+            os.ftruncate(self._file.fileno(), 0)
+        self.size = self.rows = self._read = 0
+
     def close(self) -> None:
         """Give the file up; one that was read in goes."""
         if self.done:
@@ -106,9 +119,9 @@ class RowSpill:
     def __init__(self, folder: Path, *, most_bytes: int = _MOST_BYTES) -> None:
         self._folder = folder
         self._most_bytes = most_bytes
-        self._own: _SpillFile | None = None
-        self._reading: _SpillFile | None = None
-        self._others = [*folder.glob("*.jsonl")] if folder.is_dir() else []
+        self._own: RowFile | None = None
+        self._reading: RowFile | None = None
+        self._others = [path for kind in _KINDS for path in folder.glob(kind)] if folder.is_dir() else []
         self._failed = False
 
     @property
@@ -119,13 +132,10 @@ class RowSpill:
     def add(self, record: RequestRecord) -> bool:
         """Keep a row; False if that cannot be done. Never raises."""
         try:
-            line = _encode(record) + b"\n"
-            own = self._own = self._own or self._new_file()
-            if own.size + len(line) > self._most_bytes:
-                return False
-            own.append(line)
+            self._own = self._own or self._new_file()
+            self._own.append(record)
         except UnicodeError:
-            return False  # no database would take it either
+            return False
         except OSError as error:
             if not self._failed:
                 _log.warning("log_spill_unavailable", error=error.strerror, path=str(self._folder))
@@ -169,13 +179,25 @@ class RowSpill:
         self._own = None if reading is self._own else self._own
         self._reading = None
 
-    def _new_file(self) -> _SpillFile:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self._folder / f"{random_bytes(8).hex()}.jsonl"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        _log.warning("log_rows_spill", path=str(path))
-        return _SpillFile(path, descriptor)
+    def _new_file(self) -> RowFile:
+        file = new_file(self._folder, "jsonl", most_bytes=self._most_bytes)
+        _log.warning("log_rows_spill", path=str(file.path))
+        return file
+
+
+def new_file(folder: Path, kind: str, *, most_bytes: int = _MOST_BYTES) -> RowFile:
+    """Make a file of rows and hold its lock. It has its name once it is locked: nobody takes it for one that was left.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / f"{random_bytes(8).hex()}.{kind}"
+    unnamed = path.with_suffix(".new")
+    descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    unnamed.rename(path)
+    return RowFile(path, descriptor, most_bytes)
 
 
 def _row(line: bytes) -> RequestRecord | None:
@@ -185,7 +207,7 @@ def _row(line: bytes) -> RequestRecord | None:
         return None
 
 
-def _locked(path: Path) -> _SpillFile | None:
+def _locked(path: Path) -> RowFile | None:
     """Open a file that nobody holds; None if somebody does, or if it is gone or not ours to read."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -194,7 +216,7 @@ def _locked(path: Path) -> _SpillFile | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if path.stat().st_ino == os.fstat(descriptor).st_ino:
-            return _SpillFile(path, descriptor)
+            return RowFile(path, descriptor)
     except OSError:
         pass
     os.close(descriptor)

@@ -19,11 +19,11 @@ class ArrivalRates:
         self._window = window
         self._seen: dict[CanonicalName, tuple[float, float]] = {}
 
-    def arrived(self, model: CanonicalName, now: float) -> None:
-        """Count one request."""
+    def arrived(self, model: CanonicalName, now: float, weight: float = 1.0) -> None:
+        """Count one request, or so much of one."""
         if model not in self._seen and len(self._seen) >= _MOST:
             self._seen.pop(min(self._seen, key=lambda name: self.rate(name, now)))
-        self._seen[model] = (self._count(model, now) + 1.0, now)
+        self._seen[model] = (self._count(model, now) + weight, now)
 
     def rate(self, model: CanonicalName, now: float) -> float:
         """Requests a second."""

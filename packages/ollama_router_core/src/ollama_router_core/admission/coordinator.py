@@ -12,7 +12,7 @@ from ollama_router_core.admission.in_flight_table import InFlightTable
 from ollama_router_core.admission.preemption import Preemptor, preempted
 from ollama_router_core.admission.scheduler import Scheduler
 from ollama_router_core.admission.tickets import Dispatch, Outcome, Preempt, Refusal, Ticket, WaitingGroup
-from ollama_router_core.admission.wait_queue import WaitQueue, group_of_one
+from ollama_router_core.admission.wait_queue import BATCH_WEIGHT, WaitQueue, group_of_one
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.config.settings import Config
@@ -82,8 +82,7 @@ class Admission:
         scheduled = self._scheduler.next_warm(group_of_one(ticket))
         if scheduled is None:
             return None
-        if request.model is not None:
-            self._rates.arrived(request.model, now)
+        self._note_arrival(ticket, now)
         return self._dispatcher.start(scheduled, now, 0)
 
     def turn_away(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Overloaded | None:
@@ -99,8 +98,7 @@ class Admission:
             return None
         if len(queue) >= queue.settings.max_waiting and queue.surplus_of(queue.waiting_of(ticket.user) + 1):
             return None
-        if request.model is not None:
-            self._rates.arrived(request.model, now)
+        self._note_arrival(ticket, now)
         kind, at, wait = self._told_wait
         if kind != kind_of(request) or now - at > _TOLD_WAIT_LASTS:
             wait = self.expected_wait(ticket, snapshot, now)
@@ -109,8 +107,7 @@ class Admission:
 
     def bound(self, ticket: Ticket, server: str, now: float) -> None:
         """Count a request whose server was decided elsewhere."""
-        if ticket.request.model is not None:
-            self._rates.arrived(ticket.request.model, now)
+        self._note_arrival(ticket, now)
         self._in_flight.start(ticket, server, now)
 
     def first_byte(self, number: int, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
@@ -248,8 +245,13 @@ class Admission:
         return self._dispatcher.traffic(snapshot, now)
 
     def demand(self, now: float) -> Mapping[CanonicalName, float]:
-        """Requests a second by model."""
+        """Requests a second by model; those of a batch hardly count."""
         return self._rates.rates(now)
+
+    def _note_arrival(self, ticket: Ticket, now: float) -> None:
+        """Count it as demand for its model; nobody misses a model that only a batch asks for."""
+        if ticket.request.model is not None:
+            self._rates.arrived(ticket.request.model, now, BATCH_WEIGHT if ticket.batch else 1.0)
 
     @property
     def _binds_late(self) -> bool:
@@ -259,8 +261,7 @@ class Admission:
 
     def _admit(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
         request = ticket.request
-        if request.model is not None:
-            self._rates.arrived(request.model, now)
+        self._note_arrival(ticket, now)
         fixed = self.selector.fixed_decision(request, snapshot)
         if self._binds_late and fixed is None and self._is_servable(ticket, snapshot, now):
             return self._enqueue(ticket, snapshot, now)

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from ollama_router_core.admission.arrival_rates import ArrivalRates
 from ollama_router_core.admission.in_flight_table import InFlightTable, ServerLoad
-from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue
+from ollama_router_core.admission.wait_queue import BATCH_WEIGHT, RequestGroup, WaitQueue
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel
 from ollama_router_core.fleet.speeds import model_weight
@@ -87,6 +87,7 @@ class _ResidentValue(Struct, frozen=True):
     """What a loaded model is worth where it is: (weight, part of it, seconds a ticket, tickets) for each kind.
 
     `reload` are the seconds of the load that brings it back, as far as it must come back: tickets wait for it here.
+    Where only a batch waits for it these are `batch_reload`: nobody else waits for them.
     """
 
     waiting: tuple[tuple[float, float, float, int], ...]
@@ -94,6 +95,7 @@ class _ResidentValue(Struct, frozen=True):
     replicas: int
     price: float
     reload: float
+    batch_reload: float
 
     def loss(self, seconds: float) -> float:
         """The weight it would serve here within so many seconds, and the price of its reload."""
@@ -290,10 +292,14 @@ class CostModel:
         """What is lost when a loaded model has to go from a server for so long."""
         return self._value_of(candidate, loaded).loss(seconds)
 
-    def way_back(self, candidate: Candidate, victims: Collection[CanonicalName]) -> float:
-        """Seconds of the loads that bring victims back for those who wait for them here."""
+    def way_back(self, candidate: Candidate, victims: Collection[CanonicalName], *, batch: bool) -> float:
+        """Seconds of the loads that bring victims back for those who wait for them here.
+
+        What only a `batch` waits for counts for a batch alone.
+        """
         others = [one for one in candidate.others if one.name in victims]
-        return sum([self._value_of(candidate, one).reload for one in others])
+        values = [self._value_of(candidate, one) for one in others]
+        return sum([max(one.reload, one.batch_reload) if batch else one.reload for one in values])
 
     def _value_of(self, candidate: Candidate, loaded: LoadedModel) -> _ResidentValue:
         key = (candidate.name, loaded.name)
@@ -318,7 +324,7 @@ class CostModel:
         rate = self._rates.rate(model, self._now)
         replicas = self._replicas(model, server)
         waiting: list[tuple[float, float, float, int]] = []
-        reload, back = self._load_seconds(server, loaded), 0.0
+        reload, back, batch_back, count = self._load_seconds(server, loaded), 0.0, 0.0, 0.0
         for group in self._queue.by_model.get(model, ()):
             cost = self.costs_of(group).get(server)
             if cost is None or not cost.warm:
@@ -327,11 +333,14 @@ class CostModel:
             others, _ = self.elsewhere(group, server)
             part = 1.0 / (1.0 + work * others)
             waiting.append((self.weight(group), part, work, len(group.tickets)))
-            back = max(back, part * reload)
-        count = sum(row[3] for row in waiting)
+            count += len(group.tickets) - (1.0 - BATCH_WEIGHT) * group.batch
+            if group.only_batch:
+                batch_back = max(batch_back, part * reload)
+            else:
+                back = max(back, part * reload)
         missed = 1.0 - math.exp(-rate * REUSE_HORIZON)
         price = RELOAD_PRICE * reload * missed * (1 + count) / (1 + replicas)
-        return _ResidentValue(tuple(waiting), rate, replicas, price, back)
+        return _ResidentValue(tuple(waiting), rate, replicas, price, back, batch_back)
 
     def _replicas(self, model: CanonicalName, besides: str) -> int:
         """Other servers that have a model loaded."""

@@ -46,13 +46,26 @@ class Dispatcher:
     def scheduled(
         self, groups: list[RequestGroup], servers: Collection[str], changed: frozenset[str] | None, now: float
     ) -> Iterator[Outcome]:
-        """Under late binding: fill free slots, then begin loads that pay; `changed` limits both to some servers."""
-        for scheduled in self._scheduler.fill_free_slots(groups, changed):
+        """Under late binding: fill free slots, then begin loads that pay; `changed` limits both to some servers.
+
+        A batch has what the others leave: its slots are filled after their loads were promised the room.
+        """
+        for scheduled in self._scheduler.fill_free_slots(groups, changed, batch=False):
             yield self._carry_out(scheduled, now)
         for scheduled in self._scheduler.start_reserved_loads():
             yield self._carry_out(scheduled, now)
+        batch = [one for one in groups if one.batch]
+        among = servers if changed is None else changed
+        if batch:
+            yield from self._loads([one for one in groups if not one.only_batch], among, now)
+            for scheduled in self._scheduler.fill_free_slots(batch, changed, batch=True):
+                yield self._carry_out(scheduled, now)
+        yield from self._loads(groups, among, now)
+
+    def _loads(self, groups: list[RequestGroup], servers: Collection[str], now: float) -> Iterator[Outcome]:
+        """Loads that pay, the best first, one a server."""
         for _ in servers:
-            load = self._scheduler.best_load(groups, servers if changed is None else changed)
+            load = self._scheduler.best_load(groups, servers)
             if load is None:
                 return
             yield self._carry_out(load, now)

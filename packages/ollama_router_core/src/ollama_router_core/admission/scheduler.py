@@ -85,24 +85,25 @@ class Scheduler:
         self._costs.refresh(self._costs.snapshot, now)
 
     def fill_free_slots(
-        self, groups: Iterable[RequestGroup], servers: frozenset[str] | None = None
+        self, groups: Iterable[RequestGroup], servers: frozenset[str] | None = None, *, batch: bool
     ) -> Iterator[ScheduledTicket]:
-        """Tickets for free slots of loaded models, batch last; the caller starts each before it asks for the next."""
-        chosen = list(groups)
-        for batch in (False, True):
-            for group in [one for one in chosen if one.batch] if batch else chosen:
-                while group.tickets and (batch or not group.only_batch):
-                    scheduled = self.next_warm(group, servers)
-                    if scheduled is None:
-                        break
-                    yield scheduled
+        """Tickets for free slots of loaded models; the caller starts each before it asks for the next.
+
+        Without `batch` a group is left as soon as only tickets of that priority remain.
+        """
+        for group in groups:
+            while group.tickets and (batch or not group.only_batch):
+                scheduled = self.next_warm(group, servers)
+                if scheduled is None:
+                    break
+                yield scheduled
 
     def next_warm(self, group: RequestGroup, servers: frozenset[str] | None = None) -> ScheduledTicket | None:
         """One ticket of a group for a free slot of its loaded model, None where there is none."""
         costs = self._costs.costs_of(group)
         where = costs.values() if servers is None else [costs[name] for name in servers if name in costs]
         kind = group.kind
-        crowded = len(group.tickets) >= _CROWDED
+        crowded = len(group.tickets) >= _CROWDED and not group.only_batch
         open_ = [cost for cost in where if cost.warm and self._has_slot(cost, kind, crowded=crowded)]
         if not open_:
             return None
@@ -296,7 +297,7 @@ class Scheduler:
         if victims is None:
             return None
         more = max((server_load.rest(model, self._costs.now) for model in victims), default=0.0)
-        more += self._costs.way_back(cost.candidate, victims)
+        more += self._costs.way_back(cost.candidate, victims, batch=group.only_batch)
         weight *= seconds / (seconds + more)
         if weight <= margin * loss:
             return None

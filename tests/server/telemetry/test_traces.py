@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from ollama_router_core.config.settings import Traces as Settings
 from ollama_router_core.errors import ConfigError
-from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_core.testing import OllamaSimulator, Silence, model
 from ollama_router_server import services as module
 from ollama_router_server.telemetry.traces import Traces, open_traces
 from support.eventually import eventually
@@ -74,11 +75,12 @@ async def test_a_request_is_a_tree_from_the_client_to_the_server(spans: Spans, t
         answer = await alice.post("/api/chat", json=CHAT, headers=SAMPLED)
         found = await spans.of("POST /api/chat")
         (asked,) = (one for one in sim.requests if one.path == "/api/chat")
-    request, queue, attempt = found["POST /api/chat"], found["queue"], found["attempt one"]
+    request, attempt = found["POST /api/chat"], found["attempt one"]
+    assert len(found) == 2
     assert request.parent is not None
     assert f"{request.context.trace_id:032x}" == TRACE
     assert f"{request.parent.span_id:016x}" == PARENT
-    assert queue.parent == attempt.parent == request.context
+    assert attempt.parent == request.context
     sent = {name.lower(): value for name, value in asked.headers}
     assert sent["traceparent"] == f"00-{TRACE}-{attempt.context.span_id:016x}-01"
     assert sent["tracestate"] == "vendor=1"
@@ -88,8 +90,35 @@ async def test_a_request_is_a_tree_from_the_client_to_the_server(spans: Spans, t
     assert facts["gen_ai.usage.output_tokens"] == answer.json()["eval_count"]
     assert facts["gen_ai.request.model"] == "llama3.1:8b"
     assert facts["orouter.server"] == "one"
-    for span in (queue, attempt):
-        assert (request.start_time or 0) <= (span.start_time or 0) <= (span.end_time or 0) <= (request.end_time or 0)
+    times = (request.start_time, attempt.start_time, attempt.end_time, request.end_time)
+    assert list(times) == sorted(time or 0 for time in times)
+
+
+async def test_a_request_tells_how_long_it_waited_for_a_server(spans: Spans, tmp_path: Path) -> None:
+    """As an event that begins with the request, with its position where it had one; also of who leaves the queue."""
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim, max_concurrent=1)}) as router,
+        router.client() as alice,
+    ):
+        sim.misbehave(Silence(), path="/api/chat", times=1)
+        runs = asyncio.create_task(alice.post("/api/chat", json=CHAT))
+        await eventually(lambda: router.services.fleet.running("one") == 1)
+        waits = [asyncio.create_task(alice.post("/api/chat", json=CHAT)) for _ in range(2)]
+        await eventually(lambda: router.services.admission.waiting == 2)
+        waits[1].cancel()
+        await eventually(lambda: router.services.admission.waiting == 1)
+        runs.cancel()
+        assert (await waits[0]).status_code == 200
+        await eventually(lambda: len([span for span in spans.all() if span.name == "POST /api/chat"]) == 3)
+    requests = [span for span in spans.all() if span.name == "POST /api/chat"]
+    told = [(dict(event.attributes or {}), event.timestamp) for one in requests for event in one.events]
+    assert [event.name for one in requests for event in one.events] == ["queue"] * 3
+    assert [facts.get("orouter.queue_position") for facts, _ in told] == [None, 1, 2]
+    assert [moment for _, moment in told] == [one.start_time for one in requests]
+    lasted = [float(str(facts["orouter.duration_ms"])) for facts, _ in told]
+    assert min(lasted) > 0
+    assert lasted[2] == pytest.approx(((requests[2].end_time or 0) - (requests[2].start_time or 0)) / 1e6)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -197,6 +226,12 @@ def test_the_extra_is_asked_for_by_name():
         open_traces(Settings(enabled=True))
 
 
+def duration_of(event: Span.Event) -> float:
+    """Milliseconds."""
+    (found,) = (fact.value.double_value for fact in event.attributes if fact.key == "orouter.duration_ms")
+    return float(found)
+
+
 async def test_spans_are_sent_to_the_collector(tmp_path: Path) -> None:
     """By OTLP over HTTP, at the latest when the router stops: one trace from the client's span to the attempt."""
     heads: list[bytes] = []
@@ -228,8 +263,13 @@ async def test_spans_are_sent_to_the_collector(tmp_path: Path) -> None:
     facts = {fact.key: fact.value.string_value for fact in told.resource.attributes}
     assert facts["service.name"] == "ollama-router"
     by_name = {span.name: span for scope in told.scope_spans for span in scope.spans}
-    request, queue, attempt = by_name["POST /api/chat"], by_name["queue"], by_name["attempt one"]
-    assert {span.trace_id.hex() for span in (request, queue, attempt)} == {TRACE}
+    request, attempt = by_name["POST /api/chat"], by_name["attempt one"]
+    assert {span.trace_id.hex() for span in by_name.values()} == {TRACE}
     assert request.parent_span_id.hex() == PARENT
-    assert queue.parent_span_id == attempt.parent_span_id == request.span_id
+    assert attempt.parent_span_id == request.span_id
+    (waited,) = request.events
+    assert waited.name == "queue"
+    assert waited.time_unix_nano == request.start_time_unix_nano
+    assert waited.time_unix_nano + duration_of(waited) * 1e6 <= attempt.start_time_unix_nano + 1e6
+    assert all(duration_of(event) > 0 for event in attempt.events if event.name != "head")
     assert [event.name for event in attempt.events if event.name != "head"] == ["load", "prefill", "decode"]

@@ -1,4 +1,4 @@
-"""OpenTelemetry traces: a span for each request, one for its time in the queue, one for each attempt with its phases.
+"""OpenTelemetry traces: a span for each request with its time in the queue, and one for each attempt with its phases.
 
 OpenTelemetry is an extra, imported only if the config enables traces. Without it, a client's `traceparent` is
 forwarded unchanged; with it, a server's span is a child of the attempt's. Names and values never contain prompts,
@@ -62,17 +62,9 @@ class Traces:
         self._context.inject(carrier, context=self._inside(span))
         return tuple((name.encode(), value.encode("latin-1")) for name, value in carrier.items())
 
-    def within(
-        self, span: Span, name: str, facts: dict[str, str | int] | None = None, *, start: int | None = None
-    ) -> Span:
-        """Start a child span; those with a `start` are the router's own waiting, the others go to a server."""
-        return self._tracer.start_span(
-            name,
-            context=self._inside(span),
-            kind=self._kinds.CLIENT if start is None else self._kinds.INTERNAL,
-            start_time=start,
-            attributes=facts,
-        )
+    def within(self, span: Span, name: str, facts: dict[str, str | int]) -> Span:
+        """Start a child span, of what is sent to a server."""
+        return self._tracer.start_span(name, context=self._inside(span), kind=self._kinds.CLIENT, attributes=facts)
 
     def failed(self, span: Span, kind: str) -> None:
         """Mark a span as failed, with an error in one word."""
@@ -97,7 +89,8 @@ class RequestTrace:
 
     def sending(self, context: RequestContext, server: str) -> tuple[tuple[bytes, bytes], ...]:
         """Begin an attempt; return the header fields for the server."""
-        self._note_wait(context)
+        if context.decided is not None:
+            self._note_wait(context, context.decided)
         if self._attempt is not None:
             self._attempt.end()
         facts: dict[str, str | int] = {"orouter.server": server, "orouter.attempt": context.attempts}
@@ -117,7 +110,8 @@ class RequestTrace:
 
     def ended(self, context: RequestContext, now: float) -> None:
         """End the trace; `now` is seconds of the monotonic clock."""
-        self._note_wait(context)
+        if context.decided is not None or context.queue_position is not None:
+            self._note_wait(context, now if context.decided is None else context.decided)
         ended = _nanoseconds(context, now)
         if self._attempt is not None:
             _add_phases(self._attempt, context, ended)
@@ -129,15 +123,15 @@ class RequestTrace:
             self._traces.failed(span, context.error.code)
         span.end(ended)
 
-    def _note_wait(self, context: RequestContext) -> None:
-        if self._waited or context.decided is None:
+    def _note_wait(self, context: RequestContext, until: float) -> None:
+        """Tell how long the request waited for a server, once; also one that had none when it ended."""
+        if self._waited:
             return
         self._waited = True
-        started = _nanoseconds(context, context.started)
-        span = self._traces.within(self._span, "queue", start=started)
+        facts: dict[str, str | int | float] = {"orouter.duration_ms": (until - context.started) * 1000}
         if context.queue_position is not None:
-            span.set_attribute("orouter.queue_position", context.queue_position)
-        span.end(_nanoseconds(context, context.decided))
+            facts["orouter.queue_position"] = context.queue_position
+        self._span.add_event("queue", facts, timestamp=_nanoseconds(context, context.started))
 
 
 def _add_phases(attempt: Span, context: RequestContext, ended: int) -> None:

@@ -104,12 +104,14 @@ async def test_a_request_tells_how_long_it_waited_for_a_server(spans: Spans, tmp
         sim.misbehave(Silence(), path="/api/chat", times=1)
         runs = asyncio.create_task(alice.post("/api/chat", json=CHAT))
         await eventually(lambda: router.services.fleet.running("one") == 1)
-        waits = [asyncio.create_task(alice.post("/api/chat", json=CHAT)) for _ in range(2)]
+        waits = asyncio.create_task(alice.post("/api/chat", json=CHAT))
+        await eventually(lambda: router.services.admission.waiting == 1)
+        leaves = asyncio.create_task(alice.post("/api/chat", json=CHAT))
         await eventually(lambda: router.services.admission.waiting == 2)
-        waits[1].cancel()
+        leaves.cancel()
         await eventually(lambda: router.services.admission.waiting == 1)
         runs.cancel()
-        assert (await waits[0]).status_code == 200
+        assert (await waits).status_code == 200
         await eventually(lambda: len([span for span in spans.all() if span.name == "POST /api/chat"]) == 3)
     requests = [span for span in spans.all() if span.name == "POST /api/chat"]
     told = [(dict(event.attributes or {}), event.timestamp) for one in requests for event in one.events]
@@ -118,7 +120,7 @@ async def test_a_request_tells_how_long_it_waited_for_a_server(spans: Spans, tmp
     assert [moment for _, moment in told] == [one.start_time for one in requests]
     lasted = [float(str(facts["orouter.duration_ms"])) for facts, _ in told]
     assert min(lasted) > 0
-    assert lasted[2] == pytest.approx(((requests[2].end_time or 0) - (requests[2].start_time or 0)) / 1e6)
+    assert lasted[2] == pytest.approx(((requests[2].end_time or 0) - (requests[2].start_time or 0)) / 1e6, abs=0.01)
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -19,11 +19,13 @@ pytestmark = pytest.mark.anyio
 def worker(member: Coordination, clock: FakeClock, hour: LastHour | None = None) -> WorkerSync:
     """One that runs a request, and has no figures."""
     running: list[dict[str, Any]] = [{"id": f"of {member.index}"}]
+    counted = hour or LastHour()
     return WorkerSync(
         member,
         clock,
         collect=list,
-        last_hour=(hour or LastHour()).rows,
+        last_hour=counted.rows,
+        servers_hour=counted.server_rows,
         active_requests=lambda: running,
         follow=lambda _: None,
     )
@@ -45,6 +47,17 @@ async def test_a_worker_that_falls_silent_is_not_heard() -> None:
     clock.advance(10)
     assert one.workers == (1, 3)
     assert [row["id"] for row in one.active_requests()] == ["of 0", "of 1"]
+
+
+async def test_servers_are_those_of_all_workers() -> None:
+    """Each worker's sums are added."""
+    clock, group = FakeClock(), InProcess("group", b"k" * 32, size=2)
+    hours = [LastHour(), LastHour()]
+    for number, hour in enumerate(hours):
+        hour.add(make_record(number, started_at=clock.wall() - 1, total_ms=0.0, status=502 if number else 200))
+    await published(worker(group.member(1), clock, hours[1]))
+    found = worker(group.member(0), clock, hours[0]).servers_hour()
+    assert (found["big"].requests, found["big"].failed) == (2, 1)
 
 
 async def test_the_last_hour_is_of_all_workers_and_outlives_one() -> None:

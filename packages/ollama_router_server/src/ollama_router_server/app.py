@@ -244,6 +244,7 @@ def create_app(services: Services) -> RouterApp:
         services.clock,
         metrics.families,
         metrics.last_hour.rows,
+        metrics.last_hour.server_rows,
         lambda: relay.active_requests(),  # noqa: PLW0108 - made below
         lambda request_id, *, by: relay.cancel(request_id, by=by),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ollama_router_core.coordination import Coordination, Figure, News, RequestEnded, TokenVerified
@@ -15,6 +15,7 @@ from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.system import Clock
 from ollama_router_server.telemetry.last_hour import Row
 from ollama_router_server.telemetry.metric_aggregation import Family
+from ollama_router_server.telemetry.server_hour import ServerHour, ServerRow
 
 __all__ = ["WorkerNews"]
 
@@ -47,6 +48,7 @@ class WorkerNews:
         clock: Clock,
         collect: Callable[[], list[Family]],
         last_hour: Callable[[], list[Row]],
+        servers_hour: Callable[[float], list[ServerRow]],
         active_requests: Callable[[], list[dict[str, Any]]],
         cancel: Callable[..., bool],
     ) -> WorkerSync:
@@ -56,6 +58,7 @@ class WorkerNews:
             clock: for signs of life.
             collect: this process's figures.
             last_hour: its minutes.
+            servers_hour: its sums by server.
             active_requests: its requests in progress, as JSON.
             cancel: ends one of them, by its id and `by` whom; says whether it was there.
         """
@@ -65,6 +68,7 @@ class WorkerNews:
             clock,
             collect=collect,
             last_hour=last_hour,
+            servers_hour=servers_hour,
             active_requests=active_requests,
             follow=self._follow,
         )
@@ -84,6 +88,10 @@ class WorkerNews:
         """End a request in whichever worker it is, because this user asked for it."""
         if not self._cancel(request_id, by=by):
             self._coordination.tell(RequestEnded(request_id, by))
+
+    def servers_hour(self) -> Mapping[str, ServerHour]:
+        """What each server did in the last hour, in all workers."""
+        return {} if self.sync is None else self.sync.servers_hour()
 
     def figures(self) -> dict[str, int]:
         """Requests that wait, rows dropped and rows pending, of all workers."""

@@ -37,8 +37,21 @@ def list_servers(
     if as_json:
         print_json(view)
         return
-    columns = ("server", "state", "running", "loaded", "limit", "in memory", "version", "probe", "error")
-    print_table(columns, map(_row, view["servers"]), right=("running", "loaded", "limit", "probe"))
+    columns = (
+        "server",
+        "state",
+        "running",
+        "loaded",
+        "limit",
+        "in memory",
+        "version",
+        "probe",
+        "failed 1 h",
+        "tokens/s",
+        "error",
+    )
+    right = ("running", "loaded", "limit", "probe", "failed 1 h", "tokens/s")
+    print_table(columns, map(_row, view["servers"]), right=right)
 
 
 @app.command("show", epilog=examples("orouter servers show big"))
@@ -142,6 +155,8 @@ def _row(server: dict[str, Any]) -> tuple[object, ...]:
         ", ".join(row["model"] for row in server["loaded"]) or None,
         server["version"],
         format_ms(server["probe_ms"]),
+        server["failed_last_hour"] or None,
+        None if server["tokens_per_second"] is None else f"{server['tokens_per_second']:,.0f}",
         server["error"],
     )
 

@@ -15,7 +15,7 @@ from ollama_router_server.admin.bodies import answer
 from ollama_router_server.admin.views.models import ModelDetailView, ModelsView, model_detail, model_views, with_use
 from ollama_router_server.admin.views.overview import OverviewView, dated, overview
 from ollama_router_server.admin.views.server_day import DAY_SECONDS, ServerDayView, server_day
-from ollama_router_server.admin.views.servers import ServerDetailView, server_detail, server_views
+from ollama_router_server.admin.views.servers import ServerDetailView, ServersView, server_detail, server_views
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit import AuditFilter
@@ -34,6 +34,7 @@ __all__ = [
     "find_overview",
     "find_server",
     "find_server_day",
+    "find_servers",
 ]
 
 _MOST_INCIDENTS = 500
@@ -53,6 +54,24 @@ async def find_overview(services: Services, sync: WorkerSync) -> OverviewView:
     except StorageUnavailable:
         return view  # it tells that the database is away
     return dated(view, found)
+
+
+async def find_servers(services: Services) -> ServersView:
+    """All servers. Since when one is down or suspended its incident knows, which outlives the router."""
+    view = server_views(services)
+    if not any(one.state in {"down", "suspended"} for one in view.servers):
+        return view
+    chosen = IncidentFilter(under_way=True, kinds=_OFF, origin=services.incidents.writer.origin)
+    try:
+        found = await services.incidents.store.list(chosen, limit=_MOST_INCIDENTS)
+    except StorageUnavailable:
+        return view
+    began: dict[tuple[str | None, str], float] = {(one.server, one.kind): one.began_at for one in found}
+    dated = [
+        one.model_copy(update={"since": began.get((one.name, f"server.{one.state}")) or one.since})
+        for one in view.servers
+    ]
+    return ServersView(servers=dated)
 
 
 def find_server(services: Services, name: str, user: User) -> ServerDetailView:
@@ -142,7 +161,7 @@ class ServersResource:
 
     async def on_get(self, _request: Request, response: Response) -> None:
         """Answer all servers."""
-        answer(response, server_views(self._services))
+        answer(response, await find_servers(self._services))
 
 
 class ServerResource:

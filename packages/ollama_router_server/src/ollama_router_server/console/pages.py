@@ -22,7 +22,14 @@ from ollama_router_server.admin.history import find_day
 from ollama_router_server.admin.links import base_url
 from ollama_router_server.admin.me import find_checks, my_usage
 from ollama_router_server.admin.operations import list_operations
-from ollama_router_server.admin.overview import find_model, find_models, find_overview, find_server, find_server_day
+from ollama_router_server.admin.overview import (
+    find_model,
+    find_models,
+    find_overview,
+    find_server,
+    find_server_day,
+    find_servers,
+)
 from ollama_router_server.admin.request_replay import replay_request
 from ollama_router_server.admin.requests import find_request, list_requests
 from ollama_router_server.admin.series import Series, asked_span
@@ -36,7 +43,6 @@ from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import model_views
 from ollama_router_server.admin.views.requests import request_detail
 from ollama_router_server.admin.views.rights import rights_view
-from ollama_router_server.admin.views.servers import server_views
 from ollama_router_server.admin.whatif import WhatIf
 from ollama_router_server.console.charts import columns_of, models_of, strip_of
 from ollama_router_server.console.hour_chart import hour_of
@@ -130,7 +136,7 @@ class Pages(Struct, frozen=True):
 
     async def servers(self, _request: Request, _user: User) -> Values:
         """All servers."""
-        return {"view": server_views(self.services)}
+        return {"view": await find_servers(self.services)}
 
     async def server(self, _request: Request, user: User, name: str) -> Values:
         """One server."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -19,12 +19,14 @@ from ollama_router_core.coordination import Coordination, News
 from ollama_router_server.system import Clock
 from ollama_router_server.telemetry.last_hour import Minute, Row, add_up_minutes, minutes_of
 from ollama_router_server.telemetry.metric_aggregation import Family, add_up, counted
+from ollama_router_server.telemetry.server_hour import ServerHour, ServerRow, add_up_servers
 
 __all__ = ["WorkerSync"]
 
 _FIGURES = "figures"
 _ACTIVE = "active"
 _LAST_HOUR = "last_hour"
+_SERVERS = "servers"
 _AT = "at"
 _BEAT = 0.25
 _PUBLISH = 1.0
@@ -44,6 +46,7 @@ class WorkerSync:
         clock: for signs of life.
         collect: this process's figures now.
         last_hour: this process's minutes, as `LastHour` tells them.
+        servers_hour: its sums by server, until a moment in seconds since 1970.
         active_requests: this process's, as JSON.
         follow: called four times a second with what the others told.
     """
@@ -55,6 +58,7 @@ class WorkerSync:
         *,
         collect: Callable[[], list[Family]],
         last_hour: Callable[[], list[Row]],
+        servers_hour: Callable[[float], list[ServerRow]],
         active_requests: Callable[[], list[dict[str, Any]]],
         follow: Callable[[list[News]], None],
     ) -> None:
@@ -62,6 +66,7 @@ class WorkerSync:
         self._clock = clock
         self._collect = collect
         self._last_hour = last_hour
+        self._servers_hour = servers_hour
         self._active_requests = active_requests
         self._follow = follow
         predecessor = _read(coordination.own_page())
@@ -101,6 +106,11 @@ class WorkerSync:
         others = [row for one in self._others() for row in one.get(_LAST_HOUR, ())]
         return minutes_of([*self._own_hour(), *others], self._clock.wall())
 
+    def servers_hour(self) -> Mapping[str, ServerHour]:
+        """What each server did in the last hour, in all workers; of the others as of up to a second ago."""
+        own = self._servers_hour(self._clock.wall())
+        return add_up_servers([*own, *(row for one in self._others() for row in one.get(_SERVERS, ()))])
+
     @property
     def workers(self) -> tuple[int, int]:
         """How many workers are heard, this one among them, and how many there are."""
@@ -139,6 +149,7 @@ class WorkerSync:
             _AT: self._clock.monotonic(),
             _FIGURES: self._own(),
             _LAST_HOUR: self._own_hour(),
+            _SERVERS: self._servers_hour(self._clock.wall()),
             _ACTIVE: self._active_requests(),
         }
         self._coordination.publish(json.dumps(page).encode())

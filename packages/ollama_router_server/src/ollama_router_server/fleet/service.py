@@ -34,6 +34,7 @@ from ollama_router_core.fleet.state import FleetState
 from ollama_router_server.fleet.health_checker import START_SECONDS, HealthChecker
 from ollama_router_server.fleet.load_prober import LoadProber
 from ollama_router_server.fleet.sharing import FleetSharing
+from ollama_router_server.fleet.state_times import StateTimes
 from ollama_router_server.system import Clock
 from ollama_router_server.upstream.interface import Upstream
 from ollama_router_server.upstream.targets import Target
@@ -69,6 +70,8 @@ class FleetService(ClockedFleet):
         self._listeners: list[Callable[[], None]] = []
         self._up_listeners: list[Callable[[str], None]] = []
         self._notice_listeners: list[Callable[[Notice], None]] = []
+        self.state_times = StateTimes(clock.wall)
+        """Since when servers are up, down, suspended or draining."""
         self._load_prober = LoadProber(targets, upstream, self._load_probe_ended)
         self._polls = self._new_polls()
         self._starting: asyncio.Task[None] | None = None
@@ -292,6 +295,7 @@ class FleetService(ClockedFleet):
                 _log.info("model_returned", server=server, model=model)
             case _:
                 assert_never(notice)
+        self.state_times.notice(notice)
         self._sharing.notice(notice)
         for listener in self._notice_listeners:
             listener(notice)
@@ -322,6 +326,7 @@ class FleetService(ClockedFleet):
         self._drain(name, on=on)
 
     def _drain(self, name: str, *, on: bool) -> None:
+        self.state_times.drained(name, on=on)
         self.health.drain(name, on=on)
         _log.info("server_draining" if on else "server_undrained", server=name)
         self._changed()

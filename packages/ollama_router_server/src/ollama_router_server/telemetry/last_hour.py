@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from ollama_router_core.records.phases import PHASES, PhaseName, phase_ms
 from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_server.telemetry.server_hour import ServerHours, ServerRow
 from ollama_router_server.telemetry.time_bands import band_of
 
 __all__ = ["MINUTES", "LastHour", "Minute", "Row", "add_up_minutes", "minutes_of"]
@@ -52,11 +53,12 @@ class LastHour:
     looked at later is its place in a list.
     """
 
-    __slots__ = ("_first_token", "_minutes", "_uncounted")
+    __slots__ = ("_first_token", "_minutes", "_servers", "_uncounted")
 
     def __init__(self) -> None:
         self._minutes: dict[int, list[float]] = {}
         self._first_token: dict[int, dict[int, int]] = {}
+        self._servers = ServerHours()
         self._uncounted: list[RequestRecord] = []
 
     def add(self, record: RequestRecord) -> None:
@@ -73,9 +75,15 @@ class LastHour:
             for number, sums in self._minutes.items()
         ]
 
+    def server_rows(self, now: float) -> list[ServerRow]:
+        """The servers on which requests ended, until `now` in seconds since 1970."""
+        self._count()
+        return self._servers.rows(now)
+
     def _count(self) -> None:
         for record in self._uncounted:
             self._count_one(record)
+            self._servers.count(record)
         self._uncounted.clear()
 
     def _count_one(self, record: RequestRecord) -> None:

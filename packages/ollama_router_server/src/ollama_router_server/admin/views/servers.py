@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
+from ollama_router_core.api.endpoints import parse_version
 from ollama_router_core.config.settings import Server
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
 from ollama_router_core.fleet.speeds import model_weight
 from ollama_router_server.admin.views.view import GIB, View
 from ollama_router_server.services import Services
+from ollama_router_server.telemetry.server_hour import ServerHour
 
 __all__ = [
     "LoadedView",
@@ -48,16 +51,24 @@ class LoadedView(View):
 class ServerView(View):
     """One server. `slots` is its `max_concurrent`, `memory_limit` its `max_memory_gb`; null sets no limit.
 
+    `since` (seconds since 1970) is when its state began, null where nobody saw that. `is_odd_version` says that most
+    servers that are up have another version. Of the last hour, to five minutes: `failed_last_hour` requests and
+    attempts failed on it, and it wrote at `tokens_per_second`, null where it told of none.
     `found_by` is the source of one that discovery found, null for one of the config.
     """
 
     name: str
     found_by: str | None
     state: ServerState
+    since: float | None = None
     error: str | None
     draining: bool
     priority: int
     version: str | None
+    is_odd_version: bool = False
+    requests_last_hour: int = 0
+    failed_last_hour: int = 0
+    tokens_per_second: float | None = None
     probe_ms: float | None
     probed_seconds_ago: float | None
     running: int
@@ -119,7 +130,8 @@ class ProbeView(View):
 def server_views(services: Services) -> ServersView:
     """All servers of the config, attention first, then by name."""
     snapshot, now = services.fleet.snapshot, services.clock.monotonic()
-    shown = [_server(services, name, snapshot, now) for name in services.config.servers]
+    beside = _Beside(services.worker_news.servers_hour(), _usual_version(snapshot))
+    shown = [_server(services, name, snapshot, now, beside) for name in services.config.servers]
     return ServersView(servers=sorted(shown, key=lambda one: (_ATTENTION.index(one.state), one.name)))
 
 
@@ -133,8 +145,9 @@ def server_detail(services: Services, name: str, *, address: bool) -> ServerDeta
     snapshot, now = services.fleet.snapshot, services.clock.monotonic()
     facts = snapshot.servers.get(name) or ServerFacts(name=name)
     health = services.fleet.health.to_json(name, now)
+    beside = _Beside(services.worker_news.servers_hour(), _usual_version(snapshot))
     return ServerDetailView(
-        **(shown := _server(services, name, snapshot, now)).model_dump(),
+        **(shown := _server(services, name, snapshot, now, beside)).model_dump(),
         accuracy=_accuracy(shown.loaded),
         address=f"{server.protocol}://{server.host}:{server.port}" if address else None,
         breaker=health["breaker"],
@@ -169,15 +182,36 @@ def probe_view(services: Services, name: str, error: str | None) -> ProbeView:
     )
 
 
-def _server(services: Services, name: str, snapshot: FleetSnapshot, now: float) -> ServerView:
+class _Beside(NamedTuple):
+    """What of all servers is told of each."""
+
+    hours: Mapping[str, ServerHour]
+    version: str | None
+
+
+def _usual_version(snapshot: FleetSnapshot) -> str | None:
+    """The version that most servers have which are up; of equally many the newest."""
+    counts = Counter(one.version for one in snapshot.servers.values() if one.up and one.version)
+    return max(counts, key=lambda one: (counts[one], parse_version(one) or ()), default=None)
+
+
+def _server(services: Services, name: str, snapshot: FleetSnapshot, now: float, beside: _Beside) -> ServerView:
     server = services.config.servers[name]
+    hour = beside.hours.get(name, ServerHour())
     facts = snapshot.servers.get(name) or ServerFacts(name=name)
     draining = name in services.fleet.health.draining
     breaker = services.fleet.health.state_of(name, now)
+    state = _state(server, facts, draining=draining, suspended=breaker == "open")
+    speed = hour.tokens_per_second
     return ServerView(
         name=name,
         found_by=services.found_by.get(name),
-        state=_state(server, facts, draining=draining, suspended=breaker == "open"),
+        state=state,
+        since=services.fleet.state_times.since(name, state),
+        is_odd_version=bool(facts.up and facts.version) and facts.version != beside.version,
+        requests_last_hour=hour.requests,
+        failed_last_hour=hour.failed,
+        tokens_per_second=None if speed is None else round(speed, 1),
         error=facts.error,
         draining=draining,
         priority=server.priority,

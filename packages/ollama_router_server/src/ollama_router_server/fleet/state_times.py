@@ -1,0 +1,53 @@
+"""Since when servers are in their states: what a list of servers tells beside the state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ollama_router_core.fleet.notices import Notice, ServerDown, ServerReturned, ServerSuspended, ServerUp
+
+__all__ = ["StateTimes"]
+
+
+class StateTimes:
+    """When states began that this process saw begin. Not thread-safe.
+
+    Args:
+        wall: tells seconds since 1970.
+    """
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self._wall = wall
+        self._began: dict[tuple[str, str], float] = {}
+
+    def notice(self, notice: Notice) -> None:
+        """Note that a server came up or went away."""
+        match notice:
+            case ServerUp(server) | ServerReturned(server):
+                self._begin(server, "up")
+            case ServerDown(server):
+                self._begin(server, "down")
+            case ServerSuspended(server):
+                self._begin(server, "suspended")
+            case _:
+                pass
+
+    def drained(self, server: str, *, on: bool) -> None:
+        """Note that a drain began or ended; one that is ordered again goes on."""
+        if not on:
+            self._began.pop((server, "draining"), None)
+            self._begin(server, "up")
+        elif (server, "draining") not in self._began:
+            self._begin(server, "draining")
+
+    def since(self, server: str, state: str) -> float | None:
+        """Return when a server's state of now began, in seconds since 1970; None where that was not seen."""
+        return self._began.get((server, state))
+
+    def _begin(self, server: str, state: str) -> None:
+        if state == "up":
+            for other in ("down", "suspended"):
+                self._began.pop((server, other), None)
+        else:
+            self._began.pop((server, "up"), None)
+        self._began[server, state] = self._wall()

@@ -130,7 +130,9 @@ async def test_a_request_in_progress_is_listed_and_ended(tmp_path: Path) -> None
             for query in ("ending=ok", "server=other", "model=other", "slower_than=1000000", "text=other"):
                 assert (await admin.get(f"/router/requests?{query}")).json()["active"] == []
         listed = (await orouter(router, "requests", "list"))[1]
-        assert re.search(rf"now +alice .* answering .* {running['id']}\n", listed)
+        assert re.search(rf"now +alice .* (answering|writing, ).* {running['id']}\n", listed)
+        told = (await orouter(router, "requests", "show", running["id"]))[1]
+        assert re.match(r"In progress for .* on one\.\n", told)
         assert (await orouter(router, "requests", "cancel", running["id"]))[0] == 0
         told = ""
         with suppress(httpx.RemoteProtocolError):

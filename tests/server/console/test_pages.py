@@ -299,7 +299,7 @@ async def test_the_line_of_two_users(tmp_path: Path) -> None:
                 tasks.create_task(client.post("/api/chat", json=CHAT))
                 await eventually(lambda number=number: router.services.admission.waiting == number)  # type: ignore[misc]
             root, hers = await signed_in(router, router.admin_token), await signed_in(router, router.token)
-            whole, own = (await root.get("/console/now")).text, (await hers.get("/console/requests")).text
+            whole, own = (await root.get("/console/now")).text, (await hers.get("/console/")).text
             sim.time_scale = 0.0
         assert places(whole) == ["1", "2", "3", "4", "5"]
         assert len(re.findall(r"\d · (?:about \d+ s|any moment)</td>", whole)) == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from html import unescape
@@ -11,6 +12,7 @@ import pytest
 
 from ollama_router_core.testing import Answer, OllamaSimulator, model
 from server.console.test_pages import signed_in
+from support.eventually import eventually
 from support.records import make_record
 from support.router import running_router, server_entry
 
@@ -84,16 +86,17 @@ async def test_columns_and_filters_are_in_the_address(tmp_path: Path) -> None:
         for query, count in [
             (f"text={known}", 1),
             ("since=2026-09-21T14:14", 1),
-            ("before=2026-09-21T14:14&since=", 1),
+            ("before=2026-09-21T14:14", 1),
         ]:
             found = (await browser.get(f"/console/requests?{query}")).text
             assert found.count('<tr id="row-') == count, query
             assert 'value="2026-09-21T14:14"' in found or query.startswith("text"), query
         refused = [
-            (await browser.get(f"/console/requests?{query}")).status_code for query in ("since=soon", "text=%00")
+            (await browser.get(f"/console/requests?{query}")).status_code
+            for query in ("since=soon", "since=", "text=%00")
         ]
         await browser.aclose()
-    assert refused == [400, 400]
+    assert refused == [400] * 3
     assert _headings(usual)[5:11] == [
         "Place",
         "Waited",
@@ -133,6 +136,53 @@ async def test_what_runs_is_in_its_place_of_the_list(tmp_path: Path) -> None:
                 await browser.aclose()
     assert [re.findall(r'<tr id="row-(\w+)"', page) for page in pages] == [[later.id, id_]] * 2
     assert ['data-act="cancel"' in page for page in pages] == [True, False]
+
+
+async def test_a_request_in_progress_is_told_as_far_as_it_is(tmp_path: Path) -> None:
+    """Waiting: its place as it is now; answering: its parts so far; the own ones alone; then what became of it."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")], time_scale=1.0, answer_tokens=5_000) as sim,
+        running_router(tmp_path, {"one": server_entry(sim, max_concurrent=1)}) as router,
+        router.client() as client,
+        router.client(router.admin_token) as admin,
+    ):
+        made = (await admin.post("/router/users", json={"name": "bob"})).json()
+        await router.services.authenticator.refresh()
+        async with (
+            client.stream("POST", "/api/chat", json={**CHAT, "stream": True}) as stream,
+            asyncio.TaskGroup() as tasks,
+        ):
+            lines = stream.aiter_lines()  # a generator that is thrown away closes the stream
+            await anext(lines)
+            id_ = stream.headers["x-router-request-id"]
+            for number in (1, 2):
+                tasks.create_task(admin.post("/api/chat", json=CHAT))
+                await eventually(lambda number=number: router.services.admission.waiting == number)  # type: ignore[misc]
+            first, second = [
+                row for row in (await admin.get("/router/requests")).json()["active"] if row["user"] == "root"
+            ]
+            shown = (await client.get(f"/router/requests/{id_}")).json()
+            async with router.client(made["token"]) as bob:
+                assert (await bob.get(f"/router/requests/{id_}")).status_code == 404
+            browser = await signed_in(router, router.token)
+            page = (await browser.get(f"/console/requests/{id_}")).text
+            await admin.post(f"/router/requests/{first['id']}/cancel")
+            waits = (await admin.get(f"/router/requests/{second['id']}")).json()
+            sim.time_scale = 0.0
+            await admin.post(f"/router/requests/{id_}/cancel")
+        await router.rows(3)
+        ended = (await browser.get(f"/console/requests/{id_}")).text
+        await browser.aclose()
+    assert (shown["outcome"], shown["server"], shown["active"]["state"]) == ("in_progress", "one", "answering")
+    assert sum(phase["ms"] for phase in shown["phases"]) == pytest.approx(shown["total_ms"], abs=1)
+    assert re.fullmatch(r"In progress for .* m?s: (answering|writing, .*), on one\.", shown["sentence"])
+    assert ("data-live=" in page, 'data-act="cancel"' in page, "Decide again" in page) == (True, True, False)
+    assert (second["queue_position"], waits["active"]["queue_position"]) == (2, 1)
+    assert re.fullmatch(
+        r"In progress for .* m?s: 1st in line, starts .*, waiting for a slot on one\.", waits["sentence"]
+    )
+    assert waits["phases"][0]["name"] == "queue"
+    assert ("data-live=" in ended, "cancelled by root" in ended) == (False, True)
 
 
 def _headings(page: str) -> list[str]:

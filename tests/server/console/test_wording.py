@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ollama_router_server.console.wording import duration, plain, turn
+from ollama_router_server.admin.views.active import turn
+from ollama_router_server.console.wording import duration, plain
 
 
 @pytest.mark.parametrize(

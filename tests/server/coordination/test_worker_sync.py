@@ -27,6 +27,7 @@ def worker(member: Coordination, clock: FakeClock, hour: LastHour | None = None)
         last_hour=counted.rows,
         servers_hour=counted.server_rows,
         active_requests=lambda: running,
+        find_active=lambda _: None,
         follow=lambda _: None,
     )
 
@@ -47,6 +48,7 @@ async def test_a_worker_that_falls_silent_is_not_heard() -> None:
     clock.advance(10)
     assert one.workers == (1, 3)
     assert [row["id"] for row in one.active_requests()] == ["of 0", "of 1"]
+    assert [one.find_active(name) for name in ("of 1", "of 2")] == [({"id": "of 1"}, None), None]
 
 
 async def test_servers_are_those_of_all_workers() -> None:

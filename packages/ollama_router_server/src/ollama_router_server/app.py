@@ -186,7 +186,6 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/me/tokens/{token}", MyTokenResource(services))
     app.add_route("/router/models", ModelsResource(services))
     app.add_route("/router/models/{name:path}", ModelResource(services))
-    app.add_route("/router/requests/{id}", RequestResource(services))
     app.add_route("/router/requests/{id}/replay", RequestReplayResource(services))
     app.add_route("/router/servers", ServersResource(services))
     app.add_route("/router/servers/{name}", ServerResource(services))
@@ -246,6 +245,7 @@ def create_app(services: Services) -> RouterApp:
         metrics.last_hour.rows,
         metrics.last_hour.server_rows,
         lambda: relay.active_requests(),  # noqa: PLW0108 - made below
+        lambda request_id: relay.find_active(request_id),  # noqa: PLW0108 - made below
         lambda request_id, *, by: relay.cancel(request_id, by=by),
     )
     app.add_route("/metrics", MetricsResource(sync))
@@ -280,6 +280,7 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/router/status", StatusResource(services, sync))
     app.add_route("/router/queue", QueueResource(services))
     app.add_route("/router/overview", OverviewResource(services, sync))
+    app.add_route("/router/requests/{id}", RequestResource(services, sync))
     app.add_route("/router/requests", RequestsResource(services, sync))
     app.add_route("/router/requests/{id}/cancel", CancelResource(services, sync))
     services.on_config(lambda: relay.reconfigure(deps()))

@@ -7,6 +7,7 @@ from typing import Any
 
 from ollama_router_core.coordination import Coordination, Figure, News, RequestEnded, TokenVerified
 from ollama_router_core.exchange.admission_controller import AdmissionController
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.accounts.authentication import Authenticator
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.fleet.incidents import Incidents
@@ -50,6 +51,7 @@ class WorkerNews:
         last_hour: Callable[[], list[Row]],
         servers_hour: Callable[[float], list[ServerRow]],
         active_requests: Callable[[], list[dict[str, Any]]],
+        find_active: Callable[[str], tuple[dict[str, Any], RequestRecord] | None],
         cancel: Callable[..., bool],
     ) -> WorkerSync:
         """Begin to share with the other workers what is asked of all. To be called before `start`.
@@ -60,6 +62,7 @@ class WorkerNews:
             last_hour: its minutes.
             servers_hour: its sums by server.
             active_requests: its requests in progress, as JSON.
+            find_active: one of them by its id, with the row that it would leave now.
             cancel: ends one of them, by its id and `by` whom; says whether it was there.
         """
         self._cancel = cancel
@@ -70,6 +73,7 @@ class WorkerNews:
             last_hour=last_hour,
             servers_hour=servers_hour,
             active_requests=active_requests,
+            find_active=find_active,
             follow=self._follow,
         )
         return self.sync

@@ -109,7 +109,7 @@ def show(
     router: RouterAccess,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what happened to one request, and where its time went; or where it would go now."""
+    """Show what happened to one request, or how far it is, and where its time went; or where it would go now."""
     with router_client(**asdict(router)) as client:
         view = ask_router(client, f"/router/requests/{segment(request_id)}{'/replay' if again else ''}")
     if as_json:
@@ -133,7 +133,7 @@ def _print_request(view: dict[str, Any]) -> None:
 def _print_course(view: dict[str, Any]) -> None:
     """Its attempts where there were several, what was changed of it, and what was left of its user's limits."""
     tries = view.get("tries") or ()  # an older router does not tell them
-    if len(tries) > 1 or any(one["end"] not in {"answered", "client_left"} for one in tries):
+    if len(tries) > 1 or any(one["end"] not in {"answered", "client_left", "in_progress"} for one in tries):
         rows = [(one["server"], format_ms(one["start_ms"]), format_ms(one["ms"]), _end(one)) for one in tries]
         print_table(("attempt on", "began after", "took", "ended"), rows, right=("began after", "took"))
     if view.get("expected_wait_ms") is not None:

@@ -70,8 +70,8 @@ _REQUESTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("server", _TEXT),
     ("ending", {"enum": ["", "ok", "error", "refused", "client_left", "retried", "fallback", "cold"]}),
     ("slower_than", {"anyOf": [_NUMBER, {"const": ""}], "description": "Milliseconds."}),
-    ("since", {"anyOf": [_MOMENT, {"const": ""}]}),
-    ("before", {"anyOf": [_MOMENT, {"const": ""}]}),
+    ("since", _MOMENT),
+    ("before", _MOMENT),
     ("cursor", {"type": "string", "description": "`next` of the page before."}),
     ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
 )

@@ -16,7 +16,9 @@ from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.admin.access import EVERYBODY
 from ollama_router_server.admin.bodies import actor_of, answer, moment
 from ollama_router_server.admin.views.active import ActiveView, active_views
+from ollama_router_server.admin.views.request_so_far import detail_so_far
 from ollama_router_server.admin.views.requests import (
+    RequestDetailView,
     RequestsView,
     request_detail,
     request_view,
@@ -26,7 +28,7 @@ from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import Role, User
 from ollama_router_server.storage.log_filter import Cursor, Ending, LogFilter
 
-__all__ = ["CancelResource", "RequestResource", "RequestsResource", "find_request", "list_requests"]
+__all__ = ["CancelResource", "RequestResource", "RequestsResource", "find_detail", "find_request", "list_requests"]
 
 _ID = re.compile(r"[0-9a-f]{28}")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
@@ -49,8 +51,8 @@ async def list_requests(services: Services, sync: WorkerSync, request: Request, 
         user=own,
         model=request.get_param("model") or None,
         server=request.get_param("server") or None,
-        since=moment(request.get_param("since") or None),
-        before=moment(request.get_param("before") or None, "before"),
+        since=moment(request.get_param("since")),
+        before=moment(request.get_param("before"), "before"),
         ending=_ending(request),
         slower_than=_slower_than(request),
         text=_text(request),
@@ -75,6 +77,22 @@ def _narrowed(chosen: LogFilter) -> LogFilter:
     return replace(chosen, since=since, before=before)
 
 
+async def find_detail(services: Services, sync: WorkerSync, request_id: str, user: User) -> RequestDetailView:
+    """One request whole, as far as it is if it is in progress; a plain user finds the own ones alone.
+
+    Raises:
+        HTTPNotFound: there is none of this id, or it is another user's.
+    """
+    found = sync.find_active(request_id)
+    if found is None:
+        return request_detail(await find_request(services, request_id, user))
+    row, record = found
+    if user.role == "user" and row["user"] != user.name:
+        raise _no_such_request()
+    (active,) = active_views(services, [row])
+    return detail_so_far(active, record)
+
+
 async def find_request(services: Services, request_id: str, user: User) -> RequestRecord:
     """One row of the log; a plain user finds the own ones alone.
 
@@ -86,8 +104,13 @@ async def find_request(services: Services, request_id: str, user: User) -> Reque
         began = _began(request_id)
         record = await services.request_log.find(request_id, since=began - _AROUND, before=began + _AROUND)
     if record is None or (user.role == "user" and record.user != user.name):
-        raise falcon.HTTPNotFound(title="no such request", description="the request log has no such request")
+        raise _no_such_request()
     return record
+
+
+def _no_such_request() -> falcon.HTTPNotFound:
+    text = "no such request is in progress here, and the request log has none"
+    return falcon.HTTPNotFound(title="no such request", description=text)
 
 
 def _began(request_id: str) -> float:
@@ -129,16 +152,17 @@ class RequestsResource:
 
 
 class RequestResource:
-    """`GET /router/requests/{id}`."""
+    """`GET /router/requests/{id}`: one of the log, or one in progress in a worker of this router."""
 
     roles = EVERYBODY
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, sync: WorkerSync) -> None:
         self._services = services
+        self._sync = sync
 
     async def on_get(self, request: Request, response: Response, id: str) -> None:  # noqa: A002 - the route's name
         """Answer one request."""
-        answer(response, request_detail(await find_request(self._services, id, request.context.user)))
+        answer(response, await find_detail(self._services, self._sync, id, request.context.user))
 
 
 class CancelResource:

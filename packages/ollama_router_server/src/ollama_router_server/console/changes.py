@@ -50,7 +50,9 @@ class Changes:
             tuple(self._states()),
         )
 
-    async def _requests(self, user: User, _: str) -> Hashable:
+    async def _requests(self, user: User, request_id: str) -> Hashable:
+        if request_id:
+            return self._ages() if self._sync.find_active(request_id) else None
         services, own = self._services, _only(user)
         newest = await services.request_log.list(LogFilter(user=own), limit=1)
         ended = services.sink.holds(own)  # in no list: not in progress any more, not in the log yet

@@ -51,7 +51,8 @@ class EventsResource:
         response.sse = self._events(watcher)
 
     def _check(self, topic: str, user: User) -> None:
-        page = self._pages.get(topic) or self._pages.get(f"{topic.partition('/')[0]}/{{name}}")
+        kind = topic.partition("/")[0]
+        page = self._pages.get(topic) or self._pages.get(f"{kind}/{{name}}") or self._pages.get(f"{kind}/{{id}}")
         if page is None or not page.live:
             raise falcon.HTTPBadRequest(title="topics", description="there is no such live page")
         check_role(user, page.roles)

@@ -31,7 +31,7 @@ from ollama_router_server.admin.overview import (
     find_servers,
 )
 from ollama_router_server.admin.request_replay import replay_request
-from ollama_router_server.admin.requests import find_request, list_requests
+from ollama_router_server.admin.requests import find_detail, find_request, list_requests
 from ollama_router_server.admin.series import Series, asked_span
 from ollama_router_server.admin.sessions import list_sessions
 from ollama_router_server.admin.usage import find_usage, usage_asked
@@ -41,7 +41,6 @@ from ollama_router_server.admin.views.checks import first_model
 from ollama_router_server.admin.views.clients import client_views
 from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import model_views
-from ollama_router_server.admin.views.requests import request_detail
 from ollama_router_server.admin.views.rights import rights_view
 from ollama_router_server.admin.whatif import WhatIf
 from ollama_router_server.console.charts import columns_of, models_of, strip_of
@@ -112,19 +111,18 @@ class Pages(Struct, frozen=True):
             "columns": shown,
             "switches": switches(shown),
             "workers": self.sync.workers,
-            "since": moment(request.get_param("since") or None),
-            "before": moment(request.get_param("before") or None, "before"),
+            "since": moment(request.get_param("since")),
+            "before": moment(request.get_param("before"), "before"),
             "query": {name: str(value) for name, value in request.params.items() if name != "cursor" and value},
         }
 
     async def request(self, request: Request, user: User, id: str) -> Values:  # noqa: A002 - the route's name
         """One request: where its time went; for readers, once asked for, where it would go now."""
-        record = await find_request(self.services, id, user)
+        view = await find_detail(self.services, self.sync, id, user)
         replay = None
-        if request.get_param("replay"):
+        if request.get_param("replay") and view.active is None:
             check_role(user, READERS)
-            replay = await replay_request(self.services, record)
-        view = request_detail(record)
+            replay = await replay_request(self.services, await find_request(self.services, id, user))
         return {
             "view": view,
             "timeline": timelines(view.phases, view.expected),
@@ -310,7 +308,7 @@ def pages(
         "": page("start", "Start", EVERYBODY),
         "now": page("now", "Now", READERS, live=True),
         "requests": page("requests", "Requests", EVERYBODY, live=True),
-        "requests/{id}": page("request", "Request", EVERYBODY),
+        "requests/{id}": page("request", "Request", EVERYBODY, live=True),
         "servers": page("servers", "Servers", READERS, live=True),
         "servers/{name}": page("server", "Server", READERS, live=True),
         "models": page("models", "Models", EVERYBODY),

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 import jinja2
 from falcon.asgi import Request, Response
 
+from ollama_router_server.admin.views.active import turn
 from ollama_router_server.admin.views.history import clock
 from ollama_router_server.console import wording
 from ollama_router_server.console.assets import Assets, send
@@ -66,7 +67,7 @@ class Renderer:
             plain=wording.plain,
             segment=_segment,
             short=wording.short,
-            turn=wording.turn,
+            turn=turn,
         )
         environment.globals.update(segments=segments, day_marks=day_marks)
         return environment

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["NOTHING", "age", "count", "duration", "gib", "moment", "money", "plain", "short", "turn"]
+__all__ = ["NOTHING", "age", "count", "duration", "gib", "moment", "money", "plain", "short"]
 
 NOTHING = "\u2013"
 """Stands where there is no value."""
@@ -33,18 +33,6 @@ def duration(ms: float | None) -> str:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def turn(starts_in: tuple[float, float] | None) -> str:
-    """When a request's turn comes: between two times, about one, or at any moment."""
-    if starts_in is None:
-        return NOTHING
-    least, most = (max(round(one), 0) for one in starts_in)
-    if most <= 1:
-        return "any moment"
-    if least == most:
-        return f"about {most} s"
-    return f"{least} to {most} s" if least else f"within {most} s"
 
 
 def age(seconds: float | None) -> str:

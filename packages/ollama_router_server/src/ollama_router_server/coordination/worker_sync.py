@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from ollama_router_core.coordination import Coordination, News
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.system import Clock
 from ollama_router_server.telemetry.last_hour import Minute, Row, add_up_minutes, minutes_of
 from ollama_router_server.telemetry.metric_aggregation import Family, add_up, counted
@@ -48,6 +49,7 @@ class WorkerSync:
         last_hour: this process's minutes, as `LastHour` tells them.
         servers_hour: its sums by server, until a moment in seconds since 1970.
         active_requests: this process's, as JSON.
+        find_active: one of them by its id, with the row that it would leave now.
         follow: called four times a second with what the others told.
     """
 
@@ -60,6 +62,7 @@ class WorkerSync:
         last_hour: Callable[[], list[Row]],
         servers_hour: Callable[[float], list[ServerRow]],
         active_requests: Callable[[], list[dict[str, Any]]],
+        find_active: Callable[[str], tuple[dict[str, Any], RequestRecord] | None],
         follow: Callable[[list[News]], None],
     ) -> None:
         self._coordination = coordination
@@ -68,6 +71,7 @@ class WorkerSync:
         self._last_hour = last_hour
         self._servers_hour = servers_hour
         self._active_requests = active_requests
+        self._find_active = find_active
         self._follow = follow
         predecessor = _read(coordination.own_page())
         self._inherited = counted(_families(predecessor))
@@ -100,6 +104,17 @@ class WorkerSync:
     def active_requests(self) -> list[dict[str, Any]]:
         """The requests under way in all workers; those of the others as of up to a second ago."""
         return [row for one in ({_ACTIVE: self._active_requests()}, *self._others()) for row in one.get(_ACTIVE, ())]
+
+    def find_active(self, request_id: str) -> tuple[dict[str, Any], RequestRecord | None] | None:
+        """A request under way, and the row that it would leave now where it is in this worker.
+
+        Of another worker's, only the 200 oldest are known, as of up to a second ago; of another router's, none.
+        """
+        found = self._find_active(request_id)
+        if found is not None:
+            return found
+        others = (row for one in self._others() for row in one.get(_ACTIVE, ()) if row["id"] == request_id)
+        return next(((row, None) for row in others), None)
 
     def last_hour(self) -> list[Minute]:
         """The minutes of the last hour, of all workers; what the others have counted as of up to a second ago."""

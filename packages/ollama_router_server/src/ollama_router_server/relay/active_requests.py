@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 from ollama_router_core.admission import WaitForecasts
 from ollama_router_core.exchange.context import RequestContext
-from ollama_router_core.exchange.events import Caller, Cancelled, Interruption, Revoked
+from ollama_router_core.exchange.events import Caller, Cancelled, Interruption, Queued, Revoked
 from ollama_router_core.exchange.machine import Exchange
 from ollama_router_core.fleet.stalls import Watched
+from ollama_router_core.records.request_record import RequestRecord
 
 __all__ = ["ActiveRequests"]
 
@@ -23,6 +24,10 @@ class ActiveExchange(Protocol):
     @property
     def exchange(self) -> Exchange:
         """The exchange."""
+
+    @property
+    def queued(self) -> Queued | None:
+        """Its place in the queue as it is now; None while it does not wait."""
 
     def interrupt(self, reason: Interruption) -> None:
         """End it."""
@@ -90,6 +95,20 @@ class ActiveRequests:
         known = (context for context in contexts if context.user is not None and context.route is not None)
         return [self._to_json(context, now) for context in islice(known, _MOST)]
 
+    def find(self, request_id: str, now: float) -> tuple[dict[str, Any], RequestRecord] | None:
+        """One of them as in `to_json`, with its place as it is now, and the row that it would leave now."""
+        driver = self._active.get(request_id)
+        if driver is None:
+            return None
+        context, queued = driver.exchange.context, driver.queued
+        if context.user is None or context.route is None:
+            return None
+        row = self._to_json(context, now)
+        if queued is not None and queued.position:
+            row["queue_position"] = queued.position
+            row["starts_in_seconds"] = tuple(round(one, 1) for one in self._forecasts.range(queued.expected_wait))
+        return row, context.record(now)
+
     def _to_json(self, context: RequestContext, now: float) -> dict[str, Any]:
         route, first_byte, speaker = context.route, context.first_byte, context.speaker
         return {
@@ -97,12 +116,15 @@ class ActiveRequests:
             "started_at": context.started_at,
             "user": context.user.name if context.user else None,
             "speaker": None if speaker is None or speaker is context.user else speaker.name,
+            "method": context.method,
             "path": context.endpoint.path if context.endpoint else None,
             "model": route.model_text if route else None,
             "context": route.num_ctx if route else None,
             "server": context.server,
             "state": "answering" if first_byte is not None else "waiting" if context.server is None else "sent",
             "seconds": round(now - context.started, 1),
+            "attempts": context.attempts,
+            "decided_seconds": None if context.decided is None else round(context.decided - context.started, 3),
             "first_byte_seconds": None if first_byte is None else round(first_byte - context.started, 3),
             "queue_position": context.queue_position,
             "starts_in_seconds": self._starts_in(context, now),

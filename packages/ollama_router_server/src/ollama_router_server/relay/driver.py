@@ -35,7 +35,7 @@ from ollama_router_core.exchange.actions import (
 from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.exchange.events import Arrival, Piece, Preempted
+from ollama_router_core.exchange.events import Arrival, Piece, Preempted, Queued
 from ollama_router_core.exchange.server_slot import Waiter
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.accounts.authentication import Authenticator, User
@@ -198,6 +198,14 @@ class Driver:
         del action
         task = self._task
         return WAITING if task is None or not task.done() else task.result()
+
+    @property
+    def queued(self) -> Queued | None:
+        """Its place in the queue as it is now; None while it does not wait."""
+        action = self._action
+        if not isinstance(action, AwaitSlot):
+            return None
+        return self._collaborators.admission.place(cast("Waiter", action.queued.waiting))
 
     def _slot(self, action: AwaitSlot) -> Any:
         admission, waiter = self._collaborators.admission, cast("Waiter", action.queued.waiting)

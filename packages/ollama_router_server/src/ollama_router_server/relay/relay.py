@@ -124,6 +124,10 @@ class Relay:
         """Those of known users, for people who look."""
         return self._active.to_json(self._deps.clock.monotonic())
 
+    def find_active(self, request_id: str) -> tuple[dict[str, Any], RequestRecord] | None:
+        """One of them, and the row that it would leave now; None if it is not in this process."""
+        return self._active.find(request_id, self._deps.clock.monotonic())
+
     def cancel(self, request_id: str, *, by: str) -> bool:
         """End an exchange of this process because this user asked for it; say whether it was here."""
         return self._active.cancel(request_id, by=by)

@@ -15,7 +15,7 @@ from ollama_router_server.admin.views.servers import server_model
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
 
-__all__ = ["ActiveView", "active_views"]
+__all__ = ["ActiveView", "active_views", "turn"]
 
 _MOST_DECIDED: Final = 20
 """Kinds of requests whose wait is looked into at one look."""
@@ -37,7 +37,7 @@ class ActiveView(View):
     `starts_in_seconds` are the least and the most seconds until its turn, equal where fewer than 20 waits are known;
     below 0 where it is overdue. `doing` says what it does now in words: of one that waits, for what. `speaker` is the
     user whose token asks for the `user`, null where they ask themselves. `tokens` are those written so far, null where
-    nobody counts.
+    nobody counts. `decided_seconds` and `first_byte_seconds` are when a server was chosen, and when its answer began.
     """
 
     id: str
@@ -47,10 +47,13 @@ class ActiveView(View):
     model: str | None
     context: int | None = None
     server: str | None
+    method: str
     path: str | None
     state: Literal["waiting", "sent", "answering"]
     doing: str
     seconds: float
+    attempts: int
+    decided_seconds: float | None
     first_byte_seconds: float | None
     queue_position: int | None
     starts_in_seconds: tuple[float, float] | None
@@ -63,6 +66,18 @@ def active_views(services: Services, rows: Sequence[dict[str, Any]], user: str |
     """Requests in progress in all workers, the oldest first; of one user, or of all."""
     doing = _Doing(services)
     return [ActiveView(**row, doing=doing.of(row)) for row in rows if user is None or row["user"] == user]
+
+
+def turn(starts_in: tuple[float, float] | None) -> str:
+    """When a request's turn comes: between two times, about one, or at any moment."""
+    if starts_in is None:
+        return "–"  # noqa: RUF001 - as all that is not there
+    least, most = (max(round(one), 0) for one in starts_in)
+    if most <= 1:
+        return "any moment"
+    if least == most:
+        return f"about {most} s"
+    return f"{least} to {most} s" if least else f"within {most} s"
 
 
 class _Doing:

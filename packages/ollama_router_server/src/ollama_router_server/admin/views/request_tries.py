@@ -15,7 +15,7 @@ from ollama_router_server.admin.views.view import View
 __all__ = ["CourseView", "KeptAttemptView", "LimitView", "PhaseView", "TryView", "tries_of"]
 
 _TINY = 1e-6
-TryEnd = AttemptEnd | Literal["answered", "failed", "client_left"]
+TryEnd = AttemptEnd | Literal["answered", "failed", "client_left", "in_progress"]
 """`answered` with whatever status; `failed` where it broke off, `client_left` where nobody waited for it any more."""
 
 

@@ -30,7 +30,8 @@ __all__ = [
     "sentence_of",
 ]
 
-Outcome = Literal["ok", "error", "refused", "client_left"]
+Ended = Literal["ok", "error", "refused", "client_left"]
+Outcome = Ended | Literal["in_progress"]
 
 
 _TINY = 1e-6
@@ -129,7 +130,9 @@ class RequestDetailView(RequestView):
     otherwise; `limits` what was left of its user's, where that was kept: of requests that were refused, or of which
     something else is told. `said_seconds` are between which its wait was to end by the 200 waits before it, null where
     fewer than 20 were known: then it was about `expected_wait_ms`. `reports_phases` is false where the server told
-    nothing of loading, reading and writing.
+    nothing of loading, reading and writing. Of a request in progress, which has `active`, all is as it is so far, and
+    `status` 0 before its answer has begun; one that another worker has is told without its decision, attempts, changes
+    and limits.
     """
 
     sentence: str
@@ -149,9 +152,10 @@ class RequestDetailView(RequestView):
     limits: dict[str, LimitView]
     said_seconds: tuple[float, float] | None
     reports_phases: bool
+    active: ActiveView | None = None
 
 
-def outcome_of(record: RequestRecord) -> Outcome:
+def outcome_of(record: RequestRecord) -> Ended:
     """How a request ended, for its client."""
     if record.status == 499:
         return "client_left"

@@ -14,6 +14,7 @@ from msgspec import structs
 from sqlalchemy import update
 from sqlalchemy.engine import Connection
 
+from ollama_router_core.access.token_proofs import TokenProver
 from ollama_router_core.access.tokens import mint_token, verify_token
 from ollama_router_core.coordination import InProcess, TokenVerified
 from ollama_router_core.errors import (
@@ -96,6 +97,23 @@ async def test_a_token_that_another_process_just_made_is_known(store: UserStore,
     assert (await verified(authenticator, bearer(created.token))).name == "alice"
     replaced = await store.regenerate_token("alice")
     assert (await verified(authenticator, bearer(replaced.token))).name == "alice"
+    await authenticator.aclose()
+
+
+async def test_a_token_that_is_read_while_its_first_request_is_about_to_look_is_known(
+    store: UserStore, clock: FakeClock
+) -> None:
+    """It was refused, and so was each request with it until users changed again."""
+    store.prover = TokenProver(bytes(32))
+    authenticator = Authenticator(store, clock=clock, workers=alone(), poll_interval=600.0)
+    await authenticator.start()
+    headers = bearer((await store.create("alice")).token)
+    about_to_look = authenticator.authenticate(headers)
+    assert isinstance(about_to_look, Verification)
+    await authenticator.refresh()
+    assert (await about_to_look).name == "alice"
+    assert (await verified(authenticator, headers)).name == "alice"
+    assert authenticator.verifications == 0
     await authenticator.aclose()
 
 

@@ -254,6 +254,8 @@ class Authenticator:
         return self._admit(known)
 
     async def _ask_bcrypt(self, credential: str) -> KnownToken | None:
+        if (proven := self._find_proven(credential)) is not None:
+            return proven  # the token, or its proof, has been read since it was looked for
         epoch = self._directory.epoch
         for candidate in self._unproven(credential):
             if await self._verifier.fits(credential, candidate.digest):

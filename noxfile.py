@@ -98,6 +98,7 @@ def tests(session: nox.Session, resolution: str) -> None:
         f"--exchange-modes={'all' if oldest else 'one'}",
         "--ignore=tests/docs",
         "--ignore=tests/benchmarks/test_cluster.py",
+        "--ignore=tests/benchmarks/test_overbooking.py",
         "--ignore=tests/deploy/test_compose_fleet.py",
         "--ignore=tests/deploy/test_upgrade_at_noon.py",
     ]
@@ -107,9 +108,10 @@ def tests(session: nox.Session, resolution: str) -> None:
 
 @nox.session(default=False)
 def cluster(session: nox.Session) -> None:
-    """Three routers, PostgreSQL, Redis and haproxy, and what happens to them: `benchmarks/cluster.py` in short."""
+    """Several routers, and what happens to them: `benchmarks/cluster.py` and `benchmarks/overbooking.py` in short."""
     newest(session)
-    session.run("pytest", "tests/benchmarks/test_cluster.py", *ONCE_MORE, *session.posargs)
+    chosen = [f"tests/benchmarks/test_{name}.py" for name in ("cluster", "overbooking")]
+    session.run("pytest", *chosen, *ONCE_MORE, *session.posargs)
 
 
 @nox.session

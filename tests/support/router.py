@@ -88,7 +88,8 @@ async def running_router(
 
     One that is not `fresh` goes on with the database of the router before it in this folder.
     """
-    settings = {"servers": dict(servers), "proxy_port": 1, **config}
+    # rows of tests are of whatever year; those that are deleted by age are a test's own wish
+    settings = {"servers": dict(servers), "proxy_port": 1, "request_log": {"keep_days": None}, **config}
     url = f"sqlite:///{folder}/router.sqlite3"
     token, admin_token = await users_in(folder, fresh=fresh)
     mode = current_mode()

@@ -50,6 +50,22 @@ def test_the_error_carries_problems_and_reads_well():
     assert caught.value.code == "config_invalid"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "servers: {a: {host: 10.0.0.1, headers: 'Bearer s3cret'}}",
+        "servers: {a: {host: 10.0.0.1, headers: {authorization: [s3cret]}}}",
+        "console: {public_url: 'https://me:s3cret@llm.example'}",
+        "coordination: {url: [s3cret]}",
+    ],
+)
+def test_what_may_be_a_secret_is_not_quoted(line: str):
+    """The problem names the setting and what is expected there."""
+    (told,) = problems(line if "servers" in line else f"{ONE_SERVER}\n{line}")
+    assert "expected" in told
+    assert "s3cret" not in told
+
+
 @pytest.mark.parametrize("word", sorted(TARGET_WORDS))
 def test_a_word_for_servers_is_no_server_s_name(word: str):
     """An operation on `all` is one on all servers, whatever they are called."""

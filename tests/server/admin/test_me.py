@@ -55,13 +55,20 @@ async def test_own_usage_is_the_user_s_alone(tmp_path: Path) -> None:
 
 
 async def test_limits_say_whose_they_are_and_models_what_they_cost(tmp_path: Path) -> None:
-    """An own grant before the group's; hosts' models are those that the user may use, with their prices."""
+    """An own grant before the group's; hosts' models are those that the user may use, with their prices.
+
+    One that is assigned to a host is none of the fleet's, also where the host is not for this user.
+    """
     far = {"host": "127.0.0.1", "port": 9, "models": {"gpt": {"input_price": 2.5, "context_length": 1000}}}
-    models = {"explicit_assignments": {"gpt": "far", "secret": "far"}}
+    models = {"explicit_assignments": {"gpt": "far", "secret": "far", "llama3.2:1b": "off"}}
     async with (
-        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        OllamaSimulator(models=[model("llama3.2:3b"), model("llama3.2:1b")]) as sim,
         running_router(
-            tmp_path, {"one": server_entry(sim)}, external_hosts={"far": far}, model_config=models, currency="EUR"
+            tmp_path,
+            {"one": server_entry(sim)},
+            external_hosts={"far": far, "off": {**far, "enabled": False}},
+            model_config=models,
+            currency="EUR",
         ) as router,
         router.client() as alice,
         router.client(router.admin_token) as admin,

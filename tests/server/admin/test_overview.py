@@ -94,7 +94,12 @@ async def test_models_that_are_not_as_expected_are_told(tmp_path: Path) -> None:
         assert [told.kind for told in attention(router.services, views)] == ["digests.differ"]
         loaded = views[0].loaded[0].model_copy(update={"computed": views[0].loaded[0].size // 2})
         told = list(attention(router.services, [views[0].model_copy(update={"loaded": [loaded]})]))
+        config = router.services.config
+        overridden = config.models.model_copy(update={"memory_overrides": {"llama3.2:3b": 2.0}})
+        router.services.config = config.model_copy(update={"models": overridden})
+        left = list(attention(router.services, [views[0].model_copy(update={"loaded": [loaded]})]))
     (differs, memory) = told
+    assert left == [differs]
     assert differs.what.startswith("llama3.2:3b is not the same everywhere: ")
     assert "ffffffffffff on other" in differs.what
     assert (memory.kind, memory.server) == ("memory.differs", "one")

@@ -111,7 +111,8 @@ async def test_usage_of_some_days_in_some_order(tmp_path: Path) -> None:
         await router.services.request_log.insert(rows)
         browser = await signed_in(router, router.admin_token)
         page = await browser.get("/console/usage?from=2024-10-04&to=2024-10-04&order=gpu_ms")
-        assert (await browser.get("/console/usage?from=2024-10-05&to=2024-10-04")).status_code == 400
+        for wrong in ("from=2024-10-05&to=2024-10-04", "from=2022-10-04&to=2024-10-04", "to=9999-12-31"):
+            assert (await browser.get(f"/console/usage?{wrong}")).status_code == 400
         assert (await browser.get("/console/usage?order=name")).status_code == 400
         await browser.aclose()
     assert "2 requests from 2024-10-04 to 2024-10-04, 1 failed" in page.text

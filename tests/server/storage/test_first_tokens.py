@@ -29,10 +29,18 @@ async def test_each_name_has_its_own_percentiles(database: Database) -> None:
     await log.insert(rows)
     found = await database.read(read_first_tokens, LogFilter())
     assert found["user", "alice"] == found["group", "staff"] == found["day", "86400"] == FirstToken(50.0, 95.0)
-    assert found["user", "bob"] == found["server", "far"] == found["group", ""] == found["day", "172800"]
+    assert (
+        found["user", "bob"]
+        == found["server", "far"]
+        == found["host", "far"]
+        == found["group", ""]
+        == found["day", "172800"]
+    )
     assert found["user", "bob"] == FirstToken(7.0, 7.0)
     assert found["model", "llama3.1:8b"] == FirstToken(50.0, 95.0)
     assert ("user", "eve") not in found
+    only = await database.read(read_first_tokens, LogFilter(), kinds=("model",))
+    assert {kind for kind, _ in only} == {"model"}
 
 
 async def test_only_the_newest_rows_are_looked_at(database: Database) -> None:

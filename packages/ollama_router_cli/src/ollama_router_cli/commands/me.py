@@ -38,10 +38,10 @@ def me(
     if as_json:
         print_json(view)
         return
-    count = len(view["models"])
-    print_result(f"{view['name']} ({view['role']}), {amount(count, 'model')}")
+    currency, models = view["currency"], view["models"]  # a router that tells no currency lists no models either
+    print_result(f"{view['name']} ({view['role']}), {amount(len(models), 'model')}")
     _print_limits([one for one in view["limits"] if one["origin"] != "none"])
-    _print_models(view["models"], view["currency"])
+    _print_models(models, currency)
 
 
 def _print_limits(limits: list[dict[str, Any]]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
 from ollama_router_cli.errors import CommandFailed
@@ -103,6 +104,15 @@ def stream_router(client: httpx.Client, path: str, **query: Any) -> Iterator[str
         raise _silent(client, error) from None
 
 
+class _Object(dict[str, Any]):
+    """A JSON object of an answer; what it lacks an older router did not tell."""
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise CommandFailed(
+            f"the router's answer has no {key!r}: it is of another version than this command, use --json"
+        )
+
+
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
@@ -114,7 +124,7 @@ def _silent(client: httpx.Client, error: httpx.HTTPError) -> CommandFailed:
 def _document(client: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
     """The JSON object of an answer; the router's refusals and other programs' answers are raised."""
     try:
-        document = answer.json()
+        document = json.loads(answer.content, object_hook=_Object)
     except ValueError:
         raise CommandFailed(f"no router answers at {client.base_url}: another program does") from None
     if not isinstance(document, dict) or (answer.is_error and "code" not in document):

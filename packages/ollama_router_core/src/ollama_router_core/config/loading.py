@@ -16,7 +16,7 @@ from ollama_router_core.config.checks import check_section
 from ollama_router_core.config.environments import choose_section
 from ollama_router_core.config.erb import without_erb
 from ollama_router_core.config.expansion import escape
-from ollama_router_core.config.masking import without_password
+from ollama_router_core.config.masking import is_secret, without_password
 from ollama_router_core.config.nodes import BROKEN, NodeReader
 from ollama_router_core.config.problems import KeyPath, Problem, config_error, render_path
 from ollama_router_core.config.settings import Config, ExternalHost, Server
@@ -153,8 +153,12 @@ class _Findings:
         return f"expected {expected}, got {self._shown(path)}"
 
     def _shown(self, path: KeyPath) -> str:
-        variable = self._reader.variables.get(path)
-        return value_words(self._at(path)) if variable is None else f"what {variable} stands for"
+        variable, value = self._reader.variables.get(path), self._at(path)
+        if variable is not None:
+            return f"what {variable} stands for"
+        if is_secret(path) or "headers" in path or (isinstance(value, str) and "@" in value):
+            return "what is not shown, as it may be a secret"
+        return value_words(value)
 
     def _at(self, path: KeyPath) -> Any:
         value = self._values

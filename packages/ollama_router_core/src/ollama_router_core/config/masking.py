@@ -18,7 +18,7 @@ from ollama_router_core.config.problems import KeyPath, render_path
 from ollama_router_core.config.yaml_document import compose
 from ollama_router_core.errors import ConfigError
 
-__all__ = ["fill_secrets", "mask_secrets", "without_password"]
+__all__ = ["fill_secrets", "is_secret", "mask_secrets", "without_password"]
 
 _MASK: Final = "***"
 _REFERENCE: Final = "${"
@@ -96,11 +96,12 @@ def _below(node: yaml.Node, path: KeyPath, seen: set[int]) -> Iterator[tuple[Key
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             yield from _below(value, (*path, str(key.value)), seen)
-    elif isinstance(node, yaml.ScalarNode) and _is_secret(path):
+    elif isinstance(node, yaml.ScalarNode) and is_secret(path):
         yield path, node
 
 
-def _is_secret(path: KeyPath) -> bool:
+def is_secret(path: KeyPath) -> bool:
+    """Whether what stands at a path from the root of a config or of one of its environments may be a secret."""
     return path[-1:] == ("database_url",) or path[-2:] == ("coordination", "url") or _is_header(path)
 
 

@@ -22,6 +22,7 @@ __all__ = ["ModelUsersResource", "UsageResource", "find_usage", "one_of", "usage
 
 Word = TypeVar("Word", bound=str)
 _DAY = 86_400.0
+_MOST_DAYS = 366
 _WEEK = 7 * _DAY
 
 
@@ -35,7 +36,7 @@ async def find_usage(services: Services, asked: UsageAsked) -> tuple[UsageBody, 
         asked,
         config=services.config,
         group_of=groups_of_members(await services.groups.list()),
-        soon=await log.first_tokens(chosen),
+        soon=await log.first_tokens(chosen, kinds=BY if asked.by is None else (asked.by,)),
     )
     return view, hours
 
@@ -57,16 +58,20 @@ def usage_asked(request: Request, now: float) -> UsageAsked:
     """What a page is asked for: the last `days`, or whole days (UTC) from one to another.
 
     Raises:
-        InvalidBody: a day is none, or the last is before the first.
+        InvalidBody: a day is none or to come, the last is before the first, or they are more than 366.
     """
     order = one_of(request, "order", ORDERS, "requests")
-    days = request.get_param_as_int("days", min_value=1, max_value=366)
+    days = request.get_param_as_int("days", min_value=1, max_value=_MOST_DAYS)
     if days is not None or not (request.get_param("from") or request.get_param("to")):
         return UsageAsked(since=now - (days or 7) * _DAY, order=order)
     (_, last), (_, first) = asked_day(request, now, "to"), asked_day(request, now, "from")
     first = first if request.get_param("from") else last
     if first > last:
         raise InvalidBody("from must not be after to")
+    if last > now + _DAY:  # where it is tomorrow already
+        raise InvalidBody("to must not be a day to come")
+    if last + _DAY - first > _MOST_DAYS * _DAY:
+        raise InvalidBody(f"ask for at most {_MOST_DAYS} days")
     return UsageAsked(since=first, before=last + _DAY, order=order)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
@@ -14,7 +14,7 @@ from ollama_router_server.storage.log_filter import IS_ERROR, LogFilter
 from ollama_router_server.storage.log_totals import DAY
 from ollama_router_server.storage.schema import LONGEST_TOTALS_NAME, groups, memberships, request_log, users
 
-__all__ = ["LOOKED_AT", "FirstToken", "FirstTokens", "UsualSpeed", "read_first_tokens", "read_usual_speeds"]
+__all__ = ["KINDS", "LOOKED_AT", "FirstToken", "FirstTokens", "UsualSpeed", "read_first_tokens", "read_usual_speeds"]
 
 LOOKED_AT: Final = 20_000
 """So many of the newest rows of a question are looked at, however many there are."""
@@ -35,13 +35,16 @@ class UsualSpeed(Struct, frozen=True, kw_only=True):
 
 
 FirstTokens = Mapping[tuple[str, str], FirstToken]
-"""By what a line is about (`user`, `group`, `model`, `server` or `day`) and its name; a day is its first second."""
+"""By what a line is about (one of `KINDS`) and its name; a day is its first second."""
+KINDS: Final = ("user", "group", "model", "server", "host", "day")
 
 
-def read_first_tokens(connection: Connection, chosen: LogFilter, *, most: int = LOOKED_AT) -> FirstTokens:
-    """Percentiles of the newest `most` rows of a filter that have a first byte."""
+def read_first_tokens(
+    connection: Connection, chosen: LogFilter, *, kinds: Collection[str] = KINDS, most: int = LOOKED_AT
+) -> FirstTokens:
+    """Percentiles of the newest `most` rows of a filter that have a first byte; a host is a server of the log."""
     newest = _newest(connection.dialect.name, chosen, most)
-    parts = [_percentiles(newest, kind) for kind in ("user", "group", "model", "server", "day")]
+    parts = [_percentiles(newest, kind) for kind in KINDS if kind in kinds]
     return {(kind, name): FirstToken(p50, p95) for kind, name, p50, p95 in connection.execute(union_all(*parts))}
 
 
@@ -114,7 +117,7 @@ def _newest(backend: str, chosen: LogFilter, most: int) -> CTE:
 
 
 def _percentiles(rows: CTE, kind: str) -> Select[Any]:
-    name, time = rows.c[kind], rows.c.ttft_ms
+    name, time = rows.c["server" if kind == "host" else kind], rows.c.ttft_ms
     ranked = select(
         name.label("name"),
         time.label("ms"),

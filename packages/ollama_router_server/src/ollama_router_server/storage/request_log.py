@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -13,7 +13,13 @@ from sqlalchemy.engine import Connection
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.first_tokens import FirstTokens, UsualSpeed, read_first_tokens, read_usual_speeds
+from ollama_router_server.storage.first_tokens import (
+    KINDS,
+    FirstTokens,
+    UsualSpeed,
+    read_first_tokens,
+    read_usual_speeds,
+)
 from ollama_router_server.storage.log_days import DayGroup, read_day
 from ollama_router_server.storage.log_filter import Cursor, LogFilter
 from ollama_router_server.storage.log_hours import HourSums, read_hours
@@ -110,9 +116,9 @@ class RequestLog:
         """
         return await self._database.read(read_stats, chosen, few_rows=self._few_rows)
 
-    async def first_tokens(self, chosen: LogFilter) -> FirstTokens:
-        """How soon the newest rows of a filter had their first byte, by each thing that usage is told by."""
-        return await self._database.read(read_first_tokens, chosen)
+    async def first_tokens(self, chosen: LogFilter, *, kinds: Collection[str] = KINDS) -> FirstTokens:
+        """How soon the newest rows of a filter had their first byte, by these of the things that lines are about."""
+        return await self._database.read(read_first_tokens, chosen, kinds=kinds)
 
     async def usual_speeds(self, *, since: float) -> dict[str, UsualSpeed]:
         """How soon and how fast models have answered since then, as the newest 5,000 answers tell."""

@@ -43,7 +43,11 @@ async def my_models(services: Services, user: User) -> list[MyModelView]:
     soon = await services.request_log.usual_speeds(since=services.clock.wall() - _DAYS)
     speeds = {canonical_name(name): speed for name, speed in soon.items() if name}
     hosted = list(_hosted(services, user.role, user.grants, speeds))
-    assigned = {canonical_name(one.name) for one in hosted}
+    assigned = {
+        canonical_name(name)
+        for name, place in services.config.models.explicit_assignments.items()
+        if place in services.config.external_hosts
+    }
     fleet = model_views(services, user.grants).models
     own = [_of_fleet(model, speeds) for model in fleet if canonical_name(model.name) not in assigned]
     return sorted([*own, *hosted], key=lambda model: model.name)

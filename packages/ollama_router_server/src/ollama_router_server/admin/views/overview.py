@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
+from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.errors import amount
 from ollama_router_core.records.phases import PhaseName
 from ollama_router_core.responses.several_servers import names_of
@@ -221,8 +222,9 @@ def attention(services: Services, servers: Sequence[ServerView]) -> Iterator[Att
     for server in servers:
         yield from _of_server(server)
     yield from _of_all(services, servers)
+    told = {canonical_name(name) for name in services.config.models.memory_overrides}
     for server in servers:
-        yield from _of_memory(server)
+        yield from _of_memory(server, told)
 
 
 def _of_all(services: Services, servers: Sequence[ServerView]) -> Iterator[AttentionView]:
@@ -250,10 +252,10 @@ def _of_all(services: Services, servers: Sequence[ServerView]) -> Iterator[Atten
         )
 
 
-def _of_memory(server: ServerView) -> Iterator[AttentionView]:
-    """Models that take a fifth more or less than was computed: what is computed decides where others go."""
+def _of_memory(server: ServerView, told: Collection[CanonicalName]) -> Iterator[AttentionView]:
+    """Models that take a fifth more or less than was computed, which decides where others go, unless it was `told`."""
     for row in server.loaded:
-        if row.computed and abs(row.size / row.computed - 1) >= _FAR:
+        if row.computed and canonical_name(row.model) not in told and abs(row.size / row.computed - 1) >= _FAR:
             taken = f"{row.size / GIB:.1f} GiB, {row.computed / GIB:.1f} were computed"
             what = f"{row.model} takes {taken} on {server.name}."
             yield AttentionView(

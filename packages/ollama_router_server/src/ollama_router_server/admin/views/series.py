@@ -23,6 +23,7 @@ _HOUR: Final = 3_600
 class StepView(View):
     """The requests of a step from `start` (seconds since 1970) on.
 
+    `failed` of a day's or week's steps are, as the log adds up errors, those whose client left too; of an hour's not.
     `per_second` is their number by the step's seconds, of the last one those that have passed. `waiting` is how many
     waited for a server on the average, by the waits of those that ended; null where that is not kept.
     `ttft_p50_ms` and `ttft_p95_ms` are what 50 and 95 of 100 stayed within until their first token.
@@ -106,7 +107,8 @@ def _series(
         together.update(one)
     requests, failed = sum(one.requests for one in steps), sum(one.failed for one in steps)
     p50, p95 = percentile(together, 50), percentile(together, 95)
-    told = f"{amount(requests, 'request')}, {failed or 'none'} failed"
+    ended = "failed" if span == "hour" else "failed or lost their client"
+    told = f"{amount(requests, 'request')}, {failed or 'none'} {ended}"
     if p50 is not None and p95 is not None:
         told = f"{told}; first token after {seconds(p50)}, of 95 in 100 within {seconds(p95)}"
     sentence = f"{told}." if requests else "No requests."

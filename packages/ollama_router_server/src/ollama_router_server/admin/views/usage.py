@@ -85,7 +85,7 @@ class UsageBody(_Totals):
     """Totals of the request log, the most of what was asked for first, days by date.
 
     `by_group` has each user in the group of now, `by_host` the external hosts of now, which `by_server` has as well;
-    of `by_day` the first is whole. Costs are millionths of `currency`, null where no model has a price.
+    `by_day` begins with the whole first hour. Costs are millionths of `currency`, null where no model has a price.
     """
 
     since: float | None

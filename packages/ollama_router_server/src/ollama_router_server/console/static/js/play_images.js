@@ -33,6 +33,8 @@ async function keep(image) {
   const reader = new FileReader();
   reader.readAsDataURL(image);
   await new Promise((done) => reader.addEventListener("loadend", done));
+  if (reader.error) return toast(`${image.name || "the image"} cannot be read`);
+  if (kept.size >= MOST) return;
   const shown = document.createElement("figure");
   const picture = document.createElement("img");
   picture.src = URL.createObjectURL(image);

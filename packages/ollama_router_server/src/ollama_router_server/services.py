@@ -130,6 +130,7 @@ class Services:
             authenticator=self.authenticator,
             admission=self.admission,
             sink=self.sink,
+            refused=self.refused,
         )
 
     def _build_storage(self, config: Config, prover: TokenProver | None) -> None:
@@ -268,7 +269,7 @@ class Services:
             waiting=self.admission.waiting,
             most_waiting=self.config.queue.max_waiting,
             lost_rows=self.sink.dropped,
-            refused=self.refused,
+            refused=self.refused + self.worker_news.refused_elsewhere,
             versions=frozenset(one.version for one in self.fleet.servers.values() if one.up and one.version),
         )
 

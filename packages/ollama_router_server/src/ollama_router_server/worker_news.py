@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ollama_router_core.coordination import Coordination, Figure, News, RequestEnded, TokenVerified
+from ollama_router_core.coordination import (
+    Coordination,
+    Figure,
+    News,
+    RequestEnded,
+    RequestsRefused,
+    TokenVerified,
+)
 from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.accounts.authentication import Authenticator
@@ -22,7 +30,7 @@ __all__ = ["WorkerNews"]
 
 
 class WorkerNews:
-    """Takes up what others tell, and shows them what they cannot see: what waits here, and rows of the log."""
+    """Takes up what others tell, and shows them what they cannot see: what waits here, rows of the log, refusals."""
 
     def __init__(
         self,
@@ -33,6 +41,7 @@ class WorkerNews:
         authenticator: Authenticator,
         admission: AdmissionController,
         sink: DatabaseSink,
+        refused: Counter[str],
     ) -> None:
         self._coordination = coordination
         self._fleet = fleet
@@ -40,6 +49,9 @@ class WorkerNews:
         self._authenticator = authenticator
         self._admission = admission
         self._sink = sink
+        self._refused, self._refused_told = refused, Counter[str]()
+        self.refused_elsewhere = Counter[str]()
+        """Requests that others refused since this process started, by error code."""
         self._cancel: Callable[..., bool] = lambda _request_id, *, by: False  # noqa: ARG005 - until there is a relay
         self.sync: WorkerSync | None = None
         """Set by `join`."""
@@ -112,10 +124,19 @@ class WorkerNews:
                 self._authenticator.hear(news)
             elif isinstance(news, RequestEnded):
                 self._cancel(news.id, by=news.by)
+            elif isinstance(news, RequestsRefused):
+                self.refused_elsewhere.update(news.counts)
+        self._tell_refused()
         if self._admission.waiting and self._coordination.asks:
             self._admission.facts_changed()
         self._fleet.waits(*self._admission.longest_wait())
         self._show_figures()
+
+    def _tell_refused(self) -> None:
+        new = self._refused - self._refused_told
+        if new and self._coordination.shares:
+            self._refused_told.update(new)
+            self._coordination.tell(RequestsRefused(dict(new)))
 
     def _show_figures(self) -> None:
         self._coordination.show(Figure.WAITING, self._admission.waiting)

@@ -28,6 +28,7 @@ __all__ = [
     "PromptCounted",
     "PromptKept",
     "RequestEnded",
+    "RequestsRefused",
     "ServerPolled",
     "SpeedLearned",
     "TokenVerified",
@@ -127,6 +128,12 @@ class RequestEnded(Struct, frozen=True, tag=True, array_like=True):
     by: str
 
 
+class RequestsRefused(Struct, frozen=True, tag=True, array_like=True):
+    """A member has refused so many requests since it last said so, by error code: see `refusal_waves.is_refused`."""
+
+    counts: dict[str, int]
+
+
 News = (
     BreakerOpened
     | BreakerClosed
@@ -139,6 +146,7 @@ News = (
     | PromptCounted
     | TokenVerified
     | RequestEnded
+    | RequestsRefused
 )
 
 _encoder = msgspec.msgpack.Encoder()
@@ -175,7 +183,7 @@ def moved(news: News, seconds: float) -> News:
             return msgspec.structs.replace(news, found=moved_round(news.found, seconds))
         case BreakerClosed() | FactsChanged() | LoadBegan() | PrefixHeld() | PromptKept() | SpeedLearned():
             return news
-        case PromptCounted() | TokenVerified() | RequestEnded():
+        case PromptCounted() | TokenVerified() | RequestEnded() | RequestsRefused():
             return news
         case _:
             assert_never(news)

@@ -19,6 +19,7 @@ from ollama_router_core.coordination import (
     PromptCounted,
     PromptKept,
     RequestEnded,
+    RequestsRefused,
     Scope,
     ServerPolled,
     SpeedLearned,
@@ -228,7 +229,7 @@ class FleetSharing:
                 self._state.prompts.learn(model, size, tokens)
             case FactsChanged(server):
                 return server if server in self._state.servers and self._is_quiet(server) else None
-            case ServerPolled() | TokenVerified() | RequestEnded():
+            case ServerPolled() | TokenVerified() | RequestEnded() | RequestsRefused():
                 pass  # for those who poll, and not about servers
             case _:
                 assert_never(news)

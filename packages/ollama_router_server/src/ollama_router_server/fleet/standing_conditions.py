@@ -18,7 +18,7 @@ _MOST_VERSIONS: Final = 5
 class Standing(NamedTuple):
     """What a process sees of itself: its line and the line's bound, rows lost since it started, versions of servers.
 
-    `refused` are the requests that it refused since it started, by error code, as `is_refused` has them.
+    `refused` are the requests that it and the others refused since it started, by error code, as `is_refused` has them.
     """
 
     waiting: int

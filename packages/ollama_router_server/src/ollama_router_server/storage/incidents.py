@@ -58,6 +58,8 @@ AFTER_A_RESTART: Final[tuple[IncidentKind, ...]] = (
     "line.full", "requests.refused", "log.lost", "versions.differ",
 )  # fmt: skip
 """What a process that has just started does not suffer from, whatever the one before did."""
+_OF_A_FLEET: Final[tuple[IncidentKind, ...]] = ("server.suspended", "requests.refused")
+"""What routers that share breakers and news see in common, and so tell once."""
 _MOST_ROWS: Final = 10_000
 _DELETED_AT_ONCE: Final = 1_000
 _SILENT_SECONDS: Final = 1_800.0
@@ -68,14 +70,14 @@ _LONGEST_MODEL: Final = 512
 
 
 class Origin(Struct, frozen=True):
-    """Who reports: a router by name, and the fleet that its breakers are shared in, if they are."""
+    """Who reports: a router by name, and the fleet that it shares what it sees with, if it does."""
 
     router: str
     fleet: str | None = None
 
     def scope(self, kind: IncidentKind) -> str:
         """For whom an incident of this kind counts once."""
-        return f"fleet {self.fleet}"[:100] if kind == "server.suspended" and self.fleet else self.router
+        return f"fleet {self.fleet}"[:100] if kind in _OF_A_FLEET and self.fleet else self.router
 
     @property
     def scopes(self) -> tuple[str, str]:

@@ -94,6 +94,16 @@ def test_prometheus_takes_the_rules_and_they_say_what_they_should(words: list[st
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_every_alert_is_tried() -> None:
+    """Each is expected to come at least once, with what its series say."""
+    rules, tried = (
+        yaml.safe_load((RULES / name).read_text(encoding="utf-8")) for name in ("alerts.yml", "alerts_test.yml")
+    )
+    named = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    come = {one["alertname"] for test in tried["tests"] for one in test["alert_rule_test"] if one["exp_alerts"]}
+    assert come == named
+
+
 def test_the_dashboard_is_for_any_number_of_routers() -> None:
     """Each of our metrics is of the routers that are chosen in it."""
     metrics = [found for text in panels() for found in re.findall(r"orouter_\w+(?:\{[^}]*\})?", text)]

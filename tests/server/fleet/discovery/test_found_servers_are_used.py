@@ -1,16 +1,27 @@
-"""A router over servers that it finds in a file."""
+"""A router over servers that it finds: in a file, in DNS, in Kubernetes, in the local network."""
 
 from __future__ import annotations
 
 import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from zeroconf import ServiceInfo
+from zeroconf.asyncio import AsyncZeroconf
 
 from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_server.fleet.discovery import mdns, service
+from ollama_router_server.fleet.discovery.kubernetes import KubernetesFinder
+from ollama_router_server.fleet.discovery.mdns import MdnsFinder
 from support.eventually import eventually, eventually_async
+from support.kubernetes_api import SELECTOR, endpoint, kubernetes_api
+from support.name_server import name_server
 from support.router import RunningRouter, running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -108,3 +119,72 @@ async def test_a_found_server_waits_for_an_admin_and_restarts_remember_the_answe
                 return (await asked(router)).status_code == 200
 
             await eventually_async(served)
+
+
+Place = tuple[dict[str, Any], dict[str, str]]
+"""Settings of `discovery` that lead to a server, and variables of the router's."""
+
+
+@asynccontextmanager
+async def in_dns(port: int, _folder: Path, _patch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+    """An address of a name, as of a headless Service."""
+    async with name_server({("ollama.lan", "A"): ["127.0.0.1"]}) as resolver:
+        yield {"resolver": resolver, "dns": [{"name": "ollama.lan", "port": port}]}, {}
+
+
+@asynccontextmanager
+async def in_dns_with_its_port(port: int, _folder: Path, _patch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+    """A record of type SRV."""
+    async with name_server({("_ollama._tcp.lan", "SRV"): [f"0 0 {port} localhost."]}) as resolver:
+        yield {"resolver": resolver, "dns": [{"name": "_ollama._tcp.lan", "type": "srv"}]}, {}
+
+
+@asynccontextmanager
+async def in_kubernetes(port: int, folder: Path, patch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+    """A pod of an EndpointSlice."""
+    with kubernetes_api(folder) as api:
+        api.put("ollama-x", endpoint("127.0.0.1", "ollama-0"), ports=[{"name": "http", "port": port}])
+        patch.setattr(service, "KubernetesFinder", partial(KubernetesFinder, account=str(api.account)))
+        yield {"kubernetes": {"selector": SELECTOR}}, api.environment
+
+
+@asynccontextmanager
+async def in_the_network(port: int, _folder: Path, patch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+    """An announcement on loopback."""
+    patch.setattr(mdns, "_LISTEN", 1.2)
+    patch.setattr(MdnsFinder, "interval", 0.3)
+    patch.setattr(service, "MdnsFinder", partial(MdnsFinder, interfaces=["127.0.0.1"]))
+    try:
+        network = AsyncZeroconf(interfaces=["127.0.0.1"])
+    except OSError:
+        pytest.skip("this machine lets nobody send to a group")
+    kind = f"_orouter-{port}._tcp"
+    told = [socket.inet_aton("127.0.0.1")]
+    announced = ServiceInfo(f"{kind}.local.", f"gpu.{kind}.local.", addresses=told, port=port, server="gpu.local.")
+    await network.async_register_service(announced, cooperating_responders=True)
+    try:
+        yield {"mdns": kind}, {}
+    finally:
+        await network.async_close()
+
+
+@pytest.mark.parametrize("place", [in_dns, in_dns_with_its_port, in_kubernetes, in_the_network])
+async def test_what_is_found_anywhere_is_listed_and_probed_and_used_by_the_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Any
+) -> None:
+    """With `ask` after an admin has said so, with `auto` at once."""
+    async with (
+        OllamaSimulator(models=[model(MODEL)]) as one,
+        place(one.port, tmp_path, monkeypatch) as (discovery, variables),
+    ):
+        for use in ("ask", "auto"):
+            settings = {"environment": variables, "discovery": {**discovery, "use": use}}
+            async with running_router(tmp_path, {}, **settings) as router:
+                servers = router.services.fleet.servers
+                await eventually(lambda servers=servers: [one.up for one in servers.values()] == [True])
+                ((name, listed),) = (await admin(router, "GET", "/router/status"))["servers"].items()
+                assert listed["found_by"].startswith(("dns:", "kubernetes:", "mdns:"))
+                assert (await asked(router)).status_code == (503 if use == "ask" else 200)
+                if use == "ask":
+                    await admin(router, "POST", f"/router/servers/{name}/undrain")
+                    assert (await asked(router)).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,11 +19,16 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from ollama_router_core.testing import Drip, SimulatorThread
 from ollama_router_server.process.succession import start_patience
+from ollama_router_server.storage.copying import copy_database
+from ollama_router_server.storage.database import Database
 from support.asking import CHAT, MODEL, PATIENCE, Asker, stream
 from support.orouter import Orouter
+from support.postgresql import find_binaries, running_cluster
+from support.router import users_in
 from support.waiting import wait_until
 from support.workers import ServedRouter, served
 
@@ -138,23 +144,59 @@ def line_of_routers(folder: Path, simulator: SimulatorThread, *arguments: str, *
                 wait_until(lambda pid=pid: is_gone(pid), "every successor has ended", seconds=PATIENCE)
 
 
+@contextmanager
+def database_with_users(folder: Path, engine: str) -> Iterator[str]:
+    """The URL of a database with alice and root: the file that `served` makes, or a PostgreSQL with a copy of it."""
+    file = f"sqlite:///{folder}/router.sqlite3"
+    if engine == "sqlite":
+        yield file
+        return
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed")
+    with running_cluster(binaries) as cluster:
+
+        async def fill() -> None:
+            await users_in(folder)
+            await copy_database(file, cluster.url, report=lambda *_: None)
+
+        asyncio.run(fill())
+        yield cluster.url
+
+
+def rows_in(url: str) -> int:
+    """How many requests for an answer the log has."""
+
+    async def count() -> int:
+        database = Database(url)
+        counting = text("SELECT count(*) FROM request_log WHERE path = '/api/chat' AND status = 200")
+        try:
+            return await database.read(lambda connection: int(connection.execute(counting).scalar_one()))
+        finally:
+            await database.aclose()
+
+    return asyncio.run(count())
+
+
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_three_restarts_lose_no_request_and_no_stream(tmp_path: Path, workers: str) -> None:
-    """160 requests, half of them on connections that are kept, and 40 streams that outlast the restarts: 0 lost.
+@pytest.mark.parametrize(("workers", "engine"), [("1", "sqlite"), ("2", "postgresql")])
+def test_three_restarts_lose_no_request_and_no_stream(tmp_path: Path, workers: str, engine: str) -> None:
+    """160 requests, half of them on connections that are kept, 40 streams that outlast the restarts, all rows: 0 lost.
 
     By SIGUSR2, and by SIGHUP, as `systemctl reload` sends it, once a new version is there.
     """
     installed = Installed(tmp_path)
-    with SimulatorThread(models=[MODEL], num_parallel=64) as simulator:
+    with (
+        SimulatorThread(models=[MODEL], num_parallel=64) as simulator,
+        database_with_users(tmp_path, engine) as database,
+    ):
+        variables = {**installed.variables, "OROUTER_DATABASE_URL": database}
         restarts_over = threading.Event()
         pace = Drip(seconds=lambda: 0.0 if restarts_over.is_set() else 2.0, size=16)
         simulator.simulator.faults.add([pace], path="/api/chat", times=40)
         patient = {"probe_timeout": PATIENCE, "limits": {"shutdown_grace": 3 * PATIENCE}}
         with (
-            line_of_routers(
-                tmp_path, simulator, "--workers", workers, variables=installed.variables, **patient
-            ) as line,
+            line_of_routers(tmp_path, simulator, "--workers", workers, variables=variables, **patient) as line,
             ThreadPoolExecutor(48) as pool,
         ):
             router = line.router
@@ -174,6 +216,7 @@ def test_three_restarts_lose_no_request_and_no_stream(tmp_path: Path, workers: s
             assert [one.result(timeout=PATIENCE) for one in streams] == [True] * 40
             assert len(line.pids) == 4
             wait_until(lambda: router.running.process.poll() == 0, "the first has ended in order", seconds=PATIENCE)
+        assert rows_in(database) == statuses[200] + 40
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -73,6 +73,8 @@ def test_what_if_the_config_the_patience_or_the_slots_were_others(cli, trace, fl
     assert as_shipped["refused"] == 0
     assert impatient["refused"] == impatient["refusals"]["overloaded"] > 0
     assert wide["ttft_p95"] != as_shipped["ttft_p95"]
+    told = cli(*usual[:-1], "--config", str(config), "--max-wait", "0.5").out
+    assert f"refused: overloaded {impatient['refused']}" in re.sub(" +[0-9]+ +", " ", told)
     config.write_text("servers: {big: {host: 10.0.0.1}}\n")
     result = cli(*usual, "--config", str(config))
     assert result.code == 1
@@ -117,7 +119,7 @@ def test_who_would_wait_longer_is_named(cli, tmp_path, fleet):
     assert all(one["after"] > one["before"] + 1 for one in worst["worse"])
     assert re.search(r"\nuser +user\d +[\d.]+ +[\d.]+ +0\n", cli(*usual).out)
     trace.write_text("time,prompt,output,model\n0,1,1,phi4\n")
-    assert "the fleet has no model phi4" in cli(*usual).err
+    assert "the fleet has no model phi4; there are llama3.1:8b, llama3.2:3b" in cli(*usual).err
 
 
 def test_all_includes_what_people_use_today(cli, trace):
@@ -129,7 +131,13 @@ def test_all_includes_what_people_use_today(cli, trace):
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [("time,prompt,output\nx,y,z", "is not a trace"), ("time,prompt,output\n1", "is not a trace")],
+    [
+        ("time,prompt,output\nx,y,z", "is not a trace: line 2"),
+        ("time,prompt,output\n1", "is not a trace: line 2"),
+        ("time,prompt,output\nnan,1,1", "is not a trace: line 2"),
+        ("time,prompt,output\n0,1,1\n1,-1,1", "is not a trace: line 3"),
+        ("time,prompt,output\n", "is not a trace: it has no requests"),
+    ],
 )
 def test_what_is_no_trace_is_named(cli, tmp_path, content, expected):
     """One text, exit code 1."""

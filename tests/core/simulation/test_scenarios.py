@@ -50,6 +50,10 @@ class TestTrace:
         """A quarter of the load."""
         assert [one.at for one in parse_trace("t,p,o\n10,1,1\n12,1,1\n", stretch=4)] == [0.0, 8.0]
 
+    def test_a_trace_without_a_header_is_read_from_its_first_line(self):
+        """No request is taken for one."""
+        assert len(parse_trace("10,1,1\n12,1,1\n")) == 2
+
     def test_models_and_users_may_be_named(self):
         """A model that is named is not drawn."""
         first, second = parse_trace("t,p,o,m,u\n0,1,1,8b,ada\n1,1,1\n")

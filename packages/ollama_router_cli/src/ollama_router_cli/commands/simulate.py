@@ -102,7 +102,7 @@ def simulate(
         Path,
         typer.Option(
             metavar="FILE",
-            help="CSV file with a header line: time, prompt tokens, output tokens, and perhaps model and user.",
+            help="CSV file: time, prompt tokens, output tokens, and perhaps model and user, one request a line.",
         ),
     ],
     world: World,

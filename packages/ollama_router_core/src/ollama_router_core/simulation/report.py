@@ -97,17 +97,19 @@ def _p95_by(waits: Iterable[tuple[Job, float]], key: Callable[[Job], str]) -> di
 
 _LINES = (
     ("requests", "requests", "d"), ("refused", "refused", "d"), ("loads", "loads", "d"), ("evictions", "evicted", "d"),
-    ("utilisation", "servers busy", ".0%"), ("ttft_p50", "first token p50", ".1f"), ("ttft_p95", "p95", ".1f"),
-    ("ttft_p99", "p99", ".1f"), ("ttft_max", "longest", ".0f"), ("completion_p50", "last token p50", ".1f"),
+    ("utilisation", "servers busy", ".0%"), ("ttft_p50", "first token, s: p50", ".1f"), ("ttft_p95", "p95", ".1f"),
+    ("ttft_p99", "p99", ".1f"), ("ttft_max", "longest", ".0f"), ("completion_p50", "last token, s: p50", ".1f"),
     ("completion_p95", "p95", ".1f"), ("completion_p99", "p99", ".1f"),
 )  # fmt: skip
 
 
 def table(summaries: Iterable[Summary]) -> str:
-    """The summaries as text, a column each: counts, seconds, and p95 to the first token of each model."""
+    """The summaries as text, a column each: counts, seconds, why was refused, and p95 to the first token by model."""
     found = list(summaries)
     rows = [["", *(one.router for one in found)]]
     rows += [[title, *(format(getattr(one, name), form) for one in found)] for name, title, form in _LINES]
+    for code in sorted({code for one in found for code in one.refusals}):
+        rows.append([f"refused: {code}", *(str(one.refusals.get(code, 0)) for one in found)])
     models = sorted({name for one in found for name in one.models})
     rows += [[f"p95 of {name}", *(_seconds(one.models.get(name)) for one in found)] for name in models]
     return _aligned(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace  # noqa: TID251 - these are dataclasses
@@ -77,17 +78,19 @@ class Job:
 
 
 def parse_trace(text: str, *, stretch: float = 1.0) -> tuple[Arrival, ...]:
-    """Read a CSV trace: time, prompt tokens, output tokens, and perhaps model and user, with a header line.
+    """Read a CSV trace: time, prompt tokens, output tokens, and perhaps model and user; the first line may be a header.
 
     Times may be ISO or seconds.
     `stretch` multiplies the times between arrivals: 4 is a quarter of the load.
 
     Raises:
-        ValueError: a line is not of this form; the text says which.
+        ValueError: a line is not of this form, and the text says which; or there are no requests.
     """
-    rows = list(enumerate(csv.reader(io.StringIO(text)), 1))[1:]
-    read = sorted(_arrival(number, row) for number, row in rows if row)
-    start = read[0][0] if read else 0.0
+    rows = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text)), 1) if row]
+    read = sorted(_arrival(number, row) for number, row in rows if number > 1 or _is_arrival(row))
+    if not read:
+        raise ValueError("it has no requests")
+    start = read[0][0]
     return tuple(
         Arrival(at=(at - start) * stretch, prompt_tokens=prompt, output_tokens=output, model=model, user=user)
         for at, prompt, output, model, user in read
@@ -97,9 +100,19 @@ def parse_trace(text: str, *, stretch: float = 1.0) -> tuple[Arrival, ...]:
 def _arrival(line: int, row: Sequence[str]) -> tuple[float, int, int, str, str]:
     try:
         model, user, *_ = (*row[3:5], "", "")
-        return _seconds(row[0]), int(row[1]), int(row[2]), model.strip(), user.strip()
+        at, prompt, output = _seconds(row[0]), int(row[1]), int(row[2])
     except (ValueError, IndexError):
-        raise ValueError(f"line {line}: expected time, prompt tokens, output tokens, got {','.join(row)!r}") from None
+        at, prompt, output, model, user = math.nan, -1, -1, "", ""
+    if not math.isfinite(at) or min(prompt, output) < 0:
+        raise ValueError(f"line {line}: expected time, prompt tokens, output tokens, got {','.join(row)!r}")
+    return at, prompt, output, model.strip(), user.strip()
+
+
+def _is_arrival(row: Sequence[str]) -> bool:
+    try:
+        return bool(_arrival(1, row))
+    except ValueError:
+        return False
 
 
 def _seconds(text: str) -> float:
@@ -135,7 +148,7 @@ def assign_models(
     known = {model.name for model in models}
     for name in {one.model for one in chosen} - {""}:
         if canonical_name(name) not in known:
-            raise ValueError(f"the fleet has no model {name}")
+            raise ValueError(f"the fleet has no model {name}; there are {', '.join(sorted(known))}")
     return tuple(
         Job(
             number=number,

@@ -5,26 +5,23 @@
 /** @type {Map<string, (element: HTMLElement) => unknown>} */
 const acts = new Map();
 
-/**
- * @param {string} name
- * @param {(element: HTMLElement) => unknown} act
- */
-export function onAct(name, act) {
-  acts.set(name, act);
-}
+/** Where the console is, relative to the page. */
+export const root = document.body.dataset.root ?? "./";
+
+/** @type {(name: string, act: (element: HTMLElement) => unknown) => unknown} */
+export const onAct = (name, act) => acts.set(name, act);
+
+/** What was typed into a form. @type {(form: HTMLElement) => Record<string, string>} */
+export const typed = (form) =>
+  Object.fromEntries([...new FormData(/** @type {HTMLFormElement} */ (form))].map(([name, value]) => [name, value.toString().trim()]));
 
 /** Asks to sign in again, and comes back once somebody has. @type {() => Promise<unknown>} */
 let signedOut = () => Promise.reject(new Error("sign in again"));
 
 /** @param {() => Promise<unknown>} ask */
-export function onSignedOut(ask) {
-  signedOut = ask;
-}
+export const onSignedOut = (ask) => (signedOut = ask);
 
-/**
- * Whether a field was changed since the page was loaded.
- * @param {Element} field
- */
+/** Whether a field was changed since the page was loaded. @param {Element} field */
 export function isChanged(field) {
   if (field instanceof HTMLSelectElement)
     return field.selectedIndex !== Math.max(0, [...field.options].findIndex((one) => one.defaultSelected));
@@ -32,6 +29,9 @@ export function isChanged(field) {
   if (!(field instanceof HTMLInputElement)) return false;
   return field.type === "checkbox" ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;
 }
+
+/** @param {unknown} error */
+export const messageOf = (error) => (error instanceof Error ? error.message : String(error));
 
 /** @param {HTMLElement} element */
 async function run(element) {
@@ -42,9 +42,8 @@ async function run(element) {
   try {
     await act(element);
   } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    if (place) place.replaceChildren(text);
-    else toast(text);
+    if (place) place.replaceChildren(messageOf(error));
+    else toast(messageOf(error));
   }
 }
 
@@ -62,66 +61,59 @@ document.addEventListener("submit", (event) => {
 
 /**
  * Send to the router; the field X-Console is what a page elsewhere cannot send. Where the session has ended, once more
- * after signing in again.
- * @param {string} method
- * @param {string} url
- * @param {unknown} [body]
- * @param {AbortSignal} [signal]
- * @returns {Promise<Response>}
+ * after signing in again. @type {(method: string, url: string, body?: unknown, signal?: AbortSignal) => Promise<Response>}
  */
-export async function send(method, url, body, signal) {
+export const send = async (method, url, body, signal) => {
   const headers = { "x-console": "1", "content-type": "application/json" };
   const asked = { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal };
   const answer = await fetch(url, asked);
   if (answer.headers.get("x-router-error") !== "missing_credential") return answer;
   await signedOut();
   return fetch(url, asked);
+};
+
+/** What the router answered as JSON; an error where it refused. @param {Response} answer @returns {Promise<any>} */
+export async function told(answer) {
+  const body = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(body.error ?? `the router answered ${answer.status}`);
+  return body;
 }
 
-/**
- * Ask the router for JSON.
- * @param {string} method
- * @param {string} url
- * @param {unknown} [body]
- * @returns {Promise<any>}
- */
-export async function request(method, url, body) {
-  const answer = await send(method, url, body);
-  const document = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(document.error ?? `the router answered ${answer.status}`);
-  return document;
-}
+/** Ask the router for JSON. @type {(method: string, url: string, body?: unknown) => Promise<any>} */
+export const request = async (method, url, body) => told(await send(method, url, body));
 
-/**
- * @param {string} text
- * @param {() => unknown} [undo]
- */
-export function toast(text, undo) {
-  const place = document.querySelector("[data-toasts]");
-  if (!place) return;
-  const made = document.createElement("div");
-  made.className = "toast";
-  made.append(text);
-  if (undo) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = "Undo";
-    button.addEventListener("click", async () => {
-      made.remove();
-      await undo();
-    });
-    made.append(button);
+/** The text of an answer as it comes, cut at a mark. @param {Response} answer @param {string} mark */
+export async function* pieces(answer, mark) {
+  if (!answer.body) return;
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let kept = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const found = (kept + part.value).split(mark);
+    kept = found.pop() ?? "";
+    yield* found;
   }
-  place.append(made);
+  if (kept) yield kept;
+}
+
+/** @param {string} text @param {() => unknown} does */
+export function buttonOf(text, does) {
+  const made = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+  made.addEventListener("click", does);
+  return made;
+}
+
+/** @param {string} text @param {() => unknown} [undo] */
+export function toast(text, undo) {
+  const made = Object.assign(document.createElement("div"), { className: "toast" });
+  made.append(text);
+  if (undo) made.append(buttonOf("Undo", () => (made.remove(), undo())));
+  document.querySelector("[data-toasts]")?.append(made);
   setTimeout(() => made.remove(), 10_000);
 }
 
 /**
  * Ask before something costly or final; what cannot be undone wants its name typed.
- * @param {string} text
- * @param {string} verb
- * @param {string} [name] to be typed
- * @returns {Promise<boolean>}
+ * @param {string} text @param {string} verb @param {string} [name] to be typed @returns {Promise<boolean>}
  */
 export function confirmed(text, verb, name) {
   const dialog = document.querySelector("dialog[data-dialog]");
@@ -138,32 +130,18 @@ export function confirmed(text, verb, name) {
   input.oninput = () => (yes.disabled = name !== undefined && input.value !== name);
   dialog.returnValue = "no";
   dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
-  });
+  return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));
 }
 
-/**
- * Copy a text; on plain HTTP, too, where browsers withhold navigator.clipboard.
- * @param {HTMLElement} button
- */
+/** Copy a text; on plain HTTP, too, where browsers withhold navigator.clipboard. @param {HTMLElement} button */
 export async function copyFrom(button) {
   const source = document.getElementById(button.dataset.from ?? "");
   if (!source) return;
   const text = source.textContent ?? "";
   const copied = navigator.clipboard ? await navigator.clipboard.writeText(text).then(() => true, () => false) : false;
-  if (!copied) select(source);
+  if (!copied) getSelection()?.selectAllChildren(source);
   const done = copied || document.execCommand("copy");
   const name = (button.dataset.label ??= button.textContent ?? "");
   button.textContent = done ? "Copied" : "Selected: press Ctrl+C";
   setTimeout(() => (button.textContent = name), 2000);
-}
-
-/** @param {HTMLElement} source */
-function select(source) {
-  const range = document.createRange();
-  range.selectNodeContents(source);
-  const selection = getSelection();
-  selection?.removeAllRanges();
-  selection?.addRange(range);
 }

@@ -1,26 +1,16 @@
 // @ts-check
 // The console's script: what must move. Pages read without it; forms and live parts need it.
-import { confirmed, copyFrom, onAct, onSignedOut, request, toast } from "./actions.js";
+import { confirmed, copyFrom, onAct, onSignedOut, request, root, toast, typed } from "./actions.js";
 import { startLive, togglePause } from "./live.js";
-import { claimFromAddress, showSecret, signIn, signInAgain, signInFromDialog, signOut } from "./session.js";
+import { claimFromAddress, showSecret, signIn, signInAgain, signOut } from "./session.js";
 import { showMoments } from "./moments.js";
 
-const root = document.body.dataset.root ?? "./";
-
-/** @param {string} theme */
-function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-  localStorage.setItem("theme", theme);
-}
-
-const stored = localStorage.getItem("theme");
-if (stored) document.documentElement.dataset.theme = stored;
-
+const look = document.documentElement.dataset;
+const chosen = localStorage.getItem("theme");
+if (chosen) look.theme = chosen;
 onAct("theme", () => {
-  const dark = document.documentElement.dataset.theme
-    ? document.documentElement.dataset.theme === "dark"
-    : matchMedia("(prefers-color-scheme: dark)").matches;
-  setTheme(dark ? "light" : "dark");
+  const dark = look.theme ? look.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  localStorage.setItem("theme", (look.theme = dark ? "light" : "dark"));
 });
 
 onAct("menu", (button) => {
@@ -28,14 +18,13 @@ onAct("menu", (button) => {
   button.setAttribute("aria-expanded", String(open));
 });
 
-onAct("copy", (button) => copyFrom(button));
-onAct("sign-in", (form) => signIn(root, /** @type {HTMLFormElement} */ (form)));
-onAct("sign-in-again", (form) => signInFromDialog(root, /** @type {HTMLFormElement} */ (form)));
+onAct("copy", copyFrom);
+onAct("sign-in", signIn);
 onSignedOut(signInAgain);
-onAct("sign-out", () => signOut(root));
+onAct("sign-out", signOut);
 
 onAct("search", (form) => {
-  const text = new FormData(/** @type {HTMLFormElement} */ (form)).get("q")?.toString().trim() ?? "";
+  const { q: text = "" } = typed(form);
   if (/^[0-9a-f]{28}$/.test(text)) location.href = `${root}requests/${text}`;
   else if (text) location.href = `${root}requests?model=${encodeURIComponent(text)}`;
 });
@@ -70,9 +59,6 @@ onAct("activate", async (button) => {
   button.textContent = on === "yes" ? "Deactivate" : "Activate";
   toast(on === "yes" ? `${name} may use the router again.` : `${name} is shut out.`, () => set(on !== "yes"));
 });
-
-/** @param {HTMLElement} form */
-const typed = (form) => Object.fromEntries(new FormData(/** @type {HTMLFormElement} */ (form)));
 
 onAct("invite-user", async (form) => {
   const { with: means, ...values } = typed(form);
@@ -159,6 +145,6 @@ addEventListener("beforeunload", () => {
 addEventListener("keydown", ({ key }) => key === "Escape" && stay());
 addEventListener("pageshow", stay);
 
-claimFromAddress(root);
+claimFromAddress();
 showMoments(document);
-startLive(root);
+startLive();

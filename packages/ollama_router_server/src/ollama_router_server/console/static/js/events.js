@@ -1,6 +1,7 @@
 // @ts-check
 // The stream of changes: names of live parts that are worth fetching anew, no data. Read by fetch, since EventSource
 // cannot send the field that a page elsewhere cannot send either.
+import { pieces } from "./actions.js";
 
 const MOST_OF_BROWSER = 3; // browsers open six connections to a host
 const ANSWER_WITHIN = 150;
@@ -60,12 +61,7 @@ export async function readEvents(url, hear) {
     open = new AbortController();
     const answer = await fetch(url, { headers: { "x-console": "1" }, cache: "no-store", signal: open.signal });
     if (!answer.ok || !answer.body) return LATER;
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (let text = "", part = await reader.read(); !part.done; part = await reader.read()) {
-      const events = (text + part.value).split("\n\n");
-      text = events.pop() ?? "";
-      for (const event of events) hear(JSON.parse(/^data: (.*)$/m.exec(event)?.[1] ?? "[]"));
-    }
+    for await (const event of pieces(answer, "\n\n")) hear(JSON.parse(/^data: (.*)$/m.exec(event)?.[1] ?? "[]"));
     return EVERY;
   } catch {
     return open?.signal.aborted ? LATER : EVERY; // the caller asks by itself and sees whether the router is there

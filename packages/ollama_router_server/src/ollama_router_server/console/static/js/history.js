@@ -24,8 +24,7 @@ function momentsOf(strip) {
 
 /**
  * One world at a step of the day, in words and by a line on its strip.
- * @param {{ strip: SVGElement, told: Element | undefined, moments: ReturnType<typeof momentsOf> }} world
- * @param {number} step
+ * @param {{ strip: SVGElement, told: Element | undefined, moments: ReturnType<typeof momentsOf> }} world @param {number} step
  */
 function tell({ strip, told, moments }, step) {
   const began = new Date((Number(strip.dataset.begin) + step * Number(strip.dataset.step)) * 1000);
@@ -40,22 +39,13 @@ function tell({ strip, told, moments }, step) {
   line?.setAttribute("visibility", "visible");
 }
 
-/**
- * @param {Element} lane
- * @param {number} step
- */
+/** @param {Element} lane @param {number} step */
 function held(lane, step) {
   const models = at(lane, "[data-model]", step).map((block) => block.dataset.model);
   return models.length ? `${lane.getAttribute("data-server")}: ${models.join(", ")}` : "";
 }
 
-/**
- * What of these lies over a step of the day.
- * @param {Element} inside
- * @param {string} selector
- * @param {number} step
- * @returns {SVGRectElement[]}
- */
+/** What of these lies over a step. @type {(inside: Element, selector: string, step: number) => SVGRectElement[]} */
 function at(inside, selector, step) {
   const found = /** @type {NodeListOf<SVGRectElement>} */ (inside.querySelectorAll(selector));
   return [...found].filter((one) => one.x.baseVal.value <= step && step < one.x.baseVal.value + one.width.baseVal.value);

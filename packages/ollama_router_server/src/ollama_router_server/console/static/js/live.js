@@ -2,7 +2,7 @@
 // Parts of a page that follow the router: fetched anew when the stream names them, every two seconds where there is no
 // stream, and merged without losing what is read.
 import { leaveEvents, readEvents } from "./events.js";
-import { isChanged } from "./actions.js";
+import { isChanged, root } from "./actions.js";
 import { showMoments } from "./moments.js";
 import { signInAgain } from "./session.js";
 
@@ -40,8 +40,7 @@ export function togglePause() {
   tell();
 }
 
-/** @param {string} root */
-export function startLive(root) {
+export function startLive() {
   const place = region();
   if (!place) return;
   const url = `${root}events?topics=${encodeURIComponent(place.dataset.live ?? "")}`;
@@ -53,10 +52,7 @@ export function startLive(root) {
   setInterval(() => watch(url), 1_000);
 }
 
-/**
- * Read the stream if this tab may, until it ends.
- * @param {string} url
- */
+/** Read the stream if this tab may, until it ends. @param {string} url */
 async function watch(url) {
   if (watching || failures || document.hidden || performance.now() < noStreamBefore) return;
   watching = true;
@@ -212,10 +208,7 @@ function mergeChildren(old, fresh) {
   }
 }
 
-/**
- * @param {ChildNode} known
- * @param {ChildNode} fresh
- */
+/** @param {ChildNode} known @param {ChildNode} fresh */
 function mergeNode(known, fresh) {
   if (known.isEqualNode(fresh)) return;
   const both = known instanceof Element && fresh instanceof Element && known.tagName === fresh.tagName;
@@ -246,10 +239,7 @@ function tell() {
 let told = "live";
 let toldAt = -ANNOUNCE;
 
-/**
- * Tell those who do not see it, at most once in five seconds.
- * @param {string} text
- */
+/** Tell those who do not see it, at most once in five seconds. @param {string} text */
 function announce(text) {
   if (text === told || performance.now() - toldAt < ANNOUNCE) return;
   told = text;

@@ -1,13 +1,10 @@
 // @ts-check
 // Operations on models: begun here, carried out by the router.
-import { confirmed, onAct, request, toast } from "./actions.js";
-
-const root = document.body.dataset.root ?? "./";
+import { confirmed, onAct, request, root, toast, typed } from "./actions.js";
 
 onAct("operate", async (form) => {
-  const typed = Object.fromEntries(new FormData(/** @type {HTMLFormElement} */ (form)));
   /** @type {Record<string, unknown>} */
-  const values = Object.fromEntries(Object.entries(typed).filter(([, value]) => value !== ""));
+  const values = Object.fromEntries(Object.entries(typed(form)).filter(([, value]) => value));
   if (values.context) values.context = Number(values.context);
   if (values.kind === "delete" && !(await mayGo(String(values.model), String(values.servers ?? "")))) return;
   const begun = await request("POST", `${root}act/operations`, values);
@@ -38,10 +35,7 @@ onAct("unload-all", async (button) => {
   if (refused.length) throw new Error(`Refused: ${refused.join("; ")}`);
 });
 
-/**
- * @param {string} model
- * @param {string} servers
- */
+/** @param {string} model @param {string} servers */
 async function mayGo(model, servers) {
   const found = await request("GET", `${root}act/usage/users?model=${encodeURIComponent(model)}`);
   const people = found.users.map((/** @type {{name: string?, requests: number}} */ one) => `${one.name ?? "?"} (${one.requests})`);

@@ -1,8 +1,7 @@
 // @ts-check
 // One person: what a change would mean is shown before it is saved; sessions are ended.
-import { isChanged, onAct, request, toast } from "./actions.js";
+import { isChanged, onAct, request, root, toast } from "./actions.js";
 
-const root = document.body.dataset.root ?? "./";
 /** @param {string} name */
 const person = (name) => `${root}act/users/${encodeURIComponent(name)}`;
 const save = /** @type {HTMLButtonElement | null} */ (document.querySelector("[data-act=save-rights]"));

@@ -1,24 +1,20 @@
 // @ts-check
 // The playground: a chat as any client sends it, to one model or to two at once, its answers shown as text. Nothing is
 // kept but on this page.
-import { onAct, send } from "./actions.js";
+import { onAct, pieces, root, send, told, typed } from "./actions.js";
 import { asCurl, asPython } from "./play_lines.js";
 import { pastedImages } from "./play_images.js";
 
-const root = document.body.dataset.root ?? "./";
 const columns = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-play-column]")]);
 /** @type {AbortController | null} */
 let running = null;
 
-/**
- * @param {ParentNode} column
- * @param {string} name
- */
+/** @param {ParentNode} column @param {string} name */
 const part = (column, name) => /** @type {HTMLElement} */ (column.querySelector(`[data-play-${name}]`));
 
 onAct("play", async (form) => {
   if (running) return;
-  const bodies = asked(/** @type {HTMLFormElement} */ (form));
+  const bodies = asked(form);
   const { signal } = (running = new AbortController());
   for (const [index, column] of columns.entries()) column.hidden = index >= bodies.length;
   /** @type {HTMLElement} */ (document.querySelector("[data-play]")).hidden = false;
@@ -32,11 +28,7 @@ onAct("play", async (form) => {
 
 onAct("play-stop", () => running?.abort());
 
-/**
- * @param {HTMLElement} column
- * @param {Asked} body
- * @param {AbortSignal} signal
- */
+/** @param {HTMLElement} column @param {Asked} body @param {AbortSignal} signal */
 async function play(column, body, signal) {
   begin(column, body);
   try {
@@ -49,31 +41,23 @@ async function play(column, body, signal) {
 
 /** @typedef {{model: string, messages: object[], options?: object}} Asked as the router is asked */
 
-/**
- * What the form asks of each of its models.
- * @param {HTMLFormElement} form
- * @returns {Asked[]}
- */
+/** What the form asks of each of its models. @param {HTMLElement} form @returns {Asked[]} */
 function asked(form) {
-  const typed = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, value.toString().trim()]));
+  const given = typed(form);
   const options = {
-    ...others(typed.options ?? ""),
-    ...(typed.context && { num_ctx: Number(typed.context) }),
-    ...(typed.temperature && { temperature: Number(typed.temperature) }),
+    ...others(given.options ?? ""),
+    ...(given.context && { num_ctx: Number(given.context) }),
+    ...(given.temperature && { temperature: Number(given.temperature) }),
   };
   const images = pastedImages();
   /** @type {object[]} */
-  const messages = [{ role: "user", content: typed.prompt, ...(images.length && { images }) }];
-  if (typed.system) messages.unshift({ role: "system", content: typed.system });
+  const messages = [{ role: "user", content: given.prompt, ...(images.length && { images }) }];
+  if (given.system) messages.unshift({ role: "system", content: given.system });
   const rest = { messages, ...(Object.keys(options).length && { options }) };
-  return [typed.model, typed.other].flatMap((model) => (model ? [{ model, ...rest }] : []));
+  return [given.model, given.other].flatMap((model) => (model ? [{ model, ...rest }] : []));
 }
 
-/**
- * Options as Ollama's API takes them.
- * @param {string} text
- * @returns {object}
- */
+/** Options as Ollama's API takes them. @param {string} text @returns {object} */
 function others(text) {
   if (!text) return {};
   const told = 'other options are JSON, such as {"top_p": 0.9}';
@@ -86,10 +70,7 @@ function others(text) {
   throw new Error(told);
 }
 
-/**
- * @param {HTMLElement} column
- * @param {Asked} body
- */
+/** @param {HTMLElement} column @param {Asked} body */
 function begin(column, body) {
   part(column, "model").textContent = body.model;
   for (const name of ["answer", "thinking"]) part(column, name).replaceChildren(document.createTextNode(""));
@@ -107,28 +88,21 @@ function show(busy) {
   /** @type {HTMLButtonElement} */ (part(document, "stop")).disabled = !busy;
 }
 
-/**
- * @param {HTMLElement} column
- * @param {Asked} body
- * @param {AbortSignal} signal
- */
+/** @param {HTMLElement} column @param {Asked} body @param {AbortSignal} signal */
 async function sent(column, body, signal) {
   const began = performance.now();
   const answer = await send("POST", `${root}play/api/chat`, body, signal);
   route(column, answer.headers);
-  if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error ?? `the router answered ${answer.status}`);
+  if (!answer.ok) await told(answer);
   return { answer, began };
 }
 
-/**
- * @param {HTMLElement} column
- * @param {Headers} told
- */
-function route(column, told) {
-  part(column, "server").textContent = told.get("x-router-server") ?? "–";
-  const place = told.get("x-router-queue-position");
-  part(column, "reason").textContent = [told.get("x-router-reason") ?? "–", place && `waited from place ${place}`].filter(Boolean).join("; ");
-  const id = told.get("x-router-request-id");
+/** @param {HTMLElement} column @param {Headers} said */
+function route(column, said) {
+  part(column, "server").textContent = said.get("x-router-server") ?? "–";
+  const place = said.get("x-router-queue-position");
+  part(column, "reason").textContent = [said.get("x-router-reason") ?? "–", place && `waited from place ${place}`].filter(Boolean).join("; ");
+  const id = said.get("x-router-request-id");
   const link = part(column, "request");
   if (!id || !(link instanceof HTMLAnchorElement)) return;
   link.hidden = false;
@@ -136,14 +110,13 @@ function route(column, told) {
   link.textContent = id;
 }
 
-/**
- * @param {HTMLElement} column
- * @param {{answer: Response, began: number}} sent
- */
+/** @param {HTMLElement} column @param {{answer: Response, began: number}} sent */
 async function follow(column, { answer, began }) {
   let first = 0;
   let done = null;
-  for await (const line of lines(answer)) {
+  for await (const text of pieces(answer, "\n")) {
+    if (!text.trim()) continue;
+    const line = JSON.parse(text);
     if (line.error) throw new Error(line.error);
     const { content = "", thinking = "" } = line.message ?? {};
     if (!first && (content || thinking)) {
@@ -160,41 +133,21 @@ async function follow(column, { answer, began }) {
   end(column, done, performance.now() - (first || began), performance.now() - began);
 }
 
-/**
- * @param {HTMLElement} column
- * @param {string} name
- * @param {string} text
- */
+/** @param {HTMLElement} column @param {string} name @param {string} text */
 function write(column, name, text) {
   const written = part(column, name).firstChild;
   if (written instanceof Text) written.appendData(text);
 }
 
 /**
- * @param {HTMLElement} column
- * @param {Record<string, any>} told the last line, with what the server counted
- * @param {number} writing milliseconds since the first token
- * @param {number} total
+ * @param {HTMLElement} column @param {Record<string, any>} last with what the server counted
+ * @param {number} writing milliseconds since the first token @param {number} total
  */
-function end(column, told, writing, total) {
-  const took = told.eval_duration ? told.eval_duration / 1e6 : writing;
-  part(column, "state").textContent = `Answered in ${seconds(total)}${told.done_reason === "length" ? ", cut at its limit" : ""}`;
-  if (told.eval_count > 1 && took > 0) part(column, "speed").textContent = `${((told.eval_count / took) * 1000).toFixed(1)} tokens/s`;
-  part(column, "tokens").textContent = `${told.prompt_eval_count ?? "–"} / ${told.eval_count ?? "–"}`;
-}
-
-/** @param {Response} answer */
-async function* lines(answer) {
-  if (!answer.body) return;
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let kept = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    const parts = (kept + (value ?? "")).split("\n");
-    kept = done ? "" : (parts.pop() ?? "");
-    for (const line of parts) if (line.trim()) yield JSON.parse(line);
-    if (done) return;
-  }
+function end(column, last, writing, total) {
+  const took = last.eval_duration ? last.eval_duration / 1e6 : writing;
+  part(column, "state").textContent = `Answered in ${seconds(total)}${last.done_reason === "length" ? ", cut at its limit" : ""}`;
+  if (last.eval_count > 1 && took > 0) part(column, "speed").textContent = `${((last.eval_count / took) * 1000).toFixed(1)} tokens/s`;
+  part(column, "tokens").textContent = `${last.prompt_eval_count ?? "–"} / ${last.eval_count ?? "–"}`;
 }
 
 /** @param {number} ms */

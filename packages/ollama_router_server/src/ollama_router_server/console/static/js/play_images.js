@@ -1,6 +1,6 @@
 // @ts-check
 // Images that are pasted or dropped into the playground's message: shown, sent with it, and kept nowhere else.
-import { toast } from "./actions.js";
+import { buttonOf, toast } from "./actions.js";
 
 const MOST = 8;
 const LARGEST = 8 * 2 ** 20;
@@ -16,10 +16,7 @@ export const pastedImages = () => [...kept.values()];
 prompt.addEventListener("paste", (event) => take(event, event.clipboardData));
 prompt.addEventListener("drop", (event) => take(event, event.dataTransfer));
 
-/**
- * @param {Event} event
- * @param {DataTransfer | null} data
- */
+/** @param {Event} event @param {DataTransfer | null} data */
 function take(event, data) {
   const images = [...(data?.files ?? [])].filter((file) => file.type.startsWith("image/"));
   if (!images.length) return;
@@ -36,18 +33,9 @@ async function keep(image) {
   if (reader.error) return toast(`${image.name || "the image"} cannot be read`);
   if (kept.size >= MOST) return;
   const shown = document.createElement("figure");
-  const picture = document.createElement("img");
-  picture.src = URL.createObjectURL(image);
-  picture.alt = image.name || "pasted image";
-  const remove = document.createElement("button");
-  remove.type = "button";
-  remove.textContent = "Leave out";
-  remove.addEventListener("click", () => {
-    kept.delete(shown);
-    URL.revokeObjectURL(picture.src);
-    shown.remove();
-  });
-  shown.append(picture, remove);
+  const picture = Object.assign(new Image(), { src: URL.createObjectURL(image), alt: image.name || "pasted image" });
+  const leave = () => (kept.delete(shown), URL.revokeObjectURL(picture.src), shown.remove());
+  shown.append(picture, buttonOf("Leave out", leave));
   kept.set(shown, String(reader.result).replace(/^[^,]*,/, ""));
   place.append(shown);
 }

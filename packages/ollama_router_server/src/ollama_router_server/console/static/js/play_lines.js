@@ -3,35 +3,22 @@
 
 const LONGEST = 200;
 
-/**
- * @param {string} key
- * @param {unknown} value
- */
+/** @param {string} key @param {unknown} value */
 const named = (key, value) => (key === "images" && Array.isArray(value) ? value.map((one) => (one.length > LONGEST ? "IMAGE" : one)) : value);
 
-/**
- * @param {string} base
- * @param {object} body
- */
+/** @param {string} base @param {object} body */
 export function asCurl(base, body) {
   const quoted = JSON.stringify(body, named).replaceAll("'", "'\\''");
   return `curl ${base}/api/chat -H "Authorization: Bearer TOKEN" -d '${quoted}'`;
 }
 
-/**
- * @param {string} base
- * @param {object} body
- */
+/** @param {string} base @param {object} body */
 export function asPython(base, body) {
   const given = Object.entries(body).map(([name, value]) => `    ${name}=${literal(JSON.parse(JSON.stringify({ [name]: value }, named))[name])},\n`);
   return `from ollama import Client\n\nclient = Client(host=${JSON.stringify(base)}, headers={"Authorization": "Bearer TOKEN"})\nanswer = client.chat(\n${given.join("")})\nprint(answer.message.content)\n`;
 }
 
-/**
- * A value as Python writes it.
- * @param {unknown} value
- * @returns {string}
- */
+/** A value as Python writes it. @param {unknown} value @returns {string} */
 function literal(value) {
   if (value === null || value === undefined) return "None";
   if (value === true || value === false) return value ? "True" : "False";

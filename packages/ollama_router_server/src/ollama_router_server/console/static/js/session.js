@@ -1,15 +1,14 @@
 // @ts-check
 // Signing in and out.
-import { request } from "./actions.js";
+import { messageOf, request, root, typed } from "./actions.js";
 
-/**
- * @param {string} root
- * @param {HTMLFormElement} form
- */
-export async function signIn(root, form) {
-  const token = new FormData(form).get("token")?.toString().trim() ?? "";
-  await request("POST", `${root}session`, { token });
-  location.reload();
+/** Sign in, on the page or in the dialog over it. @param {HTMLElement} form */
+export async function signIn(form) {
+  const { user } = await request("POST", `${root}session`, { token: typed(form).token });
+  const dialog = form.closest("dialog");
+  if (!dialog) return location.reload();
+  /** @type {HTMLFormElement} */ (form).reset();
+  dialog.close(user);
 }
 
 /** @type {Promise<void> | null} */
@@ -41,28 +40,13 @@ async function inDialog() {
   classList.remove("signed-out");
 }
 
-/**
- * @param {string} root
- * @param {HTMLFormElement} form
- */
-export async function signInFromDialog(root, form) {
-  const token = new FormData(form).get("token")?.toString().trim() ?? "";
-  const { user } = await request("POST", `${root}session`, { token });
-  form.reset();
-  form.closest("dialog")?.close(user);
-}
-
-/** @param {string} root */
-export async function signOut(root) {
+export async function signOut() {
   await request("DELETE", `${root}session`);
   location.href = root;
 }
 
-/**
- * A link that works once: its secret is in the fragment, which no server sees, and leaves the address at once.
- * @param {string} root
- */
-export async function claimFromAddress(root) {
+/** A link that works once: its secret is in the fragment, which no server sees, and leaves the address at once. */
+export async function claimFromAddress() {
   const found = /^#claim=([\w-]{20,200})$/.exec(location.hash);
   if (!found) return;
   history.replaceState(null, "", location.pathname);
@@ -74,16 +58,11 @@ export async function claimFromAddress(root) {
     document.querySelector("h1")?.replaceChildren(`Welcome, ${user}`);
     showSecret(user, token);
   } catch (error) {
-    const place = document.querySelector("[data-problem]");
-    place?.replaceChildren(error instanceof Error ? error.message : String(error));
+    document.querySelector("[data-problem]")?.replaceChildren(messageOf(error));
   }
 }
 
-/**
- * A token, or a link, in the one place that it is ever shown.
- * @param {string} name
- * @param {string} secret
- */
+/** A token, or a link, in the one place that it is ever shown. @param {string} name @param {string} secret */
 export function showSecret(name, secret) {
   const place = document.querySelector("[data-secret]");
   if (!(place instanceof HTMLElement)) return;

@@ -96,11 +96,11 @@ class Watched:
 
 @asynccontextmanager
 async def signed_in(
-    browser: Browser, router: RunningRouter | RouterProcess, token: str, **context: object
+    browser: Browser, router: RunningRouter | RouterProcess, token: str, *, scheme: str = "http", **context: object
 ) -> AsyncIterator[Watched]:
     """A page that somebody signed in to, as a person does."""
     made: BrowserContext = await browser.new_context(**context)
-    base = f"http://gpu-box:{router.port}"
+    base = f"{scheme}://gpu-box:{router.port}"
     watched = Watched(await made.new_page(), base)
     await watched.open("")
     await watched.page.fill("#token", token)

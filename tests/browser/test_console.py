@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,9 +15,9 @@ import pytest
 from playwright.async_api import Browser, Page, Route
 
 from browser.conftest import signed_in
-from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_core.testing import OllamaSimulator, StreamError, model
+from ollama_router_server.storage.audit import AuditFilter
 from support.eventually import eventually
-from support.other_program import other_program
 from support.router import RunningRouter, running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -46,8 +48,15 @@ SKELETON = """() => { const one = document.querySelector('main h1'), at = JSON.s
         const clear = getComputedStyle(one).color === 'rgba(0, 0, 0, 0)';
         fetch(`said?clear=${clear}&moved=${JSON.stringify(one.getBoundingClientRect()) !== at}`);
     }).observe(document.documentElement, {attributes: true}); }"""
+MOST_TO_CLOSE = 1.0  # seconds
 AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
 HOSTILE = "<img src=x onerror=alert(1)>{{7*7}}javascript:alert(2)"
+MORE_HOSTILE = (
+    "'\"><script>alert(3)</script>",
+    "javascript:alert(4)",
+    "a\u202eb\u0000c\ud800d",
+    HOSTILE + "x" * 10_000,
+)
 
 
 @asynccontextmanager
@@ -159,48 +168,52 @@ async def test_a_page_that_does_not_come_leaves_this_one_as_it_was(browser: Brow
 
 
 async def test_hostile_names_are_text_on_every_page(browser: Browser, tmp_path: Path) -> None:
-    """No dialog, no report of the policy, no request elsewhere."""
-    async with stage(tmp_path) as router, router.client(router.admin_token) as admin:
+    """Names of all, and what clients and servers tell: no dialog, no report of the policy, no request elsewhere."""
+    facts = {"quantization_level": HOSTILE, "digest": HOSTILE, "family": HOSTILE, "parameter_size": HOSTILE}
+    aliases = {HOSTILE[:40]: "llama3.2:3b"}
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b", **facts)], version=HOSTILE) as sim,
+        running_router(
+            tmp_path,
+            {"one": server_entry(sim), HOSTILE: {**server_entry(sim, drain=True), "host": "127.0.0.2"}},
+            model_config={"aliases": aliases},
+        ) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        sim.misbehave(StreamError(after_chunks=1, message=HOSTILE), path="/api/chat", times=1)
         await admin.post("/router/users", json={"name": HOSTILE})
         await admin.post("/router/groups", json={"name": HOSTILE})
-        await admin.post("/api/chat", json={**CHAT, "model": HOSTILE})
-        await router.rows(1)
+        await admin.post("/router/users/alice/tokens", json={"name": HOSTILE})
+        asked = [json.dumps({**CHAT, "model": name}) for name in ("llama3.2:3b", HOSTILE, *MORE_HOSTILE)]
+        for body in asked:
+            await admin.post("/api/chat", content=body, headers={"user-agent": HOSTILE, "referer": HOSTILE})
+        (*_, first) = await router.rows(3)
         async with signed_in(browser, router, router.admin_token) as watched:
-            for path in PAGES:
+            for path in (*PAGES, f"requests/{first.id}"):
                 await watched.open(path)
-                assert await watched.page.locator("img").count() == 0
-            await watched.open("people")
-            assert await watched.page.locator(f"text={HOSTILE[:28]}").count() >= 1
+                assert await watched.page.locator("img, main script").count() == 0, path
+                assert "x" * 200 not in await watched.page.content(), path
+            for path in ("people", "servers/one", "models/llama3.2:3b", "requests"):
+                await watched.open(path)
+                assert await watched.page.locator(f"text={HOSTILE[:28]}").count() >= 1, path
             assert watched.problems == []
             assert watched.foreign == []
 
 
-async def test_a_page_on_another_port_reads_and_changes_nothing(browser: Browser, tmp_path: Path) -> None:
-    """Cookies are shared between ports: fetch with credentials, with and without our field, and a form."""
-    attack = """async (target) => {
-        const tried = [];
-        for (const headers of [{}, {"x-console": "1", "content-type": "application/json"}])
-            for (const method of ["GET", "POST"])
-                tried.push(await fetch(target, {method, headers, credentials: "include"}).then(
-                    (answer) => answer.type == "opaque" ? "hidden" : answer.text(), () => "refused"));
-        return tried;
-    }"""
-    async with stage(tmp_path) as router, signed_in(browser, router, router.admin_token) as watched:
-        with other_program() as port:
-            await watched.page.goto(f"http://gpu-box:{port}/")
-            told = await watched.page.evaluate(attack, f"{watched.base}/console/act/servers/one/drain")
-        assert set(told) == {"refused"}
-        assert "one" not in router.services.fleet.health.draining
-
-
 async def test_drain_and_undo(browser: Browser, tmp_path: Path) -> None:
-    """Two clicks out, one back; both are in the history."""
-    async with stage(tmp_path) as router, signed_in(browser, router, router.admin_token) as watched:
+    """Two clicks out, one back within ten seconds, and the server takes requests again; both are in the history."""
+    async with (
+        stage(tmp_path) as router,
+        router.client() as client,
+        signed_in(browser, router, router.admin_token) as watched,
+    ):
         await watched.open("servers/one")
         await watched.page.click("[data-act=drain]")
         await eventually(lambda: "one" in router.services.fleet.health.draining)
+        assert (await client.post("/api/chat", json=CHAT)).status_code == 503
         await watched.page.click(".toast button")
         await eventually(lambda: "one" not in router.services.fleet.health.draining)
+        assert (await client.post("/api/chat", json=CHAT)).status_code == 200
         await watched.open("history")
         text = await watched.page.inner_text("main")
         assert "server.drain" in text
@@ -208,7 +221,7 @@ async def test_drain_and_undo(browser: Browser, tmp_path: Path) -> None:
 
 
 async def test_a_stream_is_cancelled_from_the_page(browser: Browser, tmp_path: Path) -> None:
-    """The row in progress has a button; the client is told who ended it."""
+    """The server's connection closes within a second of the confirmation; client, row and history are told by whom."""
     async with (
         OllamaSimulator(models=[model("llama3.2:3b")], time_scale=1.0, answer_tokens=5_000) as sim,
         running_router(tmp_path, {"one": server_entry(sim)}) as router,
@@ -221,12 +234,19 @@ async def test_a_stream_is_cancelled_from_the_page(browser: Browser, tmp_path: P
         await watched.open("now")
         await watched.page.click("[data-act=cancel]")
         assert "alice" in await watched.page.inner_text("[data-dialog-text]")
+        confirmed = time.monotonic()
         await watched.page.click("[data-dialog-yes]")
+        await eventually(lambda: sim.aborted == 1)
+        assert time.monotonic() - confirmed < 2 * MOST_TO_CLOSE
         told = ""
         with suppress(httpx.RemoteProtocolError):
             async for line in lines:
                 told = line
         assert "cancelled by root" in told
+        (row,) = await router.rows(1)
+        assert (row.error_code, "root" in (row.error or "")) == ("request_cancelled", True)
+        (entry,) = await router.services.audit.list(AuditFilter(), limit=1)
+        assert (entry.action, entry.actor.name, entry.subject) == ("request.cancel", "root", row.id)
 
 
 async def test_a_revoked_token_ends_what_is_open(browser: Browser, tmp_path: Path) -> None:
@@ -237,8 +257,15 @@ async def test_a_revoked_token_ends_what_is_open(browser: Browser, tmp_path: Pat
         signed_in(browser, router, router.token) as watched,
     ):
         await watched.open("requests")
+        kept = await watched.page.context.cookies()
         await admin.delete("/router/users/alice/tokens/default")
         await watched.page.wait_for_selector("#token", timeout=15_000)
+        assert await watched.page.locator("table, [data-live]").count() == 0
+        cookie = "; ".join(f"{one['name']}={one['value']}" for one in kept)
+        async with router.client("") as old:
+            for path in ("requests", "events?topics=requests"):
+                answer = await old.get(f"/console/{path}", headers={"x-console": "1", "cookie": cookie})
+                assert (answer.status_code, "table" in answer.text) == (401, False), path
 
 
 async def test_by_keyboard_alone(browser: Browser, tmp_path: Path) -> None:
@@ -323,17 +350,15 @@ async def test_narrow_and_large_nothing_is_lost(browser: Browser, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("context", "paths"),
+    "context",
     [
-        ({"color_scheme": "light"}, PAGES),
-        ({"color_scheme": "dark"}, ("", "now", "requests")),
-        ({"forced_colors": "active"}, ("now", "servers/one")),
+        {"color_scheme": "light"},
+        {"color_scheme": "dark"},
+        {"forced_colors": "active"},
     ],
     ids=["light", "dark", "forced colors"],
 )
-async def test_axe_finds_nothing_serious(
-    browser: Browser, tmp_path: Path, context: dict[str, str], paths: tuple[str, ...]
-) -> None:
+async def test_axe_finds_nothing_serious(browser: Browser, tmp_path: Path, context: dict[str, str]) -> None:
     """Names, roles, contrast; that the tokens of both schemes hold is `tests/server/console/test_style.py`'s."""
     if not AXE.is_file():
         pytest.skip("axe-core is not installed: nox -s browser installs it")
@@ -341,7 +366,7 @@ async def test_axe_finds_nothing_serious(
         await admin.post("/api/chat", json=CHAT)
         await router.rows(1)
         async with signed_in(browser, router, router.admin_token, bypass_csp=True, **context) as watched:
-            for path in paths:
+            for path in PAGES:
                 await watched.open(path)
                 await watched.page.add_script_tag(path=AXE)
                 found = await watched.page.evaluate("async () => (await axe.run()).violations")

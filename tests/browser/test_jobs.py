@@ -99,23 +99,30 @@ async def test_a_link_from_another_site_opens_signed_in(browser: Browser, tmp_pa
     async with (
         OllamaSimulator(models=[model(SMALL)]) as sim,
         running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
         signed_in(browser, router, router.token) as watched,
     ):
+        await client.post("/api/chat", json=CHAT)
+        (row,) = await router.rows(1)
+        target = f"{watched.base}/console/requests/{row.id}"
         with other_program() as port:
             await watched.page.goto(f"http://elsewhere.example:{port}/")
-            link = f"const a = document.createElement('a'); a.href = '{watched.base}/console/requests'; a.id = 'link';"
+            link = f"const a = document.createElement('a'); a.href = '{target}'; a.id = 'link';"
             await watched.page.evaluate(f"{link} a.textContent = 'look'; document.body.append(a)")
             await watched.page.click("#link")
-            await watched.page.wait_for_selector("nav", state="attached")
-        assert watched.page.url == f"{watched.base}/console/requests"
+            await watched.page.wait_for_selector("#timeline")
+        assert watched.page.url == target
 
 
 async def test_an_operation_goes_on_without_its_page(browser: Browser, tmp_path: Path) -> None:
-    """A pull to two servers, one of which has a full disk: reloaded, named, tried again."""
+    """A pull to three servers, one of which has a full disk: reloaded, named, tried again."""
     async with (
         OllamaSimulator(models=[SMALL], registry=[NEW], time_scale=0.02) as one,
+        OllamaSimulator(models=[SMALL], registry=[NEW]) as two,
         OllamaSimulator(models=[SMALL], registry=[NEW]) as full,
-        running_router(tmp_path, {"one": server_entry(one), "full": server_entry(full)}) as router,
+        running_router(
+            tmp_path, {"one": server_entry(one), "two": server_entry(two), "full": server_entry(full)}
+        ) as router,
         signed_in(browser, router, router.admin_token) as watched,
     ):
         full.misbehave(StreamError(message="no space left on device"), path="/api/pull", times=1)
@@ -296,7 +303,9 @@ async def test_below_a_prefix_behind_a_proxy(browser: Browser, tmp_path: Path) -
                 await page.wait_for_selector("[aria-current=page]")
                 assert page.url.startswith(f"{public}/console/")
             assert f"{public}/v1" in await page.inner_text("main")
-            await watched.open("now")
+            async with page.expect_response(lambda answer: f"{public}/console/events" in answer.url) as stream:
+                await watched.open("now")
+                assert (await stream.value).ok
             async with page.expect_response(lambda answer: answer.url == f"{public}/console/now") as live:
                 await live.value
             await page.click("[data-act=sign-out]")

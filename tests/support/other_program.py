@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +23,11 @@ class _NotFound(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def other_program() -> Iterator[int]:
-    """Answers everything with 404; gives its port."""
+def other_program(tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """Answers everything with 404, over TLS where it is given; gives its port."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _NotFound) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

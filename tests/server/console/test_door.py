@@ -54,7 +54,7 @@ async def test_a_token_opens_a_session_that_ends_with_sign_out(tmp_path: Path) -
 
 
 async def test_every_failure_is_told_in_the_same_words_and_the_eleventh_is_not_heard(tmp_path: Path) -> None:
-    """Nobody learns whether a token was unknown, foreign or misspelt; no cookie is set; then 429 with a time."""
+    """Nobody learns whether a token was unknown, foreign or misspelt; no cookie is set; then 429, there alone."""
     async with console(tmp_path) as router, router.client("") as browser:
         tried = ["x", "A" * 32, router.token[:-1] + "x", "\u00e4" * 10, router.token[:8], *"abcde"]
         answers = [await sign_in(browser, token) for token in tried]
@@ -62,7 +62,11 @@ async def test_every_failure_is_told_in_the_same_words_and_the_eleventh_is_not_h
         assert len({answer.text for answer in answers}) == 1
         late = await sign_in(browser, router.token)
         assert late.status_code == 429
-        assert "set-cookie" not in late.headers
+        assert int(late.headers["retry-after"]) > 0
+        assert not any("set-cookie" in answer.headers for answer in (*answers, late))
+        elsewhere = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+        async with router.client("", transport=elsewhere) as other:
+            assert (await sign_in(other, router.token)).status_code == 200
 
 
 @pytest.mark.parametrize(

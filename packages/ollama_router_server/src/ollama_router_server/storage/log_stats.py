@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import get_args
 
@@ -19,7 +19,6 @@ from sqlalchemy import (
     func,
     literal,
     null,
-    or_,
     select,
     union_all,
 )
@@ -54,6 +53,7 @@ __all__ = [
 ]
 
 _NO_END = 2**53
+_MOST_NAMED = 20_000  # values of one statement: SQLite takes 32,766
 
 
 class Percentiles(Struct, frozen=True, kw_only=True):
@@ -113,7 +113,7 @@ def read_history(connection: Connection, chosen: LogFilter) -> tuple[HourRow, ..
     if chosen.only_time:
         end = _NO_END if chosen.before is None else max(first, int(chosen.before // HOUR) * HOUR)
         columns = log_totals.c
-        ours = and_(columns.span == HOUR, columns.start >= first, columns.start < end, columns.dimension == "server")
+        ours = and_(columns.span == HOUR, _hours(connection, first, end), columns.dimension == "server")
         query = select(columns.start, *(func.sum(columns[name]) for name in FIGURES)).where(ours)
         for start, *sums in connection.execute(query.group_by(columns.start)):
             hours[int(start)].update(by_name(sums))
@@ -131,11 +131,8 @@ def requests_by_user(connection: Connection, names: Sequence[str] | None = None)
     columns = log_totals.c
     query = select(columns.name, func.sum(columns.requests)).where(columns.span == DAY, columns.dimension == "user")
     if names is not None:  # by day and name, as the key has them: else all users' rows of all days are read
-        days = connection.execute(
-            select(func.min(columns.start), func.max(columns.start)).where(columns.span == DAY)
-        ).one()
-        starts = [] if days[0] is None else list(range(days[0], days[1] + DAY, DAY))
-        query = query.where(columns.start.in_(starts), columns.name.in_(names))
+        days = range(*_ends(connection, DAY), DAY)
+        query = query.where(columns.start.in_(days), columns.name.in_(names))
     return {name: int(requests) for name, requests in connection.execute(query.group_by(columns.name))}
 
 
@@ -195,9 +192,9 @@ class _Figures:
     def add_totals(self, connection: Connection, first: int, end: int) -> None:
         """Add all rows of the hours between two moments (seconds since 1970)."""
         columns = log_totals.c
-        sums = [func.sum(columns[name]) for name in FIGURES]
-        usage = select(columns.dimension, columns.name, *sums).where(_spans(first, end))
-        for dimension, name, *more in connection.execute(usage.group_by(columns.dimension, columns.name)):
+        rows = union_all(*(select(*columns).where(each) for each in _spans(first, end))).subquery().c
+        usage = select(rows.dimension, rows.name, *(func.sum(rows[name]) for name in FIGURES))
+        for dimension, name, *more in connection.execute(usage.group_by(rows.dimension, rows.name)):
             self.usage[dimension][name].update(by_name(more))
         bands = log_latencies.c
         times = select(bands.measure, bands.least_ms, func.sum(bands.requests))
@@ -239,15 +236,33 @@ def _dropped(connection: Connection, chosen: LogFilter) -> int:
     return int(connection.execute(query).scalar_one())
 
 
+def _hours(connection: Connection, first: int, end: int) -> ColumnElement[bool]:
+    """The hours with totals between two moments, one by one: else those of every user in each are read."""
+    start = log_totals.c.start
+    least, most = _ends(connection, HOUR, start >= first, start < end)
+    if (most - least) // HOUR > _MOST_NAMED:
+        return and_(start >= least, start < most)
+    return start.in_(range(least, most, HOUR))
+
+
+def _ends(connection: Connection, span: int, *within: ColumnElement[bool]) -> tuple[int, int]:
+    """When the first totals of a span begin and the last end, each found by one look into the key; 0 without any."""
+    start = log_totals.c.start
+    ours = (log_totals.c.span == span, *within)
+    ends = (select(of(start)).where(*ours).scalar_subquery() for of in (func.min, func.max))
+    least, most = connection.execute(select(*ends)).one()
+    return (0, 0) if least is None else (int(least), int(most) + span)
+
+
 def _busiest_first(usage: Mapping[str, Counter[str]]) -> tuple[UsageRow, ...]:
     rows = (UsageRow(name=name or None, **sums) for name, sums in usage.items() if sums["requests"])
     return tuple(sorted(rows, key=lambda row: (-row.requests, row.name or "")))
 
 
-def _spans(first: int, end: int) -> ColumnElement[bool]:
-    """The days, and the hours before and after them, that make up the hours between two moments."""
+def _spans(first: int, end: int) -> Iterator[ColumnElement[bool]]:
+    """The days, and the hours before and after them, that make up the hours between two moments; each by the key."""
     first_day = -(-first // DAY) * DAY
     end_day = max(first_day, end // DAY * DAY)
-    spans = ((DAY, first_day, end_day), (HOUR, first, min(first_day, end)), (HOUR, end_day, end))
     columns = log_totals.c
-    return or_(*(and_(columns.span == span, columns.start >= a, columns.start < b) for span, a, b in spans))
+    for span, a, b in ((DAY, first_day, end_day), (HOUR, first, min(first_day, end)), (HOUR, end_day, end)):
+        yield and_(columns.span == span, columns.start >= a, columns.start < b)

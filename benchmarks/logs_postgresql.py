@@ -51,7 +51,8 @@ ROWS = text("""
 INSERT INTO request_log (id, started_at, "user", client, method, path, model_asked, model_served, server, status,
     attempts, streamed, queue_ms, connect_ms, ttft_ms, total_ms, load_ms, prompt_tokens, completion_tokens,
     tokens_estimated, bytes_in, bytes_out, reason, error_code, error)
-SELECT lpad(to_hex(((:first + n * :step) * 1000)::bigint), 12, '0') || lpad(to_hex(n), 16, '0'), :first + n * :step, 'user' || lpad((random() * (:users - 1))::int::text, 5, '0'),
+SELECT lpad(to_hex(((:first + n * :step) * 1000)::bigint), 12, '0') || lpad(to_hex(n), 16, '0'), :first + n * :step,
+    'user' || lpad((random() * (:users - 1))::int::text, 5, '0'),
     '10.0.0.' || n % 250, 'POST', '/api/chat', model, model, 'gpu' || (random() * 11)::int,
     CASE WHEN fine THEN 200 ELSE 503 END, 1, n % 4 > 0, 0.2, 0.4, total / 3, total,
     CASE WHEN n % 50 = 0 THEN 4000.0 END,

@@ -60,8 +60,8 @@ drawn AS (SELECT n, abs(random()) AS a, abs(random()) AS b, 300.0 + abs(random()
 SELECT printf('%012x%016x', CAST((:first + n * :step) * 1000 AS integer), n), :first + n * :step,
     printf('user%05d', a % :users), '10.0.0.' || (n % 250), 'POST', '/api/chat', 'model-' || (b % 40) || '\\:8b',
     'model-' || (b % 40) || '\\:8b', 'gpu' || (a / 65536 % 12), CASE WHEN n % 50 THEN 200 ELSE 503 END, 1,
-    n % 4 > 0, 0.2, 0.4, total / 3, total, CASE WHEN n % 50 = 1 THEN 4000.0 END, 400 + n % 777, 150 + n % 99, 0, 2000 + n % 313,
-    9000 + n % 1999, 'loaded, fewest in flight', CASE WHEN n % 50 THEN NULL ELSE 'upstream_error' END,
+    n % 4 > 0, 0.2, 0.4, total / 3, total, CASE WHEN n % 50 = 1 THEN 4000.0 END, 400 + n % 777, 150 + n % 99, 0,
+    2000 + n % 313, 9000 + n % 1999, 'loaded, fewest in flight', CASE WHEN n % 50 THEN NULL ELSE 'upstream_error' END,
     CASE WHEN n % 50 THEN NULL ELSE 'the server closed the connection' END
 FROM drawn
 """)  # noqa: S608 - as above

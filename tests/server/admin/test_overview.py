@@ -89,7 +89,8 @@ async def test_models_that_are_not_as_expected_are_told(tmp_path: Path) -> None:
         await eventually(lambda: bool(router.services.fleet.servers["one"].loaded))
         shown = (await admin.get("/router/servers/one")).json()
         assert 0.8 < shown["loaded"][0]["size"] / shown["loaded"][0]["computed"] < 1.2
-        assert re.match(r"Memory within \d+ % of what was computed for 1 of 1 in memory\.", shown["accuracy"])
+        told = r"Memory within \d+ % of what was computed for 1 of 1 loads\."
+        assert re.match(told, shown["memory"]["accuracy"])
         views = server_views(router.services).servers
         assert [told.kind for told in attention(router.services, views)] == ["digests.differ"]
         loaded = views[0].loaded[0].model_copy(update={"computed": views[0].loaded[0].size // 2})

@@ -28,6 +28,7 @@ from ollama_router_server.fleet.health_checker import START_SECONDS
 from ollama_router_server.fleet.incidents import Incidents
 from ollama_router_server.fleet.lasting_drains import LastingDrains
 from ollama_router_server.fleet.loading import ModelLoader
+from ollama_router_server.fleet.measured_loads import MeasuredLoads
 from ollama_router_server.fleet.operations import Operations
 from ollama_router_server.fleet.reachability import Reachability
 from ollama_router_server.fleet.service import FleetService
@@ -187,6 +188,8 @@ class Services:
             clock=self.clock,
             coordination=self.coordination,
         )
+        self.measured_loads = MeasuredLoads(self.computed_sizes, self.clock.wall)
+        self.fleet.on_polled(self._look_at_memory)
         self._loader = ModelLoader(config=config, targets=self.targets, upstream=self.upstream, fleet=self.fleet)
         self.drains = LastingDrains(DrainStore(self.database), self.fleet, follows=self.first)
         self.warm_up = WarmUp(config=config, loader=self._loader, fleet=self.fleet)
@@ -199,6 +202,11 @@ class Services:
             clock=self.clock,
         )
         self.reachability = Reachability(config, self.targets, self.clock)
+
+    def _look_at_memory(self, name: str) -> None:
+        facts, host = self.fleet.servers.get(name), self.config.servers.get(name)
+        if facts is not None and host is not None:
+            self.measured_loads.look(facts, host)
 
     def _build_admission(self, config: Config) -> None:
         self.deciding = Histogram(DECIDING)

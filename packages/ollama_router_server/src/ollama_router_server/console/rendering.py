@@ -17,6 +17,7 @@ from ollama_router_server.admin.views.history import clock
 from ollama_router_server.console import wording
 from ollama_router_server.console.assets import Assets, send
 from ollama_router_server.console.charts import day_marks, segments
+from ollama_router_server.console.memory_map import memory_map
 
 __all__ = ["Rendered", "Renderer"]
 
@@ -69,7 +70,7 @@ class Renderer:
             short=wording.short,
             turn=turn,
         )
-        environment.globals.update(segments=segments, day_marks=day_marks)
+        environment.globals.update(segments=segments, day_marks=day_marks, memory_map=memory_map)
         return environment
 
     def text(self, template: str, path: str, **values: Any) -> str:

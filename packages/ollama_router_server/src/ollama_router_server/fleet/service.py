@@ -69,6 +69,7 @@ class FleetService(ClockedFleet):
         self._sharing = FleetSharing(self.state, coordination, clock.monotonic)
         self._listeners: list[Callable[[], None]] = []
         self._up_listeners: list[Callable[[str], None]] = []
+        self._polled_listeners: list[Callable[[str], None]] = []
         self._notice_listeners: list[Callable[[Notice], None]] = []
         self.state_times = StateTimes(clock.wall)
         """Since when servers are up, down, suspended or draining."""
@@ -147,6 +148,10 @@ class FleetService(ClockedFleet):
     def on_up(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the name of each server that comes up, once its facts are known."""
         self._up_listeners.append(listener)
+
+    def on_polled(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the name of each server that has told what it has in memory, whoever asked it."""
+        self._polled_listeners.append(listener)
 
     def on_notice(self, listener: Callable[[Notice], None]) -> None:
         """Call `listener` with each change of a server's state that this process found out by itself."""
@@ -249,7 +254,7 @@ class FleetService(ClockedFleet):
 
     def polled(self, name: str, *, came_up: bool) -> None:
         """Note that a server was polled."""
-        self._judge(name)
+        self._told(name)
         self._changed()
         if came_up:
             facts = self.servers[name]
@@ -257,6 +262,11 @@ class FleetService(ClockedFleet):
             _log.info("server_up", server=name, version=facts.version, models=models)
             for listener in self._up_listeners:
                 listener(name)
+
+    def _told(self, name: str) -> None:
+        self._judge(name)
+        for listener in self._polled_listeners:
+            listener(name)
 
     def _judge(self, name: str) -> None:
         """Judge the requests that wait at a server which has just answered."""
@@ -340,7 +350,7 @@ class FleetService(ClockedFleet):
         asked_again = [self._sharing.hear(news) for news in told]
         for news in told:
             if isinstance(news, ServerPolled) and self._polls.heard(news.server, news.found):
-                self._judge(news.server)
+                self._told(news.server)
         for loading in {news.server for news in told if isinstance(news, LoadBegan) and self._loading(news.server)}:
             self._polls.load_begun(loading)
         for server in asked_again:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal, NamedTuple
 
 from ollama_router_core.api.endpoints import parse_version
 from ollama_router_core.config.settings import Server
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
 from ollama_router_core.fleet.speeds import model_weight
+from ollama_router_server.admin.views.server_memory import ServerMemoryView, server_memory
 from ollama_router_server.admin.views.view import GIB, View
 from ollama_router_server.services import Services
 from ollama_router_server.telemetry.server_hour import ServerHour
@@ -31,6 +31,11 @@ __all__ = [
 ]
 
 ServerState = Literal["up", "down", "suspended", "draining", "unknown", "disabled"]
+_OF_ITS_ADDRESS: Final = {
+    *("url", "host", "port", "protocol", "path_prefix", "name"),
+    *("api_key_env", "api_key_file", "headers", "ca_file"),
+}
+"""Settings that tell where a server is, or how one gets in."""
 _ATTENTION: tuple[ServerState, ...] = ("down", "suspended", "unknown", "draining", "up", "disabled")
 
 
@@ -100,9 +105,10 @@ class ServerModelView(View):
 
 
 class ServerDetailView(ServerView):
-    """One server with its models; `address` is shown to admins alone. `accuracy` tells how well memory was computed."""
+    """One server with its models; `address` is shown to admins alone. `settings` are the others of its section."""
 
-    accuracy: str | None
+    memory: ServerMemoryView
+    settings: dict[str, Any]
     address: str | None
     breaker: str
     failures_in_a_row: int
@@ -147,8 +153,9 @@ def server_detail(services: Services, name: str, *, address: bool) -> ServerDeta
     health = services.fleet.health.to_json(name, now)
     beside = _Beside(services.worker_news.servers_hour(), _usual_version(snapshot))
     return ServerDetailView(
-        **(shown := _server(services, name, snapshot, now, beside)).model_dump(),
-        accuracy=_accuracy(shown.loaded),
+        **_server(services, name, snapshot, now, beside).model_dump(),
+        memory=server_memory(services, facts, server, now),
+        settings=server.model_dump(mode="json", exclude=_OF_ITS_ADDRESS),
         address=f"{server.protocol}://{server.host}:{server.port}" if address else None,
         breaker=health["breaker"],
         failures_in_a_row=health["failures_in_a_row"],
@@ -156,15 +163,6 @@ def server_detail(services: Services, name: str, *, address: bool) -> ServerDeta
         lists_seconds_ago=_age(facts.installed_at, now),
         on_disk=sorted(_on_disk(facts, snapshot), key=lambda one: one.model),
     )
-
-
-def _accuracy(loaded: Sequence[LoadedView]) -> str | None:
-    """How far what was measured is from what was computed: of ten models the worst is left out."""
-    off = sorted(abs(one.size / one.computed - 1) for one in loaded if one.computed)
-    if not off:
-        return None
-    told = max(1, len(off) * 9 // 10)
-    return f"Memory within {math.ceil(100 * off[told - 1])} % of what was computed for {told} of {len(off)} in memory."
 
 
 def probe_view(services: Services, name: str, error: str | None) -> ProbeView:

@@ -1,0 +1,70 @@
+"""What models took of a server's memory when they were loaded, beside what was computed for them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from ollama_router_core.config.settings import Server
+from ollama_router_core.fleet.snapshot import ServerFacts
+from ollama_router_server.fleet.computed_sizes import ComputedSizes
+
+__all__ = ["MeasuredLoad", "MeasuredLoads"]
+
+_KEPT: Final = 100
+_MOST_SERVERS: Final = 2_000
+
+
+class MeasuredLoad(Struct, frozen=True):
+    """A model that came into memory: when it was first seen there (seconds since 1970), and its bytes."""
+
+    model: str
+    context: int | None
+    measured: int
+    computed: int
+    at: float
+
+    @property
+    def off(self) -> float:
+        """By what share of the computed the measured differs from it."""
+        return abs(self.measured / self.computed - 1)
+
+
+class MeasuredLoads:
+    """The last hundred loads of each server, of those that this process saw. Not thread-safe.
+
+    Args:
+        sizes: computes what a model in memory was to take.
+        wall: tells seconds since 1970.
+    """
+
+    def __init__(self, sizes: ComputedSizes, wall: Callable[[], float]) -> None:
+        self._sizes = sizes
+        self._wall = wall
+        self._there: dict[str, frozenset[tuple[str, int | None]]] = {}
+        self._loads: dict[str, deque[MeasuredLoad]] = {}
+
+    def look(self, facts: ServerFacts, host: Server) -> None:
+        """Note the models that a server has in memory now and did not have when it was looked at last."""
+        before, there = self._there.get(facts.name, frozenset()), set()
+        for row in facts.loaded.values():
+            key = str(row.name), row.context_length
+            computed = self._sizes.find(row, facts, host) if row.size else None
+            if computed:
+                there.add(key)
+                if key not in before:
+                    self._add(facts.name, MeasuredLoad(*key, row.size, computed, self._wall()))
+        self._there[facts.name] = frozenset(there)
+
+    def of(self, server: str) -> Sequence[MeasuredLoad]:
+        """Return a server's loads, the newest first."""
+        return tuple(self._loads.get(server, ()))
+
+    def _add(self, server: str, load: MeasuredLoad) -> None:
+        if server not in self._loads and len(self._loads) >= _MOST_SERVERS:
+            oldest = next(iter(self._loads))  # servers that discovery finds come and go
+            del self._loads[oldest], self._there[oldest]
+        self._loads.setdefault(server, deque(maxlen=_KEPT)).appendleft(load)

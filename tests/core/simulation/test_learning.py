@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -86,3 +87,13 @@ def test_speeds_are_learned(error: float | None, slow: float) -> None:
         assert speed.load_seconds == pytest.approx(CARD.load_seconds(model) * slow, rel=0.2)
         assert 1000 / speed.prefill_rate == pytest.approx(CARD.prefill_seconds(model, 1000) * slow, rel=0.2)
         assert 100 / speed.decode_rate == pytest.approx(CARD.decode_seconds(model, 100) * slow, rel=0.2)
+
+
+def test_a_load_that_fails_is_tried_less_and_less_often() -> None:
+    """Every trial costs a request its load: in 75 s of need for a second copy there are a few, not one a load."""
+    machines = [CARD, replace(CARD, name="bad", broken=frozenset({SMALL.name}))]
+    asked = jobs([SMALL.name], every=1.5)
+    result = simulate(StrategyRouter("fastest", machines), machines, [SMALL, LARGE, THIRD], asked)
+    failed = [one for one in result.outcomes if one.tries > 1]
+    assert not result.rejections
+    assert 2 <= len(failed) <= 5

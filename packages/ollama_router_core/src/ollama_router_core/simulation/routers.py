@@ -184,6 +184,7 @@ class StrategyRouter:
     def _note_sent(self, number: int, server: str, ranking: Sequence[str], now: float) -> None:
         """Our own traffic shows a load before any poll does."""
         job = self._jobs[number]
+        self._fleet.health.models.take(server, job.model, now)
         self._rankings[number] = [name for name in ranking if name != server]
         self._ahead[number] = self._fleet.running_for(server, job.model)
         self._fleet.begin(server, job.model)
@@ -209,6 +210,7 @@ class StrategyRouter:
             return [*actions, *self._ask(server, now)] if loaded else actions
         if event.kind == "failed":
             return self._next_server(timing.job, server, now)
+        self._fleet.health.models.succeeded(server, timing.job.model)
         self._learn(server, timing)
         self._fleet.end(server, now, timing.job.model)
         return self._actions(self._admission.finished(number, self.snapshot(now), now), now)

@@ -125,3 +125,23 @@ def test_everybody_is_answered_once_within_the_bounds_and_nobody_is_forgotten(st
     assert not world.waiting
     assert world.admission.waiting == 0
     assert world.admission.traffic(world.fleet, world.now).in_flight == {}
+
+
+@given(ahead=st.integers(0, 50_000), tokens=st.integers(0, 50_000))
+def test_a_second_copy_is_loaded_where_that_is_sooner(ahead, tokens):
+    """An idle server alike, with room, loads for one ticket when that is done before a slot elsewhere is free."""
+    admission = Admission(make_config({name: {"max_memory_gb": 24.0} for name in "ab"}, routing_strategy="fastest"))
+    fleet = make_fleet(make_facts("a", DISK, (loaded("small", SIZES["small"]),)), make_facts("b", DISK))
+    first, second = (
+        Ticket(number=number, request=make_request("small", prompt_tokens=count), arrived=0.0)
+        for number, count in enumerate((ahead, tokens))
+    )
+    other = next(one for one in admission.selector.plan(second.request, fleet).able if one.name == "b")
+    speed = other.speed(other.model, fleet.speeds)
+    taken = ahead / speed.prefill_rate + speed.answer_tokens / speed.decode_rate
+    admission.arrive(first, fleet, 0.0)
+    sent = [one.server for one in admission.arrive(second, fleet, 0.0)]
+    if taken > speed.load_seconds:
+        assert sent == ["b"]
+    if taken + tokens / speed.prefill_rate < 0.5 * speed.load_seconds:
+        assert sent == []

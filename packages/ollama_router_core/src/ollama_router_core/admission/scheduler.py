@@ -4,7 +4,8 @@ A slot of a loaded model that is free is filled at once: shortest expected work 
 (Smith's rule, so that the mean wait is short). A load is judged over the time it takes together with the work that
 waits for it: the weight it serves in that time must exceed the weight that the evicted models would have served, plus
 the price of loading them again, as likely as they will be asked for. Where a model is loaded elsewhere only the share
-of the group counts that this server would take over, and nothing does when the others would be done before the load.
+of the group counts that this server would take over, and nothing does where the others would be done with all of them
+before this server is with its first.
 Where tickets wait for a victim its reload is part of the load's time: of two models that take turns each serves all its
 tickets before the other is loaded, unless those have waited too long.
 A load that needs the room of busy models reserves the server: those models get nothing new there until they are idle.
@@ -313,16 +314,19 @@ class Scheduler:
         return CALM_MARGIN + (CROWDED_MARGIN - CALM_MARGIN) * min(1.0, crowd)
 
     def _served(self, group: RequestGroup, cost: ServiceCost, server_load: ServerLoad) -> tuple[float, float] | None:
-        """The weight served by a load and the seconds that takes, the load included; None when others are quicker."""
+        """The weight served by a load and the seconds that takes, the load included.
+
+        None where the others would be done with all of them before this server is with its first.
+        """
         rate, ahead = self._costs.elsewhere(group, cost.candidate.name)
         work = cost.work(group.mean_tokens) * server_load.pace_with_one_more
         count = len(group.tickets)
         if not rate:
             return self._best_batch(group, cost, server_load.pace_with_one_more)
         coming = self._costs.arrivals(group) * cost.load
-        seconds = (count + coming + ahead + cost.load / work) / (rate + 1.0 / work)
-        if seconds <= cost.load + work:
+        if count + coming + ahead <= (cost.load + work) * rate:
             return None
+        seconds = (count + coming + ahead + cost.load / work) / (rate + 1.0 / work)
         return self._costs.weight(group) / count * (seconds - cost.load) / work, seconds
 
     def _best_batch(self, group: RequestGroup, cost: ServiceCost, pace: float) -> tuple[float, float]:

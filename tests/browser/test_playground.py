@@ -48,6 +48,34 @@ async def test_a_message_is_answered_with_its_route_and_its_speed(browser: Brows
         assert watched.problems == []
 
 
+async def test_a_message_that_waits_says_where_it_stands(browser: Browser, tmp_path: Path) -> None:
+    """Its place and what it waits for, by an admin at the server that was chosen; then where its time went."""
+    async with (
+        OllamaSimulator(models=[model(SMALL)], time_scale=1.0, answer_tokens=5_000) as sim,
+        OllamaSimulator(models=[model(SMALL)]) as spare,
+        running_router(tmp_path, {"one": server_entry(sim, max_concurrent=1), "two": server_entry(spare)}) as router,
+        router.client(router.admin_token) as admin,
+        signed_in(browser, router, router.admin_token) as watched,
+    ):
+        page, body = watched.page, {"model": SMALL, "messages": [{"role": "user", "content": "hi"}]}
+        async with admin.stream("POST", "/api/chat", json=body, headers={"x-router-pin": "one"}) as stream:
+            lines = stream.aiter_lines()  # a generator that is thrown away closes the stream
+            await anext(lines)
+            await watched.open("play")
+            await page.fill("#prompt", "hi")
+            await page.select_option("select[name=pin]", "one")
+            await page.click("[data-play-send]")
+            await page.wait_for_selector("[data-play-state]:has-text('1st in line')")
+            assert "waiting for a slot on one" in await page.inner_text("[data-play-state]")
+            assert "-H 'X-Router-Pin: one'" in (await page.text_content("[data-play-curl]") or "")
+            sim.time_scale = 0.0
+        await page.wait_for_selector("text=Answered in")
+        await page.wait_for_selector("[data-play-parts] svg.timeline")
+        assert await page.inner_text("[data-play-server]") == "one"
+        assert not spare.requests_to("/api/chat")
+        assert watched.problems == []
+
+
 async def test_images_and_options_go_with_a_message(browser: Browser, tmp_path: Path) -> None:
     """A pasted image is shown and sent; options as JSON; the same in Python names no image's bytes."""
     paste = """() => {

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ollama_router_core.errors import ModelIncapable, ModelNotFound, ModelTooLarge, NoServerFits
-from ollama_router_core.routing.selector import decide
+from ollama_router_core.routing.selector import ServerSelector, decide
 from support.fleets import GIB, installed, make_config, make_facts, make_fleet, make_request
 
 HAS_8B = (installed("llama3.1:8b"),)
@@ -21,6 +21,33 @@ def assigned(model, target, **more):
         model_config={"explicit_assignments": {model: target}},
         **more,
     )
+
+
+class TestPinned:
+    """A request that names its server goes there or nowhere."""
+
+    def test_beats_the_ranking_and_an_assignment(self):
+        """The others say why not they; without the name the same kind of request goes where it did."""
+        fleet = make_fleet(make_facts("a", HAS_8B), make_facts("b", HAS_8B))
+        for config in (make_config({"a": {}, "b": {"priority": 9}}), assigned("llama3.1:8b", "a")):
+            selector = ServerSelector(config)
+            decisions = [selector.decide(make_request(pin=pin), fleet, now=0.0) for pin in (None, "b", None)]
+            assert [decision.ranking[0] for decision in decisions] == ["a", "b", "a"]
+            assert decisions[1].ranking == ("b",)
+            assert next(one for one in decisions[1].verdicts if one.server == "a").reasons[0].code == "pinned"
+
+    def test_a_server_that_cannot_is_the_reason(self):
+        """As if there were no other."""
+        fleet = make_fleet(make_facts("a", HAS_8B), make_facts("b", ()))
+        assert isinstance(
+            decide(make_request(pin="b"), fleet, make_config({"a": {}, "b": {}}), now=0.0).error, ModelNotFound
+        )
+        fleet = make_fleet(make_facts("a", HAS_8B), make_facts("b", HAS_8B, up=False))
+        error = decide(make_request(pin="b"), fleet, make_config({"a": {}, "b": {}}), now=0.0).error
+        assert isinstance(error, NoServerFits)
+        assert "a is not asked" not in error.message
+        config = make_config({"a": {}, "b": {}}, when_nothing_fits="first_enabled")
+        assert decide(make_request(pin="b"), fleet, config, now=0.0).ranking == ("b",)
 
 
 class TestAssignment:

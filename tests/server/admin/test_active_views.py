@@ -80,6 +80,7 @@ async def test_what_is_not_known_is_not_told(tmp_path: Path) -> None:
     ]
     usual = {"id": "1", "user": "alice", "model": MODEL, "context": None, "server": "one", "path": None}
     usual |= {"seconds": 2.0, "first_byte_seconds": None, "queue_position": None, "starts_in_seconds": None}
+    usual |= {"started_at": 1.0, "method": "POST", "pin": None, "attempts": 0, "decided_seconds": None}
     async with running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9}}) as router:
         shown = active_views(router.services, [{**usual, "bytes_out": 0, **row} for row, _ in told])
     assert [one.doing for one in shown] == [text for _, text in told]

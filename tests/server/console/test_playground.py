@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -39,12 +40,12 @@ async def playing(
 
 
 async def test_a_chat_of_the_page_is_a_request_of_its_user(tmp_path: Path) -> None:
-    """Streamed, with server and reason, a row of that user; neither cookie nor the page's fields reach the server."""
+    """With server and reason, a row of that user; neither cookie nor the page's fields reach the server."""
     async with playing(tmp_path) as (router, sim, browser):
         someone = {"authorization": f"Bearer {router.admin_token}", "x-api-key": router.admin_token}
-        answer = await browser.post(PLAY, json=CHAT, headers={**OURS, **someone, "origin": router.url})
-        lines = [json.loads(line) for line in answer.text.splitlines()]
-        assert (answer.status_code, lines[-1]["done"]) == (200, True)
+        chat = {**CHAT, "stream": False}
+        answer = await browser.post(PLAY, json=chat, headers={**OURS, **someone, "origin": router.url})
+        assert (answer.status_code, answer.json()["done"]) == (200, True)
         assert answer.headers["x-router-server"] == "one"
         assert answer.headers["x-router-reason"]
         assert answer.headers["x-content-type-options"] == "nosniff"
@@ -86,6 +87,49 @@ async def test_what_is_no_page_of_ours_asks_no_model(tmp_path: Path, headers: di
         assert (await browser.get(PLAY, headers=OURS)).status_code == 405
         assert (await browser.post("/console/play/api/generate", json=CHAT, headers=OURS)).status_code == 404
         assert not sim.requests_to("/api/chat")
+
+
+async def test_an_admin_names_the_server_and_nobody_else_may(tmp_path: Path) -> None:
+    """Whatever the router would choose; a page that says so for a user is refused, and offers it to admins alone."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as spare,
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim), "two/2": server_entry(spare, priority=2)}) as router,
+        router.client("") as root,
+        router.client("") as alice,
+    ):
+        for browser, token in ((root, router.admin_token), (alice, router.token)):
+            await browser.post("/console/session", json={"token": token}, headers=OURS)
+        chat, pin = {**CHAT, "stream": False}, {**OURS, "x-router-pin": "two/2"}
+        assert (await root.post(PLAY, json=chat, headers=pin)).status_code == 200
+        refused = await alice.post(PLAY, json=chat, headers=pin)
+        assert (refused.status_code, refused.headers["x-router-error"]) == (403, "forbidden")
+        unknown = await root.post(PLAY, json=chat, headers={**OURS, "x-router-pin": "three"})
+        assert (unknown.status_code, unknown.headers["x-router-error"]) == (400, "invalid_header")
+        assert (len(spare.requests_to("/api/chat")), len(sim.requests_to("/api/chat"))) == (1, 0)
+        row = next(row for row in await router.rows(3) if row.user == "root" and row.status == 200)
+        assert (row.server, (row.reason or "").startswith("pinned to two/2; ")) == ("two/2", True)
+        pages = [(await browser.get("/console/play", headers=PERSON)).text for browser in (root, alice)]
+    assert ['name="pin"' in page for page in pages] == [True, False]
+    assert "<option>two/2</option>" in pages[0]
+    assert re.search(r"llama3.2:3b</bdi> (is in memory|has to be loaded)", pages[1])
+
+
+async def test_a_stream_that_waits_has_its_id_and_tells_its_place(tmp_path: Path) -> None:
+    """From the first second on, whatever the config says; by the id the page asks how far it is."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")], time_scale=1.0, answer_tokens=5_000) as sim,
+        running_router(tmp_path, {"one": server_entry(sim, max_concurrent=1)}) as router,
+        router.client("") as browser,
+    ):
+        await browser.post("/console/session", json={"token": router.token}, headers=OURS)
+        assert router.services.config.load_keepalive is None
+        async with browser.stream("POST", PLAY, json=CHAT, headers=OURS):
+            await eventually(lambda: bool(sim.requests_to("/api/chat")))
+            async with browser.stream("POST", PLAY, json=CHAT, headers=OURS) as stream:
+                path = f"/console/act/requests/{stream.headers['x-router-request-id']}"
+                shown = (await browser.get(path, headers=OURS)).json()
+    assert "1st in line, starts " in shown["sentence"]
 
 
 async def test_a_stream_ends_with_the_token_of_its_session(tmp_path: Path) -> None:

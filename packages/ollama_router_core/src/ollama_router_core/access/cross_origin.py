@@ -30,7 +30,7 @@ _OF_OLLAMA = (
 )  # fmt: skip
 _OF_OURS = (
     "anthropic-beta", "anthropic-dangerous-direct-browser-access", "anthropic-version", "traceparent", "tracestate",
-    "x-api-key", "x-router-target",
+    "x-api-key", "x-router-pin", "x-router-target",
 )  # fmt: skip
 _REQUEST_FIELDS = ", ".join((*_OF_OLLAMA, *_OF_OURS)).encode()
 _LIMITS = tuple(f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens"))

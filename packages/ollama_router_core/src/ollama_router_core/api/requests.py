@@ -65,7 +65,7 @@ class RouteRequest(Struct, frozen=True, kw_only=True):
     answer.
     `uses_cloud` says that the name, or a hosted tool, asks for Ollama's paid service. `unloads` marks a request that
     only unloads the model, `keeps_model` is False for any after which it would be unloaded.
-    `versions` tells which servers have its route, None when all have.
+    `versions` tells which servers have its route, None when all have. `pin` names the one server that may take it.
     """
 
     model_text: str | None = None
@@ -82,6 +82,7 @@ class RouteRequest(Struct, frozen=True, kw_only=True):
     keeps_model: bool = True
     uses_cloud: bool = False
     versions: Versions | None = None
+    pin: str | None = None
 
 
 class ParsedRequest(Struct, frozen=True, kw_only=True):

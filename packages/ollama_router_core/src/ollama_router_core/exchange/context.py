@@ -72,6 +72,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         last_wait: where it was sent last, when, and beside what.
         head_written: the answer has begun; its status and fields stand.
         framed: the answer has a declared length, so nothing can be added to it.
+        heartbeat: seconds between two signs of life that its way in asks for; None for those of the config.
         kept_alive: it began with a heartbeat, before the server's head was there.
         finished: the answer is complete.
     """
@@ -119,6 +120,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
     observer: Observer | None = None
     head_written: bool = False
     framed: bool = False
+    heartbeat: float | None = None
     kept_alive: bool = False
     finished: bool = False
 

@@ -68,7 +68,7 @@ class StreamHeartbeat:
 
 
 def heartbeat_for(environment: Environment, context: RequestContext, request: ParsedRequest) -> StreamHeartbeat | None:
-    """The heartbeats of a request, None where the settings want none or its dialect has none."""
-    interval = environment.config.load_keepalive
+    """The heartbeats of a request, None where neither its way in nor the settings want any, or its dialect has none."""
+    interval = context.heartbeat or environment.config.load_keepalive
     sign = None if interval is None else keepalive_of(request, wall=context.started_at)
     return None if interval is None or sign is None else StreamHeartbeat(interval, sign)

@@ -12,6 +12,7 @@ from ollama_router_core.errors import Forbidden
 from ollama_router_core.exchange.access import check_granted_model, check_hosted
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.pinning import pinned
 from ollama_router_core.exchange.reaching import check_reach, without_hosted_tools
 from ollama_router_core.routing.policy import apply_policy, fallback_for, stays_local
 from ollama_router_core.routing.selector import assigned_destination
@@ -25,12 +26,13 @@ def applied_policy(environment: Environment, context: RequestContext, request: P
     """The request as it will be sent; everything after this is about it.
 
     Raises:
-        Forbidden: a model that has to stay on the operator's own servers would leave them.
+        InvalidHeader: it names a server that is none.
+        Forbidden: it names one and may not; or a model that has to stay on the operator's own servers would leave them.
     """
     context.route = request.route
     if request.endpoint.routing not in _ABOUT_ONE_MODEL or request.route.model is None:
         return request
-    return _counted(environment, context, _as_decided(environment, context, request))
+    return _counted(environment, context, _as_decided(environment, context, pinned(environment, context, request)))
 
 
 def _counted(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:

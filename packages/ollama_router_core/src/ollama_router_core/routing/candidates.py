@@ -81,11 +81,14 @@ class RequestKind(NamedTuple):
     needs: frozenset[str]
     load_options: LoadOptions = frozenset()
     versions: Versions | None = None
+    pin: str | None = None
 
 
 def kind_of(request: RouteRequest) -> RequestKind:
     """A request's kind."""
-    return RequestKind(request.model, request.num_ctx, request.needs, request.load_options, request.versions)
+    return RequestKind(
+        request.model, request.num_ctx, request.needs, request.load_options, request.versions, request.pin
+    )
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

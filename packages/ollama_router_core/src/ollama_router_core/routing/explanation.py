@@ -25,6 +25,7 @@ __all__ = ["Question", "explain"]
 
 _TELLING = {
     "model_missing": "the model is pulled there",
+    "pinned": "the request is not pinned to another",
     "memory": "the context is smaller, or max_memory_gb larger",
     "down": "the server answers again",
     "not_probed": "its first probe succeeds",

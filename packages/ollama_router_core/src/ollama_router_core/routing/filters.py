@@ -19,6 +19,7 @@ __all__ = [
     "FILTERS",
     "FULL",
     "LIVE_FILTERS",
+    "PINNED",
     "Filter",
     "LiveFilter",
     "in_service",
@@ -33,6 +34,10 @@ FULL = "full"
 """The code of the one reason that goes away by itself: when a request on that server ends."""
 
 
+PINNED = "pinned"
+"""The code of every server but the one that a request names."""
+
+
 class Filter(Protocol):
     """Says why a server cannot take a kind of request, or None when it can."""
 
@@ -45,6 +50,16 @@ class LiveFilter(Protocol):
 
     def refuse(self, candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
         """The reason against this server now, if there is one."""
+
+
+class Pinned:
+    """Where a request names its server, the others are not asked."""
+
+    def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
+        """Refuse every other server."""
+        if request.pin is None or request.pin == candidate.name:
+            return None
+        return Reason(PINNED, f"is not asked: the request is pinned to {request.pin}")
 
 
 class Enabled:
@@ -124,7 +139,7 @@ class FitsMemory:
         return Reason("memory", f"needs {candidate.estimate}, limit {candidate.limit / GIB:.1f} GiB")
 
 
-FILTERS: tuple[Filter, ...] = (Enabled(), HasModel(), Up(), HasRoute(), Capable(), FitsMemory())
+FILTERS: tuple[Filter, ...] = (Pinned(), Enabled(), HasModel(), Up(), HasRoute(), Capable(), FitsMemory())
 """In the order in which their reasons are given: a server that is down and never had the model says the latter."""
 
 

@@ -65,7 +65,7 @@ class ServerSelector:
         assigned = assigned_destination(request, self._config)
         if assigned is not None:
             return _by_assignment(request, assigned, self._config)
-        if request.model_text is not None and is_cloud_name(request.model_text):
+        if request.pin is None and request.model_text is not None and is_cloud_name(request.model_text):
             return _by_hosting(request, hosted_ranking(request.model, snapshot, self._config))
         return None
 
@@ -87,7 +87,7 @@ class ServerSelector:
     def _nothing_fits(self, plan: Plan, context: RankingContext) -> Decision:
         config = self._config
         refused, external = refusals(plan, context), external_verdicts(config)
-        first = next((name for name, server in config.servers.items() if server.enabled), None)
+        first = context.request.pin or next((name for name, server in config.servers.items() if server.enabled), None)
         if config.when_nothing_fits == "first_enabled" and first is not None:
             why = Reason("nothing_fits", "nothing fits: the first enabled server, by when_nothing_fits")
             chosen = Verdict(server=first, verdict="chosen", reasons=(why,))
@@ -130,8 +130,11 @@ def decide(
 
 
 def assigned_destination(request: RouteRequest, config: Config) -> str | None:
-    """The enabled server or host that an explicit assignment names; a disabled one leaves the model to the strategy."""
-    if request.model is None:
+    """The enabled server or host that an explicit assignment names; a disabled one leaves the model to the strategy.
+
+    A request that names its server goes there, wherever its model is assigned.
+    """
+    if request.model is None or request.pin is not None:
         return None
     for text, target in config.models.explicit_assignments.items():
         if canonical_name(text) == request.model:

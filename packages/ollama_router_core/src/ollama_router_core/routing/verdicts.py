@@ -23,7 +23,7 @@ from ollama_router_core.fleet.memory import MemoryForecast, forecast_memory
 from ollama_router_core.routing.candidates import WARM, Candidate, Reason
 from ollama_router_core.routing.decision import Verdict
 from ollama_router_core.routing.expected_time import ExpectedTime, expected_time
-from ollama_router_core.routing.filters import refused_now
+from ollama_router_core.routing.filters import PINNED, refused_now
 from ollama_router_core.routing.plans import Plan
 from ollama_router_core.routing.strategies import STRATEGIES, RankingContext, Strategy
 
@@ -139,8 +139,12 @@ def external_verdicts(config: Config) -> tuple[Verdict, ...]:
 def selection_error(
     context: RankingContext, refused: Sequence[Verdict], unasked: frozenset[str] = frozenset()
 ) -> SelectionError | RequestError:
-    """What a client is told when every server was refused; what the `unasked` have is not known."""
+    """What a client is told when every server was refused; what the `unasked` have is not known.
+
+    Of a request that names its server, only that one's reason counts.
+    """
     request = context.request
+    refused = [verdict for verdict in refused if verdict.reasons[0].code != PINNED]
     codes = {verdict.reasons[0].code for verdict in refused if verdict.server not in unasked}
     if "model_missing" in codes and codes <= {"model_missing", "disabled"}:
         return ModelNotFound(f"model '{request.model_text}' not found", unasked=tuple(sorted(unasked)))

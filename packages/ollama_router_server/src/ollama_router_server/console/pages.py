@@ -45,7 +45,7 @@ from ollama_router_server.admin.views.rights import rights_view
 from ollama_router_server.admin.whatif import WhatIf
 from ollama_router_server.console.charts import columns_of, models_of, strip_of
 from ollama_router_server.console.hour_chart import hour_of
-from ollama_router_server.console.playground import PLAYERS
+from ollama_router_server.console.playground import PLAYERS, expected_start
 from ollama_router_server.console.rendering import Rendered, Renderer
 from ollama_router_server.console.request_columns import columns_shown, switches
 from ollama_router_server.console.series_chart import chart_of
@@ -164,6 +164,8 @@ class Pages(Struct, frozen=True):
             "models": models,
             "aliases": view.aliases,
             "chosen": chosen,
+            "expected": next((expected_start(self.services, one) for one in models if one.name == chosen), None),
+            "servers": self._worlds()["servers"] if user.role in ADMINS else [],
             "other": (request.get_param("other") or "")[:512],
             "base": base_url(self.services, request),
         }

@@ -8,16 +8,22 @@ import falcon
 from falcon.asgi import Request, Response
 
 from ollama_router_core.errors import MissingCredential, RouterError
+from ollama_router_core.routing.explanation import Question, explain
+from ollama_router_server.admin.views.models import ModelView
 from ollama_router_server.console.guard import PAGE_HEADERS, ConsoleAccess
+from ollama_router_server.console.wording import duration
 from ollama_router_server.relay.bodies import Receive, Send
 from ollama_router_server.relay.relay import Relay
+from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import Role, User
 
-__all__ = ["PLAYERS", "PLAY_PATH", "PlayDoor", "PlayResource"]
+__all__ = ["PLAYERS", "PLAY_PATH", "PlayDoor", "PlayResource", "expected_start"]
 
 PLAYERS: Final = frozenset[Role]({"admin", "user"})
 PLAY_PATH: Final = "/console/play/api/chat"
 _API_PATH: Final = "/api/chat"
+_HEARTBEAT: Final = 1.0
+"""Seconds after which the page learns the request's id, by which it asks how far that is."""
 _LEFT_OUT: Final = frozenset(
     {b"authorization", b"cookie", b"origin", b"proxy-authorization", b"referer", b"x-api-key", b"x-console"}
 )
@@ -57,7 +63,7 @@ class PlayDoor:
                 message = {**message, "headers": [*message["headers"], *_FIELDS]}
             await send(message)
 
-        await relay(_for_relay(scope), receive, guarded, user=user)
+        await relay(_for_relay(scope), receive, guarded, user=user, heartbeat=_HEARTBEAT)
 
     async def _admitted(self, scope: Any, receive: Receive) -> User | None:
         request = Request(scope, receive)
@@ -68,6 +74,23 @@ class PlayDoor:
             return None
         user: User = request.context.user
         return user if scope["method"] == "POST" else None
+
+
+def expected_start(services: Services, model: ModelView) -> str:
+    """When an answer of this model would begin, in words, by what is known of the servers at this moment."""
+    found = explain(
+        Question(model=model.name), services.admission.traffic(), services.config, now=services.clock.monotonic()
+    )
+    chosen = next((one for one in found["candidates"] if one["verdict"] == "chosen"), None)
+    state = "is in memory" if model.loaded_on else "has to be loaded"
+    if chosen is None:
+        return f"{state}; no server is free for it at this moment"
+    expected = chosen["expected"]
+    return (
+        state
+        if expected is None
+        else f"{state}; an answer begins after about {duration(expected['ready_seconds'] * 1000)}"
+    )
 
 
 def _for_relay(scope: Any) -> Any:

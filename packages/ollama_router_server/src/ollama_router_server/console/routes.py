@@ -14,7 +14,7 @@ from ollama_router_server.admin.fleet import DrainResource, ProbeResource
 from ollama_router_server.admin.invitations import InvitationResource
 from ollama_router_server.admin.me import MyTokenResource, MyTokensResource
 from ollama_router_server.admin.operations import OperationResource, OperationsResource, RetryResource
-from ollama_router_server.admin.requests import CancelResource
+from ollama_router_server.admin.requests import CancelResource, RequestResource
 from ollama_router_server.admin.rights import RightsResource
 from ollama_router_server.admin.series import Series
 from ollama_router_server.admin.sessions import UserSessionResource, UserSessionsResource
@@ -85,6 +85,7 @@ def _add_actions(app: Any, services: Services, sync: WorkerSync) -> None:
     app.add_route("/console/act/servers/{name}/drain", DrainResource(services, on=True))
     app.add_route("/console/act/servers/{name}/undrain", DrainResource(services, on=False))
     app.add_route("/console/act/servers/{name}/probe", ProbeResource(services))
+    app.add_route("/console/act/requests/{id}", RequestResource(services, sync))
     app.add_route("/console/act/requests/{id}/cancel", CancelResource(services, sync))
     app.add_route("/console/act/me/tokens", MyTokensResource(services))
     app.add_route("/console/act/me/tokens/{token}", MyTokenResource(services))

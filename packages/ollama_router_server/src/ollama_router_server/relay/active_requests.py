@@ -119,6 +119,7 @@ class ActiveRequests:
             "method": context.method,
             "path": context.endpoint.path if context.endpoint else None,
             "model": route.model_text if route else None,
+            "pin": route.pin if route else None,
             "context": route.num_ctx if route else None,
             "server": context.server,
             "state": "answering" if first_byte is not None else "waiting" if context.server is None else "sent",

@@ -136,8 +136,13 @@ class Relay:
         """The grace period is over: end what is in progress."""
         self._active.interrupt_all(Shutdown)
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send, *, user: User | None = None) -> None:
-        """Serve one request under ASGI; with a user it is theirs, whatever its fields say."""
+    async def __call__(
+        self, scope: Any, receive: Receive, send: Send, *, user: User | None = None, heartbeat: float | None = None
+    ) -> None:
+        """Serve one request under ASGI; with a user it is theirs, whatever its fields say.
+
+        `heartbeat` are the seconds between two signs of life of a stream, None for what the config says.
+        """
         exchange = self._exchange(
             scope["method"],
             scope.get("raw_path") or scope["path"].encode(),
@@ -145,6 +150,7 @@ class Relay:
             scope["headers"],
             scope.get("client"),
         )
+        exchange.context.heartbeat = heartbeat
         if user is None:
             driver = AsgiDriver(self._collaborators, exchange, receive, send)
         else:

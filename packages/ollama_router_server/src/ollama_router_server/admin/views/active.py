@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
+from msgspec.structs import replace
+
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.errors import RouterError, amount
 from ollama_router_core.fleet.snapshot import FleetSnapshot
@@ -35,9 +37,10 @@ class ActiveView(View):
     """A request in progress: `waiting` for a server, `sent` to one, or `answering`.
 
     `starts_in_seconds` are the least and the most seconds until its turn, equal where fewer than 20 waits are known;
-    below 0 where it is overdue. `doing` says what it does now in words: of one that waits, for what. `speaker` is the
-    user whose token asks for the `user`, null where they ask themselves. `tokens` are those written so far, null where
-    nobody counts. `decided_seconds` and `first_byte_seconds` are when a server was chosen, and when its answer began.
+    below 0 where it is overdue. `doing` says what it does now in words: of one that waits, for what. `pin` is the
+    server that it names, null where the router may choose; `speaker` the user whose token asks for the `user`, null
+    where they ask themselves. `tokens` are those written so far, null where nobody counts.
+    `decided_seconds` and `first_byte_seconds` are when a server was chosen, and when its answer began.
     """
 
     id: str
@@ -45,6 +48,7 @@ class ActiveView(View):
     user: str | None
     speaker: str | None = None
     model: str | None
+    pin: str | None = None
     context: int | None = None
     server: str | None
     method: str
@@ -87,24 +91,24 @@ class _Doing:
         self._services = services
         self._snapshot: FleetSnapshot = services.fleet.snapshot
         self._now = services.clock.monotonic()
-        self._waits: dict[tuple[str | None, int | None], str] = {}
+        self._waits: dict[tuple[str | None, int | None, str | None], str] = {}
 
     def of(self, row: dict[str, Any]) -> str:
         match row["state"]:
             case "waiting":
-                return self._waiting(row["model"], row["context"])
+                return self._waiting(row["model"], row["context"], row["pin"])
             case "sent":
                 return self._sent(row)
             case _:
                 return _answering(row)
 
-    def _waiting(self, model: str | None, context: int | None) -> str:
-        key = model, context
+    def _waiting(self, model: str | None, context: int | None, pin: str | None) -> str:
+        key = model, context, pin
         if key not in self._waits and len(self._waits) < _MOST_DECIDED:
-            self._waits[key] = self._decided(model, context)
+            self._waits[key] = self._decided(model, context, pin)
         return self._waits.get(key, "waiting")
 
-    def _decided(self, model: str | None, context: int | None) -> str:
+    def _decided(self, model: str | None, context: int | None, pin: str | None) -> str:
         if model is None:
             return "waiting"
         services = self._services
@@ -112,7 +116,7 @@ class _Doing:
             route, _ = Question(model=model, context=context).request(services.config)
         except RouterError:
             return "waiting"
-        return _waited_for(services.admission.decide(route))
+        return _waited_for(services.admission.decide(replace(route, pin=pin)))
 
     def _sent(self, row: dict[str, Any]) -> str:
         loading = self._loading(row["server"], row["model"])

@@ -61,10 +61,11 @@ document.addEventListener("submit", (event) => {
 
 /**
  * Send to the router; the field X-Console is what a page elsewhere cannot send. Where the session has ended, once more
- * after signing in again. @type {(method: string, url: string, body?: unknown, signal?: AbortSignal) => Promise<Response>}
+ * after signing in again.
+ * @type {(method: string, url: string, body?: unknown, signal?: AbortSignal, fields?: Record<string, string>) => Promise<Response>}
  */
-export const send = async (method, url, body, signal) => {
-  const headers = { "x-console": "1", "content-type": "application/json" };
+export const send = async (method, url, body, signal, fields) => {
+  const headers = { "x-console": "1", "content-type": "application/json", ...fields };
   const asked = { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal };
   const answer = await fetch(url, asked);
   if (answer.headers.get("x-router-error") !== "missing_credential") return answer;

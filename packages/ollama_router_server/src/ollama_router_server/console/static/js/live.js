@@ -30,6 +30,10 @@ let noStreamBefore = 0;
 
 const policy = globalThis.trustedTypes?.createPolicy("fragment", { createHTML: (/** @type {string} */ text) => text });
 
+/** A part of a page, as nodes. @param {string} text */
+export const fragment = (text) =>
+  new DOMParser().parseFromString(/** @type {string} */ (policy ? policy.createHTML(text) : text), "text/html");
+
 /** @returns {HTMLElement | null} */
 const region = () => document.querySelector("[data-live]");
 
@@ -143,7 +147,7 @@ async function leave() {
  */
 function merge(place, text) {
   if (getSelection()?.toString() && place.contains(getSelection()?.anchorNode ?? null)) return false;
-  const made = new DOMParser().parseFromString(/** @type {string} */ (policy ? policy.createHTML(text) : text), "text/html");
+  const made = fragment(text);
   showMoments(made);
   const rows = [...made.querySelectorAll("tr[id^=row-]")];
   const fresh = rows.filter((row) => !document.getElementById(row.id)).length;

@@ -3,6 +3,7 @@
 // kept but on this page.
 import { onAct, pieces, root, send, told, typed } from "./actions.js";
 import { asCurl, asPython } from "./play_lines.js";
+import { followRoute } from "./play_route.js";
 import { pastedImages } from "./play_images.js";
 
 const columns = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-play-column]")]);
@@ -38,6 +39,9 @@ async function play(column, body, signal) {
     if (!signal.aborted) throw error;
   }
 }
+
+/** The server that an admin has chosen, "" for the router's own choice. */
+const pinned = () => /** @type {HTMLSelectElement | null} */ (document.querySelector("form.play [name=pin]"))?.value ?? "";
 
 /** @typedef {{model: string, messages: object[], options?: object}} Asked as the router is asked */
 
@@ -75,11 +79,12 @@ function begin(column, body) {
   part(column, "model").textContent = body.model;
   for (const name of ["answer", "thinking"]) part(column, name).replaceChildren(document.createTextNode(""));
   for (const name of ["first", "speed", "tokens", "server", "reason"]) part(column, name).textContent = "–";
+  part(column, "parts").replaceChildren();
   part(column, "thoughts").hidden = part(column, "request").hidden = true;
   part(column, "state").textContent = "Waiting for the first token";
   const base = /** @type {HTMLElement} */ (document.querySelector("[data-play-base]")).dataset.playBase ?? "";
-  part(column, "curl").textContent = asCurl(base, body);
-  part(column, "python").textContent = asPython(base, body);
+  part(column, "curl").textContent = asCurl(base, body, pinned());
+  part(column, "python").textContent = asPython(base, body, pinned());
 }
 
 /** @param {boolean} busy */
@@ -91,7 +96,8 @@ function show(busy) {
 /** @param {HTMLElement} column @param {Asked} body @param {AbortSignal} signal */
 async function sent(column, body, signal) {
   const began = performance.now();
-  const answer = await send("POST", `${root}play/api/chat`, body, signal);
+  const pin = pinned();
+  const answer = await send("POST", `${root}play/api/chat`, body, signal, pin ? { "x-router-pin": pin } : undefined);
   route(column, answer.headers);
   if (!answer.ok) await told(answer);
   return { answer, began };
@@ -108,6 +114,7 @@ function route(column, said) {
   link.hidden = false;
   link.href = `${root}requests/${id}`;
   link.textContent = id;
+  followRoute(column, id, () => part(column, "first").textContent === "–" && !/^(Failed|Stopped)/.test(part(column, "state").textContent ?? ""));
 }
 
 /** @param {HTMLElement} column @param {{answer: Response, began: number}} sent */

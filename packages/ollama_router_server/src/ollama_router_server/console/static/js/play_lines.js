@@ -6,16 +6,16 @@ const LONGEST = 200;
 /** @param {string} key @param {unknown} value */
 const named = (key, value) => (key === "images" && Array.isArray(value) ? value.map((one) => (one.length > LONGEST ? "IMAGE" : one)) : value);
 
-/** @param {string} base @param {object} body */
-export function asCurl(base, body) {
+/** @param {string} base @param {object} body @param {string} pin */
+export function asCurl(base, body, pin) {
   const quoted = JSON.stringify(body, named).replaceAll("'", "'\\''");
-  return `curl ${base}/api/chat -H "Authorization: Bearer TOKEN" -d '${quoted}'`;
+  return `curl ${base}/api/chat -H "Authorization: Bearer TOKEN"${pin && ` -H 'X-Router-Pin: ${pin.replaceAll("'", "'\\''")}'`} -d '${quoted}'`;
 }
 
-/** @param {string} base @param {object} body */
-export function asPython(base, body) {
+/** @param {string} base @param {object} body @param {string} pin */
+export function asPython(base, body, pin) {
   const given = Object.entries(body).map(([name, value]) => `    ${name}=${literal(JSON.parse(JSON.stringify({ [name]: value }, named))[name])},\n`);
-  return `from ollama import Client\n\nclient = Client(host=${JSON.stringify(base)}, headers={"Authorization": "Bearer TOKEN"})\nanswer = client.chat(\n${given.join("")})\nprint(answer.message.content)\n`;
+  return `from ollama import Client\n\nclient = Client(host=${JSON.stringify(base)}, headers={"Authorization": "Bearer TOKEN"${pin && `, "X-Router-Pin": ${JSON.stringify(pin)}`}})\nanswer = client.chat(\n${given.join("")})\nprint(answer.message.content)\n`;
 }
 
 /** A value as Python writes it. @param {unknown} value @returns {string} */

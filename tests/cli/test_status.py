@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from ollama_router_core.testing import SimulatorThread, model
 from support.other_program import other_program
 from support.tap import closed_port
+from support.waiting import wait_until
+from support.workers import served
 
 CONFIG = """\
 proxy_port: {router}
@@ -93,3 +96,24 @@ def test_models_that_differ_by_server_are_listed(cli, write_config):
     assert list(found) == ["llama3.2:3b"]
     assert sorted(names for names in found["llama3.2:3b"].values()) == [["one"], ["two"]]
     assert "f" * 12 in shown
+
+
+def test_a_file_that_was_refused_is_told_beside_the_router_that_goes_on(tmp_path):
+    """What the router says, with the old config in effect, and then what is wrong with the file, line by line."""
+    with SimulatorThread(models=["llama3.1:8b"]) as one:
+        servers = {"one": {"host": "127.0.0.1", "port": one.port}}
+        with closed_port() as port:
+            pass
+        with served(tmp_path, servers, "--port", str(port), proxy_port=port) as router:
+            file = router.orouter.config
+            file.write_text(file.read_text().replace('"host"', '"hots"'))
+            wait_until(lambda: router.admin("/router/status").json()["config_problem"], "it is refused")
+            done = router.orouter.run("status", "--json")
+            text = router.orouter.run("status").stdout
+    assert done.returncode != 0
+    assert "servers.one.hots: unknown key" in done.stderr
+    told = json.loads(done.stdout)["router"]
+    assert (told["running"], told["status"]) == (True, "degraded")
+    assert any("config file has problems and was not applied" in problem for problem in told["problems"])
+    assert "config file has problems and was not applied" in text
+    assert f"those before {file.name} had problems" in text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import httpx
@@ -23,9 +23,10 @@ from ollama_router_cli.rendering.streams import clean, print_json, print_note, p
 from ollama_router_cli.rendering.tables import format_bytes, format_ms, print_table
 from ollama_router_cli.sources.router import ask_router, own_trust, router_url
 from ollama_router_cli.sources.servers import look
-from ollama_router_cli.sources.settings import Settings, read_settings
+from ollama_router_cli.sources.settings import Settings, listening_settings, read_settings
 from ollama_router_cli.sources.token import given_token
 from ollama_router_core.config import Server
+from ollama_router_core.errors import ConfigError
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.routing.model_placement import differing_digests
 
@@ -82,10 +83,18 @@ def status(
 
     Asks each enabled server directly; external hosts are shown as the running router sees them. With the token of a
     viewer or an admin, models that servers could not serve are listed, too. With --url servers are shown as that router
-    sees them, with such a token. Exit code 1 if no server answers.
+    sees them, with such a token. A config file with problems is told beside what the running router says, which goes by
+    the one before. Exit code 1 if no server answers.
     """
     token = given_token(token_file)
-    told = _look(read_settings(config, environment), token) if url is None else _ask(router_url(url), token)
+    problem: ConfigError | None = None
+    if url is not None:
+        told = _ask(router_url(url), token)
+    else:
+        try:
+            told = _look(read_settings(config, environment), token)
+        except ConfigError as error:
+            told, problem = _ask_in_spite_of(error, listening_settings(config, environment), token), error
     if as_json:
         print_json(told.to_json())
     else:
@@ -94,6 +103,8 @@ def status(
         _print_drift(told.differing_models)
     if url is not None and not told.router["running"]:
         raise CommandFailed(f"no router answers at {told.router['url']}: {told.router['error']}")
+    if problem is not None:
+        raise problem
     if told.is_bad:
         print_note("no server answers")
         raise typer.Exit(1)
@@ -120,12 +131,24 @@ def _look(settings: Settings, token: str | None) -> _Told:
     )
 
 
-def _ask(url: str, token: str | None) -> _Told:
-    """Ask a router elsewhere, and nobody else."""
-    router = _ask_router(url, _PATIENCE, trust=True)
+def _ask_in_spite_of(problem: ConfigError, listening: Settings, token: str | None) -> _Told:
+    """Ask the router of a file that has problems: one that runs goes by what the file was before.
+
+    Raises:
+        ConfigError: there is none; that is the problem.
+    """
+    told = _ask(listening.router_url, token, own_trust(listening))
+    if not told.router["running"]:
+        raise problem
+    return replace(told, source=f"those before {listening.path} had problems: as the router says")
+
+
+def _ask(url: str, token: str | None, trust: ssl.SSLContext | bool = True) -> _Told:
+    """Ask a router, and nobody else."""
+    router = _ask_router(url, _PATIENCE, trust)
     there: dict[str, Any] = {"servers": {}, "differing_models": {}}
     if router["running"] and token is not None:
-        there = _ask_for_status(url, token, trust=True)
+        there = _ask_for_status(url, token, trust)
     return _Told(
         source="none: as the router says" if token is not None else "none; servers are shown with a token",
         router=router,

@@ -7,6 +7,7 @@ $OROUTER_DATABASE_URL, database_url of the config, a SQLite file in the user's d
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import platformdirs
 
-from ollama_router_core.config import Config, default_config, load_config
+from ollama_router_core.config import Config, default_config, load_config, read_setting
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.routing.policy import leaks
 from ollama_router_server.admin.doctor.finding import Installation
@@ -25,6 +26,7 @@ __all__ = [
     "Settings",
     "chosen_environment",
     "find_config_file",
+    "listening_settings",
     "load_text",
     "read_settings",
     "read_text",
@@ -34,6 +36,8 @@ FILE_NAME = "orouter.yml"
 """Name of a config file unless another is given."""
 
 _DEFAULT_ENVIRONMENT = "production"
+_LISTENING = ("proxy_host", "proxy_port", "tls", "trusted_proxies")
+_A_SERVER = {"servers": {"unknown": {"host": "unknown"}}}  # no config is one without
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +96,24 @@ def read_settings(
     text = None if path is None else read_text(path)
     loaded = default_config(known) if path is None or text is None else load_text(path, text, section, known)
     return Settings(config=loaded, path=path, environment=section, variables=known, text=text)
+
+
+def listening_settings(config: Path | None, environment: str | None) -> Settings:
+    """Read where a router of the file listens, and no more, although the file has problems elsewhere.
+
+    Raises:
+        ConfigError: there is no such file, or it cannot be read.
+    """
+    known = dict(os.environ)
+    section, path = chosen_environment(environment, known), find_config_file(config, known)
+    text = "" if path is None else read_text(path)
+    told = {name: read_setting(text, name, environment=section, env=known) for name in _LISTENING}
+    given = {name: value for name, value in told.items() if value is not None}
+    try:
+        listening = load_config(json.dumps({**_A_SERVER, **given}))
+    except ConfigError:
+        listening = default_config(known)
+    return Settings(config=listening, path=path, environment=section, variables=known)
 
 
 def chosen_environment(option: str | None, variables: Mapping[str, str]) -> str:

@@ -143,3 +143,29 @@ def test_prediction_and_measurement_stand_side_by_side():
     assert (shown["old"]["measured_bytes"], shown["old"]["correction"]) == (None, None)
     memory = next(row["memory"] for row in rows if row["server"] == "big")
     assert (memory["source"], memory["bytes"]) == ("ps", 6_400_000_000)
+
+
+def test_how_a_model_fits_is_said_with_its_numbers():
+    """It is there, has room, has it once others have gone, or never; each with the limit and what is free."""
+    names = {"warm": 24.0, "roomy": 24.0, "taken": 8.0, "tiny": 1.0}
+    known = installed("llama3.1:8b", 4_900_000_000, facts=LLAMA_8B)
+    held = {
+        "warm": (loaded("llama3.1:8b", 6 * GIB),),
+        "roomy": (),
+        "taken": (loaded("mistral:7b", 5 * GIB),),
+        "tiny": (),
+    }
+    config = make_config({name: {"max_memory_gb": gib} for name, gib in names.items()})
+    fleet = make_fleet(*(make_facts(name, (known,), held[name]) for name in names))
+    rows = {row["server"]: row for row in explain(Question(model="llama3.1:8b"), fleet, config, now=0.0)["candidates"]}
+    assert {name: row["fit"] for name, row in rows.items()} == {
+        "warm": "loaded",
+        "roomy": "fits",
+        "taken": "evicts",
+        "tiny": "too_large",
+    }
+    assert {name: row["limit_bytes"] for name, row in rows.items()} == {n: round(gib * GIB) for n, gib in names.items()}
+    assert (rows["taken"]["free_bytes"], rows["roomy"]["free_bytes"]) == (3 * GIB, 24 * GIB)
+    assert [one["model"] for one in rows["taken"]["victims"]] == ["mistral:7b"]
+    assert rows["taken"]["victims"][0]["reload_seconds"] > 1
+    assert rows["tiny"]["victims"] == rows["roomy"]["victims"] == []

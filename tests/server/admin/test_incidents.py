@@ -39,6 +39,7 @@ def incident(kind: IncidentKind, ended_at: float | None, **fields: Any) -> Incid
         (incident("config.refused", 400_000.0), "A changed config was refused for 5 d: why"),
         (incident("coordination.away", None), "Other routers cannot be asked now for 3 h: why"),
         (incident("line.full", 160.0), "The line was full for 60 s: why"),
+        (incident("digests.differ", None), "Servers hold different weights under one name, first 3 h ago: why"),
         (incident("versions.differ", None), "Servers have different versions of Ollama, first 3 h ago: why"),
         (incident("database.away", 160.0), "The database took no rows for 60 s: why"),
         (incident("router.restart", 100.0, cause="started"), "here:11434: started"),

@@ -21,6 +21,7 @@ EPOCH = 1_700_000_000.0
         (WELL._replace(lost_rows=3), "log.lost"),
         (WELL._replace(refused={"queue_full": 20}), "requests.refused"),
         (WELL._replace(versions=frozenset({"0.20.1", "0.32.15"})), "versions.differ"),
+        (WELL._replace(differing={"qwen3:8b"}), "digests.differ"),
     ],
 )
 def test_each_condition_begins_at_once_and_ends_after_a_quiet_minute(wrong: Standing, kind: str) -> None:

@@ -23,6 +23,7 @@ from ollama_router_server.accounts.usage_limits import UsageLimits
 from ollama_router_server.coordination.alone import alone
 from ollama_router_server.coordination.between_routers import between_routers, unshared
 from ollama_router_server.fleet.computed_sizes import ComputedSizes
+from ollama_router_server.fleet.differing_models import DifferingModels
 from ollama_router_server.fleet.discovery.service import Discovery
 from ollama_router_server.fleet.health_checker import START_SECONDS
 from ollama_router_server.fleet.incidents import Incidents
@@ -112,6 +113,7 @@ class Services:
         """Settings that the config changes and a restart takes up."""
         self.environment = environment
         self.computed_sizes = ComputedSizes()
+        self._differing = DifferingModels()
         self.refused: Counter[str] = Counter()
         """Requests refused since the start, by error code: see `refusal_waves.is_refused`."""
         self._taken_up: list[Callable[[], None]] = []
@@ -278,6 +280,7 @@ class Services:
             most_waiting=self.config.queue.max_waiting,
             lost_rows=self.sink.dropped,
             refused=self.refused + self.worker_news.refused_elsewhere,
+            differing=self._differing.find(self.fleet.servers),
             versions=frozenset(one.version for one in self.fleet.servers.values() if one.up and one.version),
         )
 

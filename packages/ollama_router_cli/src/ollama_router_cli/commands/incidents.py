@@ -36,7 +36,7 @@ def list_incidents(
             metavar="KIND",
             help="server.down, server.suspended, model.suspended, config.refused, coordination.away, database.away,"
             " line.full, requests.refused, log.lost, versions.differ,"
-            " router.restart.",
+            " digests.differ, router.restart.",
         ),
     ] = None,
     server: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this server.")] = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -46,6 +46,7 @@ __all__ = [
     "UNLISTED",
     "WARM",
     "Candidate",
+    "Fit",
     "Reason",
     "RequestKind",
     "kind_of",
@@ -55,6 +56,9 @@ __all__ = [
 
 WARM, COLD, EVICTS = 0, 1, 2
 """How far a model is from running: loaded or loading, loadable beside the others, only in place of others."""
+
+Fit = Literal["loaded", "fits", "evicts", "partly_on_cpu", "too_large"]
+"""How a model fits a server: it is there, has room, has it in place of others, on its GPUs in part, or has none."""
 
 RESPONSIVE, SLOW, PARTLY, UNLISTED = 0, 1, 2, 3
 """Health tiers, best first: a server of a worse tier is chosen only when no better one is left."""
@@ -131,6 +135,22 @@ class Candidate:
     _speed: ModelSpeed | None = field(default=None, repr=False)
     _version: Any = field(default=None, repr=False)
     _book: Any = field(default=None, repr=False)
+
+    @property
+    def fit(self) -> Fit:
+        """How the model fits: what runs there evidently does, whatever its limit says."""
+        if self.warmth == WARM:
+            return "loaded"
+        if self.limit is not None and self.size > self.limit:
+            return "too_large"
+        if self.health_tier == PARTLY:
+            return "partly_on_cpu"
+        return "evicts" if self.warmth == EVICTS else "fits"
+
+    @property
+    def free(self) -> int | None:
+        """The bytes of video memory beside the other models that are loaded; None where its limit is not known."""
+        return max(0, self.room.limit - sum([one.held for one in self.others])) if self.room.is_known else None
 
     def speed(self, model: CanonicalName | None, speeds: Speeds | None) -> ModelSpeed:
         """The model's expected speeds here; worked out anew only when something was learned that changes them."""

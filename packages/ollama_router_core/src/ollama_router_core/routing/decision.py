@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import RequestError, SelectionError
 from ollama_router_core.fleet.memory import MemoryEstimate, MemoryForecast, Placement
-from ollama_router_core.routing.candidates import Reason
+from ollama_router_core.routing.candidates import Candidate, Reason
 from ollama_router_core.routing.expected_time import ExpectedTime
 
 __all__ = ["Decision", "Explanation", "StatedExplanation", "Verdict"]
@@ -26,7 +26,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     `chosen`: gets the request. `possible`: would get it next. `refused`: a filter is against it. `skipped`: was not
     considered, as an assignment decides or only an assignment could lead there. `expected` are seconds,
-    `forecast` works out what the model takes there, once that is shown.
+    `forecast` works out what the model takes there, once that is shown. `candidate` is the server as it was seen, None
+    where nobody looked.
     """
 
     server: str
@@ -35,6 +36,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     estimate: MemoryEstimate | None = None
     expected: ExpectedTime | None = None
     forecast: Callable[[], MemoryForecast | None] | None = None
+    candidate: Candidate | None = None
 
     @property
     def text(self) -> str:
@@ -137,6 +139,21 @@ def _verdict_json(verdict: Verdict) -> dict[str, Any]:
         "memory": None if verdict.estimate is None else _memory_json(verdict.estimate),
         "forecast": None if verdict.forecast is None else _forecast_json(verdict.forecast()),
         "expected": None if verdict.expected is None else _expected_json(verdict.expected),
+        **_fit_json(verdict.candidate),
+    }
+
+
+def _fit_json(candidate: Candidate | None) -> dict[str, Any]:
+    """How the model fits, the most that it may take, what is free beside the others, and who would have to go."""
+    if candidate is None or candidate.model is None:
+        return {"fit": None, "limit_bytes": None, "free_bytes": None, "victims": []}
+    fit = candidate.fit
+    gone = candidate.victims if fit == "evicts" else ()
+    return {
+        "fit": fit,
+        "limit_bytes": candidate.limit,
+        "free_bytes": candidate.free,
+        "victims": [{"model": name, "reload_seconds": round(seconds, 1)} for name, seconds in gone],
     }
 
 

@@ -100,6 +100,7 @@ class RankedExplanation(Struct, eq=False):
             estimate=candidate.estimate,
             expected=expected,
             forecast=partial(_forecast, candidate, self.context),
+            candidate=candidate,
         )
 
 
@@ -116,6 +117,7 @@ def refusals(plan: Plan, context: RankingContext) -> tuple[Verdict, ...]:
             reasons=(reason,),
             estimate=one.estimate,
             forecast=partial(_forecast, one, context),
+            candidate=one,
         )
         for one, reason in refused
     )

@@ -43,7 +43,8 @@ _LOOKS: Final = 1.0
 """Seconds between two looks at what is wrong only for as long as it is seen."""
 _KEPT_ALIVE: Final = 600.0
 """Seconds between two notes of what a process still suffers from."""
-_THE_FIRST_ONES: Final[tuple[IncidentKind, ...]] = ("coordination.away", "database.away", "versions.differ")
+_OF_SERVERS: Final[tuple[IncidentKind, ...]] = ("versions.differ", "digests.differ")
+_THE_FIRST_ONES: Final[tuple[IncidentKind, ...]] = ("coordination.away", "database.away", *_OF_SERVERS)
 """What the first worker alone reports, and its replacement sees anew; a refused config is so until one is taken up."""
 
 _log = structlog.get_logger(__name__)
@@ -200,9 +201,9 @@ class Incidents:
             self._open.follow(change)
 
     def look_at_conditions(self) -> None:
-        """Report what stands now and what does no more; the first worker alone tells of the servers' versions."""
+        """Report what stands now and what does no more; the first worker alone tells of how servers differ."""
         for change in self.conditions.see(self._standing(), self._clock.wall(), self._clock.monotonic()):
-            report = self._report_first if change.kind == "versions.differ" else self._report
+            report = self._report_first if change.kind in _OF_SERVERS else self._report
             report(change)
 
     async def _watch(self) -> None:

@@ -1,8 +1,8 @@
-"""What is wrong for as long as it can be seen: a full line, many refusals, rows lost, versions that differ."""
+"""What is wrong for as long as it can be seen: a full line, many refusals, rows lost, servers that differ."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from ollama_router_core.records.refusal_waves import RefusalWave
@@ -13,11 +13,13 @@ __all__ = ["Standing", "StandingConditions"]
 _QUIET: Final = 60.0
 """Seconds without it after which a condition is over: a line is full for moments, again and again."""
 _MOST_VERSIONS: Final = 5
+_MOST_NAMES: Final = 5
 
 
 class Standing(NamedTuple):
     """What a process sees of itself: its line and the line's bound, rows lost since it started, versions of servers.
 
+    `differing` are names under which servers hold different weights.
     `refused` are the requests that it and the others refused since it started, by error code, as `is_refused` has them.
     """
 
@@ -26,6 +28,7 @@ class Standing(NamedTuple):
     lost_rows: int
     versions: frozenset[str]
     refused: Mapping[str, int]
+    differing: Collection[str] = ()
 
 
 class StandingConditions:
@@ -71,3 +74,6 @@ class StandingConditions:
         if len(standing.versions) > 1:
             told = ", ".join(sorted(standing.versions)[:_MOST_VERSIONS])
             yield "versions.differ", f"{told}{' and others' if len(standing.versions) > _MOST_VERSIONS else ''}"
+        if standing.differing:
+            told = ", ".join(sorted(standing.differing)[:_MOST_NAMES])
+            yield "digests.differ", f"{told}{' and others' if len(standing.differing) > _MOST_NAMES else ''}"

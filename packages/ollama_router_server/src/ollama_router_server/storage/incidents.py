@@ -49,13 +49,14 @@ IncidentKind = Literal[
     "requests.refused",
     "log.lost",
     "versions.differ",
+    "digests.differ",
     "router.restart",
 ]
 
 _RESTART: Final[IncidentKind] = "router.restart"
 AFTER_A_RESTART: Final[tuple[IncidentKind, ...]] = (
     "server.suspended", "model.suspended", "config.refused", "coordination.away", "database.away",
-    "line.full", "requests.refused", "log.lost", "versions.differ",
+    "line.full", "requests.refused", "log.lost", "versions.differ", "digests.differ",
 )  # fmt: skip
 """What a process that has just started does not suffer from, whatever the one before did."""
 _OF_A_FLEET: Final[tuple[IncidentKind, ...]] = ("server.suspended", "requests.refused")

@@ -32,6 +32,10 @@ _TEXTS: Final[Mapping[IncidentKind, tuple[str, str]]] = {
         "Servers had different versions of Ollama for {span}",
         "Servers have different versions of Ollama, first {span} ago",
     ),
+    "digests.differ": (
+        "Servers held different weights under one name for {span}",
+        "Servers hold different weights under one name, first {span} ago",
+    ),
     "database.away": ("The database took no rows for {span}", "The database takes no rows now for {span}"),
 }
 """What is said of an incident that is over, and of one that goes on."""

@@ -319,3 +319,26 @@ def places(page: str) -> list[str]:
     """The places in the line that a page shows."""
     rows = re.findall(r'<tr id="active-.*?</tr>', page, re.DOTALL)
     return [found[1] for row in rows if (found := re.search(r'class="number">(\d+) · ', row))]
+
+
+async def test_room_on_a_models_page_is_what_explain_says(tmp_path: Path) -> None:
+    """Who would have to go, and by how much it is too large elsewhere; with the numbers of the route."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b"), model("qwen3:8b")]) as big,
+        OllamaSimulator(models=[model("llama3.2:3b"), model("qwen3:8b")]) as tiny,
+        running_router(
+            tmp_path, {"big": server_entry(big, max_memory_gb=7), "tiny": server_entry(tiny, max_memory_gb=1)}
+        ) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        await admin.post("/api/chat", json={**CHAT, "model": "qwen3:8b"})
+        await eventually(lambda: bool(router.services.fleet.servers["big"].loaded))
+        found = (await admin.get("/router/explain?model=llama3.2:3b")).json()["candidates"]
+        rows = {row["server"]: row for row in found}
+        browser = await signed_in(router, router.admin_token)
+        page = (await browser.get("/console/models/llama3.2:3b")).text
+        await browser.aclose()
+    assert (rows["big"]["fit"], [one["model"] for one in rows["big"]["victims"]]) == ("evicts", ["qwen3:8b"])
+    assert 'evicts <bdi class="mono">qwen3:8b</bdi>' in page
+    short = (rows["tiny"]["memory"]["bytes"] - rows["tiny"]["limit_bytes"]) / 1024**3
+    assert f"too large by {short:.2f} GiB" in page

@@ -32,7 +32,7 @@ async def test_a_message_is_answered_with_its_route_and_its_speed(browser: Brows
         await page.fill("#prompt", f"it's {HOSTILE}")
         await page.click("[data-play-send]")
         await page.wait_for_selector("text=Answered in")
-        assert await page.inner_text("[data-play-server]") == "one"
+        await page.wait_for_selector("[data-play-server]:has-text('one')")
         assert await page.inner_text("[data-play-answer]") == "word0 word1 word2 word3 word4 "[:-1]
         assert (await page.inner_text("[data-play-tokens]")).endswith(" / 5")
         shell = await page.text_content("[data-play-curl]")
@@ -71,7 +71,7 @@ async def test_a_message_that_waits_says_where_it_stands(browser: Browser, tmp_p
             sim.time_scale = 0.0
         await page.wait_for_selector("text=Answered in")
         await page.wait_for_selector("[data-play-parts] svg.timeline")
-        assert await page.inner_text("[data-play-server]") == "one"
+        await page.wait_for_selector("[data-play-server]:has-text('one')")
         assert not spare.requests_to("/api/chat")
         assert watched.problems == []
 
@@ -127,7 +127,7 @@ async def test_two_models_are_asked_side_by_side(browser: Browser, tmp_path: Pat
             column = columns.nth(index)
             await column.locator("text=Answered in").wait_for()
             assert await column.locator("[data-play-model]").inner_text() == name
-            assert await column.locator("[data-play-server]").inner_text() == server
+            await column.locator("[data-play-server]", has_text=server).wait_for()
             assert (await column.locator("[data-play-tokens]").inner_text()).endswith(f" / {tokens}")
         boxes = [await columns.nth(index).bounding_box() for index in (0, 1)]
         assert boxes[0]["y"] == boxes[1]["y"]

@@ -29,7 +29,8 @@ from sqlalchemy.engine import Connection
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import UserFilter
 from ollama_router_server.storage.log_filter import LogFilter
-from ollama_router_server.storage.log_totals import DAY, add_rows
+from ollama_router_server.storage.log_totals import DAY
+from ollama_router_server.storage.log_writer import add_rows
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.upgrade import upgrade_database
 from ollama_router_server.storage.users import UserStore

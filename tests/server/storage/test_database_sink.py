@@ -114,7 +114,7 @@ async def test_a_full_batch_does_not_wait(bench: Bench) -> None:
 
 async def test_many_rows_go_in_several_batches(bench: Bench) -> None:
     """In order, none twice, none left out."""
-    sink = bench.sink(max_batch=7)
+    sink = bench.sink(batch_size=7)
     send(sink, range(100))
     await sink.aclose()
     rows = await bench.log(sqlite_url(bench.path)).list(LogFilter(), limit=1000)

@@ -19,10 +19,7 @@ from ollama_router_server.system import Clock
 
 __all__ = ["DatabaseSink"]
 
-_FIRST_PAUSE = 0.1  # seconds
-_LONGEST_PAUSE = 1.0  # seconds
-_MOST_AT_ONCE = 1_000
-"""Rows in one transaction, when more have piled up."""
+_PAUSE = 0.25  # seconds between attempts while the database takes no rows
 
 _log = structlog.get_logger(__name__)
 
@@ -30,21 +27,19 @@ _log = structlog.get_logger(__name__)
 class DatabaseSink:
     """Takes records at once and writes them in batches, from one task.
 
-    A row waits at most `flush_interval` seconds, or until `batch_size` rows wait. While the database cannot take rows,
-    `max_pending` of them wait in memory, those beyond go into the spill, and so does what is left at the end. Rows that
-    no spill takes are dropped and counted; the count is written to the database once it answers. A row that the
-    database never takes (a NUL in a text, for example) is dropped alone. `write` must be called on the event loop's
-    thread.
+    While the database cannot take rows, `max_pending` of them wait in memory; those beyond, and what is left at the
+    end, go into the spill. Rows that no spill takes are dropped and counted; the count is written once the database
+    answers. A row that it never takes (a NUL in a text, for example) is dropped alone.
 
     Args:
         log: the database's request log.
         clock: for the note of rows that were dropped.
-        spill: takes what memory does not; what it holds is written when the database takes rows.
+        spill: takes what memory does not, until the database does.
         journal: has the rows in memory, too, in case this process is killed.
         away: called when the database takes no rows, and with False when it takes them again.
         max_pending: rows held in memory.
         flush_interval: seconds; without a journal, what a killed process loses at most.
-        batch_size: rows that end the wait early.
+        batch_size: rows that end the wait early, and the most in one transaction.
     """
 
     def __init__(
@@ -96,7 +91,7 @@ class DatabaseSink:
         self._task = asyncio.create_task(self._run())
 
     def write(self, record: RequestRecord) -> None:
-        """Take one record; never waits, never raises."""
+        """Take one record, on the thread of the event loop; never waits, never raises."""
         if self._closing or len(self._queue) >= self._max_pending:
             self._spill_or_drop(record)
             return
@@ -118,28 +113,26 @@ class DatabaseSink:
             if not done:
                 self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        while self._queue:
-            self._spill_or_drop(self._queue.popleft())
-            if self._journal is not None:
-                self._journal.written(1)
+        for record in self._queue:
+            self._spill_or_drop(record)
+        self._forget(len(self._queue))
 
     def _spill_or_drop(self, record: RequestRecord) -> None:
         if self._spill is None or not self._spill.add(record):
             self.dropped += 1
 
+    def _forget(self, count: int) -> None:
+        for _ in range(count):
+            self._queue.popleft()
+        if self._journal is not None:
+            self._journal.written(count)
+
     async def _run(self) -> None:
-        pause = _FIRST_PAUSE
         while await self._work():
-            if await self._write_some():
-                pause = _FIRST_PAUSE
-                continue
-            if self._closing and not self._queue:
-                return  # only a count is left to write, and it is not worth waiting for
-            if self._closing:
-                await asyncio.sleep(_FIRST_PAUSE)  # the grace of `aclose` bounds these attempts
-            else:
-                await self._until(lambda: self._closing, pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            if not await self._write_some():
+                if self._closing and not self._queue:
+                    return  # only a count is left to write, and it is not worth waiting for
+                await asyncio.sleep(_PAUSE)
 
     async def _work(self) -> bool:
         """Wait until there is something to write; False when closing and all is written."""
@@ -162,7 +155,10 @@ class DatabaseSink:
     async def _write_some(self) -> bool:
         """Write the oldest rows, then some of what was spilled; False if the database cannot take any now."""
         try:
-            await self._flush()
+            batch = list(islice(self._queue, self._batch_size))
+            refused = await self._insert(batch, again=not self.healthy)
+            self.dropped += refused
+            self._forget(len(batch))
             await self._read_in()
             await self._note_dropped()
         except StorageUnavailable as error:
@@ -171,19 +167,9 @@ class DatabaseSink:
         self._report(None)
         return True
 
-    async def _flush(self) -> None:
-        batch = list(islice(self._queue, _MOST_AT_ONCE))
-        refused = await self._insert(batch, again=not self.healthy)
-        self.dropped += refused
-        for _ in batch:
-            self._queue.popleft()
-        if self._journal is not None:
-            self._journal.written(len(batch))
-
     async def _read_in(self) -> None:
         spill = self._spill
-        lines = [] if spill is None or self._closing else spill.next(_MOST_AT_ONCE)
-        if spill is None or not lines:
+        if spill is None or self._closing or not (lines := spill.next(self._batch_size)):
             return
         refused = await self._insert([record for record in lines if record is not None], again=True)
         spill.advance()
@@ -191,16 +177,15 @@ class DatabaseSink:
         _log.info("log_rows_read_in", rows=len(lines), left=spill.rows)
 
     async def _note_dropped(self) -> None:
-        dropped = self.dropped
-        if dropped == self._noted:
+        if not (lost := self.dropped - self._noted):
             return
         try:
-            await self._log.note_dropped(dropped - self._noted, now=self._clock.wall())
+            await self._log.note_dropped(lost, now=self._clock.wall())
         except StorageUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - rows go on all the same
-            _log.warning("log_drops_not_noted", rows=dropped - self._noted, error=type(error).__name__)
-        self._noted = dropped
+            _log.warning("log_drops_not_noted", rows=lost, error=type(error).__name__)
+        self._noted += lost
 
     async def _insert(self, rows: Sequence[RequestRecord], *, again: bool) -> int:
         """Write rows, but for those that the database never takes; returns how many these are.

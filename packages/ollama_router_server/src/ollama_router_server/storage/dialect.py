@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
-__all__ = ["give_room", "insert_into", "whole"]
+__all__ = ["adding_into", "give_room", "insert_into", "whole"]
 
 
 def whole(backend: str, value: ColumnElement[Any]) -> ColumnElement[int]:
@@ -26,6 +26,13 @@ def insert_into(backend: str, table: Table) -> sqlite.Insert | postgresql.Insert
     from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - takes 50 ms, and most installations use SQLite
 
     return postgresql.insert(table)
+
+
+def adding_into(backend: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """Begin an INSERT that adds to a row that is there already, in all columns but those of its key."""
+    insert = insert_into(backend, table)
+    added = {column.name: column + insert.excluded[column.name] for column in table.c if not column.primary_key}
+    return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=added)
 
 
 def give_room(connection: Connection) -> None:

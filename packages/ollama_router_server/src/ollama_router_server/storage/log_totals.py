@@ -1,51 +1,18 @@
-"""Totals of the request log by hour and day, and its latencies by hour: figures over millions of rows come at once.
-
-Every transaction that inserts or deletes rows adds them to the totals or subtracts them, so both always agree.
-"""
+"""What rows of the request log add up to: in the totals that `log_writer` keeps, as in figures over rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from msgspec import Struct
-from sqlalchemy import (
-    CTE,
-    BigInteger,
-    ColumnElement,
-    CompoundSelect,
-    Executable,
-    Table,
-    bindparam,
-    case,
-    delete,
-    func,
-    literal,
-    select,
-    union_all,
-)
-from sqlalchemy.engine import Connection
+from sqlalchemy import CTE, ColumnElement, case, func, select
 
-from ollama_router_server.storage.dialect import insert_into, whole
+from ollama_router_server.storage.dialect import whole
 from ollama_router_server.storage.log_filter import HAS_LEFT, IS_ERROR
-from ollama_router_server.storage.schema import LONGEST_TOTALS_NAME, log_latencies, log_totals, request_log
+from ollama_router_server.storage.schema import LONGEST_TOTALS_NAME, request_log
 
-__all__ = [
-    "DAY",
-    "FIGURES",
-    "HOUR",
-    "Dimension",
-    "Measure",
-    "Usage",
-    "add_rows",
-    "band",
-    "by_name",
-    "delete_empty",
-    "rows_where",
-    "subtract_rows",
-    "sums_of",
-]
+__all__ = ["DAY", "FIGURES", "HOUR", "Dimension", "Measure", "Usage", "band", "by_name", "rows_where", "sums_of"]
 
 HOUR = 3_600
 DAY = 86_400
@@ -120,72 +87,3 @@ def band(backend: str, time: ColumnElement[float]) -> ColumnElement[int]:
     milliseconds = whole(backend, time)
     bands = [(milliseconds < most, milliseconds - milliseconds % width) for most, width in _BANDS]
     return case(*bands, else_=_LONGEST_BAND)
-
-
-def add_rows(connection: Connection, *, after: int) -> None:
-    """Add the rows whose numbers are greater than `after`."""
-    for statement in _adding(connection.dialect.name):
-        connection.execute(statement, {"after": after})
-
-
-def subtract_rows(connection: Connection, *conditions: ColumnElement[bool]) -> None:
-    """Subtract the rows that meet the conditions."""
-    for statement in _changes(connection.dialect.name, rows_where(*conditions), sign=-1):
-        connection.execute(statement)
-
-
-def delete_empty(connection: Connection) -> None:
-    """Delete totals of which nothing is left."""
-    for table in (log_totals, log_latencies):
-        connection.execute(delete(table).where(table.c.requests == 0))
-
-
-def _totals(backend: str, rows: CTE, sign: int) -> CompoundSelect[Any]:
-    second = whole(backend, rows.c.started_at)
-    return union_all(
-        *(
-            select(
-                literal(span, BigInteger),
-                (second - second % span).label("start"),
-                literal(dimension),
-                rows.c[dimension],
-                *(sign * each for each in sums_of(rows)),
-            ).group_by("start", rows.c[dimension])
-            for span in (HOUR, DAY)
-            for dimension in get_args(Dimension)
-        )
-    )
-
-
-def _latencies(backend: str, rows: CTE, sign: int) -> CompoundSelect[Any]:
-    second = whole(backend, rows.c.started_at)
-    hour = (second - second % HOUR).label("start")
-    return union_all(
-        *(
-            select(hour, literal(measure), band(backend, rows.c[measure]).label("least_ms"), sign * func.count())
-            .where(rows.c[measure].is_not(None))
-            .group_by("start", "least_ms")
-            for measure in get_args(Measure)
-        )
-    )
-
-
-@cache
-def _adding(backend: str) -> tuple[Executable, ...]:
-    """What each batch of rows is followed by. Building it takes 6 ms, during which requests wait for Python's lock."""
-    return _changes(backend, rows_where(request_log.c.seq > bindparam("after")), sign=1)
-
-
-def _changes(backend: str, rows: CTE, *, sign: int) -> tuple[Executable, ...]:
-    return (
-        _upsert(backend, log_totals, _totals(backend, rows, sign)),
-        _upsert(backend, log_latencies, _latencies(backend, rows, sign)),
-    )
-
-
-def _upsert(backend: str, table: Table, rows: CompoundSelect[Any]) -> Executable:
-    statement = insert_into(backend, table)
-    key = [column.name for column in table.primary_key]
-    added = {column.name: column + statement.excluded[column.name] for column in table.c if not column.primary_key}
-    statement = statement.from_select([column.name for column in table.c], rows)
-    return statement.on_conflict_do_update(index_elements=key, set_=added)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from itertools import chain
 from typing import Any, NamedTuple
 
-from msgspec.structs import astuple, replace
-from sqlalchemy import ColumnElement, delete, func, insert, select, text
+from msgspec.structs import replace
+from sqlalchemy import func, insert, select
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
@@ -25,17 +24,14 @@ from ollama_router_server.storage.log_filter import Cursor, LogFilter
 from ollama_router_server.storage.log_hours import HourSums, read_hours
 from ollama_router_server.storage.log_series import LogSeries, SeriesRow, read_series
 from ollama_router_server.storage.log_stats import HourRow, LogStats, read_history, read_stats
-from ollama_router_server.storage.log_totals import HOUR, add_rows, delete_empty, subtract_rows
+from ollama_router_server.storage.log_totals import HOUR
+from ollama_router_server.storage.log_writer import delete_empty, delete_oldest, insert_records, last_number
 from ollama_router_server.storage.schema import log_drops, log_totals, request_log
 
-__all__ = ["LogPage", "ModelUse", "RequestLog", "delete_rows_of_user", "select_records"]
+__all__ = ["LogPage", "ModelUse", "RequestLog", "select_records"]
 
 _FIELDS = RequestRecord.__struct_fields__
 _COLUMNS = tuple(request_log.c[name] for name in _FIELDS)
-_DELETED_AT_ONCE = 2_000
-_ROWS_A_STATEMENT = 100
-_WRITER_LOCK = 0x6F726C67  # any number that nothing else on the server locks
-_IDS_AT_ONCE = 500
 _LOOKED_AT = 100_000
 _SEARCHED = 50_000
 _LEAST_ID = "0" * 28
@@ -85,7 +81,7 @@ class RequestLog:
             StorageUnavailable: the database cannot take them now.
             DBAPIError, OverflowError, UnicodeError: a value that the database never takes.
         """
-        await self._database.write(_insert, records, again=again)
+        await self._database.write(insert_records, records, again=again)
 
     async def note_dropped(self, count: int, *, now: float) -> None:
         """Note that so many rows were lost by now (seconds since 1970).
@@ -151,13 +147,13 @@ class RequestLog:
         """The requests of the day that begins then (seconds since 1970), counted in steps of two minutes."""
         return await self._database.read(read_day, begin)
 
-    async def cleanup(self, *, before: float, batch: int = _DELETED_AT_ONCE) -> int:
+    async def cleanup(self, *, before: float, batch: int = 2_000) -> int:
         """Delete rows older than `before` (seconds since 1970); returns how many.
 
         Each batch is a transaction of its own, so that the log's writer gets its turn between them.
         """
         gone = 0
-        while deleted := await self._database.write(_delete_oldest, request_log.c.started_at < before, batch):
+        while deleted := await self._database.write(delete_oldest, request_log.c.started_at < before, batch):
             gone += deleted
         if gone:
             await self._database.write(delete_empty)
@@ -183,17 +179,7 @@ class RequestLog:
 
     async def last_number(self) -> int:
         """The number of the row written last, 0 if there is none."""
-        return await self._database.read(_last_number)
-
-
-def delete_rows_of_user(connection: Connection, user: str) -> int:
-    """Delete a user's rows, and what they added to the totals; returns how many."""
-    gone = 0
-    while deleted := _delete_oldest(connection, request_log.c.user == user, _DELETED_AT_ONCE):
-        gone += deleted
-    if gone:
-        delete_empty(connection)
-    return gone
+        return await self._database.read(last_number)
 
 
 def select_records(
@@ -224,71 +210,6 @@ def _searched_back_to(connection: Connection, chosen: LogFilter, after: Cursor |
     query = select(started_at).where(*chosen.conditions(), *behind).order_by(started_at.desc())
     begun = connection.execute(query.offset(count - 1).limit(2)).scalars().all()
     return begun[0] if len(begun) > 1 else None
-
-
-def _insert(connection: Connection, records: Sequence[RequestRecord], *, again: bool) -> None:
-    _be_the_only_writer(connection)
-    last = _last_number(connection)
-    if again:
-        written = _ids_written(connection, records)
-        records = [record for record in records if record.id not in written]
-    if not records:
-        return
-    for start in range(0, len(records), _ROWS_A_STATEMENT):
-        _insert_some(connection, records[start : start + _ROWS_A_STATEMENT])
-    add_rows(connection, after=last)
-
-
-def _insert_some(connection: Connection, records: Sequence[RequestRecord]) -> None:
-    """Insert rows by one statement, as the driver takes them: SQLAlchemy's processing of 30 columns costs 11 us a row.
-
-    With a statement for each, the thread that writes would wait for Python's lock once a row: up to 5 ms on a router
-    that is busy, with the database locked.
-    """
-    dialect = connection.dialect
-    names = ", ".join(map(dialect.identifier_preparer.quote, _FIELDS))
-    row = f"({', '.join(['?' if dialect.paramstyle == 'qmark' else '%s'] * len(_FIELDS))})"
-    statement = f"INSERT INTO {request_log.name} ({names}) VALUES {', '.join([row] * len(records))}"  # noqa: S608
-    connection.exec_driver_sql(statement, tuple(chain.from_iterable(map(astuple, records))))
-
-
-def _ids_written(connection: Connection, records: Sequence[RequestRecord]) -> set[str]:
-    """Return the ids of those rows that are in the log, found by when they began."""
-    found: set[str] = set()
-    columns = request_log.c
-    for start in range(0, len(records), _IDS_AT_ONCE):
-        some = records[start : start + _IDS_AT_ONCE]
-        began = [record.started_at for record in some]
-        then = columns.started_at.between(min(began), max(began))
-        query = select(columns.id).where(then, columns.id.in_([record.id for record in some]))
-        found.update(connection.execute(query).scalars())
-    return found
-
-
-def _delete_oldest(connection: Connection, condition: ColumnElement[bool], count: int) -> int:
-    """Delete the oldest `count` rows, and others that began in the moment of the last of them."""
-    _be_the_only_writer(connection)
-    started_at = request_log.c.started_at
-    oldest = select(started_at).where(condition).order_by(started_at).limit(count).subquery()
-    last = connection.execute(select(func.max(oldest.c.started_at))).scalar_one()
-    if last is None:
-        return 0
-    subtract_rows(connection, condition, started_at <= last)
-    return connection.execute(delete(request_log).where(condition, started_at <= last)).rowcount
-
-
-def _be_the_only_writer(connection: Connection) -> None:
-    """Make other processes that write rows wait until this transaction ends; on SQLite they do anyway.
-
-    So rows have their numbers in the order of commits, totals change by the rows of this transaction alone, and two
-    writers cannot deadlock.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
-
-
-def _last_number(connection: Connection) -> int:
-    return int(connection.execute(select(func.coalesce(func.max(request_log.c.seq), 0))).scalar_one())
 
 
 def _users_of_model(connection: Connection, model: str, since: float) -> tuple[tuple[str | None, int], ...]:

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from ollama_router_core.access.limits import DAY
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.dialect import insert_into
+from ollama_router_server.storage.dialect import adding_into, insert_into
 from ollama_router_server.storage.log_stats import tokens_by_day
 from ollama_router_server.storage.schema import token_usage
 
@@ -37,8 +37,7 @@ class TokenUsage:
         if not deltas:
             return
         rows = [{"user": user, "day": day, "tokens": tokens} for (user, day), tokens in sorted(deltas.items())]
-        added = token_usage.c.tokens + self._insert.excluded.tokens
-        statement = self._insert.on_conflict_do_update(index_elements=["user", "day"], set_={"tokens": added})
+        statement = adding_into(self._database.backend, token_usage)
         await self._database.write(lambda connection: connection.execute(statement, rows))
 
     async def read(self, users: Collection[str], *, first_day: int) -> dict[DayOfUser, int]:

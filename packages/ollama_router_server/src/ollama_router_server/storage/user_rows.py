@@ -25,8 +25,9 @@ from ollama_router_server.storage.identity_rows import (
 )
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.log_stats import requests_by_user, usage_of_user
-from ollama_router_server.storage.request_log import delete_rows_of_user, select_records
-from ollama_router_server.storage.schema import groups, memberships, token_usage, users
+from ollama_router_server.storage.log_writer import delete_empty, delete_oldest
+from ollama_router_server.storage.request_log import select_records
+from ollama_router_server.storage.schema import groups, memberships, request_log, token_usage, users
 from ollama_router_server.storage.token_rows import token_infos
 
 __all__ = ["change_user", "delete_user", "join_group", "read_details", "read_page", "read_summaries"]
@@ -117,7 +118,12 @@ def delete_user(connection: Connection, name: str) -> int:
     row = require_user(connection, name)
     connection.execute(delete(users).where(users.c.id == row.id))
     connection.execute(delete(token_usage).where(token_usage.c.user == name))
-    return delete_rows_of_user(connection, name)
+    gone = 0
+    while deleted := delete_oldest(connection, request_log.c.user == name):
+        gone += deleted
+    if gone:
+        delete_empty(connection)
+    return gone
 
 
 def join_group(connection: Connection, user_id: int, group: str | None) -> None:

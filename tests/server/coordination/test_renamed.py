@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -31,8 +32,10 @@ class Process:
 
     def __init__(self, member: Coordination) -> None:
         self.member = member
+        self.name = "a"
+        self.later = 0.0
         self.state = FleetState(config_of("a"))
-        self.sharing = FleetSharing(self.state, member, time.monotonic)
+        self.sharing = FleetSharing(self.state, member, lambda: time.monotonic() + self.later)
 
     def begin(self, name: str) -> None:
         """A request goes to a server."""
@@ -48,6 +51,7 @@ class Process:
         """The config has another name for the server."""
         self.sharing.renamed({new: old})
         self.state.reconfigure(config_of(new), renamed={new: old})
+        self.name = new
 
     def running(self, name: str) -> int:
         """How many requests of all processes it believes to run at a server."""
@@ -69,6 +73,15 @@ async def beats(processes: list[Process]) -> None:
     """Each knows of all that the others did before."""
     for process in (*processes, *processes):
         await process.member.beat(time.monotonic())
+
+
+async def hear(processes: list[Process]) -> None:
+    """The same, and of what they told."""
+    await beats(processes)
+    for process in processes:
+        for news in process.member.news():
+            process.sharing.hear(news)
+    await beats(processes)
 
 
 async def test_requests_that_run_count_under_each_new_name(make_group: Callable[[int], Group]) -> None:
@@ -95,6 +108,60 @@ async def test_requests_that_run_count_under_each_new_name(make_group: Callable[
     assert [process.running(name) for process in processes for name in names] == [0] * 9
     assert [process.member.elsewhere(Scope.SERVER, name) for process in processes for name in names] == [0] * 9
     assert sum([await process.claim("c") for process in processes for _ in range(LIMIT)]) == LIMIT
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_no_limit_is_passed_while_processes_take_up_a_name_one_by_one(
+    make_group: Callable[[int], Group], seed: int
+) -> None:
+    """Whoever asks and ends meanwhile, however long it takes; and all slots are there in the end."""
+    chance = random.Random(seed)  # noqa: S311 - of a test
+    group = make_group(3)
+    processes = [Process(group.member(index)) for index in range(3)]
+    running: list[tuple[Process, str]] = []
+    await beats(processes)
+    for new, late in zip("bcb", [*chance.sample(processes, 3)], strict=True):
+        others = [process for process in processes if process is not late]
+        for process in (*others, late):
+            process.rename(new, process.name)
+            for _ in range(20):
+                if running and chance.random() < 0.3:
+                    ended, name = running.pop(chance.randrange(len(running)))
+                    ended.end(name)
+                    continue
+                asking = chance.choice(processes)
+                if await asking.claim(asking.name):
+                    asking.state.begin(asking.name)
+                    running.append((asking, asking.name))
+                assert len(running) <= LIMIT
+            await hear(processes)
+            pause = chance.choice([0.0, 3.0, 6.0, 12.0])
+            for each in processes:
+                each.later += pause
+    for ended, name in running:
+        ended.end(name)
+    await beats(processes)
+    assert [process.member.elsewhere(Scope.SERVER, name) for process in processes for name in "abc"] == [0] * 9
+    assert sum([await process.claim("b") for process in processes for _ in range(LIMIT)]) == LIMIT
+
+
+async def test_a_name_that_another_server_gets_frees_nothing_of_the_former_one(
+    make_group: Callable[[int], Group],
+) -> None:
+    """Requests of both end under one name: what runs at the renamed server counts until as many have ended."""
+    processes = [Process(member) for member in map(make_group(2).member, range(2))]
+    first = processes[0]
+    for _ in range(2):
+        first.begin("a")
+    first.rename("b", "a")
+    first.begin("a")  # another server
+    first.end("a")
+    await hear(processes)
+    assert [process.running("a") for process in processes[1:]] == [2]
+    for _ in range(2):
+        first.end("a")
+    await beats(processes)
+    assert [process.running("a") for process in processes[1:]] == [0]
 
 
 @pytest.mark.parametrize("names", ["aba", "abcb", "abab"])

@@ -30,6 +30,7 @@ __all__ = [
     "RequestEnded",
     "RequestsRefused",
     "ServerPolled",
+    "ServerRenamed",
     "SpeedLearned",
     "TokenVerified",
     "moved",
@@ -64,6 +65,13 @@ class ServerPolled(Struct, frozen=True, tag=True, array_like=True):
 
     server: str
     found: Round
+
+
+class ServerRenamed(Struct, frozen=True, tag=True, array_like=True):
+    """A member has taken up a config in which a server has another name: whoever has the old one counts under both."""
+
+    new: str
+    old: str
 
 
 class LoadBegan(Struct, frozen=True, tag=True, array_like=True):
@@ -142,6 +150,7 @@ News = (
     | PrefixHeld
     | PromptKept
     | ServerPolled
+    | ServerRenamed
     | SpeedLearned
     | PromptCounted
     | TokenVerified
@@ -183,7 +192,7 @@ def moved(news: News, seconds: float) -> News:
             return msgspec.structs.replace(news, found=moved_round(news.found, seconds))
         case BreakerClosed() | FactsChanged() | LoadBegan() | PrefixHeld() | PromptKept() | SpeedLearned():
             return news
-        case PromptCounted() | TokenVerified() | RequestEnded() | RequestsRefused():
+        case PromptCounted() | TokenVerified() | RequestEnded() | RequestsRefused() | ServerRenamed():
             return news
         case _:
             assert_never(news)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import assert_never
 
@@ -22,6 +21,7 @@ from ollama_router_core.coordination import (
     RequestsRefused,
     Scope,
     ServerPolled,
+    ServerRenamed,
     SpeedLearned,
     TokenVerified,
     turn_of,
@@ -41,6 +41,7 @@ from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
+from ollama_router_server.fleet.server_leases import ServerLeases
 
 __all__ = ["FleetSharing"]
 
@@ -58,8 +59,8 @@ class FleetSharing:
         self._state = state
         self._coordination = coordination
         self._now = now
+        self._leases = ServerLeases(coordination, now)
         self._reserved: frozenset[str] = frozenset()
-        self._also: dict[str, Counter[str]] = {}  # by the name under which a request began: under which it counts, too
         self._told: dict[object, float] = {}
         self._remembered = float("-inf")
         self.with_others = coordination.shares
@@ -71,12 +72,12 @@ class FleetSharing:
         """Return the fleet with what the other workers have in flight and reserved."""
         if not self.with_others:
             return self._state.snapshot(self._now())
-        names, elsewhere = self._state.servers, self._coordination.all_elsewhere
+        names, elsewhere = self._state.servers, self._leases.elsewhere
         return self._state.snapshot(self._now(), elsewhere(Scope.SERVER, names), elsewhere(Scope.RESERVED, names))
 
     def begin(self, name: str) -> None:
         """Count a request that goes to a server; a slot that was reserved there is used."""
-        self._coordination.take(Scope.SERVER, name)
+        self._leases.begin(name)
         self._use_reserved(name)
 
     def claim(self, name: str, limit: int, done: Callable[[bool], None]) -> None:
@@ -85,39 +86,25 @@ class FleetSharing:
         def answered(taken: bool) -> None:  # noqa: FBT001 - an answer
             if taken:
                 self._use_reserved(name)
-            else:
-                self._end_also(name)
             done(taken)
 
-        self._coordination.claim(Scope.SERVER, name, limit, answered)
+        self._leases.claim(name, limit, answered)
 
     def _use_reserved(self, name: str) -> None:
-        if name in self._reserved:
+        if self._leases.name_for_all(name) in self._reserved:
             self._reserve(frozenset())
 
     def end(self, name: str) -> None:
         """Count it out."""
-        self._coordination.give_back(Scope.SERVER, name)
-        self._end_also(name)
-
-    def _end_also(self, name: str) -> None:
-        also = self._also.get(name, Counter())
-        for later in [one for one in also if also[one]]:
-            also[later] -= 1
-            self._coordination.give_back(Scope.SERVER, later)
+        self._leases.end(name)
 
     def renamed(self, names: Mapping[str, str]) -> None:
-        """Have what runs at servers count under their new names, too; `names` has the old ones by those.
+        """Have servers count under their new names, and the others know of these; `names` has the old ones by them.
 
         Call it before the fleet's state takes up the new names.
         """
-        for new, old in names.items():
-            for began in {old, *self._state.former(old)} - {new}:  # what began as `new` counts there already
-                also = self._also.setdefault(began, Counter())
-                uncounted = max(0, self._state.running(began) - also[new])
-                also[new] += uncounted
-                for _ in range(uncounted):
-                    self._coordination.take(Scope.SERVER, new)
+        for new, old in self._leases.renamed(names, self._state.former):
+            self._coordination.tell(ServerRenamed(new, old))
 
     def waits(self, since: float | None, servers: frozenset[str]) -> None:
         """Tell when the longest waiting request arrived here, and the full servers that could take it.
@@ -126,7 +113,8 @@ class FleetSharing:
         slot less, so the request gets the next one.
         """
         self._coordination.waits(since)
-        self._reserve(servers if self.with_others and self._coordination.waits_longest() else frozenset())
+        mine = self.with_others and self._coordination.waits_longest()
+        self._reserve(frozenset(map(self._leases.name_for_all, servers)) if mine else frozenset())
 
     def _reserve(self, servers: frozenset[str]) -> None:
         for name in self._reserved - servers:
@@ -213,10 +201,8 @@ class FleetSharing:
     def hear(self, news: News) -> str | None:
         """Take in what another worker found out; returns a server that has to be asked again."""
         match news:
-            case BreakerOpened(server, until, ejections, refused):
-                self._state.health.opened_elsewhere(server, until=until, ejections=ejections, refused=refused)
-            case BreakerClosed(server):
-                self._state.health.closed_elsewhere(server, self._now())
+            case BreakerOpened() | BreakerClosed():
+                self._hear_of_breaker(news)
             case SpeedLearned(server, model, sample):
                 self._state.learn(server, model, sample, self._now())
             case LoadBegan(server, model, load):
@@ -229,11 +215,20 @@ class FleetSharing:
                 self._state.prompts.learn(model, size, tokens)
             case FactsChanged(server):
                 return server if server in self._state.servers and self._is_quiet(server) else None
+            case ServerRenamed(new, old):
+                self._leases.renamed_elsewhere(new, old, self._state.servers, self._state.former)
             case ServerPolled() | TokenVerified() | RequestEnded() | RequestsRefused():
                 pass  # for those who poll, and not about servers
             case _:
                 assert_never(news)
         return None
+
+    def _hear_of_breaker(self, news: BreakerOpened | BreakerClosed) -> None:
+        match news:
+            case BreakerOpened(server, until, ejections, refused):
+                self._state.health.opened_elsewhere(server, until=until, ejections=ejections, refused=refused)
+            case BreakerClosed(server):
+                self._state.health.closed_elsewhere(server, self._now())
 
     def _tell_about(self, subject: object, news: News) -> None:
         if self.with_others and self._is_quiet(subject):

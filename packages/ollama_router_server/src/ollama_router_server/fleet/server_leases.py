@@ -1,0 +1,158 @@
+"""What this process has at servers, counted among all processes, also while they take up a new name one by one.
+
+All count by a server's name. Where it changes, they count under both names for some seconds, go by the former one at
+first, as everybody still counts under that, and then by the new one, as by then everybody counts under it, too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final, NamedTuple
+
+from ollama_router_core.coordination import Coordination, Scope
+
+__all__ = ["ServerLeases"]
+
+_OLD_DECIDES: Final = 5.0
+"""Seconds within which every process has heard of a new name."""
+_ALL_COUNT: Final = 2 * _OLD_DECIDES
+
+
+class _Link(NamedTuple):
+    """A server that processes know by one of some names, since this process knows of the new one."""
+
+    old: str
+    new: str
+    names: frozenset[str]
+    since: float
+
+
+class ServerLeases:
+    """One process's leases of servers' slots; requests begin and end under the name that it had for a server.
+
+    No name counts more than what runs, nor less than what took it: of what began under one name nobody knows which
+    ends, so a lease ends when there would be more of them than requests.
+
+    Args:
+        coordination: where they are counted.
+        now: seconds of a clock that only goes forward.
+    """
+
+    def __init__(self, coordination: Coordination, now: Callable[[], float]) -> None:
+        self._coordination, self._now = coordination, now
+        self._links: dict[str, _Link] = {}
+        self._running: Counter[str] = Counter()
+        self._held: dict[str, Counter[str]] = {}  # by the name under which requests began; only where it is not its own
+
+    def name_for_all(self, name: str) -> str:
+        """Return the name by which all processes go at the moment for a server of this one."""
+        link = self._links.get(name)
+        if link is None:
+            return name
+        return link.old if self._now() - link.since < _OLD_DECIDES else link.new
+
+    def elsewhere(self, scope: Scope, names: Collection[str]) -> Mapping[str, int]:
+        """Return what other processes hold of servers by this one's names, without those of which that is nothing."""
+        if not self._links:
+            return self._coordination.all_elsewhere(scope, names)
+        shared = {name: self.name_for_all(name) for name in names}
+        found = self._coordination.all_elsewhere(scope, set(shared.values()))
+        return {name: found[one] for name, one in shared.items() if one in found}
+
+    def begin(self, name: str) -> None:
+        """Count a request."""
+        shared = self.name_for_all(name)
+        self._coordination.take(Scope.SERVER, shared)
+        self._began(name, shared)
+
+    def claim(self, name: str, limit: int, done: Callable[[bool], None]) -> None:
+        """Count a request if all processes together have fewer than `limit`."""
+        shared = self.name_for_all(name)
+
+        def answered(taken: bool) -> None:  # noqa: FBT001 - an answer
+            if taken:
+                self._began(name, shared)
+            done(taken)
+
+        self._coordination.claim(Scope.SERVER, shared, limit, answered)
+
+    def end(self, name: str) -> None:
+        """Count a request out that began under this name."""
+        held = self._held.get(name)
+        if held is None:
+            self._coordination.give_back(Scope.SERVER, name)
+        self._running[name] -= 1
+        if self._running[name] <= 0:
+            del self._running[name]
+        for shared in held or ():
+            self._fit(name, shared, at_most=True)
+        if held is not None and not self._running[name]:
+            del self._held[name]
+
+    def renamed(self, names: Mapping[str, str], former: Callable[[str], Iterable[str]]) -> list[tuple[str, str]]:
+        """Take up new names, given with the old ones; returns what others may not know: pairs of new and old name.
+
+        Args:
+            names: old names by new ones.
+            former: names that a server had before its old one.
+        """
+        found: dict[str, _Link] = {}
+        told: list[tuple[str, str]] = []
+        for new, old in names.items():
+            link = self._links.get(old)
+            known = old if link is None else link.new
+            if link is None or known != new:
+                told.append((new, known))
+                link = self._linked(old, new)
+            found[new] = link
+        for old in names.values():
+            self._links.pop(old, None)
+        self._links.update(found)
+        for new, old in names.items():
+            self._count_as_all(found[new], {new, old, *former(old)})
+        return told
+
+    def renamed_elsewhere(
+        self, new: str, old: str, servers: Collection[str], former: Callable[[str], Iterable[str]]
+    ) -> None:
+        """Hear that another process has a new name for a server; `servers` are this one's."""
+        for name in () if new in servers else servers:
+            if old == (self._links[name].new if name in self._links else name):
+                self._links[name] = self._linked(name, new)
+                self._count_as_all(self._links[name], {name, *former(name)})
+
+    def _linked(self, name: str, new: str) -> _Link:
+        link = self._links.get(name)
+        if link is None or self._now() - link.since >= _ALL_COUNT:
+            names = frozenset({name if link is None else link.new})
+        else:
+            names = link.names  # others may go by any of them still
+        return _Link(self.name_for_all(name), new, names | {new}, self._now())
+
+    def _began(self, name: str, shared: str) -> None:
+        if shared != name and name not in self._held:
+            self._held[name] = Counter({name: self._running[name]})
+        self._running[name] += 1
+        if name in self._held:
+            self._held[name][shared] += 1
+        link = self._links.get(name)
+        if link is not None and self._now() - link.since < _ALL_COUNT:
+            self._count_as_all(link, (name,))
+
+    def _count_as_all(self, link: _Link, begun: Iterable[str]) -> None:
+        for name in begun:
+            if self._running[name]:
+                self._held.setdefault(name, Counter({name: self._running[name]}))
+                for shared in link.names:
+                    self._fit(name, shared, at_most=False)
+
+    def _fit(self, name: str, shared: str, *, at_most: bool) -> None:
+        """Give back what is beyond the requests that run, or take what is missing."""
+        held, running = self._held[name], self._running[name]
+        while held[shared] > running and at_most:
+            held[shared] -= 1
+            self._coordination.give_back(Scope.SERVER, shared)
+        while held[shared] < running and not at_most:
+            held[shared] += 1
+            self._coordination.take(Scope.SERVER, shared)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_router_server.console.charts import columns_of, segments
+from ollama_router_server.console.charts import segments
 
 VALUES = st.lists(st.floats(0, 1e9), max_size=20)
 
@@ -46,15 +46,3 @@ def test_small_values_make_a_bar_no_longer(values: list[float], whole: float) ->
     least = 2.0 * sum(value > 0 for value in values)
     asked = sum(values) / max(sum(values), whole) * 640
     assert sum(segment.width for segment in found) == pytest.approx(min(640, max(asked, least)), abs=0.2)
-
-
-@given(
-    hours=st.dictionaries(st.integers(0, 400).map(lambda hour: hour * 3600), st.integers(0, 10**6), max_size=50),
-    step=st.sampled_from([3600, 86_400]),
-)
-def test_columns_add_up_and_have_no_gap(hours: dict[int, int], step: int) -> None:
-    """Each hour is in one column; the largest is as high as the chart."""
-    bars = columns_of(hours, since=0.0, until=400 * 3600.0, step=step)
-    assert sum(bar.count for bar in bars) == sum(hours.values())
-    assert [bar.start for bar in bars] == list(range(0, bars[-1].start + 1, step))
-    assert max(bar.share for bar in bars) == (1.0 if any(hours.values()) else 0.0)

@@ -342,3 +342,28 @@ async def test_room_on_a_models_page_is_what_explain_says(tmp_path: Path) -> Non
     assert 'evicts <bdi class="mono">qwen3:8b</bdi>' in page
     short = (rows["tiny"]["memory"]["bytes"] - rows["tiny"]["limit_bytes"]) / 1024**3
     assert f"too large by {short:.2f} GiB" in page
+
+
+async def test_usage_is_stacked_by_whose_requests_they_are(tmp_path: Path) -> None:
+    """As JSON and on the page, the four with most apart; with neither of a user alone, nor without a beginning."""
+    day = 20_000 * 86_400.0
+    async with running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9}}) as router:
+        counts = {"ann": 6, "bob": 5, "cleo": 4, "dan": 3, "eve": 2}
+        users = [user for user, count in counts.items() for _ in range(count)]
+        rows = [make_record(number, started_at=day + number, user=user) for number, user in enumerate(users)]
+        await router.services.request_log.insert([*rows, make_record(99, started_at=day + 90_000, user="eve")])
+        browser = await signed_in(router, router.admin_token)
+        page = await browser.get("/console/usage?from=2024-10-04&to=2024-10-05&stack=user")
+        assert (await browser.get("/console/usage?stack=group")).status_code == 400
+        await browser.aclose()
+        async with router.client(router.admin_token) as admin:
+            span = f"since={day:.0f}&before={day + 2 * 86_400:.0f}"
+            steps = (await admin.get(f"/router/usage?{span}&by=user&bucket=day")).json()["steps"]
+            assert (await admin.get(f"/router/usage?{span}")).json()["steps"] == []
+            refused = [f"{span}&bucket=week", f"{span}&bucket=day&user=ann", "bucket=day", f"{span}&bucket=day&by=day"]
+            assert [(await admin.get(f"/router/usage?{one}")).status_code for one in refused] == [400] * 4
+    told = [(one["requests"], [part["requests"] for part in one["parts"]], one["others"]) for one in steps]
+    assert told == [(20, [6, 5, 4, 3], 2), (1, [0, 0, 0, 0], 1)]
+    assert [page.text.count(f'class="part{tone}"') for tone in range(5)] == [1, 1, 1, 1, 2]
+    assert "Requests by hour and user" in page.text
+    assert page.text.count(", ann: 6</title>") == 1

@@ -13,6 +13,7 @@ from ollama_router_server.admin.doctor.resource import DoctorView
 from ollama_router_server.admin.openapi_operation import Operation
 from ollama_router_server.admin.openapi_people import PEOPLE
 from ollama_router_server.admin.operations import NewOperation
+from ollama_router_server.admin.usage import BUCKETS
 from ollama_router_server.admin.usage_export import STEPS
 from ollama_router_server.admin.views.about import AboutView
 from ollama_router_server.admin.views.checks import ChecksView
@@ -48,6 +49,10 @@ _USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("user", {"type": "string"}),
     ("by", {"enum": ["", *BY], "description": "The one list to fill; all if left out."}),
     ("order", {"enum": list(ORDERS)}),
+    (
+        "bucket",
+        {"enum": ["", *BUCKETS], "description": "Also in such steps, by user, model or server."},
+    ),
 )
 _AUDIT_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("since", _MOMENT),

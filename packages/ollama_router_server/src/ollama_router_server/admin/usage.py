@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from falcon.asgi import Request, Response
 
@@ -15,16 +15,22 @@ from ollama_router_server.admin.history import asked_day
 from ollama_router_server.admin.shapes import ModelUserLine, ModelUsersBody
 from ollama_router_server.admin.usage_groups import groups_of_members
 from ollama_router_server.admin.views.usage import BY, ORDERS, UsageAsked, UsageBody, usage_view
+from ollama_router_server.admin.views.usage_steps import STACKS, StackBy, UsageStep, usage_steps
 from ollama_router_server.services import Services
 from ollama_router_server.storage.log_filter import LogFilter
+from ollama_router_server.storage.log_series import LogSeries
 from ollama_router_server.storage.log_stats import HourRow
+from ollama_router_server.storage.log_totals import DAY, HOUR
 
-__all__ = ["ModelUsersResource", "UsageResource", "find_usage", "one_of", "usage_asked"]
+__all__ = ["BUCKETS", "ModelUsersResource", "UsageResource", "find_steps", "find_usage", "one_of", "usage_asked"]
 
 Word = TypeVar("Word", bound=str)
 _DAY = 86_400.0
 _MOST_DAYS = 366
 _WEEK = 7 * _DAY
+_APART = 4
+BUCKETS: Final = {"hour": HOUR, "day": DAY}
+"""Seconds of a step."""
 
 
 async def find_usage(services: Services, asked: UsageAsked) -> tuple[UsageBody, tuple[HourRow, ...]]:
@@ -37,6 +43,28 @@ async def find_usage(services: Services, asked: UsageAsked) -> tuple[UsageBody, 
     )
     view = usage_view(stats, hours, asked, config=services.config, group_of=groups_of_members(groups), soon=soon)
     return view, hours
+
+
+async def find_steps(
+    services: Services, view: UsageBody, hours: Sequence[HourRow], by: StackBy, step: int
+) -> list[UsageStep]:
+    """The same by hour or day (`step` seconds), those of the four with most requests apart.
+
+    Raises:
+        StorageUnavailable: the database cannot answer.
+    """
+    lines = sorted(getattr(view, f"by_{by}"), key=lambda line: (-line.requests, line.name or ""))
+    names = tuple(line.name for line in lines if line.name)[:_APART]
+    named: dict[str, dict[int, int]] = {name: {} for name in names}
+    now = services.clock.wall()
+    chosen = LogSeries(dimension=by, step=HOUR, since=view.since, before=view.before, names=names)
+    async for rows in services.request_log.series(chosen):
+        for row in rows:
+            if row.name is not None:
+                named[row.name][row.start] = row.requests
+    first = hours[0].start if hours else now
+    since, until = view.since if view.since is not None else first, view.before if view.before is not None else now
+    return usage_steps(hours, named, since=since, until=max(since, until - 1), step=step)
 
 
 def one_of(request: Request, name: str, words: Sequence[Word], default: Word) -> Word:
@@ -74,7 +102,10 @@ def usage_asked(request: Request, now: float) -> UsageAsked:
 
 
 class UsageResource:
-    """`GET /router/usage[?since=&before=&user=&by=&order=]`: requests, tokens, GPU time and cost, and by what."""
+    """`GET /router/usage[?since=&before=&user=&by=&order=&bucket=]`: requests, tokens, GPU time and cost, and by what.
+
+    With `bucket`, `hour` or `day`, also step by step, of all users; `by` is then user, model or server.
+    """
 
     roles = READERS
 
@@ -91,8 +122,22 @@ class UsageResource:
             order=one_of(request, "order", ORDERS, "requests"),
             by=by,
         )
-        view, _ = await find_usage(self._services, asked)
+        stack = self._stack(request, asked)
+        view, hours = await find_usage(self._services, asked)
+        if stack is not None:
+            view = view.model_copy(update={"steps": await find_steps(self._services, view, hours, *stack)})
         answer(response, view)
+
+    def _stack(self, request: Request, asked: UsageAsked) -> tuple[StackBy, int] | None:
+        if not request.get_param("bucket"):
+            return None
+        step = BUCKETS[one_of(request, "bucket", tuple(BUCKETS), "day")]
+        by = one_of(request, "by", STACKS, "model")
+        if asked.user is not None:
+            raise InvalidBody("bucket goes with all users")
+        if asked.since is None or (asked.before or self._services.clock.wall()) - asked.since > _MOST_DAYS * _DAY:
+            raise InvalidBody(f"bucket goes with since, at most {_MOST_DAYS} days before")
+        return by, step
 
 
 class ModelUsersResource:

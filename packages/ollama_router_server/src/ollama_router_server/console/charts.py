@@ -15,13 +15,11 @@ from ollama_router_server.storage.log_days import STEP, STEPS
 
 __all__ = [
     "DAY_WIDTH",
-    "Bar",
     "Segment",
     "Strip",
     "StripBlock",
     "StripLane",
     "StripMark",
-    "columns_of",
     "day_marks",
     "models_of",
     "segments",
@@ -63,25 +61,6 @@ def segments(values: Sequence[float], width: float, *, whole: float | None = Non
         found.append(Segment(round(x, 3), round(one, 3)))
         x += one
     return found
-
-
-class Bar(Struct, frozen=True):
-    """A column of a chart: from when it counts (seconds since 1970), how many, its height as a share of the largest."""
-
-    start: int
-    count: int
-    share: float
-
-
-def columns_of(hours: Mapping[int, int], since: float, until: float, step: int) -> list[Bar]:
-    """Counts by hour as columns of `step` seconds each, without gaps; together they are all that was counted."""
-    first = int(min(since, *hours) if hours else since) // step * step
-    counts = dict.fromkeys(range(first, int(until) + 1, step), 0)
-    for start, count in hours.items():
-        at = start // step * step
-        counts[at] = counts.get(at, 0) + count
-    most = max(counts.values(), default=0) or 1
-    return [Bar(start, count, count / most) for start, count in sorted(counts.items())]
 
 
 class StripBlock(Struct, frozen=True):

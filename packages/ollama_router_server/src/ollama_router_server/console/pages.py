@@ -34,7 +34,7 @@ from ollama_router_server.admin.request_replay import replay_request
 from ollama_router_server.admin.requests import find_detail, find_request, list_requests
 from ollama_router_server.admin.series import Series, asked_span
 from ollama_router_server.admin.sessions import list_sessions
-from ollama_router_server.admin.usage import find_usage, usage_asked
+from ollama_router_server.admin.usage import find_steps, find_usage, one_of, usage_asked
 from ollama_router_server.admin.users import list_users
 from ollama_router_server.admin.views.active import active_views
 from ollama_router_server.admin.views.checks import first_model
@@ -42,14 +42,16 @@ from ollama_router_server.admin.views.clients import client_views
 from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import model_views
 from ollama_router_server.admin.views.rights import rights_view
+from ollama_router_server.admin.views.usage_steps import STACKS
 from ollama_router_server.admin.whatif import WhatIf
-from ollama_router_server.console.charts import columns_of, models_of, strip_of
+from ollama_router_server.console.charts import models_of, strip_of
 from ollama_router_server.console.hour_chart import hour_of
 from ollama_router_server.console.playground import PLAYERS, expected_start
 from ollama_router_server.console.rendering import Rendered, Renderer
 from ollama_router_server.console.request_columns import columns_shown, switches
 from ollama_router_server.console.series_chart import chart_of
 from ollama_router_server.console.shared_parts import SharedParts
+from ollama_router_server.console.stacked_chart import stacked
 from ollama_router_server.console.timeline import timelines
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
@@ -181,15 +183,17 @@ class Pages(Struct, frozen=True):
         view, hours = await find_usage(self.services, asked)
         since, until = asked.since or 0.0, asked.before or self.services.clock.wall()
         step = 3_600 if until - since <= _HOURLY * _DAY else 86_400
+        stack = one_of(request, "stack", STACKS, "model")
         return {
             "view": view,
             "order": asked.order,
             "days": None if asked.before is not None else round((until - since) / _DAY),
-            "bars": columns_of({row.start: row.requests for row in hours}, since, until - 1, step),
+            "stack": stack,
+            "chart": stacked(await find_steps(self.services, view, hours, stack, step)),
             "since": since,
             "until": until,
             "step": "hour" if step < _DAY else "day",
-            "query": {name: str(value) for name, value in request.params.items() if name != "order"},
+            "query": {name: str(value) for name, value in request.params.items() if name not in {"order", "stack"}},
         }
 
     async def people(self, request: Request, _user: User) -> Values:

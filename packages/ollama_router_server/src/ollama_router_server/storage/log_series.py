@@ -20,13 +20,14 @@ class LogSeries(Struct, frozen=True, kw_only=True):
     """Which totals: of users, models or servers, in steps of `log_totals.HOUR` or `DAY` seconds.
 
     `since` and `before` are seconds since 1970; the steps that they fall into are whole, `before`'s is left out where
-    it begins with it. None is no bound.
+    it begins with it. None is no bound. `names` leaves others out; None has all.
     """
 
     dimension: Dimension
     step: int
     since: float | None = None
     before: float | None = None
+    names: tuple[str, ...] | None = None
 
 
 class SeriesRow(Usage, frozen=True, kw_only=True):
@@ -46,6 +47,8 @@ def read_series(connection: Connection, chosen: LogSeries, after: SeriesRow | No
         query = query.where(columns.start >= int(chosen.since // chosen.step) * chosen.step)
     if chosen.before is not None:
         query = query.where(columns.start < chosen.before)
+    if chosen.names is not None:
+        query = query.where(columns.name.in_(chosen.names))
     if after is not None:
         query = query.where(columns.start >= after.start, place > tuple_(after.start, after.name or ""))
     rows = connection.execute(query.order_by(columns.start, columns.name).limit(AT_ONCE))

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from ollama_router_core.config.settings import Config
 from ollama_router_server.admin.usage_groups import usage_by_group
+from ollama_router_server.admin.views.usage_steps import UsageStep
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.storage.first_tokens import FirstTokens
 from ollama_router_server.storage.log_stats import HourRow, LogStats, Percentiles, UsageRow
@@ -85,7 +86,8 @@ class UsageBody(_Totals):
     """Totals of the request log, the most of what was asked for first, days by date.
 
     `by_group` has each user in the group of now, `by_host` the external hosts of now, which `by_server` has as well;
-    `by_day` begins with the whole first hour. Costs are millionths of `currency`, null where no model has a price.
+    `by_day` begins with the whole first hour, and so do `steps`, where they are asked for. Costs are millionths of
+    `currency`, null where no model has a price.
     """
 
     since: float | None
@@ -98,6 +100,7 @@ class UsageBody(_Totals):
     by_group: list[UsageLine] = Field(default_factory=list)
     by_model: list[UsageLine] = Field(default_factory=list)
     by_server: list[UsageLine] = Field(default_factory=list)
+    steps: list[UsageStep] = Field(default_factory=list)
     by_host: list[UsageLine] = Field(default_factory=list)
     by_day: list[UsageLine] = Field(default_factory=list)
 

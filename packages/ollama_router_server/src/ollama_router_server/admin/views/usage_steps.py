@@ -1,0 +1,78 @@
+"""Requests hour by hour or day by day, and whose they were: what a stacked chart shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Literal, get_args
+
+from ollama_router_server.admin.views.view import View
+from ollama_router_server.storage.log_stats import HourRow
+
+__all__ = ["STACKS", "StackBy", "UsagePart", "UsageStep", "usage_steps"]
+
+StackBy = Literal["user", "model", "server"]
+STACKS: tuple[StackBy, ...] = get_args(StackBy)
+"""What the parts of a step may be."""
+
+
+class UsagePart(View):
+    """The requests of one name in a step."""
+
+    name: str
+    requests: int
+
+
+class UsageStep(View):
+    """The requests that began in a step from `start` (seconds since 1970) on: the `parts` and the `others` together.
+
+    Every step of a time has the same parts in the same order, the ones with most requests of the whole time.
+    """
+
+    start: int
+    requests: int
+    parts: list[UsagePart]
+    others: int
+
+
+def usage_steps(
+    hours: Iterable[HourRow],
+    named: Mapping[str, Mapping[int, int]],
+    *,
+    since: float,
+    until: float,
+    step: int,
+) -> list[UsageStep]:
+    """Steps of `step` seconds from `since` to `until`, without gaps; together they are all that was counted.
+
+    Args:
+        hours: all requests, by hour.
+        named: those of each name that has a part, by the hour's start.
+        since: seconds since 1970.
+        until: likewise; the step that it falls into is the last.
+        step: seconds, a number of whole hours.
+    """
+    all_ = {row.start: row.requests for row in hours}
+    first = int(min(since, *all_) if all_ else since) // step * step
+    sums = Counter(dict.fromkeys(range(first, int(until) + 1, step), 0))
+    parts = {name: Counter[int]() for name in named}
+    for start, requests in all_.items():
+        sums[start // step * step] += requests
+    for name, counts in named.items():
+        for start, requests in counts.items():
+            parts[name][max(first, start // step * step)] += requests
+    return [
+        _step(start, requests, {name: found[start] for name, found in parts.items()})
+        for start, requests in sorted(sums.items())
+    ]
+
+
+def _step(start: int, requests: int, parts: Mapping[str, int]) -> UsageStep:
+    """A row that was written between two reads is among the named ones alone: then they are all there is."""
+    requests = max(requests, sum(parts.values()))
+    return UsageStep(
+        start=start,
+        requests=requests,
+        parts=[UsagePart(name=name, requests=count) for name, count in parts.items()],
+        others=requests - sum(parts.values()),
+    )

@@ -283,7 +283,7 @@ async def test_by_keyboard_alone(browser: Browser, tmp_path: Path) -> None:
             await page.keyboard.press("/")
             await page.keyboard.type("llama3.2:3b")
             await page.keyboard.press("Enter")
-            await page.wait_for_selector("[id^=row-]")
+            await page.wait_for_selector("h1:has-text('llama3.2:3b')")
 
 
 async def test_cancelling_by_keyboard_alone(browser: Browser, tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ PAGES: dict[str, set[str]] = {
     "GET /console/usage.csv": READERS,
     "GET /console/diagnostics.json": ADMINS,
     "GET /console/act/requests/{id}": EVERYBODY,
+    "GET /console/find": EVERYBODY,
     "GET /console/play": ACTING,
     "POST /console/play/api/chat": ACTING,
     "GET /console/people": ADMINS,

@@ -11,6 +11,7 @@ import pytest
 
 from ollama_router_core.config import load_config
 from ollama_router_server.admin.views.about import about_view, kept_data
+from server.console.test_pages import signed_in
 from support.router import running_router
 
 pytestmark = pytest.mark.anyio
@@ -30,6 +31,21 @@ async def test_everybody_is_told_versions_and_licences(tmp_path: Path) -> None:
     assert {"falcon", "jinja2", "msgspec", "pydantic", "sqlalchemy"} <= licences.keys()
     assert "MIT" in licences["sqlalchemy"]
     assert str(tmp_path) not in json.dumps(told)
+    assert told["running"] is None
+
+
+async def test_how_it_runs_is_told_to_who_reads(tmp_path: Path) -> None:
+    """Workers, the log's rows, the database: as JSON and on the page."""
+    async with (
+        running_router(tmp_path, {"gone": {"host": "127.0.0.1", "port": 9}}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        told = (await admin.get("/router/about")).json()["running"]
+        browser = await signed_in(router, router.admin_token)
+        page = (await browser.get("/console/about")).text
+        await browser.aclose()
+    assert (told["workers"], told["workers_heard"], told["log_dropped"], told["database_answers"]) == (1, 1, 0, True)
+    assert "1 of 1 heard" in page
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,22 @@ def test_reports_of_the_server_are_told_as_they_are() -> None:
     )
 
 
+def test_why_a_model_was_loaded_is_told_as_it_was_decided() -> None:
+    """How far the chosen server was, and which others were full; without a decision nothing is made up."""
+
+    def candidate(server: str, verdict: str, code: str) -> dict[str, object]:
+        return {"server": server, "verdict": verdict, "reasons": [{"code": code, "text": ""}]}
+
+    rows = [
+        candidate("big", "chosen", "cold"),
+        candidate("mid", "refused", "full"),
+        candidate("low", "refused", "down"),
+    ]
+    kept = {"strategy": "fastest", "server": "big", "reason": "", "candidates": rows, "others": {}}
+    row = make_record(1, server="big", total_ms=3_000.0, load_ms=3_000.0, decision=json.dumps(kept))
+    assert request_detail(row).sentence == "Took 3.0 s: 3.0 s loading llama3.1:8b on big (not in memory, mid was full)."
+
+
 def test_one_token_is_told_as_one() -> None:
     """Of a prompt as of an answer."""
     row = make_record(

@@ -147,6 +147,27 @@ async def test_a_request_is_told_in_a_sentence_with_parts_that_add_up(tmp_path: 
         await browser.aclose()
 
 
+async def test_the_search_leads_to_what_is_named(tmp_path: Path) -> None:
+    """A page, server, model or user that the asking user may see; any other text to the requests with it."""
+    id_ = "0" * 28
+    everybodys = {id_: f"requests/{id_}", "Requests": "requests", "Start": "./", "": "./", "a b": "requests?text=a+b"}
+    admins = {
+        **everybodys, "one": "servers/one", "llama3.2:3b": "models/llama3.2%3A3b", "alice": "people/alice",
+        "What if": "whatif", "servers/{name}": "requests?text=servers%2F%7Bname%7D",
+    }  # fmt: skip
+    users = {**everybodys, **{name: f"requests?text={name}" for name in ("one", "bob", "people")}}
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+    ):
+        for token, places in ((router.admin_token, admins), (router.token, users)):
+            browser = await signed_in(router, token)
+            found = {text: await browser.get("/console/find", params={"q": text}) for text in places}
+            assert {text: answer.headers["location"] for text, answer in found.items()} == places
+            assert {answer.status_code for answer in found.values()} == {303}
+            await browser.aclose()
+
+
 async def test_hostile_names_are_shown_literally(tmp_path: Path) -> None:
     """A user's name, a model's name in a row: text, cut, never a part of the page."""
     name = HOSTILE.replace("\u202e", "")

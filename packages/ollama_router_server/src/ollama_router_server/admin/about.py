@@ -12,10 +12,11 @@ from typing import Final
 
 from falcon.asgi import Request, Response
 
-from ollama_router_server.admin.access import EVERYBODY
+from ollama_router_server.admin.access import EVERYBODY, READERS
 from ollama_router_server.admin.bodies import answer
-from ollama_router_server.admin.views.about import AboutView, LibraryView, about_view
+from ollama_router_server.admin.views.about import AboutView, LibraryView, RunningView, about_view
 from ollama_router_server.services import Services
+from ollama_router_server.storage.identities import User
 
 __all__ = ["AboutResource", "find_about"]
 
@@ -26,14 +27,27 @@ _LONGEST_LICENCE: Final = 60
 """Characters: some packages give the whole text for its name."""
 
 
-async def find_about(services: Services) -> AboutView:
-    """What is known of the program that runs."""
-    return about_view(
+async def find_about(services: Services, user: User) -> AboutView:
+    """What is known of the program; how it runs is for viewers and admins."""
+    view = about_view(
         services.config,
         version=version("ollama-router-server"),
         python=platform.python_version(),
         database=services.database_url.partition(":")[0].partition("+")[0],
         libraries=await asyncio.to_thread(_libraries),
+    )
+    return view.model_copy(update={"running": _running(services)}) if user.role in READERS else view
+
+
+def _running(services: Services) -> RunningView:
+    figures, sync = services.worker_news.figures(), services.worker_news.sync
+    heard, workers = (1, services.coordination.size) if sync is None else sync.workers
+    return RunningView(
+        workers=workers,
+        workers_heard=heard,
+        log_pending=figures["pending"],
+        log_dropped=figures["dropped"],
+        database_answers=services.sink.healthy,
     )
 
 
@@ -69,6 +83,6 @@ class AboutResource:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def on_get(self, _request: Request, response: Response) -> None:
+    async def on_get(self, request: Request, response: Response) -> None:
         """Answer what the program is and keeps."""
-        answer(response, await find_about(self._services))
+        answer(response, await find_about(self._services, request.context.user))

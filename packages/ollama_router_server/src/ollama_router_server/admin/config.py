@@ -51,12 +51,12 @@ class DiagnosticsResource:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def on_get(self, _request: Request, response: Response) -> None:
+    async def on_get(self, request: Request, response: Response) -> None:
         """Answer what is known of program, config, servers and log; nothing of users and their requests."""
         services = self._services
         figures = services.sink
         view = DiagnosticsView(
-            about=await find_about(services),
+            about=await find_about(services, request.context.user),
             config=await find_config(services),
             servers=server_views(services),
             log_pending=figures.pending,

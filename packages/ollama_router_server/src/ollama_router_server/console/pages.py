@@ -230,7 +230,7 @@ class Pages(Struct, frozen=True):
         services = self.services
         asked = user.role == "admin" and request.get_param("config") is not None
         return {
-            "view": await find_about(services),
+            "view": await find_about(services, user),
             "config": await find_config(services) if asked else None,
             "problem": services.config_problem,
             "needs_restart": services.needs_restart,

@@ -26,6 +26,7 @@ from ollama_router_server.console.assets import AssetResource, Assets
 from ollama_router_server.console.changes import Changes
 from ollama_router_server.console.door import ClaimResource, FrontDoor, Refusals, SessionResource
 from ollama_router_server.console.events import EventsResource
+from ollama_router_server.console.finding import FindResource
 from ollama_router_server.console.guard import ConsoleAccess
 from ollama_router_server.console.pages import pages
 from ollama_router_server.console.playground import PLAY_PATH, PlayDoor, PlayResource
@@ -75,6 +76,7 @@ def add_console(
     shown = pages(services, sync, renderer, whatif, series, SharedParts(lambda: watchers.moment))
     for path, page in shown.items():
         app.add_route(f"/console/{path}", page)
+    app.add_route("/console/find", FindResource(services, shown))
     app.add_route("/console/events", EventsResource(watchers, sessions, shown))
     gauges = lambda: ConsoleGauges(sessions.opened, watchers.now, watchers.cut)  # noqa: E731
     return Console(gauges, PlayDoor(access, app))

@@ -9,7 +9,7 @@ from ollama_router_core.errors import amount
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.storage.config_history import MOST_VERSIONS
 
-__all__ = ["AboutView", "KeptDataView", "LibraryView", "about_view", "kept_data"]
+__all__ = ["AboutView", "KeptDataView", "LibraryView", "RunningView", "about_view", "kept_data"]
 
 _DAY = 86_400.0
 
@@ -29,8 +29,21 @@ class KeptDataView(View):
     until: str
 
 
+class RunningView(View):
+    """Workers, and those that are heard; rows of the log that wait or were lost; whether the database answers."""
+
+    workers: int
+    workers_heard: int
+    log_pending: int
+    log_dropped: int
+    database_answers: bool
+
+
 class AboutView(View):
-    """The router's version and licence, Python's version, the kind of its database, its libraries, the data kept."""
+    """The router's version and licence, Python's version, the kind of its database, its libraries, the data kept.
+
+    `running` is null for plain users.
+    """
 
     version: str
     licence: str
@@ -39,6 +52,7 @@ class AboutView(View):
     libraries: list[LibraryView]
     kept: list[KeptDataView]
     never: list[str]
+    running: RunningView | None = None
 
 
 def about_view(

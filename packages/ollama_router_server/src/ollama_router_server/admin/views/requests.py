@@ -10,6 +10,7 @@ import msgspec
 from ollama_router_core.errors import amount
 from ollama_router_core.records.phases import PhaseName, phase_times
 from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_core.routing.filters import FULL
 from ollama_router_server.admin.views.active import ActiveView
 from ollama_router_server.admin.views.request_tries import CourseView, LimitView, PhaseView, TryView, tries_of
 from ollama_router_server.admin.views.view import View
@@ -35,6 +36,12 @@ Outcome = Ended | Literal["in_progress"]
 
 
 _TINY = 1e-6
+_MOST_FULL = 3
+_LOADS = {
+    "cold": "not in memory",
+    "evicts": "not in memory, in place of others",
+    "reload": "in memory for other options",
+}
 _TOLD = 0.02
 """Parts below this share of the total are left out of the sentence."""
 
@@ -169,8 +176,13 @@ def phases_of(record: RequestRecord) -> list[PhaseView]:
     return [PhaseView(name=name, ms=ms) for name, ms in phase_times(record) if ms > _TINY]
 
 
-def sentence_of(record: RequestRecord, expected: Sequence[PhaseView] | None = None) -> str:
-    """What happened to a request, in one sentence; of an answer also how long it was expected to take."""
+def sentence_of(
+    record: RequestRecord, expected: Sequence[PhaseView] | None = None, decision: KeptDecisionView | None = None
+) -> str:
+    """What happened to a request, in one sentence; of an answer also how long it was expected to take.
+
+    Where its model was loaded, the decision tells which servers were full.
+    """
     match outcome_of(record):
         case "refused":
             return f"Refused with {record.status}: {record.error or record.error_code or 'no reason was recorded'}."
@@ -179,7 +191,7 @@ def sentence_of(record: RequestRecord, expected: Sequence[PhaseView] | None = No
         case "error":
             return f"Failed after {seconds(record.total_ms)}: {record.error or f'status {record.status}'}."
         case "ok":
-            parts = ", ".join(_told(record))
+            parts = ", ".join(_told(record, decision))
             said = f"; expected {seconds(sum(phase.ms for phase in expected))}" if expected else ""
             return f"Took {seconds(record.total_ms)}{f': {parts}' if parts else ''}{said}."
 
@@ -210,7 +222,20 @@ def _so_far(record: RequestRecord) -> str:
     return "before the first token" if record.ttft_ms is None else f"{seconds(record.ttft_ms)} of them to first token"
 
 
-def _told(record: RequestRecord) -> Iterator[str]:
+def _because(decision: KeptDecisionView | None) -> str:
+    """Why a model was loaded there, as the decision has it: how far the server was, and which others were full."""
+    if decision is None:
+        return ""
+    codes = {reason.code for one in decision.candidates if one.verdict == "chosen" for reason in one.reasons}
+    why = [text for code, text in _LOADS.items() if code in codes]
+    full = [one.server for one in decision.candidates if one.reasons and one.reasons[0].code == FULL]
+    if full:
+        more = f" and {len(full) - _MOST_FULL} more" if len(full) > _MOST_FULL else ""
+        why.append(f"{', '.join(full[:_MOST_FULL])}{more} {'was' if len(full) == 1 else 'were'} full")
+    return f" ({', '.join(why)})" if why else ""
+
+
+def _told(record: RequestRecord, decision: KeptDecisionView | None) -> Iterator[str]:
     model = record.model_served or record.model_asked or "the model"
     for phase in phases_of(record):
         if phase.ms < _TOLD * record.total_ms:
@@ -222,7 +247,7 @@ def _told(record: RequestRecord) -> Iterator[str]:
             case "connect":
                 yield f"{time} until {record.server} was reached"
             case "load":
-                yield f"{time} loading {model} on {record.server}"
+                yield f"{time} loading {model} on {record.server}{_because(decision)}"
             case "prefill":
                 count = f" {amount(record.prompt_tokens, 'token')}" if record.prompt_tokens else " the prompt"
                 yield f"{time} reading{count}"
@@ -247,7 +272,7 @@ def request_detail(record: RequestRecord) -> RequestDetailView:
     row = _row(record)
     return RequestDetailView(
         **row,
-        sentence=sentence_of(record, expected),
+        sentence=sentence_of(record, expected, decision),
         expected=expected,
         method=record.method,
         streamed=record.streamed,

@@ -24,9 +24,7 @@ onSignedOut(signInAgain);
 onAct("sign-out", signOut);
 
 onAct("search", (form) => {
-  const { q: text = "" } = typed(form);
-  if (/^[0-9a-f]{28}$/.test(text)) location.href = `${root}requests/${text}`;
-  else if (text) location.href = `${root}requests?model=${encodeURIComponent(text)}`;
+  location.href = `${root}find?q=${encodeURIComponent(typed(form).q ?? "")}`;
 });
 
 onAct("drain", async (button) => {
@@ -46,7 +44,7 @@ onAct("probe", async (button) => {
 
 onAct("cancel", async (button) => {
   const { id = "", what = "this request" } = button.dataset;
-  if (!(await confirmed(`End ${what}? Its client gets an error.`, "End it"))) return;
+  if (!(await confirmed(`End ${what}? Its client gets an error. From a shell: orouter requests cancel ${id}`, "End it"))) return;
   await request("POST", `${root}act/requests/${id}/cancel`);
   toast("The request is ended.");
 });
@@ -107,8 +105,10 @@ document.addEventListener("keydown", (event) => {
     document.getElementById("search")?.focus();
   } else if (event.key === "p") {
     togglePause();
-  } else if (event.key === "j" || event.key === "k") {
-    move(event.key === "j" ? 1 : -1);
+  } else if (event.key === "j" || event.key === "k" || (event.key.startsWith("Arrow") && target.closest("tr[data-href]"))) {
+    if (event.key === "ArrowLeft" || event.key === "ArrowRight") return;
+    event.preventDefault();
+    move(event.key === "j" || event.key === "ArrowDown" ? 1 : -1);
   }
 });
 

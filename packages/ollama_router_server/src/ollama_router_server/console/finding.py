@@ -1,0 +1,70 @@
+"""The search of the bar: an id, a page, server, model or user leads to its page, any other text to requests with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote, urlencode
+
+import falcon
+from falcon.asgi import Request, Response
+
+from ollama_router_core.errors import RequestError
+from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
+from ollama_router_server.admin.overview import find_model
+from ollama_router_server.console.pages import Page
+from ollama_router_server.services import Services
+from ollama_router_server.storage.identities import UnknownUser, User
+
+__all__ = ["FindResource"]
+
+_ID: Final = re.compile(r"[0-9a-f]{28}")
+_LONGEST: Final = 200
+_ALSO: Final = {"start": "", "mine": "", "playground": "play"}
+
+
+class FindResource:
+    """`GET /console/find?q=`: leads to a page that the asking user may see."""
+
+    roles = EVERYBODY
+
+    def __init__(self, services: Services, pages: Mapping[str, Page]) -> None:
+        self._services = services
+        self._pages = pages
+
+    async def on_get(self, request: Request, _response: Response) -> None:
+        """Lead there."""
+        text = (request.get_param("q") or "").strip()[:_LONGEST]
+        raise falcon.HTTPSeeOther(await self._place(text, request.context.user) or "./")
+
+    async def _place(self, text: str, user: User) -> str:
+        """A path below `/console/`."""
+        if _ID.fullmatch(text):
+            return f"requests/{text}"
+        name = text.lower().replace(" ", "")
+        name = _ALSO.get(name, name)
+        page = None if "{" in name else self._pages.get(name)
+        if page is not None and user.role in page.roles:
+            return name
+        if user.role in READERS and text in self._services.config.servers:
+            return f"servers/{quote(text, safe='')}"
+        if user.role in READERS and self._is_model(text, user):
+            return f"models/{quote(text, safe='')}"
+        if user.role in ADMINS and await self._is_user(text):
+            return f"people/{quote(text, safe='')}"
+        return f"requests?{urlencode({'text': text})}"
+
+    def _is_model(self, text: str, user: User) -> bool:
+        try:
+            find_model(self._services, text, user)
+        except (falcon.HTTPNotFound, RequestError):
+            return False
+        return True
+
+    async def _is_user(self, text: str) -> bool:
+        try:
+            await self._services.users.show(text)
+        except UnknownUser:
+            return False
+        return True

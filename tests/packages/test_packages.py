@@ -21,7 +21,10 @@ from support.waiting import wait_until
 ROOT = Path(__file__).parents[2]
 NAMES = ["ollama_router_cli", "ollama_router_core", "ollama_router_server"]
 
-pytestmark = pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed"),
+    pytest.mark.timeout(600),  # whole environments are made; a machine with other work took longer than two minutes
+]
 
 
 def build(folder: Path, *, mask: int) -> Path:

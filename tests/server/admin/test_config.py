@@ -41,3 +41,4 @@ async def test_what_keeps_a_newer_config_from_holding_is_on_the_page(tmp_path: P
             assert ("<code>proxy_port</code>" in page) is told
             assert ("servers:" in page) is told
             assert SECRET not in page
+            assert ("config on disk cannot be used: line 7" in (await browser.get("/console/now")).text) is told

@@ -30,7 +30,7 @@ from support.workers import served
 _ACTIVATED = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True);"
     "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()));"
-    "os.execv(sys.executable, [sys.executable, '-m', 'ollama_router_cli', 'serve'])"
+    "os.execv(sys.executable, [sys.executable, '-m', 'ollama_router_cli', 'serve', *sys.argv[2:]])"
 )
 
 
@@ -76,6 +76,7 @@ class Activated:
     home: Path
     sock: socket.socket
     token: str
+    workers: str
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -93,7 +94,7 @@ class Activated:
         """Start it on the socket."""
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _ACTIVATED, str(self.sock.fileno())],
+                [sys.executable, "-c", _ACTIVATED, str(self.sock.fileno()), "--workers", self.workers],
                 pass_fds=(self.sock.fileno(),),
                 cwd=self.home,
                 env=Orouter(home=self.home).environment(),
@@ -126,7 +127,10 @@ def test_three_changes_of_the_config_lose_no_request_and_no_stream(tmp_path: Pat
 
 
 @pytest.mark.timeout(900)
-def test_three_restarts_on_the_service_manager_s_socket_lose_no_request_and_no_stream(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_three_restarts_on_the_service_manager_s_socket_lose_no_request_and_no_stream(
+    tmp_path: Path, workers: str
+) -> None:
     """SIGTERM and a new process, as `systemctl restart` does: requests wait in the socket, 0 of 160 and 40 lost."""
     with (
         SimulatorThread(models=[MODEL], num_parallel=64) as simulator,
@@ -135,7 +139,7 @@ def test_three_restarts_on_the_service_manager_s_socket_lose_no_request_and_no_s
     ):
         token, _ = asyncio.run(users_in(tmp_path))
         Orouter(home=tmp_path).config.write_text(json.dumps(config(simulator, "a")))
-        router = Activated(tmp_path, sock, token)
+        router = Activated(tmp_path, sock, token, workers)
         load = Load(router, simulator, pool)
         router.start()
         try:

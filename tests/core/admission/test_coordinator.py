@@ -314,6 +314,22 @@ class TestFastest:
         admission.arrive(ticket(0), fleet, 0.0)
         assert [numbers(admission.arrive(ticket(number), fleet, 0.0)) for number in (1, 2, 3, 4)] == [[], [1], [], []]
 
+    def test_a_batch_tries_no_slots(self):
+        """What it would try with stands before whoever comes next; beside an interactive request that one goes."""
+        admission, fleet = make(), replace(WARM, proven={"a": 1})
+        night = [replace(ticket(number, user="night"), batch=True) for number in range(4)]
+        assert [numbers(admission.arrive(one, fleet, 0.0)) for one in night] == [[0], [], [], []]
+        assert numbers(admission.arrive(ticket(4), fleet, 0.0)) == [4]
+
+    def test_a_batch_does_not_keep_its_model_from_making_room(self):
+        """However many of it wait: the load that somebody waits for comes next, and nothing of the batch before it."""
+        admission = make({"a": {"max_memory_gb": 48.0, "num_parallel": 1}}, max_wait=1e6)
+        for number in range(50):
+            admission.arrive(replace(ticket(number, user="night"), batch=True), WARM, 0.0)
+        assert numbers(admission.arrive(ticket(50, LARGE, arrived=1.0), WARM, 1.0)) == []
+        (sent,) = admission.finished(0, WARM, 2.0)
+        assert (sent.ticket.number, sent.unload) == (50, (SMALL,))
+
     def test_a_proven_slot_is_used_at_once(self):
         """By one after the other."""
         admission, fleet = make(), replace(WARM, proven={"a": 2})

@@ -48,21 +48,32 @@ class Dispatcher:
     ) -> Iterator[Outcome]:
         """Under late binding: fill free slots, then begin loads that pay; `changed` limits both to some servers.
 
-        A batch has what the others leave: its slots are filled after their loads were promised the room.
+        A batch has what the others leave: its slots are filled after their loads were promised the room, and not where
+        one was begun just now, as the facts still show what goes for it.
         """
         for scheduled in self._scheduler.fill_free_slots(groups, changed, batch=False):
             yield self._carry_out(scheduled, now)
+        among = servers if changed is None else changed
+        batch = [one for one in groups if one.batch]
+        begun = set()
+        for load in self._loads_of_others(groups, among, now, only=bool(batch)):
+            begun.add(load.server)
+            yield load
+        if batch:
+            others = [name for name in sorted(among) if name not in begun] if begun else changed
+            for scheduled in self._scheduler.fill_free_slots(batch, others, batch=True):
+                yield self._carry_out(scheduled, now)
+            yield from self._loads(groups, among, now)
+
+    def _loads_of_others(
+        self, groups: list[RequestGroup], servers: Collection[str], now: float, *, only: bool
+    ) -> Iterator[Dispatch]:
+        """Loads whose room is made, then those that pay; with `only` none for a batch."""
         for scheduled in self._scheduler.start_reserved_loads():
             yield self._carry_out(scheduled, now)
-        batch = [one for one in groups if one.batch]
-        among = servers if changed is None else changed
-        if batch:
-            yield from self._loads([one for one in groups if not one.only_batch], among, now)
-            for scheduled in self._scheduler.fill_free_slots(batch, changed, batch=True):
-                yield self._carry_out(scheduled, now)
-        yield from self._loads(groups, among, now)
+        yield from self._loads([one for one in groups if not one.only_batch] if only else groups, servers, now)
 
-    def _loads(self, groups: list[RequestGroup], servers: Collection[str], now: float) -> Iterator[Outcome]:
+    def _loads(self, groups: list[RequestGroup], servers: Collection[str], now: float) -> Iterator[Dispatch]:
         """Loads that pay, the best first, one a server."""
         for _ in servers:
             load = self._scheduler.best_load(groups, servers)

@@ -17,7 +17,7 @@ room is a guess the other models get nothing new.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from msgspec import Struct
 
@@ -86,7 +86,7 @@ class Scheduler:
         self._costs.refresh(self._costs.snapshot, now)
 
     def fill_free_slots(
-        self, groups: Iterable[RequestGroup], servers: frozenset[str] | None = None, *, batch: bool
+        self, groups: Iterable[RequestGroup], servers: Collection[str] | None = None, *, batch: bool
     ) -> Iterator[ScheduledTicket]:
         """Tickets for free slots of loaded models; the caller starts each before it asks for the next.
 
@@ -99,7 +99,7 @@ class Scheduler:
                     break
                 yield scheduled
 
-    def next_warm(self, group: RequestGroup, servers: frozenset[str] | None = None) -> ScheduledTicket | None:
+    def next_warm(self, group: RequestGroup, servers: Collection[str] | None = None) -> ScheduledTicket | None:
         """One ticket of a group for a free slot of its loaded model, None where there is none."""
         costs = self._costs.costs_of(group)
         where = costs.values() if servers is None else [costs[name] for name in servers if name in costs]

@@ -151,6 +151,19 @@ def test_the_config_is_the_router_s() -> None:
     assert names == wanted | {"OPENAI_API_KEY"}
 
 
+def servers_of(values: dict[str, Any]) -> dict[str, str]:
+    """The hosts of the router's servers, by name."""
+    config = load_config(render(values)["ConfigMap"]["data"]["orouter.yml"])
+    return {name: server.host for name, server in config.servers.items()}
+
+
+def test_the_only_servers_are_those_that_were_named() -> None:
+    """Nobody has to take the one of the defaults out, which stands where nothing is named."""
+    assert servers_of({}) == {"ollama": "ollama"}
+    assert servers_of({"config": {"servers": {"gpu1": {"host": "gpu1.example"}}}}) == {"gpu1": "gpu1.example"}
+    assert servers_of({"config": {"discovery": {"dns": [{"name": "ollama.ai"}]}}}) == {}
+
+
 def test_the_autoscaler_goes_by_how_long_requests_wait() -> None:
     """By pod: the seconds of the first in the queue, and no count of who waits; the metric is the router's."""
     objects = render(EVERYTHING)

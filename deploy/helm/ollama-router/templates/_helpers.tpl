@@ -60,6 +60,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* What the file says, with the port and, from a Secret, where routers meet. */}}
 {{- define "router.config" -}}
 {{- $config := merge (dict "proxy_host" "0.0.0.0" "proxy_port" 11434) (deepCopy .Values.config) -}}
+{{- if not (or $config.servers $config.external_hosts $config.discovery) -}}
+{{- $_ := set $config "servers" (dict "ollama" (dict "host" "ollama")) -}}
+{{- end -}}
 {{- if .Values.coordination.existingSecret -}}
 {{- $shared := merge (dict "url" "${OROUTER_COORDINATION_URL}") (default dict $config.coordination) -}}
 {{- $_ := set $config "coordination" $shared -}}

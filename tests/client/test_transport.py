@@ -39,6 +39,18 @@ def test_a_request_goes_to_a_server_that_has_the_model(fleet: FakeFleet) -> None
     assert [one.server for one in fleet.requests] == ["b"]
 
 
+def test_a_program_may_name_the_server(fleet: FakeFleet) -> None:
+    """Whichever would be chosen; nothing else is tried, and the name reaches no server."""
+    chat = {**CHAT, "model": "llama3.1:8b"}
+    with _client(RouterTransport(fleet.config, inner=fleet)) as client:
+        for name in ("b", "a", "b"):
+            answer = client.post("/api/chat", json=chat, headers={"x-router-pin": name})
+            assert answer.headers["x-router-server"] == name
+        assert client.post("/api/chat", json=CHAT, headers={"x-router-pin": "a"}).status_code == 404
+        assert client.post("/api/chat", json=chat, headers={"x-router-pin": "c"}).status_code == 400
+    assert [one.server for one in fleet.requests] == ["b", "a", "b"]
+
+
 def test_the_programs_credentials_and_cookies_stay_here(fleet: FakeFleet) -> None:
     """A key that an SDK insists on is not handed to servers, and answers set no cookies."""
     seen: list[httpx.Headers] = []

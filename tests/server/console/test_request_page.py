@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.testing import Answer, OllamaSimulator, model
 from server.console.test_pages import signed_in
 from support.eventually import eventually
@@ -45,6 +46,29 @@ async def test_each_attempt_is_told_with_its_end(tmp_path: Path) -> None:
     copied = json.loads(unescape(re.findall(r'<pre id="request-json">(.*?)</pre>', page, re.DOTALL)[0]))
     assert copied == shown
     assert f"/console/requests/{row.id}</code>" in page
+
+
+async def test_a_request_is_found_as_soon_as_it_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before its row is in the log, as long as the database takes none."""
+    async with (
+        running_router(tmp_path, {"gone": {"host": "127.0.0.1", "port": 9}}) as router,
+        router.client() as client,
+        router.client(router.admin_token) as admin,
+    ):
+
+        async def fails(*_: object, **__: object) -> None:
+            raise StorageUnavailable("the database is away")
+
+        monkeypatch.setattr(router.services.request_log, "insert", fails)
+        id_ = (await client.post("/api/chat", json=CHAT)).headers["x-router-request-id"]
+        found = await client.get(f"/router/requests/{id_}")
+        others = await admin.post("/router/users", json={"name": "bob"})
+        await router.services.authenticator.refresh()
+        async with router.client(others.json()["token"]) as bob:
+            hidden = (await bob.get(f"/router/requests/{id_}")).status_code
+        monkeypatch.undo()
+        await router.rows(1)
+    assert (found.status_code, found.json()["user"], hidden) == (200, "alice", 404)
 
 
 async def test_what_policy_changed_and_what_was_left_are_told(tmp_path: Path) -> None:

@@ -94,13 +94,13 @@ async def find_detail(services: Services, sync: WorkerSync, request_id: str, use
 
 
 async def find_request(services: Services, request_id: str, user: User) -> RequestRecord:
-    """One row of the log; a plain user finds the own ones alone.
+    """One row of the log, or one that this worker has yet to write; a plain user finds the own ones alone.
 
     Raises:
         HTTPNotFound: there is no such row, or it is another user's.
     """
-    record = None
-    if _ID.fullmatch(request_id):
+    record = services.sink.find(request_id)
+    if record is None and _ID.fullmatch(request_id):
         began = _began(request_id)
         record = await services.request_log.find(request_id, since=began - _AROUND, before=began + _AROUND)
     if record is None or (user.role == "user" and record.user != user.name):

@@ -81,6 +81,10 @@ class DatabaseSink:
         """Whether rows wait in memory: of this user, or any if None."""
         return bool(self._queue) if user is None else any(row.user == user for row in self._queue)
 
+    def find(self, request_id: str) -> RequestRecord | None:
+        """A row that waits in memory, by its request's id."""
+        return next((row for row in self._queue if row.id == request_id), None)
+
     @property
     def healthy(self) -> bool:
         """Whether the last attempt to write succeeded."""

@@ -57,6 +57,21 @@ def test_list_shows_status_requests_and_the_first_eight_characters(cli, alice):
     assert columns[:4] == ["alice", "user", "active", "0"]
 
 
+def test_list_tells_what_was_used_of_late(cli):
+    """Requests of seven days, tokens of the limit that is nearest to its end, the last use, the end of the access."""
+    cli("users", "create", "bob", "--tokens-per-day", "100", "--tokens-per-month", "5000", "--expires", "30d")
+    cli("users", "create", "carol")
+    bob, carol = cli("users", "list", "--json").json()
+    assert (bob["requests_7d"], bob["tokens_used"], bob["tokens_limit"], bob["tokens_per"]) == (0, 0, 100, "day")
+    assert bob["expires_at"] == bob["grants"]["expires_at"]
+    assert [carol[name] for name in ("tokens_limit", "tokens_per", "last_seen", "expires_at")] == [None] * 4
+    table = cli("users", "list").out
+    assert "0 of 100 a day" in table
+    assert [
+        name for name in ("7 days", "tokens of limit", "last used", "expires") if name in table.splitlines()[0]
+    ] == ["7 days", "tokens of limit", "last used", "expires"]
+
+
 def test_list_without_users_says_what_to_do(cli):
     """An empty list is no error; JSON stays a list."""
     result = cli("users", "list")

@@ -13,6 +13,7 @@ from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import DuplicateName, InvalidUserName, UnknownUser, UserChange, UserFilter
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.request_log import RequestLog
+from ollama_router_server.storage.token_usage import TokenUsage
 from ollama_router_server.storage.users import UserStore
 from support.records import make_record
 from support.storage import FakeClock
@@ -42,6 +43,23 @@ async def test_a_created_user_has_a_token_that_verifies(store: UserStore, clock:
     (listed,) = await store.list()
     assert listed.created_at == clock.wall()
     assert listed.tokens[0].lookup == created.token.reveal()[:8]
+
+
+async def test_the_use_of_all_is_that_of_each(store: UserStore, database: Database) -> None:
+    """Requests of seven days and tokens of the month: of some who are named, and of everybody."""
+    for name in ("alice", "bob"):
+        await store.create(name)
+    today = 20_000
+    ages = (("alice", 0.5), ("alice", 6.0), ("bob", 1.0), ("bob", 9.0))
+    rows = [make_record(n, user=user, started_at=(today - age) * 86_400) for n, (user, age) in enumerate(ages)]
+    await RequestLog(database).insert(rows)
+    await TokenUsage(database).add({("bob", today): 60})
+    everybody = await store.recent_use(None, today=today)
+    assert {name: (use.requests, use.tokens) for name, use in everybody.items()} == {
+        "alice": (2, {}),
+        "bob": (1, {today: 60}),
+    }
+    assert await store.recent_use(["bob"], today=today) == {"bob": everybody["bob"]}
 
 
 async def test_no_repr_shows_a_token_or_a_digest(store: UserStore) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "LimitName",
     "Meter",
     "Standing",
+    "TokenSpan",
     "allowances",
     "check_minute",
     "day_of",
@@ -36,6 +37,7 @@ __all__ = [
     "first_day_of_month",
     "has_limits",
     "limit_headers",
+    "nearest_end",
     "room_for",
     "standing_of",
 ]
@@ -48,6 +50,7 @@ LimitName = Literal[
     "requests_per_minute", "concurrent_requests", "tokens_per_minute", "tokens_per_day", "tokens_per_month"
 ]
 """The limits of a user, as grants name them."""
+TokenSpan = Literal["day", "month"]
 
 BYTES_PER_TOKEN: Final = 4
 """Of text, about."""
@@ -293,14 +296,20 @@ def _request_allowance(meter: Meter, grants: Grants, now: float, elsewhere: Else
     return Allowance(limit=limit, remaining=max(0, limit - len(moments)), reset=reset)
 
 
-def _token_allowances(tokens: Mapping[int, int], grants: Grants, wall: float) -> dict[str, Allowance]:
+def nearest_end(tokens: Mapping[int, int], grants: Grants, *, wall: float) -> tuple[TokenSpan, Allowance] | None:
+    """Return the limit of tokens of which the smallest part is left, None without one; `tokens` are those by day."""
+    limits = _token_allowances(tokens, grants, wall).items()
+    return min(limits, key=lambda one: one[1].remaining / (one[1].limit or 1), default=None)
+
+
+def _token_allowances(tokens: Mapping[int, int], grants: Grants, wall: float) -> dict[TokenSpan, Allowance]:
     if grants.tokens_per_day is None and grants.tokens_per_month is None:
         return {}
     today = day_of(wall)
     first = first_day_of_month(today)
     following = _date(first) + timedelta(days=31)
     month_end = first_day_of_month(day_of(following.timestamp()))
-    allowances = {}
+    allowances: dict[TokenSpan, Allowance] = {}
     if grants.tokens_per_day is not None:
         allowances["day"] = _allowance(grants.tokens_per_day, tokens.get(today, 0), today + 1, wall)
     if grants.tokens_per_month is not None:

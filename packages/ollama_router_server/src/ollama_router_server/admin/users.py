@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, cast, get_args
 
 from falcon.asgi import Request, Response
 
 from ollama_router_core.access.grants import Grants, combine_grants, grants_from_json, grants_to_json
-from ollama_router_core.access.limits import Allowance, LimitName, Meter, allowances, day_of
+from ollama_router_core.access.limits import day_of, nearest_end
 from ollama_router_core.errors import InvalidBody
 from ollama_router_server.admin.access import ADMINS
 from ollama_router_server.admin.bodies import actor_of, answer, read_body
@@ -113,7 +113,7 @@ async def list_users(services: Services, request: Request) -> UsersBody:
 
 def _listed(user: UserSummary, use: RecentUse, wall: float) -> ListedUserBody:
     grants = combine_grants(user.own_grants, use.group)
-    nearest = _nearest_end(grants, use.tokens, wall)
+    nearest = nearest_end(use.tokens, grants, wall=wall)
     return ListedUserBody(
         **_user(user),
         requests_7d=use.requests,
@@ -123,21 +123,6 @@ def _listed(user: UserSummary, use: RecentUse, wall: float) -> ListedUserBody:
         last_seen=max((token.last_used_at for token in user.tokens if token.last_used_at is not None), default=None),
         expires_at=grants.expires_at,
     )
-
-
-def _nearest_end(
-    grants: Grants, tokens: dict[int, int], wall: float
-) -> tuple[Literal["day", "month"], Allowance] | None:
-    """The token limit of a day or month of which the smallest part is left."""
-    meter = Meter()
-    meter.tokens = tokens
-    found = allowances(meter, grants, now=0.0, wall=wall)
-    names: tuple[tuple[Literal["day", "month"], LimitName], ...] = (
-        ("day", "tokens_per_day"),
-        ("month", "tokens_per_month"),
-    )
-    of_both = [(per, found[name]) for per, name in names if name in found]
-    return min(of_both, key=lambda one: one[1].remaining / (one[1].limit or 1), default=None)
 
 
 class UserResource:

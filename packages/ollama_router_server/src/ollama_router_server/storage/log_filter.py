@@ -71,10 +71,10 @@ class Cursor(Struct, frozen=True):
     id: str
 
     def older(self) -> ColumnElement[bool]:
-        """Condition of the rows behind this one."""
+        """Condition of the rows behind this one: one range of the index, in whose order they are read."""
         columns = request_log.c
-        same_moment = and_(columns.started_at == self.started_at, columns.id < self.id)
-        return or_(columns.started_at < self.started_at, same_moment)
+        behind = or_(columns.started_at < self.started_at, columns.id < self.id)
+        return and_(columns.started_at <= self.started_at, behind)
 
 
 def _has(text: str) -> ColumnElement[bool]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from msgspec import Struct, field
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.access.grants import Grants
@@ -30,24 +31,28 @@ class RecentUse(Struct, kw_only=True):
     group: Grants = field(default_factory=Grants)
 
 
-def read_recent_use(connection: Connection, names: Sequence[str], *, today: int) -> dict[str, RecentUse]:
-    """Read it for each of these users; they are a page, not thousands."""
-    found = {name: RecentUse() for name in names}
+def read_recent_use(connection: Connection, names: Sequence[str] | None, *, today: int) -> dict[str, RecentUse]:
+    """Read it for each of these users, a page of them and not thousands, or for all by None."""
+    found = defaultdict[str, RecentUse](RecentUse)
+
+    def ours(name: ColumnElement[str]) -> ColumnElement[bool]:
+        return true() if names is None else name.in_(names)
+
     totals = log_totals.c
     days = [day * DAY for day in range(today - _WEEK + 1, today + 1)]
     week = select(totals.name, func.sum(totals.requests)).where(
-        totals.span == DAY, totals.start.in_(days), totals.dimension == "user", totals.name.in_(names)
+        totals.span == DAY, totals.start.in_(days), totals.dimension == "user", ours(totals.name)
     )
     for name, requests in connection.execute(week.group_by(totals.name)):
         found[name].requests = int(requests)
     counted = token_usage.c
     month = select(counted.user, counted.day, counted.tokens).where(
-        counted.user.in_(names), counted.day >= first_day_of_month(today)
+        ours(counted.user), counted.day >= first_day_of_month(today)
     )
     for name, day, tokens in connection.execute(month):
         found[name].tokens[int(day)] = int(tokens)
     granted = select(users.c.name, groups.c.grants).join(memberships, memberships.c.user_id == users.c.id)
-    granted = granted.join(groups, groups.c.id == memberships.c.group_id).where(users.c.name.in_(names))
+    granted = granted.join(groups, groups.c.id == memberships.c.group_id).where(ours(users.c.name))
     for name, grants in connection.execute(granted):
         found[name].group = load_grants(grants)
     return found

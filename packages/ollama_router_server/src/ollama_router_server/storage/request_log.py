@@ -28,7 +28,7 @@ from ollama_router_server.storage.log_totals import HOUR
 from ollama_router_server.storage.log_writer import delete_empty, delete_oldest, insert_records, last_number
 from ollama_router_server.storage.schema import log_drops, log_totals, request_log
 
-__all__ = ["LogPage", "ModelUse", "RequestLog", "select_records"]
+__all__ = ["LogPage", "ModelUse", "RequestLog", "select_page", "select_records"]
 
 _FIELDS = RequestRecord.__struct_fields__
 _COLUMNS = tuple(request_log.c[name] for name in _FIELDS)
@@ -98,7 +98,7 @@ class RequestLog:
 
     async def page(self, chosen: LogFilter, *, after: Cursor | None = None, limit: int = 50) -> LogPage:
         """A page of rows, the newest first; it may have fewer than there are, but then says how far it has looked."""
-        return await self._database.read(_page, chosen, after, limit, self._searched)
+        return await self._database.read(select_page, chosen, after, limit, self._searched)
 
     async def find(self, request_id: str, *, since: float, before: float) -> RequestRecord | None:
         """The row of one request that began in this time (seconds since 1970): ids have no index, moments have."""
@@ -193,7 +193,7 @@ def select_records(
     return tuple(_record(row) for row in rows)
 
 
-def _page(connection: Connection, chosen: LogFilter, after: Cursor | None, limit: int, searched: int) -> LogPage:
+def select_page(connection: Connection, chosen: LogFilter, after: Cursor | None, limit: int, searched: int) -> LogPage:
     """Rows without an index are looked at one by one: so many, however long the log is, and its reader waits."""
     bound = None if chosen.is_indexed else _searched_back_to(connection, chosen.indexed, after, searched)
     bounded = chosen if bound is None else replace(chosen, since=bound)

@@ -187,8 +187,8 @@ class UserStore:
         """Return at most `limit` users by name, those behind the name `after`."""
         return await self._database.read(read_page, chosen, after, limit)
 
-    async def recent_use(self, names: Sequence[str], *, today: int) -> dict[str, RecentUse]:
-        """Return what each of these users has used of late; `today` is days since 1970-01-01."""
+    async def recent_use(self, names: Sequence[str] | None, *, today: int) -> dict[str, RecentUse]:
+        """Return what each of these users, or of all by None, has used of late; `today` is days since 1970-01-01."""
         return await self._database.read(lambda connection: read_recent_use(connection, names, today=today))
 
     async def show(self, name: str) -> UserDetails:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from msgspec.structs import asdict
@@ -16,14 +16,18 @@ from ollama_router_cli.rendering.request_log import print_records
 from ollama_router_cli.rendering.streams import clean, confirm_word, print_json, print_note, print_outcome, print_result
 from ollama_router_cli.rendering.tables import format_count, format_ms, format_time, print_table
 from ollama_router_cli.rendering.token import show_token
-from ollama_router_core.access.grants import grants_from_json, grants_to_json
+from ollama_router_core.access.grants import combine_grants, grants_from_json, grants_to_json
+from ollama_router_core.access.limits import Allowance, TokenSpan, day_of, nearest_end
 from ollama_router_server.storage.identities import CreatedToken, UserDetails, UserFilter, UserPage, UserSummary
+from ollama_router_server.storage.recent_use import RecentUse
 from ollama_router_server.storage.users import UserStore
+from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
 
 _MOST = 1_000
 """Users on a page."""
+_UNUSED = RecentUse()
 
 app = command_group("Create, list and change users. A token is shown once, when it is made.")
 
@@ -80,41 +84,86 @@ def list_users(
 ) -> None:
     """List users by name: all, or a page.
 
-    Prints role, status, number of requests, the first 8 characters of each token, creation and last use. Pages have
-    1,000 users where --search or --after is given without --limit.
+    Prints role, status, requests in all and of seven days, tokens used of the limit that is nearest to its end, the
+    first 8 characters of each token, creation, last use and end. Pages have 1,000 users where --search or --after is
+    given without --limit.
     """
-    _, page = with_users(shared, partial(_read_page, search=search, limit=limit, after=after))
-    found = page.users
+    _, (page, found) = with_users(shared, partial(_read_page, search=search, limit=limit, after=after))
     if page.next is not None:
         print_note(f"{page.matching:,} users in all; --after {clean(page.next)} shows the next page")
     if shared.as_json:
-        print_json([_summary_json(user) for user in found])
+        print_json([_listed_json(one) for one in found])
         return
     if not found:
         print_note("no such users" if search or after else "no users yet; orouter users create NAME adds one")
         return
-    columns = ("name", "role", "status", "requests", "token", "created", "last used", "group")
-    print_table(columns, map(_row, found), right=("requests",))
+    columns = (
+        "name", "role", "status", "requests", "7 days", "tokens of limit", "token", "created", "last used", "expires",
+        "group",
+    )  # fmt: skip
+    print_table(columns, map(_row, found), right=("requests", "7 days", "tokens of limit"))
 
 
-async def _read_page(users: UserStore, *, search: str | None, limit: int | None, after: str | None) -> UserPage:
-    if search is None and limit is None and after is None:
+class _Listed(NamedTuple):
+    """A user, with what was used of late; the limit is the one of tokens that is nearest to its end."""
+
+    user: UserSummary
+    requests_7d: int
+    limit: tuple[TokenSpan, Allowance] | None
+    expires_at: float | None
+
+
+async def _read_page(
+    users: UserStore, *, search: str | None, limit: int | None, after: str | None
+) -> tuple[UserPage, list[_Listed]]:
+    everybody = search is None and limit is None and after is None
+    if everybody:
         found = await users.list()
-        return UserPage(users=found, next=None, matching=len(found))
-    return await users.page(UserFilter(search=search), after=after, limit=limit or _MOST)
+        page = UserPage(users=found, next=None, matching=len(found))
+    else:
+        page = await users.page(UserFilter(search=search), after=after, limit=limit or _MOST)
+    wall = SystemClock().wall()
+    use = await users.recent_use(None if everybody else [user.name for user in page.users], today=day_of(wall))
+    return page, [_listed(user, use.get(user.name, _UNUSED), wall) for user in page.users]
 
 
-def _row(user: UserSummary) -> tuple[object, ...]:
+def _listed(user: UserSummary, use: RecentUse, wall: float) -> _Listed:
+    grants = combine_grants(user.own_grants, use.group)
+    return _Listed(user, use.requests, nearest_end(use.tokens, grants, wall=wall), grants.expires_at)
+
+
+def _row(listed: _Listed) -> tuple[object, ...]:
+    user, requests_7d, limit, expires_at = listed
     return (
         user.name,
         user.role,
         _status(active=user.active),
         format_count(user.requests),
+        format_count(requests_7d),
+        None if limit is None else f"{_used(limit[1]):,} of {limit[1].limit:,} a {limit[0]}",
         ", ".join(f"{token.lookup}..." for token in user.tokens) or None,
         format_time(user.created_at),
         format_time(_last_used(user)),
+        format_time(expires_at),
         user.group,
     )
+
+
+def _used(limit: Allowance) -> int:
+    return limit.limit - limit.remaining
+
+
+def _listed_json(listed: _Listed) -> dict[str, Any]:
+    user, requests_7d, limit, expires_at = listed
+    return {
+        **_summary_json(user),
+        "requests_7d": requests_7d,
+        "tokens_used": None if limit is None else _used(limit[1]),
+        "tokens_limit": None if limit is None else limit[1].limit,
+        "tokens_per": None if limit is None else limit[0],
+        "last_seen": _last_used(user),
+        "expires_at": expires_at,
+    }
 
 
 @app.command(epilog=examples("orouter users show alice"))

@@ -1,12 +1,13 @@
 """What looking costs: requests a processor second with the console off, with nobody watching, with watchers.
 
-    python benchmarks/console.py [--watchers 5] [--rounds 5] [--seconds 4]
+    python benchmarks/console.py [--watchers 5] [--rounds 5] [--seconds 4] [--alike]
 
-Two routers, one without a console, are loaded in turns. A watcher does what the page Now does: it reads the stream of
-changes and fetches its part when that is named. Requests are counted for each second of the router's own processor
-time, so that neighbours on the machine do not count. The three are measured in another order each round; a ratio is of
-one round, and told are the median, the least and the most of the rounds. Then `/livez` is asked a thousand times beside
-watchers. Linux only; needs wrk.
+Two routers, one without a console, are loaded in turns. With `--alike` a third one without a console takes the place
+of the watchers: by how much two of a kind differ is what a ratio may be wrong by. A watcher does what the page Now
+does: it reads the stream of changes and fetches its part when that is named. Requests are counted for each second of
+the router's own processor time, so that neighbours on the machine do not count. The three are measured in another
+order each round; a ratio is of one round, and told are the median, the least and the most of the rounds. Then `/livez`
+is asked a thousand times beside watchers. Linux only; needs wrk.
 """
 
 from __future__ import annotations
@@ -115,19 +116,43 @@ def ratio(new, old):
     return f"{statistics.median(found):.3f} ({found[0]:.3f} to {found[-1]:.3f})"
 
 
+def alike(options):
+    """Two without a console and one with, in turns, each as often first as the others."""
+    off = "console: {enabled: false}\n"
+    speeds = {"off": [], "off too": [], "nobody": []}
+    with running(off) as one, running(off) as other, running() as on:
+        routers = dict(zip(speeds, (one, other, on), strict=True))
+        for router in routers.values():
+            per_cpu_second(router, 2)
+        for number in range(options.rounds):
+            for name in [*speeds][number % 3 :] + [*speeds][: number % 3]:
+                speeds[name].append(per_cpu_second(routers[name], options.seconds)[0])
+    print(f"one without a console, of another without: {ratio(speeds['off too'], speeds['off'])}")
+    print(f"nobody watches, of console off: {ratio(speeds['nobody'], speeds['off'])}")
+    means = {name: statistics.mean(found) for name, found in speeds.items()}
+    told = ", ".join(f"{name} {value / means['off']:.4f}" for name, value in means.items())
+    print(f"means of {options.rounds} rounds, of the first: {told}")
+
+
 def main():
     """Measure and print."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--watchers", type=int, default=5)
     asked.add_argument("--rounds", type=int, default=5)
     asked.add_argument("--seconds", type=int, default=4)
+    asked.add_argument("--alike", action="store_true")
     options = asked.parse_args()
+    (alike if options.alike else watched)(options)
+
+
+def watched(options):
+    """Without a console, with nobody and with watchers, in turns; then how soon `/livez` is answered."""
     speeds, told = {"off": [], "nobody": [], "watched": []}, []
     with running("console: {enabled: false}\n") as off, running() as on:
         cookies = sessions(on, admin_of(on))
         for router in (off, on):
             per_cpu_second(router, 2)
-        watched = 0.0
+        seconds = 0.0
 
         def off_alone():
             speeds["off"].append(per_cpu_second(off, options.seconds)[0])
@@ -136,11 +161,11 @@ def main():
             speeds["nobody"].append(per_cpu_second(on, options.seconds)[0])
 
         def on_watched():
-            nonlocal watched
+            nonlocal seconds
             with watching(on, cookies, options.watchers, told):
                 began = time.monotonic()
                 speeds["watched"].append(per_cpu_second(on, options.seconds)[0])
-                watched += time.monotonic() - began
+                seconds += time.monotonic() - began
 
         turns = [off_alone, on_alone, on_watched]
         for number in range(options.rounds):
@@ -152,7 +177,7 @@ def main():
     print(f"requests a processor second: {', '.join(f'{name} {value:.0f}' for name, value in middle.items())}")
     print(f"nobody watches, of console off: {ratio(speeds['nobody'], speeds['off'])}")
     print(f"{options.watchers} watch, of console off: {ratio(speeds['watched'], speeds['off'])}")
-    print(f"bytes a second for each watcher: {sum(told) / watched / options.watchers:.0f}")
+    print(f"bytes a second for each watcher: {sum(told) / seconds / options.watchers:.0f}")
 
 
 if __name__ == "__main__":

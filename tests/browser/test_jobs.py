@@ -212,24 +212,43 @@ async def test_deleting_a_model_wants_its_name_typed(browser: Browser, tmp_path:
 
 
 async def test_fit_says_what_explain_says(browser: Browser, tmp_path: Path) -> None:
-    """Server by server: verdict and memory."""
+    """Server by server: verdict and memory; once it is loaded, what was measured beside what was predicted."""
     async with (
-        OllamaSimulator(models=["llama3.3:70b"]) as sim,
-        running_router(tmp_path, {"small": server_entry(sim, max_memory_gb=24)}) as router,
+        OllamaSimulator(models=["llama3.3:70b"], host="0.0.0.0") as sim,
+        running_router(
+            tmp_path,
+            {
+                "small": server_entry(sim, max_memory_gb=24),
+                "large": {**server_entry(sim, max_memory_gb=96), "host": "127.0.0.2"},
+            },
+        ) as router,
         router.client(router.admin_token) as admin,
         signed_in(browser, router, router.admin_token) as watched,
     ):
         asked = {"model": "llama3.3:70b", "context": 32_768}
-        told = (await admin.get("/router/explain", params=asked)).json()["candidates"][0]
+        told = (await admin.get("/router/explain", params=asked)).json()["candidates"]
         await watched.open("models/llama3.3:70b")
         await watched.page.fill("input[name=context]", "32768")
         await watched.page.click("text=Will it fit?")
         await watched.page.wait_for_url("**context=32768")
         text = await watched.page.inner_text("[aria-labelledby=fit]")
-        assert told["verdict"] == "refused"
-        assert told["verdict"] in text
-        assert told["reasons"][0]["text"][:60] in text
-        assert f"{told['memory']['gib']:.1f}" in text
+        assert {one["server"]: one["verdict"] for one in told} == {"small": "refused", "large": "chosen"}
+        assert told[0]["reasons"][0]["text"][:60] in text
+        for one in told:
+            row = await watched.page.inner_text(f"[aria-labelledby=fit] tr:has(bdi:text-is('{one['server']}'))")
+            assert one["verdict"] in row
+            assert f"{one['memory']['gib']:.1f}" in row
+        await admin.post("/api/chat", json={**CHAT, "model": "llama3.3:70b"})
+
+        async def is_side_by_side() -> bool:
+            told = (await admin.get("/router/explain", params={"model": "llama3.3:70b"})).json()["candidates"]
+            forecast = next(one["forecast"] for one in told if one["server"] == "large")
+            await watched.open("models/llama3.3:70b")
+            row = await watched.page.inner_text("[aria-labelledby=fit] tr:has(bdi:text-is('large'))")
+            sizes = [forecast[name] for name in ("predicted_bytes", "measured_bytes")]
+            return all(size is not None and f"{size / 2**30:.1f}" in row for size in sizes)
+
+        await eventually_async(is_side_by_side)
 
 
 def _free_port() -> int:

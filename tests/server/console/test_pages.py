@@ -280,6 +280,35 @@ async def test_a_load_is_explained_by_the_decision_of_then(tmp_path: Path) -> No
         await browser.aclose()
 
 
+async def test_the_decision_of_then_outlasts_a_restart_with_other_servers(tmp_path: Path) -> None:
+    """Where a request could have gone and why it went where it did, though all that is gone; why one that waited did."""
+    async with OllamaSimulator(models=[model("llama3.2:3b")], time_scale=1.0, answer_tokens=2_000) as sim:
+        before = {"one": server_entry(sim, max_concurrent=1), "off": {"host": "127.0.0.1", "port": 2}}
+        async with (
+            running_router(tmp_path, before) as router,
+            router.client() as client,
+            asyncio.TaskGroup() as tasks,
+        ):
+            tasks.create_task(client.post("/api/chat", json=CHAT))
+            await eventually(lambda: bool(sim.requests_to("/api/chat")))
+            tasks.create_task(client.post("/api/chat", json=CHAT))
+            await eventually(lambda: router.services.admission.waiting == 1)
+            sim.time_scale = 0.0
+        async with (
+            running_router(tmp_path, {"other": server_entry(sim)}, fresh=False, routing_strategy="fastest") as router,
+            router.client(router.admin_token) as admin,
+        ):
+            waited, loaded = sorted(await router.rows(2), key=lambda row: row.queue_position is None)
+            kept = (await admin.get(f"/router/requests/{loaded.id}")).json()["decision"]
+            assert (kept["strategy"], kept["server"]) == ("priority_with_memory", "one")
+            assert {one["server"] for one in kept["candidates"]} == {"one", "off"}
+            later = (await admin.get(f"/router/requests/{waited.id}")).json()["decision"]
+            assert (later["server"], ", waited " in later["reason"]) == ("one", True)
+            browser = await signed_in(router, router.admin_token)
+            assert "<bdi>off</bdi>" in (await browser.get(f"/console/requests/{loaded.id}")).text
+            await browser.aclose()
+
+
 async def test_a_request_is_decided_again_by_the_rules_of_now(tmp_path: Path) -> None:
     """The server of now and of each strategy is named, and that it was another; nothing is sent; users cannot ask."""
     async with (

@@ -281,7 +281,7 @@ async def test_a_load_is_explained_by_the_decision_of_then(tmp_path: Path) -> No
 
 
 async def test_the_decision_of_then_outlasts_a_restart_with_other_servers(tmp_path: Path) -> None:
-    """Where a request could have gone and why it went where it did, though all that is gone; why one that waited did."""
+    """Where a request could have gone and why it went where it did, though all that is gone; why one waited."""
     async with OllamaSimulator(models=[model("llama3.2:3b")], time_scale=1.0, answer_tokens=2_000) as sim:
         before = {"one": server_entry(sim, max_concurrent=1), "off": {"host": "127.0.0.1", "port": 2}}
         async with (

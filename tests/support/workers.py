@@ -74,7 +74,8 @@ class ServedRouter:
 
     def log(self) -> list[dict[str, Any]]:
         """The router's own log so far."""
-        lines = self.running.errors.read_text().splitlines()
+        whole, _, _ = self.running.errors.read_text().rpartition("\n")  # the last line may still be written
+        lines = whole.splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import psycopg
 import pytest
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.anyio
 _SHORT = LockPatience(wait=0.1, pause=0.05, tries=2)
 
 
-def named(url: str, program: str) -> str:
-    """The URL for a session that says what it is."""
+def with_parameter(url: str, name: str, value: str) -> str:
+    """The URL with one more parameter of its connections."""
     parts = urlsplit(url)
-    return parts._replace(query=urlencode([*parse_qsl(parts.query), ("application_name", program)])).geturl()
+    return parts._replace(query=urlencode([*parse_qsl(parts.query), (name, value)], quote_via=quote)).geturl()
 
 
 @pytest.fixture
@@ -32,9 +32,22 @@ async def old_postgresql(empty_postgresql: str) -> str:
     return empty_postgresql
 
 
+@pytest.fixture
+async def of_plain_role(empty_postgresql: str) -> str:
+    """The same, owned by a role without privileges, which has its connections."""
+    with psycopg.connect(empty_postgresql) as connection:
+        if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'router_plain'").fetchone() is None:
+            connection.execute("CREATE ROLE router_plain")
+        connection.execute("GRANT ALL ON SCHEMA public TO router_plain")
+    url = with_parameter(empty_postgresql, "options", "-c role=router_plain")
+    await upgrade_database(url)
+    await downgrade_database(url)
+    return url
+
+
 async def test_an_upgrade_behind_a_long_query_gives_up_and_says_who_is_in_the_way(old_postgresql: str) -> None:
     """Nothing is changed, and after it nobody waits for a table."""
-    with psycopg.connect(named(old_postgresql, "export")) as holder:
+    with psycopg.connect(with_parameter(old_postgresql, "application_name", "export")) as holder:
         holder.execute("SELECT count(*) FROM request_log")
         told: list[str] = []
         held = rf"in use by process {holder.info.backend_pid} of \w+ \(export\) for \d+ s; nothing was changed"
@@ -45,6 +58,17 @@ async def test_an_upgrade_behind_a_long_query_gives_up_and_says_who_is_in_the_wa
             writer.execute("SET lock_timeout = '5s'")
             writer.execute("DELETE FROM request_log")
     assert (await check_database(old_postgresql)).current == known_revisions()[-2]
+
+
+async def test_sessions_of_others_are_named_to_a_role_without_privileges(
+    of_plain_role: str, empty_postgresql: str
+) -> None:
+    """PostgreSQL hides since when they run, but not who they are."""
+    with psycopg.connect(with_parameter(empty_postgresql, "application_name", "export")) as holder:
+        holder.execute("SELECT count(*) FROM request_log")
+        held = rf"in use by process {holder.info.backend_pid} of \w+ \(export\); nothing was changed"
+        with pytest.raises(StorageUnavailable, match=held):
+            await upgrade_database(of_plain_role, patience=_SHORT)
 
 
 async def test_writers_go_on_while_an_upgrade_waits_and_it_succeeds_once_the_query_is_over(

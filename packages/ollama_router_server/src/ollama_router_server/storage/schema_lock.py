@@ -93,17 +93,23 @@ def _is_held_up(error: StorageUnavailable) -> bool:
 
 
 def _holders(connection: Connection) -> str:
-    """Name the oldest sessions that hold locks on our tables, never what they ask: that may have anything in it."""
+    """Name the oldest sessions that hold locks on our tables, never what they ask: that may have anything in it.
+
+    Since when those of other roles run, PostgreSQL tells privileged roles only.
+    """
     found = connection.execute(
         text(
             "SELECT pid, usename, application_name, extract(epoch FROM now() - xact_start)::int FROM pg_stat_activity"
-            " WHERE pid <> pg_backend_pid() AND xact_start IS NOT NULL AND pid IN (SELECT pid FROM pg_locks"
+            " WHERE pid <> pg_backend_pid() AND pid IN (SELECT pid FROM pg_locks"
             " WHERE granted AND relation IN (SELECT to_regclass(name) FROM unnest(CAST(:tables AS text[])) AS name))"
             " ORDER BY xact_start LIMIT 3"
         ),
         {"tables": [table.name for table in metadata.sorted_tables]},
     )
-    told = [
-        f"process {pid} of {user} ({program or 'no name'}) for {seconds} s" for pid, user, program, seconds in found
-    ]
+    told = [_session(*row) for row in found]
     return f" by {', '.join(told)}" if told else ""
+
+
+def _session(pid: int, user: str | None, program: str | None, seconds: int | None) -> str:
+    since = "" if seconds is None else f" for {seconds} s"
+    return f"process {pid} of {user or 'PostgreSQL itself'} ({program or 'no name'}){since}"

@@ -119,7 +119,8 @@ def properties(session: nox.Session) -> None:
     """The laws, with many more examples than in `tests`."""
     newest(session)
     # a law may take longer than a single test is given elsewhere
-    chosen = session.posargs or ["tests/core/properties", "--timeout=1800"]
+    laws = ["tests/core/properties", "tests/core/exchange/test_properties.py"]
+    chosen = session.posargs or [*laws, "--timeout=1800"]
     session.run("pytest", *PARALLEL, *chosen, env={"HYPOTHESIS_PROFILE": "deep"})
 
 

@@ -218,7 +218,7 @@ class Driver:
         return Arrival(upstream, Piece(data, self.draw(st.integers(0, 2)) == 0))
 
 
-@settings(max_examples=400)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(st.data(), st.sampled_from(REQUESTS), st.sampled_from(TARGETS), st.booleans())
 def test_one_record_and_nothing_held(
     data: st.DataObject, request: tuple[str, str, bytes], target: bytes, beats: bool

@@ -195,9 +195,10 @@ SHAPE_HEAD = ("", "p50", "p95", "p99", "the other user: p50", "p95", "loads", "r
 
 
 def fill(name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Replace a measured part of the page."""
+    """Replace a measured part of the page, with its picture if it has one."""
     lines = [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows)]
-    image = [] if name == "worst" else [f"![{name}](../images/routing-{name}.svg)", ""]
+    drawn = (DOCS / "images" / f"routing-{name}.svg").exists()
+    image = [f"![{name}](../images/routing-{name}.svg)", ""] if drawn else []
     part = "\n".join([f"<!-- measured: {name} -->", "", *image, *lines, "", "<!-- end -->"])
     text = PAGE.read_text(encoding="utf-8")
     pattern = re.compile(rf"<!-- measured: {name} -->.*?<!-- end -->", re.DOTALL)

@@ -91,8 +91,10 @@ def test_the_page_of_a_server_says_it_in_words(role: str) -> None:
     view = shown(24 * GIB, [("a", 8 * GIB, 6 * GIB, 9 * GIB)], [("b", 3 * GIB)])
     told = {"predicted": 9 * GIB, "accuracy": "Memory within 6 % for 9 of 10 loads."}
     view = view.model_copy(update={"memory": view.memory.model_copy(update=told)})
-    day, user = SimpleNamespace(sentence="", spans=[], begin=0.0), SimpleNamespace(role=role)
-    page = Renderer(Assets()).text("parts/server.html", "/console/servers/big", view=view, day=day, user=user)
+    values = {"view": view, "day": SimpleNamespace(sentence="", spans=[], begin=0.0), "within": False}
+    page = Renderer(Assets()).text(
+        "parts/server.html", "/console/servers/big", user=SimpleNamespace(role=role), **values
+    )
     assert "8.00 GiB measured, 9.00 predicted, 24.0 limit. Memory within 6 %" in page
     assert "for 3 s; it is expected to take 3.00 GiB" in page
     assert page.count('fill="url(#hatch-memory)"') == page.count('class="outline"') == 1

@@ -211,7 +211,10 @@ async def test_an_admin_drains_and_undoes_it(tmp_path: Path) -> None:
     ):
         browser = await signed_in(router, router.admin_token)
         await browser.post("/console/act/servers/one/drain", headers=OURS)
-        assert "draining" in (await browser.get("/console/servers")).text
+        alone = (await browser.get("/console/servers")).text
+        assert "draining" in alone
+        assert 'id="part-memory"' in alone
+        assert alone.count("<h1>") == 1
         await browser.post("/console/act/servers/one/undrain", headers=OURS)
         assert "Undrain" not in (await browser.get("/console/servers")).text
         plain = await signed_in(router, router.token)
@@ -387,7 +390,9 @@ async def test_room_on_a_models_page_is_what_explain_says(tmp_path: Path) -> Non
         rows = {row["server"]: row for row in found}
         browser = await signed_in(router, router.admin_token)
         page = (await browser.get("/console/models/llama3.2:3b")).text
+        loaded = (await browser.get("/console/models/qwen3:8b")).text
         await browser.aclose()
+    assert '<td class="number">100 %</td>' in loaded
     assert (rows["big"]["fit"], [one["model"] for one in rows["big"]["victims"]]) == ("evicts", ["qwen3:8b"])
     assert 'evicts <bdi class="mono">qwen3:8b</bdi>' in page
     short = (rows["tiny"]["memory"]["bytes"] - rows["tiny"]["limit_bytes"]) / 1024**3

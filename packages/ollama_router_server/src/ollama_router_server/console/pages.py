@@ -134,14 +134,19 @@ class Pages(Struct, frozen=True):
             "title": f"Request {id}",
         }
 
-    async def servers(self, _request: Request, _user: User) -> Values:
-        """All servers."""
-        return {"view": await find_servers(self.services)}
+    async def servers(self, _request: Request, user: User) -> Values:
+        """All servers; where there is one alone, all that is known of it."""
+        view = await find_servers(self.services)
+        if len(view.servers) != 1:
+            return {"view": view, "only": None, "day": None}
+        name = view.servers[0].name
+        only, day = find_server(self.services, name, user), await find_server_day(self.services, name, user)
+        return {"view": view, "only": only, "day": day}
 
     async def server(self, _request: Request, user: User, name: str) -> Values:
         """One server."""
         view = find_server(self.services, name, user)
-        return {"view": view, "day": await find_server_day(self.services, name, user), "title": name}
+        return {"view": view, "day": await find_server_day(self.services, name, user), "title": name, "within": False}
 
     async def models(self, _request: Request, user: User) -> Values:
         """The models that the user may use."""

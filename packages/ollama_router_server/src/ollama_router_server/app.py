@@ -229,6 +229,26 @@ def _gauges(services: Services, in_flight: Callable[[], int], console: Callable[
     )
 
 
+def _relay_deps(services: Services, metrics: Metrics) -> RelayDeps:
+    return RelayDeps(
+        config=services.config,
+        targets=services.targets,
+        upstream=services.upstream,
+        fleet=services.fleet,
+        admission=services.admission,
+        authenticator=services.authenticator,
+        limits=services.usage_limits,
+        sink=services.sinks,
+        clock=services.clock,
+        metrics=metrics,
+        responses=services.responses,
+        traces=services.traces,
+        proxies=services.proxies,
+        key=services.coordination.secret,
+        refused=services.refused,
+    )
+
+
 def create_app(services: Services) -> RouterApp:
     """Wire the application. Its lifespan starts and stops the services."""
     app: Any = falcon.asgi.App(middleware=[NamesInPaths(), TokenAccess(services)])
@@ -250,25 +270,6 @@ def create_app(services: Services) -> RouterApp:
     )
     app.add_route("/metrics", MetricsResource(sync))
 
-    def deps() -> RelayDeps:
-        return RelayDeps(
-            config=services.config,
-            targets=services.targets,
-            upstream=services.upstream,
-            fleet=services.fleet,
-            admission=services.admission,
-            authenticator=services.authenticator,
-            limits=services.usage_limits,
-            sink=services.sinks,
-            clock=services.clock,
-            metrics=metrics,
-            responses=services.responses,
-            traces=services.traces,
-            proxies=services.proxies,
-            key=services.coordination.secret,
-            refused=services.refused,
-        )
-
     series = Series(services, sync)
     app.add_route("/router/series", SeriesResource(series))
     whatif, usage_export = WhatIf(services), UsageExportResource(services, Exports())
@@ -276,12 +277,12 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/router/whatif", WhatIfResource(whatif))
     app.add_route("/router/history/whatif", OtherDayResource(whatif))
     console = add_console(app, services, sync, whatif, usage_export, series)
-    relay = Relay(deps())
+    relay = Relay(_relay_deps(services, metrics))
     app.add_route("/router/status", StatusResource(services, sync))
     app.add_route("/router/queue", QueueResource(services))
     app.add_route("/router/overview", OverviewResource(services, sync))
     app.add_route("/router/requests/{id}", RequestResource(services, sync))
     app.add_route("/router/requests", RequestsResource(services, sync))
     app.add_route("/router/requests/{id}/cancel", CancelResource(services, sync))
-    services.on_config(lambda: relay.reconfigure(deps()))
+    services.on_config(lambda: relay.reconfigure(_relay_deps(services, metrics)))
     return RouterApp(services, relay, app, console.playground)

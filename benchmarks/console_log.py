@@ -33,7 +33,8 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.log_totals import DAY, add_rows
+from ollama_router_server.storage.log_totals import DAY
+from ollama_router_server.storage.log_writer import add_rows
 from ollama_router_server.storage.schema import request_log
 from ollama_router_server.storage.upgrade import upgrade_database
 from support.postgresql import find_binaries, running_cluster

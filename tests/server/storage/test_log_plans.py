@@ -15,7 +15,8 @@ from sqlalchemy.engine import Connection
 from ollama_router_server.storage.identities import UserFilter
 from ollama_router_server.storage.log_filter import Cursor, LogFilter
 from ollama_router_server.storage.log_stats import read_history
-from ollama_router_server.storage.log_totals import HOUR, add_rows
+from ollama_router_server.storage.log_totals import HOUR
+from ollama_router_server.storage.log_writer import add_rows
 from ollama_router_server.storage.recent_use import read_recent_use
 from ollama_router_server.storage.request_log import select_page
 from ollama_router_server.storage.user_rows import read_page

@@ -27,10 +27,7 @@ export async function followRoute(column, id, shown) {
   }
 }
 
-/**
- * @param {HTMLElement} place
- * @param {string} id
- */
+/** @param {HTMLElement} place @param {string} id */
 async function showParts(place, id) {
   const answer = await fetch(`${root}requests/${id}`, { headers });
   if (answer.ok) place.replaceChildren(...fragment(await answer.text()).querySelectorAll("svg.timeline, .scroll:has(.verdicts)"));

@@ -194,15 +194,15 @@ HEADS = {
 SHAPE_HEAD = ("", "p50", "p95", "p99", "the other user: p50", "p95", "loads", "refused")
 
 
-def fill(name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Replace a measured part of the page, with its picture if it has one."""
+def fill(name: str, head: Sequence[str], rows: Iterable[Sequence[str]], page: Path = PAGE) -> None:
+    """Replace a measured part of a page, with its picture if it has one."""
     lines = [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows)]
     drawn = (DOCS / "images" / f"routing-{name}.svg").exists()
     image = [f"![{name}](../images/routing-{name}.svg)", ""] if drawn else []
     part = "\n".join([f"<!-- measured: {name} -->", "", *image, *lines, "", "<!-- end -->"])
-    text = PAGE.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     pattern = re.compile(rf"<!-- measured: {name} -->.*?<!-- end -->", re.DOTALL)
-    PAGE.write_text(pattern.sub(lambda _: part, text), encoding="utf-8")
+    page.write_text(pattern.sub(lambda _: part, text), encoding="utf-8")
 
 
 def fill_matrix(name: str, file: Path) -> None:

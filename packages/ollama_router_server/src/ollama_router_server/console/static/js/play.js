@@ -3,8 +3,10 @@
 // kept but on this page.
 import { onAct, pieces, root, send, told, typed } from "./actions.js";
 import { asCurl, asPython } from "./play_lines.js";
-import { followRoute } from "./play_route.js";
+import { fragment } from "./live.js";
 import { pastedImages } from "./play_images.js";
+
+const OURS = { "x-console": "1" };
 
 const columns = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-play-column]")]);
 /** @type {AbortController | null} */
@@ -159,3 +161,29 @@ function end(column, last, writing, total) {
 
 /** @param {number} ms */
 const seconds = (ms) => (ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`);
+
+/**
+ * What the router says of a request while it waits, loads and writes, once a second; then where its time went.
+ * @param {HTMLElement} column
+ * @param {string} id
+ * @param {() => boolean} shown whether the column is still about this request, and its answer has not begun
+ */
+async function followRoute(column, id, shown) {
+  const still = () => part(column, "request").textContent === id && !part(column, "request").hidden;
+  for (let missed = 0; missed < 10 && still(); await new Promise((resolve) => setTimeout(resolve, 1_000))) {
+    const answer = await fetch(`${root}act/requests/${id}`, { headers: OURS }).catch(() => null);
+    const told = answer?.ok ? await answer.json() : null;
+    if (!told) missed += 1;
+    if (!told || !still()) continue;
+    part(column, "server").textContent = told.server ?? "–";
+    part(column, "reason").textContent = told.reason ?? "–";
+    if (told.outcome !== "in_progress") return showParts(part(column, "parts"), id);
+    if (shown()) part(column, "state").textContent = told.sentence;
+  }
+}
+
+/** @param {HTMLElement} place @param {string} id */
+async function showParts(place, id) {
+  const answer = await fetch(`${root}requests/${id}`, { headers: OURS });
+  if (answer.ok) place.replaceChildren(...fragment(await answer.text()).querySelectorAll("svg.timeline, .scroll:has(.verdicts)"));
+}

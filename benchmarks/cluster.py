@@ -275,9 +275,7 @@ def environment_of(folder: Path, database_url: str) -> dict[str, str]:
 async def make_users(base: str, admin: str) -> dict[str, str]:
     """Tokens of ten users by name."""
     tokens = {}
-    async with httpx.AsyncClient(
-        base_url=base, headers={"authorization": f"Bearer {admin}"}, trust_env=False
-    ) as client:
+    async with client_of(admin, base) as client:
         for number in range(USERS):
             made = await client.post("/router/users", json={"name": f"user{number}"})
             tokens[f"user{number}"] = made.json()["token"]

@@ -44,4 +44,4 @@ def test_users_limits_and_log_are_shared(tmp_path: Path) -> None:
             wait_until(lambda: status(first) == status(second) == 403, "both see that alice is out")
         sent = simulator.call(lambda running: len(running.requests_to("/api/chat")))
     rows = one.json("logs", "list", "--limit", "1000")
-    assert sum(row["status"] == 200 for row in rows) == sent
+    assert sum(row["server"] is not None for row in rows) == sent  # one under way may have been ended with alice

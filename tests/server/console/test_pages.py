@@ -259,11 +259,16 @@ async def test_a_request_in_progress_is_cancelled_by_who_may(tmp_path: Path) -> 
         await browser.aclose()
 
 
-async def test_a_load_is_explained_by_the_decision_of_then(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["priority_with_memory", "fastest"])
+async def test_a_load_is_explained_by_the_decision_of_then(tmp_path: Path, strategy: str) -> None:
     """The request that loaded the model shows why it went there, whatever has happened since; the next shows none."""
     async with (
         OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
-        running_router(tmp_path, {"one": server_entry(sim), "off": {"host": "127.0.0.1", "port": 2}}) as router,
+        running_router(
+            tmp_path,
+            {"one": server_entry(sim), "off": {"host": "127.0.0.1", "port": 2}},
+            routing_strategy=strategy,
+        ) as router,
         router.client() as client,
         router.client(router.admin_token) as admin,
     ):
@@ -307,6 +312,7 @@ async def test_the_decision_of_then_outlasts_a_restart_with_other_servers(tmp_pa
             assert {one["server"] for one in kept["candidates"]} == {"one", "off"}
             later = (await admin.get(f"/router/requests/{waited.id}")).json()["decision"]
             assert (later["server"], ", waited " in later["reason"]) == ("one", True)
+            assert {one["server"]: one["verdict"] for one in later["candidates"]} == {"one": "chosen", "off": "refused"}
             browser = await signed_in(router, router.admin_token)
             assert "<bdi>off</bdi>" in (await browser.get(f"/console/requests/{loaded.id}")).text
             await browser.aclose()

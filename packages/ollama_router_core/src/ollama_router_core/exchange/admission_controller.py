@@ -25,7 +25,7 @@ from ollama_router_core.exchange.server_slot import ServerSlot, SlotClaims, Slot
 from ollama_router_core.exchange.slot_moves import SlotMoves
 from ollama_router_core.fleet.health import USUAL_SLOTS
 from ollama_router_core.fleet.snapshot import FleetSnapshot
-from ollama_router_core.routing.decision import Decision, StatedExplanation
+from ollama_router_core.routing.decision import Decision, LateExplanation
 from ollama_router_core.routing.strategies import STRATEGIES
 
 __all__ = ["AdmissionController"]
@@ -121,7 +121,7 @@ class AdmissionController:
             self._decided(self._now() - now)
             if found is None:
                 return self._arrive(ticket, None, now, wake)
-            return self._go(ticket, self._decision(found), found.unload, wake)
+            return self._go(ticket, self._decision(found, now, warm=True), found.unload, wake)
         decision = self._admission.selector.decide(route, self.fleet.snapshot, now=now, tiebreak=number)
         self._decided(self._now() - now)
         if decision.error is not None:
@@ -202,7 +202,7 @@ class AdmissionController:
             slot.preemption.request()
 
     def _send(self, dispatch: Dispatch, waiter: Waiter | None) -> None:
-        decision = self._decision(dispatch)
+        decision = self._decision(dispatch, self._now())
         if waiter is not None and self._is_shared(dispatch.server):
             self._claim(waiter, dispatch.ticket, decision, dispatch.unload)
             return
@@ -228,12 +228,18 @@ class AdmissionController:
         preemption = Preemption() if leaves else None
         return ServerSlot(self, ticket.number, decision, unload=unload, begun=begun, wake=wake, preemption=preemption)
 
-    def _decision(self, dispatch: Dispatch) -> Decision:
+    def _decision(self, dispatch: Dispatch, now: float, *, warm: bool | None = None) -> Decision:
+        ticket, snapshot = dispatch.ticket, self.fleet.snapshot
+        prefix = snapshot.held(ticket.conversation)
+        explained = self._admission.selector.explained
+        explain = partial(
+            explained, ticket.request, snapshot, dispatch.ranking, dispatch.reason, now=now, prefix=prefix
+        )
         return Decision(
-            request=dispatch.ticket.request,
+            request=ticket.request,
             strategy=self._config.routing_strategy,
             ranking=dispatch.ranking,
-            explanation=StatedExplanation(dispatch.reason),
+            explanation=LateExplanation(dispatch.reason, explain, warm),
         )
 
     # --- slots that others share --------------------------------------------------------------------------------------

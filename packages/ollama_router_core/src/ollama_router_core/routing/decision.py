@@ -18,7 +18,7 @@ from ollama_router_core.fleet.memory import MemoryEstimate, MemoryForecast, Plac
 from ollama_router_core.routing.candidates import Candidate, Reason
 from ollama_router_core.routing.expected_time import ExpectedTime
 
-__all__ = ["Decision", "Explanation", "StatedExplanation", "Verdict"]
+__all__ = ["Decision", "Explanation", "LateExplanation", "StatedExplanation", "Verdict"]
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -87,6 +87,43 @@ class StatedExplanation(Struct, frozen=True):
         """The first `most` servers, and how many others have which reason, by its code; hosts are left out."""
         servers = [verdict for verdict in self.verdicts if verdict.verdict != "skipped"]
         return tuple(servers[:most]), Counter(verdict.reasons[0].code for verdict in servers[most:] if verdict.reasons)
+
+
+class LateExplanation(Struct, eq=False):
+    """An explanation whose headline is known, and whose rest is worked out when somebody asks; few do.
+
+    `warm` says that there will be nothing to tell; where it is None, that is worked out, too.
+    """
+
+    headline: str
+    explain: Callable[[], Explanation]
+    warm: bool | None = None
+    _found: Explanation | None = None
+
+    @property
+    def is_routine(self) -> bool:
+        """Whether there is nothing to tell later."""
+        return self._whole.is_routine if self.warm is None else self.warm
+
+    @property
+    def expectation(self) -> ExpectedTime | None:
+        """How long the chosen server would take."""
+        return self._whole.expectation
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Every server and external host, the ranked ones first and in order."""
+        return self._whole.verdicts
+
+    def summary(self, most: int) -> tuple[tuple[Verdict, ...], Mapping[str, int]]:
+        """The first `most` servers, and how many others have which reason, by its code; hosts are left out."""
+        return self._whole.summary(most)
+
+    @property
+    def _whole(self) -> Explanation:
+        if self._found is None:
+            self._found = self.explain()
+        return self._found
 
 
 class Decision(Struct, frozen=True, kw_only=True, eq=False):

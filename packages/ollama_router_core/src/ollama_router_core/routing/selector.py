@@ -8,7 +8,7 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import Reason
-from ollama_router_core.routing.decision import Decision, StatedExplanation, Verdict
+from ollama_router_core.routing.decision import Decision, Explanation, StatedExplanation, Verdict
 from ollama_router_core.routing.filters import refused_now
 from ollama_router_core.routing.model_placement import hosted_ranking
 from ollama_router_core.routing.plans import Plan, Planner
@@ -59,6 +59,30 @@ class ServerSelector:
             ranking=tuple([candidate.name for candidate in explanation.ranked]),
             explanation=explanation,
         )
+
+    def explained(
+        self,
+        request: RouteRequest,
+        snapshot: FleetSnapshot,
+        ranking: tuple[str, ...],
+        headline: str,
+        *,
+        now: float,
+        prefix: HeldPrefix | None = None,
+    ) -> Explanation:
+        """Why these servers, in this order: every server as it was, where the line decided and not the strategy."""
+        fixed = self.fixed_decision(request, snapshot)
+        if fixed is not None:
+            return StatedExplanation(headline, fixed.verdicts)
+        plan = self._planner.plan(request, snapshot)
+        context = RankingContext(request, snapshot, self._config, now, prefix=prefix)
+        found = self._ranked(plan, context)
+        others = () if found is None else tuple([one for one in found.ranked if one.name not in ranking])
+        able = {one.name: one for one in plan.able}
+        ranked = (*(able[name] for name in ranking if name in able), *others)
+        if not ranked or ranked[0].name != ranking[0]:
+            return StatedExplanation(headline, (*refusals(plan, context), *external_verdicts(self._config)))
+        return RankedExplanation(plan, self.strategy, ranked, context, _headline=headline)
 
     def fixed_decision(self, request: RouteRequest, snapshot: FleetSnapshot) -> Decision | None:
         """The decision where no strategy is asked: the model is assigned, or hosted by ollama.com; else None."""

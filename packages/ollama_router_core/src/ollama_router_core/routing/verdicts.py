@@ -62,7 +62,7 @@ class RankedExplanation(Struct, eq=False):
     def verdicts(self) -> tuple[Verdict, ...]:
         """The ranked ones in order, then who was refused and who was not considered."""
         able = [self._able(candidate, chosen=index == 0) for index, candidate in enumerate(self.ranked)]
-        return (*able, *refusals(self.plan, self.context), *external_verdicts(self.context.config))
+        return (*able, *self._refused(), *external_verdicts(self.context.config))
 
     @property
     def expectation(self) -> ExpectedTime:
@@ -78,11 +78,16 @@ class RankedExplanation(Struct, eq=False):
     def summary(self, most: int) -> tuple[tuple[Verdict, ...], Mapping[str, int]]:
         """The first `most` servers, and how many others have which reason, by its code; hosts are left out."""
         able = [self._able(candidate, chosen=index == 0) for index, candidate in enumerate(self.ranked[:most])]
-        refused = refusals(self.plan, self.context)
+        refused = self._refused()
         left = most - len(able)
         others = Counter(verdict.reasons[0].code for verdict in refused[left:])
         others.update(candidate.warm_reason.code for candidate in self.ranked[most:])
         return (*able, *refused[:left]), others
+
+    def _refused(self) -> tuple[Verdict, ...]:
+        """Who cannot take it; a server that the line chose is not among them, though it may be full by now."""
+        ranked = {one.name for one in self.ranked}
+        return tuple([one for one in refusals(self.plan, self.context) if one.server not in ranked])
 
     def _expected(self, candidate: Candidate) -> ExpectedTime | None:
         known = self.expected

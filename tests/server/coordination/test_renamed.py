@@ -164,6 +164,23 @@ async def test_a_name_that_another_server_gets_frees_nothing_of_the_former_one(
     assert [process.running("a") for process in processes[1:]] == [0]
 
 
+async def test_a_new_name_that_only_one_had_is_left_by_all(make_group: Callable[[int], Group]) -> None:
+    """A config that is rolled back before the others took it up: they go by the old name again, too."""
+    processes = [Process(member) for member in map(make_group(2).member, range(2))]
+    processes[0].rename("b", "a")
+    await hear(processes)
+    processes[0].rename("a", "b")
+    await hear(processes)
+    for each in processes:
+        each.later += 60.0
+    await beats(processes)
+    taken = 0
+    for process in processes * LIMIT:
+        taken += await process.claim("a")
+        await beats(processes)
+    assert taken == LIMIT
+
+
 @pytest.mark.parametrize("names", ["aba", "abcb", "abab"])
 async def test_a_name_that_comes_back_counts_each_request_once(make_group: Callable[[int], Group], names: str) -> None:
     """A config that is rolled back makes no server fuller than it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.request_log import RequestLog
+from ollama_router_server.storage.row_journal import RowJournal
 from ollama_router_server.storage.row_spill import RowSpill
 from ollama_router_server.system import SystemClock
 from support.eventually import eventually
@@ -269,6 +271,26 @@ async def test_closing_gives_up_after_its_grace(bench: Bench) -> None:
         send(sink, range(5))
         await sink.aclose(grace=0.1)
     assert (sink.pending, sink.dropped, bench.count()) == (0, 5, 0)
+
+
+async def test_what_the_spill_refuses_at_the_end_stays_in_the_journal(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the database away and the disk full, rows that are in a file already are lost to nobody."""
+    folder = tmp_path / "rows"
+    sink = bench.sink(spill=(spill := RowSpill(folder)), journal=(journal := RowJournal(folder)))
+    with closing(sqlite3.connect(bench.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        send(sink, range(5))
+        monkeypatch.setattr(os, "pwrite", lambda *_: 0)
+        await sink.aclose(grace=0.1)
+        journal.close()
+        spill.close()
+        monkeypatch.undo()
+    assert (sink.dropped, bench.count()) == (0, 0)
+    again = bench.sink(spill=RowSpill(folder))
+    await eventually(lambda: bench.count() == 5)
+    await again.aclose()
 
 
 async def test_one_bad_row_takes_no_other_with_it(bench: Bench) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+from errno import EIO, ENOLCK
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,33 @@ def test_a_disk_that_is_full_is_told_once_and_stops_nobody(tmp_path: Path, monke
     journal.add(make_record(3))
     journal.add(make_record(4, error="\ud800"))
     assert left(tmp_path, journal) == [make_record(3)]
+
+
+def test_a_file_system_without_locks_costs_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One attempt for each batch of rows, which leaves neither a file nor a descriptor."""
+
+    def refused(_descriptor: int, _how: int) -> None:
+        raise OSError(ENOLCK, os.strerror(ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    journal, open_before = RowJournal(tmp_path), len([*Path("/dev/fd").iterdir()])
+    for number in range(50):
+        journal.add(make_record(number))
+    assert list(tmp_path.iterdir()) == []
+    assert len([*Path("/dev/fd").iterdir()]) == open_before
+
+
+def test_a_file_that_cannot_be_cut_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left in it are rows that the database has, which whoever reads it in knows by their ids."""
+
+    def broken(_descriptor: int, _size: int) -> None:
+        raise OSError(EIO, os.strerror(EIO))
+
+    journal, rows = RowJournal(tmp_path), [make_record(number) for number in range(3)]
+    journal.add(rows[0])
+    monkeypatch.setattr(os, "ftruncate", broken)
+    journal.written(1)
+    for row in rows[1:]:
+        journal.add(row)
+    monkeypatch.undo()
+    assert set(rows[1:]) <= {row for row in left(tmp_path, journal) if row is not None}

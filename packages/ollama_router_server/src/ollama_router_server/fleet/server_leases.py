@@ -117,7 +117,7 @@ class ServerLeases:
         self, new: str, old: str, servers: Collection[str], former: Callable[[str], Iterable[str]]
     ) -> None:
         """Hear that another process has a new name for a server; `servers` are this one's."""
-        for name in () if new in servers else servers:
+        for name in (new,) if new in servers else servers:  # which it may have left for another name meanwhile
             if old == (self._links[name].new if name in self._links else name):
                 self._links[name] = self._linked(name, new)
                 self._count_as_all(self._links[name], {name, *former(name)})

@@ -35,8 +35,9 @@ class StateTimes:
     def drained(self, server: str, *, on: bool) -> None:
         """Note that a drain began or ended; one that is ordered again goes on."""
         if not on:
-            self._began.pop((server, "draining"), None)
-            self._begin(server, "up")
+            drained = self._began.pop((server, "draining"), None)
+            if drained is not None and not {(server, "down"), (server, "suspended")} & self._began.keys():
+                self._begin(server, "up")
         elif (server, "draining") not in self._began:
             self._begin(server, "draining")
 

@@ -97,7 +97,7 @@ class DatabaseSink:
     def write(self, record: RequestRecord) -> None:
         """Take one record, on the thread of the event loop; never waits, never raises."""
         if self._closing or len(self._queue) >= self._max_pending:
-            self._spill_or_drop(record)
+            self.dropped += not self._spilled(record)
             return
         self._queue.append(record)
         if self._journal is not None:
@@ -117,13 +117,14 @@ class DatabaseSink:
             if not done:
                 self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        for record in self._queue:
-            self._spill_or_drop(record)
+        refused = sum(not self._spilled(record) for record in self._queue)
+        if refused and self._journal is not None:
+            return  # which has them: the next start reads them in
+        self.dropped += refused
         self._forget(len(self._queue))
 
-    def _spill_or_drop(self, record: RequestRecord) -> None:
-        if self._spill is None or not self._spill.add(record):
-            self.dropped += 1
+    def _spilled(self, record: RequestRecord) -> bool:
+        return self._spill is not None and self._spill.add(record)
 
     def _forget(self, count: int) -> None:
         for _ in range(count):

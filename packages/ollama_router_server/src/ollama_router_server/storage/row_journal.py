@@ -24,15 +24,26 @@ class _Turn:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file: RowFile | None = None
+        self._fails = False
         self.rows = 0
 
     def append(self, record: RequestRecord) -> None:
-        """Raises `OSError`, and `UnicodeError` for a row that no database takes."""
+        """Raises `OSError`, and `UnicodeError` for a row that no database takes.
+
+        A file that failed is not tried again until its rows are written.
+        """
         self.rows += 1
-        self._file = self._file or new_file(self._folder, "journal")
-        self._file.append(record)
+        if self._fails:
+            return
+        try:
+            self._file = self._file or new_file(self._folder, "journal")
+            self._file.append(record)
+        except OSError:
+            self._fails = True
+            raise
 
     def clear(self) -> None:
+        self._fails = False
         if self._file is not None:
             self._file.clear()
 
@@ -64,8 +75,6 @@ class RowJournal:
             if not self._failed:
                 _log.warning("log_journal_unavailable", error=error.strerror, path=str(self._folder))
             self._failed = True
-        else:
-            self._failed = False
 
     def written(self, count: int) -> None:
         """Note that the oldest `count` rows are done with."""

@@ -95,10 +95,11 @@ class RowFile:
         return self._read >= self.size
 
     def clear(self) -> None:
-        """Forget every row."""
-        if self.size:
-            os.ftruncate(self._file.fileno(), 0)
-        self.size = self.rows = self._read = 0
+        """Forget every row; lines that cannot be cut off are known by their ids to whoever reads them in."""
+        size, self.size, self.rows, self._read = self.size, 0, 0, 0
+        if size:
+            with suppress(OSError):
+                os.ftruncate(self._file.fileno(), 0)
 
     def close(self) -> None:
         """Give the file up; one that was read in goes."""
@@ -195,8 +196,13 @@ def new_file(folder: Path, kind: str, *, most_bytes: int = _MOST_BYTES) -> RowFi
     path = folder / f"{random_bytes(8).hex()}.{kind}"
     unnamed = path.with_suffix(".new")
     descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    unnamed.rename(path)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        unnamed.rename(path)
+    except OSError:  # there are file systems without locks
+        os.close(descriptor)
+        unnamed.unlink(missing_ok=True)
+        raise
     return RowFile(path, descriptor, most_bytes)
 
 

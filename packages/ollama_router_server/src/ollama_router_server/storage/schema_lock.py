@@ -101,7 +101,8 @@ def _holders(connection: Connection) -> str:
         text(
             "SELECT pid, usename, application_name, extract(epoch FROM now() - xact_start)::int FROM pg_stat_activity"
             " WHERE pid <> pg_backend_pid() AND pid IN (SELECT pid FROM pg_locks"
-            " WHERE granted AND relation IN (SELECT to_regclass(name) FROM unnest(CAST(:tables AS text[])) AS name))"
+            " WHERE granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            " AND relation IN (SELECT to_regclass(name) FROM unnest(CAST(:tables AS text[])) AS name))"
             " ORDER BY xact_start LIMIT 3"
         ),
         {"tables": [table.name for table in metadata.sorted_tables]},

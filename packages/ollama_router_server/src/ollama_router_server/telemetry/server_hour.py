@@ -64,6 +64,7 @@ class ServerHours:
     def rows(self, now: float) -> list[ServerRow]:
         """The servers of the hour until `now`, in seconds since 1970."""
         last = int(now) // _STEP
+        self._sums = {name: steps for name, steps in self._sums.items() if max(steps) > last - _STEPS}
         kept = ((name, [one for at, one in steps.items() if at > last - _STEPS]) for name, steps in self._sums.items())
         return [(name, *map(sum, zip(*sums, strict=True))) for name, sums in kept if sums]
 

@@ -119,7 +119,8 @@ class DatabaseSink:
             await asyncio.gather(self._task, return_exceptions=True)
         refused = sum(not self._spilled(record) for record in self._queue)
         if refused and self._journal is not None:
-            return  # which has them: the next start reads them in
+            self._queue.clear()  # the journal has them: the next start reads them in
+            return
         self.dropped += refused
         self._forget(len(self._queue))
 

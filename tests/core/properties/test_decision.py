@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -9,9 +11,12 @@ from msgspec.structs import replace
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.selector import ServerSelector, decide
+from support.fleets import LLAMA_70B, SIZE_70B, installed, make_config, make_facts, make_fleet, make_request
 from support.routing_strategies import NAMES, fleets, requests
 
 NOW = 50.0
+LARGE = (installed("llama3.1:70b", SIZE_70B, facts=LLAMA_70B),)
+PROPOSED = re.compile(r"num_ctx (\d+)\) it fits on (\w+)$")
 
 
 def comparable(decision: Decision) -> tuple:
@@ -54,6 +59,27 @@ def test_each_ranked_server_passed_every_filter(fleet, request):
     assert sorted(able) == sorted(decision.ranking)
     chosen = [verdict.server for verdict in decision.verdicts if verdict.verdict == "chosen"]
     assert chosen == ([decision.server] if decision.server else [])
+
+
+@given(st.lists(st.integers(38, 90), min_size=1, max_size=4), st.integers(4_097, 200_000))
+def test_a_context_that_is_proposed_would_be_taken(limits, asked):
+    """On the server that is named, and no larger usual one that was not asked for anywhere."""
+    fleet = make_fleet(*(make_facts(f"s{index}", LARGE) for index in range(len(limits))))
+    config = make_config({f"s{index}": {"max_memory_gb": limit} for index, limit in enumerate(limits)})
+    error = decide(make_request("llama3.1:70b", num_ctx=asked), fleet, config, now=NOW).error
+    told = None if error is None else PROPOSED.search(error.message)
+    fitting = [
+        context
+        for context in (2**power for power in range(12, 18))
+        if context < asked
+        and decide(make_request("llama3.1:70b", num_ctx=context), fleet, config, now=NOW).error is None
+    ]
+    assert error is None or (told is None) == (not fitting)
+    if told is not None:
+        proposed, server = int(told[1]), told[2]
+        assert proposed == max(fitting)
+        again = decide(make_request("llama3.1:70b", num_ctx=proposed), fleet, config, now=NOW)
+        assert server in again.ranking
 
 
 @given(fleets(), requests)

@@ -8,7 +8,16 @@ import pytest
 
 from ollama_router_core.errors import ModelIncapable, ModelNotFound, ModelTooLarge, NoServerFits
 from ollama_router_core.routing.selector import ServerSelector, decide
-from support.fleets import GIB, installed, make_config, make_facts, make_fleet, make_request
+from support.fleets import (
+    GIB,
+    LLAMA_70B,
+    SIZE_70B,
+    installed,
+    make_config,
+    make_facts,
+    make_fleet,
+    make_request,
+)
 
 HAS_8B = (installed("llama3.1:8b"),)
 
@@ -106,6 +115,25 @@ class TestNothingFits:
         assert "a does not have the model" in str(decision.error)
         assert "limit 1.0 GiB" in str(decision.error)
         assert "num_ctx" in str(decision.error)
+
+    @pytest.mark.parametrize(
+        ("asked", "limits", "said"),
+        [
+            (131_072, {"mid": 44.0, "big": 56.0}, "; at 32k context (num_ctx 32768) it fits on big"),
+            (32_768, {"mid": 45.0, "big": 48.0}, "; at 16k context (num_ctx 16384) it fits on big"),
+            (32_768, {"mid": 24.0, "big": 40.0}, "; ask for a smaller context (num_ctx) or another model"),
+            (4_096, {"big": 40.0}, "; ask for a smaller context (num_ctx) or another model"),
+            (None, {"big": 40.0}, "; ask for a smaller context (num_ctx) or another model"),
+        ],
+    )
+    def test_the_largest_usual_context_that_fits_is_told(self, asked: int | None, limits: dict[str, float], said: str):
+        """With the server that it fits on, as the same estimate has it; none is named where none fits."""
+        models = (installed("llama3.1:70b", SIZE_70B, facts=LLAMA_70B),)
+        fleet = make_fleet(*(make_facts(name, models) for name in limits))
+        config = make_config({name: {"max_memory_gb": limit} for name, limit in limits.items()})
+        error = decide(make_request("llama3.1:70b", num_ctx=asked), fleet, config, now=0.0).error
+        assert isinstance(error, ModelTooLarge)
+        assert error.message.endswith(said)
 
     @pytest.mark.parametrize("away", [{"up": False}, {"up": None}])
     def test_one_that_is_away_may_be_large_enough(self, away: dict[str, bool | None]):

@@ -269,7 +269,10 @@ class ModelNotFound(SelectionError):
 
 
 class ModelTooLarge(SelectionError):
-    """Servers have the model, but it is too large for each of them, whatever they do; the text lists each."""
+    """Servers have the model, but it is too large for each of them, whatever they do.
+
+    The text lists each, and a smaller context that would fit, where one does.
+    """
 
     code = "model_too_large"
     status_hint = 400

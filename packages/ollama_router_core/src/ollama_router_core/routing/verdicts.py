@@ -19,7 +19,7 @@ from ollama_router_core.errors import (
     SelectionError,
     UnknownRoute,
 )
-from ollama_router_core.fleet.memory import MemoryForecast, forecast_memory
+from ollama_router_core.fleet.memory import MemoryForecast, estimate_memory, forecast_memory
 from ollama_router_core.routing.candidates import WARM, Candidate, Reason
 from ollama_router_core.routing.decision import Verdict
 from ollama_router_core.routing.expected_time import ExpectedTime, expected_time
@@ -32,6 +32,8 @@ __all__ = ["RankedExplanation", "external_verdicts", "refusals", "selection_erro
 _MOST_NAMED = 5
 """Servers whose reason a client is told; `route explain` has them all."""
 _LASTING = frozenset({"model_missing", "disabled", "incapable", "memory"})
+_USUAL_CONTEXTS = (131_072, 65_536, 32_768, 16_384, 8_192, 4_096)
+"""What a smaller context is proposed of, in tokens, the largest first."""
 _ONLY_BY_ASSIGNMENT = Reason("external", "external: only by assignment")
 
 
@@ -163,12 +165,38 @@ def selection_error(
     if "memory" in codes and codes <= _LASTING and not unasked:
         return ModelTooLarge(
             f"{request.model_text or 'the model'} with its context is too large for every server: {_why(refused)};"
-            " ask for a smaller context (num_ctx) or another model"
+            f" {_smaller_context(refused, context)}"
         )
     return NoServerFits(
         f"no server can take {request.model_text or 'the request'} now: {_why(refused)}",
         retry_after=_retry_after(context),
     )
+
+
+def _smaller_context(refused: Sequence[Verdict], context: RankingContext) -> str:
+    """What to ask instead: the largest usual context that fits one of the servers with the most memory, if one does."""
+    too_small = [one.candidate for one in refused if one.candidate is not None and one.reasons[0].code == "memory"]
+    alike = {(one.limit or 0, one.size): one for one in reversed(too_small)}
+    large = [one for _, one in sorted(alike.items(), key=lambda pair: -pair[0][0])]
+    asked = context.request.num_ctx or 0
+    for tokens in [usual for usual in _USUAL_CONTEXTS if usual < asked]:
+        fitting = next((one.name for one in large[:_MOST_NAMED] if _fits_at(one, tokens, context)), None)
+        if fitting is not None:
+            return f"at {tokens // 1024}k context (num_ctx {tokens}) it fits on {fitting}"
+    return "ask for a smaller context (num_ctx) or another model"
+
+
+def _fits_at(candidate: Candidate, num_ctx: int, context: RankingContext) -> bool:
+    estimate = estimate_memory(
+        candidate.model,
+        candidate.facts,
+        context.snapshot,
+        context.config.models,
+        num_ctx=num_ctx,
+        host=candidate.server,
+        beside=candidate.others,
+    )
+    return candidate.limit is None or estimate.size <= candidate.limit
 
 
 def _why(refused: Sequence[Verdict]) -> str:

@@ -330,6 +330,33 @@ class TestFastest:
         (sent,) = admission.finished(0, WARM, 2.0)
         assert (sent.ticket.number, sent.unload) == (50, (SMALL,))
 
+    @pytest.mark.parametrize("late", [False, True])
+    def test_a_batch_takes_no_second_slot_of_its_load_before_those_who_wait_behind_it(self, late):
+        """A report shows its model before its answer begins; whoever needs the room can claim it only then."""
+        admission = make({"a": {"max_memory_gb": 48.0, "num_parallel": 2}}, max_wait=1e6)
+        cold, later = make_fleet(make_facts("a", DISK)), 0.3 if late else 0.0
+        night = [replace(ticket(number, user="night"), batch=True) for number in range(2)]
+        person = ticket(9, LARGE, arrived=0.1)
+        assert numbers(admission.arrive(night[0], cold, 0.0)) == [0]
+        came = [(0.1, person, cold), (later, replace(night[1], arrived=later), WARM if late else cold)]
+        came.sort(key=lambda one: one[0])
+        assert [numbers(admission.arrive(one, fleet, at)) for at, one, fleet in came] == [[], []]
+        assert numbers(admission.changed(WARM, 0.4)) == []
+        assert numbers(admission.first_byte(0, WARM, 20.0)) == []
+        assert numbers(admission.finished(0, WARM, 30.0)) == [9]
+
+    def test_a_batch_takes_the_second_slot_of_its_load_where_those_who_wait_cannot_go(self):
+        """They wait for another server."""
+        servers = {"a": {"max_memory_gb": 48.0, "num_parallel": 2}, "b": {"max_memory_gb": 48.0, "max_concurrent": 1}}
+        admission = make(servers, max_wait=1e6)
+        large = make_facts("b", (installed(LARGE, 45 * GIB),), (loaded(LARGE, 45 * GIB),))
+        cold = make_fleet(make_facts("a", DISK[:1]), large)
+        night = [replace(ticket(number, user="night"), batch=True) for number in range(2)]
+        assert [numbers(admission.arrive(one, cold, 0.0)) for one in night] == [[0], []]
+        assert [numbers(admission.arrive(ticket(number, LARGE), cold, 0.1)) for number in (8, 9)] == [[8], []]
+        warm = make_fleet(make_facts("a", DISK[:1], (loaded(SMALL, 5 * GIB),)), large)
+        assert numbers(admission.changed(warm, 0.2)) == [1]
+
     def test_a_proven_slot_is_used_at_once(self):
         """By one after the other."""
         admission, fleet = make(), replace(WARM, proven={"a": 2})

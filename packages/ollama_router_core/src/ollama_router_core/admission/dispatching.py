@@ -49,7 +49,7 @@ class Dispatcher:
         """Under late binding: fill free slots, then begin loads that pay; `changed` limits both to some servers.
 
         A batch has what the others leave: its slots are filled after their loads were promised the room, and not where
-        one was begun just now, as the facts still show what goes for it.
+        one was begun just now, as the facts still show what goes for it, nor beside one that others wait behind.
         """
         for scheduled in self._scheduler.fill_free_slots(groups, changed, batch=False):
             yield self._carry_out(scheduled, now)
@@ -60,6 +60,7 @@ class Dispatcher:
             begun.add(load.server)
             yield load
         if batch:
+            begun |= self._scheduler.loading_before_others(among)
             others = [name for name in sorted(among) if name not in begun] if begun else changed
             for scheduled in self._scheduler.fill_free_slots(batch, others, batch=True):
                 yield self._carry_out(scheduled, now)

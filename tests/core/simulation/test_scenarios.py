@@ -68,6 +68,16 @@ class TestTrace:
         with pytest.raises(ValueError, match="line 2"):
             parse_trace("t,p\n1,2\n")
 
+    @pytest.mark.parametrize("first", ["0.0,abc,20", "0.0,20", "2023-11-16 18:17:03,-1,20", "\ufeff0.0,abc,20"])
+    def test_a_first_line_that_begins_with_a_time_is_no_header(self, first):
+        """It is an error like any other line, not left out."""
+        with pytest.raises(ValueError, match="line 1: expected"):
+            parse_trace(f"{first}\n1,10,20\n")
+
+    def test_a_header_may_follow_empty_lines(self):
+        """As an editor leaves them."""
+        assert len(parse_trace("\n\nt,p,o\n1,10,20\n")) == 1
+
 
 class TestFleetFile:
     """An operator's own fleet."""

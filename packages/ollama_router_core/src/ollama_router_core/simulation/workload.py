@@ -80,14 +80,16 @@ class Job:
 def parse_trace(text: str, *, stretch: float = 1.0) -> tuple[Arrival, ...]:
     """Read a CSV trace: time, prompt tokens, output tokens, and perhaps model and user; the first line may be a header.
 
-    Times may be ISO or seconds.
+    Times may be ISO or seconds. A header is a line that begins with no time.
     `stretch` multiplies the times between arrivals: 4 is a quarter of the load.
 
     Raises:
         ValueError: a line is not of this form, and the text says which; or there are no requests.
     """
-    rows = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text)), 1) if row]
-    read = sorted(_arrival(number, row) for number, row in rows if number > 1 or _is_arrival(row))
+    rows = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text.removeprefix("\ufeff"))), 1) if row]
+    if rows and not _begins_with_time(rows[0][1]):
+        del rows[0]
+    read = sorted(_arrival(number, row) for number, row in rows)
     if not read:
         raise ValueError("it has no requests")
     start = read[0][0]
@@ -108,11 +110,12 @@ def _arrival(line: int, row: Sequence[str]) -> tuple[float, int, int, str, str]:
     return at, prompt, output, model.strip(), user.strip()
 
 
-def _is_arrival(row: Sequence[str]) -> bool:
+def _begins_with_time(row: Sequence[str]) -> bool:
     try:
-        return bool(_arrival(1, row))
+        _seconds(row[0])
     except ValueError:
         return False
+    return True
 
 
 def _seconds(text: str) -> float:

@@ -47,3 +47,15 @@ def test_a_hundred_loads_are_kept() -> None:
         loads.look(facts(a=number), HOST)
         loads.look(facts(), HOST)
     assert [one.measured for one in loads.of("big")] == [*range(149, 49, -1)]
+
+
+def test_loads_of_servers_that_are_gone_are_forgotten() -> None:
+    """One of the same name that comes later begins anew."""
+    loads = MeasuredLoads(Sizes(), lambda: 7.0)  # type: ignore[arg-type]
+    loads.look(facts(a=103), HOST)
+    loads.reconfigure({"big"})
+    assert len(loads.of("big")) == 1
+    loads.reconfigure({"other"})
+    assert loads.of("big") == ()
+    loads.look(facts(a=103), HOST)
+    assert len(loads.of("big")) == 1

@@ -365,6 +365,7 @@ class Services:
         self.authenticator.persons.settings = config.persons
         self.log_retention.reconfigure(config.request_log)
         self.reachability.reconfigure(config)
+        self.measured_loads.reconfigure(config.servers)
         self.incidents.reconfigure(_asked(config))
         for taken_up in self._taken_up:
             taken_up()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -15,7 +15,6 @@ from ollama_router_server.fleet.computed_sizes import ComputedSizes
 __all__ = ["MeasuredLoad", "MeasuredLoads"]
 
 _KEPT: Final = 100
-_MOST_SERVERS: Final = 2_000
 
 
 class MeasuredLoad(Struct, frozen=True):
@@ -59,12 +58,14 @@ class MeasuredLoads:
                     self._add(facts.name, MeasuredLoad(*key, row.size, computed, self._wall()))
         self._there[facts.name] = frozenset(there)
 
+    def reconfigure(self, servers: Container[str]) -> None:
+        """Forget the servers that are not among these any more: those that discovery finds come and go."""
+        self._there = {name: there for name, there in self._there.items() if name in servers}
+        self._loads = {name: loads for name, loads in self._loads.items() if name in servers}
+
     def of(self, server: str) -> Sequence[MeasuredLoad]:
         """Return a server's loads, the newest first."""
         return tuple(self._loads.get(server, ()))
 
     def _add(self, server: str, load: MeasuredLoad) -> None:
-        if server not in self._loads and len(self._loads) >= _MOST_SERVERS:
-            oldest = next(iter(self._loads))  # servers that discovery finds come and go
-            del self._loads[oldest], self._there[oldest]
         self._loads.setdefault(server, deque(maxlen=_KEPT)).appendleft(load)

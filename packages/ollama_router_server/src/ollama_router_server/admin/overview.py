@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import TypeVar, get_args
 
 import falcon
 from falcon.asgi import Request, Response
@@ -15,7 +15,13 @@ from ollama_router_server.admin.bodies import answer
 from ollama_router_server.admin.views.models import ModelDetailView, ModelsView, model_detail, model_views, with_use
 from ollama_router_server.admin.views.overview import OverviewView, dated, overview
 from ollama_router_server.admin.views.server_day import DAY_SECONDS, ServerDayView, server_day
-from ollama_router_server.admin.views.servers import ServerDetailView, ServersView, server_detail, server_views
+from ollama_router_server.admin.views.servers import (
+    ServerDetailView,
+    ServersView,
+    ServerView,
+    server_detail,
+    server_views,
+)
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit import AuditFilter
@@ -37,6 +43,7 @@ __all__ = [
     "find_servers",
 ]
 
+Shown = TypeVar("Shown", bound=ServerView)
 _MOST_INCIDENTS = 500
 _USE_SECONDS = 7 * 86_400.0
 _NOT_OF_MODELS: tuple[IncidentKind, ...] = tuple(kind for kind in get_args(IncidentKind) if kind != "model.suspended")
@@ -58,33 +65,37 @@ async def find_overview(services: Services, sync: WorkerSync) -> OverviewView:
 
 async def find_servers(services: Services) -> ServersView:
     """All servers. Since when one is down or suspended its incident knows, which outlives the router."""
-    view = server_views(services)
-    if not any(one.state in {"down", "suspended"} for one in view.servers):
-        return view
-    chosen = IncidentFilter(under_way=True, kinds=_OFF, origin=services.incidents.writer.origin)
+    return ServersView(servers=await _dated(services, server_views(services).servers))
+
+
+async def _dated(services: Services, shown: list[Shown], server: str | None = None) -> list[Shown]:
+    """The same with the beginnings that incidents tell; all these servers, or the only one, by its name."""
+    if not any(one.state in {"down", "suspended"} for one in shown):
+        return shown
+    chosen = IncidentFilter(under_way=True, kinds=_OFF, server=server, origin=services.incidents.writer.origin)
     try:
         found = await services.incidents.store.list(chosen, limit=_MOST_INCIDENTS)
     except StorageUnavailable:
-        return view
+        return shown
     began: dict[tuple[str | None, str], float] = {(one.server, one.kind): one.began_at for one in found}
-    dated = [
-        one.model_copy(update={"since": began.get((one.name, f"server.{one.state}")) or one.since})
-        for one in view.servers
+    return [
+        one.model_copy(update={"since": began.get((one.name, f"server.{one.state}")) or one.since}) for one in shown
     ]
-    return ServersView(servers=dated)
 
 
-def find_server(services: Services, name: str, user: User) -> ServerDetailView:
-    """One server; its address is for admins.
+async def find_server(services: Services, name: str, user: User) -> ServerDetailView:
+    """One server; its address is for admins. Since when it is down or suspended is told as in the list.
 
     Raises:
         HTTPNotFound: the config has no such server.
     """
     try:
-        return server_detail(services, name, address=user.role in ADMINS)
+        detail = server_detail(services, name, address=user.role in ADMINS)
     except KeyError:
         text = f"the config has no server {name[:128]!r}"
         raise falcon.HTTPNotFound(title="no such server", description=text) from None
+    (dated_detail,) = await _dated(services, [detail], name)
+    return dated_detail
 
 
 async def find_server_day(services: Services, name: str, user: User) -> ServerDayView:
@@ -174,7 +185,7 @@ class ServerResource:
 
     async def on_get(self, request: Request, response: Response, name: str) -> None:
         """Answer one server."""
-        answer(response, find_server(self._services, name, request.context.user))
+        answer(response, await find_server(self._services, name, request.context.user))
 
 
 class ServerHistoryResource:

@@ -140,12 +140,12 @@ class Pages(Struct, frozen=True):
         if len(view.servers) != 1:
             return {"view": view, "only": None, "day": None}
         name = view.servers[0].name
-        only, day = find_server(self.services, name, user), await find_server_day(self.services, name, user)
-        return {"view": view, "only": only, "day": day}
+        only = await find_server(self.services, name, user)
+        return {"view": view, "only": only, "day": await find_server_day(self.services, name, user)}
 
     async def server(self, _request: Request, user: User, name: str) -> Values:
         """One server."""
-        view = find_server(self.services, name, user)
+        view = await find_server(self.services, name, user)
         return {"view": view, "day": await find_server_day(self.services, name, user), "title": name, "within": False}
 
     async def models(self, _request: Request, user: User) -> Values:

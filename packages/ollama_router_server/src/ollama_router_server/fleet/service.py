@@ -129,6 +129,7 @@ class FleetService(ClockedFleet):
             if on is not None and self._sharing.drained(name) is None:
                 self.drain(name, on=on)
         self.forget_replies(self.servers.keys() - set(moved))
+        self.state_times.reconfigure(self.servers)
         closing, self._polls = self._polls, self._new_polls()
         await closing.aclose()
         if self._starting is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from ollama_router_core.fleet.notices import Notice, ServerDown, ServerReturned, ServerSuspended, ServerUp
 
@@ -24,7 +24,7 @@ class StateTimes:
         """Note that a server came up or went away."""
         match notice:
             case ServerUp(server) | ServerReturned(server):
-                self._begin(server, "up")
+                self._came_up(server)
             case ServerDown(server):
                 self._begin(server, "down")
             case ServerSuspended(server):
@@ -41,14 +41,22 @@ class StateTimes:
         elif (server, "draining") not in self._began:
             self._begin(server, "draining")
 
+    def reconfigure(self, servers: Container[str]) -> None:
+        """Forget the servers that are not among these any more."""
+        self._began = {key: at for key, at in self._began.items() if key[0] in servers}
+
     def since(self, server: str, state: str) -> float | None:
         """Return when a server's state of now began, in seconds since 1970; None where that was not seen."""
         return self._began.get((server, state))
 
+    def _came_up(self, server: str) -> None:
+        """Begin only where it was seen away: one that is found up may have been so long before."""
+        away = [self._began.pop((server, other), None) for other in ("down", "suspended")]
+        self._began.pop((server, "up"), None)
+        if any(began is not None for began in away):
+            self._begin(server, "up")
+
     def _begin(self, server: str, state: str) -> None:
-        if state == "up":
-            for other in ("down", "suspended"):
-                self._began.pop((server, other), None)
-        else:
+        if state != "up":
             self._began.pop((server, "up"), None)
         self._began[server, state] = self._wall()

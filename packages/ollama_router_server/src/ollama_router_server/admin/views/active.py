@@ -19,8 +19,8 @@ from ollama_router_server.services import Services
 
 __all__ = ["ActiveView", "active_views", "turn"]
 
-_MOST_DECIDED: Final = 20
-"""Kinds of requests whose wait is looked into at one look."""
+_MOST_DECIDED: Final = 5
+"""Kinds of requests whose wait is looked into at one look: each costs a decision among all servers."""
 _MOST_NAMED: Final = 3
 _LEAST_SECONDS: Final = 0.5
 """Seconds of writing before a speed says anything."""

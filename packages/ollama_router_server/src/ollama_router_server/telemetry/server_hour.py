@@ -24,7 +24,8 @@ class ServerHour(Struct, frozen=True):
     """The requests that ended on a server in the last hour, to five minutes.
 
     `failed` counts those that ended with an error there and attempts that were made elsewhere after it failed, but not
-    those whose client left. `tokens` were written within `decode_ms` milliseconds, where the server told.
+    those whose client left. `tokens` were written within `decode_ms` milliseconds, where the server told. What a worker
+    had counted is lost when it is started again: unlike the minutes of the last hour, no successor goes on with it.
     """
 
     requests: int = 0

@@ -84,3 +84,27 @@ async def test_what_is_not_known_is_not_told(tmp_path: Path) -> None:
     async with running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9}}) as router:
         shown = active_views(router.services, [{**usual, "bytes_out": 0, **row} for row, _ in told])
     assert [one.doing for one in shown] == [text for _, text in told]
+
+
+async def test_what_has_ended_in_another_worker_is_told_by_the_log_alone(tmp_path: Path, monkeypatch: Any) -> None:
+    """That worker's requests in progress are known as of up to a second ago: its row may be in the log by now."""
+    async with (
+        OllamaSimulator(models=[model(MODEL)]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+        router.client(router.admin_token) as admin,
+    ):
+        await client.post("/api/generate", json=BODY)
+        (row,) = await router.rows(1)
+        running = {"id": row.id, "user": row.user, "model": MODEL, "context": None, "server": "one", "path": None}
+        running |= {"seconds": 2.0, "first_byte_seconds": None, "queue_position": None, "starts_in_seconds": None}
+        running |= {"started_at": row.started_at, "method": "POST", "pin": None, "attempts": 1, "tokens": None}
+        running |= {"decided_seconds": None, "state": "sent", "bytes_out": 0}
+        sync = router.services.worker_news.sync
+        monkeypatch.setattr(sync, "_heard", lambda: [{"active": [running, {**running, "id": "f" * 28}]}])
+        listed = (await admin.get("/router/requests")).json()
+        ended = (await admin.get(f"/router/requests/{row.id}")).json()
+        goes_on = (await admin.get(f"/router/requests/{'f' * 28}")).json()
+    assert [one["id"] for one in listed["active"]] == ["f" * 28]
+    assert [one["id"] for one in listed["requests"]] == [row.id]
+    assert (ended["outcome"], goes_on["outcome"]) == ("ok", "in_progress")

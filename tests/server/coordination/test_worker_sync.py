@@ -39,16 +39,18 @@ async def published(sync: WorkerSync) -> None:
 
 
 async def test_a_worker_that_falls_silent_is_not_heard() -> None:
-    """What it ran is still shown, with that it may be old; one that has never said anything is not heard either."""
+    """Nor is what it ran shown any more; one that has never said anything is not heard either."""
     clock, group = FakeClock(), InProcess("group", b"k" * 32, size=3)
     one, other = worker(group.member(0), clock), worker(group.member(1), clock)
     assert one.workers == (1, 3)
     await published(other)
     assert one.workers == (2, 3)
-    clock.advance(10)
-    assert one.workers == (1, 3)
     assert [row["id"] for row in one.active_requests()] == ["of 0", "of 1"]
     assert [one.find_active(name) for name in ("of 1", "of 2")] == [({"id": "of 1"}, None), None]
+    clock.advance(10)
+    assert one.workers == (1, 3)
+    assert [row["id"] for row in one.active_requests()] == ["of 0"]
+    assert one.find_active("of 1") is None
 
 
 async def test_servers_are_those_of_all_workers() -> None:

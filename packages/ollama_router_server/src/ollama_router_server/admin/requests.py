@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Container
+from contextlib import suppress
 from typing import Final, cast, get_args
 
 import falcon
@@ -11,7 +13,7 @@ from falcon.asgi import Request, Response
 from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import canonical_name
-from ollama_router_core.errors import InvalidBody
+from ollama_router_core.errors import InvalidBody, StorageUnavailable
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.admin.access import EVERYBODY
 from ollama_router_server.admin.bodies import actor_of, answer, moment
@@ -61,7 +63,7 @@ async def list_requests(services: Services, sync: WorkerSync, request: Request, 
     cursor = _cursor(request)
     page = await services.request_log.page(_narrowed(chosen), after=cursor, limit=limit)
     return RequestsView(
-        active=[] if cursor is not None else _active(services, sync, chosen),
+        active=[] if cursor is not None else _active(services, sync, chosen, {one.id for one in page.records}),
         requests=[request_view(record) for record in page.records],
         next=None if page.next is None else f"{page.next.started_at:.9f}-{page.next.id}",
         searched_back_to=page.searched_back_to,
@@ -80,6 +82,8 @@ def _narrowed(chosen: LogFilter) -> LogFilter:
 async def find_detail(services: Services, sync: WorkerSync, request_id: str, user: User) -> RequestDetailView:
     """One request whole, as far as it is if it is in progress; a plain user finds the own ones alone.
 
+    One that another worker runs may have ended within the last second: the log knows better.
+
     Raises:
         HTTPNotFound: there is none of this id, or it is another user's.
     """
@@ -87,6 +91,9 @@ async def find_detail(services: Services, sync: WorkerSync, request_id: str, use
     if found is None:
         return request_detail(await find_request(services, request_id, user))
     row, record = found
+    if record is None:
+        with suppress(falcon.HTTPNotFound, StorageUnavailable):
+            return request_detail(await find_request(services, request_id, user))
     if user.role == "user" and row["user"] != user.name:
         raise _no_such_request()
     (active,) = active_views(services, [row])
@@ -118,15 +125,19 @@ def _began(request_id: str) -> float:
     return int(request_id[:12], 16) / 1000
 
 
-def _active(services: Services, sync: WorkerSync, chosen: LogFilter) -> list[ActiveView]:
-    """Requests in progress; they have no ending yet, and belong to no time that is over."""
+def _active(services: Services, sync: WorkerSync, chosen: LogFilter, ended: Container[str]) -> list[ActiveView]:
+    """Requests in progress; they have no ending yet, and belong to no time that is over.
+
+    What another worker runs is told as of up to a second ago: what is in the log by now is not in progress.
+    """
     if chosen.ending is not None or chosen.before is not None:
         return []
     wanted = None if chosen.model is None else canonical_name(chosen.model)
     return [
         one
         for one in active_views(services, sync.active_requests(), chosen.user)
-        if chosen.server in {None, one.server}
+        if one.id not in ended
+        and chosen.server in {None, one.server}
         and (chosen.text is None or _is_told(one, chosen.text.lower()))
         and (wanted is None or (one.model is not None and canonical_name(one.model) == wanted))
         and one.seconds * 1000 > (chosen.slower_than or -math.inf)

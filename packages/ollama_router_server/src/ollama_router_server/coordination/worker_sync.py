@@ -102,8 +102,8 @@ class WorkerSync:
         return add_up([self._own(), *map(_families, self._others())])
 
     def active_requests(self) -> list[dict[str, Any]]:
-        """The requests under way in all workers; those of the others as of up to a second ago."""
-        return [row for one in ({_ACTIVE: self._active_requests()}, *self._others()) for row in one.get(_ACTIVE, ())]
+        """The requests under way in all workers that are heard; those of the others as of up to a second ago."""
+        return [row for one in ({_ACTIVE: self._active_requests()}, *self._heard()) for row in one.get(_ACTIVE, ())]
 
     def find_active(self, request_id: str) -> tuple[dict[str, Any], RequestRecord | None] | None:
         """A request under way, and the row that it would leave now where it is in this worker.
@@ -113,7 +113,7 @@ class WorkerSync:
         found = self._find_active(request_id)
         if found is not None:
             return found
-        others = (row for one in self._others() for row in one.get(_ACTIVE, ()) if row["id"] == request_id)
+        others = (row for one in self._heard() for row in one.get(_ACTIVE, ()) if row["id"] == request_id)
         return next(((row, None) for row in others), None)
 
     def last_hour(self) -> list[Minute]:
@@ -129,11 +129,15 @@ class WorkerSync:
     @property
     def workers(self) -> tuple[int, int]:
         """How many workers are heard, this one among them, and how many there are."""
-        oldest = self._clock.monotonic() - _SILENT
-        return 1 + sum(one.get(_AT, oldest) > oldest for one in self._others()), self._coordination.size
+        return 1 + len(self._heard()), self._coordination.size
 
     def _others(self) -> list[dict[str, Any]]:
         return [_read(page) for page in self._coordination.pages()]
+
+    def _heard(self) -> list[dict[str, Any]]:
+        """What the others published that are not silent: what one that is gone ran has ended."""
+        oldest = self._clock.monotonic() - _SILENT
+        return [one for one in self._others() if one.get(_AT, oldest) > oldest]
 
     def _own(self) -> list[Family]:
         return add_up([self._collect(), self._inherited])

@@ -428,3 +428,13 @@ async def test_usage_is_stacked_by_whose_requests_they_are(tmp_path: Path) -> No
     assert [page.text.count(f'class="part{tone}"') for tone in range(5)] == [1, 1, 1, 1, 2]
     assert "Requests by hour and user" in page.text
     assert page.text.count(", ann: 6</title>") == 1
+
+
+async def test_times_of_a_link_survive_the_filter(tmp_path: Path) -> None:
+    """To the second, as the links of Usage have them."""
+    async with running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9}}) as router:
+        browser = await signed_in(router, router.admin_token)
+        page = (await browser.get("/console/requests?since=1700000039&before=1700003651")).text
+        await browser.aclose()
+    assert 'step="1" name="since" value="2023-11-14T22:13:59"' in page
+    assert 'step="1" name="before" value="2023-11-14T23:14:11"' in page

@@ -6,13 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from ollama_router_core.config.settings import Server
 from ollama_router_core.fleet.notices import ServerDown
 from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_server.admin.views.servers import _OF_ITS_ADDRESS
 from ollama_router_server.storage.incidents import IncidentFilter
 from support.eventually import eventually_async
 from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio
+
+SHOWN = {
+    *("priority", "max_memory_gb", "gpus", "sched_spread", "system_memory_gb", "max_concurrent", "enabled", "drain"),
+    *("warm_up", "default_context", "num_parallel", "max_loaded_models", "ends_runs_with_connection", "rerank"),
+    *("kv_cache_type", "flash_attention", "gpu_overhead_gb"),
+}
+"""Settings of a server that all viewers may see."""
 
 CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
 
@@ -49,3 +58,9 @@ async def test_a_list_of_servers_tells_since_when_what_failed_and_who_is_odd(tmp
     assert found["one"]["tokens_per_second"] > 0
     assert found["two"]["tokens_per_second"] is None
     assert page.count('class="odd"') == 1
+
+
+def test_each_setting_is_shown_to_viewers_or_kept_from_them_on_purpose() -> None:
+    """A new one is in neither list until somebody decides: an address or a key is not for viewers."""
+    assert not SHOWN & _OF_ITS_ADDRESS
+    assert set(Server.model_fields) == SHOWN | _OF_ITS_ADDRESS

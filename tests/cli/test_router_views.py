@@ -47,6 +47,7 @@ async def test_servers_are_shown_drained_and_taken_back(tmp_path: Path) -> None:
         assert (await as_json(router, "servers", "list"))["servers"][0]["state"] == "up"
         assert (await orouter(router, "servers", "drain", "one"))[1] == "one drains, 0 in flight\n"
         assert (await as_json(router, "servers", "show", "one"))["state"] == "draining"
+        assert (await orouter(router, "servers", "show", "one"))[1].startswith("one is draining since 2")
         assert (await orouter(router, "servers", "undrain", "one"))[1] == "one takes requests again\n"
         assert (await orouter(router, "servers", "probe", "one"))[1].startswith("one answered in ")
         code, _, err = await orouter(router, "servers", "show", "two")

@@ -14,7 +14,7 @@ from ollama_router_cli.arguments.options import (
 )
 from ollama_router_cli.arguments.router import RouterAccess, asks_router
 from ollama_router_cli.rendering.streams import clean, print_json, print_result
-from ollama_router_cli.rendering.tables import format_bytes, format_ms, print_table
+from ollama_router_cli.rendering.tables import format_bytes, format_ms, format_time, print_table
 from ollama_router_cli.sources.router import ask_router, router_client, segment
 
 __all__ = ["app"]
@@ -68,7 +68,8 @@ def show(
     if as_json:
         print_json(view)
         return
-    print_result(clean(f"{view['name']} is {view['state']}{': ' + view['error'] if view['error'] else ''}"))
+    since = "" if view["since"] is None else f" since {format_time(view['since'])}"
+    print_result(clean(f"{view['name']} is {view['state']}{since}{': ' + view['error'] if view['error'] else ''}"))
     if view["found_by"] is not None:
         print_result(f"found by {clean(view['found_by'])}")
     print_table(
@@ -153,7 +154,7 @@ def _row(server: dict[str, Any]) -> tuple[object, ...]:
         format_bytes(server["memory_loaded"]),
         None if limit is None else format_bytes(limit),
         ", ".join(row["model"] for row in server["loaded"]) or None,
-        server["version"],
+        f"{server['version']} (odd)" if server["is_odd_version"] else server["version"],
         format_ms(server["probe_ms"]),
         server["failed_last_hour"] or None,
         None if server["tokens_per_second"] is None else f"{server['tokens_per_second']:,.0f}",

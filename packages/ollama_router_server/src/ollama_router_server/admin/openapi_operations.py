@@ -51,7 +51,10 @@ _USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("order", {"enum": list(ORDERS)}),
     (
         "bucket",
-        {"enum": ["", *BUCKETS], "description": "Also in such steps, by user, model or server."},
+        {
+            "enum": ["", *BUCKETS],
+            "description": "Also in such steps, by user, model or server. Parts have the whole last hour.",
+        },
     ),
 )
 _AUDIT_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -69,7 +72,14 @@ _ONE_MORE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("max_wait", {"anyOf": [{"type": "number", "minimum": 0.001, "maximum": 86_400}, {"const": ""}]}),
 )
 _REQUESTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("text", {"type": "string", "maxLength": 200, "description": "In id, names, path, reason or error."}),
+    (
+        "text",
+        {
+            "type": "string",
+            "maxLength": 200,
+            "description": "In id, names, path, reason or error, in small or capital letters; on SQLite a to z alone.",
+        },
+    ),
     ("user", _TEXT),
     ("model", _TEXT),
     ("server", _TEXT),

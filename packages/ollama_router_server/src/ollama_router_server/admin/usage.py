@@ -104,7 +104,8 @@ def usage_asked(request: Request, now: float) -> UsageAsked:
 class UsageResource:
     """`GET /router/usage[?since=&before=&user=&by=&order=&bucket=]`: requests, tokens, GPU time and cost, and by what.
 
-    With `bucket`, `hour` or `day`, also step by step, of all users; `by` is then user, model or server.
+    With `bucket`, `hour` or `day`, also step by step, of all users; `by` is then user, model or server. Parts
+    of steps have the whole hour in which `before` lies.
     """
 
     roles = READERS

@@ -26,8 +26,9 @@ class LogFilter(Struct, frozen=True, kw_only=True):
     """Conditions on rows; None leaves a field open. `since` and `before` are seconds since 1970 (UTC).
 
     `model` matches the model asked for and the one served. `text` is found in a row's id, names, path, reason or error,
-    in small or capital letters. `slower_than` is milliseconds. `retried` requests took more than one attempt, another
-    model stood in for that of `fallback` ones, `cold` ones waited until their model was loaded.
+    in small or capital letters, of which SQLite knows those of ASCII alone. `slower_than` is milliseconds. `retried`
+    requests took more than one attempt, another model stood in for that of `fallback` ones, `cold` ones waited until
+    their model was loaded.
     """
 
     user: str | None = None

@@ -86,7 +86,8 @@ class UsageBody(_Totals):
     """Totals of the request log, the most of what was asked for first, days by date.
 
     `by_group` has each user in the group of now, `by_host` the external hosts of now, which `by_server` has as well;
-    `by_day` begins with the whole first hour, and so do `steps`, where they are asked for. Costs are millionths of
+    `by_day` begins with the whole first hour, and so do `steps`, where they are asked for; their parts have the whole
+    hour in which `before` lies. Costs are millionths of
     `currency`, null where no model has a price.
     """
 

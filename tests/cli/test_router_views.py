@@ -74,6 +74,8 @@ async def test_models_and_where_they_fit(tmp_path: Path) -> None:
         assert [one["name"] for one in listed["models"]] == ["llama3.2:3b"]
         assert "one" in (await orouter(router, "models", "show", "llama3.2:3b"))[1]
         assert (await as_json(router, "models", "fit", "llama3.2:3b", "--context", "8192"))["server"] == "one"
+        smaller = await as_json(router, "models", "fit", "llama3.2:3b", "--kv-type", "q4_0")
+        assert "KV q4_0" in smaller["candidates"][0]["memory"]["text"]
         code, _, err = await orouter(router, "models", "fit", "llama3.2:3b", token=router.token)
         assert code == 1
         assert "needs the token of an admin or a viewer" in err

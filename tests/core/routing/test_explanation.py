@@ -169,3 +169,30 @@ def test_how_a_model_fits_is_said_with_its_numbers():
     assert [one["model"] for one in rows["taken"]["victims"]] == ["mistral:7b"]
     assert rows["taken"]["victims"][0]["reload_seconds"] > 1
     assert rows["tiny"]["victims"] == rows["roomy"]["victims"] == []
+
+
+def test_another_type_of_kv_cache_is_computed_as_the_servers_would_be_set():
+    """Also where it is loaded with the type that the server has; what was measured with the asked type is kept."""
+    known = installed("llama3.1:8b", 4_900_000_000, facts=LLAMA_8B)
+    held = loaded("llama3.1:8b", 9 * GIB, context_length=32_768)
+    config = make_config({"f16": {}, "q8": {"kv_cache_type": "q8_0"}, "cold": {"kv_cache_type": "q8_0"}})
+    fleet = make_fleet(*(make_facts(name, (known,), (held,)) for name in ("f16", "q8")), make_facts("cold", (known,)))
+    answer = explain(Question(model="llama3.1:8b", context=32_768, kv_type="q8_0"), fleet, config, now=0.0)
+    rows = {row["server"]: row for row in answer["candidates"]}
+    assert answer["kv_type"] == "q8_0"
+    assert rows["f16"]["memory"] == rows["cold"]["memory"]
+    assert "KV q8_0 at 32k" in rows["f16"]["memory"]["text"]
+    assert (rows["q8"]["memory"]["bytes"], rows["q8"]["memory"]["source"]) == (9 * GIB, "ps")
+    assert {name: row["fit"] for name, row in rows.items()} == {"f16": "fits", "q8": "loaded", "cold": "fits"}
+
+
+def test_without_a_type_of_kv_cache_each_server_has_its_own():
+    """The same numbers as if its own had been asked for."""
+    known = installed("llama3.1:8b", 4_900_000_000, facts=LLAMA_8B)
+    config = make_config({"one": {"kv_cache_type": "q4_0"}})
+    fleet = make_fleet(make_facts("one", (known,)))
+    own, asked = (
+        explain(Question(model="llama3.1:8b", kv_type=kind), fleet, config, now=0.0)["candidates"]
+        for kind in (None, "q4_0")
+    )
+    assert own == asked

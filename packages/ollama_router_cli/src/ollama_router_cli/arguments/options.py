@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ __all__ = [
     "ConfigOption",
     "EnvironmentOption",
     "JsonOption",
+    "KvType",
     "SharedOptions",
     "TokenFileOption",
     "UrlOption",
@@ -45,6 +47,16 @@ EnvironmentOption = Annotated[
         help="Environment (section) of the config file. Default: $OROUTER_ENV, else production.",
     ),
 ]
+
+
+class KvType(StrEnum):
+    """Values of OLLAMA_KV_CACHE_TYPE."""
+
+    F16 = "f16"
+    Q8_0 = "q8_0"
+    Q4_0 = "q4_0"
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TokenFileOption = Annotated[
     Path | None,

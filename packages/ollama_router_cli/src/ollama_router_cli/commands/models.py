@@ -9,6 +9,7 @@ import typer
 
 from ollama_router_cli.arguments.options import (
     JsonOption,
+    KvType,
     command_group,
     examples,
 )
@@ -65,18 +66,19 @@ def show(
     )
 
 
-@app.command("fit", epilog=examples("orouter models fit llama3.3:70b --context 32768"))
+@app.command("fit", epilog=examples("orouter models fit llama3.3:70b --context 32768 --kv-type q8_0"))
 @asks_router
 def fit(
     model: ModelArgument,
     *,
     context: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="The context to be asked for.")] = None,
+    kv_type: Annotated[KvType | None, typer.Option(help="KV cache of all servers. Default: what each has.")] = None,
     router: RouterAccess,
     as_json: JsonOption = False,
 ) -> None:
     """Say on which servers a model fits now, with which memory, and who would get it."""
     with router_client(**asdict(router)) as client:
-        view = ask_router(client, "/router/explain", model=model, context=context)
+        view = ask_router(client, "/router/explain", model=model, context=context, kv_type=kv_type)
     if as_json:
         print_json(view)
     else:

@@ -16,6 +16,7 @@ from ollama_router_cli.arguments.options import (
     ConfigOption,
     EnvironmentOption,
     JsonOption,
+    KvType,
     command_group,
     examples,
     in_place_of,
@@ -57,6 +58,7 @@ _QUESTION = (
         metavar="TOKENS",
         help="Context that the request asks for (options.num_ctx).",
     ),
+    option("kv_type", KvType | None, None, help="KV cache of all servers. Default: what each has."),
     option(
         "need",
         list[str] | None,
@@ -188,6 +190,7 @@ def _ask_router(url: str, token: str | None, question: Question, *, all_strategi
     asked: dict[str, Any] = {
         "model": question.model,
         "context": question.context,
+        "kv_type": question.kv_type,
         "prompt_tokens": question.prompt_tokens,
         "held_by": question.held_by,
         "user": question.user,

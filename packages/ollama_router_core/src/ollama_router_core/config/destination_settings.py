@@ -23,10 +23,11 @@ from ollama_router_core.config.value_types import (
 )
 from ollama_router_core.records.costs import Price
 
-__all__ = ["ExternalHost", "HostedModel", "Server"]
+__all__ = ["ExternalHost", "HostedModel", "KvCacheType", "Server"]
 
 
 ReachName = Literal["models", "tools", "stored", "urls"]
+KvCacheType = Literal["f16", "q8_0", "q4_0"]
 
 
 class Server(Section):
@@ -120,9 +121,7 @@ class Server(Section):
         description="Path of its reranking, to which `/v1/rerank`, `/rerank` and `/api/rerank` are passed on; null says"
         " that it has none. Ollama has none; llama.cpp, vLLM and TEI do.",
     )
-    kv_cache_type: Literal["f16", "q8_0", "q4_0"] = Field(
-        default="f16", description="The server's OLLAMA_KV_CACHE_TYPE."
-    )
+    kv_cache_type: KvCacheType = Field(default="f16", description="The server's OLLAMA_KV_CACHE_TYPE.")
     flash_attention: bool = Field(
         default=True,
         description="false if the server runs with OLLAMA_FLASH_ATTENTION=0, which needs more scratch memory.",

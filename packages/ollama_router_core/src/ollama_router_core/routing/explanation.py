@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import Struct
@@ -11,11 +12,14 @@ from msgspec.structs import replace
 
 from ollama_router_core.access.grants import Grants, check_model
 from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest, parse_request
+from ollama_router_core.config.destination_settings import KvCacheType
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import Forbidden
 from ollama_router_core.fleet.prefixes import HeldPrefix
-from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.fleet.runners import runner_of
+from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.routing.decision import Decision, Verdict
 from ollama_router_core.routing.policy import apply_policy
 from ollama_router_core.routing.selector import decide
@@ -42,7 +46,8 @@ class Question(Struct, frozen=True, kw_only=True):
 
     `model` is its name as a client would write it, `context` is `options.num_ctx`, `prompt_tokens` about how long its
     prompt is, `needs` are capabilities such as `tools`. `user` asks, with `grants` if they are known. `held_by` is the
-    server that answered the conversation's last turn: it need not read the prompt again.
+    server that answered the conversation's last turn: it need not read the prompt again. `kv_type` is the type of KV
+    cache that every server is taken to be set to, None for the one that each is set to.
     """
 
     model: str
@@ -52,6 +57,7 @@ class Question(Struct, frozen=True, kw_only=True):
     user: str | None = None
     grants: Grants | None = None
     held_by: str | None = None
+    kv_type: KvCacheType | None = None
 
     @property
     def prefix(self) -> HeldPrefix | None:
@@ -89,11 +95,13 @@ def explain(
         RequestError: no model can have this name.
     """
     request, changes = question.request(config)
+    snapshot, config = _with_kv_type(question.kv_type, request.model, snapshot, config)
     decision = decide(request, snapshot, config, now=now, prefix=question.prefix)
     answer = {
         **decision.to_json(),
         "asked": question.model,
         "context": request.num_ctx,
+        "kv_type": question.kv_type,
         "prompt_tokens": question.prompt_tokens,
         "held_by": question.held_by,
         "user": question.user,
@@ -109,6 +117,31 @@ def explain(
             for name in STRATEGIES
         }
     return answer
+
+
+def _with_kv_type(
+    kind: KvCacheType | None, model: CanonicalName | None, snapshot: FleetSnapshot, config: Config
+) -> tuple[FleetSnapshot, Config]:
+    """Set every server to a type of KV cache; those that were set to another forget what the model took there."""
+    others = {name for name, server in config.servers.items() if kind not in {None, server.kv_cache_type}}
+    if not others or model is None:
+        return snapshot, config
+    servers = {
+        name: server.model_copy(update={"kv_cache_type": kind}) if name in others else server
+        for name, server in config.servers.items()
+    }
+    facts = {name: _forget(one, model) if name in others else one for name, one in snapshot.servers.items()}
+    return replace(snapshot, servers=MappingProxyType(facts)), config.model_copy(update={"servers": servers})
+
+
+def _forget(facts: ServerFacts, model: CanonicalName) -> ServerFacts:
+    """Return a server's facts as if the model had never been loaded: with another type it would be loaded anew."""
+    runner = runner_of(facts, model)
+    return replace(
+        facts,
+        loaded={name: one for name, one in facts.loaded.items() if one is not runner},
+        measured={key: size for key, size in facts.measured.items() if key[0] != model},
+    )
 
 
 def _under(strategy: str, config: Config) -> Config:

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import falcon
 from falcon.asgi import Request, Response
 
+from ollama_router_core.config.destination_settings import KvCacheType
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.model_placement import differing_digests
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.bodies import actor_of, answer
 from ollama_router_server.admin.condition import condition_of
+from ollama_router_server.admin.usage import one_of
 from ollama_router_server.admin.views.servers import probe_view
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import User
 
-__all__ = ["DrainResource", "ExplainResource", "ProbeResource", "QueueResource", "StatusResource"]
+__all__ = [
+    "KV_TYPES",
+    "DrainResource",
+    "ExplainResource",
+    "ProbeResource",
+    "QueueResource",
+    "StatusResource",
+    "kv_type_asked",
+]
+
+KV_TYPES: tuple[KvCacheType | Literal[""], ...] = ("", "f16", "q8_0", "q4_0")
+"""What `kv_type` may be; empty is what each server is set to."""
 
 _LONGEST_PROBE = 20.0  # seconds
 
@@ -100,8 +113,17 @@ class QueueResource:
         }
 
 
+def kv_type_asked(request: Request) -> KvCacheType | None:
+    """Read the type of KV cache that servers are taken to be set to, None for their own.
+
+    Raises:
+        InvalidBody: there is no such type.
+    """
+    return one_of(request, "kv_type", KV_TYPES, "") or None
+
+
 class ExplainResource:
-    """`GET /router/explain?model=NAME`; it also takes context, prompt_tokens, held_by, need, user, all_strategies."""
+    """`GET /router/explain?model=NAME`; it also takes the other fields of a `Question`, and all_strategies."""
 
     roles = READERS
 
@@ -120,6 +142,7 @@ class ExplainResource:
             context=request.get_param_as_int("context", min_value=1),
             prompt_tokens=request.get_param_as_int("prompt_tokens", min_value=0) or 0,
             held_by=request.get_param("held_by"),
+            kv_type=kv_type_asked(request),
             needs=frozenset(request.get_param_as_list("need") or ()),
             user=user,
             grants=None if user is None else await services.users.grants(user),

@@ -10,6 +10,7 @@ from ollama_router_server.admin import shapes
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.bodies import DATE
 from ollama_router_server.admin.doctor.resource import DoctorView
+from ollama_router_server.admin.fleet import KV_TYPES
 from ollama_router_server.admin.openapi_operation import Operation
 from ollama_router_server.admin.openapi_people import PEOPLE
 from ollama_router_server.admin.operations import NewOperation
@@ -93,6 +94,7 @@ _REQUESTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
 _EXPLAIN_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("model", _TEXT),
     ("context", {"type": "integer", "minimum": 1}),
+    ("kv_type", {"enum": list(KV_TYPES)}),
     ("prompt_tokens", {"type": "integer", "minimum": 0}),
     ("held_by", _TEXT),
     ("need", _TEXT),

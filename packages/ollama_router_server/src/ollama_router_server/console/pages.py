@@ -18,6 +18,7 @@ from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS, check_
 from ollama_router_server.admin.bodies import moment
 from ollama_router_server.admin.config import find_config
 from ollama_router_server.admin.doctor.resource import doctor_view
+from ollama_router_server.admin.fleet import KV_TYPES, kv_type_asked
 from ollama_router_server.admin.history import find_day
 from ollama_router_server.admin.links import base_url
 from ollama_router_server.admin.me import find_checks, my_usage
@@ -155,12 +156,13 @@ class Pages(Struct, frozen=True):
     async def model(self, request: Request, user: User, name: str) -> Values:
         """One model, and where it would go now."""
         found = find_model(self.services, name, user)
-        question = Question(model=found.name, context=request.get_param_as_int("context", min_value=1))
+        context = request.get_param_as_int("context", min_value=1)
+        question = Question(model=found.name, context=context, kv_type=kv_type_asked(request))
         services = self.services
         traffic, now = services.admission.traffic(), services.clock.monotonic()
         fit = explain(question, traffic, services.config, now=now)
         most = _MOST_ROWS if request.get_param("all") else _FIRST_ROWS
-        return {"view": found, "fit": fit, "title": found.name, "most": most}
+        return {"view": found, "fit": fit, "kv_types": KV_TYPES, "title": found.name, "most": most}
 
     async def play(self, request: Request, user: User) -> Values:
         """A model to try: those in memory first."""

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.anyio
 
 MOST_BYTES, MOST_FILES, MOST_NODES, MOST_CALLS = 60 * 1024, 12, 6_000, 3
 MOST_PAINT, MOST_USABLE, BUSY = 400.0, 1_000.0, 60.0  # milliseconds
+MOST_TASK = 100.0  # milliseconds of one task of a page that follows the router
 MOST_LIST = 0.3  # seconds of the router for a page of a list
 SMALL = "m0:8b"
 PAGES = (
@@ -46,6 +47,13 @@ PAGES = (
     "about",
 )
 PAINT = "performance.getEntriesByType('paint').find((one) => one.name == 'first-contentful-paint')?.startTime ?? 0"
+
+NOTES_TASKS = """
+window.tasks = [];
+new PerformanceObserver((list) => tasks.push(...list.getEntries().map((one) => one.duration)))
+  .observe({ type: "longtask" });
+"""
+"""Tasks of 50 ms and more; a browser tells no shorter ones."""
 
 
 def told(text: str) -> None:
@@ -114,7 +122,8 @@ async def test_pages_of_two_hundred_servers_are_light(browser: Browser, tmp_path
             assert nodes <= MOST_NODES, path
             assert len([one for one in watched.asked[:files] if "/v/" not in one.url]) <= MOST_CALLS, path
         assert len(sim.requests) == asked
-        await times_hold(watched)
+        longest = await longest_tasks(watched, router)
+        await times_hold(watched, longest)
 
 
 async def painted(watched: Watched) -> float:
@@ -122,8 +131,24 @@ async def painted(watched: Watched) -> float:
     return float(await (await watched.page.wait_for_function(PAINT)).json_value())
 
 
-async def times_hold(watched: Watched) -> None:
-    """First paint of Now, and when it has heard from the router; the median of five each."""
+async def longest_tasks(watched: Watched, router: RunningRouter) -> list[float]:
+    """Milliseconds of the longest task of Servers at each of ten updates after its load, 0 for less than 50."""
+    page, longest = watched.page, list[float]()
+    await page.add_init_script(NOTES_TASKS)
+    await watched.open("servers")
+    await page.wait_for_selector("[data-liveness]:text-is('live')")
+    for number in range(5):
+        for on, state in ((True, "Undrain"), (False, "Drain")):
+            await page.evaluate("tasks.length = 0")
+            router.services.fleet.drain(f"gpu-{number:03}", on=on)
+            await page.wait_for_selector(f"button[data-name=gpu-{number:03}] >> text=/^{state}$/", timeout=60_000)
+            await page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+            longest.append(float(await page.evaluate("Math.max(0, ...tasks)")))
+    return longest
+
+
+async def times_hold(watched: Watched, tasks: list[float]) -> None:
+    """First paint of Now, when it has heard from the router, and the longest tasks of updates; the median of each."""
     usable = "document.querySelector('[data-liveness]').textContent === 'live' && performance.now()"
     paints, usables, nothing = list[float](), list[float](), list[float]()
     for _ in range(5):
@@ -134,11 +159,14 @@ async def times_hold(watched: Watched) -> None:
         usables.append(float(await heard.json_value()))
         paints.append(await painted(watched))
     paint, ready, empty = map(statistics.median, (paints, usables, nothing))
+    task = statistics.median(tasks)
+    told(f"servers: longest task of an update {task:.0f} ms, at most {max(tasks):.0f} ms")
     told(f"now: first paint {paint:.0f} ms, usable after {ready:.0f} ms; a page of nothing {empty:.0f} ms")
     if empty > BUSY:
         pytest.skip(f"times are not judged: a page of nothing took {empty:.0f} ms")
     assert paint < 2 * MOST_PAINT
     assert ready < 2 * MOST_USABLE
+    assert task < 2 * MOST_TASK
 
 
 async def test_ten_thousand_users_are_a_page_of_two_hundred(browser: Browser, tmp_path: Path) -> None:

@@ -430,6 +430,29 @@ async def test_usage_is_stacked_by_whose_requests_they_are(tmp_path: Path) -> No
     assert page.text.count(", ann: 6</title>") == 1
 
 
+async def test_usage_is_stacked_by_external_host(tmp_path: Path) -> None:
+    """Requests of servers are together; without an external host there is no such choice."""
+    day, far = 20_000 * 86_400.0, {"host": "127.0.0.1", "port": 9, "models": {"m": {}}}
+    asked = "/console/usage?from=2024-10-04&to=2024-10-04"
+    async with running_router(
+        tmp_path, {"one": {"host": "127.0.0.1", "port": 9}}, external_hosts={"far": far}
+    ) as router:
+        browser = await signed_in(router, router.admin_token)
+        before = (await browser.get(asked)).text
+        servers = ["far", "far", "one"]
+        await router.services.request_log.insert(
+            [make_record(number, started_at=day + number, server=name) for number, name in enumerate(servers)]
+        )
+        page = (await browser.get(f"{asked}&stack=host")).text
+        await browser.aclose()
+        async with router.client(router.admin_token) as admin:
+            query = f"since={day:.0f}&before={day + 86_400:.0f}&by=host&bucket=day"
+            (step,) = (await admin.get(f"/router/usage?{query}")).json()["steps"]
+    assert (step["requests"], step["parts"], step["others"]) == (3, [{"name": "far", "requests": 2}], 1)
+    assert ("By host" in before, "By host" in page) == (False, True)
+    assert ", far: 2</title>" in page
+
+
 async def test_times_of_a_link_survive_the_filter(tmp_path: Path) -> None:
     """To the second, as the links of Usage have them."""
     async with running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9}}) as router:

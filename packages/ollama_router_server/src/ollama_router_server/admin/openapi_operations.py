@@ -54,7 +54,7 @@ _USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
         "bucket",
         {
             "enum": ["", *BUCKETS],
-            "description": "Also in such steps, by user, model or server. Parts have the whole last hour.",
+            "description": "Also in such steps, by user, model, server or host. Parts have the whole last hour.",
         },
     ),
 )

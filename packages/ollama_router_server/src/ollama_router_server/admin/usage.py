@@ -57,7 +57,8 @@ async def find_steps(
     names = tuple(line.name for line in lines if line.name)[:_APART]
     named: dict[str, dict[int, int]] = {name: {} for name in names}
     now = services.clock.wall()
-    chosen = LogSeries(dimension=by, step=HOUR, since=view.since, before=view.before, names=names)
+    dimension = "server" if by == "host" else by
+    chosen = LogSeries(dimension=dimension, step=HOUR, since=view.since, before=view.before, names=names)
     async for rows in services.request_log.series(chosen):
         for row in rows:
             if row.name is not None:
@@ -104,7 +105,7 @@ def usage_asked(request: Request, now: float) -> UsageAsked:
 class UsageResource:
     """`GET /router/usage[?since=&before=&user=&by=&order=&bucket=]`: requests, tokens, GPU time and cost, and by what.
 
-    With `bucket`, `hour` or `day`, also step by step, of all users; `by` is then user, model or server. Parts
+    With `bucket`, `hour` or `day`, also step by step, of all users; `by` is then user, model, server or host. Parts
     of steps have the whole hour in which `before` lies.
     """
 

@@ -52,4 +52,5 @@ def restore(backup: Path, path: Path) -> None:
 def delete_database(path: Path) -> None:
     """Remove a SQLite file with what belongs to it."""
     for part in path.parent.glob(f"{path.name}*"):
-        part.unlink()
+        if part.is_file():  # rows of a router that runs are in a folder beside it
+            part.unlink()

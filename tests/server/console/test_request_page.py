@@ -114,7 +114,7 @@ async def test_columns_and_filters_are_in_the_address(tmp_path: Path) -> None:
         ]:
             found = (await browser.get(f"/console/requests?{query}")).text
             assert found.count('<tr id="row-') == count, query
-            assert 'value="2026-09-21T14:14"' in found or query.startswith("text"), query
+            assert 'value="2026-09-21T14:14:00"' in found or query.startswith("text"), query
         refused = [
             (await browser.get(f"/console/requests?{query}")).status_code
             for query in ("since=soon", "since=", "text=%00")

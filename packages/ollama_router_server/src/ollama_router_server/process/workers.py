@@ -197,9 +197,13 @@ class Supervisor:
         child.accepts = True
         if self._accepting:
             _log.info("worker_started", worker=child.index)
-        elif len(self._children) == self._count and all(each.accepts for each in self._children.values()):
+        elif self._stop_at is None and self._all_accept:
             self._accepting = True
             self._service.accepting()
+
+    @property
+    def _all_accept(self) -> bool:
+        return len(self._children) == self._count and all(each.accepts for each in self._children.values())
 
     def _start_successor(self, number: signal.Signals) -> None:
         if self._successor is not None:

@@ -90,7 +90,8 @@ SETTLE = r"""() => {
         if (/\d/.test(one.textContent)) one.textContent = "3 ms";
     for (const one of document.querySelectorAll("meter[max='400000']")) {
         one.value = 308_420;
-        one.nextSibling.data = " 308,420 of 400,000, more in 10 h";
+        one.nextSibling.data = " 308,420 of 400,000";
+        one.closest("td").nextElementSibling.textContent = "10 h";
     }
     const rows = [...document.querySelectorAll("tr[id^=active-]")];
     rows.forEach((row, number) => {

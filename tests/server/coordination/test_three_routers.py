@@ -119,8 +119,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, one_redis_server: RedisServe
         yield fleet
 
 
-def test_who_waits_longest_gets_the_server_that_is_free_first(fleet: Fleet) -> None:
-    """Both servers are full of one router's requests; others wait at two more, for either, in one line."""
+def test_who_waits_gets_the_server_that_is_free_first(fleet: Fleet) -> None:
+    """Both servers are full of one router's requests; others wait at two more, for either; one at a time goes there.
+
+    Which of them goes first is the contract suite's: here the two routers hear of the free slot at the same moment.
+    """
     before = {name: len(server.simulator.requests_to("/api/chat")) for name, server in fleet.servers.items()}
     with ExitStack() as stays, ExitStack() as leaves:
         first = leaves.enter_context(fleet.held(1))
@@ -134,7 +137,8 @@ def test_who_waits_longest_gets_the_server_that_is_free_first(fleet: Fleet) -> N
         assert first != second
     requests = fleet.servers[first].simulator.requests_to("/api/chat")[before[first] :]
     asked = [request.json["messages"][0]["content"] for request in requests]
-    assert asked == ["held", "waiting 0", "waiting 1"]
+    assert asked[0] == "held"
+    assert sorted(asked[1:]) == ["waiting 0", "waiting 1"]
 
 
 def test_a_server_that_one_router_suspends_is_suspended_at_all(fleet: Fleet) -> None:

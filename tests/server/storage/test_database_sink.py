@@ -415,6 +415,29 @@ async def test_a_killed_process_with_a_journal_loses_nothing(bench: Bench, tmp_p
     assert bench.counted() == bench.count()
 
 
+async def test_a_process_that_runs_writes_what_a_killed_one_has_left(bench: Bench, tmp_path: Path) -> None:
+    """Nobody has to start for it; rows of processes that run stay theirs."""
+    folder = tmp_path / "spill"
+    sink = bench.sink(spill=RowSpill(folder), **QUICK)
+    killed, alive = RowJournal(folder), RowJournal(folder)
+    alive.add(make_record(1))
+    for number in range(2, 5):
+        killed.add(make_record(number))
+    kill(killed)
+    await eventually(lambda: bench.count() == 3)
+    await eventually(lambda: len(list(folder.iterdir())) == 1)
+    await sink.aclose()
+    assert (bench.count(), bench.counted()) == (3, 3)
+    alive.close()
+
+
+def kill(journal: RowJournal) -> None:
+    """Leave its files as the kernel does: as they are, and unlocked."""
+    for turn in (journal._older, journal._newer):
+        if turn._file is not None:
+            turn._file._file.close()
+
+
 def test_a_killed_process_loses_only_its_last_moments(path: Path) -> None:
     """After kill -9 the file is sound, and what is missing are the youngest rows (250 ms; 3 s on a busy machine)."""
     written = killed_writer(sqlite_url(path))

@@ -20,6 +20,7 @@ from ollama_router_server.system import Clock
 __all__ = ["DatabaseSink"]
 
 _PAUSE = 0.25  # seconds between attempts while the database takes no rows
+_LOOKS = 1.0  # seconds between looks for what processes that ended have left
 
 _log = structlog.get_logger(__name__)
 
@@ -34,7 +35,7 @@ class DatabaseSink:
     Args:
         log: the database's request log.
         clock: for the note of rows that were dropped.
-        spill: takes what memory does not, until the database does.
+        spill: takes what memory does not, until the database does; has what processes that ended have left.
         journal: has the rows in memory, too, in case this process is killed.
         away: called when the database takes no rows, and with False when it takes them again.
         max_pending: rows held in memory.
@@ -67,6 +68,7 @@ class DatabaseSink:
         self._closing = False
         self._task: asyncio.Task[None] | None = None
         self._noted = 0
+        self._look_at = clock.monotonic() + _LOOKS
         self.dropped = 0
         """Rows lost since the start."""
         self.last_error: str | None = None
@@ -142,9 +144,19 @@ class DatabaseSink:
 
     async def _work(self) -> bool:
         """Wait until there is something to write; False when closing and all is written."""
-        await self._until(lambda: self._closing or self._unwritten, None)
+        while not (self._closing or self._unwritten):
+            await self._until(lambda: self._closing or self._unwritten, None if self._spill is None else _LOOKS)
+            self._look_around()
         await self._until(lambda: self._closing or len(self._queue) >= self._batch_size, self._flush_interval)
+        self._look_around()
         return self._unwritten
+
+    def _look_around(self) -> None:
+        """Now and then find what others have left: nobody has to start for it to be written."""
+        now = self._clock.monotonic()
+        if self._spill is not None and not self._closing and now >= self._look_at:
+            self._look_at = now + _LOOKS
+            self._spill.look()
 
     @property
     def _unwritten(self) -> bool:

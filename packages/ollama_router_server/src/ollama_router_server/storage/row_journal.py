@@ -1,7 +1,8 @@
 """Rows that wait in memory, also kept where `kill -9` leaves them: in files, whose pages are the kernel's.
 
 The two files of a process take turns: one takes what comes while the rows of the other one are written.
-What a process that was killed has left is read in like spilled rows, by the next process that starts (`row_spill`).
+What a process that was killed has left is read in like spilled rows, by any other that writes to the same database
+(`row_spill`).
 """
 
 from __future__ import annotations
@@ -88,6 +89,6 @@ class RowJournal:
                 self._older.clear()
 
     def close(self) -> None:
-        """Give the files up: those with rows stay for the next start."""
+        """Give the files up: those with rows stay for whoever finds them."""
         for turn in (self._older, self._newer):
             turn.close()

@@ -1,7 +1,8 @@
 """Rows that neither the database nor memory can take: files of JSON lines that are read in when the database is back.
 
 Each process appends to a file of its own and holds a lock on it. Files without a holder are those of processes that
-ended: whoever finds one reads it in, and it is deleted when all of its rows are written.
+ended: whoever finds one reads it in, and it is deleted when all of its rows are written. The kernel lets go of a lock
+when its process dies, so that others find the file from then on, however it died.
 """
 
 from __future__ import annotations
@@ -122,8 +123,9 @@ class RowSpill:
         self._most_bytes = most_bytes
         self._own: RowFile | None = None
         self._reading: RowFile | None = None
-        self._others = [path for kind in _KINDS for path in folder.glob(kind)] if folder.is_dir() else []
+        self._others: list[Path] = []
         self._failed = False
+        self.look()
 
     @property
     def rows(self) -> int:
@@ -144,6 +146,11 @@ class RowSpill:
             return False
         self._failed = False
         return True
+
+    def look(self) -> None:
+        """Look for files that processes which ended have left; the next `next` tries to lock each file there is."""
+        if self._folder.is_dir():
+            self._others = [path for kind in _KINDS for path in self._folder.glob(kind)]
 
     @property
     def waiting(self) -> bool:

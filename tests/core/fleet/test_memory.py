@@ -261,6 +261,12 @@ class TestSources:
         assert found.terms[1].name == "KV q8_0 at 32k x 4"
         assert found.terms[2].size > GIB
 
+    def test_without_flash_attention_no_cache_is_quantised(self):
+        """Ollama falls back to f16, whatever its environment asks for."""
+        host = Server(host="a", num_parallel=1, kv_cache_type="q8_0", flash_attention=False)
+        found = estimate(make_facts("a", (ON_DISK,)), host=host, num_ctx=32_768)
+        assert (found.terms[1].name, found.terms[1].size) == ("KV f16 at 32k", 10 * GIB)
+
     def test_architecture_known_from_another_server(self):
         """The same files have the same architecture everywhere."""
         bare = installed("llama3.3:70b", SIZE_70B)

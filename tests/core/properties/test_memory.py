@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_core.api.model_names import canonical_name
-from ollama_router_core.config.settings import ModelSettings
+from ollama_router_core.config.settings import ModelSettings, Server
 from ollama_router_core.fleet.memory import (
     estimate_memory,
     gpus_for,
@@ -45,6 +45,20 @@ def test_more_slots_never_need_less(facts, context, parallel):
     """The cache grows with the slots."""
     fewer, more = (kv_cache_size(facts, context, parallel=count) for count in (parallel, parallel + 1))
     assert fewer <= more
+
+
+@given(facts, contexts, st.sampled_from(["f16", "q8_0", "q4_0"]))
+def test_flash_attention_never_needs_more(facts, context, kind):
+    """Without it no type of cache makes a model smaller."""
+    server = make_facts("a", (installed("m", GIB, facts=facts),))
+
+    def needs(**host):
+        host = Server(host="a", num_parallel=1, **host)
+        return estimate_memory("m:latest", server, make_fleet(server), ModelSettings(), num_ctx=context, host=host).size
+
+    without = needs(kv_cache_type=kind, flash_attention=False)
+    assert without == needs(kv_cache_type="f16", flash_attention=False)
+    assert needs(kv_cache_type=kind) <= without
 
 
 @given(facts, st.integers(1, 100 * GIB), st.integers(1, 100 * GIB), contexts)

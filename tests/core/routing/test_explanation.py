@@ -186,6 +186,16 @@ def test_another_type_of_kv_cache_is_computed_as_the_servers_would_be_set():
     assert {name: row["fit"] for name, row in rows.items()} == {"f16": "fits", "q8": "loaded", "cold": "fits"}
 
 
+def test_a_type_of_kv_cache_is_nothing_to_a_server_without_flash_attention():
+    """What was measured there holds on."""
+    known = installed("llama3.1:8b", 4_900_000_000, facts=LLAMA_8B)
+    held = loaded("llama3.1:8b", 9 * GIB, context_length=32_768)
+    config = make_config({"plain": {"flash_attention": False}})
+    fleet = make_fleet(make_facts("plain", (known,), (held,)))
+    (row,) = explain(Question(model="llama3.1:8b", context=32_768, kv_type="q8_0"), fleet, config, now=0.0)["candidates"]
+    assert (row["memory"]["bytes"], row["memory"]["source"], row["fit"]) == (9 * GIB, "ps", "loaded")
+
+
 def test_without_a_type_of_kv_cache_each_server_has_its_own():
     """The same numbers as if its own had been asked for."""
     known = installed("llama3.1:8b", 4_900_000_000, facts=LLAMA_8B)

@@ -122,8 +122,15 @@ def explain(
 def _with_kv_type(
     kind: KvCacheType | None, model: CanonicalName | None, snapshot: FleetSnapshot, config: Config
 ) -> tuple[FleetSnapshot, Config]:
-    """Set every server to a type of KV cache; those that were set to another forget what the model took there."""
-    others = {name for name, server in config.servers.items() if kind not in {None, server.kv_cache_type}}
+    """Set every server to a type of KV cache; those that were set to another forget what the model took there.
+
+    To a server without flash attention the type is nothing.
+    """
+    others = {
+        name
+        for name, server in config.servers.items()
+        if server.flash_attention and kind not in {None, server.kv_cache_type}
+    }
     if not others or model is None:
         return snapshot, config
     servers = {

@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
+from ollama_router_core.config.destination_settings import KvCacheType
 from ollama_router_core.config.linear_patterns import linear_pattern
 from ollama_router_core.config.settings import ModelSettings, Server
 from ollama_router_core.fleet.memory.formulas import (
@@ -261,9 +262,13 @@ def _corrected(
 
 
 def _kv(facts: ModelFacts, context: int, host: Server | None) -> int | None:
-    kind = host.kv_cache_type if host is not None else "f16"
     parallel = parallel_slots(facts, host)
-    return kv_cache_size(facts, context, parallel=parallel, element_bytes=KV_BYTES[kind])
+    return kv_cache_size(facts, context, parallel=parallel, element_bytes=KV_BYTES[_kv_type(host)])
+
+
+def _kv_type(host: Server | None) -> KvCacheType:
+    """Return the type that the server really uses: without flash attention Ollama quantises no cache."""
+    return "f16" if host is None or not host.flash_attention else host.kv_cache_type
 
 
 def computed_memory(installed: InstalledModel, num_ctx: int, host: Server | None, *, gpus: int = 1) -> MemoryEstimate:
@@ -282,10 +287,9 @@ def computed_memory(installed: InstalledModel, num_ctx: int, host: Server | None
     if kv is None or compute is None:
         return MemoryEstimate(source=MemorySource.TAGS, terms=(weights,))
     overhead = round(host.gpu_overhead_gb * GIB) if host is not None else 0
-    kind = host.kv_cache_type if host is not None else "f16"
     terms = (
         weights,
-        MemoryTerm(name=f"KV {kind} at {_context_text(context, parallel)}", size=kv, source=str(MemorySource.SHOW)),
+        MemoryTerm(name=f"KV {_kv_type(host)} at {_context_text(context, parallel)}", size=kv, source=str(MemorySource.SHOW)),
         MemoryTerm(
             name="compute" if gpus == 1 else f"compute on {gpus} GPUs",
             size=gpus * (compute + GPU_MINIMUM + overhead),

@@ -76,3 +76,16 @@ async def test_the_last_hour_is_of_all_workers_and_outlives_one() -> None:
     minutes = worker(group.member(0), clock).last_hour()
     assert sum(one.requests for one in minutes) == 2
     assert sum(one.completion_tokens for one in minutes) == 12
+
+
+async def test_the_last_hour_of_a_server_outlives_its_workers() -> None:
+    """The third in a row tells what all three have counted, until an hour has passed."""
+    clock, group = FakeClock(), InProcess("group", b"k" * 32, size=2)
+    for number in range(3):
+        hour = LastHour()
+        hour.add(make_record(number, started_at=clock.wall() - 1, total_ms=0.0, server="big"))
+        await published(worker(group.member(1), clock, hour))
+    asked = worker(group.member(0), clock)
+    assert asked.servers_hour()["big"].requests == 3
+    clock.advance(3_600)
+    assert asked.servers_hour() == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ollama_router_server.telemetry.server_hour import ServerHour, ServerHours, add_up_servers
+from ollama_router_server.telemetry.server_hour import ServerHour, ServerHours, servers_of
 from support.records import make_record
 
 NOW = 1_700_000_100.0
@@ -17,7 +17,7 @@ def told(*rows: dict[str, Any], now: float = NOW) -> dict[str, ServerHour]:
     hours = ServerHours()
     for number, row in enumerate(rows):
         hours.count(make_record(number, **{"started_at": NOW, "total_ms": 0.0, **row}))
-    return dict(add_up_servers(hours.rows(now)))
+    return dict(servers_of(hours.rows(now), now))
 
 
 def test_what_failed_is_counted_where_it_failed() -> None:
@@ -44,5 +44,4 @@ def test_no_more_than_an_hour_is_told_and_kept() -> None:
     hours = ServerHours()
     for number in range(100):
         hours.count(make_record(number, started_at=NOW + number * 300, total_ms=0.0))
-    (row,) = hours.rows(NOW + 99 * 300)
-    assert row[:2] == ("big", 12)
+    assert [row[2] for row in hours.rows(NOW + 99 * 300)] == [1] * 12

@@ -20,7 +20,7 @@ from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.system import Clock
 from ollama_router_server.telemetry.last_hour import Minute, Row, add_up_minutes, minutes_of
 from ollama_router_server.telemetry.metric_aggregation import Family, add_up, counted
-from ollama_router_server.telemetry.server_hour import ServerHour, ServerRow, add_up_servers
+from ollama_router_server.telemetry.server_hour import ServerHour, ServerRow, add_up_server_rows, servers_of
 
 __all__ = ["WorkerSync"]
 
@@ -76,6 +76,7 @@ class WorkerSync:
         predecessor = _read(coordination.own_page())
         self._inherited = counted(_families(predecessor))
         self._inherited_hour: list[Row] = predecessor.get(_LAST_HOUR, [])
+        self._inherited_servers: list[ServerRow] = predecessor.get(_SERVERS, [])
         self._task: asyncio.Task[None] | None = None
         self._soon = asyncio.Event()
 
@@ -123,8 +124,8 @@ class WorkerSync:
 
     def servers_hour(self) -> Mapping[str, ServerHour]:
         """What each server did in the last hour, in all workers; of the others as of up to a second ago."""
-        own = self._servers_hour(self._clock.wall())
-        return add_up_servers([*own, *(row for one in self._others() for row in one.get(_SERVERS, ()))])
+        others = [row for one in self._others() for row in one.get(_SERVERS, ())]
+        return servers_of([*self._own_servers(), *others], self._clock.wall())
 
     @property
     def workers(self) -> tuple[int, int]:
@@ -144,6 +145,10 @@ class WorkerSync:
 
     def _own_hour(self) -> list[Row]:
         return add_up_minutes([*self._last_hour(), *self._inherited_hour])
+
+    def _own_servers(self) -> list[ServerRow]:
+        now = self._clock.wall()
+        return add_up_server_rows([*self._servers_hour(now), *self._inherited_servers], now)
 
     async def _run(self) -> None:
         published = float("-inf")
@@ -168,7 +173,7 @@ class WorkerSync:
             _AT: self._clock.monotonic(),
             _FIGURES: self._own(),
             _LAST_HOUR: self._own_hour(),
-            _SERVERS: self._servers_hour(self._clock.wall()),
+            _SERVERS: self._own_servers(),
             _ACTIVE: self._active_requests(),
         }
         self._coordination.publish(json.dumps(page).encode())

@@ -10,22 +10,23 @@ from msgspec import Struct
 
 from ollama_router_core.records.request_record import RequestRecord
 
-__all__ = ["ServerHour", "ServerHours", "ServerRow", "add_up_servers"]
+__all__ = ["ServerHour", "ServerHours", "ServerRow", "add_up_server_rows", "servers_of"]
 
 _STEP: Final = 300
 _STEPS: Final = 12
 _CLIENT_LEFT: Final = 499
+_NOTHING: Final = (0, 0, 0, 0)
 
 ServerRow = Sequence[Any]
-"""A server as it is published: its name, then its sums in the order of `ServerHour`."""
+"""Five minutes of a server as they are published: its name, their number since 1970, then its sums in the order of
+`ServerHour`."""
 
 
 class ServerHour(Struct, frozen=True):
     """The requests that ended on a server in the last hour, to five minutes.
 
     `failed` counts those that ended with an error there and attempts that were made elsewhere after it failed, but not
-    those whose client left. `tokens` were written within `decode_ms` milliseconds, where the server told. What a worker
-    had counted is lost when it is started again: unlike the minutes of the last hour, no successor goes on with it.
+    those whose client left. `tokens` were written within `decode_ms` milliseconds, where the server told.
     """
 
     requests: int = 0
@@ -63,11 +64,12 @@ class ServerHours:
             sums[3] += round(record.decode_ms)
 
     def rows(self, now: float) -> list[ServerRow]:
-        """The servers of the hour until `now`, in seconds since 1970."""
-        last = int(now) // _STEP
-        self._sums = {name: steps for name, steps in self._sums.items() if max(steps) > last - _STEPS}
-        kept = ((name, [one for at, one in steps.items() if at > last - _STEPS]) for name, steps in self._sums.items())
-        return [(name, *map(sum, zip(*sums, strict=True))) for name, sums in kept if sums]
+        """The servers of the hour until `now`, in seconds since 1970; a row for each five minutes in which one did."""
+        gone = _last_gone(now)
+        self._sums = {name: steps for name, steps in self._sums.items() if max(steps) > gone}
+        return [
+            (name, at, *sums) for name, steps in self._sums.items() for at, sums in steps.items() if at > gone
+        ]
 
     def _of(self, server: str, step: int) -> list[int]:
         steps = self._sums.setdefault(server, {})
@@ -79,12 +81,31 @@ class ServerHours:
         return sums
 
 
-def add_up_servers(rows: Iterable[ServerRow]) -> Mapping[str, ServerHour]:
-    """Add up what several processes have counted."""
-    found: dict[str, list[int]] = {}
-    for name, *sums in rows:
-        found[name] = [one + more for one, more in zip(found.get(name, (0, 0, 0, 0)), sums, strict=True)]
+def add_up_server_rows(rows: Iterable[ServerRow], now: float) -> list[ServerRow]:
+    """One row for each server and five minutes of the hour until `now`, in seconds since 1970."""
+    found: dict[tuple[str, int], Sequence[int]] = {}
+    gone = _last_gone(now)
+    for name, at, *sums in rows:
+        if at > gone:
+            found[name, at] = _added(found.get((name, at), _NOTHING), sums)
+    return [(*key, *sums) for key, sums in found.items()]
+
+
+def servers_of(rows: Iterable[ServerRow], now: float) -> Mapping[str, ServerHour]:
+    """Add up what several processes have counted of the hour until `now`, in seconds since 1970."""
+    found: dict[str, Sequence[int]] = {}
+    for name, _, *sums in add_up_server_rows(rows, now):
+        found[name] = _added(found.get(name, _NOTHING), sums)
     return {name: ServerHour(*sums) for name, sums in found.items()}
+
+
+def _last_gone(now: float) -> int:
+    """The number of the newest five minutes that are not told any more."""
+    return int(now) // _STEP - _STEPS
+
+
+def _added(one: Sequence[int], other: Sequence[int]) -> Sequence[int]:
+    return [mine + more for mine, more in zip(one, other, strict=True)]
 
 
 def _in_vain(record: RequestRecord) -> list[str]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import get_args
+from typing import Any, get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Double,
+    Select,
     and_,
     case,
     cast,
@@ -113,7 +114,9 @@ def read_history(connection: Connection, chosen: LogFilter) -> tuple[HourRow, ..
     if chosen.only_time:
         end = _NO_END if chosen.before is None else max(first, int(chosen.before // HOUR) * HOUR)
         columns = log_totals.c
-        ours = and_(columns.span == HOUR, _hours(connection, first, end), columns.dimension == "server")
+        ours = and_(
+            columns.span == HOUR, _starts(connection, columns.start, HOUR, first, end), columns.dimension == "server"
+        )
         query = select(columns.start, *(func.sum(columns[name]) for name in FIGURES)).where(ours)
         for start, *sums in connection.execute(query.group_by(columns.start)):
             hours[int(start)].update(by_name(sums))
@@ -190,17 +193,20 @@ class _Figures:
                 self.times[kind][float(milliseconds)] += int(sums[0])
 
     def add_totals(self, connection: Connection, first: int, end: int) -> None:
-        """Add all rows of the hours between two moments (seconds since 1970)."""
-        columns = log_totals.c
-        rows = union_all(*(select(*columns).where(each) for each in _spans(first, end))).subquery().c
-        usage = select(rows.dimension, rows.name, *(func.sum(rows[name]) for name in FIGURES))
-        for dimension, name, *more in connection.execute(usage.group_by(rows.dimension, rows.name)):
+        """Add all rows of the hours between two moments (seconds since 1970).
+
+        Each dimension and measure is grouped for itself: to sort by one column instead of two takes SQLite two thirds
+        of the time.
+        """
+        spans = list(_spans(connection, first, end))
+        usage = union_all(*(_summed(dimension, spans) for dimension in get_args(Dimension)))
+        for dimension, name, *more in connection.execute(usage):
             self.usage[dimension][name].update(by_name(more))
-        bands = log_latencies.c
-        times = select(bands.measure, bands.least_ms, func.sum(bands.requests))
-        times = times.where(bands.start >= first, bands.start < end).group_by(bands.measure, bands.least_ms)
-        for measure, milliseconds, requests in connection.execute(times):
-            self.times[measure][float(milliseconds)] += int(requests)
+        bands, hours = log_latencies.c, _starts(connection, log_latencies.c.start, HOUR, first, end)
+        for measure in get_args(Measure):
+            times = select(bands.least_ms, func.sum(bands.requests)).where(hours, bands.measure == measure)
+            for milliseconds, requests in connection.execute(times.group_by(bands.least_ms)):
+                self.times[measure][float(milliseconds)] += int(requests)
 
 
 def _of_totals(connection: Connection, chosen: LogFilter) -> _Figures:
@@ -236,13 +242,24 @@ def _dropped(connection: Connection, chosen: LogFilter) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def _hours(connection: Connection, first: int, end: int) -> ColumnElement[bool]:
-    """The hours with totals between two moments, one by one: else those of every user in each are read."""
-    start = log_totals.c.start
-    least, most = _ends(connection, HOUR, start >= first, start < end)
-    if (most - least) // HOUR > _MOST_NAMED:
+def _starts(connection: Connection, start: ColumnElement[int], span: int, first: int, end: int) -> ColumnElement[bool]:
+    """The days or hours with totals between two moments, one by one: else those of every name in each are read."""
+    known = log_totals.c.start
+    least, most = _ends(connection, span, known >= first, known < end)
+    if (most - least) // span > _MOST_NAMED:
         return and_(start >= least, start < most)
-    return start.in_(range(least, most, HOUR))
+    return start.in_(range(least, most, span))
+
+
+def _summed(dimension: Dimension, spans: Iterable[ColumnElement[bool]]) -> Select[Any]:
+    columns = log_totals.c
+    of_spans = (
+        select(columns.name, *(columns[name] for name in FIGURES)).where(each, columns.dimension == dimension)
+        for each in spans
+    )
+    rows = union_all(*of_spans).subquery().c
+    sums = (func.sum(rows[name]) for name in FIGURES)
+    return select(literal(dimension), rows.name, *sums).group_by(rows.name)
 
 
 def _ends(connection: Connection, span: int, *within: ColumnElement[bool]) -> tuple[int, int]:
@@ -259,10 +276,10 @@ def _busiest_first(usage: Mapping[str, Counter[str]]) -> tuple[UsageRow, ...]:
     return tuple(sorted(rows, key=lambda row: (-row.requests, row.name or "")))
 
 
-def _spans(first: int, end: int) -> Iterator[ColumnElement[bool]]:
+def _spans(connection: Connection, first: int, end: int) -> Iterator[ColumnElement[bool]]:
     """The days, and the hours before and after them, that make up the hours between two moments; each by the key."""
     first_day = -(-first // DAY) * DAY
     end_day = max(first_day, end // DAY * DAY)
     columns = log_totals.c
     for span, a, b in ((DAY, first_day, end_day), (HOUR, first, min(first_day, end)), (HOUR, end_day, end)):
-        yield and_(columns.span == span, columns.start >= a, columns.start < b)
+        yield and_(columns.span == span, _starts(connection, columns.start, span, a, b))

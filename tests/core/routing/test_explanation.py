@@ -192,7 +192,8 @@ def test_a_type_of_kv_cache_is_nothing_to_a_server_without_flash_attention():
     held = loaded("llama3.1:8b", 9 * GIB, context_length=32_768)
     config = make_config({"plain": {"flash_attention": False}})
     fleet = make_fleet(make_facts("plain", (known,), (held,)))
-    (row,) = explain(Question(model="llama3.1:8b", context=32_768, kv_type="q8_0"), fleet, config, now=0.0)["candidates"]
+    question = Question(model="llama3.1:8b", context=32_768, kv_type="q8_0")
+    (row,) = explain(question, fleet, config, now=0.0)["candidates"]
     assert (row["memory"]["bytes"], row["memory"]["source"], row["fit"]) == (9 * GIB, "ps", "loaded")
 
 

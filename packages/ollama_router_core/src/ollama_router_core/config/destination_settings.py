@@ -124,8 +124,8 @@ class Server(Section):
     kv_cache_type: KvCacheType = Field(default="f16", description="The server's OLLAMA_KV_CACHE_TYPE.")
     flash_attention: bool = Field(
         default=True,
-        description="false if the server runs with OLLAMA_FLASH_ATTENTION=0, which needs more scratch memory and keeps the"
-        " KV cache in f16, whatever `kv_cache_type` says.",
+        description="false if the server runs with OLLAMA_FLASH_ATTENTION=0, which needs more scratch memory and"
+        " keeps the KV cache in f16, whatever `kv_cache_type` says.",
     )
     gpu_overhead_gb: Annotated[float, Field(ge=0)] = Field(
         default=0.0, description="GiB that the server keeps free (its OLLAMA_GPU_OVERHEAD)."

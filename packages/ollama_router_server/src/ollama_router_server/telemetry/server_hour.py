@@ -67,9 +67,7 @@ class ServerHours:
         """The servers of the hour until `now`, in seconds since 1970; a row for each five minutes in which one did."""
         gone = _last_gone(now)
         self._sums = {name: steps for name, steps in self._sums.items() if max(steps) > gone}
-        return [
-            (name, at, *sums) for name, steps in self._sums.items() for at, sums in steps.items() if at > gone
-        ]
+        return [(name, at, *sums) for name, steps in self._sums.items() for at, sums in steps.items() if at > gone]
 
     def _of(self, server: str, step: int) -> list[int]:
         steps = self._sums.setdefault(server, {})

@@ -287,9 +287,10 @@ def computed_memory(installed: InstalledModel, num_ctx: int, host: Server | None
     if kv is None or compute is None:
         return MemoryEstimate(source=MemorySource.TAGS, terms=(weights,))
     overhead = round(host.gpu_overhead_gb * GIB) if host is not None else 0
+    cache = f"KV {_kv_type(host)} at {_context_text(context, parallel)}"
     terms = (
         weights,
-        MemoryTerm(name=f"KV {_kv_type(host)} at {_context_text(context, parallel)}", size=kv, source=str(MemorySource.SHOW)),
+        MemoryTerm(name=cache, size=kv, source=str(MemorySource.SHOW)),
         MemoryTerm(
             name="compute" if gpus == 1 else f"compute on {gpus} GPUs",
             size=gpus * (compute + GPU_MINIMUM + overhead),

@@ -20,6 +20,7 @@ from ollama_router_core.config.host_profiles import ProfileLine, ProfileName, pa
 from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.outbound.profile_texts import models_in_words, words_of
 from ollama_router_server.admin.views.clients import client_views
+from ollama_router_server.admin.views.errors import ErrorSectionView, errors_view
 
 DOCS = Path(__file__).parent
 EVERYWHERE = {"--config", "--environment", "--json", "--help"}
@@ -108,6 +109,20 @@ def gpus_table() -> str:
     return "\n".join(["| GPU | GiB | GB/s | TFLOP/s | source |", "|---|---|---|---|---|", *rows, ""])
 
 
+def error_codes() -> str:
+    """Every error code by section, as the console's page has them."""
+    return "\n".join(_section(one) for one in errors_view().sections)
+
+
+def _section(section: ErrorSectionView) -> str:
+    rows = [
+        f"| `{one.code}` | {'-' if one.status is None else one.status} | {_cell(one.happened)} | {_cell(one.advice)} |"
+        for one in section.errors
+    ]
+    head = ["| Code | Status | What happened | What to do |", "|---|---|---|---|"]
+    return "\n".join([f"## {section.title}", "", *head, *rows, ""])
+
+
 def host_profiles() -> str:
     """Each shipped profile: when it is guessed, and its lines with their pages."""
     return "\n".join(_profile(name) for name in get_args(ProfileName) if name != "none")
@@ -141,6 +156,7 @@ _PARTS: dict[str, Callable[[], str]] = {
     "gpus": gpus_table,
     "settings": render_reference,
     "decisions": decisions_index,
+    "errors": error_codes,
     "commands": commands_index,
     "host profiles": host_profiles,
 }

@@ -23,6 +23,7 @@ DOOR = {"/console/session", "/console/claim", "/console/v/{version}/{name:path}"
 
 JSON: dict[str, set[str]] = {
     "GET /router/about": EVERYBODY,
+    "GET /router/errors": EVERYBODY,
     "GET /router/me": EVERYBODY,
     "GET /router/me/checks": EVERYBODY,
     "GET /router/me/usage": EVERYBODY,
@@ -86,6 +87,7 @@ JSON: dict[str, set[str]] = {
 PAGES: dict[str, set[str]] = {
     "GET /console/": EVERYBODY,
     "GET /console/about": EVERYBODY,
+    "GET /console/errors": EVERYBODY,
     "GET /console/requests": EVERYBODY,
     "GET /console/events": EVERYBODY,
     "GET /console/requests/{id}": EVERYBODY,

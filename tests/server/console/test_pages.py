@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 OURS = {"x-console": "1"}
 PERSON = {"accept": "text/html"}
 CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
-EVERYBODYS = ("", "requests", "models", "about")
+EVERYBODYS = ("", "requests", "models", "about", "errors")
 READERS = ("now", "servers", "servers/one", "models/llama3.2:3b", "usage", "history")
 ADMINS = ("people", "people/alice", "doctor", "operations", "whatif")
 HOSTILE = "<img src=x onerror=alert(1)>\u202e{{7*7}}"

@@ -20,6 +20,7 @@ from ollama_router_server.admin.access import TokenAccess
 from ollama_router_server.admin.audit import AuditResource
 from ollama_router_server.admin.config import ConfigResource, DiagnosticsResource
 from ollama_router_server.admin.doctor.resource import DoctorResource
+from ollama_router_server.admin.error_codes import ErrorsResource
 from ollama_router_server.admin.fleet import (
     DrainResource,
     ExplainResource,
@@ -191,6 +192,7 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/servers/{name}", ServerResource(services))
     app.add_route("/router/servers/{name}/history", ServerHistoryResource(services))
     app.add_route("/router/about", AboutResource(services))
+    app.add_route("/router/errors", ErrorsResource())
     app.add_route("/router/config", ConfigResource(services))
     app.add_route("/router/diagnostics", DiagnosticsResource(services))
     app.add_route("/router/openapi.json", OpenApiResource())

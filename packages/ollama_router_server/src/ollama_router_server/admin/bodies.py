@@ -14,7 +14,16 @@ from ollama_router_core.api.retry_advice import retry_fields
 from ollama_router_core.errors import BodyTooLarge, InvalidBody, RouterError
 from ollama_router_server.storage.audit import Actor
 
-__all__ = ["DATE", "actor_of", "answer", "answer_error", "answer_http_error", "moment", "read_body"]
+__all__ = [
+    "DATE",
+    "actor_of",
+    "answer",
+    "answer_error",
+    "answer_http_error",
+    "http_error_code",
+    "moment",
+    "read_body",
+]
 
 DATE: Final = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})?)?"
 """A date, with a time or without, as a regular expression of JSON Schema."""
@@ -102,8 +111,13 @@ async def answer_http_error(_request: Request, response: Response, error: HTTPEr
     for name, value in dict(error.headers or {}).items():
         response.set_header(name, value)
     text = error.description or error.title or "the request cannot be served"
-    _write(response, status, text, _FALCONS_CODES.get(status, "invalid_request"))
+    _write(response, status, text, http_error_code(status))
     response.set_header("x-should-retry", "false")
+
+
+def http_error_code(status: int) -> str:
+    """The code that an error of Falcon's has for clients."""
+    return _FALCONS_CODES.get(status, "invalid_request")
 
 
 def _write(response: Response, status: int, text: str, code: str) -> None:

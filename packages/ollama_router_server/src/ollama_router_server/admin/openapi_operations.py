@@ -19,6 +19,7 @@ from ollama_router_server.admin.usage_export import STEPS
 from ollama_router_server.admin.views.about import AboutView
 from ollama_router_server.admin.views.checks import ChecksView
 from ollama_router_server.admin.views.config import ConfigView, DiagnosticsView
+from ollama_router_server.admin.views.errors import ErrorsView
 from ollama_router_server.admin.views.history import HistoryView
 from ollama_router_server.admin.views.incidents import IncidentsView
 from ollama_router_server.admin.views.me import MeView
@@ -248,6 +249,13 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/router/about",
         summary="Version, licences and the data that is kept",
         answer=AboutView,
+        roles=EVERYBODY,
+    ),
+    Operation(
+        method="get",
+        path="/router/errors",
+        summary="What each error code means, and what to do",
+        answer=ErrorsView,
         roles=EVERYBODY,
     ),
     Operation(

@@ -9,7 +9,7 @@ from falcon.asgi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ollama_router_core.errors import MissingCredential, RouterError
-from ollama_router_server.admin.bodies import answer_error, answer_http_error, read_body
+from ollama_router_server.admin.bodies import answer_error, answer_http_error, http_error_code, read_body
 from ollama_router_server.console.guard import ROOT, is_page
 from ollama_router_server.console.rendering import Renderer
 from ollama_router_server.console.sessions import Sessions
@@ -103,7 +103,8 @@ class Refusals:
         if not _wants_page(request):
             await answer_http_error(request, response, error, params)
             return
-        self._page(request, response, int(str(error.status)[:3]), error.description or str(error.title), "not_found")
+        status = int(str(error.status)[:3])
+        self._page(request, response, status, error.description or str(error.title), http_error_code(status))
 
     def _page(self, request: Request, response: Response, status: int, text: str, code: str) -> None:
         user = getattr(request.context, "user", None)

@@ -40,6 +40,7 @@ from ollama_router_server.admin.users import list_users
 from ollama_router_server.admin.views.active import active_views
 from ollama_router_server.admin.views.checks import first_model
 from ollama_router_server.admin.views.clients import client_views
+from ollama_router_server.admin.views.errors import errors_view
 from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import model_views
 from ollama_router_server.admin.views.rights import rights_view
@@ -243,6 +244,10 @@ class Pages(Struct, frozen=True):
             "needs_restart": services.needs_restart,
         }
 
+    async def errors(self, _request: Request, _user: User) -> Values:
+        """What each error code means."""
+        return {"view": errors_view()}
+
     async def history(self, request: Request, user: User) -> Values:
         """A day as its requests tell, and who changed what; the audit trail is for admins, and another world, too."""
         view = await find_day(self.services, request, user)
@@ -335,4 +340,5 @@ def pages(
         "doctor": page("doctor", "Doctor", ADMINS),
         "whatif": page("whatif", "What if", ADMINS),
         "about": page("about", "About", EVERYBODY),
+        "errors": page("errors", "Errors", EVERYBODY),
     }

@@ -13,6 +13,7 @@ import jinja2
 from falcon.asgi import Request, Response
 
 from ollama_router_server.admin.views.active import turn
+from ollama_router_server.admin.views.errors import known_codes
 from ollama_router_server.admin.views.history import clock
 from ollama_router_server.console import wording
 from ollama_router_server.console.assets import Assets, send
@@ -70,7 +71,9 @@ class Renderer:
             short=wording.short,
             turn=turn,
         )
-        environment.globals.update(segments=segments, day_marks=day_marks, memory_map=memory_map)
+        environment.globals.update(
+            segments=segments, day_marks=day_marks, memory_map=memory_map, error_codes=known_codes()
+        )
         return environment
 
     def text(self, template: str, path: str, **values: Any) -> str:

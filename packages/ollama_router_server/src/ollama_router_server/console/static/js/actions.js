@@ -33,6 +33,13 @@ export function isChanged(field) {
 /** @param {unknown} error */
 export const messageOf = (error) => (error instanceof Error ? error.message : String(error));
 
+/** What failed, with a link to what its code means. @param {any} error @returns {(string | Node)[]} */
+export function explained(error) {
+  const { errors } = document.body.dataset;
+  if (!error?.code || !errors) return [messageOf(error)];
+  return [`${messageOf(error)} `, Object.assign(document.createElement("a"), { href: `${errors}#${error.code}`, textContent: error.code })];
+}
+
 /** @param {HTMLElement} element */
 async function run(element) {
   const act = acts.get(element.dataset.act ?? "");
@@ -42,8 +49,8 @@ async function run(element) {
   try {
     await act(element);
   } catch (error) {
-    if (place) place.replaceChildren(messageOf(error));
-    else toast(messageOf(error));
+    if (place) place.replaceChildren(...explained(error));
+    else toast(explained(error));
   }
 }
 
@@ -76,7 +83,7 @@ export const send = async (method, url, body, signal, fields) => {
 /** What the router answered as JSON; an error where it refused. @param {Response} answer @returns {Promise<any>} */
 export async function told(answer) {
   const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(body.error ?? `the router answered ${answer.status}`);
+  if (!answer.ok) throw Object.assign(new Error(body.error ?? `the router answered ${answer.status}`), { code: body.code });
   return body;
 }
 
@@ -103,10 +110,10 @@ export function buttonOf(text, does) {
   return made;
 }
 
-/** @param {string} text @param {() => unknown} [undo] */
+/** @param {string | (string | Node)[]} text @param {() => unknown} [undo] */
 export function toast(text, undo) {
   const made = Object.assign(document.createElement("div"), { className: "toast" });
-  made.append(text);
+  made.append(...[text].flat());
   if (undo) made.append(buttonOf("Undo", () => (made.remove(), undo())));
   document.querySelector("[data-toasts]")?.append(made);
   setTimeout(() => made.remove(), 10_000);

@@ -114,8 +114,8 @@ document.addEventListener("keydown", (event) => {
 
 /** @param {number} step */
 function move(step) {
-  const links = [...document.querySelectorAll("tr[data-href] a:first-of-type")];
-  const at = links.indexOf(/** @type {Element} */ (document.activeElement));
+  const links = [...document.querySelectorAll("tr[data-href]")].map((row) => row.querySelector("a"));
+  const at = links.indexOf(/** @type {HTMLAnchorElement} */ (document.activeElement));
   const next = links[Math.max(0, Math.min(links.length - 1, at + step))];
   if (next instanceof HTMLElement) next.focus();
 }

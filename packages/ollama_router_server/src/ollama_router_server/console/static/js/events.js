@@ -49,12 +49,8 @@ export function leaveEvents() {
   open?.abort();
 }
 
-/**
- * Read the stream until it ends, whatever ends it.
- * @param {string} url
- * @param {(names: string[]) => void} hear called with what has changed, with nothing as a sign of life
- * @returns {Promise<number>} milliseconds to leave it be
- */
+/** Read the stream until it ends; `hear` is called with what has changed, or nothing as a sign of life. Returns milliseconds
+ * to leave it be. @param {string} url @param {(names: string[]) => void} hear @returns {Promise<number>} */
 export async function readEvents(url, hear) {
   try {
     if (!(await mayOpen())) return LATER;

@@ -22,10 +22,8 @@ function momentsOf(strip) {
   );
 }
 
-/**
- * One world at a step of the day, in words and by a line on its strip.
- * @param {{ strip: SVGElement, told: Element | undefined, moments: ReturnType<typeof momentsOf> }} world @param {number} step
- */
+/** One world at a step of the day, in words and by a line on its strip.
+ * @param {{ strip: SVGElement, told: Element | undefined, moments: ReturnType<typeof momentsOf> }} world @param {number} step */
 function tell({ strip, told, moments }, step) {
   const began = new Date((Number(strip.dataset.begin) + step * Number(strip.dataset.step)) * 1000);
   const { running, waiting, errors } = moments.get(step) ?? { running: 0, waiting: 0, errors: 0 };

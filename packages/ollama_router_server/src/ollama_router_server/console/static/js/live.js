@@ -2,7 +2,7 @@
 // Parts of a page that follow the router: fetched anew when the stream names them, every two seconds where there is no
 // stream, and merged without losing what is read.
 import { leaveEvents, readEvents } from "./events.js";
-import { isChanged, root } from "./actions.js";
+import { buttonOf, explained, isChanged, root, told } from "./actions.js";
 import { showMoments } from "./moments.js";
 import { signInAgain } from "./session.js";
 
@@ -20,6 +20,7 @@ let due = false;
 let failures = 0;
 let heard = performance.now();
 let looked = 0;
+let next = 0;
 let shown = 0;
 let tag = "";
 /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -103,7 +104,9 @@ async function fetchDue() {
     looking = false;
   }
   if (due && !paused && !document.hidden && !failures) return look();
-  timer = setTimeout(fetchDue, pause());
+  const rest = pause();
+  next = performance.now() + rest;
+  timer = setTimeout(fetchDue, rest);
 }
 
 /** Milliseconds until the next look that nothing asks for. */
@@ -119,15 +122,24 @@ async function fetchInto(place) {
     const answer = await fetch(location.href, { headers, cache: "no-store", signal: AbortSignal.timeout(10_000) });
     if (answer.status === 401) return await leave();
     if (answer.status !== 304) {
-      if (!answer.ok) throw new Error(String(answer.status));
+      if (!answer.ok) await told(answer);
       tag = merge(place, await answer.text()) ? (answer.headers.get("etag") ?? "") : "";
     }
     failures = 0;
     heard = performance.now();
-  } catch {
+    fault(null);
+  } catch (error) {
     failures += 1;
+    fault(error);
   }
   tell();
+}
+
+/** What the router answers instead, once; what is shown stays, and is asked for again. @param {any} error */
+function fault(error) {
+  const place = document.querySelector("[data-fault]");
+  if (!place || Boolean(error?.code) === Boolean(place.childElementCount)) return;
+  place.replaceChildren(...(error?.code ? [...explained(error), " ", buttonOf("Try again", look)] : []));
 }
 
 /** The session has ended: what is shown goes; what somebody has typed, or is asked in a dialog, stays until that somebody is back. */
@@ -140,11 +152,7 @@ async function leave() {
   due = true;
 }
 
-/**
- * Replace what differs, unless it is being selected.
- * @param {HTMLElement} place
- * @param {string} text
- */
+/** Replace what differs, unless it is being selected. @param {HTMLElement} place @param {string} text */
 function merge(place, text) {
   if (getSelection()?.toString() && place.contains(getSelection()?.anchorNode ?? null)) return false;
   const made = fragment(text);
@@ -157,10 +165,7 @@ function merge(place, text) {
   return true;
 }
 
-/**
- * What is read stays where it is: of rows that are there already, what has changed.
- * @param {Element[]} rows
- */
+/** What is read stays where it is: of rows that are there already, what has changed. @param {Element[]} rows */
 function mergeKnown(rows) {
   for (const row of rows) {
     const known = document.getElementById(row.id);
@@ -168,11 +173,7 @@ function mergeKnown(rows) {
   }
 }
 
-/**
- * New rows wait behind a button while somebody reads: they would move what is being read.
- * @param {number} count
- * @param {() => void} show
- */
+/** New rows wait behind a button while somebody reads: they would move it. @param {number} count @param {() => void} show */
 function offer(count, show) {
   const button = document.querySelector("[data-act=show-new]");
   if (!(button instanceof HTMLButtonElement)) return;
@@ -184,11 +185,7 @@ function offer(count, show) {
   };
 }
 
-/**
- * Elements with an id keep their place in the page, so that focus, scrolling and open details survive.
- * @param {Element} old
- * @param {Element} fresh
- */
+/** Elements with an id keep their place, so that focus, scrolling and open details survive. @param {Element} old @param {Element} fresh */
 function mergeChildren(old, fresh) {
   const wanted = new Set([...fresh.children].map((child) => child.id).filter(Boolean));
   for (const child of [...old.children]) if (child.id && !wanted.has(child.id)) child.remove();
@@ -235,18 +232,24 @@ function tell() {
   if (stale !== classList.contains("stale")) for (const button of region()?.querySelectorAll("button") ?? []) button.disabled = stale;
   classList.toggle("stale", stale);
   const place = document.querySelector("[data-liveness]");
-  const text = paused ? "paused (p)" : stale ? `not connected, ${Math.round(age / 1000)} s old` : "live";
+  const text = paused ? "paused (p)" : stale ? howStale(age, now) : "live";
   if (place && place.textContent !== text) place.textContent = text;
   announce(paused ? "paused" : stale ? "not connected" : "live");
 }
 
-let told = "live";
+/** @param {number} age @param {number} now */
+function howStale(age, now) {
+  const away = failures && !document.querySelector("[data-fault]")?.childElementCount;
+  return away ? `not connected, trying again in ${Math.max(0, Math.ceil((next - now) / 1000))} s` : `${Math.round(age / 1000)} s old`;
+}
+
+let announced = "live";
 let toldAt = -ANNOUNCE;
 
 /** Tell those who do not see it, at most once in five seconds. @param {string} text */
 function announce(text) {
-  if (text === told || performance.now() - toldAt < ANNOUNCE) return;
-  told = text;
+  if (text === announced || performance.now() - toldAt < ANNOUNCE) return;
+  announced = text;
   toldAt = performance.now();
   document.querySelector("[data-announced]")?.replaceChildren(text);
 }

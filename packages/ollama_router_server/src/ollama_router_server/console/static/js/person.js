@@ -6,11 +6,7 @@ import { isChanged, onAct, request, root, toast } from "./actions.js";
 const person = (name) => `${root}act/users/${encodeURIComponent(name)}`;
 const save = /** @type {HTMLButtonElement | null} */ (document.querySelector("[data-act=save-rights]"));
 
-/**
- * What the form asks for of a grant: an empty field takes it back, an empty list forbids all.
- * @param {FormData} given
- * @param {string} name
- */
+/** What the form asks for of a grant: an empty field takes it back, an empty list forbids all. @param {FormData} given @param {string} name */
 function grantOf(given, name) {
   if (name === "models" && given.has("no_models")) return [];
   const typed = (given.get(name) ?? "").toString().trim();
@@ -18,10 +14,7 @@ function grantOf(given, name) {
   return name === "models" ? typed.split(/\s*,\s*/) : Number(typed);
 }
 
-/**
- * What was changed in the form, as `PATCH` takes it: the rest may be what somebody else changed meanwhile.
- * @param {HTMLFormElement} form
- */
+/** What was changed in the form, as `PATCH` takes it: others may have changed the rest meanwhile. @param {HTMLFormElement} form */
 function changed(form) {
   const given = new FormData(form);
   const fields = /** @type {HTMLInputElement[]} */ ([...form.elements].filter(isChanged));

@@ -148,10 +148,7 @@ function write(column, name, text) {
   if (written instanceof Text) written.appendData(text);
 }
 
-/**
- * @param {HTMLElement} column @param {Record<string, any>} last with what the server counted
- * @param {number} writing milliseconds since the first token @param {number} total
- */
+/** @param {HTMLElement} column @param {Record<string, any>} last @param {number} writing ms since the first token @param {number} total */
 function end(column, last, writing, total) {
   const took = last.eval_duration ? last.eval_duration / 1e6 : writing;
   part(column, "state").textContent = `Answered in ${seconds(total)}${last.done_reason === "length" ? ", cut at its limit" : ""}`;
@@ -162,12 +159,8 @@ function end(column, last, writing, total) {
 /** @param {number} ms */
 const seconds = (ms) => (ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
-/**
- * What the router says of a request while it waits, loads and writes, once a second; then where its time went.
- * @param {HTMLElement} column
- * @param {string} id
- * @param {() => boolean} shown whether the column is still about this request, and its answer has not begun
- */
+/** What the router says of a request while it waits, loads and writes, once a second; then where its time went. `shown`
+ * tells whether the column is still about it and its answer has not begun. @param {HTMLElement} column @param {string} id @param {() => boolean} shown */
 async function followRoute(column, id, shown) {
   const still = () => part(column, "request").textContent === id && !part(column, "request").hidden;
   for (let missed = 0; missed < 10 && still(); await new Promise((resolve) => setTimeout(resolve, 1_000))) {

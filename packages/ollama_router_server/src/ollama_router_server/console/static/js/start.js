@@ -1,6 +1,6 @@
 // @ts-check
 // Start's last check: one short answer, with how long it took, where it came from and why there.
-import { messageOf, onAct, root, send, told } from "./actions.js";
+import { explained, onAct, root, send, told } from "./actions.js";
 
 const QUESTION = "Answer with the one word: ready";
 
@@ -18,7 +18,7 @@ onAct("try-model", async (button) => {
     place.textContent = `Answered in ${((performance.now() - began) / 1000).toFixed(1)} s by ${where}: ${why}.`;
     holds();
   } catch (error) {
-    place.textContent = `No answer: ${messageOf(error)}.`;
+    place.replaceChildren("No answer: ", ...explained(error));
   } finally {
     /** @type {HTMLButtonElement} */ (button).disabled = false;
   }

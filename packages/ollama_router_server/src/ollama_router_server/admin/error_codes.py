@@ -1,0 +1,21 @@
+"""`GET /router/errors`: what each error code means, for whoever may ask at all."""
+
+from __future__ import annotations
+
+from falcon.asgi import Request, Response
+
+from ollama_router_server.admin.access import EVERYBODY
+from ollama_router_server.admin.bodies import answer
+from ollama_router_server.admin.views.errors import errors_view
+
+__all__ = ["ErrorsResource"]
+
+
+class ErrorsResource:
+    """`GET /router/errors`."""
+
+    roles = EVERYBODY
+
+    async def on_get(self, _request: Request, response: Response) -> None:
+        """Answer all codes."""
+        answer(response, errors_view())

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -114,6 +115,24 @@ async def test_a_killed_process_leaves_what_it_took(database: Database) -> None:
     with pytest.raises(LimitExceeded):
         await charged(new_limits(database), alice(tokens_per_day=100), 1)
     await killed.aclose()
+
+
+async def test_a_process_refuses_what_another_has_counted_before_the_database_tells_it(database: Database) -> None:
+    """Of a day and of a month; what the other gives back is there for it at once, too."""
+    group = InProcess("router", b"s" * 32, size=2)
+    one, other = new_limits(database), new_limits(database)
+    for index, limits in enumerate((one, other)):
+        limits._workers = group.member(index)
+    for user in (alice(tokens_per_day=100), alice(tokens_per_month=100)):
+        for limits in (one, other):  # what is known of the database from now on
+            limits.settle(await limits.admit(user), 0)
+        ticket = await charged(one, user, 100)
+        with pytest.raises(LimitExceeded, match="limit of 100 tokens per") as refused:
+            await charged(other, user, 1)
+        assert refused.value.retry_after > 1.0
+        one.settle(ticket, 20)
+        other.settle(await charged(other, user, 1), 0)
+        one.settle(await charged(one, user, 1), 0)
 
 
 async def test_processes_see_each_other_s_tokens(database: Database) -> None:
@@ -265,9 +284,9 @@ async def test_what_is_counted_for_a_client_that_has_left_is_taken_back(database
     class Slow(InProcessMember):
         """Answers when asked to."""
 
-        def charge(self, user: str, now: float, tokens: int, *, per_minute: int, done: Charged) -> None:
+        def charge(self, user: str, now: float, tokens: int, *, done: Charged, **limits: Any) -> None:
             """Not yet."""
-            waiting.append(partial(super().charge, user, now, tokens, per_minute=per_minute, done=done))
+            waiting.append(partial(super().charge, user, now, tokens, done=done, **limits))
 
     waiting: list[Callable[[], None]] = []
     limits, user = new_limits(database), alice(tokens_per_minute=100)

@@ -13,11 +13,14 @@ import pytest
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.coordination import (
+    DAYS_KEPT,
     LEASE_SECONDS,
     Admissions,
     BreakerClosed,
     BreakerOpened,
     Coordination,
+    DayBudget,
+    DayUse,
     FactsChanged,
     Figure,
     Group,
@@ -177,7 +180,9 @@ async def test_a_minute_s_tokens_are_counted_by_all_together(members: list[Coord
 
     async def charge(index: int, tokens: int) -> float | None:
         so_far = len(counted)
-        members[index].charge("alice", 100.0, tokens, per_minute=1_000, done=lambda at: counted.append((index, at)))
+        members[index].charge(
+            "alice", 100.0, tokens, per_minute=1_000, days=None, done=lambda at: counted.append((index, at))
+        )
         await eventually(lambda: len(counted) > so_far)
         return counted[-1][1]
 
@@ -185,7 +190,7 @@ async def test_a_minute_s_tokens_are_counted_by_all_together(members: list[Coord
     for number in range(30):
         index = number % 3
         members[index].charge(
-            "alice", 100.0, 100, per_minute=1_000, done=lambda at, index=index: counted.append((index, at))
+            "alice", 100.0, 100, per_minute=1_000, days=None, done=lambda at, index=index: counted.append((index, at))
         )
     await eventually(lambda: len(counted) == 30)
     granted = [(index, at) for index, at in counted if at is not None]
@@ -201,6 +206,127 @@ async def test_a_minute_s_tokens_are_counted_by_all_together(members: list[Coord
     assert await charge(0, 1) is None
     assert sum(row.tokens for row in members[0].spent("alice", at)) == 1_500
     assert all(row.moment <= at for row in members[0].spent("alice", at))
+
+
+DAY, EARLIER, NEXT_DAY, NEXT_MONTH = 20_453, 20_452, 20_454, 20_486
+"""31 December 2025 is day 20453, so the next one is in another month; in days since 1970."""
+
+
+class Day:
+    """A user's tokens of a day and its month, as members count them in common; the database says `known`."""
+
+    def __init__(self, members: list[Coordination], exchange: Exchange) -> None:
+        self.members, self.exchange = members, exchange
+        self.known = DayUse(20_440, 0, 0)
+        self.now = time.monotonic()  # between machines what was counted before the others began is left out
+
+    async def charge(
+        self, index: int, tokens: int, *, day: int | None = None, month: int | None = None, minute: int | None = None
+    ) -> bool:
+        """Ask for tokens."""
+        answers: list[float | None] = []
+        self.members[index].charge(
+            "alice", self.now, tokens, per_minute=minute, days=DayBudget(day, month, self.known), done=answers.append
+        )
+        await eventually(lambda: bool(answers))
+        return answers[0] is not None
+
+    def use(self, index: int, tokens: int, *, day: int | None = None) -> None:
+        """Count tokens without asking."""
+        self.members[index].use("alice", self.now, day or self.known.day, tokens, self.known)
+
+    def used(self, index: int) -> DayUse:
+        """What a member knows that all have used."""
+        return self.members[index].used("alice", self.now, self.known)
+
+
+@pytest.fixture
+async def a_day(members: list[Coordination], exchange: Exchange) -> Day:
+    """Nothing is used yet."""
+    await exchange()
+    return Day(members, exchange)
+
+
+async def test_tokens_of_a_day_are_refused_at_once_by_who_did_not_count_them(a_day: Day) -> None:
+    """While anything is left; the next one is refused by all, though the database has told none of them."""
+    assert [await a_day.charge(index, 40, day=100) for index in (0, 1, 2)] == [True] * 3
+    assert [await a_day.charge(index, 1, day=100) for index in (0, 1, 2)] == [False] * 3
+    assert {a_day.used(index) for index in range(3)} == {DayUse(20_440, 120, 0)}
+
+
+async def test_what_is_settled_of_a_day_counts_at_once_for_all(a_day: Day) -> None:
+    """What was too much is free again, what was used beyond that is not."""
+    assert await a_day.charge(0, 100, day=100)
+    a_day.use(0, -70)
+    await a_day.exchange()
+    assert await a_day.charge(1, 10, day=100)
+    a_day.use(1, 60)
+    await a_day.exchange()
+    assert not await a_day.charge(2, 1, day=100)
+    assert a_day.used(2) == DayUse(20_440, 100, 0)
+
+
+async def test_of_many_that_ask_at_once_for_a_day_s_tokens_those_are_refused_that_find_nothing_left(a_day: Day) -> None:
+    """Each member asks ten times for 100 of 1,000 tokens: ten are granted."""
+    answers: list[float | None] = []
+    budget = DayBudget(1_000, None, a_day.known)
+    for number in range(30):
+        member = a_day.members[number % 3]
+        member.charge("alice", a_day.now, 100, per_minute=None, days=budget, done=answers.append)
+    await eventually(lambda: len(answers) == 30)
+    assert sum(at is not None for at in answers) == 10
+
+
+async def test_what_the_database_knows_of_a_day_is_where_the_count_begins(a_day: Day) -> None:
+    """And no more than that: what it has learned meanwhile is counted already."""
+    a_day.known = DayUse(20_440, 90, 0)
+    assert await a_day.charge(0, 5, day=100)
+    a_day.known = DayUse(20_440, 95, 0)
+    assert await a_day.charge(1, 5, day=100)
+    assert not await a_day.charge(2, 1, day=100)
+    assert await a_day.charge(2, 1, day=101)
+
+
+async def test_a_month_has_its_days_and_a_new_day_begins_with_nothing(a_day: Day) -> None:
+    """A request that ends on the day after counts for the day on which it was charged, while that is in the month."""
+    a_day.known = DayUse(EARLIER, 0, 30)
+    assert await a_day.charge(0, 50, day=50, month=100)
+    assert not await a_day.charge(1, 1, day=50, month=100)
+    a_day.known = DayUse(DAY, 0, 0)  # as of a database that has not heard of it
+    assert await a_day.charge(1, 10, day=50, month=100)
+    a_day.use(0, 10, day=EARLIER)
+    await a_day.exchange()
+    assert not await a_day.charge(2, 1, day=50, month=100)
+    assert a_day.used(2) == DayUse(DAY, 10, 90)
+    a_day.known = DayUse(NEXT_DAY, 0, 0)
+    a_day.use(0, 10, day=DAY)
+    await a_day.exchange()
+    assert await a_day.charge(2, 7, day=50, month=100)
+    assert a_day.used(2) == DayUse(NEXT_DAY, 7, 0)
+    a_day.known = DayUse(NEXT_MONTH, 0, 0)
+    assert await a_day.charge(0, 3, day=50, month=100)
+    assert a_day.used(0) == DayUse(NEXT_MONTH, 3, 0)
+
+
+async def test_tokens_count_for_the_minute_and_the_day_or_for_neither(a_day: Day) -> None:
+    """Whichever of them leaves no room."""
+    assert await a_day.charge(0, 80, day=100, minute=100)
+    assert not await a_day.charge(1, 30, day=1_000, minute=100)
+    a_day.use(2, 20)
+    await a_day.exchange()
+    assert not await a_day.charge(1, 20, day=100, minute=100)
+    assert await a_day.charge(1, 20, day=1_000, minute=100)
+    assert a_day.used(1) == DayUse(20_440, 120, 0)
+
+
+@pytest.mark.parametrize("kind", LOCAL, indirect=True)
+async def test_where_nothing_was_counted_lately_the_database_is_right(members: list[Coordination]) -> None:
+    """It has everything by then, also of a member that is gone, or has written less than it counted."""
+    one, other, _ = members
+    one.use("alice", 100.0, 20_440, 70, DayUse(20_440, 0, 0))
+    at = 100.0 + DAYS_KEPT
+    assert other.used("alice", at - 0.1, DayUse(20_440, 50, 0)) == DayUse(20_440, 70, 0)
+    assert other.used("alice", at + 0.1, DayUse(20_440, 50, 0)) == DayUse(20_440, 50, 0)
 
 
 async def test_who_asks_learns_what_a_user_has_used_elsewhere(members: list[Coordination], exchange: Exchange) -> None:
@@ -227,7 +353,7 @@ async def test_an_empty_minute_has_room_for_a_request_of_any_size(
     members[0].spend("alice", 100.0, -70)
     await exchange()
     for index, per_minute in ((0, 0), (1, 10), (2, 10)):
-        members[index].charge("alice", 100.0, 5_000, per_minute=per_minute, done=counted.append)
+        members[index].charge("alice", 100.0, 5_000, per_minute=per_minute, days=None, done=counted.append)
         await eventually(lambda index=index: len(counted) == index + 1)
     assert [at is None for at in counted] == [True, False, True]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ollama_router_core.coordination import FactsChanged, Scope
+from ollama_router_core.coordination import DayBudget, DayUse, FactsChanged, Scope
 from ollama_router_core.fleet.summary import Summary
 from ollama_router_server.coordination.redis_member import RedisMember
 from support.eventually import eventually, eventually_async
@@ -504,7 +504,7 @@ async def test_what_is_counted_without_an_answer_counts_once(make_group: Callabl
         return sum(row.tokens for row in other.spent("alice", time.monotonic()))
 
     late.lost, answers = lost, member.round_trips
-    member.charge("alice", 0.0, 300, per_minute=1_000, done=moments.append)
+    member.charge("alice", 0.0, 300, per_minute=1_000, days=None, done=moments.append)
     assert await member.count("alice", 0.0, concurrent=None, per_minute=10)
     await joined_again(answers)
     assert spent() == 300
@@ -515,6 +515,64 @@ async def test_what_is_counted_without_an_answer_counts_once(make_group: Callabl
     member.spend("alice", moment, -250)
     await joined_again(answers)
     assert spent() == 50
+
+
+KNOWN = DayUse(20_440, 0, 0)
+"""What the database says of a day."""
+
+
+async def charged_to_day(member: RedisMember, tokens: int, limit: int, *, known: DayUse = KNOWN) -> bool:
+    """Whether tokens were granted."""
+    answer: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
+    days = DayBudget(limit, None, known)
+    member.charge("alice", 0.0, tokens, per_minute=None, days=days, done=answer.set_result)
+    return await answer is not None
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+async def test_tokens_of_a_day_without_an_answer_count_once(make_group: Callable[..., RedisGroup], lost: int) -> None:
+    """Those that were granted alone, since nobody knew, and what is taken back of them."""
+    member, other = await joined(make_group(2))
+    store = member._exchange._store
+    store._timeout = store._connect_timeout = 0.2
+    late = store._connection = _Late(store._connection)
+    for change, expected in ((300, 300), (-250, 50)):
+        late.lost, answers = lost, member.round_trips
+        if change > 0:
+            assert await charged_to_day(member, change, 1_000)
+        else:
+            member.use("alice", time.monotonic(), KNOWN.day, change, KNOWN)
+        await eventually(lambda answers=answers: late.lost == 0 and not member.away and member.round_trips > answers)
+        await beats(member)
+        assert not await charged_to_day(other, 1, expected)
+        assert other.used("alice", time.monotonic(), KNOWN) == DayUse(KNOWN.day, expected, 0)
+
+
+async def test_a_store_that_forgot_is_told_what_the_database_knows_of_a_day(
+    make_group: Callable[..., RedisGroup], redis_server: RedisServer
+) -> None:
+    """With the next tokens that are counted: nobody begins with nothing."""
+    members = await joined(make_group(2))
+    assert await charged_to_day(members[0], 90, 100)
+    with redis_server.client() as client:
+        client.flushall()
+        client.set(f"{PREFIX}epoch", 1)
+    await beats(*members, *members)
+    assert await charged_to_day(members[0], 5, 100, known=KNOWN._replace(today=90))
+    assert await charged_to_day(members[1], 5, 100)
+    assert not await charged_to_day(members[1], 1, 100)
+
+
+async def test_what_was_counted_of_a_day_before_others_began_anew_is_the_database_s_to_tell(
+    make_group: Callable[..., RedisGroup],
+) -> None:
+    """A member that was away longer does not add what they may have read of it: the next count begins anew, too."""
+    late, other = await joined(make_group(2))
+    assert await charged_to_day(other, 40, 100)
+    late.use("alice", time.monotonic() - 60.0, KNOWN.day, 30, KNOWN)
+    await beats(late)
+    assert await charged_to_day(other, 1, 71, known=KNOWN._replace(today=70))
+    assert not await charged_to_day(late, 1, 71)
 
 
 @pytest.mark.parametrize("lost", [1, 2])
@@ -541,7 +599,7 @@ async def test_what_was_charged_alone_is_taken_back_from_its_second(
     """Also when the store's clock was read anew meanwhile, a little differently."""
     member = make_group(1).redis(0)
     charged: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
-    member.charge("alice", 0.0, 300, per_minute=1_000, done=charged.set_result)
+    member.charge("alice", 0.0, 300, per_minute=1_000, days=None, done=charged.set_result)
     moment = await charged
     assert moment is not None
     member._exchange.offset += shift

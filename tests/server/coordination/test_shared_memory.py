@@ -140,7 +140,7 @@ def test_workers_that_charge_in_the_same_instant_keep_to_the_limit() -> None:
             code = 1
             try:
                 for _ in range(100):
-                    memory.member(index).charge("alice", 100.0, 10, per_minute=1_000, done=lambda _: None)
+                    memory.member(index).charge("alice", 100.0, 10, per_minute=1_000, days=None, done=lambda _: None)
                 code = 0
             finally:
                 os._exit(code)

@@ -185,6 +185,17 @@ def test_tokens_are_counted_exactly(fleet: Fleet, limit: str) -> None:
     fleet.everywhere("what was used is known", lambda router: fleet.left(router, token) == {limit: 1_000_000 - used})
 
 
+def test_a_day_s_tokens_that_one_router_counted_are_refused_by_the_others_at_once(fleet: Fleet) -> None:
+    """Before the database could tell them."""
+    for _ in range(3):
+        token = fleet.user(tokens_per_day=1)
+        assert [fleet.ask(router, WIDE, token=token).result(timeout=60).status_code for router in range(COUNT)] == [
+            200,
+            429,
+            429,
+        ]
+
+
 def test_a_drain_reaches_every_router_within_a_second(fleet: Fleet) -> None:
     """And its end; in the best of some tries, as a machine may be busy for a second."""
 

@@ -31,6 +31,7 @@ __all__ = [
     "Standing",
     "TokenSpan",
     "allowances",
+    "check_days",
     "check_minute",
     "day_of",
     "estimate_tokens",
@@ -174,12 +175,7 @@ class Meter:
         Raises:
             LimitExceeded: no tokens are left.
         """
-        for name, allowance in _token_allowances(self.tokens, grants, wall).items():
-            if allowance.remaining <= 0:
-                raise LimitExceeded(
-                    f"this user's limit of {amount(allowance.limit, 'token')} per {name} is used up",
-                    retry_after=allowance.reset,
-                )
+        check_days(self.tokens, grants, wall=wall)
 
     def recall(self, moment: float) -> None:
         """Count a request that was admitted earlier, before this meter was made; oldest first."""
@@ -206,6 +202,20 @@ class Meter:
             return
         wait = _MINUTE if limit == 0 else moments[-limit] + _MINUTE - now
         raise LimitExceeded(f"this user's limit of {amount(limit, 'request')} per minute is reached", retry_after=wait)
+
+
+def check_days(tokens: Mapping[int, int], grants: Grants, *, wall: float) -> None:
+    """Check that something is left of the day and the month; `tokens` are those by day.
+
+    Raises:
+        LimitExceeded: nothing is.
+    """
+    for name, allowance in _token_allowances(tokens, grants, wall).items():
+        if allowance.remaining <= 0:
+            raise LimitExceeded(
+                f"this user's limit of {amount(allowance.limit, 'token')} per {name} is used up",
+                retry_after=allowance.reset,
+            )
 
 
 def room_for(tokens: int, *, used: int, limit: int) -> bool:

@@ -4,6 +4,7 @@ Counts are leases, facts are news, figures are published. Decisions stay local: 
 never wait for another one. I/O belongs to implementations outside the core.
 """
 
+from ollama_router_core.coordination.days import DAYS_KEPT, DayBudget, DayCounts, DayUse
 from ollama_router_core.coordination.in_process import InProcess, InProcessMember
 from ollama_router_core.coordination.interface import (
     LEASE_SECONDS,
@@ -41,6 +42,7 @@ from ollama_router_core.coordination.replica import Replica, Seen
 from ollama_router_core.coordination.turns import turn_of
 
 __all__ = [
+    "DAYS_KEPT",
     "LEASE_SECONDS",
     "MINUTE_SECONDS",
     "NOBODY",
@@ -49,6 +51,9 @@ __all__ = [
     "BreakerOpened",
     "Charged",
     "Coordination",
+    "DayBudget",
+    "DayCounts",
+    "DayUse",
     "FactsChanged",
     "Figure",
     "Group",

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from ollama_router_core.access.limits import room_for
+from ollama_router_core.coordination.days import DayBudget, DayCounts, DayUse
 from ollama_router_core.coordination.interface import (
     LEASE_SECONDS,
     NOBODY,
@@ -41,6 +42,7 @@ class InProcess:
         self.name = name
         self.secret = secret
         self.drains: dict[str, bool] = {}
+        self.days = DayCounts()
         self.summary: Summary | None = None
 
     @property
@@ -138,11 +140,17 @@ class InProcessMember(OneMachineMember):
         seconds = self.admitted.minute(user, int(now)).items()
         return [Admissions(min(now, second + 1.0), count) for second, count in seconds]
 
-    def charge(self, user: str, now: float, tokens: int, *, per_minute: int, done: Charged) -> None:
-        """Count tokens in this second, if all members' of the last minute leave room for them."""
-        free = room_for(tokens, used=sum(row.tokens for row in self.spent(user, now)), limit=per_minute)
-        if free:
+    def charge(
+        self, user: str, now: float, tokens: int, *, per_minute: int | None, days: DayBudget | None, done: Charged
+    ) -> None:
+        """Count tokens in this second and day, if what all members counted leaves room for them."""
+        used = sum(row.tokens for row in self.spent(user, now))
+        free = per_minute is None or room_for(tokens, used=used, limit=per_minute)
+        free = free and (days is None or days.has_room(self._all.days.of(user, now, days.known)))
+        if free and per_minute is not None:
             self.spend(user, now, tokens)
+        if free and days is not None:
+            self.use(user, now, days.known.day, tokens, days.known)
         done(now if free else None)
 
     def spend(self, user: str, now: float, tokens: int) -> None:
@@ -153,6 +161,14 @@ class InProcessMember(OneMachineMember):
         """Return what all members counted in the last minute, oldest first."""
         rows = [row for member in self._all.everybody for row in member.charged.minute(user, int(now)).items()]
         return [Spent(min(now, second + 1.0), tokens) for second, tokens in sorted(rows)]
+
+    def use(self, user: str, now: float, day: int, tokens: int, known: DayUse) -> None:
+        """Count tokens of a day."""
+        self._all.days.use(user, now, day, tokens, known)
+
+    def used(self, user: str, now: float, known: DayUse) -> DayUse:
+        """Return what all members counted."""
+        return self._all.days.of(user, now, known)
 
     def waits(self, since: float | None) -> None:
         """Tell when the longest waiting request arrived."""

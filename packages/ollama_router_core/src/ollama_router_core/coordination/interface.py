@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from ollama_router_core.coordination.days import DayBudget, DayUse
 from ollama_router_core.coordination.news import News
 from ollama_router_core.fleet.summary import Summary
 
@@ -130,10 +131,14 @@ class Coordination(Protocol):
     def own_admissions(self, user: str, now: float) -> Sequence[Admissions]:
         """Return the same of this member: what was counted before this process began."""
 
-    def charge(self, user: str, now: float, tokens: int, *, per_minute: int, done: Charged) -> None:
-        """Count tokens in this second, if all members' of the last minute leave room for them (`room_for`).
+    def charge(
+        self, user: str, now: float, tokens: int, *, per_minute: int | None, days: DayBudget | None, done: Charged
+    ) -> None:
+        """Count tokens where limits leave room: in this second and in the day of `days`, or nowhere.
 
-        `done` is called once, now or later: with the moment they were counted at, or None.
+        There is room where they fit into what all members left of the last minute (`room_for`), and where those left
+        anything of the day and the month. `done` is called once, now or later: with the moment they were counted at,
+        or None.
         """
 
     def spend(self, user: str, now: float, tokens: int) -> None:
@@ -141,6 +146,12 @@ class Coordination(Protocol):
 
     def spent(self, user: str, now: float) -> Sequence[Spent]:
         """Return what all members counted in the last minute, oldest first, as far as is known here."""
+
+    def use(self, user: str, now: float, day: int, tokens: int, known: DayUse) -> None:
+        """Count tokens of a day, or take them back; `known` is what this member knew of the user before."""
+
+    def used(self, user: str, now: float, known: DayUse) -> DayUse:
+        """Return what all members counted, as of the last time that this one asked; `known` where nobody did lately."""
 
     async def count_of(self, user: str) -> None:
         """Learn what all members have counted of a user by now, for `elsewhere`, `admissions` and `spent`."""

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from msgspec import Struct
 
 from ollama_router_core.access.limits import room_for
+from ollama_router_core.coordination.days import DayCounts
 from ollama_router_core.coordination.interface import Admissions, Scope, Spent
 from ollama_router_core.coordination.limits import MINUTE_SECONDS, part_of, share_of
 from ollama_router_core.coordination.minutes import MinuteCounts
@@ -48,6 +49,7 @@ class Replica:
         settling: whether the store does not know all members yet.
         acquainted: whether this member has ever known the others.
         since: when the request arrived that waits longest here.
+        days: what all had used, when this member last asked.
     """
 
     def __init__(self, name: str) -> None:
@@ -68,6 +70,7 @@ class Replica:
         self._admitted = MinuteCounts()
         self._admitted_elsewhere: dict[str, Mapping[int, int]] = {}
         self._spent, self._spent_here = MinuteCounts(), MinuteCounts()
+        self.days = DayCounts()
 
     # --- counts -----------------------------------------------------------------------------------------------------
 

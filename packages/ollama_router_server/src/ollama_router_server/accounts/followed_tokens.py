@@ -74,8 +74,10 @@ class FollowedTokens:
         if now - self._refreshed < self._refresh_interval:
             return
         self._refreshed = now
-        for name in [name for name, asked in self._asked.items() if now - asked > _IDLE]:
-            del self._asked[name]
+        idle = [name for name, asked in self._asked.items() if now - asked > _IDLE]
+        for name in idle:
+            if not self._meters[name].in_flight:  # what a request uses is counted on top of what is known
+                del self._asked[name]
         users = set(self._asked)
         if users:
             first_day = first_day_of_month(day_of(self._clock.wall()))

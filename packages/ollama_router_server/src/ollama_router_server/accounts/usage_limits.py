@@ -1,9 +1,9 @@
 """What users with limits have used: counted in memory, stored in the database, shared by all processes.
 
 Tokens are charged once a request's body is known and settled when it has ended; both are written within
-`flush_interval`, so a killed process leaves requests in flight counted by their estimates. Other processes see them
-within `refresh_interval`. Requests in a minute and at once are shared with the other workers of this router, who see
-them at once, and through the database with other routers.
+`flush_interval`, so a killed process leaves requests in flight counted by their estimates. All that is limited is
+counted in common with the other workers of this router and with routers that share a store. Through the database alone
+others see requests within `flush_interval`, tokens of a day within `refresh_interval`, and those of a minute never.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from ollama_router_core.access.limits import (
     Meter,
     Standing,
     allowances,
+    check_days,
     check_minute,
     day_of,
     has_limits,
     standing_of,
 )
-from ollama_router_core.coordination import Coordination, Scope, Spent, shared_grants
+from ollama_router_core.coordination import Coordination, DayBudget, DayUse, Scope, Spent, shared_grants
 from ollama_router_core.errors import LimitExceeded, StorageUnavailable
 from ollama_router_core.exchange.events import Caller
 from ollama_router_server.accounts.followed_tokens import FollowedTokens
@@ -229,8 +230,9 @@ class UsageLimits:
         charged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if _has_token_limit(user.grants):
             self._meters[user.name].check_tokens(user.grants, wall=self._clock.wall())
-        per_minute = user.grants.tokens_per_minute
-        if per_minute is None:
+            ticket.day = day_of(self._clock.wall())
+        per_minute, days = user.grants.tokens_per_minute, self._budget(user)
+        if per_minute is None and days is None:
             self._charge_day(ticket, user, tokens)
             charged.set_result(None)
             return charged
@@ -239,27 +241,39 @@ class UsageLimits:
             if at is None:
                 _end(charged, self._too_many(user, tokens))
                 return
-            if ticket.ended:  # the client left meanwhile
-                self._workers.spend(user.name, at, -tokens)
-                return
-            ticket.in_minute, ticket.charged_at = tokens, at
+            ticket.in_minute, ticket.charged_at = tokens if per_minute is not None else 0, at
             self._charge_day(ticket, user, tokens)
+            if ticket.ended:  # the client left meanwhile
+                self._replace(ticket, 0)
             _end(charged, None)
 
-        self._workers.charge(user.name, self._clock.monotonic(), tokens, per_minute=per_minute, done=done)
+        now = self._clock.monotonic()
+        self._workers.charge(user.name, now, tokens, per_minute=per_minute, days=days, done=done)
         return charged
+
+    def _budget(self, user: Caller) -> DayBudget | None:
+        """Return what is counted in common of a user's days; nothing without such a limit, or without others."""
+        if not self._workers.shares or not _has_token_limit(user.grants):
+            return None
+        return DayBudget(user.grants.tokens_per_day, user.grants.tokens_per_month, self._known(user.name))
+
+    def _known(self, user: str) -> DayUse:
+        return DayUse.of(self._meters[user].tokens, day_of(self._clock.wall()))
 
     def _charge_day(self, ticket: Ticket, user: User, tokens: int) -> None:
         if _has_token_limit(user.grants):
             ticket.tokens += tokens
-            self._take(ticket, tokens)
+            self._tokens.take(ticket.user, ticket.day, tokens)
 
     def _too_many(self, user: User, tokens: int) -> LimitExceeded:
         try:
             self._check_minute(user, tokens=tokens)
+            if (days := self._budget(user)) is not None:
+                used = self._workers.used(user.name, self._clock.monotonic(), days.known)
+                check_days(used.by_day, user.grants, wall=self._clock.wall())
         except LimitExceeded as error:
             return error
-        return LimitExceeded("this user's limit of tokens per minute was reached just now", retry_after=1.0)
+        return LimitExceeded("this user's limit of tokens was reached just now", retry_after=1.0)
 
     def settle(self, ticket: Ticket, tokens: int) -> None:
         """End a request: replace its estimated tokens by those it used."""
@@ -268,8 +282,15 @@ class UsageLimits:
             self._workers.give_back(Scope.USER, ticket.user)
             self._routers.changed(ticket.user)
         ticket.ended = True
-        if ticket.tokens:
-            self._take(ticket, tokens - ticket.tokens)
+        self._replace(ticket, tokens)
+
+    def _replace(self, ticket: Ticket, tokens: int) -> None:
+        """Count so many in place of those that were charged."""
+        if ticket.tokens and (change := tokens - ticket.tokens):
+            if self._workers.shares:
+                now, known = self._clock.monotonic(), self._known(ticket.user)
+                self._workers.use(ticket.user, now, ticket.day, change, known)
+            self._tokens.take(ticket.user, ticket.day, change)
         if ticket.in_minute and (change := tokens - ticket.in_minute):
             # What was too much leaves the second it was counted in; what is used beyond that counts now.
             at = ticket.charged_at if change < 0 else self._clock.monotonic()
@@ -308,10 +329,6 @@ class UsageLimits:
             in_flight=remote.in_flight + self._workers.elsewhere(Scope.USER, user),
             requests=(*remote.requests, *self._workers.admissions(user, now)),
         )
-
-    def _take(self, ticket: Ticket, tokens: int) -> None:
-        if tokens:
-            self._tokens.take(ticket.user, ticket.day, tokens)
 
     async def _meter(self, user: User) -> Meter:
         name = user.name

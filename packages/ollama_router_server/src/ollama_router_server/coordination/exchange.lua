@@ -91,6 +91,40 @@ end
 local function admit(user, at, change) add('minute:', user, at, change) end
 local function spend(user, at, change) add('tokens:', user, at, change) end
 
+-- What was used of a day and its month: the database has the truth a moment later. So it begins with what the first one
+-- to count `knows` of that (day, first day of its month, tokens of the day, of those before), and is forgotten where
+-- nothing has changed for as long as the database may need.
+local function days_of(user, day, first, today, earlier)
+  local rows, found = redis.call('HGETALL', prefix .. 'days:' .. user), {}
+  for i = 1, #rows, 2 do found[rows[i]] = tonumber(rows[i + 1]) end
+  if #rows == 0 then
+    return day and {day = day, first = first, today = today, earlier = earlier, since = second}
+  end
+  if day and day > found.day then
+    found.earlier = first <= found.day and found.earlier + found.today or 0
+    found.day, found.first, found.today = day, first, 0
+  end
+  return found
+end
+-- Of what happened at `at`, before the count began anew, nobody can say whether it is in it: it begins anew once more.
+local function use(user, at, day, change, ...)
+  local key, found = prefix .. 'days:' .. user, days_of(user, ...)
+  if not found then return end
+  if at + settings.seen_by_all < found.since or day > found.day then
+    redis.call('DEL', key)
+    return
+  end
+  if day == found.day then
+    found.today = found.today + change
+  elseif day >= found.first then
+    found.earlier = found.earlier + change
+  end
+  for field, value in pairs(found) do redis.call('HSET', key, field, value) end
+  redis.call('EXPIRE', key, settings.days_kept)
+  counted[#counted + 1] = {'days:', user, day, change}
+  return found
+end
+
 -- A member that joins tells anew what it counted since its last answer. If the store did count that, and only the answer
 -- was late, it is taken back here. A join that a later one has overtaken is void.
 local record = prefix .. 'counted:' .. member
@@ -103,7 +137,7 @@ local function take_back_unanswered()
   if last > number then return false end
   if last > answered then
     for _, one in ipairs(cjson.decode(redis.call('HGET', record, 'counted'))) do
-      add(one[1], one[2], one[3], -one[4])
+      if one[1] == 'days:' then use(one[2], second, one[3], -one[4]) else add(one[1], one[2], one[3], -one[4]) end
     end
     counted = {}
   end
@@ -174,16 +208,27 @@ local run = {
     return {free, total('user', user) - own('user', user), second, rows}
   end,
   -- An empty minute has room for a request of any size (`room_for`).
-  charge = function(user, tokens, per_minute, knew_the_group)
-    local rows, used = minute('tokens:', user)
-    local free = not (settling and knew_the_group) and (used + tokens <= per_minute or (per_minute > 0 and used == 0))
-    if free then
+  charge = function(user, tokens, knew_the_group, per_minute, per_day, per_month, ...)
+    local free, rows, days = not (settling and knew_the_group), {}, nil
+    if per_minute >= 0 then
+      local used
+      rows, used = minute('tokens:', user)
+      free = free and (used + tokens <= per_minute or (per_minute > 0 and used == 0))
+    end
+    if ... then
+      days = days_of(user, ...)
+      free = free and (per_day < 0 or days.today < per_day)
+      free = free and (per_month < 0 or days.today + days.earlier < per_month)
+    end
+    if free and per_minute >= 0 then
       spend(user, second, tokens)
       rows[tostring(second)] = (rows[tostring(second)] or 0) + tokens
     end
-    return {free, second, rows}
+    if free and days then days = use(user, second, (...), tokens, ...) end
+    return {free, second, rows, days and {days.day, days.today, days.earlier} or false}
   end,
   spend = spend,
+  use = use,
   count_of = function(user)
     local rows, tokens = minute('minute:', user), minute('tokens:', user)
     return {total('user', user) - own('user', user), rows, tokens}

@@ -11,10 +11,13 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from ollama_router_core.access.limits import first_day_of_month
 from ollama_router_core.coordination import (
     Admissions,
     Charged,
     Coordination,
+    DayBudget,
+    DayUse,
     Figure,
     News,
     Replica,
@@ -203,8 +206,13 @@ class RedisMember:
         del user, now
         return ()
 
-    def charge(self, user: str, now: float, tokens: int, *, per_minute: int, done: Charged) -> None:
-        """Count tokens in this second, if all members' leave room, or its share does while the store is away."""
+    def charge(
+        self, user: str, now: float, tokens: int, *, per_minute: int | None, days: DayBudget | None, done: Charged
+    ) -> None:
+        """Count tokens in this second and day, if all members' leave room.
+
+        While the store is away, the minute's share has to leave room for them, and the day as it is known.
+        """
         del now  # the store's clock counts
 
         def middle_of(second: int) -> float:
@@ -214,21 +222,29 @@ class RedisMember:
             if self._replica.alone:
                 alone()
                 return
-            counted, second, rows = result
-            if counted:
-                self._replica.spend(user, second, tokens)
-            self._replica.spent_by_all(user, _by_second(rows))
+            counted, second, rows, used = result
+            if per_minute is not None:
+                if counted:
+                    self._replica.spend(user, second, tokens)
+                self._replica.spent_by_all(user, _by_second(rows))
+            if days is not None:
+                self._replica.days.saw(user, self._clock.monotonic(), DayUse(*used))
             done(middle_of(second) if counted else None)
 
         def alone() -> None:
             now = self._clock.monotonic()
             second = int(now + self._exchange.offset)
-            counted = self._replica.may_spend_alone(user, second, tokens, per_minute)
-            if counted:
+            counted = per_minute is None or self._replica.may_spend_alone(user, second, tokens, per_minute)
+            counted = counted and (days is None or days.has_room(days.known))
+            if counted and per_minute is not None:
                 self.spend(user, now, tokens)
+            if counted and days is not None:
+                self.use(user, now, days.known.day, tokens, days.known)
             done(middle_of(second) if counted else None)
 
-        self._exchange.ask(Asked(("charge", user, tokens, per_minute, self._replica.acquainted), answered, alone))
+        limits = [_UNLIMITED if limit is None else limit for limit in (per_minute, *(days or (None, None))[:2])]
+        known = () if days is None else _known(days.known)
+        self._exchange.ask(Asked(("charge", user, tokens, self._replica.acquainted, *limits, *known), answered, alone))
 
     def spend(self, user: str, now: float, tokens: int) -> None:
         """Count tokens in the second of `now`, or take them back."""
@@ -239,6 +255,14 @@ class RedisMember:
     def spent(self, user: str, now: float) -> Sequence[Spent]:
         """Return what all members counted, as of the last time that this user was charged."""
         return self._replica.spent(user, now, self._exchange.offset)
+
+    def use(self, user: str, now: float, day: int, tokens: int, known: DayUse) -> None:
+        """Count tokens of a day; what is counted while the store is away is told when it is back."""
+        self._exchange.keep("use", user, int(now + self._exchange.offset), day, tokens, *_known(known))
+
+    def used(self, user: str, now: float, known: DayUse) -> DayUse:
+        """Return what all members counted, as of the last time that this user was charged."""
+        return self._replica.days.of(user, now, known)
 
     async def count_of(self, user: str) -> None:
         """Learn what all members have counted of a user by now; nothing while the store is away."""
@@ -330,6 +354,11 @@ class RedisMember:
     async def leave(self) -> None:
         """End this member's leases, and the connections."""
         await self._exchange.leave()
+
+
+def _known(use: DayUse) -> tuple[int, int, int, int]:
+    """Write what is known of a user's day as the script reads it."""
+    return use.day, first_day_of_month(use.day), use.today, use.earlier
 
 
 def _by_second(rows: Any) -> dict[int, int]:

@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from ollama_router_core.config.settings import CoordinationSettings
+from ollama_router_core.coordination import DAYS_KEPT
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.fleet.summary import FORMAT
 from ollama_router_server.system import random_bytes
@@ -31,6 +32,8 @@ _SETTLE_MS = 2000
 """How long a store that knows nothing waits for the first member that does: within this all have tried to join."""
 _RENEWAL_MS = 100
 """How often a member's lease is renewed at most, where it does not look."""
+_SEEN_BY_ALL = 3
+"""Seconds within which a change of a user's tokens is in the database, and every member has read it."""
 _GRACE_ROUNDS = 3
 _MALFORMED = (
     "coordination.url must look like redis://USER:PASSWORD@HOST:6379/0 (rediss:// for TLS, unix:// for a socket; "
@@ -88,6 +91,7 @@ class RedisStore:
             raise ConfigError(_UNKNOWN_PARAMETER) from None
         lease = int(settings.heartbeat * 2 * 1000)
         terms = {"lease": lease, "renewal": _RENEWAL_MS, "patience": _PATIENCE_MS, "settle": _SETTLE_MS}
+        terms |= {"days_kept": int(DAYS_KEPT), "seen_by_all": _SEEN_BY_ALL}
         self._terms = msgspec.json.encode({**terms, "format": FORMAT})
         self._connection: Any = None
         self._process = random_bytes(8).hex()  # numbers begin anew with each

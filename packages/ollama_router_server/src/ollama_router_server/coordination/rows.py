@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Final
 
-__all__ = ["SECONDS", "Places", "Rows"]
+from ollama_router_core.coordination import DAYS_KEPT, DayUse
+
+__all__ = ["SECONDS", "Days", "Places", "Rows"]
 
 _WORD = 8
 SECONDS: Final = 61
 """Cells for what was counted in the last minute, one a second."""
+_THOUSAND = 1000
 _COUNT_BITS: Final = 32
 _COUNT_MASK: Final = (1 << _COUNT_BITS) - 1
 
@@ -140,3 +143,31 @@ class Rows:
         """A worker is gone: its counts are zero, what was counted by the second stays."""
         for place in range(self._places.taken):
             self._words[worker * self._stride + place * self._width] = 0
+
+
+class Days:
+    """Tokens of users by day and month, in one place for all workers: lock the names' places to look and to count."""
+
+    WIDTH: Final = len(DayUse._fields) + 1
+
+    __slots__ = ("_places", "_words")
+
+    def __init__(self, words: memoryview, places: Places) -> None:
+        self._words = words
+        self._places = places
+
+    def of(self, user: str, now: float, known: DayUse) -> DayUse:
+        """Return what is counted as of the day of `known`, which holds where nothing has changed lately."""
+        place = self._places.of(user)
+        if place is None:
+            return known
+        day, today, earlier, at = self._words[place * self.WIDTH : (place + 1) * self.WIDTH].tolist()
+        return (DayUse(day, today, earlier) if at and now - at / _THOUSAND < DAYS_KEPT else known).on(known.day)
+
+    def use(self, user: str, now: float, day: int, tokens: int, known: DayUse) -> None:
+        """Count tokens of a day; `known` is what was known before."""
+        place = self._places.of(user)
+        if place is not None:
+            cells = (*self.of(user, now, known).plus(day, tokens), max(1, int(now * _THOUSAND)))
+            for cell, value in enumerate(cells, place * self.WIDTH):
+                self._words[cell] = value

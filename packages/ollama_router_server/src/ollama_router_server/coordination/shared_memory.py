@@ -20,6 +20,8 @@ from ollama_router_core.coordination import (
     Admissions,
     Charged,
     Coordination,
+    DayBudget,
+    DayUse,
     Figure,
     News,
     OneMachineMember,
@@ -31,7 +33,7 @@ from ollama_router_core.coordination import (
 )
 from ollama_router_core.fleet.summary import Summary, read_summary, write_summary
 from ollama_router_server.coordination.ring import Ring
-from ollama_router_server.coordination.rows import Places, Rows
+from ollama_router_server.coordination.rows import Days, Places, Rows
 from ollama_router_server.system import random_bytes
 
 __all__ = ["SharedMemory", "WorkerMember"]
@@ -70,11 +72,12 @@ class SharedMemory:
             workers * _SERVERS * Rows.width(timed=False),
             workers * _USERS * Rows.width(timed=True),
             workers * _USERS * Rows.width(timed=True),
+            _USERS * Days.WIDTH,
             workers * _CELLS,
             workers * Ring.WORDS,
         ]
         self._memory = mmap.mmap(-1, sum(sizes) * _WORD)
-        servers, users, self.drains, flights, reserved, *minutes, self.cells, rings = _cut(self._memory, sizes)
+        servers, users, self.drains, flights, reserved, *minutes, days, self.cells, rings = _cut(self._memory, sizes)
         self.servers = Places(servers, _SERVERS, self._lock.fileno())
         self.users = Places(users, _USERS, self._lock.fileno())
         self.rows = {
@@ -83,6 +86,7 @@ class SharedMemory:
             Scope.USER: Rows(minutes[0], self.users, _USERS, timed=True),
         }
         self.charged = Rows(minutes[1], self.users, _USERS, timed=True)
+        self.days = Days(days, self.users)
         self.rings = [Ring(rings[worker * Ring.WORDS : (worker + 1) * Ring.WORDS]) for worker in range(workers)]
 
     def __repr__(self) -> str:
@@ -151,6 +155,7 @@ class WorkerMember(OneMachineMember):
         super().__init__(index, memory.size)
         self._memory = memory
         self._users, self._rows, self._charged = memory.rows[Scope.USER], memory.rows, memory.charged
+        self._days = memory.days
         self._cells = memory.cells[index * _CELLS : (index + 1) * _CELLS]
         self._others = [other for other in range(memory.size) if other != index]
         self._beaten = float("-inf")
@@ -212,14 +217,22 @@ class WorkerMember(OneMachineMember):
     def _admitted(self, worker: int, user: str, now: float) -> Iterator[Admissions]:
         return (Admissions(min(now, second + 1.0), count) for second, count in self._users.ticks(worker, user, now))
 
-    def charge(self, user: str, now: float, tokens: int, *, per_minute: int, done: Charged) -> None:
-        """Count tokens in this second, if all workers' of the last minute leave room for them."""
+    def charge(
+        self, user: str, now: float, tokens: int, *, per_minute: int | None, days: DayBudget | None, done: Charged
+    ) -> None:
+        """Count tokens in this second and day, if what all workers counted leaves room for them."""
         self._memory.users.of(user)  # giving a name its place takes the lock, too
         with self._memory.users.locked():  # no other worker counts between the look and the count
-            free = room_for(tokens, used=sum(row.tokens for row in self.spent(user, now)), limit=per_minute)
-            if free:
+            free = per_minute is None or self._fits(user, now, tokens, per_minute)
+            free = free and (days is None or days.has_room(self._days.of(user, now, days.known)))
+            if free and per_minute is not None:
                 self.spend(user, now, tokens)
+            if free and days is not None:
+                self._days.use(user, now, days.known.day, tokens, days.known)
         done(now if free else None)
+
+    def _fits(self, user: str, now: float, tokens: int, per_minute: int) -> bool:
+        return room_for(tokens, used=sum(row.tokens for row in self.spent(user, now)), limit=per_minute)
 
     def spend(self, user: str, now: float, tokens: int) -> None:
         """Count tokens in the second of `now`, or take them back."""
@@ -229,6 +242,18 @@ class WorkerMember(OneMachineMember):
         """Return what all workers counted in the last minute, oldest first."""
         rows = [row for worker in range(self.size) for row in self._charged.ticks(worker, user, now)]
         return [Spent(min(now, second + 1.0), tokens) for second, tokens in sorted(rows) if tokens]
+
+    def use(self, user: str, now: float, day: int, tokens: int, known: DayUse) -> None:
+        """Count tokens of a day."""
+        self._memory.users.of(user)
+        with self._memory.users.locked():
+            self._days.use(user, now, day, tokens, known)
+
+    def used(self, user: str, now: float, known: DayUse) -> DayUse:
+        """Return what all workers counted."""
+        self._memory.users.of(user)
+        with self._memory.users.locked():
+            return self._days.of(user, now, known)
 
     # --- order ------------------------------------------------------------------------------------------------------
 

@@ -13,10 +13,11 @@ MOST_NEWS = 1024
 
 
 class Unsent:
-    """Counts by user and second, the last word about each server, the newest news."""
+    """Counts by user and second, tokens by user and day, the last word about each server, the newest news."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str, int]] = Counter()
+        self._days: dict[tuple[str, int], tuple[int, int]] = {}
         self._drains: dict[str, Operation] = {}
         self._news: deque[Operation] = deque(maxlen=MOST_NEWS)
 
@@ -25,6 +26,10 @@ class Unsent:
         match operation:
             case (str(kind), str(user), int(second), int(number)) if kind in {"admit", "spend"}:
                 self._counts[kind, user, second] += number
+            case ("use", str(user), int(second), int(day), int(tokens), *_):
+                # What was known then is not: by now the database has a part of it.
+                first, before = self._days.get((user, day), (second, 0))
+                self._days[user, day] = (min(first, second), before + tokens)
             case ("drain", str(server), *_):
                 self._drains[server] = operation
             case ("tell", *_):
@@ -40,4 +45,5 @@ class Unsent:
     def operations(self) -> list[Operation]:
         """Return what is kept."""
         counts = [(*key, number) for key, number in self._counts.items() if number]
-        return [*counts, *self._drains.values(), *self._news]
+        days = [("use", user, first, day, tokens) for (user, day), (first, tokens) in self._days.items() if tokens]
+        return [*counts, *days, *self._drains.values(), *self._news]

@@ -102,6 +102,20 @@ async def test_users_count_for_the_group_of_now(router: RunningRouter, monkeypat
     assert sum(int(line["requests"]) for line in by_hour) == 12
 
 
+async def test_a_list_has_no_more_lines_than_were_asked_for(router: RunningRouter) -> None:
+    """The first of its order; how many are beyond is told, and the parts of steps are as many as ever."""
+    async with router.client(router.admin_token) as admin:
+        asked = {"since": FIRST, "before": FIRST + 3 * DAY, "by": "user", "bucket": "day"}
+        whole = (await admin.get("/router/usage", params=asked)).json()
+        some = (await admin.get("/router/usage", params={**asked, "limit": 1})).json()
+        assert (await admin.get("/router/usage", params={"limit": 0})).status_code == 400
+    assert whole["left_out"] == {"user": 0}
+    assert some["by_user"] == whole["by_user"][:1]
+    assert some["left_out"] == {"user": len(whole["by_user"]) - 1}
+    assert some["steps"] == whole["steps"]
+    assert len(some["steps"][0]["parts"]) > 1
+
+
 @pytest.mark.parametrize("asked", [{"by": "planet"}, {"step": "week"}, {"since": "soon"}, {"before": "-1"}])
 async def test_what_cannot_be_meant_is_refused(router: RunningRouter, asked: dict[str, str]) -> None:
     """400, with a text that says what may be said."""

@@ -14,6 +14,8 @@ from sqlalchemy.engine import Connection
 
 from ollama_router_server.storage.identities import UserFilter
 from ollama_router_server.storage.log_filter import Cursor, LogFilter
+from ollama_router_server.storage.log_hours import read_hours
+from ollama_router_server.storage.log_series import LogSeries, read_series
 from ollama_router_server.storage.log_stats import read_history
 from ollama_router_server.storage.log_totals import HOUR
 from ollama_router_server.storage.log_writer import add_rows
@@ -110,3 +112,16 @@ def test_hours_of_usage_are_read_without_those_of_users(connection: Connection) 
     assert len(hours) == -(-ROWS // HOUR)
     assert any("span=? AND start=? AND dimension=?" in plan for plan in plans)
     assert connection.execute(text("SELECT count(*) FROM log_totals WHERE dimension = 'user'")).scalar_one() > USERS
+
+
+def test_a_chart_reads_the_totals_of_its_names_alone(connection: Connection) -> None:
+    """Those of four models, or of all servers, step by step by the key."""
+    chosen = LogSeries(dimension="model", step=HOUR, since=0.0, names=("m1", "m2", "m3", "m4"))
+    with Plans(connection) as plans:
+        rows = read_series(connection, chosen, None)
+    assert {row.name for row in rows} == {"m1", "m2", "m3", "m4"}
+    assert any("span=? AND start=? AND dimension=? AND name=?" in plan for plan in plans)
+    with Plans(connection) as plans:
+        hours = read_hours(connection, 0, ROWS)
+    assert sum(hour.requests for hour in hours) == ROWS
+    assert any("span=? AND start=? AND dimension=?" in plan for plan in plans)

@@ -52,6 +52,10 @@ _USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("by", {"enum": ["", *BY], "description": "The one list to fill; all if left out."}),
     ("order", {"enum": list(ORDERS)}),
     (
+        "limit",
+        {"type": "integer", "minimum": 1, "description": "Lines that each list has at most, but that of days."},
+    ),
+    (
         "bucket",
         {
             "enum": ["", *BUCKETS],

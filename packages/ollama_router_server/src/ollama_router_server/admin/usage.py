@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from falcon.asgi import Request, Response
 
@@ -19,22 +19,40 @@ from ollama_router_server.admin.views.usage_steps import STACKS, StackBy, UsageS
 from ollama_router_server.services import Services
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.log_series import LogSeries
-from ollama_router_server.storage.log_stats import HourRow
+from ollama_router_server.storage.log_stats import HourRow, LogStats
 from ollama_router_server.storage.log_totals import DAY, HOUR
 
-__all__ = ["BUCKETS", "ModelUsersResource", "UsageResource", "find_steps", "find_usage", "one_of", "usage_asked"]
+__all__ = [
+    "BUCKETS",
+    "FoundUsage",
+    "ModelUsersResource",
+    "UsageResource",
+    "find_steps",
+    "find_usage",
+    "one_of",
+    "usage_asked",
+]
 
 Word = TypeVar("Word", bound=str)
 _DAY = 86_400.0
 _MOST_DAYS = 366
 _WEEK = 7 * _DAY
 _APART = 4
+_LINES = 100
 BUCKETS: Final = {"hour": HOUR, "day": DAY}
 """Seconds of a step."""
 
 
-async def find_usage(services: Services, asked: UsageAsked) -> tuple[UsageBody, tuple[HourRow, ...]]:
-    """What requests add up to, and the same by hour."""
+class FoundUsage(NamedTuple):
+    """What requests add up to as it is told, by name, and by hour."""
+
+    view: UsageBody
+    stats: LogStats
+    hours: tuple[HourRow, ...]
+
+
+async def find_usage(services: Services, asked: UsageAsked) -> FoundUsage:
+    """What requests add up to."""
     log, chosen = services.request_log, LogFilter(user=asked.user, since=asked.since, before=asked.before)
     kinds = BY if asked.by is None else (asked.by,)
     # At once, in a thread each: the database counts without Python's lock.
@@ -42,19 +60,19 @@ async def find_usage(services: Services, asked: UsageAsked) -> tuple[UsageBody, 
         log.stats(chosen), log.first_tokens(chosen, kinds=kinds), log.history(chosen), services.groups.list()
     )
     view = usage_view(stats, hours, asked, config=services.config, group_of=groups_of_members(groups), soon=soon)
-    return view, hours
+    return FoundUsage(view, stats, hours)
 
 
-async def find_steps(
-    services: Services, view: UsageBody, hours: Sequence[HourRow], by: StackBy, step: int
-) -> list[UsageStep]:
+async def find_steps(services: Services, found: FoundUsage, by: StackBy, step: int) -> list[UsageStep]:
     """The same by hour or day (`step` seconds), those of the four with most requests apart.
 
     Raises:
         StorageUnavailable: the database cannot answer.
     """
-    lines = sorted(getattr(view, f"by_{by}"), key=lambda line: (-line.requests, line.name or ""))
-    names = tuple(line.name for line in lines if line.name)[:_APART]
+    view, stats, hours = found
+    known = {"user": stats.by_user, "model": stats.by_model}.get(by, stats.by_server)
+    hosts = services.config.external_hosts
+    names = tuple(one.name for one in known if one.name and (by != "host" or one.name in hosts))[:_APART]
     named: dict[str, dict[int, int]] = {name: {} for name in names}
     now = services.clock.wall()
     dimension = "server" if by == "host" else by
@@ -90,7 +108,7 @@ def usage_asked(request: Request, now: float) -> UsageAsked:
     order = one_of(request, "order", ORDERS, "requests")
     days = request.get_param_as_int("days", min_value=1, max_value=_MOST_DAYS)
     if days is not None or not (request.get_param("from") or request.get_param("to")):
-        return UsageAsked(since=now - (days or 7) * _DAY, order=order)
+        return UsageAsked(since=now - (days or 7) * _DAY, order=order, limit=_LINES)
     (_, last), (_, first) = asked_day(request, now, "to"), asked_day(request, now, "from")
     first = first if request.get_param("from") else last
     if first > last:
@@ -99,11 +117,11 @@ def usage_asked(request: Request, now: float) -> UsageAsked:
         raise InvalidBody("to must not be a day to come")
     if last + _DAY - first > _MOST_DAYS * _DAY:
         raise InvalidBody(f"ask for at most {_MOST_DAYS} days")
-    return UsageAsked(since=first, before=last + _DAY, order=order)
+    return UsageAsked(since=first, before=last + _DAY, order=order, limit=_LINES)
 
 
 class UsageResource:
-    """`GET /router/usage[?since=&before=&user=&by=&order=&bucket=]`: requests, tokens, GPU time and cost, and by what.
+    """`GET /router/usage[?since=&before=&user=&by=&order=&limit=&bucket=]`: totals, and by what.
 
     With `bucket`, `hour` or `day`, also step by step, of all users; `by` is then user, model, server or host. Parts
     of steps have the whole hour in which `before` lies.
@@ -123,11 +141,13 @@ class UsageResource:
             user=request.get_param("user"),
             order=one_of(request, "order", ORDERS, "requests"),
             by=by,
+            limit=request.get_param_as_int("limit", min_value=1),
         )
         stack = self._stack(request, asked)
-        view, hours = await find_usage(self._services, asked)
+        found = await find_usage(self._services, asked)
+        view = found.view
         if stack is not None:
-            view = view.model_copy(update={"steps": await find_steps(self._services, view, hours, *stack)})
+            view = view.model_copy(update={"steps": await find_steps(self._services, found, *stack)})
         answer(response, view)
 
     def _stack(self, request: Request, asked: UsageAsked) -> tuple[StackBy, int] | None:

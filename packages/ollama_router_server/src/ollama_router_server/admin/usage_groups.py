@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from operator import add
+
+from msgspec.structs import astuple
 
 from ollama_router_server.storage.identities import Group
 from ollama_router_server.storage.log_series import SeriesRow
 from ollama_router_server.storage.log_stats import UsageRow
-from ollama_router_server.storage.log_totals import FIGURES, Usage
+from ollama_router_server.storage.log_totals import FIGURES
 
 __all__ = ["groups_of_members", "series_by_group", "usage_by_group"]
 
-_Sums = dict[str | None, Counter[str]]
+_Sums = dict[str | None, dict[str, int]]
 
 
 def groups_of_members(groups: Iterable[Group]) -> dict[str, str]:
@@ -48,12 +50,11 @@ def _grouped(step: Sequence[SeriesRow], group_of: Mapping[str, str]) -> tuple[Se
 
 
 def _sums(users: Iterable[UsageRow | SeriesRow], group_of: Mapping[str, str]) -> _Sums:
-    sums: _Sums = {}
+    """Add up tuples, as users may be thousands."""
+    sums: dict[str | None, tuple[int, ...]] = {}
     for user in users:
         group = None if user.name is None else group_of.get(user.name)
-        sums.setdefault(group, Counter()).update(_figures(user))
-    return sums
-
-
-def _figures(row: Usage) -> dict[str, int]:
-    return {figure: getattr(row, figure) for figure in FIGURES}
+        figures = astuple(user)[: len(FIGURES)]
+        known = sums.get(group)
+        sums[group] = figures if known is None else tuple(map(add, known, figures))
+    return {group: dict(zip(FIGURES, figures, strict=True)) for group, figures in sums.items()}

@@ -188,16 +188,16 @@ class Pages(Struct, frozen=True):
     async def usage(self, request: Request, _user: User) -> Values:
         """Who used how much."""
         asked = usage_asked(request, self.services.clock.wall())
-        view, hours = await find_usage(self.services, asked)
+        found = await find_usage(self.services, asked)
         since, until = asked.since or 0.0, asked.before or self.services.clock.wall()
         step = 3_600 if until - since <= _HOURLY * _DAY else 86_400
         stack = one_of(request, "stack", STACKS, "model")
         return {
-            "view": view,
+            "view": found.view,
             "order": asked.order,
             "days": None if asked.before is not None else round((until - since) / _DAY),
             "stack": stack,
-            "chart": stacked(await find_steps(self.services, view, hours, stack, step)),
+            "chart": stacked(await find_steps(self.services, found, stack, step)),
             "since": since,
             "until": until,
             "step": "hour" if step < _DAY else "day",

@@ -44,8 +44,11 @@ def read_first_tokens(
 ) -> FirstTokens:
     """Percentiles of the newest `most` rows of a filter that have a first byte; a host is a server of the log."""
     newest = _newest(connection.dialect.name, chosen, most)
-    parts = [_percentiles(newest, kind) for kind in KINDS if kind in kinds]
-    return {(kind, name): FirstToken(p50, p95) for kind, name, p50, p95 in connection.execute(union_all(*parts))}
+    wanted = {"server" if kind == "host" else kind for kind in kinds}
+    parts = [_percentiles(newest, kind) for kind in KINDS if kind in wanted]
+    found = {(kind, name): FirstToken(p50, p95) for kind, name, p50, p95 in connection.execute(union_all(*parts))}
+    hosts = {("host", name): one for (kind, name), one in found.items() if kind == "server" and "host" in kinds}
+    return found | hosts
 
 
 def read_usual_speeds(connection: Connection, *, since: float, most: int = 5_000) -> dict[str, UsualSpeed]:
@@ -117,7 +120,7 @@ def _newest(backend: str, chosen: LogFilter, most: int) -> CTE:
 
 
 def _percentiles(rows: CTE, kind: str) -> Select[Any]:
-    name, time = rows.c["server" if kind == "host" else kind], rows.c.ttft_ms
+    name, time = rows.c[kind], rows.c.ttft_ms
     ranked = select(
         name.label("name"),
         time.label("ms"),

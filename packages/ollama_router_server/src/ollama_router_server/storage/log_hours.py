@@ -9,7 +9,7 @@ from msgspec import Struct
 from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
-from ollama_router_server.storage.log_totals import HOUR
+from ollama_router_server.storage.log_totals import HOUR, starts_between
 from ollama_router_server.storage.schema import log_latencies, log_totals
 
 __all__ = ["HourSums", "read_hours"]
@@ -32,9 +32,8 @@ def read_hours(connection: Connection, since: int, before: int) -> tuple[HourSum
     """Sums of the hours that begin within a time, the oldest first; those without requests are left out."""
     totals, bands = log_totals.c, log_latencies.c
     sums = [func.sum(column) for column in (totals.requests, totals.errors, totals.completion_tokens)]
-    query = select(totals.start, *sums).where(
-        totals.span == HOUR, totals.start >= since, totals.start < before, totals.dimension == "server"
-    )
+    hours = starts_between(connection, totals.start, HOUR, since, before)
+    query = select(totals.start, *sums).where(totals.span == HOUR, hours, totals.dimension == "server")
     times = select(bands.start, bands.least_ms, bands.requests).where(
         bands.start >= since, bands.start < before, bands.measure == "ttft", bands.requests > 0
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from msgspec import Struct
 from sqlalchemy import select, tuple_
 from sqlalchemy.engine import Connection
 
-from ollama_router_server.storage.log_totals import FIGURES, Dimension, Usage, by_name
+from ollama_router_server.storage.log_totals import FIGURES, NO_END, Dimension, Usage, by_name, starts_between
 from ollama_router_server.storage.schema import log_totals
 
 __all__ = ["LogSeries", "SeriesRow", "read_series"]
@@ -43,12 +44,14 @@ def read_series(connection: Connection, chosen: LogSeries, after: SeriesRow | No
     place = tuple_(columns.start, columns.name)
     query = select(columns.start, columns.name, *(columns[name] for name in FIGURES))
     query = query.where(columns.span == chosen.step, columns.dimension == chosen.dimension, columns.requests > 0)
-    if chosen.since is not None:
-        query = query.where(columns.start >= int(chosen.since // chosen.step) * chosen.step)
+    first = 0 if chosen.since is None else int(chosen.since // chosen.step) * chosen.step
+    query = query.where(columns.start >= first)
     if chosen.before is not None:
         query = query.where(columns.start < chosen.before)
-    if chosen.names is not None:
-        query = query.where(columns.name.in_(chosen.names))
+    if chosen.names is not None:  # by the key: else those of every user in each step are read
+        end = NO_END if chosen.before is None else math.ceil(chosen.before)
+        steps = starts_between(connection, columns.start, chosen.step, first, end)
+        query = query.where(steps, columns.name.in_(chosen.names))
     if after is not None:
         query = query.where(columns.start >= after.start, place > tuple_(after.start, after.name or ""))
     rows = connection.execute(query.order_by(columns.start, columns.name).limit(AT_ONCE))

@@ -31,12 +31,15 @@ from ollama_router_server.storage.log_totals import (
     DAY,
     FIGURES,
     HOUR,
+    NO_END,
     Dimension,
     Measure,
     Usage,
     band,
     by_name,
+    ends_of,
     rows_where,
+    starts_between,
     sums_of,
 )
 from ollama_router_server.storage.schema import log_drops, log_latencies, log_totals, request_log
@@ -52,9 +55,6 @@ __all__ = [
     "tokens_by_day",
     "usage_of_user",
 ]
-
-_NO_END = 2**53
-_MOST_NAMED = 20_000  # values of one statement: SQLite takes 32,766
 
 
 class Percentiles(Struct, frozen=True, kw_only=True):
@@ -112,15 +112,17 @@ def read_history(connection: Connection, chosen: LogFilter) -> tuple[HourRow, ..
     end = first
     hours: dict[int, Counter[str]] = defaultdict(Counter)
     if chosen.only_time:
-        end = _NO_END if chosen.before is None else max(first, int(chosen.before // HOUR) * HOUR)
+        end = NO_END if chosen.before is None else max(first, int(chosen.before // HOUR) * HOUR)
         columns = log_totals.c
         ours = and_(
-            columns.span == HOUR, _starts(connection, columns.start, HOUR, first, end), columns.dimension == "server"
+            columns.span == HOUR,
+            starts_between(connection, columns.start, HOUR, first, end),
+            columns.dimension == "server",
         )
         query = select(columns.start, *(func.sum(columns[name]) for name in FIGURES)).where(ours)
         for start, *sums in connection.execute(query.group_by(columns.start)):
             hours[int(start)].update(by_name(sums))
-    if end != _NO_END:
+    if end != NO_END:
         rows = rows_where(*replace(chosen, since=end).conditions())
         second = whole(connection.dialect.name, rows.c.started_at)
         hour = (second - second % HOUR).label("hour")
@@ -134,7 +136,7 @@ def requests_by_user(connection: Connection, names: Sequence[str] | None = None)
     columns = log_totals.c
     query = select(columns.name, func.sum(columns.requests)).where(columns.span == DAY, columns.dimension == "user")
     if names is not None:  # by day and name, as the key has them: else all users' rows of all days are read
-        days = range(*_ends(connection, DAY), DAY)
+        days = range(*ends_of(connection, DAY), DAY)
         query = query.where(columns.start.in_(days), columns.name.in_(names))
     return {name: int(requests) for name, requests in connection.execute(query.group_by(columns.name))}
 
@@ -202,7 +204,7 @@ class _Figures:
         usage = union_all(*(_summed(dimension, spans) for dimension in get_args(Dimension)))
         for dimension, name, *more in connection.execute(usage):
             self.usage[dimension][name].update(by_name(more))
-        bands, hours = log_latencies.c, _starts(connection, log_latencies.c.start, HOUR, first, end)
+        bands, hours = log_latencies.c, starts_between(connection, log_latencies.c.start, HOUR, first, end)
         for measure in get_args(Measure):
             times = select(bands.least_ms, func.sum(bands.requests)).where(hours, bands.measure == measure)
             for milliseconds, requests in connection.execute(times.group_by(bands.least_ms)):
@@ -215,7 +217,7 @@ def _of_totals(connection: Connection, chosen: LogFilter) -> _Figures:
     Without any if no row lies in a whole hour.
     """
     first = 0 if chosen.since is None else int(-(-chosen.since // HOUR)) * HOUR
-    end = _NO_END if chosen.before is None else int(chosen.before // HOUR) * HOUR
+    end = NO_END if chosen.before is None else int(chosen.before // HOUR) * HOUR
     figures = _Figures()
     figures.add_totals(connection, first, max(first, end))
     if figures.requests and chosen.since is not None and chosen.since < first:
@@ -242,15 +244,6 @@ def _dropped(connection: Connection, chosen: LogFilter) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def _starts(connection: Connection, start: ColumnElement[int], span: int, first: int, end: int) -> ColumnElement[bool]:
-    """The days or hours with totals between two moments, one by one: else those of every name in each are read."""
-    known = log_totals.c.start
-    least, most = _ends(connection, span, known >= first, known < end)
-    if (most - least) // span > _MOST_NAMED:
-        return and_(start >= least, start < most)
-    return start.in_(range(least, most, span))
-
-
 def _summed(dimension: Dimension, spans: Iterable[ColumnElement[bool]]) -> Select[Any]:
     columns = log_totals.c
     of_spans = (
@@ -260,15 +253,6 @@ def _summed(dimension: Dimension, spans: Iterable[ColumnElement[bool]]) -> Selec
     rows = union_all(*of_spans).subquery().c
     sums = (func.sum(rows[name]) for name in FIGURES)
     return select(literal(dimension), rows.name, *sums).group_by(rows.name)
-
-
-def _ends(connection: Connection, span: int, *within: ColumnElement[bool]) -> tuple[int, int]:
-    """When the first totals of a span begin and the last end, each found by one look into the key; 0 without any."""
-    start = log_totals.c.start
-    ours = (log_totals.c.span == span, *within)
-    ends = (select(of(start)).where(*ours).scalar_subquery() for of in (func.min, func.max))
-    least, most = connection.execute(select(*ends)).one()
-    return (0, 0) if least is None else (int(least), int(most) + span)
 
 
 def _busiest_first(usage: Mapping[str, Counter[str]]) -> tuple[UsageRow, ...]:
@@ -282,4 +266,4 @@ def _spans(connection: Connection, first: int, end: int) -> Iterator[ColumnEleme
     end_day = max(first_day, end // DAY * DAY)
     columns = log_totals.c
     for span, a, b in ((DAY, first_day, end_day), (HOUR, first, min(first_day, end)), (HOUR, end_day, end)):
-        yield and_(columns.span == span, _starts(connection, columns.start, span, a, b))
+        yield and_(columns.span == span, starts_between(connection, columns.start, span, a, b))

@@ -6,16 +6,33 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from msgspec import Struct
-from sqlalchemy import CTE, ColumnElement, case, func, select
+from sqlalchemy import CTE, ColumnElement, and_, case, func, select
+from sqlalchemy.engine import Connection
 
 from ollama_router_server.storage.dialect import whole
 from ollama_router_server.storage.log_filter import HAS_LEFT, IS_ERROR
-from ollama_router_server.storage.schema import LONGEST_TOTALS_NAME, request_log
+from ollama_router_server.storage.schema import LONGEST_TOTALS_NAME, log_totals, request_log
 
-__all__ = ["DAY", "FIGURES", "HOUR", "Dimension", "Measure", "Usage", "band", "by_name", "rows_where", "sums_of"]
+__all__ = [
+    "DAY",
+    "FIGURES",
+    "HOUR",
+    "NO_END",
+    "Dimension",
+    "Measure",
+    "Usage",
+    "band",
+    "by_name",
+    "ends_of",
+    "rows_where",
+    "starts_between",
+    "sums_of",
+]
 
 HOUR = 3_600
 DAY = 86_400
+NO_END = 2**53
+"""A moment that nothing is after, in seconds since 1970; SQLite and JSON can tell it."""
 
 Dimension = Literal["user", "model", "server"]
 Measure = Literal["ttft", "total"]
@@ -43,6 +60,7 @@ class Usage(Struct, frozen=True, kw_only=True):
 FIGURES = Usage.__struct_fields__
 """What is added up, which are columns of the totals."""
 
+_MOST_NAMED = 20_000  # values of one statement: SQLite takes 32,766
 _LONGEST_BAND = 10**7  # ms: nearly three hours, and everything beyond
 _BANDS = [
     (most * 10**power, width * 10**power) for power in range(5) for most, width in ((200, 1), (500, 2), (1000, 5))
@@ -87,3 +105,23 @@ def band(backend: str, time: ColumnElement[float]) -> ColumnElement[int]:
     milliseconds = whole(backend, time)
     bands = [(milliseconds < most, milliseconds - milliseconds % width) for most, width in _BANDS]
     return case(*bands, else_=_LONGEST_BAND)
+
+
+def starts_between(
+    connection: Connection, start: ColumnElement[int], span: int, first: int, end: int
+) -> ColumnElement[bool]:
+    """The days or hours with totals between two moments, one by one: else those of every name in each are read."""
+    known = log_totals.c.start
+    least, most = ends_of(connection, span, known >= first, known < end)
+    if (most - least) // span > _MOST_NAMED:
+        return and_(start >= least, start < most)
+    return start.in_(range(least, most, span))
+
+
+def ends_of(connection: Connection, span: int, *within: ColumnElement[bool]) -> tuple[int, int]:
+    """When the first totals of a span begin and the last end, each found by one look into the key; 0 without any."""
+    start = log_totals.c.start
+    ours = (log_totals.c.span == span, *within)
+    ends = (select(of(start)).where(*ours).scalar_subquery() for of in (func.min, func.max))
+    least, most = connection.execute(select(*ends)).one()
+    return (0, 0) if least is None else (int(least), int(most) + span)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -88,7 +88,8 @@ class UsageBody(_Totals):
     `by_group` has each user in the group of now, `by_host` the external hosts of now, which `by_server` has as well;
     `by_day` begins with the whole first hour, and so do `steps`, where they are asked for; their parts have the whole
     hour in which `before` lies. Costs are millionths of
-    `currency`, null where no model has a price.
+    `currency`, null where no model has a price. `left_out` tells of each list, but `by_day`, how many lines are beyond
+    `limit`.
     """
 
     since: float | None
@@ -104,6 +105,7 @@ class UsageBody(_Totals):
     steps: list[UsageStep] = Field(default_factory=list)
     by_host: list[UsageLine] = Field(default_factory=list)
     by_day: list[UsageLine] = Field(default_factory=list)
+    left_out: dict[By, int] = Field(default_factory=dict)
 
 
 class MyUsageBody(View):
@@ -121,13 +123,17 @@ class MyUsageBody(View):
 
 
 class UsageAsked(Struct, frozen=True, kw_only=True):
-    """Which usage: of a time (seconds since 1970) or of all, of a user or of all, the most of what first."""
+    """Which usage: of a time (seconds since 1970) or of all, of a user or of all, the most of what first.
+
+    `limit` is how many lines a list has at most, but for that of days; None is no bound.
+    """
 
     since: float | None = None
     before: float | None = None
     user: str | None = None
     order: Order = "requests"
     by: By | None = None
+    limit: int | None = None
 
 
 def currency_of(config: Config) -> str | None:
@@ -137,11 +143,15 @@ def currency_of(config: Config) -> str | None:
 
 
 def usage_lines(
-    rows: Iterable[UsageRow], kind: By, soon: FirstTokens | None = None, order: Order = "requests"
+    rows: Iterable[UsageRow],
+    kind: By,
+    soon: FirstTokens | None = None,
+    order: Order = "requests",
+    limit: int | None = None,
 ) -> list[UsageLine]:
-    """Lines in their order, with how soon their first tokens came as far as that is known."""
-    found = [_line(row, row.name, (soon or {}).get((kind, row.name or ""))) for row in rows]
-    return sorted(found, key=lambda line: (-getattr(line, order), line.name or ""))
+    """Lines in their order, `limit` at most, with how soon their first tokens came as far as that is known."""
+    found = sorted(rows, key=lambda row: (-getattr(row, order), row.name or ""))[:limit]
+    return [_line(row, row.name, (soon or {}).get((kind, row.name or ""))) for row in found]
 
 
 def usage_view(
@@ -155,13 +165,14 @@ def usage_view(
 ) -> UsageBody:
     """Everything that is told of a time; lists that nobody asked for are empty."""
     only = frozenset(BY if asked.by is None else (asked.by,))
-    rows: dict[By, Iterable[UsageRow]] = {
+    rows: dict[By, Sequence[UsageRow]] = {
         "user": stats.by_user,
         "group": usage_by_group(stats.by_user, group_of) if "group" in only else (),
         "model": stats.by_model,
         "server": stats.by_server,
         "host": [row for row in stats.by_server if row.name in config.external_hosts],
     }
+    lists = {kind: some for kind, some in rows.items() if kind in only}
     return UsageBody(
         since=asked.since,
         before=asked.before,
@@ -170,8 +181,9 @@ def usage_view(
         dropped=stats.dropped,
         ttft_ms=_percentiles(stats.ttft_ms),
         total_ms=_percentiles(stats.total_ms),
-        **{f"by_{kind}": usage_lines(some, kind, soon, asked.order) for kind, some in rows.items() if kind in only},
+        **{f"by_{kind}": usage_lines(some, kind, soon, asked.order, asked.limit) for kind, some in lists.items()},
         by_day=day_lines(hours, soon) if "day" in only else [],
+        left_out={kind: max(0, len(some) - (asked.limit or len(some))) for kind, some in lists.items()},
     )
 
 

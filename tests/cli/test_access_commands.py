@@ -95,6 +95,14 @@ def test_several_named_tokens(cli, alice):
     assert [token["name"] for token in cli("users", "tokens", "list", "alice", "--json").json()] == ["default"]
 
 
+def test_a_token_for_work_that_can_wait(cli, alice):
+    """It is made with a word, and the list tells it from others."""
+    assert cli("users", "tokens", "add", "alice", "nightly", "--batch").code == 0
+    listed = cli("users", "tokens", "list", "alice", "--json").json()
+    assert [(token["name"], token["batch"]) for token in listed] == [("default", False), ("nightly", True)]
+    assert "batch" in cli("users", "tokens", "list", "alice").out
+
+
 def test_groups_from_their_making_to_their_end(cli, alice):
     """Create, list, show, set, delete; one with members stays."""
     made = cli("groups", "create", "team", "--models", "llama*", "--rpm", "5", "--json").json()

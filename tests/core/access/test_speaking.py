@@ -73,6 +73,13 @@ def test_a_person_has_grants_of_their_own_and_else_the_client_s() -> None:
     assert spoken_grants(speaker, Grants()) == Grants(models=("llama*",), tokens_per_day=7)
 
 
+def test_a_batch_client_speaks_for_nobody_who_goes_first() -> None:
+    """Its priority holds whatever the person is granted; else the person's own does."""
+    assert spoken_grants(Grants(batch=True), Grants(batch=False)).batch
+    assert spoken_grants(Grants(), Grants(batch=True)).batch
+    assert not spoken_grants(Grants(batch=False), Grants()).batch
+
+
 def test_the_grant_is_one_of_two_words() -> None:
     """It is stored as the others are."""
     assert grants_from_json(grants_to_json(Grants(speaks_for="group"))) == Grants(speaks_for="group")

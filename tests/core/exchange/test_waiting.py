@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ollama_router_core.access.grants import Grants
+from ollama_router_core.access.grants import Grants, combine_grants, grants_by_token
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import InvalidHeader
 from ollama_router_core.exchange.context import RequestContext
@@ -72,6 +74,22 @@ def test_priority_only_goes_down():
     assert not waiting(x_router_priority="Interactive").batch
     assert waiting("nightly:8b", x_router_priority="interactive").batch
     assert waiting(grants=Grants(batch=True), x_router_priority="interactive").batch
+
+
+@given(
+    rule=st.booleans(),
+    own=st.sampled_from([None, False, True]),
+    group=st.sampled_from([None, False, True]),
+    token=st.booleans(),
+    header=st.sampled_from([None, "interactive", "batch"]),
+)
+def test_a_token_or_a_client_lowers_the_priority_and_never_raises_it(rule, own, group, token, header):
+    """What rule, grant and group make of a request stays; a token's word or a client's can only make it batch."""
+    model, fields = "nightly:8b" if rule else "llama3.1:8b", {} if header is None else {"x_router_priority": header}
+    granted = combine_grants(Grants(batch=own), Grants(batch=group))
+    without = waiting(model, granted).batch
+    found = waiting(model, grants_by_token(granted, batch=token), **fields).batch
+    assert found == (without or token or header == "batch")
 
 
 @pytest.mark.parametrize(

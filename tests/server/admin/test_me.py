@@ -36,6 +36,23 @@ async def test_a_user_makes_and_revokes_an_own_token(tmp_path: Path) -> None:
         assert [entry["action"] for entry in trail] == ["token.revoke", "token.create"]
 
 
+async def test_a_user_makes_a_token_of_batch_priority(tmp_path: Path) -> None:
+    """What is asked with it is of that priority, whatever its client says; the user's other token is as it was."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as alice,
+    ):
+        made = await alice.post("/router/me/tokens", json={"name": "nightly", "batch": True})
+        assert (made.status_code, made.json()["batch"]) == (201, True)
+        await router.services.authenticator.refresh()
+        me = (await alice.get("/router/me")).json()
+        async with router.client(made.json()["token"]) as nightly:
+            assert (await nightly.get("/router/me")).json()["grants"]["batch"] is True
+    assert me["grants"]["batch"] is None
+    assert [(token["name"], token["batch"]) for token in me["tokens"]] == [("default", False), ("nightly", True)]
+
+
 async def test_own_usage_is_the_user_s_alone(tmp_path: Path) -> None:
     """By model, of the last days."""
     async with (

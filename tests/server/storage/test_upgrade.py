@@ -36,7 +36,7 @@ from support.storage import sqlite_url
 
 pytestmark = pytest.mark.anyio
 
-NEWEST = "0003_usage_expand"
+NEWEST = "0004_token_priority_expand"
 
 
 def differences(connection: Connection) -> object:
@@ -184,7 +184,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "{name}"
-down_revision = "0003_usage_expand"
+down_revision = "0004_token_priority_expand"
 branch_labels = None
 depends_on = None
 
@@ -279,14 +279,14 @@ async def test_a_revision_that_only_adds_is_shared_and_taken_back(
     """The release before starts on it and leaves it alone; the newer one takes it back, and what it added goes."""
     url = sqlite_url(tmp_path / "r.sqlite3") if engine == "sqlite" else request.getfixturevalue("empty_postgresql")
     await upgrade_database(url)
-    with next_release(tmp_path, "0004_colours_expand"):
+    with next_release(tmp_path, "0005_colours_expand"):
         assert (await upgrade_database(url)).up_to_date
     state = await prepare_database(url)
-    assert (state.current, state.usable, state.up_to_date) == ("0004_colours_expand", True, False)
+    assert (state.current, state.usable, state.up_to_date) == ("0005_colours_expand", True, False)
     assert "colour" in await columns_of_users(url)
-    with pytest.raises(ConfigError, match="orouter db downgrade --to 0003_usage_expand"):
+    with pytest.raises(ConfigError, match="orouter db downgrade --to 0004_token_priority_expand"):
         await downgrade_database(url)
-    with next_release(tmp_path / "again", "0004_colours_expand"):
+    with next_release(tmp_path / "again", "0005_colours_expand"):
         assert (await downgrade_database(url)).current == NEWEST
     assert "colour" not in await columns_of_users(url)
     assert (await prepare_database(url)).up_to_date
@@ -296,9 +296,9 @@ async def test_a_revision_that_takes_away_is_refused_with_the_way_back(tmp_path:
     """By a release that may still need what is gone; the text has the command."""
     url = sqlite_url(tmp_path / "router.sqlite3")
     await upgrade_database(url)
-    with next_release(tmp_path, "0004_less"):
+    with next_release(tmp_path, "0005_less"):
         await upgrade_database(url)
-    with pytest.raises(ConfigError, match="with that one run: orouter db downgrade --to 0003_usage_expand"):
+    with pytest.raises(ConfigError, match="with that one run: orouter db downgrade --to 0004_token_priority_expand"):
         await prepare_database(url)
 
 
@@ -311,10 +311,10 @@ async def test_there_is_nothing_before_the_first_revision(tmp_path: Path) -> Non
     await downgrade_database(url, known_revisions()[0])
     with pytest.raises(ConfigError, match="none before it"):
         await downgrade_database(url)
-    with next_release(tmp_path, "0004_colours_expand"):
+    with next_release(tmp_path, "0005_colours_expand"):
         await upgrade_database(url)
         with pytest.raises(ConfigError, match="those are 0001_first_release, 0002_incidents_expand, 0003_usage"):
-            await downgrade_database(url, "0004_more")
+            await downgrade_database(url, "0005_more")
 
 
 async def test_checking_creates_nothing(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.token_proofs import TokenProver
 from ollama_router_core.access.tokens import check_format, verify_token
 from ollama_router_server.storage.database import Database
@@ -182,6 +183,20 @@ async def test_named_tokens_live_side_by_side(store: UserStore) -> None:
     await store.revoke_token("alice", "default")
     with pytest.raises(UnknownUser, match="no token named 'default'; known: laptop"):
         await store.revoke_token("alice", "default")
+
+
+async def test_a_token_may_be_of_batch_priority(store: UserStore) -> None:
+    """It is alone among the user's, also where the user is granted otherwise, and stays so when it is replaced."""
+    await store.create("alice", grants=Grants(batch=False))
+    await store.add_token("alice", "nightly", batch=True)
+    await store.regenerate_token("alice", token_name="nightly")
+    assert [(info.name, info.batch) for info in (await store.show("alice")).summary.tokens] == [
+        ("default", False),
+        ("nightly", True),
+    ]
+    known = sorted((await store.identities()).tokens, key=lambda one: one.user.token_id)
+    assert [one.user.grants.batch for one in known] == [False, True]
+    assert (await store.grants("alice")).batch is False
 
 
 async def test_ids_of_deleted_rows_are_not_used_again(store: UserStore) -> None:

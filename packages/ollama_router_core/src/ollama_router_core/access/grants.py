@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ollama_router_core.access.addresses import read_address
 from ollama_router_core.api.endpoints import Endpoint, Kind
@@ -39,6 +40,7 @@ __all__ = [
     "check_network",
     "combine_grants",
     "granted_by",
+    "grants_by_token",
     "grants_from_json",
     "grants_to_json",
     "kinds_of",
@@ -123,6 +125,11 @@ def combine_grants(own: Grants, group: Grants) -> Grants:
     """Combine grants field by field: the user's own, else the group's."""
     chosen = {name: getattr(own, name) for name in _FIELDS}
     return Grants(**{name: getattr(group, name) if value is None else value for name, value in chosen.items()})
+
+
+def grants_by_token(grants: Grants, *, batch: bool) -> Grants:
+    """What a user is granted who asks with one token: a `batch` token lowers the priority, and none raises it."""
+    return replace(grants, batch=True) if batch else grants
 
 
 def kinds_of(role: Role) -> tuple[Kind, ...]:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from msgspec.structs import replace
 
-from ollama_router_core.access.grants import Grants, Role, combine_grants
+from ollama_router_core.access.grants import Grants, Role, combine_grants, grants_by_token
 
 __all__ = ["NAMING", "named_in_body", "named_in_fields", "spoken_grants", "spoken_role"]
 
@@ -61,9 +61,11 @@ def spoken_role(speaker: Role, person: Role) -> Role:
 def spoken_grants(speaker: Grants, person: Grants) -> Grants:
     """Return what a person may do who is spoken for: what the person is granted, else what the speaker is.
 
-    The address is the speaker's, and was checked for it.
+    The address is the speaker's, and was checked for it. Where the speaker's requests are of batch priority, by its
+    token or a grant, they are so for everybody.
     """
-    return replace(combine_grants(person, speaker), networks=None, expires_at=person.expires_at, speaks_for=None)
+    both = grants_by_token(combine_grants(person, speaker), batch=bool(speaker.batch))
+    return replace(both, networks=None, expires_at=person.expires_at, speaks_for=None)
 
 
 def _text(value: bytes) -> str:

@@ -119,8 +119,9 @@ class MyTokensResource:
         new = await read_body(request, NewToken)
         if len((await self._users.show(user.name)).summary.tokens) >= _MOST_TOKENS:
             raise Forbidden(f"a user has at most {_MOST_TOKENS} tokens; revoke one first")
-        created = await self._users.by(actor_of(request)).add_token(user.name, new.name)
-        answer(response, CreatedTokenBody(user=user.name, name=new.name, token=created.token.reveal()), status=201)
+        created = await self._users.by(actor_of(request)).add_token(user.name, new.name, batch=new.batch)
+        shown = CreatedTokenBody(user=user.name, name=new.name, token=created.token.reveal(), batch=new.batch)
+        answer(response, shown, status=201)
 
 
 class MyTokenResource:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from msgspec.structs import asdict
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from ollama_router_core.access.grants import SpeaksFor
 from ollama_router_core.api.endpoints import Kind
 from ollama_router_core.api.reach import Reach
 from ollama_router_server.storage.audit import AuditAction, Via
+from ollama_router_server.storage.identities import TokenInfo
 
 __all__ = [
     "AuditBody",
@@ -47,6 +49,7 @@ __all__ = [
     "UserPatch",
     "UsersBody",
     "WithdrawnBody",
+    "token_body",
 ]
 
 Name = Annotated[str, Field(min_length=1, max_length=100, description="Printable, no white space at its ends.")]
@@ -120,6 +123,7 @@ class NewToken(_In):
     """A token to create."""
 
     name: Name
+    batch: bool = Field(default=False, description="Whether everything that is asked with it is of batch priority.")
 
 
 class NewGroup(_In):
@@ -142,6 +146,12 @@ class TokenBody(_Out):
     lookup: str = Field(description="Its public first 8 characters.")
     created_at: float
     last_used_at: float | None
+    batch: bool = Field(description="Whether everything that is asked with it is of batch priority.")
+
+
+def token_body(token: TokenInfo) -> TokenBody:
+    """What is shown of a token."""
+    return TokenBody(**asdict(token))
 
 
 class TokensBody(_Out):
@@ -249,6 +259,7 @@ class CreatedTokenBody(_Out):
     user: str
     name: str
     token: str
+    batch: bool
 
 
 class DeletedBody(_Out):

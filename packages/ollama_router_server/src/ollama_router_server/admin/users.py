@@ -24,17 +24,16 @@ from ollama_router_server.admin.shapes import (
     NewGroup,
     NewToken,
     NewUser,
-    TokenBody,
     TokensBody,
     UserDetailsBody,
     UserPatch,
     UsersBody,
+    token_body,
 )
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import (
     Group,
     Role,
-    TokenInfo,
     UserChange,
     UserFilter,
     UserSummary,
@@ -170,13 +169,14 @@ class TokensResource:
     async def on_get(self, _request: Request, response: Response, name: str) -> None:
         """List a user's tokens."""
         details = await self._users.show(name)
-        answer(response, TokensBody(tokens=[_token(token) for token in details.summary.tokens]))
+        answer(response, TokensBody(tokens=[token_body(token) for token in details.summary.tokens]))
 
     async def on_post(self, request: Request, response: Response, name: str) -> None:
         """Add a token to a user; the response has it, shown only now."""
         new = await read_body(request, NewToken)
-        created = await self._users.by(actor_of(request)).add_token(name, new.name)
-        answer(response, CreatedTokenBody(user=name, name=new.name, token=created.token.reveal()), status=201)
+        created = await self._users.by(actor_of(request)).add_token(name, new.name, batch=new.batch)
+        shown = CreatedTokenBody(user=name, name=new.name, token=created.token.reveal(), batch=new.batch)
+        answer(response, shown, status=201)
 
 
 class TokenResource:
@@ -255,10 +255,6 @@ def _changes(body: GrantsBody | None) -> dict[str, Any]:
     return {} if body is None else body.model_dump(mode="json", exclude_unset=True)
 
 
-def _token(token: TokenInfo) -> TokenBody:
-    return TokenBody(name=token.name, lookup=token.lookup, created_at=token.created_at, last_used_at=token.last_used_at)
-
-
 def _user(user: UserSummary) -> dict[str, Any]:
     return {
         "name": user.name,
@@ -268,7 +264,7 @@ def _user(user: UserSummary) -> dict[str, Any]:
         "grants": _grants_body(user.own_grants),
         "requests": user.requests,
         "created_at": user.created_at,
-        "tokens": [_token(token) for token in user.tokens],
+        "tokens": [token_body(token) for token in user.tokens],
     }
 
 

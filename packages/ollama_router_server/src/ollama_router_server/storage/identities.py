@@ -74,7 +74,7 @@ class InvalidUserName(RouterError):
 
 
 class User(Struct, frozen=True, kw_only=True):
-    """A user as authenticated by one token. `grants` include those of the group."""
+    """A user as authenticated by one token. `grants` include those of the group, and what the token lowers."""
 
     id: int
     name: str
@@ -113,12 +113,13 @@ class CreatedToken(Struct, frozen=True, kw_only=True):
 
 
 class TokenInfo(Struct, frozen=True, kw_only=True):
-    """What may be shown of a token; times are seconds since 1970."""
+    """What may be shown of a token; times are seconds since 1970. Requests with a `batch` one are of that priority."""
 
     name: str
     lookup: str
     created_at: float
     last_used_at: float | None
+    batch: bool = False
 
 
 class UserSummary(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Select, and_, exists, func, select
 from sqlalchemy.engine import Connection
 
-from ollama_router_core.access.grants import Grants, combine_grants
+from ollama_router_core.access.grants import Grants, combine_grants, grants_by_token
 from ollama_router_server.storage.identities import Identities, KnownToken, User
 from ollama_router_server.storage.identity_rows import load_grants, require_user
 from ollama_router_server.storage.schema import auth_epoch, groups, memberships, token_proofs, tokens, users
@@ -43,6 +43,7 @@ def _tokens_with_users(key_id: str) -> Select[Any]:
             tokens.c.lookup,
             tokens.c.digest,
             tokens.c.imported,
+            tokens.c.batch,
             users.c.id.label("user_id"),
             users.c.name,
             users.c.role,
@@ -102,7 +103,7 @@ def _known_token(row: Any) -> KnownToken:
         role=row.role,
         active=row.active,
         token_id=row.token_id,
-        grants=_combined(row.grants, row.group_grants),
+        grants=grants_by_token(_combined(row.grants, row.group_grants), batch=row.batch),
         group=row.group,
     )
     return KnownToken(lookup=row.lookup, digest=row.digest, imported=row.imported, user=user, proof=row.proof)

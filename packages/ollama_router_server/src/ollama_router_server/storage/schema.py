@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     event,
+    false,
     text,
 )
 
@@ -129,6 +130,7 @@ tokens = Table(
     Column("imported", Boolean, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("last_used_at", Double),
+    Column("batch", Boolean, nullable=False, server_default=false()),  # its requests are of batch priority
     UniqueConstraint("user_id", "name"),
     sqlite_autoincrement=True,  # a live stream remembers its token's id
 )

@@ -16,7 +16,9 @@ from ollama_router_server.storage.schema import token_proofs, tokens
 __all__ = ["delete_token", "insert_proof", "insert_proofs", "insert_token", "token_infos"]
 
 
-def insert_token(connection: Connection, user_id: int, name: str, token: Token, digest: str, now: float) -> int:
+def insert_token(
+    connection: Connection, user_id: int, name: str, token: Token, digest: str, now: float, *, batch: bool
+) -> int:
     """Store the digest of a token that we minted; return the token's id."""
     row = {
         "user_id": user_id,
@@ -25,6 +27,7 @@ def insert_token(connection: Connection, user_id: int, name: str, token: Token, 
         "digest": digest,
         "imported": False,
         "created_at": now,
+        "batch": batch,
     }
     return int(connection.execute(insert(tokens).values(row).returning(tokens.c.id)).scalar_one())
 
@@ -32,14 +35,13 @@ def insert_token(connection: Connection, user_id: int, name: str, token: Token, 
 def token_infos(connection: Connection, ids: Sequence[int] | None = None) -> dict[int, tuple[TokenInfo, ...]]:
     """Read what may be shown of tokens, of some users or of all, by user id."""
     columns = tokens.c
-    query = select(columns.user_id, columns.name, columns.lookup, columns.created_at, columns.last_used_at).order_by(
-        columns.id
-    )
+    shown = (columns.name, columns.lookup, columns.created_at, columns.last_used_at, columns.batch)
+    query = select(columns.user_id, *shown).order_by(columns.id)
     if ids is not None:
         query = query.where(columns.user_id.in_(ids))
     infos: dict[int, tuple[TokenInfo, ...]] = {}
-    for owner, name, lookup, created_at, last_used_at in connection.execute(query):
-        info = TokenInfo(name=name, lookup=lookup, created_at=created_at, last_used_at=last_used_at)
+    for owner, name, lookup, created_at, last_used_at, batch in connection.execute(query):
+        info = TokenInfo(name=name, lookup=lookup, created_at=created_at, last_used_at=last_used_at, batch=batch)
         infos[owner] = (*infos.get(owner, ()), info)
     return infos
 

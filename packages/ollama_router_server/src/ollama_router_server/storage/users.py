@@ -245,8 +245,8 @@ class UserStore:
         """
         await self.change(name, UserChange(grants=changes))
 
-    async def add_token(self, name: str, token_name: str) -> CreatedToken:
-        """Add a token to a user.
+    async def add_token(self, name: str, token_name: str, *, batch: bool = False) -> CreatedToken:
+        """Add a token to a user; with `batch` everything that is asked with it is of batch priority.
 
         Raises:
             UnknownUser: no such user.
@@ -258,17 +258,20 @@ class UserStore:
 
         def add(connection: Connection) -> Role:
             row = require_user(connection, name)
-            self._insert_token(connection, row.id, token_name, token, digest)
+            self._insert_token(connection, row.id, token_name, token, digest, batch=batch)
             return cast("Role", row.role)
 
+        entry = self._entry("token.create", name, token=token_name, **({"batch": True} if batch else {}))
         try:
-            role = await identity_change(self._database, self._entry("token.create", name, token=token_name), add)
+            role = await identity_change(self._database, entry, add)
         except IntegrityError:
             raise DuplicateName(f"{name} has a token named {token_name!r} already") from None
         return CreatedToken(user=name, role=role, token=token)
 
     async def regenerate_token(self, name: str, *, token_name: str = DEFAULT_TOKEN_NAME) -> CreatedToken:
         """Replace a user's token of this name (the old one is revoked at once), or add one if there is none.
+
+        The new one has the old one's priority.
 
         Raises:
             UnknownUser: no such user.
@@ -279,8 +282,9 @@ class UserStore:
 
         def replace(connection: Connection) -> Role:
             row = require_user(connection, name)
-            connection.execute(delete(tokens).where(tokens.c.user_id == row.id, tokens.c.name == token_name))
-            self._insert_token(connection, row.id, token_name, token, digest)
+            old = delete(tokens).where(tokens.c.user_id == row.id, tokens.c.name == token_name)
+            batch = connection.execute(old.returning(tokens.c.batch)).scalar_one_or_none()
+            self._insert_token(connection, row.id, token_name, token, digest, batch=bool(batch))
             return cast("Role", row.role)
 
         role = await identity_change(self._database, self._entry("token.replace", name, token=token_name), replace)
@@ -331,8 +335,10 @@ class UserStore:
     def _entry(self, action: AuditAction, name: str, **detail: Any) -> AuditEntry:
         return AuditEntry(at=self._clock.wall(), actor=self._actor, action=action, subject=name, detail=detail)
 
-    def _insert_token(self, connection: Connection, user_id: int, name: str, token: Token, digest: str) -> None:
-        token_id = insert_token(connection, user_id, name, token, digest, self._clock.wall())
+    def _insert_token(
+        self, connection: Connection, user_id: int, name: str, token: Token, digest: str, *, batch: bool = False
+    ) -> None:
+        token_id = insert_token(connection, user_id, name, token, digest, self._clock.wall(), batch=batch)
         if self.prover is not None:
             proof = self.prover.prove(token.reveal(), digest)
             insert_proof(connection, self.prover.key_id, token_id, digest, proof)

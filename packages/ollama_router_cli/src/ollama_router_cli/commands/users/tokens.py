@@ -32,7 +32,7 @@ def list_tokens(
 ) -> None:
     """List a user's tokens.
 
-    Prints name, first 8 characters, creation and last use.
+    Prints name, first 8 characters, priority, creation and last use.
     """
 
     async def read(users: UserStore) -> UserDetails:
@@ -44,24 +44,35 @@ def list_tokens(
         print_json([asdict(token) for token in tokens])
         return
     rows = [
-        (token.name, f"{token.lookup}...", format_time(token.created_at), format_time(token.last_used_at))
+        (
+            token.name,
+            f"{token.lookup}...",
+            "batch" if token.batch else "interactive",
+            format_time(token.created_at),
+            format_time(token.last_used_at),
+        )
         for token in tokens
     ]
-    print_table(("name", "token", "created", "last used"), rows)
+    print_table(("name", "token", "priority", "created", "last used"), rows)
 
 
-@tokens_app.command("add", epilog=examples("orouter users tokens add alice laptop"))
+@tokens_app.command(
+    "add", epilog=examples("orouter users tokens add alice laptop", "orouter users tokens add alice nightly --batch")
+)
 @takes_shared_options
 def add_token(
     name: NameArgument,
     token_name: TokenArgument,
     *,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Everything that is asked with it is of batch priority.")
+    ] = False,
     shared: SharedOptions,
 ) -> None:
     """Add a token to a user; it is shown once."""
 
     async def add(users: UserStore) -> CreatedToken:
-        return await users.add_token(name, token_name)
+        return await users.add_token(name, token_name, batch=batch)
 
     settings, created = with_users(shared, add)
     show_token(settings, created, f"{created.user} has a token named {token_name}", as_json=shared.as_json)

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from ollama_router_core.access.grants import Grants, grants_to_json
 from ollama_router_core.access.limits import Allowance, LimitName
-from ollama_router_server.admin.shapes import GrantsBody, TokenBody
+from ollama_router_server.admin.shapes import GrantsBody, TokenBody, token_body
 from ollama_router_server.admin.views.my_models import MyModelView, my_models
 from ollama_router_server.admin.views.usage import currency_of
 from ollama_router_server.admin.views.view import View
@@ -46,10 +46,6 @@ async def me_view(services: Services, user: User) -> MeView:
     """What a user is shown of oneself."""
     left = await services.usage_limits.allowances_now(user)
     summary = (await services.users.show(user.name)).summary
-    tokens = [
-        TokenBody(name=one.name, lookup=one.lookup, created_at=one.created_at, last_used_at=one.last_used_at)
-        for one in summary.tokens
-    ]
     return MeView(
         name=user.name,
         role=user.role,
@@ -58,7 +54,7 @@ async def me_view(services: Services, user: User) -> MeView:
         limits=[_limit(name, left.get(name), summary.own_grants) for name in get_args(LimitName)],
         currency=currency_of(services.config),
         models=await my_models(services, user),
-        tokens=tokens,
+        tokens=[token_body(one) for one in summary.tokens],
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ollama_router_core.access.effective import Origin, Person, effective_rights, judge_host, judge_model
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.errors import amount
-from ollama_router_server.admin.shapes import TokenBody
+from ollama_router_server.admin.shapes import TokenBody, token_body
 from ollama_router_server.admin.views.models import model_views
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
@@ -80,10 +80,7 @@ async def rights_view(services: Services, name: str, change: UserChange = UserCh
         ],
         models=models,
         hosts=hosts,
-        tokens=[
-            TokenBody(name=one.name, lookup=one.lookup, created_at=one.created_at, last_used_at=one.last_used_at)
-            for one in user.tokens
-        ],
+        tokens=[token_body(one) for one in user.tokens],
     )
 
 

@@ -73,7 +73,8 @@ onAct("uninvite", async (button) => {
   toast(withdrawn ? `${name}'s links no longer work.` : `There was no unused link of ${name}.`);
 });
 onAct("add-token", async (form) => {
-  const made = await request("POST", `${root}act/me/tokens`, typed(form));
+  const { name, priority } = typed(form);
+  const made = await request("POST", `${root}act/me/tokens`, { name, batch: priority === "batch" });
   showSecret(made.name, made.token);
 });
 

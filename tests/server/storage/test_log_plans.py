@@ -29,8 +29,8 @@ MADE = f"""
 WITH RECURSIVE made(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM made WHERE n + 1 < {ROWS})
 INSERT INTO request_log (id, started_at, "user", method, path, model_asked, model_served, server, status, attempts,
     streamed, total_ms, tokens_estimated, bytes_in, bytes_out)
-SELECT printf('%028x', n), n, printf('user%05d', n * 7919 % {USERS}), 'POST', '/api/chat', 'm' || n % 40, 'm' || n % 40,
-    'gpu' || n % 12, 200, 1, 0, 100, 0, 0, 0 FROM made
+SELECT printf('%028x', n), n, printf('user%05d', n * 7919 % {USERS}), 'POST', '/api/chat', 'm' || (n % 40),
+    'm' || (n % 40), 'gpu' || (n % 12), 200, 1, 0, 100, 0, 0, 0 FROM made
 """  # noqa: S608 - numbers of this module
 PEOPLE = f"""
 INSERT INTO users (name, role, active, created_at, updated_at)

@@ -45,11 +45,10 @@ def read_series(connection: Connection, chosen: LogSeries, after: SeriesRow | No
     query = select(columns.start, columns.name, *(columns[name] for name in FIGURES))
     query = query.where(columns.span == chosen.step, columns.dimension == chosen.dimension, columns.requests > 0)
     first = 0 if chosen.since is None else int(chosen.since // chosen.step) * chosen.step
-    query = query.where(columns.start >= first)
-    if chosen.before is not None:
-        query = query.where(columns.start < chosen.before)
-    if chosen.names is not None:  # by the key: else those of every user in each step are read
-        end = NO_END if chosen.before is None else math.ceil(chosen.before)
+    end = NO_END if chosen.before is None else math.ceil(chosen.before)
+    if chosen.names is None:
+        query = query.where(columns.start >= first, columns.start < end)
+    else:  # by the key: else those of every user in each step are read
         steps = starts_between(connection, columns.start, chosen.step, first, end)
         query = query.where(steps, columns.name.in_(chosen.names))
     if after is not None:

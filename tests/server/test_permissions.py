@@ -109,6 +109,7 @@ PAGES: dict[str, set[str]] = {
     "GET /console/doctor": ADMINS,
     "GET /console/operations": ADMINS,
     "GET /console/whatif": ADMINS,
+    "GET /console/whatif/events": ADMINS,
 }
 
 

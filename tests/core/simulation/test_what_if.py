@@ -54,6 +54,39 @@ def test_a_server_with_another_gpu(configured):
     assert after.utilisation > 0
 
 
+def test_a_server_with_typed_figures():
+    """As one with a GPU that is known by its name; what is neither is refused."""
+    *_, one = changed(SCENARIO, Change(gpus=("24, 1010, 82.6",))).machines
+    assert (one.name, one.vram_gib, one.bandwidth, one.tflops) == ("gpu-24gib", 24, 1010, 82.6)
+    for wrong in ("24,1010", "24,nan,80", "24,inf,80", "0,1,1", "abacus"):
+        with pytest.raises(ConfigError, match="no GPU is known as"):
+            changed(SCENARIO, Change(gpus=(wrong,)))
+
+
+def test_a_server_with_one_more_model_on_disk():
+    """Requests for it go there, too; a model that nobody asked for, or a server that is not there, is an error."""
+    name = MODELS[0].name
+    bare = replace(FLEET[1], installed=frozenset({MODELS[1].name}))
+    scenario = replace(SCENARIO, machines=(FLEET[0], bare))
+    change = Change(put=((bare.name, str(name)),))
+    assert str(change) == f"{name} on {bare.name}"
+    assert changed(scenario, change).machines[1].installed == {name, MODELS[1].name}
+    for wrong in (Change(put=((bare.name, "gone:1b"),)), Change(put=(("gone", str(name)),))):
+        with pytest.raises(ConfigError, match="gone"):
+            changed(scenario, wrong)
+
+
+def test_the_figures_of_models_add_up():
+    """Requests, loads and refusals of all models are those of the world; busy shares are within its own."""
+    (told,) = compare(SCENARIO, ["least_loaded"])
+    models = told.by_model.values()
+    assert sum(one.requests for one in models) == told.requests
+    assert sum(one.loads for one in models) == told.loads
+    assert sum(one.refused for one in models) == told.refused
+    assert max(one.busy for one in models) <= told.utilisation <= sum(one.busy for one in models)
+    assert {name: one.p95 for name, one in told.by_model.items()} == told.models
+
+
 @pytest.mark.parametrize("configured", [False, True])
 def test_a_server_that_is_off_takes_nothing(configured):
     """What it had is done by the others, or refused; the router is told, so that nothing waits for it."""
@@ -80,7 +113,7 @@ def test_what_cannot_be_off_is_an_error():
 
 def test_what_cannot_be_added_is_an_error():
     """It says what there is."""
-    with pytest.raises(ConfigError, match=r"no GPU is known as abacus; known are p40, "):
+    with pytest.raises(ConfigError, match=r"no GPU is known as abacus, .*; known are p40, "):
         changed(SCENARIO, Change(gpus=("abacus",)))
     with pytest.raises(ConfigError, match="no server mac to have one more of; there are big, mid1"):
         changed(SCENARIO, Change(more=("mac",)))

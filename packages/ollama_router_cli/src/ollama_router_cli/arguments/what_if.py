@@ -16,6 +16,13 @@ __all__ = ["STRATEGIES_HELP", "asks_what_if", "chosen_routers"]
 STRATEGIES_HELP = "Comma-separated names, `own` for the router's strategies, or `all`."
 
 
+def _server_and_model(text: str) -> tuple[str, str]:
+    server, _, model = text.partition("=")
+    if not server or not model:
+        raise typer.BadParameter(f"{text}: write SERVER=MODEL")
+    return server, model
+
+
 def _read(typed: Mapping[str, Any]) -> Change:
     return Change(
         num_parallel=typed["num_parallel"],
@@ -23,6 +30,7 @@ def _read(typed: Mapping[str, Any]) -> Change:
         more=tuple(typed["add"] or ()),
         gpus=tuple(typed["add_gpu"] or ()),
         off=tuple(typed["off"] or ()),
+        put=tuple(map(_server_and_model, typed["put"] or ())),
     )
 
 
@@ -41,7 +49,8 @@ asks_what_if = in_place_of(
             list[str] | None,
             None,
             metavar="GPU",
-            help="What if there were one more server, with this GPU (rtx-4090, l40s, ...)? May be repeated.",
+            help="What if there were one more server, with this GPU (rtx-4090, l40s, ...; or GIB,GB/s,TFLOP/s)? "
+            "May be repeated.",
         ),
         option(
             "off",
@@ -49,6 +58,13 @@ asks_what_if = in_place_of(
             None,
             metavar="SERVER",
             help="What if this server took nothing? May be repeated.",
+        ),
+        option(
+            "put",
+            list[str] | None,
+            None,
+            metavar="SERVER=MODEL",
+            help="What if this server had this model, too? May be repeated.",
         ),
         option(
             "num_parallel",

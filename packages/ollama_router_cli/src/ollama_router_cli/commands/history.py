@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ollama_router_cli.arguments.options import JsonOption, command_group, examples
+from ollama_router_cli.arguments.options import JsonOption, command_group, examples, in_place_of, option
 from ollama_router_cli.arguments.router import RouterAccess, asks_router
 from ollama_router_cli.rendering.streams import clean, print_json, print_result
 from ollama_router_cli.rendering.tables import format_count, print_table
@@ -19,6 +19,46 @@ app = command_group()
 
 _REPLAY_TIMEOUT = 150.0
 
+_WORLD = in_place_of(
+    "world",
+    [
+        option(
+            "strategy",
+            str | None,
+            None,
+            metavar="NAME",
+            help="What if this strategy had decided? Needs an admin's token.",
+        ),
+        option("add", str | None, None, metavar="SERVER", help="What if there had been one more server like this one?"),
+        option(
+            "add_gpu",
+            str | None,
+            None,
+            metavar="GPU",
+            help="What if there had been one more server, with this GPU (or GIB,GB/s,TFLOP/s)?",
+        ),
+        option("off", str | None, None, metavar="SERVER", help="What if this server had taken nothing?"),
+        option("put", str | None, None, metavar="SERVER=MODEL", help="What if this server had had this model, too?"),
+        option(
+            "num_parallel",
+            int | None,
+            None,
+            min=1,
+            metavar="COUNT",
+            help="What if every loaded model had had so many slots?",
+        ),
+        option(
+            "max_wait",
+            float | None,
+            None,
+            metavar="SECONDS",
+            min=0.001,
+            help="What if `queue.max_wait` had been this?",
+        ),
+    ],
+    dict,
+)
+
 
 @app.command(
     epilog=examples(
@@ -27,34 +67,22 @@ _REPLAY_TIMEOUT = 150.0
         "orouter history --add big --json",
     )
 )
+@_WORLD
 @asks_router
 def history(
     *,
     day: Annotated[str | None, typer.Option(metavar="DAY", help="As 2026-11-28, UTC. Default: today.")] = None,
-    strategy: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What if this strategy had decided? Needs an admin's token.")
-    ] = None,
-    add: Annotated[
-        str | None, typer.Option(metavar="SERVER", help="What if there had been one more server like this one?")
-    ] = None,
-    add_gpu: Annotated[
-        str | None, typer.Option(metavar="GPU", help="What if there had been one more server, with this GPU?")
-    ] = None,
-    off: Annotated[str | None, typer.Option(metavar="SERVER", help="What if this server had taken nothing?")] = None,
-    max_wait: Annotated[
-        float | None, typer.Option(metavar="SECONDS", min=0.001, help="What if `queue.max_wait` had been this?")
-    ] = None,
+    world: dict[str, Any],
     router: RouterAccess,
     as_json: JsonOption = False,
 ) -> None:
     """Show what happened on a day: models by server, failures, loads.
 
     Prints which models each server answered with and when, and how many requests failed and had a model loaded. Times
-    are UTC, in steps of two minutes. With `--strategy`, `--add`, `--add-gpu`, `--off` or `--max-wait` the day's
-    requests are served again in virtual time, by the router, for two minutes at most.
+    are UTC, in steps of two minutes. With `--strategy`, `--add`, `--add-gpu`, `--off`, `--put`, `--num-parallel` or
+    `--max-wait` the day's requests are served again in virtual time, by the router, for two minutes at most.
     """
     with router_client(**asdict(router)) as client:
-        world: dict[str, Any] = {"strategy": strategy, "add": add, "add_gpu": add_gpu, "off": off, "max_wait": max_wait}
         if not any(world.values()):
             view = ask_router(client, "/router/history", day=day)
         else:

@@ -46,6 +46,9 @@ def replay(
         str | None, typer.Option(metavar="NAMES", help=f"{STRATEGIES_HELP} Default: the config's.")
     ] = None,
     since: Annotated[str, typer.Option(metavar="TIME", help="How far back to read the log: 12h, 7d, a date.")] = "1d",
+    before: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only what began before this moment: 1h, a date.")
+    ] = None,
     limit: Annotated[
         int, typer.Option(min=1, metavar="COUNT", help="Maximum number of rows, the newest ones.")
     ] = 10_000,
@@ -60,7 +63,7 @@ def replay(
     """
     chosen = [] if strategies is None else chosen_routers(strategies)
     settings = read_settings(config, environment)
-    rows = asyncio.run(_rows(settings, since, limit))
+    rows = asyncio.run(_rows(settings, since, before, limit))
     if not rows:
         raise CommandFailed(f"no requests have been logged since {since}")
     if len(rows) == limit:
@@ -73,10 +76,11 @@ def replay(
         _print(found)
 
 
-async def _rows(settings: Settings, since: str, limit: int) -> tuple[RequestRecord, ...]:
+async def _rows(settings: Settings, since: str, before: str | None, limit: int) -> tuple[RequestRecord, ...]:
     async with open_log(settings) as log:
-        start = parse_moment(since, now=SystemClock().wall())
-        return await log.list(LogFilter(since=start), limit=limit)
+        now = SystemClock().wall()
+        end = None if before is None else parse_moment(before, now=now)
+        return await log.list(LogFilter(since=parse_moment(since, now=now), before=end), limit=limit)
 
 
 def _print(found: Replay) -> None:

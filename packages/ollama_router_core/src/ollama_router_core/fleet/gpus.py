@@ -12,17 +12,20 @@ from typing import Final
 
 from msgspec import Struct
 
-__all__ = ["GPUS", "Gpu"]
+__all__ = ["GPUS", "Gpu", "read_gpu"]
 
 _PAGES: Final = "https://www.techpowerup.com/gpu-specs/"
 _EDITION: Final = 2025
+_MOST: Final = 1e6
+"""Above it a typed figure is no GPU's: infinity, for one."""
 
 
 class Gpu(Struct, frozen=True):
     """A GPU: GiB of memory, GB/s of its bandwidth, TFLOP/s at its peak.
 
     The peak is the greater of what is told for half and for single precision. For most that is without tensor cores,
-    with which prompts are read faster. `source` is the page that tells all three, `year` that of its edition.
+    with which prompts are read faster. `source` is the page that tells all three, empty where somebody typed them,
+    `year` that of its edition.
     """
 
     name: str
@@ -78,3 +81,17 @@ GPUS: Mapping[str, Gpu] = MappingProxyType(
     {name: Gpu(name, memory, bandwidth, tflops, _PAGES + page) for name, memory, bandwidth, tflops, page in _ROWS}
 )
 """By name."""
+
+
+def read_gpu(text: str) -> Gpu | None:
+    """The GPU of this name, or one typed as `GIB,GB/s,TFLOP/s`, such as `24,1010,82.6`; None for anything else."""
+    known = GPUS.get(text)
+    if known is not None:
+        return known
+    try:
+        memory, bandwidth, tflops = map(float, text.split(","))
+    except ValueError:
+        return None
+    if not all(0 < one < _MOST for one in (memory, bandwidth, tflops)):
+        return None
+    return Gpu(f"gpu-{memory:g}gib", memory, bandwidth, tflops, "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace  # noqa: TID251 - these are dataclasses
 from typing import Protocol
 
@@ -61,13 +61,18 @@ def compare(
     return map(summarise, results(scenario, routers, change))
 
 
-def results(scenario: Scenario, routers: Iterable[str], change: Change | None = None) -> Iterator[SimulationResult]:
-    """What `compare` summarises."""
+def results(
+    scenario: Scenario,
+    routers: Iterable[str],
+    change: Change | None = None,
+    heard: Callable[[], object] | None = None,
+) -> Iterator[SimulationResult]:
+    """What `compare` summarises; `heard` is called for each job that arrives in a world."""
     other = changed(scenario, change) if change else None
     for name in routers:
-        yield serve(ROUTERS[name](scenario.machines, scenario.knowledge), scenario)
+        yield serve(ROUTERS[name](scenario.machines, scenario.knowledge), scenario, heard)
         if other is not None:
-            result = serve(ROUTERS[name](other.machines, other.knowledge), other)
+            result = serve(ROUTERS[name](other.machines, other.knowledge), other, heard)
             yield replace(result, router=f"{name}, {change}")
 
 
@@ -77,8 +82,8 @@ def bound(scenario: Scenario) -> Summary:
     return summarise(serve(all_resident(), replace(scenario, machines=machines)))
 
 
-def serve(router: Router, scenario: Scenario) -> SimulationResult:
-    """Run one router on a scenario."""
+def serve(router: Router, scenario: Scenario, heard: Callable[[], object] | None = None) -> SimulationResult:
+    """Run one router on a scenario; `heard` is called for each job that arrives."""
     return simulate(
         router,
         scenario.machines,
@@ -86,4 +91,5 @@ def serve(router: Router, scenario: Scenario) -> SimulationResult:
         scenario.jobs,
         outages=scenario.outages,
         slowdowns=scenario.slowdowns,
+        heard=heard,
     )

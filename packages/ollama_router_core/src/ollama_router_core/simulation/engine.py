@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -95,7 +96,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationResult:
-    """Everything a table needs."""
+    """Everything a table needs.
+
+    `busy` is the share of time in which a server ran or loaded something, `busy_of` the mean share of all servers' time
+    in which they ran or loaded a model: two that run at once on a server both count.
+    """
 
     router: str
     outcomes: tuple[Outcome, ...]
@@ -103,6 +108,8 @@ class SimulationResult:
     loads: int
     evictions: int
     busy: Mapping[str, float]
+    loads_of: Mapping[str, int]
+    busy_of: Mapping[str, float]
 
     @property
     def refused(self) -> int:
@@ -229,8 +236,11 @@ def simulate(
     *,
     outages: Sequence[Outage] = (),
     slowdowns: Sequence[Slowdown] = (),
+    heard: Callable[[], object] | None = None,
 ) -> SimulationResult:
     """Run until every job is done or turned away. Deterministic: the same arguments give the same result.
+
+    `heard` is called for each job that arrives, so that somebody may be told how far it is.
 
     Raises:
         RuntimeError: the router keeps jobs that nothing will ever move.
@@ -255,6 +265,8 @@ def simulate(
             change(now)
         elif at_arrival == now:
             arrived += 1
+            if heard is not None:
+                heard()
             run.send(router.arrive(jobs[arrived - 1], now), now)
         else:
             run.send(router.wake(now), now)
@@ -288,4 +300,14 @@ def _result(run: _Run, now: float) -> SimulationResult:
         loads=sum(server.loads for server in servers),
         evictions=sum(server.evictions for server in servers),
         busy={server.machine.name: server.busy_seconds / now if now else 0.0 for server in servers},
+        loads_of=sum((server.loads_of for server in servers), Counter()),
+        busy_of=_busy_of(servers, now),
     )
+
+
+def _busy_of(servers: Collection[ServerState], now: float) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for server in servers:
+        for model, seconds in server.busy_seconds_of.items():
+            found[model] = found.get(model, 0.0) + seconds
+    return {model: seconds / (now * len(servers)) for model, seconds in sorted(found.items())}

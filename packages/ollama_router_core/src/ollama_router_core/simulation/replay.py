@@ -6,8 +6,9 @@ simulated; `measured` says how long the requests really took, and so how far the
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace  # noqa: TID251 - these are dataclasses
 from typing import Any
 
@@ -104,11 +105,13 @@ def replay(
     config: Config,
     routers: Sequence[str] = (),
     change: Change | None = None,
+    heard: Callable[[int, int], object] | None = None,
 ) -> Replay:
     """Serve each logged request for a model again. `snapshot` says what servers have on disk, and nothing else.
 
     Rows may come in any order; those of external hosts, and about other things than a model's answer, are left out.
-    Without `routers` the config's strategy is asked.
+    Without `routers` the config's strategy is asked. `heard` is told how many requests of how many have come, in all
+    worlds together.
 
     Raises:
         KeyError: no router has that name.
@@ -116,15 +119,17 @@ def replay(
     """
     told = replayed(rows, config)
     scenario = logged_scenario(told, snapshot, config)
-    before = serve(LoggedRouter(told), scenario)
+    names = routers or (config.routing_strategy,)
+    worlds = 1 + len(names) * (2 if change else 1)
+    steps = itertools.count(1)
+    step = None if heard is None else lambda: heard(next(steps), worlds * len(told))
+    before = serve(LoggedRouter(told), scenario, step)
     enabled = {name for name, server in config.servers.items() if server.enabled}
     own = replace(scenario, machines=tuple([one for one in scenario.machines if one.name in enabled]))
     return Replay(
         measured=tuple([row.total_ms / 1000 for row in told]),
         logged=World(summary=summarise(before), servers=_servers(before)),
-        others=tuple(
-            [_world(before, after, told) for after in results(own, routers or (config.routing_strategy,), change)]
-        ),
+        others=tuple([_world(before, after, told) for after in results(own, names, change, step)]),
     )
 
 

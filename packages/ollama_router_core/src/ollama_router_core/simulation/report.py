@@ -11,7 +11,28 @@ from typing import Any
 from ollama_router_core.simulation.engine import SimulationResult
 from ollama_router_core.simulation.workload import Job
 
-__all__ = ["Summary", "percentile", "summarise", "table"]
+__all__ = ["ModelFigures", "Summary", "percentile", "summarise", "table"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFigures:
+    """One model in one scenario: seconds to the first token (`p50`, `p95`, `mean`), and what it took.
+
+    A request that was refused counts with its wait. `busy` is the mean share of the servers' time in which they ran or
+    loaded it.
+    """
+
+    requests: int
+    refused: int
+    loads: int
+    p50: float
+    p95: float
+    mean: float
+    busy: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name, seconds to a millisecond."""
+        return {name: _rounded(getattr(self, name)) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +41,8 @@ class Summary:
 
     A request that was refused counts with the wait it was refused at or told of. `refusals` counts them by the error's
     code, `refused_models` by model and `refused_users` by user; `models` and `users` have the 95th percentiles to first
-    token of each. `utilisation` is the mean share of time in which servers ran or loaded something.
+    token of each, `by_model` all figures of a model. `utilisation` is the mean share of time in which servers ran or
+    loaded something.
     """
 
     router: str
@@ -41,6 +63,7 @@ class Summary:
     refused_users: Mapping[str, int]
     models: Mapping[str, float]
     users: Mapping[str, float]
+    by_model: Mapping[str, ModelFigures]
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, seconds to a millisecond, None where there is nothing to tell."""
@@ -51,6 +74,8 @@ class Summary:
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return None if math.isnan(value) else round(value, 3)
+    if isinstance(value, ModelFigures):
+        return value.to_json()
     return {name: _rounded(one) for name, one in value.items()} if isinstance(value, Mapping) else value
 
 
@@ -85,14 +110,35 @@ def summarise(result: SimulationResult) -> Summary:
         refused_users=Counter(one.job.user for one in result.rejections),
         models=_p95_by(first, lambda job: job.model),
         users=_p95_by(first, lambda job: job.user),
+        by_model=_by_model(result, first),
     )
 
 
+def _by_model(result: SimulationResult, waits: Iterable[tuple[Job, float]]) -> dict[str, ModelFigures]:
+    refused = Counter(str(one.job.model) for one in result.rejections)
+    return {
+        name: ModelFigures(
+            requests=len(values),
+            refused=refused[name],
+            loads=result.loads_of.get(name, 0),
+            p50=percentile(values, 0.5),
+            p95=percentile(values, 0.95),
+            mean=sum(values) / len(values),
+            busy=result.busy_of.get(name, 0.0),
+        )
+        for name, values in _grouped(waits, lambda job: job.model).items()
+    }
+
+
 def _p95_by(waits: Iterable[tuple[Job, float]], key: Callable[[Job], str]) -> dict[str, float]:
+    return {name: percentile(values, 0.95) for name, values in _grouped(waits, key).items()}
+
+
+def _grouped(waits: Iterable[tuple[Job, float]], key: Callable[[Job], str]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for job, seconds in waits:
         found.setdefault(key(job), []).append(seconds)
-    return {name: percentile(values, 0.95) for name, values in sorted(found.items())}
+    return dict(sorted(found.items()))
 
 
 _LINES = (

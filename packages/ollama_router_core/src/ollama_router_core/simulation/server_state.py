@@ -9,7 +9,7 @@ one that was chosen. A busy model that is asked to unload does so when it is idl
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -88,6 +88,8 @@ class ServerState:
     loads: int = 0
     evictions: int = 0
     busy_seconds: float = 0.0
+    loads_of: Counter[str] = field(default_factory=Counter)
+    busy_seconds_of: dict[str, float] = field(default_factory=dict)
     in_flight: int = 0
     slowness: float = 1.0
     _events: list[Event] = field(default_factory=list)
@@ -180,6 +182,11 @@ class ServerState:
     def _running(self) -> int:
         return sum(len(held.running) for held in self.loaded.values())
 
+    def _at_work(self) -> set[str]:
+        """The models that run or are being loaded."""
+        names: set[str] = {held.model.name for held in self.loaded.values() if held.running}
+        return names if self.loading is None else names | {self.loading.job.model}
+
     def _pace(self) -> float:
         return float(max(1, self._running()) ** self.machine.sharing) * self.slowness
 
@@ -190,6 +197,8 @@ class ServerState:
         if elapsed <= 0 or (not running and self.loading is None):
             return
         self.busy_seconds += elapsed
+        for name in self._at_work():
+            self.busy_seconds_of[name] = self.busy_seconds_of.get(name, 0.0) + elapsed
         done = elapsed / self._pace()
         for held in self.loaded.values():
             for timing in held.running:
@@ -306,6 +315,7 @@ class ServerState:
         self.loading, self.load_ends = None, math.inf
         self.loads += 1
         model = self.model_of(timing.job.model)
+        self.loads_of[model.name] += 1
         if model.name in self.machine.broken:
             self.in_flight -= 1
             self._events.append(Event("failed", self.now, timing, model.name))

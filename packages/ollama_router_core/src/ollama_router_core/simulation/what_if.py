@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace  # noqa: TID251 - these are dataclasses
 from typing import Any, Literal
 
+from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config.settings import Server
 from ollama_router_core.errors import ConfigError
-from ollama_router_core.fleet.gpus import GPUS
+from ollama_router_core.fleet.gpus import GPUS, read_gpu
 from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.report import Summary
 from ollama_router_core.simulation.routers import Knowledge
 from ollama_router_core.simulation.scenarios import Scenario
+from ollama_router_core.simulation.workload import SimulatedModel
 
 __all__ = ["Change", "Loss", "changed", "losses"]
 
@@ -28,8 +30,9 @@ _SECOND = 1.0
 class Change:
     """What would differ: slots of each loaded model, seconds of `queue.max_wait`, more servers, or fewer.
 
-    `more` are names of servers, each to have one more like it; `gpus` are names of `GPUS`, each in a server of its own;
-    `off` are names of servers that take nothing.
+    `more` are names of servers, each to have one more like it; `gpus` are names of `GPUS`, or figures as `read_gpu`
+    takes them, each in a server of its own; `off` are names of servers that take nothing. `put` are pairs of a server
+    and a model that it has on disk, too.
     """
 
     num_parallel: int | None = None
@@ -37,6 +40,7 @@ class Change:
     more: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
     off: tuple[str, ...] = ()
+    put: tuple[tuple[str, str], ...] = ()
 
     def __bool__(self) -> bool:
         return self != Change()
@@ -47,6 +51,7 @@ class Change:
             for name, count in Counter((*self.more, *self.gpus)).items()
         ]
         parts += [f"without {name}" for name in self.off]
+        parts += [f"{model} on {server}" for server, model in self.put]
         if self.num_parallel is not None:
             parts.append(f"num_parallel {self.num_parallel}")
         if self.max_wait is not None:
@@ -58,7 +63,7 @@ def changed(scenario: Scenario, change: Change) -> Scenario:
     """The scenario with the change made to its servers, and told to its router.
 
     Raises:
-        ConfigError: there is no server, or no GPU, of that name; or no server would be left.
+        ConfigError: there is no server, model or GPU of that name; or no server would be left.
     """
     machines = list(scenario.machines)
     twins: dict[str, str] = {}
@@ -68,6 +73,8 @@ def changed(scenario: Scenario, change: Change) -> Scenario:
         machines.append(twin := _twin(name, machines))
         twins[twin.name] = name
     machines = _without(change.off, machines)
+    for name, model in change.put:
+        machines = _with_model(name, model, machines, scenario.models)
     if change.num_parallel is not None:
         machines = [replace(one, num_parallel=change.num_parallel) for one in machines]
     return replace(scenario, machines=tuple(machines), knowledge=_told(scenario.knowledge, machines, twins, change))
@@ -91,13 +98,26 @@ def _without(off: Iterable[str], machines: Iterable[Machine]) -> list[Machine]:
     return list(known.values())
 
 
-def _with_gpu(gpu: str, machines: Iterable[Machine]) -> Machine:
+def _with_model(name: str, model: str, machines: Sequence[Machine], models: Iterable[SimulatedModel]) -> list[Machine]:
+    """The machines, of which one has this model on disk, too; it is as fast with it as can be told of it."""
+    wanted, asked = canonical_name(model), sorted(one.name for one in models)
+    if wanted not in asked:
+        raise ConfigError(f"nobody asked for a model {model}; asked for were {', '.join(asked)}")
+    if name not in {one.name for one in machines}:
+        raise ConfigError(f"there is no server {name} to put {model} on")
+    return [
+        replace(one, installed=one.installed | {wanted}) if one.name == name and one.installed is not None else one
+        for one in machines
+    ]
+
+
+def _with_gpu(text: str, machines: Iterable[Machine]) -> Machine:
     """A server with this GPU alone, which has every model on disk that fits."""
-    if gpu not in GPUS:
-        raise ConfigError(f"no GPU is known as {gpu}; known are {', '.join(GPUS)}")
-    names, found = {one.name for one in machines}, GPUS[gpu]
+    names, found = {one.name for one in machines}, read_gpu(text)
+    if found is None:
+        raise ConfigError(f"no GPU is known as {text}, and it is not GIB,GB/s,TFLOP/s; known are {', '.join(GPUS)}")
     return Machine(
-        name=gpu if gpu not in names else _free_name(gpu, names),
+        name=found.name if found.name not in names else _free_name(found.name, names),
         vram_gib=found.memory_gib,
         bandwidth=found.bandwidth,
         tflops=found.tflops,

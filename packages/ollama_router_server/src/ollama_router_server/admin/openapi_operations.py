@@ -73,8 +73,13 @@ _AUDIT_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
 _TEXT: dict[str, Any] = {"type": "string"}
 _ONE_MORE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("add", {"type": "string", "description": "A server of the config, to have one more like it."}),
-    ("add_gpu", {"enum": ["", *GPUS]}),
+    (
+        "add_gpu",
+        {"type": "string", "description": f"GIB,GB/s,TFLOP/s such as 24,1010,82.6, or one of {', '.join(GPUS)}."},
+    ),
     ("off", {"type": "string", "description": "A server of the config that takes nothing."}),
+    ("put", {"type": "string", "description": "SERVER=MODEL: a model that this server has, too."}),
+    ("num_parallel", {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": ""}]}),
     ("max_wait", {"anyOf": [{"type": "number", "minimum": 0.001, "maximum": 86_400}, {"const": ""}]}),
 )
 _REQUESTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (

@@ -1,6 +1,7 @@
 """The replay of logged requests in a process of its own: `python -m ollama_router_server.admin.replaying`.
 
-It reads one pickled question from standard input and writes the answer as JSON. Only the router starts it.
+It reads one pickled question from standard input, writes lines that say how far it is, and last the answer, all as
+JSON. Only the router starts it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ollama_router_core.config.settings import Config
+from ollama_router_core.errors import ConfigError
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.records.request_record import RequestRecord
 
@@ -44,6 +46,8 @@ class ReplayQuestion(Struct, frozen=True, kw_only=True):
         more: servers of which there is one more.
         gpus: GPUs that one more server each has.
         off: servers that take nothing.
+        put: pairs of a server and a model that it has, too.
+        num_parallel: slots of each loaded model, None for what the config says.
         max_wait: seconds of `queue.max_wait`, None for what the config says.
         steps: if given, the answer tells in `groups` what each server would do in each of them.
     """
@@ -54,6 +58,8 @@ class ReplayQuestion(Struct, frozen=True, kw_only=True):
     more: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
     off: tuple[str, ...] = ()
+    put: tuple[tuple[str, str], ...] = ()
+    num_parallel: int | None = None
     max_wait: float | None = None
     steps: Steps | None = None
 
@@ -73,11 +79,40 @@ def _plain(facts: ServerFacts) -> ServerFacts:
     return ServerFacts(**{**plain, "up": True, "error": None, "loaded": {}, "loading": {}, "loading_at": {}})
 
 
+class _Told:
+    """Writes how far the replay is, a line for each hundredth."""
+
+    def __init__(self) -> None:
+        self._hundredth = 0
+
+    def __call__(self, done: int, of: int) -> None:
+        """Hear that so many requests of all have come."""
+        if 100 * done // of > self._hundredth:
+            self._hundredth = 100 * done // of
+            _write({"done": done, "of": of})
+
+
+def _write(told: dict[str, Any]) -> None:
+    sys.stdout.write(f"{json.dumps(told)}\n")
+    sys.stdout.flush()
+
+
 def _answer(question: ReplayQuestion) -> dict[str, Any]:
     from ollama_router_core.simulation import Change, replay  # noqa: PLC0415 - the router itself never simulates
 
-    change = Change(more=question.more, gpus=question.gpus, off=question.off, max_wait=question.max_wait)
-    found = replay(question.rows, FleetSnapshot(servers=question.servers), question.config, change=change)
+    change = Change(
+        more=question.more,
+        gpus=question.gpus,
+        off=question.off,
+        put=question.put,
+        num_parallel=question.num_parallel,
+        max_wait=question.max_wait,
+    )
+    snapshot = FleetSnapshot(servers=question.servers)
+    try:
+        found = replay(question.rows, snapshot, question.config, change=change, heard=_Told())
+    except ConfigError as error:
+        return {"refused": error.message}
     steps, last = question.steps, found.others[-1].placed
     return found.to_json() if steps is None else {**found.to_json(), "groups": _groups(last, steps)}
 
@@ -99,4 +134,4 @@ def _groups(placed: Iterable[Placed], steps: Steps) -> list[list[Any]]:
 
 if __name__ == "__main__":
     os.nice(_LEAST_IMPORTANT)
-    sys.stdout.write(json.dumps(_answer(pickle.load(sys.stdin.buffer))))  # noqa: S301 - from the router
+    _write(_answer(pickle.load(sys.stdin.buffer)))  # noqa: S301 - from the router

@@ -60,7 +60,7 @@ from ollama_router_server.services import Services
 from ollama_router_server.storage.audit import AuditFilter
 from ollama_router_server.storage.identities import Role, User
 
-__all__ = ["Page", "pages"]
+__all__ = ["Page", "Pages", "pages"]
 
 Values = dict[str, Any]
 _DAY = 86_400.0
@@ -175,7 +175,7 @@ class Pages(Struct, frozen=True):
             "aliases": view.aliases,
             "chosen": chosen,
             "expected": next((expected_start(self.services, one) for one in models if one.name == chosen), None),
-            "servers": self._worlds()["servers"] if user.role in ADMINS else [],
+            "servers": self.worlds()["servers"] if user.role in ADMINS else [],
             "other": (request.get_param("other") or "")[:512],
             "base": base_url(self.services, request),
         }
@@ -227,7 +227,7 @@ class Pages(Struct, frozen=True):
         """Another strategy, or one more server, on the router's own requests, once it is asked for."""
         asked = "strategy" in request.params
         view = await self.whatifs.ask(request) if asked else None
-        return {"view": view, "chosen_days": request.get_param_as_int("days"), **self._worlds()}
+        return {"view": view, "chosen_days": request.get_param_as_int("days"), **self.worlds()}
 
     async def doctor(self, _request: Request, _user: User) -> Values:
         """What is wrong, and what mends it."""
@@ -252,7 +252,7 @@ class Pages(Struct, frozen=True):
         """A day as its requests tell, and who changed what; the audit trail is for admins, and another world, too."""
         view = await find_day(self.services, request, user)
         strip = strip_of(view.lanes, view.moments, view.incidents, begin=view.begin)
-        values = {"view": view, "strip": strip, "other": None, **self._worlds()}
+        values = {"view": view, "strip": strip, "other": None, **self.worlds()}
         if "strategy" in request.params:
             check_role(user, ADMINS)
             values["other"] = other = await self.whatifs.ask_day(request)
@@ -260,7 +260,7 @@ class Pages(Struct, frozen=True):
         entries = await self.services.audit.list(AuditFilter(), limit=200) if user.role in ADMINS else ()
         return {**values, "entries": entries}
 
-    def _worlds(self) -> Values:
+    def worlds(self) -> Values:
         """What another world may have: its strategy, and one more server, like another or with another GPU."""
         servers = sorted(name for name, one in self.services.config.servers.items() if one.enabled)
         return {"strategies": list(STRATEGIES), "servers": servers, "gpus": GPUS}
@@ -313,11 +313,8 @@ class Page:
         return self._renderer.rendered(template, request.path, page=self._name, live=self.live, **values)
 
 
-def pages(
-    services: Services, sync: WorkerSync, renderer: Renderer, whatif: WhatIf, series: Series, parts: SharedParts
-) -> dict[str, Page]:
+def pages(build: Pages, renderer: Renderer, parts: SharedParts) -> dict[str, Page]:
     """Every page by its route below `/console/`."""
-    build = Pages(services, sync, whatif, series)
 
     def page(name: str, title: str, roles: frozenset[Role], *, live: bool = False) -> Page:
         return Page(renderer, name, title, getattr(build, name), roles=roles, parts=parts if live else None)

@@ -28,12 +28,13 @@ from ollama_router_server.console.door import ClaimResource, FrontDoor, Refusals
 from ollama_router_server.console.events import EventsResource
 from ollama_router_server.console.finding import FindResource
 from ollama_router_server.console.guard import ConsoleAccess
-from ollama_router_server.console.pages import pages
+from ollama_router_server.console.pages import Pages, pages
 from ollama_router_server.console.playground import PLAY_PATH, PlayDoor, PlayResource
 from ollama_router_server.console.rendering import Renderer
 from ollama_router_server.console.sessions import Sessions
 from ollama_router_server.console.shared_parts import SharedParts
 from ollama_router_server.console.watchers import Watchers
+from ollama_router_server.console.whatif_events import WhatIfEvents
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.telemetry.metrics import ConsoleGauges
@@ -73,9 +74,11 @@ def add_console(
     app.add_route(PLAY_PATH, PlayResource())
     _add_actions(app, services, sync)
     watchers = Watchers(Changes(services, sync), services.clock, over=lambda: services.draining)
-    shown = pages(services, sync, renderer, whatif, series, SharedParts(lambda: watchers.moment))
+    build = Pages(services, sync, whatif, series)
+    shown = pages(build, renderer, SharedParts(lambda: watchers.moment))
     for path, page in shown.items():
         app.add_route(f"/console/{path}", page)
+    app.add_route("/console/whatif/events", WhatIfEvents(whatif, renderer, build))
     app.add_route("/console/find", FindResource(services, shown))
     app.add_route("/console/events", EventsResource(watchers, sessions, shown))
     gauges = lambda: ConsoleGauges(sessions.opened, watchers.now, watchers.cut)  # noqa: E731

@@ -6,7 +6,17 @@ from typing import Any
 
 from ollama_router_server.admin.views.view import View
 
-__all__ = ["LossView", "ModelWaitView", "MoveView", "SpreadView", "WhatIfView", "WorldView", "whatif_view"]
+__all__ = [
+    "LossView",
+    "ModelChangeView",
+    "ModelFiguresView",
+    "MoveView",
+    "ProgressView",
+    "SpreadView",
+    "WhatIfView",
+    "WorldView",
+    "whatif_view",
+]
 
 _BELIEVED = 0.25
 
@@ -44,8 +54,9 @@ class LossView(View):
 class WorldView(View):
     """What is different in another world; null for what is not.
 
-    The strategy, one more server like `add`, one more with the GPU `add_gpu`, none of `off`, seconds of
-    `queue.max_wait`. `options` are those of `orouter replay` that ask for it.
+    The strategy, one more server like `add`, one more with the GPU `add_gpu`, none of `off`, a model on one more server
+    (`put`), slots of each loaded model, seconds of `queue.max_wait`. `options` are those of `orouter replay` that ask
+    for it.
     """
 
     name: str
@@ -53,23 +64,48 @@ class WorldView(View):
     add: str | None
     add_gpu: str | None
     off: str | None
+    put: str | None
+    num_parallel: int | None
     max_wait: float | None
     options: str
 
 
-class ModelWaitView(View):
-    """A model's 95th percentiles of seconds to the first token; null in a world in which nobody asked for it."""
+class ModelFiguresView(View):
+    """A model in one world: seconds to the first token within which half and 95 of 100 of its requests stay.
+
+    A request that was refused counts with its wait. `busy` is the mean share of the servers' time in which they ran or
+    loaded it.
+    """
+
+    requests: int
+    refused: int
+    loads: int
+    p50: float
+    p95: float
+    mean: float
+    busy: float
+
+
+class ModelChangeView(View):
+    """A model in both worlds; null in one in which nobody asked for it."""
 
     model: str
-    before: float | None
-    after: float | None
+    before: ModelFiguresView | None
+    after: ModelFiguresView | None
+
+
+class ProgressView(View):
+    """How far an answer is: so many requests of so many, in all worlds together; of 0 while the log is read."""
+
+    done: int
+    of: int
 
 
 class WhatIfView(View):
     """The answer; without a `verdict` where today's world is foretold too badly.
 
     `error` is by how much, as a share; null without requests. `busy_before` and `busy_after` are the mean shares of
-    time in which servers worked, `unplaced` the requests that would be refused.
+    time in which servers worked, `unplaced` the requests that would be refused. `command` tells the same from a shell.
     """
 
     sentence: str
@@ -87,12 +123,13 @@ class WhatIfView(View):
     refused_before: int
     busy_before: float
     busy_after: float
-    models: list[ModelWaitView]
+    models: list[ModelChangeView]
     moves: list[MoveView]
     worse: list[LossView]
+    command: str
 
 
-def whatif_view(world: WorldView, span: str, found: dict[str, Any]) -> WhatIfView:
+def whatif_view(world: WorldView, span: str, found: dict[str, Any], command: str) -> WhatIfView:
     """The answer of a replay of some `span`, with a sentence, and without a verdict where its error is above 25 %."""
     logged, after = found["worlds"][0], found["worlds"][-1]
     requests, measured = found["requests"], found["measured_p50"]
@@ -114,21 +151,37 @@ def whatif_view(world: WorldView, span: str, found: dict[str, Any]) -> WhatIfVie
         refused_before=logged["refused"],
         busy_before=logged["utilisation"],
         busy_after=after["utilisation"],
-        models=_models(logged["models"], after["models"])[:50],
+        models=_models(logged["by_model"], after["by_model"])[:50],
         moves=[MoveView(model=m["model"], old=m["from"], new=m["to"], requests=m["requests"]) for m in after["moves"]][
             :50
         ],
         worse=[LossView(**one) for one in after["worse"]][:50],
+        command=command,
     )
 
 
-def _models(before: dict[str, float], after: dict[str, float]) -> list[ModelWaitView]:
+def _models(before: dict[str, Any], after: dict[str, Any]) -> list[ModelChangeView]:
     """Those that wait longest first."""
     found = [
-        ModelWaitView(model=name, before=before.get(name), after=after.get(name))
+        ModelChangeView(model=name, before=before.get(name), after=after.get(name))
         for name in sorted(before.keys() | after.keys())
     ]
-    return sorted(found, key=lambda one: -(one.before or 0.0))
+    return sorted(found, key=lambda one: 0.0 if one.before is None else -one.before.p95)
+
+
+def _most_of_it(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """The model that most of the difference is of, in seconds to the first token, where there are several."""
+    won = {name: _seconds(before.get(name)) - _seconds(after.get(name)) for name in before.keys() | after.keys()}
+    total = sum(won.values())
+    same = {name: one for name, one in won.items() if one * total > 0}
+    if len(won) < 2 or not same:
+        return ""
+    name = max(same, key=lambda one: (abs(same[one]), one))
+    return f"; most of it from {name}" if abs(same[name]) > sum(map(abs, same.values())) / 2 else ""
+
+
+def _seconds(model: dict[str, float] | None) -> float:
+    return 0.0 if model is None else model["requests"] * model["mean"]
 
 
 def _spread(world: dict[str, Any]) -> SpreadView:
@@ -148,5 +201,6 @@ def _sentence(world: str, span: str, found: dict[str, Any], error: float | None)
         f"With {world}, p50 {after['completion_p50']:.1f} s instead of {logged['completion_p50']:.1f} s, "
         f"p95 {after['completion_p95']:.1f} s instead of {logged['completion_p95']:.1f} s, "
         f"{after['loads']} loads instead of {logged['loads']}, "
-        f"{after['moved']} of {found['requests']} requests elsewhere (of {span}, ±{error:.0%})."
+        f"{after['moved']} of {found['requests']} requests elsewhere (of {span}, ±{error:.0%})"
+        f"{_most_of_it(logged['by_model'], after['by_model'])}."
     )

@@ -30,8 +30,7 @@ export function isChanged(field) {
   return field.type === "checkbox" ? field.checked !== field.defaultChecked : field.value !== field.defaultValue;
 }
 
-/** @param {unknown} error */
-export const messageOf = (error) => (error instanceof Error ? error.message : String(error));
+export const messageOf = (/** @type {unknown} */ error) => (error instanceof Error ? error.message : String(error));
 
 /** What failed, with a link to what its code means. @param {any} error @returns {(string | Node)[]} */
 export function explained(error) {
@@ -66,11 +65,8 @@ document.addEventListener("submit", (event) => {
   run(form);
 });
 
-/**
- * Send to the router; the field X-Console is what a page elsewhere cannot send. Where the session has ended, once more
- * after signing in again.
- * @type {(method: string, url: string, body?: unknown, signal?: AbortSignal, fields?: Record<string, string>) => Promise<Response>}
- */
+/** Send to the router; a page elsewhere cannot send X-Console. Where the session has ended, once more after signing in again.
+ * @type {(method: string, url: string, body?: unknown, signal?: AbortSignal, fields?: Record<string, string>) => Promise<Response>} */
 export const send = async (method, url, body, signal, fields) => {
   const headers = { "x-console": "1", "content-type": "application/json", ...fields };
   const asked = { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal };
@@ -119,10 +115,8 @@ export function toast(text, undo) {
   setTimeout(() => made.remove(), 10_000);
 }
 
-/**
- * Ask before something costly or final; what cannot be undone wants its name typed.
- * @param {string} text @param {string} verb @param {string} [name] to be typed @returns {Promise<boolean>}
- */
+/** Ask before something costly or final; what cannot be undone wants its name typed.
+ * @param {string} text @param {string} verb @param {string} [name] to be typed @returns {Promise<boolean>} */
 export function confirmed(text, verb, name) {
   const dialog = document.querySelector("dialog[data-dialog]");
   if (!(dialog instanceof HTMLDialogElement)) return Promise.resolve(false);

@@ -113,17 +113,15 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-/** @param {number} step */
-function move(step) {
+function move(/** @type {number} */ step) {
   const links = [...document.querySelectorAll("tr[data-href]")].map((row) => row.querySelector("a"));
   const at = links.indexOf(/** @type {HTMLAnchorElement} */ (document.activeElement));
   const next = links[Math.max(0, Math.min(links.length - 1, at + step))];
   if (next instanceof HTMLElement) next.focus();
 }
 
-// A page that takes its time: what is there is dimmed, and the bar says so; another page of the same kind, whose shape is
-// known, has that shape without its texts, where the browser tells where it goes. A file that is saved leaves the page where it
-// is, and so does a page that never comes: no event tells of that.
+// A page that takes its time is dimmed, and the bar says so; another of the same kind has its shape without its texts, where the
+// browser tells where it goes. A file that is saved leaves the page where it is, as does one that never comes: no event tells.
 let leaving = 0;
 let saves = false;
 let alike = false;

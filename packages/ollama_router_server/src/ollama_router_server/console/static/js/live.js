@@ -35,8 +35,7 @@ const policy = globalThis.trustedTypes?.createPolicy("fragment", { createHTML: (
 export const fragment = (text) =>
   new DOMParser().parseFromString(/** @type {string} */ (policy ? policy.createHTML(text) : text), "text/html");
 
-/** @returns {HTMLElement | null} */
-const region = () => document.querySelector("[data-live]");
+const region = () => /** @type {HTMLElement | null} */ (document.querySelector("[data-live]"));
 
 export function togglePause() {
   if (!region()) return;
@@ -237,8 +236,7 @@ function tell() {
   announce(paused ? "paused" : stale ? "not connected" : "live");
 }
 
-/** @param {number} age @param {number} now */
-function howStale(age, now) {
+function howStale(/** @type {number} */ age, /** @type {number} */ now) {
   const away = failures && !document.querySelector("[data-fault]")?.childElementCount;
   return away ? `not connected, trying again in ${Math.max(0, Math.ceil((next - now) / 1000))} s` : `${Math.round(age / 1000)} s old`;
 }

@@ -2,8 +2,7 @@
 // One person: what a change would mean is shown before it is saved; sessions are ended.
 import { isChanged, onAct, request, root, toast } from "./actions.js";
 
-/** @param {string} name */
-const person = (name) => `${root}act/users/${encodeURIComponent(name)}`;
+const person = (/** @type {string} */ name) => `${root}act/users/${encodeURIComponent(name)}`;
 const save = /** @type {HTMLButtonElement | null} */ (document.querySelector("[data-act=save-rights]"));
 
 /** What the form asks for of a grant: an empty field takes it back, an empty list forbids all. @param {FormData} given @param {string} name */

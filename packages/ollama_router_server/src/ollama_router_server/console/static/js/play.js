@@ -89,8 +89,7 @@ function begin(column, body) {
   part(column, "python").textContent = asPython(base, body, pinned());
 }
 
-/** @param {boolean} busy */
-function show(busy) {
+function show(/** @type {boolean} */ busy) {
   /** @type {HTMLButtonElement} */ (part(document, "send")).disabled = busy;
   /** @type {HTMLButtonElement} */ (part(document, "stop")).disabled = !busy;
 }
@@ -156,8 +155,7 @@ function end(column, last, writing, total) {
   part(column, "tokens").textContent = `${last.prompt_eval_count ?? "–"} / ${last.eval_count ?? "–"}`;
 }
 
-/** @param {number} ms */
-const seconds = (ms) => (ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`);
+const seconds = (/** @type {number} */ ms) => (ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
 /** What the router says of a request while it waits, loads and writes, once a second; then where its time went. `shown`
  * tells whether the column is still about it and its answer has not begun. @param {HTMLElement} column @param {string} id @param {() => boolean} shown */

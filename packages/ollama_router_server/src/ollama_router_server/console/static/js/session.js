@@ -14,10 +14,8 @@ export async function signIn(form) {
 /** @type {Promise<void> | null} */
 let asking = null;
 
-/**
- * Ask for the token in a dialog over the page, whose forms stay as they are; whoever asks meanwhile waits for the same.
- * A page of somebody else's is loaded anew. Who does not want to sign in leaves by the dialog's link.
- */
+/** Ask for the token in a dialog over the page, whose forms stay as they are; whoever asks meanwhile waits for the same. A
+ * page of somebody else's is loaded anew. Who does not want to sign in leaves by the dialog's link. */
 export function signInAgain() {
   asking ??= inDialog().finally(() => (asking = null));
   return asking;

@@ -2,11 +2,9 @@
 // Start's last check: one short answer, with how long it took, where it came from and why there.
 import { explained, onAct, root, send, told } from "./actions.js";
 
-const QUESTION = "Answer with the one word: ready";
-
 onAct("try-model", async (button) => {
   const place = /** @type {HTMLElement} */ (document.querySelector("[data-trial]"));
-  const body = { model: button.dataset.model, messages: [{ role: "user", content: QUESTION }], stream: false, options: { num_predict: 16 } };
+  const body = { model: button.dataset.model, messages: [{ role: "user", content: "Answer with the one word: ready" }], stream: false, options: { num_predict: 16 } };
   const began = performance.now();
   /** @type {HTMLButtonElement} */ (button).disabled = true;
   place.textContent = "Waiting for the answer";

@@ -1,0 +1,129 @@
+"""What is asked of another world: of a query's words, a world; of a world, the question and the same for a shell."""
+
+from __future__ import annotations
+
+import math
+import shlex
+
+from falcon.asgi import Request
+from msgspec import Struct, structs
+
+from ollama_router_core.config.settings import Config, StrategyName
+from ollama_router_core.errors import InvalidBody
+from ollama_router_core.fleet.gpus import GPUS, read_gpu
+from ollama_router_core.routing.strategies import STRATEGIES
+from ollama_router_server.admin.replaying import ReplayQuestion
+
+__all__ = ["OtherWorld", "asked_world"]
+
+
+class OtherWorld(Struct, frozen=True, kw_only=True):
+    """What would be different: the strategy, one more server (like `add`, or with a GPU), one off, `queue.max_wait`.
+
+    `num_parallel` are the slots of each loaded model, `put` is a server and a model that it has, too: `big=qwen3:8b`.
+    """
+
+    strategy: StrategyName
+    add: str | None = None
+    add_gpu: str | None = None
+    off: str | None = None
+    put: str | None = None
+    num_parallel: int | None = None
+    max_wait: float | None = None
+
+    def __str__(self) -> str:
+        gpu = None if self.add_gpu is None else read_gpu(self.add_gpu)
+        more = (self.strategy, self.add, None if gpu is None else gpu.name)
+        told = " and one more ".join(name for name in more if name is not None)
+        if self.off is not None:
+            told = f"{told} and without {self.off}"
+        if self.put is not None:
+            server, _, model = self.put.partition("=")
+            told = f"{told} and {model} on {server}"
+        if self.num_parallel is not None:
+            told = f"{told} and {self.num_parallel} slots"
+        return told if self.max_wait is None else f"{told} and waits of at most {self.max_wait:g} s"
+
+    def options(self) -> str:
+        """The options of `orouter replay` that make this world."""
+        told = {
+            "strategies": self.strategy,
+            "add": self.add,
+            "add-gpu": self.add_gpu,
+            "off": self.off,
+            "put": self.put,
+            "num-parallel": self.num_parallel,
+            "max-wait": self.max_wait,
+        }
+        return " ".join(f"--{name} {shlex.quote(f'{value}')}" for name, value in told.items() if value is not None)
+
+    def question(self, asked: ReplayQuestion) -> ReplayQuestion:
+        """The question with what is different here."""
+        server, _, model = (self.put or "").partition("=")
+        return structs.replace(
+            asked,
+            more=() if self.add is None else (self.add,),
+            gpus=() if self.add_gpu is None else (self.add_gpu,),
+            off=() if self.off is None else (self.off,),
+            put=() if self.put is None else ((server, model),),
+            num_parallel=self.num_parallel,
+            max_wait=self.max_wait,
+        )
+
+
+def asked_world(request: Request, config: Config) -> OtherWorld:
+    """The world that a query asks for; without a strategy the config's own.
+
+    Raises:
+        InvalidBody: there is no such strategy, enabled server or GPU, or a number is none.
+    """
+    asked = request.get_param("strategy") or config.routing_strategy
+    strategy = next((name for name in STRATEGIES if name == asked), None)
+    if strategy is None:
+        raise InvalidBody(f"strategy must be one of {', '.join(STRATEGIES)}")
+    servers = {name for name, server in config.servers.items() if server.enabled}
+    add, off = _server(request, "add", servers), _server(request, "off", servers)
+    add_gpu = (request.get_param("add_gpu_figures") or request.get_param("add_gpu") or "").replace(" ", "") or None
+    if add_gpu is not None and read_gpu(add_gpu) is None:
+        raise InvalidBody(f"add_gpu must be one of {', '.join(GPUS)}, or GIB,GB/s,TFLOP/s such as 24,1010,82.6")
+    if off is not None and len(servers) + (add is not None) + (add_gpu is not None) == 1:
+        raise InvalidBody("no server would be left")
+    return OtherWorld(
+        strategy=strategy,
+        add=add,
+        add_gpu=add_gpu,
+        off=off,
+        put=_put_asked(request, servers),
+        num_parallel=_slots_asked(request),
+        max_wait=_wait_asked(request),
+    )
+
+
+def _server(request: Request, name: str, servers: set[str]) -> str | None:
+    asked = request.get_param(name) or None  # an empty field of the form is none
+    if asked is not None and asked not in servers:
+        raise InvalidBody(f"{name}: the config has no enabled server {asked[:128]!r}")
+    return asked
+
+
+def _put_asked(request: Request, servers: set[str]) -> str | None:
+    asked = request.get_param("put") or None
+    if asked is None:
+        return None
+    server, _, model = asked[:1024].partition("=")
+    if server.strip() not in servers or not model.strip():
+        raise InvalidBody("put must be SERVER=MODEL, of an enabled server of the config")
+    return f"{server.strip()}={model.strip()}"
+
+
+def _slots_asked(request: Request) -> int | None:
+    named = request.get_param("num_parallel") or None
+    return None if named is None else request.get_param_as_int("num_parallel", min_value=1, max_value=1024)
+
+
+def _wait_asked(request: Request) -> float | None:
+    named = request.get_param("max_wait") or None
+    max_wait = None if named is None else request.get_param_as_float("max_wait", min_value=0.001, max_value=86_400.0)
+    if max_wait is not None and not math.isfinite(max_wait):  # no bound keeps nan out
+        raise InvalidBody("max_wait must be a number of seconds")
+    return max_wait

@@ -1,0 +1,53 @@
+"""What if in a real browser: how far it is, cancelled, then answered with what differs by model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser
+
+from browser.conftest import signed_in
+from server.admin.test_whatif import recent
+from support.router import running_router
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_question_is_followed_cancelled_and_answered(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bar and its button are there while it is computed; the answer is in the page and in its address."""
+    endless = tmp_path / "endless"
+    endless.write_text("#!/bin/sh\nexec sleep 300\n")
+    endless.chmod(0o700)
+    async with (
+        running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9, "max_memory_gb": 24}}) as router,
+        signed_in(browser, router, router.admin_token) as watched,
+    ):
+        await router.services.request_log.insert(recent(20))
+        page = watched.page
+        await watched.open("whatif")
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "executable", str(endless))
+            await page.click("text='Replay my requests'")
+            await page.click("[data-act=stop-whatif]")
+            await page.wait_for_selector("[data-progress]", state="hidden")
+        await page.fill("[name=add_gpu_figures]", "24, 1010, 82.6")
+        await page.fill("[name=num_parallel]", "2")
+
+        async def asked() -> bool:  # until the router has seen that the first has left
+            await page.click("text='Replay my requests'")
+            await page.wait_for_selector("[data-progress]", state="hidden")
+            return await page.locator("#whatif-command").count() == 1
+
+        for _ in range(20):
+            if await asked():
+                break
+            assert await page.locator("[data-problem] a:has-text('overloaded')").count() == 1
+        assert "and one more gpu-24gib and 2 slots" in await page.inner_text("h1")
+        assert "add_gpu_figures=24" in page.url
+        assert await page.locator("table:has(caption:has-text('By model')) tbody tr").count() == 2
+        assert await page.input_value("[name=num_parallel]") == "2"
+        assert watched.problems == []

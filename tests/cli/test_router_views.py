@@ -99,6 +99,9 @@ async def test_requests_are_listed_and_told(tmp_path: Path) -> None:
         refused = await as_json(router, "requests", "list", "--ending", "refused", *narrowed)
         assert [row["error_code"] for row in refused["requests"]] == ["model_not_found"]
         first = await as_json(router, "requests", "list", "--limit", "2", "--ending", "ok", token=router.token)
+        assert first["about"] is None
+        newest = (await orouter(router, "requests", "list", "--limit", "2"))[2]
+        assert re.search(r"^more, of about 5: --cursor ", newest, re.MULTILINE)
         again = ("--ending", "ok", "--cursor", first["next"])
         rest = await as_json(router, "requests", "list", *again, token=router.token)
         assert len({row["id"] for page in (first, rest) for row in page["requests"]}) == 3

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import Connection
 
 from ollama_router_server.storage.identities import UserFilter
+from ollama_router_server.storage.log_count import read_count
 from ollama_router_server.storage.log_filter import Cursor, LogFilter
 from ollama_router_server.storage.log_hours import read_hours
 from ollama_router_server.storage.log_series import LogSeries, read_series
@@ -93,6 +94,16 @@ def test_a_page_of_rows_is_read_by_an_index(connection: Connection, chosen: LogF
     assert plans.scans("request_log") == []
     assert not any("TEMP B-TREE FOR ORDER BY" in plan for plan in plans)
     assert (page.records == ()) == (chosen is RARE)
+
+
+@pytest.mark.parametrize("chosen", [LogFilter(), USER, LogFilter(server="gpu1"), LogFilter(since=5_000, before=39_000)])
+def test_rows_are_counted_by_the_keys_of_totals(connection: Connection, chosen: LogFilter) -> None:
+    """Not by reading the log, nor the hours of thousands of users."""
+    with Plans(connection) as plans:
+        assert read_count(connection, chosen)
+    assert plans.scans("request_log") == []
+    assert plans.scans("log_totals") == []
+    assert any("start=? AND dimension=?" in plan for plan in plans)
 
 
 def test_a_page_of_users_reads_its_own_totals(connection: Connection) -> None:

@@ -234,3 +234,30 @@ async def test_following_a_log(log: RequestLog) -> None:
     number, rows = await log.newer_than(number, LogFilter(user="alice"))
     assert [row.id for row in rows] == ["request-2", "request-1"]
     assert (await log.newer_than(number, LogFilter(user="alice")))[1] == ()
+
+
+@pytest.mark.parametrize("named", [{}, {"user": "alice"}, {"server": "big"}, {"user": "carol"}])
+async def test_rows_are_counted_without_reading_them(log: RequestLog, named: dict[str, str]) -> None:
+    """As many as there are, wherever a span begins and ends; of a server in whole hours alone."""
+    await log.insert(some_records(7, 300))
+    for span in SPANS:
+        chosen = replace(span, **named)
+        beside = any(moment is not None and moment % HOUR for moment in (span.since, span.before))
+        expected = len(await log.list(chosen, limit=1_000))
+        known = not ("server" in named and beside)
+        assert await log.count(chosen) == (expected if known else None), chosen
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [LogFilter(model="gpt"), LogFilter(user="alice", server="big"), LogFilter(ending="ok"), LogFilter(text="alice")],
+)
+async def test_nothing_is_said_where_only_the_rows_could_tell(log: RequestLog, chosen: LogFilter) -> None:
+    """The totals know neither who asked for a model under another name, nor two things at once."""
+    await log.insert(some_records(8, 10))
+    assert await log.count(chosen) is None
+
+
+async def test_an_empty_log_has_no_rows(log: RequestLog) -> None:
+    """Nor has it a beginning."""
+    assert await log.count(LogFilter(since=START)) == 0

@@ -97,7 +97,8 @@ def list_requests(*, chosen: dict[str, Any], router: RouterAccess, as_json: Json
     if back_to is not None:
         print_note(f"looked through back to {format_time(back_to)}: what is older was not looked at yet")
     if view["next"]:
-        print_note(f"more: --cursor {view['next']}")
+        about = view.get("about")  # an older router does not count
+        print_note(f"more{'' if about is None else f', of about {about:,}'}: --cursor {view['next']}")
 
 
 @app.command("show", epilog=_SHOW_EXAMPLES)

@@ -29,6 +29,7 @@ from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import Role, User
 from ollama_router_server.storage.log_filter import Cursor, Ending, LogFilter
+from ollama_router_server.storage.request_log import LogPage
 
 __all__ = ["CancelResource", "RequestResource", "RequestsResource", "find_detail", "find_request", "list_requests"]
 
@@ -62,12 +63,19 @@ async def list_requests(services: Services, sync: WorkerSync, request: Request, 
     limit = request.get_param_as_int("limit", min_value=1, max_value=_MOST) or 50
     cursor = _cursor(request)
     page = await services.request_log.page(_narrowed(chosen), after=cursor, limit=limit)
+    is_first = cursor is None
     return RequestsView(
-        active=[] if cursor is not None else _active(services, sync, chosen, {one.id for one in page.records}),
+        active=_active(services, sync, chosen, {one.id for one in page.records}) if is_first else [],
         requests=[request_view(record) for record in page.records],
         next=None if page.next is None else f"{page.next.started_at:.9f}-{page.next.id}",
         searched_back_to=page.searched_back_to,
+        about=await _about(services, chosen, page) if is_first else None,
     )
+
+
+async def _about(services: Services, chosen: LogFilter, page: LogPage) -> int | None:
+    """How many rows there are: on the page, where they are all, else as the totals tell."""
+    return len(page.records) if page.next is None else await services.request_log.count(chosen)
 
 
 def _narrowed(chosen: LogFilter) -> LogFilter:

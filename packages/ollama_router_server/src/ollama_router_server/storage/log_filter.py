@@ -52,6 +52,12 @@ class LogFilter(Struct, frozen=True, kw_only=True):
         return set(self._given()) <= {"user", "since", "before"}
 
     @property
+    def is_summed(self) -> bool:
+        """Whether the totals tell how many rows there are, of whole hours: those of a user or a server, or of all."""
+        named = set(self._given()) - {"since", "before"}
+        return len(named) <= 1 and named <= {"user", "server"}
+
+    @property
     def indexed(self) -> LogFilter:
         """The part of it for which there is an index."""
         return LogFilter(user=self.user, since=self.since, before=self.before)

@@ -19,6 +19,7 @@ from ollama_router_server.storage.first_tokens import (
     read_first_tokens,
     read_usual_speeds,
 )
+from ollama_router_server.storage.log_count import read_count
 from ollama_router_server.storage.log_days import DayGroup, read_day
 from ollama_router_server.storage.log_filter import Cursor, LogFilter
 from ollama_router_server.storage.log_hours import HourSums, read_hours
@@ -99,6 +100,10 @@ class RequestLog:
     async def page(self, chosen: LogFilter, *, after: Cursor | None = None, limit: int = 50) -> LogPage:
         """A page of rows, the newest first; it may have fewer than there are, but then says how far it has looked."""
         return await self._database.read(select_page, chosen, after, limit, self._searched)
+
+    async def count(self, chosen: LogFilter) -> int | None:
+        """How many rows a filter lets through, as the totals tell; None where only the rows could."""
+        return await self._database.read(read_count, chosen)
 
     async def find(self, request_id: str, *, since: float, before: float) -> RequestRecord | None:
         """The row of one request that began in this time (seconds since 1970): ids have no index, moments have."""

@@ -79,6 +79,8 @@ class RequestsView(View):
     """A page of the log, newest first; `next` is the cursor of the page after it, null on the last.
 
     `active` are the requests in progress that the filter lets through, the oldest first, on the first page alone.
+    So is `about`: how many rows of the log the filter lets through, where that is known without reading them: of a user
+    or a server, or of all, between any two moments; null elsewhere.
     `searched_back_to` is not null where the page ends because 50,000 rows were looked at: what began before that moment
     (seconds since 1970) is looked at by the next page.
     """
@@ -87,6 +89,7 @@ class RequestsView(View):
     requests: list[RequestView]
     next: str | None
     searched_back_to: float | None = None
+    about: int | None = None
 
 
 class ReasonView(View):

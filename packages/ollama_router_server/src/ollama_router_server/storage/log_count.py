@@ -1,0 +1,62 @@
+"""How many requests a filter lets through, without reading those of whole hours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+from sqlalchemy import func, select
+from sqlalchemy.engine import Connection
+
+from ollama_router_server.storage.log_filter import LogFilter
+from ollama_router_server.storage.log_totals import DAY, HOUR, ends_of
+from ollama_router_server.storage.schema import log_totals, request_log
+
+__all__ = ["read_count"]
+
+
+def read_count(connection: Connection, chosen: LogFilter) -> int | None:
+    """Count the rows of a filter: those of whole hours by the totals, those beside them where an index finds them.
+
+    None where only the rows could tell.
+    """
+    if not chosen.is_summed:
+        return None
+    begun, ended = ends_of(connection, DAY)
+    since, before = max(chosen.since or 0.0, begun), min(math.inf if chosen.before is None else chosen.before, ended)
+    if since >= before:
+        return 0
+    first, end = math.ceil(since / HOUR) * HOUR, int(before // HOUR) * HOUR
+    beside = [(since, before)] if first > end else [(a, b) for a, b in ((since, first), (end, before)) if a < b]
+    if beside and not chosen.is_indexed:
+        return None
+    rows = (replace(chosen, since=float(a), before=float(b)) for a, b in beside)
+    return _summed(connection, chosen, first, end) + sum(_counted(connection, one) for one in rows)
+
+
+def _summed(connection: Connection, chosen: LogFilter, first: int, end: int) -> int:
+    """Add up the totals of the hours between two moments; each by its key, beside those of thousands of users."""
+    columns = log_totals.c
+    dimension, name = ("server", chosen.server) if chosen.user is None else ("user", chosen.user)
+    ours = [columns.dimension == dimension, *([] if name is None else [columns.name == name])]
+    query, total = select(func.coalesce(func.sum(columns.requests), 0)).where(*ours), 0
+    for span, starts in _spans(first, end):
+        if starts:
+            these = query.where(columns.span == span, columns.start.in_(starts))
+            total += int(connection.execute(these).scalar_one())
+    return total
+
+
+def _spans(first: int, end: int) -> Iterator[tuple[int, range]]:
+    """The starts of the days, and of the hours before and after them, between two moments."""
+    first_day = -(-first // DAY) * DAY
+    end_day = max(first_day, end // DAY * DAY)
+    yield DAY, range(first_day, end_day, DAY)
+    yield HOUR, range(first, min(first_day, end), HOUR)
+    yield HOUR, range(end_day, end, HOUR)
+
+
+def _counted(connection: Connection, chosen: LogFilter) -> int:
+    query = select(func.count()).select_from(request_log).where(*chosen.conditions())
+    return int(connection.execute(query).scalar_one())

@@ -52,6 +52,14 @@ TOKENS = text("""
 INSERT INTO tokens (user_id, name, lookup, digest, imported, created_at)
 SELECT id, 'default', printf('%08x', id), '$2b$12$' || hex(zeroblob(26)), 0, :now FROM users
 """)
+GROUPS = text("""
+INSERT INTO groups (name, grants, created_at, updated_at)
+VALUES ('g0', '{}', 0, 0), ('g1', '{}', 0, 0), ('g2', '{}', 0, 0), ('g3', '{}', 0, 0), ('g4', '{}', 0, 0)
+""")
+MEMBERS = text("""
+INSERT INTO memberships (user_id, group_id)
+SELECT users.id, groups.id FROM users JOIN groups ON groups.name = 'g' || (users.id % 6)
+""")
 ROWS = text(f"""
 INSERT INTO request_log (id, started_at, "user", client, method, path, model_asked, model_served, server, status,
     attempts, streamed, queue_ms, connect_ms, ttft_ms, total_ms, load_ms, prompt_tokens, completion_tokens,
@@ -92,10 +100,14 @@ PAGES = (
     Asked("people: first page", "people", LIST),
     Asked("people: search", "people?search=99", LIST),
     Asked("people: the page after", "people?after=user05000", LIST),
+    Asked("people: a group", "people?group=g3", LIST),
+    Asked("groups", "groups", LIST),
+    Asked("one group", "groups/g3", LIST),
     Asked("one person", "people/user00007", LIST),
     Asked("usage of 24 hours", "usage?days=1", USAGE),
     Asked("usage of 7 days", "usage?days=7", USAGE),
     Asked("usage of 30 days", "usage?days=30", USAGE),
+    Asked("usage of 30 days, stacked by group", "usage?days=30&stack=group", USAGE),
     Asked("usage of 30 days, sorted by tokens", "usage?days=30&order=completion_tokens", USAGE),
     Asked("start of a user", "", LIST),
 )
@@ -124,7 +136,8 @@ async def filled(url: str, options: argparse.Namespace) -> None:
         began = time.perf_counter()
         fill = fill_sqlite if url.startswith("sqlite") else logs_postgresql.fill
         await database.write(fill, options.rows, options.users, options.days, time.time())
-        await database.write(lambda one: one.execute(text("ANALYZE")))
+        for statement in (GROUPS, MEMBERS, text("ANALYZE")):
+            await database.write(lambda one, statement=statement: one.execute(statement))
         print(f"filled in {time.perf_counter() - began:.0f} s", flush=True)
     await database.aclose()
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -34,6 +35,7 @@ PAGES = (
     "usage",
     "people",
     "people/alice",
+    "groups",
     "play",
     "history",
     "operations",
@@ -193,6 +195,10 @@ async def test_hostile_names_are_text_on_every_page(browser: Browser, tmp_path: 
                 await watched.open(path)
                 assert await watched.page.locator("img, main script").count() == 0, path
                 assert "x" * 200 not in await watched.page.content(), path
+            for path in ("groups", f"groups/{quote(HOSTILE)}"):
+                await watched.open(path)
+                assert await watched.page.locator(f"text={HOSTILE[:28]}").count() >= 1, path
+                assert await watched.page.locator("img, main script").count() == 0, path
             for path in ("people", "servers/one", "models/llama3.2:3b", "requests"):
                 await watched.open(path)
                 assert await watched.page.locator(f"text={HOSTILE[:28]}").count() >= 1, path
@@ -364,9 +370,10 @@ async def test_axe_finds_nothing_serious(browser: Browser, tmp_path: Path, conte
         pytest.skip("axe-core is not installed: nox -s browser installs it")
     async with stage(tmp_path) as router, router.client(router.admin_token) as admin:
         await admin.post("/api/chat", json=CHAT)
+        await admin.post("/router/groups", json={"name": "team", "grants": {"tokens_per_day": 9}})
         await router.rows(1)
         async with signed_in(browser, router, router.admin_token, bypass_csp=True, **context) as watched:
-            for path in PAGES:
+            for path in (*PAGES, "groups/team"):
                 await watched.open(path)
                 await watched.page.add_script_tag(path=AXE)
                 found = await watched.page.evaluate("async () => (await axe.run()).violations")

@@ -23,7 +23,7 @@ from support.router import RunningRouter, running_router, server_entry
 pytestmark = pytest.mark.anyio
 
 SMALL, NEW = "llama3.2:3b", "qwen3:8b"
-OWN = {"add-token", "revoke-token"}
+OWN = {"add-token", "remove"}
 REFUSED_FIRST = """() => {
     const { dataset } = document.querySelector("[data-act=unload-all]");
     dataset.models = JSON.stringify(["x".repeat(600), ...JSON.parse(dataset.models)]);

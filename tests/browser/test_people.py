@@ -73,6 +73,40 @@ async def test_what_would_hold_is_shown_before_it_is_saved(browser: Browser, tmp
         assert watched.problems == []
 
 
+async def test_a_group_from_its_making_to_its_end(browser: Browser, tmp_path: Path) -> None:
+    """Made, changed once it was shown what would hold, its members led to, deleted by its name when nobody is in it."""
+    async with (
+        running_router(tmp_path, {"gone": {"host": "127.0.0.1", "port": 9}}) as router,
+        signed_in(browser, router, router.admin_token) as watched,
+        router.client(router.admin_token) as other,
+    ):
+        page = watched.page
+        await watched.open("groups")
+        await page.fill("form[data-act=make] input", "a team")
+        await page.click("form[data-act=make] button")
+        await page.wait_for_selector("h1:has-text('A user in a team may use')")
+        await page.fill("input[name=tokens_per_day]", "900")
+        await page.click("text=Show what would hold")
+        await page.wait_for_selector("tr.differs[data-right=tokens_per_day] b:text-is('→ 900, group')")
+        await page.click("[data-act=save-rights]:enabled")
+        await page.wait_for_selector("tr[data-right=tokens_per_day]:has-text('group'):not(.differs)")
+        await other.patch("/router/users/alice", json={"group": "a team"})
+        await page.reload()
+        assert await page.locator("[data-act=remove]").count() == 0
+        await page.click("text=1 member")
+        await page.wait_for_selector("td bdi:text-is('alice')")
+        assert await page.input_value("input[name=group]") == "a team"
+        assert await page.locator("td bdi:text-is('root')").count() == 0
+        await other.patch("/router/users/alice", json={"group": None})
+        await watched.open("groups/a%20team")
+        await page.click("[data-act=remove]")
+        assert await page.is_disabled("[data-dialog-yes]")
+        await page.fill("[data-dialog-typed] input", "a team")
+        await page.click("[data-dialog-yes]")
+        await page.wait_for_selector("h1:text-is('0 groups')")
+        assert watched.problems == []
+
+
 async def test_saving_sends_what_was_changed_and_nothing_else(browser: Browser, tmp_path: Path) -> None:
     """A tab that was open for long does not undo what others changed, nor that nothing is allowed."""
     async with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -110,9 +111,15 @@ def test_groups_from_their_making_to_their_end(cli, alice):
     cli("users", "set", "alice", "--group", "team")
     assert cli("groups", "show", "team", "--json").json()["members"] == ["alice"]
     cli("groups", "set", "team", "--rpm", "inherit")
-    listed = cli("groups", "list")
-    assert "alice" in listed.out
-    assert "requests per minute" not in listed.out
+    cli("groups", "create", "staff")
+    listed = cli("groups", "list", "--limit", "1", "--after", "staff")
+    assert re.search(r"^team +1 +0 +0 +models: llama\*$", listed.out, re.MULTILINE)
+    assert "staff" not in listed.out
+    assert "2 groups in all; --after staff" in cli("groups", "list", "--limit", "1").err
+    assert cli("groups", "list", "--search", "EA", "--json").json()[0]["member_count"] == 1
+    assert cli("groups", "delete", "staff").code == 0
+    assert [user["name"] for user in cli("users", "list", "--group", "team", "--json").json()] == ["alice"]
+    assert "no such users" in cli("users", "list", "--group", "nobody").err
     refused = cli("groups", "delete", "team")
     assert (refused.code, "members" in refused.err) == (1, True)
     cli("users", "set", "alice", "--group", "none")

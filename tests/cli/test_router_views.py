@@ -230,6 +230,19 @@ async def test_rights_of_a_user_with_their_origins(tmp_path: Path) -> None:
         assert shown == (await admin.get("/router/users/alice/rights")).json()
 
 
+async def test_rights_that_a_group_gives(tmp_path: Path) -> None:
+    """The same for a group."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        await admin.post("/router/groups", json={"name": "a/team", "grants": {"models": ["qwen*"]}})
+        told = (await orouter(router, "groups", "rights", "a/team"))[1]
+        assert told.startswith("A user in a/team may use 0 of 1 model.\n")
+        assert re.search(r"^models +qwen\* +group$", told, re.MULTILINE)
+
+
 async def test_who_is_signed_in_is_told_and_ended(tmp_path: Path) -> None:
     """By the session's name, which the list tells."""
     async with (

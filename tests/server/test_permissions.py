@@ -83,6 +83,8 @@ JSON: dict[str, set[str]] = {
     "GET /router/groups/{name}": ADMINS,
     "PATCH /router/groups/{name}": ADMINS,
     "DELETE /router/groups/{name}": ADMINS,
+    "GET /router/groups/{name}/rights": ADMINS,
+    "POST /router/groups/{name}/rights": ADMINS,
 }
 PAGES: dict[str, set[str]] = {
     "GET /console/": EVERYBODY,
@@ -105,6 +107,8 @@ PAGES: dict[str, set[str]] = {
     "POST /console/play/api/chat": ACTING,
     "GET /console/people": ADMINS,
     "GET /console/people/{name:path}": ADMINS,
+    "GET /console/groups": ADMINS,
+    "GET /console/groups/{name:path}": ADMINS,
     "GET /console/history": READERS,
     "GET /console/doctor": ADMINS,
     "GET /console/operations": ADMINS,

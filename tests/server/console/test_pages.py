@@ -23,7 +23,7 @@ PERSON = {"accept": "text/html"}
 CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
 EVERYBODYS = ("", "requests", "models", "about", "errors")
 READERS = ("now", "servers", "servers/one", "models/llama3.2:3b", "usage", "history")
-ADMINS = ("people", "people/alice", "doctor", "operations", "whatif")
+ADMINS = ("people", "people/alice", "groups", "doctor", "operations", "whatif")
 HOSTILE = "<img src=x onerror=alert(1)>\u202e{{7*7}}"
 
 
@@ -415,7 +415,7 @@ async def test_usage_is_stacked_by_whose_requests_they_are(tmp_path: Path) -> No
         await router.services.request_log.insert([*rows, make_record(99, started_at=day + 90_000, user="eve")])
         browser = await signed_in(router, router.admin_token)
         page = await browser.get("/console/usage?from=2024-10-04&to=2024-10-05&stack=user")
-        assert (await browser.get("/console/usage?stack=group")).status_code == 400
+        assert (await browser.get("/console/usage?stack=day")).status_code == 400
         await browser.aclose()
         async with router.client(router.admin_token) as admin:
             span = f"since={day:.0f}&before={day + 2 * 86_400:.0f}"
@@ -428,6 +428,39 @@ async def test_usage_is_stacked_by_whose_requests_they_are(tmp_path: Path) -> No
     assert [page.text.count(f'class="part{tone}"') for tone in range(5)] == [1, 1, 1, 1, 2]
     assert "Requests by hour and user" in page.text
     assert page.text.count(", ann: 6</title>") == 1
+
+
+async def test_usage_is_stacked_by_the_groups_of_now(tmp_path: Path) -> None:
+    """Whoever has none is among the others; in hours for a week at most; a viewer is led to no page of admins."""
+    day = 20_000 * 86_400.0
+    async with (
+        running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9}}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        made = (await admin.post("/router/users", json={"name": "vic", "role": "viewer"})).json()
+        await router.services.authenticator.refresh()
+        asked = "/console/usage?from=2024-10-04&to=2024-10-05&stack=group"
+        browser = await signed_in(router, made["token"])
+        before = (await browser.get("/console/usage?from=2024-10-04&to=2024-10-05")).text
+        await admin.post("/router/groups", json={"name": "team/a"})
+        await admin.patch("/router/users/alice", json={"group": "team/a"})
+        users = ["alice", "alice", "bob", None]
+        rows = [make_record(number, started_at=day + number, user=user) for number, user in enumerate(users)]
+        await router.services.request_log.insert([*rows, make_record(99, started_at=day + 90_000)])
+        page, theirs = (await browser.get(asked)).text, await signed_in(router, router.admin_token)
+        led = (await theirs.get(asked)).text
+        await browser.aclose()
+        await theirs.aclose()
+        span = f"before={day + 2 * 86_400:.0f}&by=group"
+        steps = (await admin.get(f"/router/usage?since={day:.0f}&{span}&bucket=day")).json()["steps"]
+        long = await admin.get(f"/router/usage?since={day - 6 * 86_400:.0f}&{span}&bucket=hour")
+    assert [(one["requests"], one["parts"], one["others"]) for one in steps] == [
+        (4, [{"name": "team/a", "requests": 2}], 2), (1, [{"name": "team/a", "requests": 1}], 0),
+    ]  # fmt: skip
+    assert (long.status_code, "at most 7 days" in long.json()["error"]) == (400, True)
+    assert ("By group" in re.findall(r">(By \w+)</a>", before), "Requests by hour and group" in page) == (False, True)
+    assert page.count(", team/a: ") == 2
+    assert ('href="./groups/team%2Fa"' in page, 'href="./groups/team%2Fa"' in led) == (False, True)
 
 
 async def test_usage_is_stacked_by_external_host(tmp_path: Path) -> None:

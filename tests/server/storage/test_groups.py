@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
 import pytest
 from sqlalchemy import text
 
@@ -9,7 +12,10 @@ from ollama_router_core.access.grants import Grants, InvalidGrants
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.identities import DuplicateName, GroupInUse, UnknownGroup, UnknownUser, UserChange
+from ollama_router_server.storage.log_totals import DAY, HOUR
+from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.users import UserStore
+from support.records import make_record
 from support.storage import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -84,6 +90,63 @@ async def test_a_group_with_members_stays(users: UserStore, groups: GroupStore) 
     await users.delete("alice")
     await groups.delete("team")
     assert await groups.list() == ()
+
+
+async def test_a_page_of_groups_adds_up_their_members_of_now(
+    users: UserStore, groups: GroupStore, database: Database
+) -> None:
+    """Requests and tokens of seven days, wherever they were when they asked; a page says where the next begins."""
+    for name in ("apes", "bees", "cats"):
+        await groups.create(name)
+    for name, group in {"alice": "bees", "bob": "bees", "carol": None}.items():
+        await users.create(name, group=group)
+    week, day = FakeClock().wall() // DAY * DAY, 86_400.0
+    made = [
+        make_record(number, started_at=at, user=user, prompt_tokens=10, completion_tokens=5)
+        for number, (user, at) in enumerate(
+            [("alice", week), ("alice", week - 6 * day), ("bob", week), ("carol", week), ("bob", week - 7 * day)]
+        )
+    ]
+    await RequestLog(database).insert(made)
+    page = await groups.page(limit=2)
+    told = [(group.name, group.members, group.requests, group.tokens) for group in page.groups]
+    assert (told, page.next, page.matching) == ([("apes", 0, 0, 0), ("bees", 2, 3, 45)], "bees", 3)
+    rest = await groups.page(after=page.next, limit=2)
+    assert ([group.name for group in rest.groups], rest.next, rest.matching) == (["cats"], None, 3)
+    found = await groups.page(search="EE", limit=2)
+    assert ([group.name for group in found.groups], found.matching) == (["bees"], 1)
+
+
+@pytest.mark.parametrize("step", [HOUR, DAY])
+@pytest.mark.parametrize("since", [0.0, 5 * 3_600.0, 30 * 3_600.0 + 7])
+async def test_steps_of_groups_have_every_request_of_their_members_once(
+    users: UserStore, groups: GroupStore, database: Database, step: int, since: float
+) -> None:
+    """By hour, or by day where a day is whole; the first hour and the last are whole, others' requests are left out."""
+    for name in ("apes", "bees"):
+        await groups.create(name)
+    members = {"alice": "bees", "bob": "bees", "carol": "apes", "dan": None}
+    for user, group in members.items():
+        await users.create(user, group=group)
+    begin, names = 20_000.0 * DAY, [*members, None]
+    rows = [make_record(one, started_at=begin + one * 1_700.0, user=names[one % 5]) for one in range(200)]
+    log = RequestLog(database)
+    await log.insert(rows)
+    found = await log.group_steps(["bees", "nobody"], since=begin + since, before=begin + 3.2 * DAY, step=step)
+    first, end = begin + since // HOUR * HOUR, begin + math.ceil(3.2 * DAY / HOUR) * HOUR
+    expected = Counter(
+        int(row.started_at // HOUR * HOUR)
+        for row in rows
+        if first <= row.started_at < end and row.user in {"alice", "bob"}
+    )
+    days = Counter[int]()
+    for start, requests in expected.items():
+        days[start // step * step] += requests
+    told = Counter[int]()
+    for start, requests in found["bees"].items():
+        assert start in expected or start % DAY == 0
+        told[start // step * step] += requests
+    assert (told, found["nobody"]) == (days, {})
 
 
 async def test_names_are_given_once(users: UserStore, groups: GroupStore) -> None:

@@ -12,13 +12,15 @@ import pytest
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import Connection
 
+from ollama_router_server.storage.group_rows import read_group_page
+from ollama_router_server.storage.group_steps import read_group_steps
 from ollama_router_server.storage.identities import UserFilter
 from ollama_router_server.storage.log_count import read_count
 from ollama_router_server.storage.log_filter import Cursor, LogFilter
 from ollama_router_server.storage.log_hours import read_hours
 from ollama_router_server.storage.log_series import LogSeries, read_series
 from ollama_router_server.storage.log_stats import read_history
-from ollama_router_server.storage.log_totals import HOUR
+from ollama_router_server.storage.log_totals import DAY, HOUR
 from ollama_router_server.storage.log_writer import add_rows
 from ollama_router_server.storage.recent_use import read_recent_use
 from ollama_router_server.storage.request_log import select_page
@@ -37,6 +39,8 @@ PEOPLE = f"""
 INSERT INTO users (name, role, active, created_at, updated_at)
 SELECT DISTINCT user, 'user', 1, 0, 0 FROM request_log WHERE seq <= {USERS}
 """  # noqa: S608 - as above
+GROUPS = "INSERT INTO groups (name, grants, created_at, updated_at) VALUES ('apes', '{}', 0, 0), ('bees', '{}', 0, 0)"
+MEMBERS = "INSERT INTO memberships (user_id, group_id) SELECT id, 1 + id % 2 FROM users"
 USER = LogFilter(user="user00007")
 RARE = LogFilter(model="nobody:1b", slower_than=1e9)
 
@@ -48,7 +52,8 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]
     url = create_sqlite(path)
     with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute(MADE)
-        raw.execute(PEOPLE)
+        for statement in (PEOPLE, GROUPS, MEMBERS):
+            raw.execute(statement)
     engine = create_engine(url)
     with engine.begin() as made:
         add_rows(made, after=0)
@@ -135,4 +140,24 @@ def test_a_chart_reads_the_totals_of_its_names_alone(connection: Connection) -> 
     with Plans(connection) as plans:
         hours = read_hours(connection, 0, ROWS)
     assert sum(hour.requests for hour in hours) == ROWS
+    assert any("span=? AND start=? AND dimension=?" in plan for plan in plans)
+
+
+def test_members_of_a_group_are_found_by_the_index_of_memberships(connection: Connection) -> None:
+    """Not by reading all users."""
+    with Plans(connection) as plans:
+        page = read_page(connection, UserFilter(group="bees"), None, 200)
+    assert page.matching == USERS // 2
+    assert plans.scans("users") == plans.scans("memberships") == plans.scans("log_totals") == []
+    assert any("ix_memberships_group_id (group_id=?)" in plan for plan in plans)
+
+
+def test_groups_are_added_up_from_the_totals_of_days(connection: Connection) -> None:
+    """A week of their members, each day by its key; a member by name and number, not by reading them all for each."""
+    with Plans(connection) as plans:
+        page = read_group_page(connection, None, None, 200, today=0)
+        steps = read_group_steps(connection, ["apes", "bees"], since=0.0, before=float(ROWS), step=DAY)
+    assert sum(group.members for group in page.groups) == USERS
+    assert sum(map(sum, (counts.values() for counts in steps.values()))) == ROWS
+    assert plans.scans("log_totals") == plans.scans("memberships") == plans.scans("users") == []
     assert any("span=? AND start=? AND dimension=?" in plan for plan in plans)

@@ -28,6 +28,7 @@ from ollama_router_server.admin.fleet import (
     QueueResource,
     StatusResource,
 )
+from ollama_router_server.admin.groups import GroupResource, GroupRightsResource, GroupsResource
 from ollama_router_server.admin.health import HealthResource, LiveResource, ReadyResource
 from ollama_router_server.admin.history import HistoryResource
 from ollama_router_server.admin.incidents import IncidentsResource
@@ -58,14 +59,7 @@ from ollama_router_server.admin.series import Series, SeriesResource
 from ollama_router_server.admin.sessions import UserSessionResource, UserSessionsResource
 from ollama_router_server.admin.usage import ModelUsersResource, UsageResource
 from ollama_router_server.admin.usage_export import Exports, UsageExportResource
-from ollama_router_server.admin.users import (
-    GroupResource,
-    GroupsResource,
-    TokenResource,
-    TokensResource,
-    UserResource,
-    UsersResource,
-)
+from ollama_router_server.admin.users import TokenResource, TokensResource, UserResource, UsersResource
 from ollama_router_server.admin.whatif import OtherDayResource, WhatIf, WhatIfResource
 from ollama_router_server.console.playground import PLAY_PATH, PlayDoor
 from ollama_router_server.console.routes import add_console
@@ -171,6 +165,7 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/users/{name}/invitation", InvitationResource(services))
     app.add_route("/router/groups", GroupsResource(services))
     app.add_route("/router/groups/{name}", GroupResource(services))
+    app.add_route("/router/groups/{name}/rights", GroupRightsResource(services))
     app.add_route("/router/operations", OperationsResource(services))
     app.add_route("/router/operations/{id}", OperationResource(services))
     app.add_route("/router/operations/{id}/retry", RetryResource(services))

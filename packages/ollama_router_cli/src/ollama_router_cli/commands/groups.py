@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from ollama_router_cli.arguments.grants import takes_grants
-from ollama_router_cli.arguments.options import SharedOptions, command_group, examples, takes_shared_options
+from ollama_router_cli.arguments.options import (
+    JsonOption,
+    SharedOptions,
+    command_group,
+    examples,
+    takes_shared_options,
+)
+from ollama_router_cli.arguments.router import RouterAccess, asks_router
 from ollama_router_cli.rendering.grants import describe_grants
+from ollama_router_cli.rendering.rights import print_rights
 from ollama_router_cli.rendering.streams import clean, print_json, print_note, print_outcome, print_result
-from ollama_router_cli.rendering.tables import format_time, print_table
+from ollama_router_cli.rendering.tables import format_count, format_time, print_table
+from ollama_router_cli.sources.router import ask_router, router_client, segment
 from ollama_router_cli.sources.storage import open_groups, run_with
 from ollama_router_core.access.grants import grants_from_json, grants_to_json
 from ollama_router_server.storage.groups import GroupStore
-from ollama_router_server.storage.identities import Group
+from ollama_router_server.storage.identities import Group, GroupPage, GroupSummary
 
 __all__ = ["app"]
 
@@ -23,6 +33,8 @@ app = command_group("Create, list and change groups of users.")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.", show_default=False)]
 Result = TypeVar("Result")
+_MOST = 1_000
+"""Groups on a page."""
 
 
 @app.command(epilog=examples("orouter groups create team --models 'llama3*' --rpm 60"))
@@ -46,29 +58,41 @@ def create(
     _report(_with_groups(shared, add), f"group {name} created", as_json=shared.as_json)
 
 
-@app.command("list", epilog=examples("orouter groups list"))
+@app.command(
+    "list", epilog=examples("orouter groups list", "orouter groups list --json", "orouter groups list --search te")
+)
 @takes_shared_options
-def list_groups(*, shared: SharedOptions) -> None:
-    """List all groups with their members."""
+def list_groups(
+    *,
+    search: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only groups whose name has this in it, whatever its case.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=_MOST, metavar="N", help="A page of at most N groups.")
+    ] = _MOST,
+    after: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The page that begins behind this group, by name.")
+    ] = None,
+    shared: SharedOptions,
+) -> None:
+    """List groups by name, a page at a time.
 
-    async def read(groups: GroupStore) -> tuple[Group, ...]:
-        return await groups.list()
+    Prints how many members each has, their requests and tokens of seven days (UTC), and the grants.
+    """
 
-    found = _with_groups(shared, read)
+    async def read(groups: GroupStore) -> GroupPage:
+        return await groups.page(search=search, after=after, limit=limit)
+
+    page = _with_groups(shared, read)
+    if page.next is not None:
+        print_note(f"{page.matching:,} groups in all; --after {clean(page.next)} shows the next page")
     if shared.as_json:
-        print_json([_group_json(group) for group in found])
-    elif found:
-        rows = [
-            (
-                group.name,
-                ", ".join(group.members) or None,
-                "; ".join(f"{key}: {text}" for key, text in describe_grants(group.grants)) or None,
-            )
-            for group in found
-        ]
-        print_table(("name", "members", "grants"), rows)
+        print_json([_listed_json(group) for group in page.groups])
+    elif page.groups:
+        columns = ("name", "members", "7 days", "tokens", "grants")
+        print_table(columns, map(_row, page.groups), right=("members", "7 days", "tokens"))
     else:
-        print_note("no groups yet; orouter groups create NAME adds one")
+        print_note("no such groups" if search or after else "no groups yet; orouter groups create NAME adds one")
 
 
 @app.command(epilog=examples("orouter groups show team"))
@@ -90,6 +114,18 @@ def show(
     facts = [("name", group.name), ("created", format_time(group.created_at))]
     facts.append(("members", ", ".join(group.members) or None))
     print_table(("", ""), [*facts, *describe_grants(group.grants)])
+
+
+@app.command(epilog=examples("orouter groups rights team", "orouter groups rights team --json"))
+@asks_router
+def rights(name: NameArgument, *, router: RouterAccess, as_json: JsonOption = False) -> None:
+    """Show what a group means for a user in it with no grants of their own, and what says so.
+
+    Asks a running router: each model of its servers and each external host stands there with the reason.
+    """
+    with router_client(**asdict(router)) as client:
+        view = ask_router(client, f"/router/groups/{segment(name)}/rights")
+    print_rights(view, as_json=as_json)
 
 
 @app.command("set", epilog=examples("orouter groups set team --models 'llama3*,qwen3*' --tokens-per-day 1000000"))
@@ -144,5 +180,26 @@ def _group_json(group: Group) -> dict[str, Any]:
         "name": group.name,
         "members": list(group.members),
         "grants": grants_to_json(group.grants),
+        "created_at": group.created_at,
+    }
+
+
+def _row(group: GroupSummary) -> tuple[object, ...]:
+    return (
+        group.name,
+        format_count(group.members),
+        format_count(group.requests),
+        format_count(group.tokens),
+        "; ".join(f"{key}: {text}" for key, text in describe_grants(group.grants)) or None,
+    )
+
+
+def _listed_json(group: GroupSummary) -> dict[str, Any]:
+    return {
+        "name": group.name,
+        "grants": grants_to_json(group.grants),
+        "member_count": group.members,
+        "requests_7d": group.requests,
+        "tokens_7d": group.tokens,
         "created_at": group.created_at,
     }

@@ -59,7 +59,8 @@ _USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
         "bucket",
         {
             "enum": ["", *BUCKETS],
-            "description": "Also in such steps, by user, model, server or host. Parts have the whole last hour.",
+            "description": "Also in such steps, by anything but day; in hours by group for at most 7 days. "
+            "Parts have the whole last hour.",
         },
     ),
 )

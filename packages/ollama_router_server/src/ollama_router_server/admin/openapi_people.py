@@ -6,7 +6,7 @@ from typing import Any
 
 from ollama_router_server.admin import shapes
 from ollama_router_server.admin.openapi_operation import Operation
-from ollama_router_server.admin.views.rights import RightsView
+from ollama_router_server.admin.views.rights import GroupRightsView, RightsView
 
 __all__ = ["PEOPLE"]
 
@@ -19,6 +19,7 @@ _USERS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("after", {"type": "string", "description": "`next` of the page before."}),
     ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
 )
+_GROUPS_QUERY = tuple(one for one in _USERS_QUERY if one[0] in {"search", "after", "limit"})
 
 PEOPLE: tuple[Operation, ...] = (
     Operation(
@@ -115,7 +116,13 @@ PEOPLE: tuple[Operation, ...] = (
         answer=RightsView,
         refused=(404, 413),
     ),
-    Operation(method="get", path="/router/groups", summary="List all groups", answer=shapes.GroupsBody),
+    Operation(
+        method="get",
+        path="/router/groups",
+        summary="List groups by name, a page at a time",
+        answer=shapes.GroupsBody,
+        query=_GROUPS_QUERY,
+    ),
     Operation(
         method="post",
         path="/router/groups",
@@ -135,4 +142,19 @@ PEOPLE: tuple[Operation, ...] = (
         refused=(404, 413),
     ),
     Operation(method="delete", path=_GROUP, summary="Delete a group", answer=shapes.DeletedBody, refused=(404, 409)),
+    Operation(
+        method="get",
+        path=f"{_GROUP}/rights",
+        summary="What a group means for a member with no grants of their own",
+        answer=GroupRightsView,
+        refused=(404,),
+    ),
+    Operation(
+        method="post",
+        path=f"{_GROUP}/rights",
+        summary="What a group would mean after a change that is not made",
+        body=shapes.GroupPatch,
+        answer=GroupRightsView,
+        refused=(404, 413),
+    ),
 )

@@ -279,10 +279,23 @@ class GroupBody(_Out):
     created_at: float
 
 
-class GroupsBody(_Out):
-    """All groups, by name."""
+class ListedGroupBody(_Out):
+    """A group in the list: requests of its members of now in the last seven days (UTC), and their tokens in and out."""
 
-    groups: list[GroupBody]
+    name: str
+    grants: GrantsBody
+    member_count: int
+    requests_7d: int
+    tokens_7d: int
+    created_at: float
+
+
+class GroupsBody(_Out):
+    """Groups by name; `next` is the name after which the next page begins, `matching` how many there are in all."""
+
+    groups: list[ListedGroupBody]
+    next: str | None
+    matching: int
 
 
 class ModelUserLine(_Out):

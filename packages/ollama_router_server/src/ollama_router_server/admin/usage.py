@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from falcon.asgi import Request, Response
@@ -13,7 +13,7 @@ from ollama_router_server.admin.access import ADMINS, READERS
 from ollama_router_server.admin.bodies import answer, moment
 from ollama_router_server.admin.history import asked_day
 from ollama_router_server.admin.shapes import ModelUserLine, ModelUsersBody
-from ollama_router_server.admin.usage_groups import groups_of_members
+from ollama_router_server.admin.usage_groups import groups_of_members, usage_by_group
 from ollama_router_server.admin.views.usage import BY, ORDERS, UsageAsked, UsageBody, usage_view
 from ollama_router_server.admin.views.usage_steps import STACKS, StackBy, UsageStep, usage_steps
 from ollama_router_server.services import Services
@@ -44,11 +44,12 @@ BUCKETS: Final = {"hour": HOUR, "day": DAY}
 
 
 class FoundUsage(NamedTuple):
-    """What requests add up to as it is told, by name, and by hour."""
+    """What requests add up to as it is told, by name, and by hour; and the group of each user that has one."""
 
     view: UsageBody
     stats: LogStats
     hours: tuple[HourRow, ...]
+    group_of: Mapping[str, str]
 
 
 async def find_usage(services: Services, asked: UsageAsked) -> FoundUsage:
@@ -59,8 +60,9 @@ async def find_usage(services: Services, asked: UsageAsked) -> FoundUsage:
     stats, soon, hours, groups = await asyncio.gather(
         log.stats(chosen), log.first_tokens(chosen, kinds=kinds), log.history(chosen), services.groups.list()
     )
-    view = usage_view(stats, hours, asked, config=services.config, group_of=groups_of_members(groups), soon=soon)
-    return FoundUsage(view, stats, hours)
+    group_of = groups_of_members(groups)
+    view = usage_view(stats, hours, asked, config=services.config, group_of=group_of, soon=soon)
+    return FoundUsage(view, stats, hours, group_of)
 
 
 async def find_steps(services: Services, found: FoundUsage, by: StackBy, step: int) -> list[UsageStep]:
@@ -69,21 +71,34 @@ async def find_steps(services: Services, found: FoundUsage, by: StackBy, step: i
     Raises:
         StorageUnavailable: the database cannot answer.
     """
-    view, stats, hours = found
+    view, stats, hours, group_of = found
     known = {"user": stats.by_user, "model": stats.by_model}.get(by, stats.by_server)
+    if by == "group":
+        known = usage_by_group(stats.by_user, group_of)
     hosts = services.config.external_hosts
     names = tuple(one.name for one in known if one.name and (by != "host" or one.name in hosts))[:_APART]
-    named: dict[str, dict[int, int]] = {name: {} for name in names}
     now = services.clock.wall()
+    named = await _named_steps(services, view, names, by, step)
+    first = hours[0].start if hours else now
+    since, until = view.since if view.since is not None else first, view.before if view.before is not None else now
+    return usage_steps(hours, named, since=since, until=max(since, until - 1), step=step)
+
+
+async def _named_steps(
+    services: Services, view: UsageBody, names: tuple[str, ...], by: StackBy, step: int
+) -> dict[str, dict[int, int]]:
+    """The requests of each name, by the start of the hour, or of the day, that has them."""
+    if by == "group":
+        since, before = view.since or 0.0, services.clock.wall() if view.before is None else view.before
+        return await services.request_log.group_steps(names, since=since, before=before, step=step)
+    named: dict[str, dict[int, int]] = {name: {} for name in names}
     dimension = "server" if by == "host" else by
     chosen = LogSeries(dimension=dimension, step=HOUR, since=view.since, before=view.before, names=names)
     async for rows in services.request_log.series(chosen):
         for row in rows:
             if row.name is not None:
                 named[row.name][row.start] = row.requests
-    first = hours[0].start if hours else now
-    since, until = view.since if view.since is not None else first, view.before if view.before is not None else now
-    return usage_steps(hours, named, since=since, until=max(since, until - 1), step=step)
+    return named
 
 
 def one_of(request: Request, name: str, words: Sequence[Word], default: Word) -> Word:
@@ -123,8 +138,8 @@ def usage_asked(request: Request, now: float) -> UsageAsked:
 class UsageResource:
     """`GET /router/usage[?since=&before=&user=&by=&order=&limit=&bucket=]`: totals, and by what.
 
-    With `bucket`, `hour` or `day`, also step by step, of all users; `by` is then user, model, server or host. Parts
-    of steps have the whole hour in which `before` lies.
+    With `bucket`, `hour` or `day`, also step by step, of all users; `by` is then anything but
+    day, and group in hours for at most 7 days. Parts of steps have the whole hour in which `before` lies.
     """
 
     roles = READERS
@@ -159,6 +174,8 @@ class UsageResource:
             raise InvalidBody("bucket goes with all users")
         if asked.since is None or (asked.before or self._services.clock.wall()) - asked.since > _MOST_DAYS * _DAY:
             raise InvalidBody(f"bucket goes with since, at most {_MOST_DAYS} days before")
+        if by == "group" and step == HOUR and (asked.before or self._services.clock.wall()) - asked.since > _WEEK:
+            raise InvalidBody("bucket=hour by group goes with at most 7 days")
         return by, step
 
 

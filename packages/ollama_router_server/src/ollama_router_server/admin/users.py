@@ -1,4 +1,4 @@
-"""Users, tokens and groups over HTTP: what `orouter users` and `orouter groups` do."""
+"""Users and tokens over HTTP: what `orouter users` does."""
 
 from __future__ import annotations
 
@@ -6,22 +6,18 @@ from typing import Any, Final, cast, get_args
 
 from falcon.asgi import Request, Response
 
-from ollama_router_core.access.grants import Grants, combine_grants, grants_from_json, grants_to_json
+from ollama_router_core.access.grants import combine_grants
 from ollama_router_core.access.limits import day_of, nearest_end
 from ollama_router_core.errors import InvalidBody
 from ollama_router_server.admin.access import ADMINS
 from ollama_router_server.admin.bodies import actor_of, answer, read_body
+from ollama_router_server.admin.grants import changes_of, grants_body, grants_of
 from ollama_router_server.admin.invitations import invite
 from ollama_router_server.admin.shapes import (
     CreatedTokenBody,
     CreatedUserBody,
     DeletedBody,
-    GrantsBody,
-    GroupBody,
-    GroupPatch,
-    GroupsBody,
     ListedUserBody,
-    NewGroup,
     NewToken,
     NewUser,
     TokensBody,
@@ -32,7 +28,6 @@ from ollama_router_server.admin.shapes import (
 )
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import (
-    Group,
     Role,
     UserChange,
     UserFilter,
@@ -41,8 +36,6 @@ from ollama_router_server.storage.identities import (
 from ollama_router_server.storage.recent_use import RecentUse
 
 __all__ = [
-    "GroupResource",
-    "GroupsResource",
     "TokenResource",
     "TokensResource",
     "UserResource",
@@ -70,7 +63,7 @@ class UsersResource:
     async def on_post(self, request: Request, response: Response) -> None:
         """Create a user; the response has the token, or a link for whoever is invited, shown only now."""
         new = await read_body(request, NewUser)
-        users, grants = self._users.by(actor_of(request)), _grants(new.grants)
+        users, grants = self._users.by(actor_of(request)), grants_of(new.grants)
         if new.invite:
             await users.create_without_token(new.name, role=new.role, group=new.group, grants=grants)
             body = CreatedUserBody(
@@ -193,49 +186,6 @@ class TokenResource:
         answer(response, DeletedBody(name=token, deleted=True))
 
 
-class GroupsResource:
-    """`GET` and `POST /router/groups`."""
-
-    roles = ADMINS
-
-    def __init__(self, services: Services) -> None:
-        self._groups = services.groups
-
-    async def on_get(self, _request: Request, response: Response) -> None:
-        """List all groups."""
-        answer(response, GroupsBody(groups=[_group(group) for group in await self._groups.list()]))
-
-    async def on_post(self, request: Request, response: Response) -> None:
-        """Create a group."""
-        new = await read_body(request, NewGroup)
-        await self._groups.by(actor_of(request)).create(new.name, _grants(new.grants))
-        answer(response, _group(await self._groups.show(new.name)), status=201)
-
-
-class GroupResource:
-    """`GET`, `PATCH` and `DELETE /router/groups/{name}`."""
-
-    roles = ADMINS
-
-    def __init__(self, services: Services) -> None:
-        self._groups = services.groups
-
-    async def on_get(self, _request: Request, response: Response, name: str) -> None:
-        """Show one group."""
-        answer(response, _group(await self._groups.show(name)))
-
-    async def on_patch(self, request: Request, response: Response, name: str) -> None:
-        """Change a group's grants."""
-        patch = await read_body(request, GroupPatch)
-        await self._groups.by(actor_of(request)).set_grants(name, _changes(patch.grants))
-        answer(response, _group(await self._groups.show(name)))
-
-    async def on_delete(self, request: Request, response: Response, name: str) -> None:
-        """Delete a group without members."""
-        await self._groups.by(actor_of(request)).delete(name)
-        answer(response, DeletedBody(name=name, deleted=True))
-
-
 def change_of(patch: UserPatch) -> UserChange:
     """The change that a body describes."""
     return UserChange(
@@ -243,16 +193,8 @@ def change_of(patch: UserPatch) -> UserChange:
         active=patch.active,
         moves="group" in patch.model_fields_set,
         group=patch.group,
-        grants=_changes(patch.grants),
+        grants=changes_of(patch.grants),
     )
-
-
-def _grants(body: GrantsBody | None) -> Grants:
-    return grants_from_json({} if body is None else body.model_dump(mode="json"))
-
-
-def _changes(body: GrantsBody | None) -> dict[str, Any]:
-    return {} if body is None else body.model_dump(mode="json", exclude_unset=True)
 
 
 def _user(user: UserSummary) -> dict[str, Any]:
@@ -261,21 +203,8 @@ def _user(user: UserSummary) -> dict[str, Any]:
         "role": user.role,
         "active": user.active,
         "group": user.group,
-        "grants": _grants_body(user.own_grants),
+        "grants": grants_body(user.own_grants),
         "requests": user.requests,
         "created_at": user.created_at,
         "tokens": [token_body(token) for token in user.tokens],
     }
-
-
-def _group(group: Group) -> GroupBody:
-    return GroupBody(
-        name=group.name,
-        grants=_grants_body(group.grants),
-        members=list(group.members),
-        created_at=group.created_at,
-    )
-
-
-def _grants_body(grants: Grants) -> GrantsBody:
-    return GrantsBody.model_validate(grants_to_json(grants), strict=False)

@@ -19,6 +19,7 @@ from ollama_router_server.admin.bodies import moment
 from ollama_router_server.admin.config import find_config
 from ollama_router_server.admin.doctor.resource import doctor_view
 from ollama_router_server.admin.fleet import KV_TYPES, kv_type_asked
+from ollama_router_server.admin.groups import list_groups
 from ollama_router_server.admin.history import find_day
 from ollama_router_server.admin.links import base_url
 from ollama_router_server.admin.me import find_checks, my_usage
@@ -43,7 +44,7 @@ from ollama_router_server.admin.views.clients import client_views
 from ollama_router_server.admin.views.errors import errors_view
 from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import model_views
-from ollama_router_server.admin.views.rights import rights_view
+from ollama_router_server.admin.views.rights import group_rights_view, rights_view
 from ollama_router_server.admin.views.usage_steps import STACKS
 from ollama_router_server.admin.whatif import WhatIf
 from ollama_router_server.console.charts import models_of, strip_of
@@ -208,20 +209,32 @@ class Pages(Struct, frozen=True):
         """Users and their groups, a page at a time."""
         return {
             "page_of": await list_users(self.services, request),
-            "groups": await self.services.groups.list(),
+            "groups": await self.services.groups.page(limit=_MOST_ROWS),
             "query": {name: str(value) for name, value in request.params.items() if name != "after"},
         }
 
     async def person(self, _request: Request, _user: User, name: str) -> Values:
         """One user: what this user may do, and why; who is signed in as this user."""
         view = await rights_view(self.services, name)
+        groups = (await self.services.groups.page(limit=_MOST_ROWS)).groups
         return {
             "view": view,
             "own": {one.name: one.value for one in view.rights if one.origin == "own"},
-            "groups": await self.services.groups.list(),
+            "groups": sorted({*(one.name for one in groups), *filter(None, [view.group])}),
             "sessions": (await list_sessions(self.services, name)).sessions,
             "title": name,
         }
+
+    async def groups(self, request: Request, _user: User) -> Values:
+        """Groups and what they used, a page at a time."""
+        query = {name: str(value) for name, value in request.params.items() if name != "after"}
+        return {"page_of": await list_groups(self.services, request), "query": query}
+
+    async def group(self, _request: Request, _user: User, name: str) -> Values:
+        """One group: what it means for who is in it."""
+        view = await group_rights_view(self.services, name)
+        own = {one.name: one.value for one in view.rights if one.origin == "group"}
+        return {"view": view, "own": own, "title": name}
 
     async def whatif(self, request: Request, _user: User) -> Values:
         """Another strategy, or one more server, on the router's own requests, once it is asked for."""
@@ -333,6 +346,8 @@ def pages(build: Pages, renderer: Renderer, parts: SharedParts) -> dict[str, Pag
         "usage": page("usage", "Usage", READERS),
         "people": page("people", "People", ADMINS),
         "people/{name:path}": page("person", "Person", ADMINS),
+        "groups": page("groups", "Groups", ADMINS),
+        "groups/{name:path}": page("group", "Group", ADMINS),
         "history": page("history", "History", READERS),
         "doctor": page("doctor", "Doctor", ADMINS),
         "whatif": page("whatif", "What if", ADMINS),

@@ -11,6 +11,7 @@ from msgspec import Struct
 from ollama_router_core.errors import RouterError
 from ollama_router_server.admin.config import DiagnosticsResource
 from ollama_router_server.admin.fleet import DrainResource, ProbeResource
+from ollama_router_server.admin.groups import GroupResource, GroupRightsResource, GroupsResource
 from ollama_router_server.admin.invitations import InvitationResource
 from ollama_router_server.admin.me import MyTokenResource, MyTokensResource
 from ollama_router_server.admin.operations import OperationResource, OperationsResource, RetryResource
@@ -106,3 +107,6 @@ def _add_actions(app: Any, services: Services, sync: WorkerSync) -> None:
     app.add_route("/console/act/users/{name}/invitation", InvitationResource(services))
     app.add_route("/console/act/users/{name}/tokens", TokensResource(services))
     app.add_route("/console/act/users/{name}/tokens/{token}", TokenResource(services))
+    app.add_route("/console/act/groups", GroupsResource(services))
+    app.add_route("/console/act/groups/{name}", GroupResource(services))
+    app.add_route("/console/act/groups/{name}/rights", GroupRightsResource(services))

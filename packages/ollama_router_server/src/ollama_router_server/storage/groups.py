@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from ollama_router_core.access.grants import Grants, grants_to_json
+from ollama_router_core.access.limits import day_of
 from ollama_router_server.storage.audit import ROUTER, Actor, AuditAction, AuditEntry
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.identities import DuplicateName, Group, GroupInUse, changed_grants
+from ollama_router_server.storage.group_rows import read_group, read_group_page, read_groups
+from ollama_router_server.storage.identities import DuplicateName, Group, GroupInUse, GroupPage, changed_grants
 from ollama_router_server.storage.identity_rows import (
     check_name,
     dump_grants,
@@ -20,7 +22,7 @@ from ollama_router_server.storage.identity_rows import (
     load_grants,
     require_group,
 )
-from ollama_router_server.storage.schema import groups, memberships, users
+from ollama_router_server.storage.schema import groups
 from ollama_router_server.system import Clock
 
 __all__ = ["GroupStore"]
@@ -57,7 +59,12 @@ class GroupStore:
 
     async def list(self) -> tuple[Group, ...]:
         """Return every group with its members, by name."""
-        return await self._database.read(_groups)
+        return await self._database.read(read_groups)
+
+    async def page(self, *, search: str | None = None, after: str | None = None, limit: int) -> GroupPage:
+        """Return at most `limit` groups by name, those behind `after`; `search` is a part of the name."""
+        today = day_of(self._clock.wall())
+        return await self._database.read(read_group_page, search, after, limit, today=today)
 
     async def show(self, name: str) -> Group:
         """Return one group.
@@ -65,12 +72,7 @@ class GroupStore:
         Raises:
             UnknownGroup: no such group.
         """
-
-        def one(connection: Connection) -> Group:
-            require_group(connection, name)
-            return next(group for group in _groups(connection) if group.name == name)
-
-        return await self._database.read(one)
+        return await self._database.read(read_group, name)
 
     async def set_grants(self, name: str, changes: Mapping[str, Any]) -> Grants:
         """Change some fields of a group's grants, in JSON's types; None unsets a field. Returns the new grants.
@@ -109,24 +111,3 @@ class GroupStore:
 
     def _entry(self, action: AuditAction, name: str, **detail: Any) -> AuditEntry:
         return AuditEntry(at=self._clock.wall(), actor=self._actor, action=action, subject=name, detail=detail)
-
-
-def _groups(connection: Connection) -> tuple[Group, ...]:
-    joined = (
-        select(memberships.c.group_id, users.c.name)
-        .join(users, users.c.id == memberships.c.user_id)
-        .order_by(users.c.name)
-    )
-    rows = connection.execute(select(groups).order_by(groups.c.name)).all()
-    members: dict[int, list[str]] = {}
-    for group_id, user in connection.execute(joined):
-        members.setdefault(group_id, []).append(user)
-    return tuple(
-        Group(
-            name=row.name,
-            grants=load_grants(row.grants),
-            members=tuple(members.get(row.id, ())),
-            created_at=row.created_at,
-        )
-        for row in rows
-    )

@@ -19,6 +19,8 @@ __all__ = [
     "DuplicateName",
     "Group",
     "GroupInUse",
+    "GroupPage",
+    "GroupSummary",
     "Identities",
     "InvalidUserName",
     "KnownToken",
@@ -202,6 +204,28 @@ class Group(Struct, frozen=True, kw_only=True):
     grants: Grants
     members: tuple[str, ...]
     created_at: float
+
+
+class GroupSummary(Struct, frozen=True, kw_only=True):
+    """A group in the list of groups: how many members it has, and their requests and tokens of seven days (UTC).
+
+    They count for the group in which the members are now; tokens are those in and out.
+    """
+
+    name: str
+    grants: Grants
+    members: int
+    requests: int
+    tokens: int
+    created_at: float
+
+
+class GroupPage(Struct, frozen=True, kw_only=True):
+    """Some groups by name; `next` is the name after which the next page begins, `matching` how many there are."""
+
+    groups: tuple[GroupSummary, ...]
+    next: str | None
+    matching: int
 
 
 class UserDetails(Struct, frozen=True, kw_only=True):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 from msgspec.structs import replace
 from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from ollama_router_server.storage.log_filter import LogFilter
-from ollama_router_server.storage.log_totals import DAY, HOUR, ends_of
+from ollama_router_server.storage.log_totals import DAY, HOUR, ends_of, spans_between
 from ollama_router_server.storage.schema import log_totals, request_log
 
 __all__ = ["read_count"]
@@ -41,20 +40,11 @@ def _summed(connection: Connection, chosen: LogFilter, first: int, end: int) -> 
     dimension, name = ("server", chosen.server) if chosen.user is None else ("user", chosen.user)
     ours = [columns.dimension == dimension, *([] if name is None else [columns.name == name])]
     query, total = select(func.coalesce(func.sum(columns.requests), 0)).where(*ours), 0
-    for span, starts in _spans(first, end):
+    for span, starts in spans_between(first, end):
         if starts:
             these = query.where(columns.span == span, columns.start.in_(starts))
             total += int(connection.execute(these).scalar_one())
     return total
-
-
-def _spans(first: int, end: int) -> Iterator[tuple[int, range]]:
-    """The starts of the days, and of the hours before and after them, between two moments."""
-    first_day = -(-first // DAY) * DAY
-    end_day = max(first_day, end // DAY * DAY)
-    yield DAY, range(first_day, end_day, DAY)
-    yield HOUR, range(first, min(first_day, end), HOUR)
-    yield HOUR, range(end_day, end, HOUR)
 
 
 def _counted(connection: Connection, chosen: LogFilter) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -25,6 +25,7 @@ __all__ = [
     "by_name",
     "ends_of",
     "rows_where",
+    "spans_between",
     "starts_between",
     "sums_of",
 ]
@@ -125,3 +126,12 @@ def ends_of(connection: Connection, span: int, *within: ColumnElement[bool]) -> 
     ends = (select(of(start)).where(*ours).scalar_subquery() for of in (func.min, func.max))
     least, most = connection.execute(select(*ends)).one()
     return (0, 0) if least is None else (int(least), int(most) + span)
+
+
+def spans_between(first: int, end: int) -> Iterator[tuple[int, range]]:
+    """The starts of the days, and of the hours before and after them, between two whole hours (seconds since 1970)."""
+    first_day = -(-first // DAY) * DAY
+    end_day = max(first_day, end // DAY * DAY)
+    yield DAY, range(first_day, end_day, DAY)
+    yield HOUR, range(first, min(first_day, end), HOUR)
+    yield HOUR, range(end_day, end, HOUR)

@@ -19,6 +19,7 @@ from ollama_router_server.storage.first_tokens import (
     read_first_tokens,
     read_usual_speeds,
 )
+from ollama_router_server.storage.group_steps import read_group_steps
 from ollama_router_server.storage.log_count import read_count
 from ollama_router_server.storage.log_days import DayGroup, read_day
 from ollama_router_server.storage.log_filter import Cursor, LogFilter
@@ -100,6 +101,12 @@ class RequestLog:
     async def page(self, chosen: LogFilter, *, after: Cursor | None = None, limit: int = 50) -> LogPage:
         """A page of rows, the newest first; it may have fewer than there are, but then says how far it has looked."""
         return await self._database.read(select_page, chosen, after, limit, self._searched)
+
+    async def group_steps(
+        self, names: Sequence[str], *, since: float, before: float, step: int
+    ) -> dict[str, dict[int, int]]:
+        """Requests of each of these groups, by the start (seconds since 1970) of the hour or day that has them."""
+        return await self._database.read(read_group_steps, names, since=since, before=before, step=step)
 
     async def count(self, chosen: LogFilter) -> int | None:
         """How many rows a filter lets through, as the totals tell; None where only the rows could."""

@@ -66,13 +66,21 @@ def create(
 
 @app.command(
     "list",
-    epilog=examples("orouter users list", "orouter users list --json", "orouter users list --search ali --limit 50"),
+    epilog=examples(
+        "orouter users list",
+        "orouter users list --json",
+        "orouter users list --group team",
+        "orouter users list --search ali --limit 50",
+    ),
 )
 @takes_shared_options
 def list_users(
     *,
     search: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Only users whose name has this in it, whatever its case.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", metavar="GROUP", help="Only users who are in this group.")
     ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", "-n", min=1, max=_MOST, metavar="N", help="A page of at most N users.")
@@ -85,17 +93,18 @@ def list_users(
     """List users by name: all, or a page.
 
     Prints role, status, requests in all and of seven days, tokens used of the limit that is nearest to its end, the
-    first 8 characters of each token, creation, last use and end. Pages have 1,000 users where --search or --after is
-    given without --limit.
+    first 8 characters of each token, creation, last use and end. Pages have 1,000 users where --search, --group or
+    --after is given without --limit.
     """
-    _, (page, found) = with_users(shared, partial(_read_page, search=search, limit=limit, after=after))
+    chosen = UserFilter(search=search, group=group)
+    _, (page, found) = with_users(shared, partial(_read_page, chosen=chosen, limit=limit, after=after))
     if page.next is not None:
         print_note(f"{page.matching:,} users in all; --after {clean(page.next)} shows the next page")
     if shared.as_json:
         print_json([_listed_json(one) for one in found])
         return
     if not found:
-        print_note("no such users" if search or after else "no users yet; orouter users create NAME adds one")
+        print_note("no such users" if search or group or after else "no users yet; orouter users create NAME adds one")
         return
     columns = (
         "name", "role", "status", "requests", "7 days", "tokens of limit", "token", "created", "last used", "expires",
@@ -114,14 +123,14 @@ class _Listed(NamedTuple):
 
 
 async def _read_page(
-    users: UserStore, *, search: str | None, limit: int | None, after: str | None
+    users: UserStore, *, chosen: UserFilter, limit: int | None, after: str | None
 ) -> tuple[UserPage, list[_Listed]]:
-    everybody = search is None and limit is None and after is None
+    everybody = chosen == UserFilter() and limit is None and after is None
     if everybody:
         found = await users.list()
         page = UserPage(users=found, next=None, matching=len(found))
     else:
-        page = await users.page(UserFilter(search=search), after=after, limit=limit or _MOST)
+        page = await users.page(chosen, after=after, limit=limit or _MOST)
     wall = SystemClock().wall()
     use = await users.recent_use(None if everybody else [user.name for user in page.users], today=day_of(wall))
     return page, [_listed(user, use.get(user.name, _UNUSED), wall) for user in page.users]

@@ -1,8 +1,8 @@
-"""One person's effective rights: what they may use, and which grant, role or setting says so."""
+"""Effective rights of a person or a group: what may be used, and which grant, role or setting says so."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,9 +13,9 @@ from ollama_router_server.admin.shapes import TokenBody, token_body
 from ollama_router_server.admin.views.models import model_views
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
-from ollama_router_server.storage.identities import Role, UserChange, UserSummary
+from ollama_router_server.storage.identities import Role, UserChange, UserSummary, changed_grants
 
-__all__ = ["JudgementView", "RightView", "RightsView", "rights_view"]
+__all__ = ["GroupRightsView", "JudgementView", "RightView", "RightsView", "group_rights_view", "rights_view"]
 
 
 class RightView(View):
@@ -52,6 +52,17 @@ class RightsView(View):
     tokens: list[TokenBody]
 
 
+class GroupRightsView(View):
+    """What a group means for a user in it who has no grants of their own; those come before the group's."""
+
+    name: str
+    member_count: int
+    sentence: str
+    rights: list[RightView]
+    models: list[JudgementView]
+    hosts: list[JudgementView]
+
+
 async def rights_view(services: Services, name: str, change: UserChange = UserChange()) -> RightsView:  # noqa: B008 - frozen
     """What a user may do, with the reasons; or could do after a change that is not made.
 
@@ -64,24 +75,45 @@ async def rights_view(services: Services, name: str, change: UserChange = UserCh
     group = Grants() if user.group is None else (await services.groups.show(user.group)).grants
     person = Person(role=user.role, own=user.own_grants, group=group)
     models, hosts = list(_models(services, person)), list(_hosts(services, person))
-    config = services.config
-    rights = effective_rights(
-        person, cloud=config.cloud, hosts=config.external_hosts_for, max_wait=config.queue.max_wait
-    )
     return RightsView(
         name=user.name,
         role=user.role,
         active=user.active,
         group=user.group,
         sentence=_sentence(user, person, models, hosts, services.clock.wall()),
-        rights=[
-            RightView(name=one.name, value=one.value, text=_text(one.name, one.value), origin=one.origin)
-            for one in rights
-        ],
+        rights=list(_rights(services, person)),
         models=models,
         hosts=hosts,
         tokens=[token_body(one) for one in user.tokens],
     )
+
+
+async def group_rights_view(services: Services, name: str, changes: Mapping[str, Any] | None = None) -> GroupRightsView:
+    """What a group's grants come to, for a user in it with none of their own; or would after changes that are not made.
+
+    Raises:
+        UnknownGroup: there is no such group.
+        InvalidGrants: the grants would not be valid.
+    """
+    group = await services.groups.show(name)
+    person = Person(role="user", own=Grants(), group=changed_grants(group.grants, changes or {}))
+    models, hosts = list(_models(services, person)), list(_hosts(services, person))
+    return GroupRightsView(
+        name=group.name,
+        member_count=len(group.members),
+        sentence=_group_sentence(group.name, person.group, models, hosts, services.clock.wall()),
+        rights=list(_rights(services, person)),
+        models=models,
+        hosts=hosts,
+    )
+
+
+def _rights(services: Services, person: Person) -> Iterator[RightView]:
+    config = services.config
+    for one in effective_rights(
+        person, cloud=config.cloud, hosts=config.external_hosts_for, max_wait=config.queue.max_wait
+    ):
+        yield RightView(name=one.name, value=one.value, text=_text(one.name, one.value), origin=one.origin)
 
 
 def _models(services: Services, person: Person) -> Iterator[JudgementView]:
@@ -106,9 +138,20 @@ def _sentence(
         return f"{user.name}'s access has expired: no request is answered."
     if user.role == "viewer":
         return f"{user.name} may read lists, metrics and the console, and use no model."
-    parts = [_share(models, "model")] + ([_share(hosts, "external host")] if hosts else [])
     without = "" if user.tokens else "; there is no token yet to do so with"
-    return f"{user.name} may use {' and '.join(parts)}{without}."
+    return f"{user.name} may use {_shares(models, hosts)}{without}."
+
+
+def _group_sentence(
+    name: str, grants: Grants, models: list[JudgementView], hosts: list[JudgementView], now: float
+) -> str:
+    if grants.expires_at is not None and now >= grants.expires_at:
+        return f"{name}'s access has expired: no request of a user in it is answered, unless their own says otherwise."
+    return f"A user in {name} may use {_shares(models, hosts)}."
+
+
+def _shares(models: list[JudgementView], hosts: list[JudgementView]) -> str:
+    return " and ".join([_share(models, "model")] + ([_share(hosts, "external host")] if hosts else []))
 
 
 def _share(found: list[JudgementView], noun: str) -> str:

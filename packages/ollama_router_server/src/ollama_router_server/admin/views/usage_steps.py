@@ -11,7 +11,7 @@ from ollama_router_server.storage.log_stats import HourRow
 
 __all__ = ["STACKS", "StackBy", "UsagePart", "UsageStep", "usage_steps"]
 
-StackBy = Literal["user", "model", "server", "host"]
+StackBy = Literal["user", "group", "model", "server", "host"]
 STACKS: tuple[StackBy, ...] = get_args(StackBy)
 """What the parts of a step may be."""
 

@@ -78,11 +78,16 @@ onAct("add-token", async (form) => {
   showSecret(made.name, made.token);
 });
 
-onAct("revoke-token", async (button) => {
-  const { name = "" } = button.dataset;
-  if (!(await confirmed(`Revoke ${name}? Clients that use it are shut out, and sessions that it opened end.`, "Revoke", name))) return;
-  await request("DELETE", `${root}act/me/tokens/${encodeURIComponent(name)}`);
-  location.reload();
+onAct("make", async (form) => {
+  const { path = "" } = form.dataset;
+  location.href = `${root}${path}/${encodeURIComponent((await request("POST", `${root}act/${path}`, typed(form))).name)}`;
+});
+onAct("remove", async (button) => {
+  const { path, name, text = "", verb = "", next } = button.dataset;
+  if (!(await confirmed(text, verb, name))) return;
+  await request("DELETE", `${root}act/${path}`);
+  if (next === undefined) location.reload();
+  else location.href = root + next;
 });
 
 onAct("filter", (form) => {

@@ -1,8 +1,11 @@
 // @ts-check
-// One person: what a change would mean is shown before it is saved; sessions are ended.
+// One person or group: what a change would mean is shown before it is saved; sessions are ended.
 import { isChanged, onAct, request, root, toast } from "./actions.js";
 
+<<<<<<< HEAD
 const person = (/** @type {string} */ name) => `${root}act/users/${encodeURIComponent(name)}`;
+=======
+>>>>>>> 8a61ed24 (feat(console): groups have pages like people, and Usage is stacked by group)
 const save = /** @type {HTMLButtonElement | null} */ (document.querySelector("[data-act=save-rights]"));
 
 /** What the form asks for of a grant: an empty field takes it back, an empty list forbids all. @param {FormData} given @param {string} name */
@@ -29,7 +32,7 @@ function changed(form) {
 onAct("preview-rights", async (element) => {
   const form = /** @type {HTMLFormElement} */ (element);
   const change = changed(form);
-  const view = await request("POST", `${person(form.dataset.name ?? "")}/rights`, change);
+  const view = await request("POST", `${root}act/${form.dataset.path}/rights`, change);
   document.querySelector("[data-preview]")?.replaceChildren(`If saved: ${view.sentence}`);
   for (const { name, text, origin } of view.rights) {
     const row = document.querySelector(`[data-right=${name}]`);
@@ -56,13 +59,13 @@ document.querySelector("form[data-act=preview-rights]")?.addEventListener("input
 
 onAct("save-rights", async (button) => {
   const form = /** @type {HTMLFormElement} */ (button.closest("form"));
-  await request("PATCH", person(form.dataset.name ?? ""), changed(form));
+  await request("PATCH", `${root}act/${form.dataset.path}`, changed(form));
   location.reload();
 });
 
 onAct("end-session", async (button) => {
   const { name = "", id } = button.dataset;
-  const { ended } = await request("DELETE", `${person(name)}/sessions${id ? `/${id}` : ""}`);
+  const { ended } = await request("DELETE", `${root}act/users/${encodeURIComponent(name)}/sessions${id ? `/${id}` : ""}`);
   for (const row of document.querySelectorAll(id ? `#session-${id}` : "[id^=session-]")) row.remove();
   toast(ended === 1 ? "The session is ended." : `${ended} sessions are ended.`);
 });

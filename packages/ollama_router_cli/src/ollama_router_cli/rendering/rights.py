@@ -1,0 +1,34 @@
+"""What a user or a group may do in the end, and why, for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ollama_router_cli.rendering.streams import clean, print_json, print_result
+from ollama_router_cli.rendering.tables import print_table
+
+__all__ = ["print_rights"]
+
+
+def print_rights(view: dict[str, Any], *, as_json: bool) -> None:
+    """Print the sentence, each right with its origin, and each model and external host with the reason."""
+    if as_json:
+        print_json(view)
+        return
+    print_result(clean(view["sentence"]))
+    print_result()
+    print_table(
+        ("right", "holds", "from"), [(_words(one["name"]), one["text"], one["origin"]) for one in view["rights"]]
+    )
+    for noun, found in (("model", view["models"]), ("external host", view["hosts"])):
+        if found:
+            print_result()
+            print_table((noun, "may use", "why"), map(_judged, found))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _judged(one: dict[str, Any]) -> tuple[object, ...]:
+    return one["name"], "yes" if one["allowed"] else "no", one["why"]

@@ -1,0 +1,29 @@
+"""Grants between the bodies of requests and answers and the core."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ollama_router_core.access.grants import Grants, grants_from_json, grants_to_json
+from ollama_router_server.admin.shapes import GrantsBody
+
+__all__ = ["changes_of", "grants_body", "grants_of"]
+
+
+def grants_of(body: GrantsBody | None) -> Grants:
+    """What a body grants.
+
+    Raises:
+        InvalidGrants: it cannot be granted.
+    """
+    return grants_from_json({} if body is None else body.model_dump(mode="json"))
+
+
+def changes_of(body: GrantsBody | None) -> dict[str, Any]:
+    """The fields of a body that are there, in JSON's types; None takes a grant back."""
+    return {} if body is None else body.model_dump(mode="json", exclude_unset=True)
+
+
+def grants_body(grants: Grants) -> GrantsBody:
+    """Grants as answers have them."""
+    return GrantsBody.model_validate(grants_to_json(grants), strict=False)

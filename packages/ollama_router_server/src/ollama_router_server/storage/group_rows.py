@@ -1,0 +1,107 @@
+"""Rows of groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.engine import Connection
+
+from ollama_router_server.storage.identities import Group, GroupPage, GroupSummary
+from ollama_router_server.storage.identity_rows import load_grants, require_group
+from ollama_router_server.storage.log_totals import DAY
+from ollama_router_server.storage.schema import groups, log_totals, memberships, users
+
+__all__ = ["read_group", "read_group_page", "read_groups"]
+
+_WEEK = 7
+
+
+def read_groups(connection: Connection) -> tuple[Group, ...]:
+    """Read every group with its members, both by name."""
+    joined = (
+        select(memberships.c.group_id, users.c.name)
+        .join(users, users.c.id == memberships.c.user_id)
+        .order_by(users.c.name)
+    )
+    rows = connection.execute(select(groups).order_by(groups.c.name)).all()
+    members: dict[int, list[str]] = {}
+    for group_id, user in connection.execute(joined):
+        members.setdefault(group_id, []).append(user)
+    return tuple(
+        Group(
+            name=row.name,
+            grants=load_grants(row.grants),
+            members=tuple(members.get(row.id, ())),
+            created_at=row.created_at,
+        )
+        for row in rows
+    )
+
+
+def read_group(connection: Connection, name: str) -> Group:
+    """Read one group with its members by name.
+
+    Raises:
+        UnknownGroup: no such group.
+    """
+    row = require_group(connection, name)
+    members = select(users.c.name).join(memberships, memberships.c.user_id == users.c.id)
+    found = connection.execute(members.where(memberships.c.group_id == row.id).order_by(users.c.name))
+    return Group(
+        name=row.name,
+        grants=load_grants(row.grants),
+        members=tuple(found.scalars()),
+        created_at=row.created_at,
+    )
+
+
+def read_group_page(
+    connection: Connection, search: str | None, after: str | None, limit: int, *, today: int
+) -> GroupPage:
+    """Read some groups by name, and how many match in all; `today` is a day since 1970-01-01."""
+    found = select(groups)
+    if search:
+        found = found.where(groups.c.name.icontains(search, autoescape=True))
+    matching = connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()
+    behind = () if after is None else (groups.c.name > after,)
+    rows = connection.execute(found.where(*behind).order_by(groups.c.name).limit(limit + 1)).all()
+    shown = rows[:limit]
+    ids = [row.id for row in shown]
+    members, week = _members(connection, ids), _week(connection, ids, today)
+    return GroupPage(
+        groups=tuple(
+            GroupSummary(
+                name=row.name,
+                grants=load_grants(row.grants),
+                members=members.get(row.id, 0),
+                requests=week.get(row.id, (0, 0))[0],
+                tokens=week.get(row.id, (0, 0))[1],
+                created_at=row.created_at,
+            )
+            for row in shown
+        ),
+        next=shown[-1].name if len(rows) > limit else None,
+        matching=matching,
+    )
+
+
+def _members(connection: Connection, ids: Sequence[int]) -> dict[int, int]:
+    ours = select(memberships.c.group_id, func.count()).where(memberships.c.group_id.in_(ids))
+    return {int(group): int(count) for group, count in connection.execute(ours.group_by(memberships.c.group_id))}
+
+
+def _week(connection: Connection, ids: Sequence[int], today: int) -> dict[int, tuple[int, int]]:
+    """Requests and tokens of a week, by the keys of the totals of each member's days."""
+    totals = log_totals.c
+    days = [day * DAY for day in range(today - _WEEK + 1, today + 1)]
+    tokens = func.sum(totals.prompt_tokens + totals.completion_tokens)
+    query = (
+        select(memberships.c.group_id, func.sum(totals.requests), tokens)
+        .join(users, users.c.id == memberships.c.user_id)
+        .join(log_totals, totals.name == users.c.name)
+        .where(memberships.c.group_id.in_(ids))
+        .where(totals.span == DAY, totals.start.in_(days), totals.dimension == "user")
+        .group_by(memberships.c.group_id)
+    )
+    return {int(group): (int(requests), int(used)) for group, requests, used in connection.execute(query)}

@@ -15,6 +15,11 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 MEMBERS = ["-e", "packages/ollama_router_core", "-e", "packages/ollama_router_server[dns,mdns,postgres,redis]"]
 MEMBERS += ["-e", "packages/ollama_router_cli"]
 PARALLEL = ["-n", "3", "--dist", "worksteal"]
+# A thousand tests start a router with a database and a key of its own, and what it has synced to a disk and removed
+# there takes longer than the rest: their files are in memory, where there is enough of it, and programs may run there.
+MEMORY = Path("/dev/shm")  # noqa: S108 - what pytest makes there is its user's alone
+ROOMY = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 << 30 and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
+IN_MEMORY = {"TMPDIR": str(MEMORY)} if ROOMY else {}
 # A test that fails is run again, at most twice, and named as one that was: on a shared machine a race of the test must
 # not pass for a fault, nor go unseen.
 ONCE_MORE = ["--reruns", "2", "--reruns-delay", "2", "-rfER"]
@@ -103,7 +108,7 @@ def tests(session: nox.Session, resolution: str) -> None:
         "--ignore=tests/deploy/test_upgrade_at_noon.py",
     ]
     chosen += ["--ignore=tests/deploy", "--ignore=tests/benchmarks"] if oldest else []
-    session.run("pytest", "-m", "not e2e", *chosen, *PARALLEL, *ONCE_MORE, *session.posargs)
+    session.run("pytest", "-m", "not e2e", *chosen, *PARALLEL, *ONCE_MORE, *session.posargs, env=IN_MEMORY)
 
 
 @nox.session(default=False)

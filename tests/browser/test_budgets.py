@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.anyio
 
 MOST_BYTES, MOST_FILES, MOST_NODES, MOST_CALLS = 60 * 1024, 12, 6_000, 3
 MOST_PAINT, MOST_USABLE, BUSY = 400.0, 1_000.0, 60.0  # milliseconds
-MOST_TASK = 100.0  # milliseconds of one task of a page that follows the router
+MOST_TASK = 100.0  # milliseconds of one task of a page that follows the router, as the processor counts them
 MOST_LIST = 0.3  # seconds of the router for a page of a list
 SMALL = "m0:8b"
 PAGES = (
@@ -48,12 +49,7 @@ PAGES = (
 )
 PAINT = "performance.getEntriesByType('paint').find((one) => one.name == 'first-contentful-paint')?.startTime ?? 0"
 
-NOTES_TASKS = """
-window.tasks = [];
-new PerformanceObserver((list) => tasks.push(...list.getEntries().map((one) => one.duration)))
-  .observe({ type: "longtask" });
-"""
-"""Tasks of 50 ms and more; a browser tells no shorter ones."""
+TASKS = {"traceConfig": {"includedCategories": ["toplevel"]}, "transferMode": "ReportEvents"}
 
 
 def told(text: str) -> None:
@@ -108,7 +104,10 @@ async def _runs(sim: OllamaSimulator, wanted: int) -> bool:
 
 
 async def test_pages_of_two_hundred_servers_are_light(browser: Browser, tmp_path: Path) -> None:
-    """With 500 requests in progress; a view takes three calls at most, and opening all asks no server for anything."""
+    """With 500 requests in progress; a view takes three calls at most, and opening all asks no server for anything.
+
+    No task of ten updates takes the browser more than a tenth of a second.
+    """
     async with (
         large_fleet(tmp_path, 500) as (router, sim),
         signed_in(browser, router, router.admin_token) as watched,
@@ -122,8 +121,14 @@ async def test_pages_of_two_hundred_servers_are_light(browser: Browser, tmp_path
             assert nodes <= MOST_NODES, path
             assert len([one for one in watched.asked[:files] if "/v/" not in one.url]) <= MOST_CALLS, path
         assert len(sim.requests) == asked
-        longest = await longest_tasks(watched, router)
-        await times_hold(watched, longest)
+        await watched.open("servers")
+        await watched.page.wait_for_selector("[data-liveness]:text-is('live')")
+        async with traced(browser) as tasks:
+            await ten_updates(watched, router)
+        told(f"servers: longest tasks of ten updates {', '.join(f'{one:.0f}' for one in tasks[-5:])} ms")
+        assert len(tasks) > 10
+        assert tasks[-1] < MOST_TASK
+        await times_hold(watched)
 
 
 async def painted(watched: Watched) -> float:
@@ -131,24 +136,37 @@ async def painted(watched: Watched) -> float:
     return float(await (await watched.page.wait_for_function(PAINT)).json_value())
 
 
-async def longest_tasks(watched: Watched, router: RunningRouter) -> list[float]:
-    """Milliseconds of the longest task of Servers at each of ten updates after its load, 0 for less than 50."""
-    page, longest = watched.page, list[float]()
-    await page.add_init_script(NOTES_TASKS)
-    await watched.open("servers")
-    await page.wait_for_selector("[data-liveness]:text-is('live')")
+@asynccontextmanager
+async def traced(browser: Browser) -> AsyncIterator[list[float]]:
+    """Milliseconds of processor time that each task of pages took, once the block has ended.
+
+    Time in which others had the processor is not in it, so that it is told on a machine that is busy, too.
+    """
+    tools, events, ended, tasks = await browser.new_browser_cdp_session(), list[Any](), asyncio.Event(), list[float]()
+    tools.on("Tracing.dataCollected", lambda told: events.extend(told["value"]))
+    tools.on("Tracing.tracingComplete", lambda _: ended.set())
+    await tools.send("Tracing.start", TASKS)
+    yield tasks
+    await tools.send("Tracing.end")
+    await ended.wait()
+    await tools.detach()
+    of_pages = {(one["pid"], one["tid"]) for one in events if one.get("args", {}).get("name") == "CrRendererMain"}
+    ran = [one for one in events if one["name"].endswith("RunTask") and (one["pid"], one["tid"]) in of_pages]
+    tasks.extend(sorted(one["tdur"] / 1000 for one in ran if "tdur" in one))
+
+
+async def ten_updates(watched: Watched, router: RunningRouter) -> None:
+    """Have Servers show ten changes of the fleet, one after the other."""
+    page = watched.page
     for number in range(5):
         for on, state in ((True, "Undrain"), (False, "Drain")):
-            await page.evaluate("tasks.length = 0")
             router.services.fleet.drain(f"gpu-{number:03}", on=on)
             await page.wait_for_selector(f"button[data-name=gpu-{number:03}] >> text=/^{state}$/", timeout=60_000)
             await page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
-            longest.append(float(await page.evaluate("Math.max(0, ...tasks)")))
-    return longest
 
 
-async def times_hold(watched: Watched, tasks: list[float]) -> None:
-    """First paint of Now, when it has heard from the router, and the longest tasks of updates; the median of each."""
+async def times_hold(watched: Watched) -> None:
+    """First paint of Now, and when it has heard from the router; the median of each."""
     usable = "document.querySelector('[data-liveness]').textContent === 'live' && performance.now()"
     paints, usables, nothing = list[float](), list[float](), list[float]()
     for _ in range(5):
@@ -159,14 +177,11 @@ async def times_hold(watched: Watched, tasks: list[float]) -> None:
         usables.append(float(await heard.json_value()))
         paints.append(await painted(watched))
     paint, ready, empty = map(statistics.median, (paints, usables, nothing))
-    task = statistics.median(tasks)
-    told(f"servers: longest task of an update {task:.0f} ms, at most {max(tasks):.0f} ms")
     told(f"now: first paint {paint:.0f} ms, usable after {ready:.0f} ms; a page of nothing {empty:.0f} ms")
     if empty > BUSY:
         pytest.skip(f"times are not judged: a page of nothing took {empty:.0f} ms")
     assert paint < 2 * MOST_PAINT
     assert ready < 2 * MOST_USABLE
-    assert task < 2 * MOST_TASK
 
 
 async def test_ten_thousand_users_are_a_page_of_two_hundred(browser: Browser, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ Each minute one line: answers a second, tasks of the page over 50 and over 100 m
 bytes received. Less than two minutes are watched in two halves.
 The last line holds all against what may be: 40 KB a second, no task over 100 ms and five a minute over 50, elements
 within a tenth of the first minute's (rows of what runs come and go), a heap that grows by less than 2 MB from the first
-minute to the last. Exit code 1 where it is more: on a busy machine measure with `chrt -f 40`, as tasks are wall time.
+minute to the last. Exit code 1 where it is more: tasks are wall time: on a busy machine measure with `nice -n -10`.
 Needs playwright and chromium; Linux only.
 """
 

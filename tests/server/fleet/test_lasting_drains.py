@@ -12,8 +12,9 @@ import pytest
 
 from ollama_router_core.testing import SimulatorThread
 from ollama_router_server.fleet import lasting_drains
-from ollama_router_server.fleet.lasting_drains import LastingDrains
+from ollama_router_server.fleet.lasting_drains import LastingDrains, drain_began
 from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.storage.audit import Actor, AuditAction, AuditEntry, AuditLog
 from ollama_router_server.storage.drains import DrainStore, StoredDrain
 from support.eventually import eventually
 from support.orouter import Orouter
@@ -21,6 +22,12 @@ from support.waiting import wait_until
 from support.workers import served
 
 MODEL = "llama3.1:8b"
+
+
+def drained_since(admin: httpx.Client, url: str = "") -> float | None:
+    """Since when the server is drained, as the router tells."""
+    (server,) = admin.get(f"{url}/router/servers").json()["servers"]
+    return server["since"] if server["draining"] else None
 
 
 def draining(admin: httpx.Client, url: str = "", name: str = "a") -> bool:
@@ -31,14 +38,16 @@ def draining(admin: httpx.Client, url: str = "", name: str = "a") -> bool:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_drain_outlasts_a_restart(tmp_path: Path, workers: str) -> None:
-    """Of a router with any number of workers; so does its end."""
+    """Of a router with any number of workers, with when it began; so does its end."""
     with SimulatorThread(models=[MODEL]) as simulator:
         servers = {"a": {"host": "127.0.0.1", "port": simulator.port}}
         with served(tmp_path, servers, "--workers", workers) as router, router.client(router.admin_token) as admin:
             assert admin.post("/router/servers/a/drain").status_code == 200
+            (entry,) = admin.get("/router/audit?action=server.drain").json()["entries"]
         again = Orouter(home=tmp_path)
         with again.serve("--port", "0", "--workers", workers) as url, router.client(router.admin_token) as admin:
             wait_until(lambda: draining(admin, url), "the drain holds")
+            assert {drained_since(admin, url) for _ in range(4)} <= {entry["at"], None}  # of whichever worker
             admin.post(f"{url}/router/servers/a/undrain").raise_for_status()
         with again.serve("--port", "0") as url, router.client(router.admin_token) as admin:
             assert not draining(admin, url)
@@ -125,7 +134,7 @@ async def test_a_look_that_began_before_a_word_does_not_take_it_back(monkeypatch
         (draining.add if on else draining.discard)(server)
 
     fleet, store = SimpleNamespace(servers={"a"}, health=SimpleNamespace(draining=draining), drain=drain), SlowStore()
-    drains = LastingDrains(cast("DrainStore", store), cast("FleetService", fleet), follows=True)
+    drains = LastingDrains(cast("DrainStore", store), cast("AuditLog", None), cast("FleetService", fleet), follows=True)
     await drains.start()
     try:
         await drains.drain("a", on=True)
@@ -139,3 +148,21 @@ async def test_a_look_that_began_before_a_word_does_not_take_it_back(monkeypatch
     finally:
         await drains.aclose()
     assert happened == [True, False]
+
+
+def entry(at: float, action: AuditAction, subject: str = "a", *, already: bool = False) -> AuditEntry:
+    """What somebody did to a server."""
+    detail = {"already": True} if already else {}
+    return AuditEntry(at=at, actor=Actor("root", "http"), action=action, subject=subject, detail=detail)
+
+
+def test_a_drain_began_with_its_first_word() -> None:
+    """Not with one that ordered it again, nor with another server's; an end, or a trail that is cut, tells nothing."""
+    begins, again, other = (
+        entry(2, "server.drain"),
+        entry(3, "server.drain", already=True),
+        entry(4, "server.drain", "b"),
+    )
+    assert drain_began([other, again, begins, entry(1, "server.drain")], "a") == 2
+    assert drain_began([entry(5, "server.undrain"), again, begins], "a") is None
+    assert drain_began([other, again], "a") is None

@@ -193,7 +193,7 @@ class Services:
         self.measured_loads = MeasuredLoads(self.computed_sizes, self.clock.wall)
         self.fleet.on_polled(self._look_at_memory)
         self._loader = ModelLoader(config=config, targets=self.targets, upstream=self.upstream, fleet=self.fleet)
-        self.drains = LastingDrains(DrainStore(self.database), self.fleet, follows=self.first)
+        self.drains = LastingDrains(DrainStore(self.database), self.audit, self.fleet, follows=self.first)
         self.warm_up = WarmUp(config=config, loader=self._loader, fleet=self.fleet)
         self.operations = Operations(
             OperationStore(self.database, clock=self.clock),

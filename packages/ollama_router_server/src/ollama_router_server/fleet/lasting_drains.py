@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping
+from contextlib import suppress
 
 import structlog
 
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.storage.audit import AuditEntry, AuditFilter, AuditLog
 from ollama_router_server.storage.drains import DrainStore, StoredDrain
 
-__all__ = ["LastingDrains"]
+__all__ = ["LastingDrains", "drain_began"]
 
 _INTERVAL = 0.5
 """Seconds between two looks: other routers know of a drain within a second."""
 
+_DRAINS = AuditFilter(actions=("server.drain", "server.undrain"))
+_LOOKED_AT = 1_000
+
 _log = structlog.get_logger("fleet")
+
+
+def drain_began(entries: Iterable[AuditEntry], server: str) -> float | None:
+    """When the drain of a server began that no entry ended, in seconds since 1970; None where no entry tells.
+
+    Args:
+        entries: the newest first.
+        server: its name.
+    """
+    for entry in entries:
+        if entry.subject == server and entry.action == "server.undrain":
+            return None
+        if entry.subject == server and not entry.detail.get("already"):
+            return entry.at
+    return None
 
 
 class LastingDrains:
@@ -24,12 +44,14 @@ class LastingDrains:
 
     Args:
         store: of the database.
+        trail: of the same; it tells when a drain that is stored began.
         fleet: of this process; it tells the other workers.
         follows: whether this process looks for what others stored: one of a router's workers does.
     """
 
-    def __init__(self, store: DrainStore, fleet: FleetService, *, follows: bool) -> None:
+    def __init__(self, store: DrainStore, trail: AuditLog, fleet: FleetService, *, follows: bool) -> None:
         self._store = store
+        self._trail = trail
         self._fleet = fleet
         self._follows = follows
         self._known: Mapping[str, StoredDrain] = {}
@@ -43,8 +65,14 @@ class LastingDrains:
         Raises:
             StorageUnavailable: it cannot be read.
         """
-        if self._follows:
-            self._apply(await self._store.read())
+        if not self._follows:
+            with suppress(StorageUnavailable):
+                await self._date(await self._store.read())
+        else:
+            stored = await self._store.read()
+            with suppress(StorageUnavailable):
+                await self._date(stored)
+            self._apply(stored)
             self._task = asyncio.create_task(self._follow(), name="drains")
 
     async def aclose(self) -> None:
@@ -72,6 +100,16 @@ class LastingDrains:
         for name, on in words.items():
             await self._say((name,), self._store.set(name, on=on))
         await self._say(names.values(), self._store.forget(names.values()))
+
+    async def _date(self, stored: Mapping[str, StoredDrain]) -> None:
+        """Have drains that outlasted a restart told since when they began, as far as the trail reaches."""
+        drained = [server for server, said in stored.items() if said.on]
+        if drained:
+            entries = await self._trail.list(_DRAINS, limit=_LOOKED_AT)
+            for server in drained:
+                began = drain_began(entries, server)
+                if began is not None:
+                    self._fleet.state_times.drained_since(server, began)
 
     async def _say(self, servers: Collection[str], writing: Awaitable[None]) -> None:
         self._saying += 1

@@ -10,7 +10,7 @@ __all__ = ["StateTimes"]
 
 
 class StateTimes:
-    """When states began that this process saw begin. Not thread-safe.
+    """When states began that this process saw begin, or was told of. Not thread-safe.
 
     Args:
         wall: tells seconds since 1970.
@@ -40,6 +40,10 @@ class StateTimes:
                 self._begin(server, "up")
         elif (server, "draining") not in self._began:
             self._begin(server, "draining")
+
+    def drained_since(self, server: str, began: float) -> None:
+        """Take over when a drain began that another process saw begin, in seconds since 1970."""
+        self._began[server, "draining"] = began
 
     def reconfigure(self, servers: Container[str]) -> None:
         """Forget the servers that are not among these any more."""

@@ -107,6 +107,26 @@ async def test_a_group_from_its_making_to_its_end(browser: Browser, tmp_path: Pa
         assert watched.problems == []
 
 
+async def test_an_own_token_is_revoked_by_its_name(browser: Browser, tmp_path: Path) -> None:
+    """Added on Start, and ended once its name was typed; the page is the same one again."""
+    async with (
+        running_router(tmp_path, {"gone": {"host": "127.0.0.1", "port": 9}}) as router,
+        signed_in(browser, router, router.token) as watched,
+        router.client(router.admin_token) as other,
+    ):
+        page = watched.page
+        await other.post("/router/users/alice/tokens", json={"name": "old/laptop"})
+        await watched.open("")
+        await page.click("[data-act=remove][data-name='old/laptop']")
+        await page.fill("[data-dialog-typed] input", "old/laptop")
+        await page.click("[data-dialog-yes]")
+        await page.wait_for_selector("[data-name='old/laptop']", state="detached")
+        assert page.url == f"{watched.base}/console/"
+        told = (await other.get("/router/users/alice/tokens")).json()["tokens"]
+        assert [token["name"] for token in told] == ["default"]
+        assert watched.problems == []
+
+
 async def test_saving_sends_what_was_changed_and_nothing_else(browser: Browser, tmp_path: Path) -> None:
     """A tab that was open for long does not undo what others changed, nor that nothing is allowed."""
     async with (

@@ -63,12 +63,9 @@ onAct("invite-user", async (form) => {
   const made = await request("POST", `${root}act/users`, { ...values, invite: means === "link" });
   showSecret(made.name, made.token ?? made.invitation.link);
 });
-onAct("invite", async (button) => {
-  const { name = "" } = button.dataset;
-  showSecret(name, (await request("POST", `${root}act/users/${encodeURIComponent(name)}/invitation`)).link);
-});
-onAct("uninvite", async (button) => {
-  const { name = "" } = button.dataset;
+onAct("invite", async ({ dataset: { name = "" } }) =>
+  showSecret(name, (await request("POST", `${root}act/users/${encodeURIComponent(name)}/invitation`)).link));
+onAct("uninvite", async ({ dataset: { name = "" } }) => {
   const { withdrawn } = await request("DELETE", `${root}act/users/${encodeURIComponent(name)}/invitation`);
   toast(withdrawn ? `${name}'s links no longer work.` : `There was no unused link of ${name}.`);
 });
@@ -83,11 +80,10 @@ onAct("make", async (form) => {
   location.href = `${root}${path}/${encodeURIComponent((await request("POST", `${root}act/${path}`, typed(form))).name)}`;
 });
 onAct("remove", async (button) => {
-  const { path, name, text = "", verb = "", next } = button.dataset;
+  const { path, name, text = "", verb = "", next = "" } = button.dataset;
   if (!(await confirmed(text, verb, name))) return;
   await request("DELETE", `${root}act/${path}`);
-  if (next === undefined) location.reload();
-  else location.href = root + next;
+  location.href = root + next;
 });
 
 onAct("filter", (form) => {

@@ -2,10 +2,6 @@
 // One person or group: what a change would mean is shown before it is saved; sessions are ended.
 import { isChanged, onAct, request, root, toast } from "./actions.js";
 
-<<<<<<< HEAD
-const person = (/** @type {string} */ name) => `${root}act/users/${encodeURIComponent(name)}`;
-=======
->>>>>>> 8a61ed24 (feat(console): groups have pages like people, and Usage is stacked by group)
 const save = /** @type {HTMLButtonElement | null} */ (document.querySelector("[data-act=save-rights]"));
 
 /** What the form asks for of a grant: an empty field takes it back, an empty list forbids all. @param {FormData} given @param {string} name */
@@ -42,10 +38,7 @@ onAct("preview-rights", async (element) => {
     from.querySelector("b")?.remove();
     const differs = now.textContent !== text || from.textContent?.trim() !== origin;
     row.classList.toggle("differs", differs);
-    if (!differs) continue;
-    const next = document.createElement("b");
-    next.textContent = ` → ${text}, ${origin}`;
-    from.append(next);
+    if (differs) from.append(Object.assign(document.createElement("b"), { textContent: ` → ${text}, ${origin}` }));
   }
   if (save) save.disabled = Object.keys(change).length === 0;
 });

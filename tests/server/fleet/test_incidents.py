@@ -133,6 +133,30 @@ async def test_routers_with_a_store_in_common(store: IncidentStore) -> None:
     await first.aclose()
 
 
+async def test_what_the_fleet_suffers_from_goes_on_while_its_teller_restarts(store: IncidentStore) -> None:
+    """Many refusals are one row, which ends after a quiet minute at the new teller; so are breakers that are open."""
+    wave = STANDING._replace(refused={"queue_full": 20})
+    dead = process(store, asks=True)
+    dead.start(["big", "mid"])
+    dead.look_at_conditions()
+    dead._standing = lambda: wave
+    dead.look_at_conditions()
+    dead.notice(SUSPENDED)
+    dead.notice(ServerSuspended("mid", 30.0, 10.0, 1, True))
+    await told(store, dead)
+    again = process(store, asks=True)
+    again.start(["big", "mid"])
+    await again.go_on(["big"])
+    kinds = [("requests.refused", False), ("server.suspended", False), ("server.suspended", True)]
+    assert sorted(await told(store, again)) == kinds
+    again.look_at_conditions()
+    again._clock.advance(61.0)  # type: ignore[attr-defined]
+    again.look_at_conditions()
+    assert sorted(await told(store, again)) == [("requests.refused", True), *kinds[1:]]
+    await again.aclose()
+    await dead.aclose()
+
+
 async def test_a_first_worker_that_is_replaced_is_no_restart_of_the_router(store: IncidentStore) -> None:
     """What the other workers hold goes on, also when it meets the server; what only the dead one saw is over."""
     dead, other = process(store, asks=True, away=True), process(store, index=1)

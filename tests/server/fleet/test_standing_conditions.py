@@ -37,6 +37,17 @@ def test_each_condition_begins_at_once_and_ends_after_a_quiet_minute(wrong: Stan
     assert conditions.see(calm, EPOCH + 200.0, 200.0) == []
 
 
+def test_what_others_began_ends_here_after_a_quiet_minute() -> None:
+    """It need not be seen here; where it is, it goes on, and does not begin a second time."""
+    conditions = StandingConditions()
+    conditions.go_on("requests.refused", EPOCH, 0.0)
+    assert conditions.see(WELL, EPOCH + 1.0, 1.0) == []
+    assert conditions.see(WELL._replace(refused={"queue_full": 20}), EPOCH + 30.0, 30.0) == []
+    assert conditions.see(WELL._replace(refused={"queue_full": 20}), EPOCH + 95.0, 95.0) == [
+        Ended(kind="requests.refused", at=EPOCH + 30.0)
+    ]
+
+
 def test_a_clock_that_is_set_back_keeps_nothing_open() -> None:
     """The quiet minute passes as it does for people, whatever the clock on the wall says."""
     conditions = StandingConditions()

@@ -93,6 +93,18 @@ async def test_routers_have_their_own_but_of_a_shared_breaker_there_is_one(store
     assert [row[3:] for row in found if row[1] == "server.suspended"] == [(5.0, 9.0)]
 
 
+async def test_what_a_fleet_has_in_common_outlasts_the_start_of_who_told_it(small: Database) -> None:
+    """Others suffer from it still; what nobody has spoken of for long is not gone on with."""
+    store, one, two = IncidentStore(small), Origin("one:11434", "fleet"), Origin("two:11434", "fleet")
+    await store.apply(one, [Began(kind=kind, at=5.0, cause="many") for kind in ("requests.refused", "line.full")])
+    await store.apply(one, [Started(at=9.0, servers=frozenset())])
+    (found,) = await store.of_fleet(two, since=5.0)
+    assert (found.router, found.kind, found.ended_at) == ("one:11434", "requests.refused", None)
+    assert await store.of_fleet(two, since=6.0) == ()
+    assert await store.of_fleet(HERE, since=5.0) == ()
+    assert ("one:11434", "line.full", "", 5.0, 9.0) in await told(store)
+
+
 async def test_a_clock_that_was_set_back_ends_nothing_before_it_began(store: IncidentStore) -> None:
     """An incident lasts no negative time."""
     await store.apply(HERE, [down(10.0), up(3.0)])

@@ -258,6 +258,8 @@ class Services:
         await self.discovery.start(self._patience)
         await self._take_up_found()
         await self.fleet.asked()
+        health, now = self.fleet.health, self.clock.monotonic()
+        await self.incidents.go_on([name for name in self.config.servers if health.state_of(name, now) != "closed"])
         if self.first:
             self.operations.start()
         self.reachability.start()

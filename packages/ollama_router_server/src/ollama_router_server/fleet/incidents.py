@@ -25,6 +25,7 @@ from ollama_router_server.fleet.standing_conditions import Standing, StandingCon
 from ollama_router_server.storage.incident_writer import IncidentWriter
 from ollama_router_server.storage.incidents import (
     AFTER_A_RESTART,
+    SILENT_SECONDS,
     Began,
     Change,
     Ended,
@@ -182,6 +183,24 @@ class Incidents:
     def reconfigure(self, servers: Collection[str]) -> None:
         """Another config holds: what was wrong with servers that it does not name is over."""
         self._report_first(Reconfigured(at=self._clock.wall(), servers=frozenset(servers)))
+
+    async def go_on(self, suspended: Collection[str]) -> None:
+        """Go on with what the fleet suffers from, whoever told it; after the start, with what is `suspended` by then.
+
+        Raises:
+            StorageUnavailable: incidents cannot be read.
+        """
+        if not self._first or self._replaces or self._coordination.away:
+            return
+        at, origin = self._clock.wall(), self.writer.origin
+        for one in await self.store.of_fleet(origin, since=at - SILENT_SECONDS):
+            if one.kind == "server.suspended" and one.server not in suspended:
+                if one.router == origin.router:
+                    self._report(Ended(kind=one.kind, at=at, server=one.server))
+                continue
+            self._open.follow(Began(kind=one.kind, at=one.began_at, cause=one.cause, server=one.server))
+            if one.kind == "requests.refused":
+                self.conditions.go_on(one.kind, at, self._clock.monotonic())
 
     def _take_over(self, servers: Collection[str]) -> None:
         """Go on for a first worker that died: what only it could have ended is over, or begins anew here."""

@@ -64,6 +64,11 @@ class StandingConditions:
                 changes.append(Ended(kind=kind, at=last))
         return changes
 
+    def go_on(self, kind: IncidentKind, at: float, now: float) -> None:
+        """Take an incident that others began for one that was seen last now: it ends here if nobody else ends it."""
+        self._seen.setdefault(kind, (at, now))
+        self._reported.setdefault(kind, now)
+
     def _found(self, standing: Standing, now: float) -> Iterator[tuple[IncidentKind, str]]:
         if 0 < standing.most_waiting <= standing.waiting:
             yield "line.full", f"{standing.waiting} requests wait, and queue.max_waiting lets no more in"

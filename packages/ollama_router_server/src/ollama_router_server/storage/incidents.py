@@ -24,6 +24,7 @@ from ollama_router_server.storage.schema import incidents
 
 __all__ = [
     "AFTER_A_RESTART",
+    "SILENT_SECONDS",
     "Began",
     "Change",
     "Ended",
@@ -60,10 +61,10 @@ AFTER_A_RESTART: Final[tuple[IncidentKind, ...]] = (
 )  # fmt: skip
 """What a process that has just started does not suffer from, whatever the one before did."""
 _OF_A_FLEET: Final[tuple[IncidentKind, ...]] = ("server.suspended", "requests.refused")
-"""What routers that share breakers and news see in common, and so tell once."""
+"""What routers that share breakers and news see in common, and so tell once. It outlasts who told it."""
 _MOST_ROWS: Final = 10_000
 _DELETED_AT_ONCE: Final = 1_000
-_SILENT_SECONDS: Final = 1_800.0
+SILENT_SECONDS: Final = 1_800.0
 _MOST_COUNTED: Final = 50
 _PATIENCE: Final = 10.0
 _LONGEST_CAUSE: Final = 1_000
@@ -189,6 +190,10 @@ class IncidentStore:
         """Return the newest first, at most `limit`."""
         return await self._database.read(_select, chosen, limit)
 
+    async def of_fleet(self, origin: Origin, *, since: float) -> tuple[Incident, ...]:
+        """Return what the fleet suffers from, as far as somebody has said so since then; without a fleet nothing."""
+        return () if origin.fleet is None else await self._database.read(_of_fleet, origin, since)
+
     async def hits(self, chosen: Iterable[Incident]) -> dict[int, Hit]:
         """Count which requests the first fifty that hit any hit, by id; one question at a time, for all that ask.
 
@@ -212,7 +217,7 @@ class IncidentStore:
         seen = await self._database.read(_read_under_way)
         ours = {(origin.scope(kind), kind, server, model[:_LONGEST_MODEL]) for kind, server, model in suffered}
         kept = [one.id for one in seen if (one.scope, one.kind, one.server, one.model) in ours]
-        oldest = now - _SILENT_SECONDS if end_silent else None
+        oldest = now - SILENT_SECONDS if end_silent else None
         if kept or (oldest is not None and any(one.seen_at < oldest for one in seen)):
             await self._database.write(_keep_alive, kept, now, oldest)
 
@@ -283,7 +288,8 @@ def _forget_servers(connection: Connection, origin: Origin, change: Started | Re
 def _start(connection: Connection, backend: str, origin: Origin, started: Started) -> None:
     columns = incidents.c
     _forget_servers(connection, origin, started)
-    _end(connection, (columns.router == origin.router) & columns.kind.in_(AFTER_A_RESTART), started.at)
+    alone = columns.kind.in_([kind for kind in AFTER_A_RESTART if origin.scope(kind) == origin.router])
+    _end(connection, (columns.router == origin.router) & alone, started.at)
     mine = (columns.router == origin.router) & (columns.kind == _RESTART)
     newest = select(columns.id, columns.cause).where(mine).order_by(columns.began_at.desc(), columns.id.desc())
     last = connection.execute(newest.limit(1)).one_or_none()
@@ -322,6 +328,13 @@ def _select(connection: Connection, chosen: IncidentFilter, limit: int) -> tuple
         over = columns.ended_at.is_not(None)
         query = query.where(~over if chosen.under_way else over)
     return tuple(Incident(**row) for row in connection.execute(query.limit(limit)).mappings())
+
+
+def _of_fleet(connection: Connection, origin: Origin, since: float) -> tuple[Incident, ...]:
+    columns = incidents.c
+    query = select(*(columns[name] for name in _NAMES)).where(columns.ended_at.is_(None), columns.seen_at >= since)
+    found = connection.execute(query.where(columns.scope == origin.scope(_OF_A_FLEET[0])))
+    return tuple(Incident(**row) for row in found.mappings())
 
 
 def _read_under_way(connection: Connection) -> Sequence[Any]:

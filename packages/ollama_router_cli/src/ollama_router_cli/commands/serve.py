@@ -92,5 +92,6 @@ def _with_log_format(config: Config, chosen: LogFormat | None) -> Config:
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
-    """Exit cleanly: uvicorn raises the signal again once it has stopped, and cleanup must still run."""
+    """Exit cleanly: uvicorn raises the signal again once it has stopped, and cleanup must still run, once."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(0)

@@ -21,6 +21,7 @@ from ollama_router_server.process.connections import uvicorn_config
 from ollama_router_server.process.installation import Installation
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.reload import ConfigSource, Reloader
+from ollama_router_server.process.signals import heed
 from ollama_router_server.process.succession import Successor, held_by_manager, start_successor
 from ollama_router_server.services import Services
 
@@ -52,7 +53,8 @@ class RouterServer(uvicorn.Server):
         self._asked_twice = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept connections, then report it."""
+        """Heed signals, now that there is a handler that ends in order; accept connections, then report it."""
+        heed()
         await super().startup(sockets)
         if self.started:
             self._accepting()

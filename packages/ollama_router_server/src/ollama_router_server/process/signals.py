@@ -10,9 +10,14 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
 
-__all__ = ["SignalQueue"]
+__all__ = ["SignalQueue", "heed"]
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
+
+
+def heed() -> None:
+    """Deliver signals to this thread, those that were kept back in a worker since its fork among them."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 class SignalQueue:
@@ -44,7 +49,7 @@ class SignalQueue:
 
     def unblock(self) -> None:
         """Deliver signals again."""
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        heed()
 
     def wait(self, descriptors: Iterable[int], seconds: float) -> list[int]:
         """Those of the descriptors that can be read; returns early on a signal, else after so many seconds."""

@@ -118,6 +118,8 @@ class Supervisor:
     def run(self) -> Worker | None:
         """Return None in the supervisor, once every worker has exited, and in each worker which one it is.
 
+        A worker does not heed signals yet: it calls `signals.heed` once it can end in order.
+
         Raises:
             RouterError: a worker exited before it accepted connections for the first time.
         """
@@ -172,12 +174,12 @@ class Supervisor:
             return None
         os.close(read)
         self._become_worker()
-        self._signals.unblock()
         return Worker(index=index, coordination=self._memory.member(index), lifeline=self._lifeline[0], _ready=write)
 
     def _become_worker(self) -> None:
         """Let go of what belongs to the supervisor alone."""
         self._signals.close()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: the supervisor says when to end
         for child in self._children.values():
             os.close(child.ready)
         os.close(self._lifeline[1])
@@ -273,6 +275,7 @@ class Supervisor:
             if ended:
                 del self._children[pid]
                 os.close(child.ready)
+                self._handle_signals()  # what ended the worker may have been meant for all
                 self._replace(child, os.waitstatus_to_exitcode(status))
 
     def _replace(self, child: _Child, code: int) -> None:

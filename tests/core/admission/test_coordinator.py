@@ -314,6 +314,15 @@ class TestFastest:
         admission.arrive(ticket(0), fleet, 0.0)
         assert [numbers(admission.arrive(ticket(number), fleet, 0.0)) for number in (1, 2, 3, 4)] == [[], [1], [], []]
 
+    def test_slots_are_tried_with_slow_requests_in_a_longer_line(self):
+        """A trial may have to wait behind one: two who wait are not enough for prompts of 20,000 tokens."""
+        admission, fleet = make(), replace(WARM, proven={"a": 1})
+        slow = [ticket(number, prompt_tokens=20_000) for number in range(60)]
+        admission.arrive(slow[0], fleet, 0.0)
+        sent = [numbers(admission.arrive(one, fleet, 0.0)) for one in slow[1:]]
+        assert sent[:2] == [[], []]
+        assert [len(one) for one in sent if one] == [1]
+
     def test_a_batch_tries_no_slots(self):
         """What it would try with stands before whoever comes next; beside an interactive request that one goes."""
         admission, fleet = make(), replace(WARM, proven={"a": 1})

@@ -41,6 +41,10 @@ _CROWDED = 2
 """Tickets of a kind that wait before one more than a server surely serves at once is sent there: a trial may wait in
 Ollama, out of reach of what gets free meanwhile, and more slots are worth something in a line."""
 
+_RISKED = 2.5
+"""Seconds of a usual request of the kind for each of them: what a trial waits behind takes as long as that, or several
+times as long. So quick models try first, and slow ones in long lines."""
+
 _ASKED_WITHIN = 2.0
 """Seconds in which a server tells what it holds after a load; where it does not, the facts are all there is."""
 
@@ -103,9 +107,7 @@ class Scheduler:
         """One ticket of a group for a free slot of its loaded model, None where there is none."""
         costs = self._costs.costs_of(group)
         where = costs.values() if servers is None else [costs[name] for name in servers if name in costs]
-        kind = group.kind
-        crowded = len(group.tickets) >= _CROWDED and not group.only_batch
-        open_ = [cost for cost in where if cost.warm and self._has_slot(cost, kind, crowded=crowded)]
+        open_ = [cost for cost in where if cost.warm and self._has_slot(cost, group)]
         if not open_:
             return None
         tokens, usual = group.mean_tokens, open_[0]
@@ -119,13 +121,14 @@ class Scheduler:
             reason += f", holds {amount(held, 'token')} of the conversation"
         return self._schedule(group, ticket, cost, load=0.0, unload=(), reason=reason, held=held)
 
-    def _has_slot(self, cost: ServiceCost, kind: RequestKind, *, crowded: bool) -> bool:
-        server_load = cost.server_load
+    def _has_slot(self, cost: ServiceCost, group: RequestGroup) -> bool:
+        server_load, kind = cost.server_load, group.kind
         if server_load.evicting and kind.model in server_load.evicting and server_load.reserved_for != kind:
             return False
-        slots = cost.most if crowded else cost.parallel
-        if server_load.by_kind and server_load.running_of(cost.candidate.runner) >= slots:
-            return False
+        if server_load.by_kind:
+            slots = cost.most if _may_try(group, cost) else cost.parallel
+            if server_load.running_of(cost.candidate.runner) >= slots:
+                return False
         if self._is_leaving(cost, kind, server_load):
             return False
         return self._has_room(cost.candidate, server_load)
@@ -317,7 +320,7 @@ class Scheduler:
         return not server_load.running and not self._costs.is_served(group)
 
     def _margin(self) -> float:
-        crowd = len(self._queue) / max(1, len(self._costs.snapshot.servers)) / CROWD
+        crowd = self._queue.crowd / max(1, len(self._costs.snapshot.servers)) / CROWD
         return CALM_MARGIN + (CROWDED_MARGIN - CALM_MARGIN) * min(1.0, crowd)
 
     def _served(self, group: RequestGroup, cost: ServiceCost, server_load: ServerLoad) -> tuple[float, float] | None:
@@ -391,3 +394,9 @@ class Scheduler:
         loaded = candidate.facts.loaded
         running = self._in_flight.server(candidate.name).running.values()
         return [one.size for one in running if one.load and not one.answering and one.kind.model not in loaded]
+
+
+def _may_try(group: RequestGroup, cost: ServiceCost) -> bool:
+    """Whether enough of a group wait, for how long its requests take, to send one more than are proven to be served."""
+    waiting = 0 if group.only_batch else len(group.tickets)
+    return waiting >= _CROWDED and cost.work(group.mean_tokens) <= _RISKED * waiting

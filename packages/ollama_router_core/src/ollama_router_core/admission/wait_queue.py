@@ -19,8 +19,8 @@ AGEING = 30.0
 """Seconds of waiting that double a ticket's weight; it grows with the square of its age, so no ticket starves."""
 
 CALM, CROWD = 0.15, 20
-"""With fewer than `CROWD` waiting, age counts sooner, down to the share `CALM` of `AGEING`: batching gains little then,
-and requests for a rarely used model are served soon."""
+"""With fewer than `CROWD` waiting, batches not counted, age counts sooner, down to the share `CALM` of `AGEING`: it
+gains little then to serve many of a model in a row, and requests for a rarely used model are served soon."""
 
 BATCH_WEIGHT = 0.001
 """What the turn of a batch ticket is worth, however old it is: any other's is worth a thousand times as much."""
@@ -77,6 +77,7 @@ class WaitQueue:
         self.by_model: dict[CanonicalName | None, list[RequestGroup]] = {}
         self._tickets: dict[int, tuple[Ticket, RequestGroup, int]] = {}
         self._by_user: dict[str, dict[int, Ticket]] = {}
+        self._people: dict[str, int] = {}
         self._deadlines: list[tuple[float, int]] = []
         self._batch = 0
         self._turn: dict[str, int] = {}
@@ -88,6 +89,11 @@ class WaitQueue:
 
     def __contains__(self, number: int) -> bool:
         return number in self._tickets
+
+    @property
+    def crowd(self) -> int:
+        """How many wait that are no batch: a batch is no demand."""
+        return len(self._tickets) - self._batch
 
     def reconfigure(self, settings: Queue) -> None:
         """Go by other bounds from now on, for those who wait too."""
@@ -152,7 +158,7 @@ class WaitQueue:
         self._tickets[ticket.number] = (ticket, group, position)
         self._by_user.setdefault(ticket.user, {})[ticket.number] = ticket
         heapq.heappush(self._deadlines, (self.deadline(ticket), ticket.number))
-        self._batch += ticket.batch
+        self._count(ticket, 1)
         return position
 
     def join_again(self, ticket: Ticket) -> None:
@@ -170,7 +176,7 @@ class WaitQueue:
         if found is None:
             return None
         ticket, group, _ = found
-        self._batch -= ticket.batch
+        self._count(ticket, -1)
         del group.tickets[number]
         group.tokens -= ticket.request.prompt_tokens
         group.conversations -= ticket.conversation is not None
@@ -186,6 +192,17 @@ class WaitQueue:
         if not self._by_user[ticket.user]:
             del self._by_user[ticket.user]
         return ticket
+
+    def _count(self, ticket: Ticket, change: int) -> None:
+        """Note that one more waits or one less: as a batch, or as one of its user's who are served in turn."""
+        if ticket.batch:
+            self._batch += change
+            return
+        left = self._people.get(ticket.user, 0) + change
+        if left:
+            self._people[ticket.user] = left
+        else:
+            del self._people[ticket.user]
 
     def served(self, user: str) -> None:
         """Note that a user had a turn."""
@@ -225,11 +242,14 @@ class WaitQueue:
         return next(reversed(self._by_user[user].values()))
 
     def weight(self, ticket: Ticket, now: float) -> float:
-        """What a ticket's turn is worth: its age, and its user's fair share divided by what that user has waiting."""
+        """What a ticket's turn is worth: its age, and its user's fair share divided by what that user has waiting.
+
+        Nothing of it depends on the batches that wait beside it.
+        """
         if ticket.batch:
             return BATCH_WEIGHT
         age = (now - ticket.arrived) / self._ageing()
-        share = len(self._tickets) / (len(self._by_user) * len(self._by_user[ticket.user]))
+        share = self.crowd / (len(self._people) * self._people[ticket.user])
         return (1.0 + age * age) * share
 
     def weight_of(self, group: RequestGroup, now: float) -> float:
@@ -240,7 +260,7 @@ class WaitQueue:
         return sum(self.weight(ticket, now) for ticket in group.tickets.values())
 
     def _ageing(self) -> float:
-        return AGEING * min(1.0, CALM + (1.0 - CALM) * len(self._tickets) / CROWD)
+        return AGEING * min(1.0, CALM + (1.0 - CALM) * self.crowd / CROWD)
 
     def in_turn(self) -> Iterator[Ticket]:
         """Users in turn, each one's oldest first; who had a turn most recently is last. Tickets may leave meanwhile.

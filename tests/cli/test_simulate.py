@@ -263,7 +263,18 @@ def test_replay_shows_what_would_move(cli, write_config, servers):
     logged, swapped = cli("replay", "--since", "7d", "--json").json()["worlds"]
     assert swapped["moves"] == [{"model": "llama3.2:3b", "from": "one", "to": "two", "requests": 12}]
     assert (logged["servers"], swapped["servers"]) == ({"one": 12}, {"two": 12})
-    assert "12 requests would move (100%)" in cli("replay").out
+    shown = cli("replay")
+    assert "12 requests would move (100%)" in shown.out
+    assert "really ended within 2.3 s, 95 % within 2.3 s" in shown.out
+    assert shown.err == ""
+
+
+def test_replay_says_that_the_log_is_of_other_servers(cli, write_config, servers):
+    """As where it runs without the config that the router has."""
+    one, two = servers
+    write_config(CONFIG.format(one=one.port, two=two.port, first=1, second=2))
+    asyncio.run(log_requests(2, server="elsewhere"))
+    assert "this config does not have: elsewhere; --config names another" in cli("replay").err
 
 
 def test_replay_asks_what_if(cli, write_config, servers):

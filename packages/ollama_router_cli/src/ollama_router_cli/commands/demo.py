@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -158,6 +159,11 @@ def _invite(stage: _Stage) -> None:
     print_result(link_of(stage.url, asyncio.run(_console_secret(stage.settings))))
     print_result("\nAsk it from another shell:\n")
     print_result(f"export OROUTER_TOKEN={stage.token}\norouter requests list --url {stage.url}\n")
+    print_result("What would other strategies have done with what was asked so far?\n")
+    settings = stage.settings
+    database = shlex.quote(settings.variables["OROUTER_DATABASE_URL"])
+    config = shlex.quote(str(settings.path))
+    print_result(f"OROUTER_DATABASE_URL={database} orouter replay --config {config} --strategies own\n")
 
 
 async def _console_secret(settings: Settings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption,
 from ollama_router_cli.arguments.times import parse_moment
 from ollama_router_cli.arguments.what_if import STRATEGIES_HELP, asks_what_if, chosen_routers
 from ollama_router_cli.errors import CommandFailed
-from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_cli.rendering.streams import clean, print_json, print_note, print_result
 from ollama_router_cli.rendering.tables import print_table
 from ollama_router_cli.rendering.worlds import print_worlds
 from ollama_router_cli.sources.servers import look
@@ -69,6 +70,7 @@ def replay(
     if len(rows) == limit:
         print_note(f"replaying only the newest {amount(limit, 'row')}; --limit raises that")
     seen = look(settings.config, settings.variables).snapshot
+    _note_strangers(rows, settings)
     found = replay_rows(rows, seen, settings.config, chosen, change)
     if as_json:
         print_json(found.to_json())
@@ -83,13 +85,25 @@ async def _rows(settings: Settings, since: str, before: str | None, limit: int) 
         return await log.list(LogFilter(since=parse_moment(since, now=now), before=end), limit=limit)
 
 
+def _note_strangers(rows: Sequence[RequestRecord], settings: Settings) -> None:
+    """Without `--config` it may be another config than the one that the log was written under."""
+    known = settings.config.servers.keys() | settings.config.external_hosts.keys()
+    strangers = sorted({row.server for row in rows if row.server} - known)
+    if strangers:
+        print_note(
+            f"the log has requests on servers that this config does not have: {', '.join(map(clean, strangers))};"
+            " --config names another"
+        )
+
+
 def _print(found: Replay) -> None:
     print_worlds([world.summary for world in (found.logged, *found.others)])
     if not found.measured:
         return
-    simulated, measured = found.logged.summary.completion_p50, percentile(found.measured, 0.5)
+    logged, half, most = found.logged.summary, percentile(found.measured, 0.5), percentile(found.measured, 0.95)
     print_result(
-        f"\nhalf of the requests really ended within {measured:.1f} s; as logged, simulated: {simulated:.1f} s"
+        f"\nhalf of the requests really ended within {half:.1f} s, 95 % within {most:.1f} s;"
+        f" as logged, simulated: {logged.completion_p50:.1f} and {logged.completion_p95:.1f} s"
     )
     for world in found.others:
         share = world.moved / found.logged.summary.requests

@@ -173,16 +173,30 @@ def _learned(rows: Iterable[RequestRecord], snapshot: FleetSnapshot) -> SpeedBoo
 
 
 def _sample(row: RequestRecord, ttft_ms: float) -> Sample:
-    load = row.load_ms or 0.0
-    prompt = max(0.0, ttft_ms - (row.queue_ms or 0.0) - load) if row.streamed else 0.0
-    output = row.total_ms - ttft_ms if row.streamed else 0.0
+    load, prefill, decode = _phases(row, ttft_ms)
     return Sample(
         load_ns=round(load * 1e6),
         prompt_tokens=(row.prompt_tokens or 0) - (row.cached_tokens or 0),
-        prompt_ns=round((prompt if row.prefill_ms is None else row.prefill_ms) * 1e6),
+        prompt_ns=round(prefill * 1e6),
         output_tokens=row.completion_tokens or 0,
-        output_ns=round((output if row.decode_ms is None else row.decode_ms) * 1e6),
+        output_ns=round(decode * 1e6),
     )
+
+
+def _phases(row: RequestRecord, ttft_ms: float) -> tuple[float, float, float]:
+    """Milliseconds of loading, reading and writing: what the server told, together no more than the router saw.
+
+    A clock that runs ahead, as a simulated server's may, would make the replay's servers slower than they were.
+    """
+    load, waited = row.load_ms or 0.0, row.queue_ms or 0.0
+    prefill, decode = row.prefill_ms, row.decode_ms
+    if prefill is None:
+        prefill = max(0.0, ttft_ms - waited - load) if row.streamed else 0.0
+    if decode is None:
+        decode = row.total_ms - ttft_ms if row.streamed else 0.0
+    told, seen = load + prefill + decode, max(0.0, row.total_ms - waited)
+    share = min(1.0, seen / told) if told > 0.0 else 1.0
+    return load * share, prefill * share, decode * share
 
 
 class LoggedRouter:

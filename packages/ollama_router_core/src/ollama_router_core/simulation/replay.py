@@ -80,12 +80,16 @@ class Replay:
     logged: World
     others: tuple[World, ...]
 
+    def _measured(self, share: float) -> float | None:
+        return round(percentile(self.measured, share), 3) if self.measured else None
+
     def to_json(self) -> dict[str, Any]:
         """Every world's figures; `worse` are the models and users that wait longer than in the first, the log's."""
         before = self.logged.summary
         return {
             "requests": before.requests,
-            "measured_p50": round(percentile(self.measured, 0.5), 3) if self.measured else None,
+            "measured_p50": self._measured(0.5),
+            "measured_p95": self._measured(0.95),
             "worlds": [
                 {
                     **one.summary.to_json(),

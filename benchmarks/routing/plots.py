@@ -2,13 +2,15 @@
 
 FILE has the JSON lines of `run.py --json FILE`, that of `--held-out` those of `run.py --held-out --json FILE`; without
 them these parts are left as they are. Everything else is simulated anew: minutes of a core. Writes
-docs/images/routing-*.svg and the measured parts of docs/explanation/routing-measured.md.
+docs/images/routing-*.svg and the measured parts of docs/explanation/routing-measured.md and of a page for each shape in
+docs/explanation/routing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +30,8 @@ from ollama_router_core.simulation.matrix import Case, make_case
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "explanation" / "routing-measured.md"
+SHAPE_PAGES = DOCS / "explanation" / "routing"
+DRAWS = (1, 2, 3, 4)
 ROUTERS = (*NEEDED, "sticky")
 COLOURS = dict(zip(ROUTERS, ("#7a7a7a", "#c77d0a", "#2b6cb0", "#0b7a4b", "#9b3fa5"), strict=True))
 WINDOWS = 40
@@ -92,6 +96,15 @@ def draw_shape(name: str) -> list[list[str]]:
     left.legend(loc="lower right", fontsize=7)
     save(figure, name)
     return rows
+
+
+def tell_draws(name: str) -> list[list[str]]:
+    """The 95th percentile of people under each router, draw by draw."""
+    found: dict[str, list[str]] = {}
+    for draw in DRAWS:
+        for one in compare(scenario(name, draw), ROUTERS):
+            found.setdefault(one.router, []).append(f"{one.users[PEOPLE]:.1f}")
+    return [[f"`{router}`", *cells] for router, cells in found.items()]
 
 
 def draw_matrix(rows: Sequence[Mapping[str, Any]], name: str) -> list[list[str]]:
@@ -191,14 +204,15 @@ HEADS = {
     "worst": ("configuration", "misses"),
     "patience": ("", "`max_wait`", "p50", "p95", "% refused", "% of the largest model's"),
 }
+DRAWS_HEAD = ("", *(f"draw {draw}" for draw in DRAWS))
 SHAPE_HEAD = ("", "p50", "p95", "p99", "the other user: p50", "p95", "loads", "refused")
 
 
 def fill(name: str, head: Sequence[str], rows: Iterable[Sequence[str]], page: Path = PAGE) -> None:
     """Replace a measured part of a page, with its picture if it has one."""
     lines = [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows)]
-    drawn = (DOCS / "images" / f"routing-{name}.svg").exists()
-    image = [f"![{name}](../images/routing-{name}.svg)", ""] if drawn else []
+    picture = DOCS / "images" / f"routing-{name}.svg"
+    image = [f"![{name}]({os.path.relpath(picture, page.parent)})", ""] if picture.exists() else []
     part = "\n".join([f"<!-- measured: {name} -->", "", *image, *lines, "", "<!-- end -->"])
     text = page.read_text(encoding="utf-8")
     pattern = re.compile(rf"<!-- measured: {name} -->.*?<!-- end -->", re.DOTALL)
@@ -230,7 +244,9 @@ def main() -> None:
             draw_patience(told)
             fill(name, HEADS[name], told)
         else:
-            fill(name, SHAPE_HEAD, draw_shape(name))
+            page = SHAPE_PAGES / f"{name}.md"
+            fill(name, SHAPE_HEAD, draw_shape(name), page)
+            fill(f"{name}-draws", DRAWS_HEAD, tell_draws(name), page)
 
 
 if __name__ == "__main__":

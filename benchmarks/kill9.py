@@ -40,7 +40,8 @@ from ollama_router_server.system import SystemClock
 async def write_for_ever(path: Path, counter: Path, rate: int) -> None:
     """The process to be killed: takes rows at a steady rate and counts them where the other process sees it."""
     database = Database(f"sqlite:///{path}")
-    sink = DatabaseSink(RequestLog(database), clock=SystemClock(), journal=RowJournal(spill_of(path)))
+    spill, journal = RowSpill(spill_of(path)), RowJournal(spill_of(path))
+    sink = DatabaseSink(RequestLog(database), clock=SystemClock(), spill=spill, journal=journal)
     sink.start()
     with counter.open("r+b") as file, mmap.mmap(file.fileno(), 16) as shared:
         started, given = time.monotonic(), 0
@@ -64,7 +65,8 @@ def spill_of(path: Path) -> Path:
 async def writer(path: Path) -> AsyncIterator[None]:
     """Write to the database, and what a killed process has left, until the block ends and no file is left."""
     database = Database(f"sqlite:///{path}")
-    sink = DatabaseSink(RequestLog(database), clock=SystemClock(), spill=RowSpill(spill_of(path)))
+    spill, journal = RowSpill(spill_of(path)), RowJournal(spill_of(path))
+    sink = DatabaseSink(RequestLog(database), clock=SystemClock(), spill=spill, journal=journal)
     sink.start()
     yield
     while any(spill_of(path).iterdir()):  # noqa: ASYNC110 - nobody says when

@@ -23,6 +23,8 @@ from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.request_log import RequestLog
+from ollama_router_server.storage.row_journal import RowJournal
+from ollama_router_server.storage.row_spill import RowSpill
 from ollama_router_server.storage.upgrade import upgrade_database
 from ollama_router_server.system import SystemClock
 
@@ -96,13 +98,15 @@ async def _time_of_stats(log: RequestLog, chosen: LogFilter) -> tuple[float, flo
     return time.perf_counter() - started, time.process_time() - cpu, stats.requests
 
 
-async def measure_writer(log: RequestLog, users: int, kind: Kind, seconds: float = 4.0, rate: int = 1_000) -> None:
+async def measure_writer(
+    log: RequestLog, folder: Path, users: int, kind: Kind, seconds: float = 4.0, rate: int = 1_000
+) -> None:
     """CPU of writing so many rows a second, evenly spread: all that comes after a record was made.
 
     Making the records costs time, too, so both are measured in turns.
     """
     clock = SystemClock()
-    sink = DatabaseSink(log, clock=clock)
+    sink = DatabaseSink(log, clock=clock, spill=RowSpill(folder), journal=RowJournal(folder))
     sink.start()
     chance = random.Random(2)
     names = [f"user{number:05}" for number in range(users)]
@@ -166,7 +170,7 @@ async def main() -> None:
         await measure_stats(log, now)
         gc.freeze()  # as `orouter serve` does
         for kind in (alike, mixed):
-            await measure_writer(log, options.users, kind)
+            await measure_writer(log, Path(folder, "kept"), options.users, kind)
         await measure_retention(log, now, options.days)
         await database.aclose()
 

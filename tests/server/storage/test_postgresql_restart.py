@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import anyio
 import psycopg
@@ -12,6 +13,8 @@ import pytest
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.storage.request_log import RequestLog
+from ollama_router_server.storage.row_journal import RowJournal
+from ollama_router_server.storage.row_spill import RowSpill
 from ollama_router_server.storage.upgrade import upgrade_database
 from ollama_router_server.system import SystemClock
 from support.eventually import eventually
@@ -34,10 +37,11 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-async def test_a_restart_loses_no_row(cluster: Cluster, mode: str) -> None:
+async def test_a_restart_loses_no_row(cluster: Cluster, tmp_path: Path, mode: str) -> None:
     """120 rows come before, while it is away, and after; each arrives once."""
     database = Database(cluster.url)
-    sink = DatabaseSink(RequestLog(database), clock=SystemClock(), flush_interval=0.01)
+    spill, journal = RowSpill(tmp_path), RowJournal(tmp_path)
+    sink = DatabaseSink(RequestLog(database), clock=SystemClock(), spill=spill, journal=journal, flush_interval=0.01)
     sink.start()
     for number in range(120):
         sink.write(make_record(number))
@@ -50,6 +54,8 @@ async def test_a_restart_loses_no_row(cluster: Cluster, mode: str) -> None:
     await eventually(lambda: sink.pending == 0 and sink.healthy, seconds=30)
     await sink.aclose()
     await database.aclose()
+    spill.close()
+    journal.close()
     with psycopg.connect(cluster.url) as connection:
         counts = connection.execute("SELECT count(*), count(DISTINCT id) FROM request_log").fetchone()
     assert (counts, sink.dropped) == ((120, 120), 0)

@@ -39,7 +39,7 @@ class DatabaseSink:
         journal: has the rows in memory, too, in case this process is killed.
         away: called when the database takes no rows, and with False when it takes them again.
         max_pending: rows held in memory.
-        flush_interval: seconds; without a journal, what a killed process loses at most.
+        flush_interval: seconds that a row waits for company.
         batch_size: rows that end the wait early, and the most in one transaction.
     """
 
@@ -48,8 +48,8 @@ class DatabaseSink:
         log: RequestLog,
         *,
         clock: Clock,
-        spill: RowSpill | None = None,
-        journal: RowJournal | None = None,
+        spill: RowSpill,
+        journal: RowJournal,
         away: Callable[[bool], None] = lambda _is_away: None,
         max_pending: int = 10_000,
         flush_interval: float = 0.15,
@@ -77,7 +77,7 @@ class DatabaseSink:
     @property
     def pending(self) -> int:
         """Rows that wait, in memory and in the spill."""
-        return len(self._queue) + (0 if self._spill is None else self._spill.rows)
+        return len(self._queue) + self._spill.rows
 
     def holds(self, user: str | None) -> bool:
         """Whether rows wait in memory: of this user, or any if None."""
@@ -99,18 +99,17 @@ class DatabaseSink:
     def write(self, record: RequestRecord) -> None:
         """Take one record, on the thread of the event loop; never waits, never raises."""
         if self._closing or len(self._queue) >= self._max_pending:
-            self.dropped += not self._spilled(record)
+            self.dropped += not self._spill.add(record)
             return
         self._queue.append(record)
-        if self._journal is not None:
-            self._journal.add(record)
+        self._journal.add(record)
         if len(self._queue) in {1, self._batch_size}:
             self._changed.set()
 
     async def aclose(self, *, grace: float = 5.0) -> None:
-        """Write what waits, for at most `grace` seconds; what is left is spilled, or dropped and counted.
+        """Write what waits, for at most `grace` seconds; what is left is spilled, or stays in the journal.
 
-        A transaction under way may still be committed: the spill is to be closed after the database.
+        A transaction under way may still be committed: both are to be closed after the database.
         """
         self._closing = True
         self._changed.set()
@@ -119,21 +118,10 @@ class DatabaseSink:
             if not done:
                 self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        refused = sum(not self._spilled(record) for record in self._queue)
-        if refused and self._journal is not None:
-            self._queue.clear()  # the journal has them: the next start reads them in
-            return
-        self.dropped += refused
-        self._forget(len(self._queue))
-
-    def _spilled(self, record: RequestRecord) -> bool:
-        return self._spill is not None and self._spill.add(record)
-
-    def _forget(self, count: int) -> None:
-        for _ in range(count):
-            self._queue.popleft()
-        if self._journal is not None:
-            self._journal.written(count)
+        refused = sum(not self._spill.add(record) for record in self._queue)
+        if not refused:
+            self._journal.written(len(self._queue))
+        self._queue.clear()  # what the spill refused the journal has: the next start reads it in
 
     async def _run(self) -> None:
         while await self._work():
@@ -143,27 +131,19 @@ class DatabaseSink:
                 await asyncio.sleep(_PAUSE)
 
     async def _work(self) -> bool:
-        """Wait until there is something to write; False when closing and all is written."""
-        while not (self._closing or self._unwritten):
-            await self._until(lambda: self._closing or self._unwritten, None if self._spill is None else _LOOKS)
-            self._look_around()
+        """Wait until there may be something to write; False when closing and all is written."""
+        await self._until(lambda: self._closing or self._unwritten, _LOOKS)
         await self._until(lambda: self._closing or len(self._queue) >= self._batch_size, self._flush_interval)
-        self._look_around()
-        return self._unwritten
-
-    def _look_around(self) -> None:
-        """Now and then find what others have left: nobody has to start for it to be written."""
-        now = self._clock.monotonic()
-        if self._spill is not None and not self._closing and now >= self._look_at:
-            self._look_at = now + _LOOKS
-            self._spill.look()
+        if self._clock.monotonic() >= self._look_at and not self._closing:
+            self._look_at = self._clock.monotonic() + _LOOKS
+            self._spill.look()  # for what others have left: nobody has to start for it to be written
+        return self._unwritten or not self._closing
 
     @property
     def _unwritten(self) -> bool:
-        spilled = self._spill is not None and self._spill.waiting and not self._closing
-        return bool(self._queue) or self.dropped != self._noted or spilled
+        return bool(self._queue) or self.dropped != self._noted or (self._spill.waiting and not self._closing)
 
-    async def _until(self, reached: Callable[[], bool], seconds: float | None) -> None:
+    async def _until(self, reached: Callable[[], bool], seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not reached():
@@ -176,7 +156,9 @@ class DatabaseSink:
             batch = list(islice(self._queue, self._batch_size))
             refused = await self._insert(batch, again=not self.healthy)
             self.dropped += refused
-            self._forget(len(batch))
+            for _ in batch:
+                self._queue.popleft()
+            self._journal.written(len(batch))
             await self._read_in()
             await self._note_dropped()
         except StorageUnavailable as error:
@@ -186,13 +168,12 @@ class DatabaseSink:
         return True
 
     async def _read_in(self) -> None:
-        spill = self._spill
-        if spill is None or self._closing or not (lines := spill.next(self._batch_size)):
+        if self._closing or not (lines := self._spill.next(self._batch_size)):
             return
         refused = await self._insert([record for record in lines if record is not None], again=True)
-        spill.advance()
+        self._spill.advance()
         self.dropped += refused + lines.count(None)
-        _log.info("log_rows_read_in", rows=len(lines), left=spill.rows)
+        _log.info("log_rows_read_in", rows=len(lines), left=self._spill.rows)
 
     async def _note_dropped(self) -> None:
         if not (lost := self.dropped - self._noted):

@@ -14,7 +14,8 @@ from itertools import chain
 from typing import Any
 
 from ollama_router_core.access.grants import Grants, check_endpoint, check_expiry, check_model, check_network
-from ollama_router_core.api.endpoints import Family, match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
+from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import parse_request
 from ollama_router_core.client.shipped_profiles import shipped_profiles

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.multipart import Form, Part, parse_form
 from ollama_router_core.api.requests import parse_request
 from ollama_router_core.errors import AmbiguousKey, InvalidBody, RouterError

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from ollama_router_core.api.endpoints import ENDPOINTS, Body, match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
+from ollama_router_core.api.endpoints import ENDPOINTS, Body
 from ollama_router_core.api.prompts import PromptSize, usual_tokens
 from ollama_router_core.api.requests import ParsedRequest, RouteRequest, parse_request
 from ollama_router_core.errors import (

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.api.stored_responses import AnswerCollector, StoredResponse, continued_body, stored
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import parse_request
 from ollama_router_core.client.fleet_book import FleetBook

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import parse_request
 from ollama_router_core.fleet.prefixes import HeldPrefix, Prefixes, conversation_of

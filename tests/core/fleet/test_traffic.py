@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.fleet.observations import observe_load_started

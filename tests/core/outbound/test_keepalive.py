@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.outbound.keepalive import Keepalive, keepalive_of
 

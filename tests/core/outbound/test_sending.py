@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import Config, ExternalHost, HostedModel, Server

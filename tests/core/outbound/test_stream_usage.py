@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.errors import AmbiguousKey
 from ollama_router_core.outbound.stream_usage import UsageChunkFilter, asking_for_usage

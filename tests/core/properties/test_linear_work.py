@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from ollama_router_core.access.redaction import redact
 from ollama_router_core.access.tokens import read_credential
 from ollama_router_core.access.trusted_proxies import Proxies
-from ollama_router_core.api.endpoints import Family, match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
+from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.keep_alive import keep_alive_seconds
 from ollama_router_core.api.model_names import canonical_name, is_cloud_name
 from ollama_router_core.api.multipart import parse_form

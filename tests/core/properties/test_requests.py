@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_router_core.api.endpoints import ENDPOINTS, Body, Endpoint, Kind, Match
+from ollama_router_core.api.endpoint_matching import Match
+from ollama_router_core.api.endpoints import ENDPOINTS, Body, Endpoint, Kind
 from ollama_router_core.api.prompts import size_of_prompt
 from ollama_router_core.api.request_keys import READ_KEYS, TYPES
 from ollama_router_core.api.requests import _check_keys, _route, parse_request

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.responses.token_counts import NO_TOKENS, TokenCounts, count_tokens
 from ollama_router_core.responses.usage import UsageReader

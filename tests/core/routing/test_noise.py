@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.config.model_settings import ModelRule, ModelSettings
 from ollama_router_core.routing.noise import without_noise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_server.relay.active_requests import ActiveRequests

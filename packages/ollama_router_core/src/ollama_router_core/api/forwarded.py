@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ollama_router_core.api.endpoints import Body, Endpoint, Kind, Match, Routing, family_of_path
+from ollama_router_core.api.endpoint_matching import Match, family_of_path
+from ollama_router_core.api.endpoints import Body, Endpoint, Kind, Routing
 
 __all__ = ["is_forwarded", "match_forwarded"]
 

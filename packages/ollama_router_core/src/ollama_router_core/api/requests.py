@@ -13,7 +13,8 @@ from functools import lru_cache
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ollama_router_core.api.endpoints import Body, Endpoint, Family, Kind, Match, Versions
+from ollama_router_core.api.endpoint_matching import Match
+from ollama_router_core.api.endpoints import Body, Endpoint, Family, Kind, Versions
 from ollama_router_core.api.model_names import (
     LONGEST_NAME,
     CanonicalName,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-from ollama_router_core.api.endpoints import ENDPOINTS, Endpoint, Family, match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
+from ollama_router_core.api.endpoints import ENDPOINTS, Endpoint, Family
 from ollama_router_core.errors import RequestError
 
 __all__ = ["base_url", "clean_path", "meant_endpoint"]

@@ -7,7 +7,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from ollama_router_core.access.limits import Standing, limit_headers
-from ollama_router_core.api.endpoints import Endpoint, Family, family_of_path
+from ollama_router_core.api.endpoint_matching import family_of_path
+from ollama_router_core.api.endpoints import Endpoint, Family
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import RouterError, SelectionError
 from ollama_router_core.exchange.course import Attempt, Course, attempt_of, kept_course

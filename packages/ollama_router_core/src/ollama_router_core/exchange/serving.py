@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from ollama_router_core.access.cross_origin import allowed_origin_fields, check_origin, preflight_fields
 from ollama_router_core.access.speaking import named_in_fields
-from ollama_router_core.api.endpoints import ENDPOINTS, Body, Endpoint, Family, Kind, Match, Routing, match_endpoint
+from ollama_router_core.api.endpoint_matching import Match, match_endpoint
+from ollama_router_core.api.endpoints import ENDPOINTS, Body, Endpoint, Family, Kind, Routing
 from ollama_router_core.api.forwarded import is_forwarded, match_forwarded
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.api.requests import ParsedRequest, parse_request

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ollama_router_core.access.grants import Grants, check_model
-from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest, parse_request
 from ollama_router_core.config.destination_settings import KvCacheType

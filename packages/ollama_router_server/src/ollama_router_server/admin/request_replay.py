@@ -6,7 +6,7 @@ import falcon
 from falcon.asgi import Request, Response
 
 from ollama_router_core.access.grants import Grants
-from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.errors import RequestError
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.explanation import Question, explain

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 
-from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.observations import observe_load_finished, observe_load_started, observe_unloaded

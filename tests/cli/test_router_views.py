@@ -223,7 +223,7 @@ async def test_rights_of_a_user_with_their_origins(tmp_path: Path) -> None:
     ):
         await admin.patch("/router/users/alice", json={"grants": {"models": ["qwen*"]}})
         told = (await orouter(router, "users", "rights", "alice"))[1]
-        assert told.startswith("alice may use 0 of 1 model.\n")
+        assert told.startswith("alice may use 0 of 1 model; not: llama3.2:3b.\n")
         assert re.search(r"^models +qwen\* +own$", told, re.MULTILINE)
         assert re.search(r"^llama3.2:3b +no +none of the user's models fits$", told, re.MULTILINE)
         shown = await as_json(router, "users", "rights", "alice")
@@ -239,7 +239,7 @@ async def test_rights_that_a_group_gives(tmp_path: Path) -> None:
     ):
         await admin.post("/router/groups", json={"name": "a/team", "grants": {"models": ["qwen*"]}})
         told = (await orouter(router, "groups", "rights", "a/team"))[1]
-        assert told.startswith("A user in a/team may use 0 of 1 model.\n")
+        assert told.startswith("A user in a/team may use 0 of 1 model; not: llama3.2:3b.\n")
         assert re.search(r"^models +qwen\* +group$", told, re.MULTILINE)
 
 

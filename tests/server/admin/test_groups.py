@@ -71,7 +71,7 @@ async def test_what_a_group_means_is_told_now_and_before_it_is_saved(tmp_path: P
         people = (await admin.get("/console/people?group=a%2Fteam", headers=PERSON)).text
         nobody = (await admin.get("/console/people?group=nobody", headers=PERSON)).text
         unknown = await admin.get("/console/groups/nobody", headers=PERSON)
-    assert view["sentence"] == "A user in a/team may use 1 of 2 models and 0 of 1 external host."
+    assert view["sentence"] == "A user in a/team may use 1 of 2 models and 0 of 1 external host; not: qwen3:8b, openai."
     told = {right["name"]: (right["text"], right["origin"]) for right in view["rights"]}
     assert (told["models"], told["max_wait"], told["unload"]) == (
         ("llama3*", "group"), ("600 s", "setting"), ("no", "role"),
@@ -86,6 +86,18 @@ async def test_what_a_group_means_is_told_now_and_before_it_is_saved(tmp_path: P
     assert 'href="../people?group=a/team">1 member</a>' in page
     assert ("people/alice" in people, "people/root" in people) == (True, False)
     assert "Nobody matches this filter" in nobody
+
+
+async def test_a_sentence_names_three_of_what_is_left_out(tmp_path: Path) -> None:
+    """Those that are many are counted."""
+    async with (
+        OllamaSimulator(models=[model(f"m{number}:8b") for number in range(6)]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        await admin.post("/router/groups", json={"name": "team", "grants": {"models": ["m5*"]}})
+        sentence = (await admin.get("/router/groups/team/rights")).json()["sentence"]
+    assert sentence == "A user in team may use 1 of 6 models; not: m0:8b, m1:8b, m2:8b and 2 more."
 
 
 async def test_an_expired_group_is_the_first_thing_said(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ import httpx
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
+from support.records import make_record
 from support.router import RunningRouter, running_router, server_entry
 
 pytestmark = pytest.mark.anyio
 
 OURS, PERSON = {"x-console": "1"}, {"accept": "text/html"}
+GONE = {"gone": {"host": "127.0.0.1", "port": 9}}
 HOSTS = {"openai": {"api": "openai", "host": "127.0.0.1", "port": 9, "protocol": "http"}}
 
 
@@ -37,7 +39,7 @@ async def test_each_right_and_each_model_says_why(tmp_path: Path) -> None:
         await admin.post("/router/groups", json={"name": "team", "grants": {"models": ["llama3*"]}})
         await admin.patch("/router/users/alice", json={"group": "team", "grants": {"requests_per_minute": 60}})
         view = (await admin.get("/router/users/alice/rights")).json()
-        assert view["sentence"] == "alice may use 1 of 2 models and 0 of 1 external host."
+        assert view["sentence"] == "alice may use 1 of 2 models and 0 of 1 external host; not: qwen3:8b, openai."
         told = {right["name"]: (right["text"], right["origin"]) for right in view["rights"]}
         assert told["models"] == ("llama3*", "group")
         assert told["requests_per_minute"] == ("60", "own")
@@ -60,7 +62,7 @@ async def test_each_right_and_each_model_says_why(tmp_path: Path) -> None:
         ({"active": False}, "alice is deactivated: no request is answered."),
         ({"grants": {"expires_at": 1.0}}, "alice's access has expired: no request is answered."),
         ({"role": "viewer"}, "alice may read lists, metrics and the console, and use no model."),
-        ({"grants": {"models": []}}, "alice may use 0 of 1 model."),
+        ({"grants": {"models": []}}, "alice may use 0 of 1 model; not: llama3.2:3b."),
     ],
 )
 async def test_what_shuts_somebody_out_is_the_first_thing_said(
@@ -76,6 +78,22 @@ async def test_what_shuts_somebody_out_is_the_first_thing_said(
         assert (await admin.get("/router/users/alice/rights")).json()["sentence"] == sentence
 
 
+async def test_a_person_s_page_has_the_last_requests_and_what_ends_access(tmp_path: Path) -> None:
+    """Ten of them, each led to; a token is revoked there, and the user deleted, but nobody deletes themselves."""
+    async with running_router(tmp_path, GONE) as router, router.client(router.admin_token) as admin:
+        rows = [make_record(number, status=404, error="x", attempts=0) for number in range(12)]
+        await router.services.request_log.insert(rows)
+        await admin.post("/console/session", json={"token": router.admin_token}, headers=OURS)
+        page = (await admin.get("/console/people/alice", headers=PERSON)).text
+        own = (await admin.get("/console/people/root", headers=PERSON)).text
+    assert re.findall(r'href="../requests/request-(\d+)"', page) == [str(number) for number in range(11, 1, -1)]
+    assert "refused <small>404</small>" in page
+    assert re.findall(r'data-path="(\S+)" data-name="(\w+)" data-next="(\S+)"', page) == [
+        ("users/alice", "alice", "people"), ("users/alice/tokens/default", "default", "people/alice"),
+    ]  # fmt: skip
+    assert ('data-path="users/root" data-name' in own, "There is none in the log" in own) == (False, True)
+
+
 async def test_rights_are_told_before_they_are_saved(tmp_path: Path) -> None:
     """As they would be after the same body as PATCH; nothing is changed, and what cannot be saved is refused alike."""
     async with (
@@ -86,7 +104,7 @@ async def test_rights_are_told_before_they_are_saved(tmp_path: Path) -> None:
         await admin.post("/router/groups", json={"name": "team", "grants": {"models": ["llama3*"]}})
         change = {"group": "team", "grants": {"requests_per_minute": 60}}
         told = (await admin.post("/router/users/alice/rights", json=change)).json()
-        assert told["sentence"] == "alice may use 1 of 2 models."
+        assert told["sentence"] == "alice may use 1 of 2 models; not: qwen3:8b."
         assert (await admin.get("/router/users/alice/rights")).json()["sentence"] == "alice may use 2 of 2 models."
         await admin.patch("/router/users/alice", json=change)
         assert (await admin.get("/router/users/alice/rights")).json() == told

@@ -48,6 +48,31 @@ async def test_each_attempt_is_told_with_its_end(tmp_path: Path) -> None:
     assert f"/console/requests/{row.id}</code>" in page
 
 
+async def test_requests_of_a_group_are_those_of_who_is_in_it_now(tmp_path: Path) -> None:
+    """In the log and in progress; of a group that is not there, none."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")], time_scale=1.0, answer_tokens=5_000) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client(router.admin_token) as admin,
+        router.client() as alice,
+    ):
+        for name in ("team", "empty"):
+            await admin.post("/router/groups", json={"name": name})
+        await admin.patch("/router/users/alice", json={"group": "team"})
+        rows = [make_record(number, user=user) for number, user in enumerate(["alice", "bob", None, "alice"])]
+        await router.services.request_log.insert(rows)
+        async with alice.stream("POST", "/api/chat", json={**CHAT, "stream": True}) as stream:
+            lines = stream.aiter_lines()
+            await anext(lines)
+            views = {
+                name: (await admin.get("/router/requests", params={"group": name})).json()
+                for name in ("team", "empty", "nobody")
+            }
+    assert [row["id"] for row in views["team"]["requests"]] == ["request-3", "request-0"]
+    assert [row["user"] for row in views["team"]["active"]] == ["alice"]
+    assert [(views[name]["requests"], views[name]["active"]) for name in ("empty", "nobody")] == [([], [])] * 2
+
+
 async def test_a_request_is_found_as_soon_as_it_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before its row is in the log, as long as the database takes none."""
     async with (

@@ -67,6 +67,7 @@ _filtered = in_place_of(
     [
         option("text", str | None, None, help="Requests with this in their id, names, path, reason or error."),
         option("user", str | None, None, metavar="NAME", help="Requests of this user."),
+        option("group", str | None, None, metavar="GROUP", help="Requests of users who are in this group now."),
         option("model", str | None, None, metavar="MODEL", help="Requests for this model."),
         option("server", str | None, None, metavar="NAME", help="Requests that this server answered."),
         option("ending", Ending | None, None, help="Requests that ended, or went, like this."),

@@ -93,6 +93,7 @@ _REQUESTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
         },
     ),
     ("user", _TEXT),
+    ("group", {"type": "string", "description": "Requests of who is in it now."}),
     ("model", _TEXT),
     ("server", _TEXT),
     ("ending", {"enum": ["", "ok", "error", "refused", "client_left", "retried", "fallback", "cold"]}),

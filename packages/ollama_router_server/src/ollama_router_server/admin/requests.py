@@ -27,7 +27,7 @@ from ollama_router_server.admin.views.requests import (
 )
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
-from ollama_router_server.storage.identities import Role, User
+from ollama_router_server.storage.identities import Role, UnknownGroup, User
 from ollama_router_server.storage.log_filter import Cursor, Ending, LogFilter
 from ollama_router_server.storage.request_log import LogPage
 
@@ -52,6 +52,7 @@ async def list_requests(services: Services, sync: WorkerSync, request: Request, 
     own = user.name if user.role == "user" else request.get_param("user") or None
     chosen = LogFilter(
         user=own,
+        group=request.get_param("group") or None,
         model=request.get_param("model") or None,
         server=request.get_param("server") or None,
         since=moment(request.get_param("since")),
@@ -64,13 +65,23 @@ async def list_requests(services: Services, sync: WorkerSync, request: Request, 
     cursor = _cursor(request)
     page = await services.request_log.page(_narrowed(chosen), after=cursor, limit=limit)
     is_first = cursor is None
+    ended = {one.id for one in page.records}
     return RequestsView(
-        active=_active(services, sync, chosen, {one.id for one in page.records}) if is_first else [],
+        active=_active(services, sync, chosen, ended, await _members(services, chosen)) if is_first else [],
         requests=[request_view(record) for record in page.records],
         next=None if page.next is None else f"{page.next.started_at:.9f}-{page.next.id}",
         searched_back_to=page.searched_back_to,
         about=await _about(services, chosen, page) if is_first else None,
     )
+
+
+async def _members(services: Services, chosen: LogFilter) -> Container[str | None] | None:
+    """Who is in the group that is asked for; None where none is."""
+    if chosen.group is None:
+        return None
+    with suppress(UnknownGroup):
+        return frozenset((await services.groups.show(chosen.group)).members)
+    return ()
 
 
 async def _about(services: Services, chosen: LogFilter, page: LogPage) -> int | None:
@@ -133,7 +144,13 @@ def _began(request_id: str) -> float:
     return int(request_id[:12], 16) / 1000
 
 
-def _active(services: Services, sync: WorkerSync, chosen: LogFilter, ended: Container[str]) -> list[ActiveView]:
+def _active(
+    services: Services,
+    sync: WorkerSync,
+    chosen: LogFilter,
+    ended: Container[str],
+    members: Container[str | None] | None,
+) -> list[ActiveView]:
     """Requests in progress; they have no ending yet, and belong to no time that is over.
 
     What another worker runs is told as of up to a second ago: what is in the log by now is not in progress.
@@ -145,6 +162,7 @@ def _active(services: Services, sync: WorkerSync, chosen: LogFilter, ended: Cont
         one
         for one in active_views(services, sync.active_requests(), chosen.user)
         if one.id not in ended
+        and (members is None or one.user in members)
         and chosen.server in {None, one.server}
         and (chosen.text is None or _is_told(one, chosen.text.lower()))
         and (wanted is None or (one.model is not None and canonical_name(one.model) == wanted))
@@ -157,7 +175,7 @@ def _is_told(one: ActiveView, text: str) -> bool:
 
 
 class RequestsResource:
-    """`GET /router/requests[?text=&user=&model=&server=&ending=&slower_than=&since=&before=&cursor=&limit=]`."""
+    """`GET /router/requests[?text=&user=&group=&model=&server=&ending=&slower_than=&since=&before=&cursor=&limit=]`."""
 
     roles = EVERYBODY
 

@@ -44,6 +44,7 @@ from ollama_router_server.admin.views.clients import client_views
 from ollama_router_server.admin.views.errors import errors_view
 from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import model_views
+from ollama_router_server.admin.views.requests import request_view
 from ollama_router_server.admin.views.rights import group_rights_view, rights_view
 from ollama_router_server.admin.views.usage_steps import STACKS
 from ollama_router_server.admin.whatif import WhatIf
@@ -60,6 +61,7 @@ from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit import AuditFilter
 from ollama_router_server.storage.identities import Role, User
+from ollama_router_server.storage.log_filter import LogFilter
 
 __all__ = ["Page", "Pages", "pages"]
 
@@ -217,11 +219,13 @@ class Pages(Struct, frozen=True):
         """One user: what this user may do, and why; who is signed in as this user."""
         view = await rights_view(self.services, name)
         groups = (await self.services.groups.page(limit=_MOST_ROWS)).groups
+        recent = await self.services.request_log.list(LogFilter(user=name), limit=10)
         return {
             "view": view,
             "own": {one.name: one.value for one in view.rights if one.origin == "own"},
             "groups": sorted({*(one.name for one in groups), *filter(None, [view.group])}),
             "sessions": (await list_sessions(self.services, name)).sessions,
+            "recent": [request_view(one) for one in recent],
             "title": name,
         }
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, and_, func, or_
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
-from ollama_router_server.storage.schema import request_log
+from ollama_router_server.storage.schema import groups, memberships, request_log, users
 
 __all__ = ["HAS_LEFT", "IS_COLD", "IS_ERROR", "Cursor", "Ending", "LogFilter"]
 
@@ -25,13 +25,14 @@ IS_COLD: ColumnElement[bool] = request_log.c.load_ms > 1_000
 class LogFilter(Struct, frozen=True, kw_only=True):
     """Conditions on rows; None leaves a field open. `since` and `before` are seconds since 1970 (UTC).
 
-    `model` matches the model asked for and the one served. `text` is found in a row's id, names, path, reason or error,
-    in small or capital letters, of which SQLite knows those of ASCII alone. `slower_than` is milliseconds. `retried`
-    requests took more than one attempt, another model stood in for that of `fallback` ones, `cold` ones waited until
-    their model was loaded.
+    `group` matches requests of the users who are in it now, `model` the model asked for and the one served. `text` is
+    found in a row's id, names, path, reason or error, in small or capital letters, of which SQLite knows those of ASCII
+    alone. `slower_than` is milliseconds. `retried` requests took more than one attempt, another model stood in for that
+    of `fallback` ones, `cold` ones waited until their model was loaded.
     """
 
     user: str | None = None
+    group: str | None = None
     model: str | None = None
     server: str | None = None
     errors: bool = False
@@ -84,6 +85,11 @@ class Cursor(Struct, frozen=True):
         return and_(columns.started_at <= self.started_at, behind)
 
 
+def _members(group: str) -> Select[str]:
+    in_it = select(users.c.name).join(memberships, memberships.c.user_id == users.c.id)
+    return in_it.join(groups, groups.c.id == memberships.c.group_id).where(groups.c.name == group)
+
+
 def _has(text: str) -> ColumnElement[bool]:
     columns = request_log.c
     told = (columns.user, columns.model_asked, columns.model_served, columns.server, columns.path, columns.reason)
@@ -105,6 +111,7 @@ _ENDINGS: dict[Ending, ColumnElement[bool]] = {
 }
 _CONDITIONS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
     "user": lambda columns, user: columns.user == user,
+    "group": lambda columns, group: columns.user.in_(_members(group)),
     "model": lambda columns, model: (columns.model_asked == model) | (columns.model_served == model),
     "server": lambda columns, server: columns.server == server,
     "errors": lambda _columns, _errors: IS_ERROR,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from ollama_router_core.access.effective import Origin, Person, effective_rights, judge_host, judge_model
 from ollama_router_core.access.grants import Grants
@@ -16,6 +16,10 @@ from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import Role, UserChange, UserSummary, changed_grants
 
 __all__ = ["GroupRightsView", "JudgementView", "RightView", "RightsView", "group_rights_view", "rights_view"]
+
+
+_MOST_NAMED: Final = 3
+"""So many of what may not be used are named in a sentence."""
 
 
 class RightView(View):
@@ -151,7 +155,13 @@ def _group_sentence(
 
 
 def _shares(models: list[JudgementView], hosts: list[JudgementView]) -> str:
-    return " and ".join([_share(models, "model")] + ([_share(hosts, "external host")] if hosts else []))
+    may = " and ".join([_share(models, "model")] + ([_share(hosts, "external host")] if hosts else []))
+    return f"{may}{_left_out([one.name for one in (*models, *hosts) if not one.allowed])}"
+
+
+def _left_out(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
+    return f"; not: {', '.join(names[:_MOST_NAMED])}{more}" if names else ""
 
 
 def _share(found: list[JudgementView], noun: str) -> str:

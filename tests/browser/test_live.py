@@ -14,7 +14,7 @@ from playwright.async_api import Browser
 
 from browser.conftest import signed_in
 from ollama_router_core.testing import OllamaSimulator, model
-from support.eventually import eventually_async
+from support.eventually import eventually, eventually_async
 from support.plain_http import async_client
 from support.router import RunningRouter, running_router, server_entry
 from support.router_process import router_process
@@ -75,6 +75,37 @@ async def test_what_changes_is_on_the_screen_by_itself(browser: Browser, tmp_pat
         await admin.post("/router/servers/one/drain")
         await watched.page.wait_for_selector(".state.draining")
         assert await watched.page.evaluate("document.activeElement.textContent") == "one"
+        assert watched.problems == []
+
+
+async def test_ones_own_place_moves_on_start(browser: Browser, tmp_path: Path) -> None:
+    """Who waits sees the place and when the turn comes, without loading the page anew; and cancels there."""
+    chat = {"model": SMALL, "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    async with (
+        OllamaSimulator(models=[model(SMALL)], time_scale=1.0, answer_tokens=1_000_000) as sim,
+        running_router(tmp_path, {"one": server_entry(sim, max_concurrent=1)}) as router,
+        signed_in(browser, router, router.token) as watched,
+        router.client(timeout=None) as alice,
+        router.client(router.admin_token, timeout=None) as admin,
+        asyncio.TaskGroup() as tasks,
+    ):
+        page = watched.page
+        await page.wait_for_selector("[data-live=start] >> text='Nothing of yours is in progress.'")
+        first = tasks.create_task(admin.post("/api/chat", json=chat))
+        await eventually(lambda: bool(sim.requests_to("/api/chat")))
+        second = tasks.create_task(admin.post("/api/chat", json=chat))
+        await eventually(lambda: router.services.admission.waiting == 1)
+        mine = tasks.create_task(alice.post("/api/chat", json=chat))
+        row = page.locator("tr[id^=active-]")
+        await row.locator("td:has-text('2 ·')").wait_for()
+        assert await row.count() == 1
+        second.cancel()
+        await row.locator("td:has-text('1 ·')").wait_for()
+        await row.locator("[data-act=cancel]").click()
+        await page.click("dialog[open] [data-dialog-yes]")
+        await page.wait_for_selector("[data-live=start] >> text='Nothing of yours is in progress.'")
+        assert (await mine).headers["x-router-error"] == "request_cancelled"
+        first.cancel()
         assert watched.problems == []
 
 

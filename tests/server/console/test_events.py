@@ -194,3 +194,18 @@ async def test_nobody_watches_nothing_runs(tmp_path: Path) -> None:
             assert looks()
         await eventually(lambda: not looks())
         await browser.aclose()
+
+
+async def test_start_is_named_for_whom_something_changes(tmp_path: Path) -> None:
+    """One's own request is in progress, and its end."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")], time_scale=1.0, answer_tokens=2_000) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as alice,
+    ):
+        browser = await signed_in(router, router.token)
+        async with watching(browser, "start") as start, asyncio.TaskGroup() as tasks:
+            tasks.create_task(alice.post("/api/chat", json=CHAT))
+            assert await named(start) == ["start"]
+            sim.time_scale = 0.0
+        await browser.aclose()

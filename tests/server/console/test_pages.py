@@ -360,12 +360,16 @@ async def test_the_line_of_two_users(tmp_path: Path) -> None:
                 await eventually(lambda number=number: router.services.admission.waiting == number)  # type: ignore[misc]
             root, hers = await signed_in(router, router.admin_token), await signed_in(router, router.token)
             whole, own = (await root.get("/console/now")).text, (await hers.get("/console/")).text
+            part = (await hers.get("/console/", headers=OURS)).text
             sim.time_scale = 0.0
         assert places(whole) == ["1", "2", "3", "4", "5"]
         assert len(re.findall(r"\d · (?:about \d+ s|any moment)</td>", whole)) == 5
         assert "bob" in whole
         assert places(own) == ["2", "5"]
         assert "bob" not in own
+        assert places(part) == ["2", "5"]
+        assert part.count('data-act="cancel"') == 3
+        assert "<h1" not in part
         waited = next(row for row in await router.rows(6) if row.user == "alice" and row.queue_position == 5)
         page = (await hers.get(f"/console/requests/{waited.id}")).text
         assert re.search(r"said to wait</th>.*about [\d.]+ m?s, was [\d.]+ m?s</td>", page)

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Hashable
 
 import pytest
+from msgspec import structs
 
 from ollama_router_core.errors import LimitExceeded
-from ollama_router_server.console.watchers import Told, Watchers
+from ollama_router_server.console.watchers import START, Told, Watchers
 from ollama_router_server.storage.identities import User
 from support.eventually import eventually
 from support.storage import FakeClock
@@ -60,6 +61,31 @@ async def test_changes_until_it_reads_are_one() -> None:
     await eventually(lambda: len(heard) > 1)
     assert heard == [(), ("now", "servers")]
     tab.cancel()
+
+
+async def test_of_start_everybody_sees_the_own_part() -> None:
+    """Two admins, who see the same of all other pages, are each told what is in progress of theirs."""
+
+    class Own(Pages):
+        async def version(self, topic: str, user: User) -> Hashable:
+            return self.versions[f"{topic} of {user.name}"]
+
+    pages, told = Own(), dict[str, list[Told]](root=[], eve=[])
+    pages.versions = {"start of root": 1, "start of eve": 1}
+    watchers = Watchers(pages, FakeClock(), tick=BY_HAND)
+
+    async def follow(user: User) -> None:
+        async for one in watchers.follow(await watchers.join(user.name, user, (START,), still)):
+            told[user.name].append(one)
+
+    tabs = [asyncio.create_task(follow(user)) for user in (ROOT, structs.replace(ROOT, name="eve"))]
+    await eventually(lambda: told == {"root": [()], "eve": [()]})
+    pages.versions["start of eve"] = 2
+    await watchers.look()
+    await eventually(lambda: told["eve"] == [(), (START,)])
+    assert told["root"] == [()]
+    for tab in tabs:
+        tab.cancel()
 
 
 async def test_one_that_does_not_read_is_cut() -> None:

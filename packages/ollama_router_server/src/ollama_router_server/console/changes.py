@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Final
 
+from ollama_router_server.console.watchers import START
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import User
@@ -25,6 +26,7 @@ class Changes:
         self._services = services
         self._sync = sync
         self._known: dict[str, Callable[[User, str], Awaitable[Hashable]]] = {
+            START: self._start,
             "now": self._now,
             "requests": self._requests,
             "servers": self._servers,
@@ -39,7 +41,7 @@ class Changes:
 
     async def _now(self, user: User, _: str) -> Hashable:
         services = self._services
-        active = tuple(self._active(user))
+        active = tuple(self._active(_only(user)))
         return (
             services.config_problem,
             services.coordination.away,
@@ -50,13 +52,17 @@ class Changes:
             tuple(self._states()),
         )
 
+    async def _start(self, user: User, _: str) -> Hashable:
+        active = tuple(self._active(user.name))
+        return active, self._ages() if active else None
+
     async def _requests(self, user: User, request_id: str) -> Hashable:
         if request_id:
             return self._ages() if self._sync.find_active(request_id) else None
         services, own = self._services, _only(user)
         newest = await services.request_log.list(LogFilter(user=own), limit=1)
         ended = services.sink.holds(own)  # in no list: not in progress any more, not in the log yet
-        active = tuple(self._active(user))
+        active = tuple(self._active(own))
         return (active, self._ages() if active else None, tuple(row.id for row in newest), ended)
 
     async def _servers(self, _user: User, _: str) -> Hashable:
@@ -68,8 +74,7 @@ class Changes:
     def _ages(self) -> int:
         return int(self._services.clock.monotonic() / _AGES)
 
-    def _active(self, user: User) -> Iterator[tuple[str, str, str | None, int | None]]:
-        own = _only(user)
+    def _active(self, own: str | None) -> Iterator[tuple[str, str, str | None, int | None]]:
         for row in self._sync.active_requests():
             if own is None or row["user"] == own:
                 yield row["id"], row["state"], row["server"], row["queue_position"]

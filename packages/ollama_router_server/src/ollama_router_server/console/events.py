@@ -14,7 +14,7 @@ from ollama_router_core.errors import Forbidden
 from ollama_router_server.admin.access import EVERYBODY, check_role
 from ollama_router_server.console.pages import Page
 from ollama_router_server.console.sessions import Sessions
-from ollama_router_server.console.watchers import Watcher, Watchers
+from ollama_router_server.console.watchers import START, Watcher, Watchers
 from ollama_router_server.storage.identities import User
 
 __all__ = ["EventsResource"]
@@ -51,8 +51,9 @@ class EventsResource:
         response.sse = self._events(watcher)
 
     def _check(self, topic: str, user: User) -> None:
-        kind = topic.partition("/")[0]
-        page = self._pages.get(topic) or self._pages.get(f"{kind}/{{name}}") or self._pages.get(f"{kind}/{{id}}")
+        kind, pages = topic.partition("/")[0], self._pages
+        named = {START: "", "": START}.get(topic, topic)  # the address of Start has no name
+        page = pages.get(named) or pages.get(f"{kind}/{{name}}") or pages.get(f"{kind}/{{id}}")
         if page is None or not page.live:
             raise falcon.HTTPBadRequest(title="topics", description="there is no such live page")
         check_role(user, page.roles)

@@ -70,6 +70,8 @@ _DAY = 86_400.0
 _HOURLY = 2
 _FIRST_ROWS = 60
 _MOST_ROWS = 200
+_MOST_PLACED = 20
+"""Own requests whose place is looked up: each costs a forecast among all servers."""
 
 
 class Pages(Struct, frozen=True):
@@ -95,8 +97,15 @@ class Pages(Struct, frozen=True):
             "asks": user.role in PLAYERS,
             "warm": model is not None and bool(model.loaded_on),
             "clients": client_views(base, model.name if model is not None and model.loaded_on else None),
-            "active": active_views(self.services, self.sync.active_requests(), user.name),
+            **await self.in_progress(request, user),
         }
+
+    async def in_progress(self, _request: Request, user: User) -> Values:
+        """What is in progress of one's own, with its place as it is now: the part of Start that follows the router."""
+        own = [row for row in self.sync.active_requests() if row["user"] == user.name]
+        waiting = [row["id"] for row in own if row["state"] == "waiting"][:_MOST_PLACED]
+        placed = {id_: found[0] for id_ in waiting if (found := self.sync.find_active(id_)) is not None}
+        return {"active": active_views(self.services, [placed.get(row["id"], row) for row in own])}
 
     async def now(self, request: Request, _user: User) -> Values:
         """What runs, what waits, what needs attention; and how it was in the hour, day or week before."""
@@ -287,7 +296,10 @@ Builder = Callable[..., Awaitable[Values]]
 
 
 class Page:
-    """One page. Its own script asks for the part that changes, which tabs of one user share where they can."""
+    """One page. Its own script asks for the part that changes, which tabs of one user share where they can.
+
+    That part is built by `build_part` where the page shows more beside it.
+    """
 
     def __init__(
         self,
@@ -298,12 +310,14 @@ class Page:
         *,
         roles: frozenset[Role],
         parts: SharedParts | None = None,
+        build_part: Builder | None = None,
     ) -> None:
         self.roles = roles
         self._renderer = renderer
         self._name = name
         self._title = title
         self._build = build
+        self._build_part = build_part or build
         self._parts = parts
 
     @property
@@ -314,19 +328,21 @@ class Page:
     async def on_get(self, request: Request, response: Response, **params: str) -> None:
         """Answer the page."""
         if self._parts is None or request.get_header("x-console") is None:
-            self._renderer.send(request, response, await self._filled(request, f"{self._name}.html", params))
+            self._renderer.send(
+                request, response, await self._filled(request, f"{self._name}.html", self._build, params)
+            )
             return
         user: User = request.context.user
         key = request.relative_uri, user.id, user.role
         part, begun = self._parts.find(key), self._parts.moment
         if part is None:
-            part = await self._filled(request, f"parts/{self._name}.html", params)
+            part = await self._filled(request, f"parts/{self._name}.html", self._build_part, params)
             self._parts.keep(key, part, begun=begun)
         self._renderer.send(request, response, part)
 
-    async def _filled(self, request: Request, template: str, params: dict[str, str]) -> Rendered:
+    async def _filled(self, request: Request, template: str, build: Builder, params: dict[str, str]) -> Rendered:
         user: User = request.context.user
-        values = {"title": self._title, "user": user, **await self._build(request, user, **params)}
+        values = {"title": self._title, "user": user, **await build(request, user, **params)}
         return self._renderer.rendered(template, request.path, page=self._name, live=self.live, **values)
 
 
@@ -337,7 +353,7 @@ def pages(build: Pages, renderer: Renderer, parts: SharedParts) -> dict[str, Pag
         return Page(renderer, name, title, getattr(build, name), roles=roles, parts=parts if live else None)
 
     return {
-        "": page("start", "Start", EVERYBODY),
+        "": Page(renderer, "start", "Start", build.start, roles=EVERYBODY, parts=parts, build_part=build.in_progress),
         "now": page("now", "Now", READERS, live=True),
         "requests": page("requests", "Requests", EVERYBODY, live=True),
         "requests/{id}": page("request", "Request", EVERYBODY, live=True),

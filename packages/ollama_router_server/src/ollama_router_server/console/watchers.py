@@ -19,8 +19,10 @@ from ollama_router_core.errors import LimitExceeded, RouterError
 from ollama_router_server.storage.identities import User
 from ollama_router_server.system import Clock
 
-__all__ = ["Told", "Watcher", "Watchers"]
+__all__ = ["START", "Told", "Watcher", "Watchers"]
 
+START: Final = "start"
+"""The page whose address has no name; of it everybody sees the own part alone."""
 MOST_OF_SESSION: Final = 4
 MOST: Final = 64
 _BEAT = 2.0
@@ -53,8 +55,8 @@ class Watcher(Struct, kw_only=True, eq=False):
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def key(self, topic: str) -> tuple[str, str | None]:
-        """What it sees of a page: users their own, others the same."""
-        return topic, self.user.name if self.user.role == "user" else None
+        """What it sees of a page: users their own, others the same, but for Start."""
+        return topic, self.user.name if self.user.role == "user" or topic == START else None
 
     def tell(self, names: set[str]) -> None:
         """Have it fetch these pages."""

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pytest
@@ -24,19 +25,32 @@ pytestmark = pytest.mark.anyio
 OURS = {"x-console": "1"}
 CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
 TABS, OF_A_SESSION = 8, 4
-TURNS = 3
-"""A burst of other work on the machine lasts one of them."""
+ROUNDS = 3
 PROMISED = 0.05
-"""Seconds within which 99 of 100 answers of `/livez` come; a test fails at twice that."""
+"""Seconds within which 99 of 100 answers of `/livez` come."""
 
 
-async def livez(client: httpx.AsyncClient) -> float:
-    """The p99 in seconds, the median of five rounds."""
-    rounds = []
-    for _ in range(5):
-        took = sorted([(await client.get("/livez")).elapsed.total_seconds() for _ in range(100)])
-        rounds.append(took[98])
-    return statistics.median(rounds)
+class Round(NamedTuple):
+    """The p99 of a hundred answers in seconds: what each took, and what the router worked meanwhile."""
+
+    took: float
+    worked: float
+
+
+async def livez(client: httpx.AsyncClient, router: RouterProcess) -> Round:
+    """Ask a hundred times. What else the machine does lengthens what an answer takes, not what the router works."""
+    took, worked = [], []
+    for _ in range(100):
+        before = processor_seconds(router)
+        took.append((await client.get("/livez")).elapsed.total_seconds())
+        worked.append(processor_seconds(router) - before)
+    return Round(sorted(took)[98], sorted(worked)[98])
+
+
+def processor_seconds(router: RouterProcess) -> float:
+    """What the thread of the router's event loop has used so far; the kernel counts it in nanoseconds."""
+    pid = router.process.pid
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 async def session(client: httpx.AsyncClient, token: str) -> dict[str, str]:
@@ -89,20 +103,23 @@ async def watched(router: RouterProcess, client: httpx.AsyncClient) -> AsyncIter
 
 
 async def test_eight_pages_and_a_stuck_one_hold_nobody_up(tmp_path: Path) -> None:
-    """`/livez` beside them, from a router of its own process; where the machine is busy its times say nothing."""
+    """Before 99 of 100 answers of `/livez` the router works for less than is promised that they take.
+
+    How long they take is judged by the best of three rounds, at twice that, and only where they come quickly with
+    nobody watching: what holds an answer up without work, such as a lock, does so in every round.
+    """
     async with (
         OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
         router_process(tmp_path, {"one": {"host": "127.0.0.1", "port": sim.port}}) as router,
         async_client(f"http://127.0.0.1:{router.port}") as client,
     ):
-        for _ in range(TURNS):
-            alone = await livez(client)
-            async with watched(router, client):
-                beside = await livez(client)
-            alone = max(alone, await livez(client))
-            sys.stdout.write(f"/livez p99: {alone * 1000:.1f} ms alone, {beside * 1000:.1f} ms beside pages\n")
-            if beside < 2 * PROMISED:
-                return
-        if alone > PROMISED / 2:
-            pytest.skip(f"times are not judged: with nobody watching the p99 is {alone * 1000:.0f} ms already")
-        pytest.fail(f"/livez p99 is {beside * 1000:.0f} ms beside pages, {alone * 1000:.0f} ms alone")
+        alone = await livez(client, router)
+        async with watched(router, client):
+            beside = [await livez(client, router) for _ in range(ROUNDS)]
+        again = await livez(client, router)
+    worked, took = statistics.median(one.worked for one in beside), min(one.took for one in beside)
+    idle = max(alone.took, again.took)
+    sys.stdout.write(f"/livez p99: {took * 1000:.1f} ms beside pages, {idle * 1000:.1f} ms alone; ")
+    sys.stdout.write(f"the router works {worked * 1000:.1f} ms of it, {alone.worked * 1000:.1f} ms alone\n")
+    assert worked < PROMISED
+    assert took < 2 * PROMISED or idle > PROMISED / 2

@@ -88,6 +88,20 @@ class TestBoundsForEveryStrategy:
         admission.left(1, WARM, 3.0)
         assert admission.longest_wait(WARM, 3.0) == (2.0, frozenset({"a"}))
 
+    def test_the_first_for_each_full_server(self):
+        """Those of a batch are first for none; a server with a free slot has no line."""
+        admission = self.full()
+        assert admission.heads(WARM, 0.0) == {}
+        admission.arrive(replace(ticket(1, arrived=1.0), batch=True), WARM, 1.0)
+        assert admission.heads(WARM, 1.0) == {}
+        for number in (2, 3):
+            admission.arrive(ticket(number, arrived=float(number)), WARM, float(number))
+        assert admission.heads(WARM, 4.0) == {"a": 2.0}
+        admission.left(2, WARM, 4.0)
+        assert admission.heads(WARM, 4.0) == {"a": 3.0}
+        admission.left(0, WARM, 5.0)
+        assert admission.heads(WARM, 5.0) == {}
+
     def test_the_line_is_full(self):
         """503 with Retry-After."""
         admission = self.full(max_waiting=1)

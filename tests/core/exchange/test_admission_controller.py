@@ -172,9 +172,19 @@ class Claims:
     def __init__(self, fleet: FleetBook) -> None:
         self._fleet = fleet
         self.asked: list[tuple[str, CanonicalName | None, int, Callable[[bool], None]]] = []
+        self.arrived: list[float | None] = []
 
-    def claim(self, name: str, model: CanonicalName | None, limit: int, done: Callable[[bool], None]) -> None:
+    def claim(
+        self,
+        name: str,
+        model: CanonicalName | None,
+        limit: int,
+        done: Callable[[bool], None],
+        *,
+        arrived: float | None = None,
+    ) -> None:
         """Note the question; the request counts as begun."""
+        self.arrived.append(arrived)
         self._fleet.begin(name, model)
         self.asked.append((name, model, limit, done))
 

@@ -50,10 +50,10 @@ async def joined(group: RedisGroup) -> list[RedisMember]:
     return members
 
 
-async def claimed(member: RedisMember, limit: int) -> bool:
+async def claimed(member: RedisMember, limit: int, *, arrived: float | None = None) -> bool:
     """Whether a slot was granted."""
     answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-    member.claim(Scope.SERVER, "a", limit, answer.set_result)
+    member.claim(Scope.SERVER, "a", limit, answer.set_result, arrived=arrived)
     return await answer
 
 
@@ -95,6 +95,7 @@ async def test_a_slot_that_was_given_back_a_moment_ago_is_taken_again_without_as
 ) -> None:
     """It still counts for this member; where the limit is another one now, the store says whether it may be taken."""
     monkeypatch.setattr("ollama_router_server.coordination.redis_exchange._GIVEN_SOON", 3600.0)
+    monkeypatch.setattr("ollama_router_server.coordination.redis_exchange._LINE_IS_KNOWN", 3600.0)
     member, other = await joined(make_group(2))
     assert await claimed(member, 1)
     member.give_back(Scope.SERVER, "a")
@@ -122,15 +123,22 @@ async def test_a_user_s_request_that_has_ended_is_given_back_before_the_next_is_
 async def test_a_slot_that_others_wait_for_is_not_taken_again(
     make_group: Callable[..., RedisGroup], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As soon as this member knows that they do, which its next beat tells."""
+    """As soon as this member knows that they do, which the next answer tells it, or when it has had none lately."""
     monkeypatch.setattr("ollama_router_server.coordination.redis_exchange._GIVEN_SOON", 3600.0)
-    member, other = await joined(make_group(2))
-    assert await claimed(member, 1)
-    other.waits(1.0)
-    await beats(other)
-    member.give_back(Scope.SERVER, "a")
-    await beats(member)
-    assert await claimed(other, 1)
+    for known in (3600.0, -1.0):
+        monkeypatch.setattr("ollama_router_server.coordination.redis_exchange._LINE_IS_KNOWN", known)
+        member, other = await joined(make_group(2))
+        assert await claimed(member, 1)
+        since = time.monotonic()
+        other.waits(since, {"a": since})
+        await other.count_of("alice")
+        if known > 0:
+            await member.count_of("alice")
+        member.give_back(Scope.SERVER, "a")
+        assert not await claimed(member, 1, arrived=since + 1.0)
+        assert await claimed(other, 1, arrived=since)
+        for one in (member, other):
+            await one.leave()
 
 
 async def test_what_somebody_waits_for_is_given_back_at_once(
@@ -266,19 +274,19 @@ async def test_who_was_told_is_told_no_more_until_it_has_looked(
     assert messages.new() == ["router-1"]
 
 
-async def test_a_reserved_slot_is_told_to_the_member_that_is_next(
+async def test_a_free_slot_is_told_to_the_member_that_is_next(
     make_group: Callable[..., RedisGroup], messages: Messages
 ) -> None:
-    """A second one, before that has looked, to the others that wait."""
+    """A second one, before that has looked, to the one after it; one that nobody is known to wait for, to the rest."""
     holder, first, second, third = await joined(make_group(4))
-    for member in (first, second, third):
-        member.waits(1.0)
-    second.take(Scope.RESERVED, "a")
+    for member, since in ((first, 3.0), (second, 2.0), (third, 1.0)):
+        member.waits(since, {} if member is third else {"a": since})
     await beats(first, second, third)
-    await freed(holder)
-    assert messages.new() == ["router-2"]
-    await freed(holder)
-    assert sorted(messages.new()) == ["router-1", "router-3"]
+    told = []
+    for _ in range(4):
+        await freed(holder)
+        told.append(messages.new())
+    assert told == [["router-2"], ["router-1"], ["router-3"], []]
 
 
 async def test_what_a_member_frees_that_is_next_itself_is_told_to_nobody(
@@ -286,9 +294,8 @@ async def test_what_a_member_frees_that_is_next_itself_is_told_to_nobody(
 ) -> None:
     """It has seen it; what it frees beyond that is for the others."""
     holder, other = await joined(make_group(2))
-    for member in (holder, other):
-        member.waits(1.0)
-    holder.take(Scope.RESERVED, "a")
+    for member, since in ((holder, 1.0), (other, 2.0)):
+        member.waits(since, {"a": since})
     await beats(holder, other)
     await freed(holder)
     assert messages.new() == []

@@ -119,34 +119,31 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, one_redis_server: RedisServe
         yield fleet
 
 
-def test_who_waits_longest_gets_the_server_that_is_free_first(fleet: Fleet, one_redis_server: RedisServer) -> None:
-    """Both servers are full of one router's requests; others wait at two more, for either, in one line.
+def test_requests_that_wait_at_three_routers_are_one_line(fleet: Fleet, one_redis_server: RedisServer) -> None:
+    """Both servers are full of one router's requests; six wait by turns, for either, and are served as they arrived."""
 
-    Its order holds from the beat with which the router of the longest wait has reserved the next slot.
-    """
-
-    def is_reserved() -> bool:
+    def all_are_known() -> bool:
         with one_redis_server.client() as client:
-            found = [client.hgetall(key) for key in client.scan_iter("*sum:reserved")]  # gone while nothing is
-        return [{name.decode(): int(count) for name, count in one.items()} for one in found] == [
-            {"left": 1, "right": 1}
-        ]
+            members = [client.hgetall(key) for key in client.scan_iter("*by:*")]
+        return sum(b"head:left" in one and b"head:right" in one for one in members) == COUNT
 
     before = {name: len(server.simulator.requests_to("/api/chat")) for name, server in fleet.servers.items()}
+    texts = [f"waiting {number}" for number in range(2 * COUNT)]
     with ExitStack() as stays, ExitStack() as leaves:
         first = leaves.enter_context(fleet.held(1))
         second = stays.enter_context(fleet.held(1))
         waiting = []
-        for number, router in enumerate((0, 2)):
-            waiting.append(fleet.ask(router, NARROW, f"waiting {number}"))
-            wait_until(lambda router=router: fleet.told(router, "queue")["waiting"] == 1, f"one waits at {router}")
-        wait_until(is_reserved, "the next slot is reserved")
+        for number, text in enumerate(texts):
+            router, count = number % COUNT, number // COUNT + 1
+            waiting.append(fleet.ask(router, NARROW, text))
+            is_in_line = lambda router=router, count=count: fleet.told(router, "queue")["waiting"] == count  # noqa: E731
+            wait_until(is_in_line, f"{text} is in the line")
+        wait_until(all_are_known, "each router's first is known")
         leaves.close()
         assert {one.result(timeout=60).headers["x-router-server"] for one in waiting} == {first}
         assert first != second
     requests = fleet.servers[first].simulator.requests_to("/api/chat")[before[first] :]
-    asked = [request.json["messages"][0]["content"] for request in requests]
-    assert asked == ["held", "waiting 0", "waiting 1"]
+    assert [request.json["messages"][0]["content"] for request in requests] == ["held", *texts]
 
 
 def test_a_server_that_one_router_suspends_is_suspended_at_all(fleet: Fleet) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ollama_router_core.coordination import (
+    NO_HEADS,
     Coordination,
     Figure,
     News,
@@ -52,6 +54,9 @@ class WorkerNews:
         self._refused, self._refused_told = refused, Counter[str]()
         self.refused_elsewhere = Counter[str]()
         """Requests that others refused since this process started, by error code."""
+        self._announcing: asyncio.Handle | None = None
+        self._announced = False
+        admission.on_change(self._queue_changed)
         self._cancel: Callable[..., bool] = lambda _request_id, *, by: False  # noqa: ARG005 - until there is a relay
         self.sync: WorkerSync | None = None
         """Set by `join`."""
@@ -95,8 +100,25 @@ class WorkerNews:
         if self.sync is not None:
             self.sync.start()
 
+    def _queue_changed(self) -> None:
+        """Have others know who waits here now, not with the next beat: before a slot is given back that was granted."""
+        waiting = self._admission.waiting
+        if self._announcing is None and self._coordination.asks and (waiting or self._announced):
+            self._announcing = asyncio.get_running_loop().call_soon(self._announce)
+
+    def _announce(self) -> None:
+        if self._announcing is not None:
+            self._announcing.cancel()
+            self._announcing = None
+        self._announced = bool(self._admission.waiting)
+        self._fleet.waits(
+            *self._admission.longest_wait(), self._admission.heads() if self._coordination.asks else NO_HEADS
+        )
+
     async def aclose(self) -> None:
         """Stop; the others see what was published last."""
+        if self._announcing is not None:
+            self._announcing.cancel()
         if self.sync is not None:
             await self.sync.aclose()
 
@@ -129,7 +151,7 @@ class WorkerNews:
         self._tell_refused()
         if self._admission.waiting and self._coordination.asks:
             self._admission.facts_changed()
-        self._fleet.waits(*self._admission.longest_wait())
+        self._announce()
         self._show_figures()
 
     def _tell_refused(self) -> None:

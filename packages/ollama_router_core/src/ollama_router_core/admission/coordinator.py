@@ -205,11 +205,24 @@ class Admission:
         oldest = self._queue.oldest()
         if oldest is None:
             return None, frozenset()
-        seen = self.traffic(snapshot, now)
+        return oldest.arrived, frozenset(self._full(oldest, snapshot, self.traffic(snapshot, now), now))
+
+    def heads(self, snapshot: FleetSnapshot, now: float) -> Mapping[str, float]:
+        """Return when the request arrived that waits longest for each full server, without those of a batch."""
+        seen, found = self.traffic(snapshot, now), dict[str, float]()
+        for group in self._queue.groups.values():
+            arrived = next((one.arrived for one in group.tickets.values() if not one.batch), None)
+            if arrived is None:
+                continue
+            for name in self._full(group.sample, snapshot, seen, now):
+                found[name] = min(arrived, found.get(name, arrived))
+        return found
+
+    def _full(self, ticket: Ticket, snapshot: FleetSnapshot, seen: FleetSnapshot, now: float) -> list[str]:
+        """The servers that could take a ticket if they had a slot free."""
         waits = self._binds_late
-        refusals = {one.name: refused_now(one, seen, now, waits=waits) for one in able(self.selector, oldest, snapshot)}
-        full = [name for name, reason in refusals.items() if reason is not None and reason.code == FULL]
-        return oldest.arrived, frozenset(full)
+        refusals = {one.name: refused_now(one, seen, now, waits=waits) for one in able(self.selector, ticket, snapshot)}
+        return [name for name, reason in refusals.items() if reason is not None and reason.code == FULL]
 
     def line(self, snapshot: FleetSnapshot, now: float, user: str | None = None) -> tuple[WaitingGroup, ...]:
         """What waits, by what it waits for, the longest wait first; of one user only where one is named."""

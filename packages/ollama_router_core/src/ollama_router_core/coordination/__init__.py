@@ -8,6 +8,7 @@ from ollama_router_core.coordination.days import DAYS_KEPT, DayBudget, DayCounts
 from ollama_router_core.coordination.in_process import InProcess, InProcessMember
 from ollama_router_core.coordination.interface import (
     LEASE_SECONDS,
+    NO_HEADS,
     NOBODY,
     Admissions,
     Charged,
@@ -46,6 +47,7 @@ __all__ = [
     "LEASE_SECONDS",
     "MINUTE_SECONDS",
     "NOBODY",
+    "NO_HEADS",
     "Admissions",
     "BreakerClosed",
     "BreakerOpened",

@@ -9,6 +9,7 @@ from ollama_router_core.access.limits import room_for
 from ollama_router_core.coordination.days import DayBudget, DayCounts, DayUse
 from ollama_router_core.coordination.interface import (
     LEASE_SECONDS,
+    NO_HEADS,
     NOBODY,
     Admissions,
     Charged,
@@ -106,8 +107,11 @@ class InProcessMember(OneMachineMember):
         if self.counts[scope][name] > 0:
             self.counts[scope][name] -= 1
 
-    def claim(self, scope: Scope, name: str, limit: int, done: Callable[[bool], None]) -> None:
+    def claim(
+        self, scope: Scope, name: str, limit: int, done: Callable[[bool], None], *, arrived: float | None = None
+    ) -> None:
         """Take, if all members hold fewer than `limit`."""
+        del arrived
         taken = self.counts[scope][name] + self.elsewhere(scope, name) < limit
         if taken:
             self.take(scope, name)
@@ -170,8 +174,9 @@ class InProcessMember(OneMachineMember):
         """Return what all members counted."""
         return self._all.days.of(user, now, known)
 
-    def waits(self, since: float | None) -> None:
+    def waits(self, since: float | None, heads: Mapping[str, float] = NO_HEADS) -> None:
         """Tell when the longest waiting request arrived."""
+        del heads  # what the others see at once needs no reservation for longer than until they look
         self.since = since
 
     def waits_longest(self) -> bool:

@@ -13,13 +13,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Final, NamedTuple, Protocol
 
 from ollama_router_core.coordination.days import DayBudget, DayUse
 from ollama_router_core.coordination.news import News
 from ollama_router_core.fleet.summary import Summary
 
-__all__ = ["LEASE_SECONDS", "NOBODY", "Admissions", "Charged", "Coordination", "Figure", "Group", "Scope", "Spent"]
+__all__ = [
+    "LEASE_SECONDS",
+    "NOBODY",
+    "NO_HEADS",
+    "Admissions",
+    "Charged",
+    "Coordination",
+    "Figure",
+    "Group",
+    "Scope",
+    "Spent",
+]
 
 LEASE_SECONDS = 30.0
 """Seconds after a member's last beat at which what it holds counts no more."""
@@ -55,6 +67,8 @@ class Spent(NamedTuple):
     tokens: int
 
 
+NO_HEADS: Final[Mapping[str, float]] = MappingProxyType({})
+"""Nobody waits for a server."""
 NOBODY: tuple[Admissions, ...] = ()
 """No admissions elsewhere."""
 
@@ -110,8 +124,14 @@ class Coordination(Protocol):
     def give_back(self, scope: Scope, name: str) -> None:
         """End what was taken; without effect where nothing was."""
 
-    def claim(self, scope: Scope, name: str, limit: int, done: Callable[[bool], None]) -> None:
-        """Take, if all members hold fewer than `limit`; `done` is called once, now or later: whether it was taken."""
+    def claim(
+        self, scope: Scope, name: str, limit: int, done: Callable[[bool], None], *, arrived: float | None = None
+    ) -> None:
+        """Take, if all members hold fewer than `limit`; `done` is called once, now or later: whether it was taken.
+
+        Members that ask each other leave a slot each to those whose requests wait longer for it (`heads` of `waits`)
+        than one that `arrived` then, or than their own first.
+        """
 
     async def count(self, user: str, now: float, *, concurrent: int | None, per_minute: int | None) -> bool:
         """Take and admit a request of a user, if all members together are below both limits; else change nothing."""
@@ -158,8 +178,11 @@ class Coordination(Protocol):
 
     # --- order ---
 
-    def waits(self, since: float | None) -> None:
-        """Tell when the longest waiting request of this member arrived; None when none waits."""
+    def waits(self, since: float | None, heads: Mapping[str, float] = NO_HEADS) -> None:
+        """Tell when the longest waiting request of this member arrived; None when none waits.
+
+        `heads` has the same for each server that requests wait for.
+        """
 
     def waits_longest(self) -> bool:
         """Say whether that request has waited longest in the group; of equals, exactly one has."""

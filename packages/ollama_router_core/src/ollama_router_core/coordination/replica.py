@@ -49,6 +49,8 @@ class Replica:
         settling: whether the store does not know all members yet.
         acquainted: whether this member has ever known the others.
         since: when the request arrived that waits longest here.
+        heads: the same for each server that requests wait for.
+        others_wait: whether requests wait in other members, when that was last heard.
         days: what all had used, when this member last asked.
     """
 
@@ -61,6 +63,8 @@ class Replica:
         self.settling = False
         self.acquainted = False
         self.since: float | None = None
+        self.heads: dict[str, float] = {}
+        self.others_wait = False
         self._elsewhere: dict[Scope, dict[str, int]] = {scope: {} for scope in Scope}
         self._limits: dict[tuple[Scope, str], int] = {}
         self._held_before: Mapping[Scope, Counter[str]] | None = None
@@ -175,6 +179,25 @@ class Replica:
 
     # --- order and drains -------------------------------------------------------------------------------------------
 
+    def waits(self, since: float | None) -> bool:
+        """Note since when requests wait here; False where that is known. Others see it, and say so, a moment later."""
+        if since == self.since:
+            return False
+        self.since = since
+        self._waiting = {name: at for name, at in self._waiting.items() if name != self.name}
+        return True
+
+    def next_in_line(self, server: str, arrived: float) -> float:
+        """Return since when the request waits whose turn a claim takes: this member's first, whichever of its own goes.
+
+        A first one gives one turn: call it as the turn is asked for, and `had_no_turn` where it was not given.
+        """
+        return min(arrived, self.heads.pop(server, arrived))
+
+    def had_no_turn(self, server: str, since: float) -> None:
+        """Note that the slot for this member's first was refused."""
+        self.heads.setdefault(server, since)
+
     def waits_longest(self) -> bool:
         """Say whether the request that waits longest here waits longest in the group."""
         if self.since is None or self.away:
@@ -186,7 +209,7 @@ class Replica:
     @property
     def somebody_waits(self) -> bool:
         """Whether a request waits in any member, as far as is known."""
-        return self.since is not None or bool(self._waiting)
+        return self.since is not None or self.others_wait
 
     def drain(self, server: str, *, on: bool) -> None:
         """Note the last word about a server."""
@@ -221,4 +244,5 @@ class Replica:
             self._elsewhere = {scope: dict(seen.elsewhere.get(scope, {})) for scope in Scope}
             self._held_before, self.acquainted = None, True
         self._waiting = seen.waiting
+        self.others_wait = any(name != self.name for name in seen.waiting)
         self._drains = dict(seen.drains)

@@ -8,7 +8,7 @@ with a call about something else: another slot is closed, facts change, time pas
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import assert_never
 
@@ -34,6 +34,7 @@ _WHILE_TROUBLED = 0.5
 """Seconds between looks at the queue while some server is out: its time may be up."""
 _WHILE_SHARED = 0.05
 """The same while other workers may free a server; what this one frees is seen at once."""
+_NEVER = float("inf")
 _UNSEEN = FleetSnapshot()
 
 
@@ -89,6 +90,10 @@ class AdmissionController:
     def longest_wait(self) -> tuple[float | None, frozenset[str]]:
         """When the request that waits longest arrived, and the full servers that could take it."""
         return self._admission.longest_wait(self.fleet.snapshot, self._now())
+
+    def heads(self) -> Mapping[str, float]:
+        """When the request arrived that waits longest for each full server."""
+        return self._admission.heads(self.fleet.snapshot, self._now())
 
     def line(self, user: str | None = None) -> tuple[WaitingGroup, ...]:
         """What waits, by model, the longest wait first; of one user only where one is named."""
@@ -160,6 +165,7 @@ class AdmissionController:
             waiter.outcome.close()
         elif not self._moves.leave(waiter) and self._waiters.pop(waiter.number, None) is not None:
             self._carry_out(self._admission.left(waiter.number, self.fleet.snapshot, self._now()))
+            self._tell()
 
     def _arrive(
         self, ticket: Ticket, decision: Decision | None, now: float, wake: Callable[[], None]
@@ -283,11 +289,13 @@ class AdmissionController:
                 if leaves and slot.preemption is not None:
                     slot.preemption.request()
                 waiter.wake()
+                self._tell()
             else:
                 self._carry_out(self._admission.denied(ticket, self.fleet.snapshot, self._now()))
                 self._tell()
 
-        self._claims.claim(server, decision.request.model, limit, done)
+        arrived = _NEVER if ticket.batch else ticket.arrived
+        self._claims.claim(server, decision.request.model, limit, done, arrived=arrived)
 
     def move(self, slot: ServerSlot, server: str, wake: Callable[[], None]) -> Queued | None:
         """Forwarding goes on to another server: at once, or when other routers have left it a slot there."""

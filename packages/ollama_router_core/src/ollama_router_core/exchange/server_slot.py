@@ -47,10 +47,19 @@ class SlotFleet(Protocol):
 class SlotClaims(Protocol):
     """Slots that this process shares with others, where what it knows of them may be out of date."""
 
-    def claim(self, name: str, model: CanonicalName | None, limit: int, done: Callable[[bool], None]) -> None:
+    def claim(
+        self,
+        name: str,
+        model: CanonicalName | None,
+        limit: int,
+        done: Callable[[bool], None],
+        *,
+        arrived: float | None = None,
+    ) -> None:
         """Ask for one of a server's `limit` slots; the request counts as begun until `done` is called with False.
 
-        `done` is called once, later, with whether there was a slot.
+        `done` is called once, later, with whether there was a slot for a request that arrived then: those that wait
+        longer for the server go first. One without a moment goes before all that wait.
         """
 
 

@@ -36,7 +36,7 @@ local function drop(gone)
   local held = redis.call('HGETALL', prefix .. 'by:' .. gone)
   for i = 1, #held, 2 do
     local scope, name = held[i]:match('^(%a+):(.*)$')
-    count(sums(scope), name, -tonumber(held[i + 1]))
+    if scope ~= 'head' then count(sums(scope), name, -tonumber(held[i + 1])) end
   end
   redis.call('DEL', prefix .. 'by:' .. gone)
   redis.call('ZREM', members, gone)
@@ -60,6 +60,21 @@ local function reserved_elsewhere(name)
     if other ~= member and awake(other) then
       found = found + tonumber(redis.call('HGET', prefix .. 'by:' .. other, 'reserved:' .. name) or 0)
     end
+  end
+  return found
+end
+
+-- When the request arrived that waits longest for a server at another member; nothing where none does.
+local function head_of(other, server)
+  return tonumber(redis.call('HGET', prefix .. 'by:' .. other, 'head:' .. server) or nil)
+end
+
+-- Members whose first for a server has waited longer: each has a slot before one that arrived at `since`.
+local function earlier_elsewhere(server, since)
+  local found, line = 0, redis.call('HGETALL', waiting)
+  for i = 1, #line, 2 do
+    local head = line[i] ~= member and awake(line[i]) and head_of(line[i], server)
+    if head and head < since then found = found + 1 end
   end
   return found
 end
@@ -189,10 +204,12 @@ local run = {
     count(sums(scope), name, -1)
     if scope == 'server' then freed[#freed + 1] = name end
   end,
-  claim = function(scope, name, limit)
+  claim = function(scope, name, limit, since)
     local held = total(scope, name)
-    if settling or held + reserved_elsewhere(name) >= limit then return {false, held - own(scope, name)} end
+    local before = since and earlier_elsewhere(name, since) or reserved_elsewhere(name)
+    if settling or held + before >= limit then return {false, held - own(scope, name)} end
     local mine, all = take(scope, name, 1)
+    if since then redis.call('HDEL', prefix .. 'by:' .. member, 'head:' .. name) end -- this member has had its turn
     return {true, all - mine}
   end,
   -- A limit cannot wait for a store to settle: who knew the group goes by its share, a newcomer by what is counted here.
@@ -240,6 +257,10 @@ local run = {
   wait = function(since)
     if since < 0 then redis.call('HDEL', waiting, member) else redis.call('HSET', waiting, member, since) end
   end,
+  head = function(server, since)
+    local key = prefix .. 'by:' .. member
+    if since < 0 then redis.call('HDEL', key, 'head:' .. server) else redis.call('HSET', key, 'head:' .. server, since) end
+  end,
   drain = function(server, on)
     redis.call('HSET', prefix .. 'drains', server, on and '1' or '0')
     drained = true
@@ -268,9 +289,9 @@ if joins or #counted > 0 then
   redis.call('EXPIRE', record, 120)
 end
 
--- Who waits is told of a free slot: the member that reserved it, which is the one whose request has waited longest; else
--- all that wait, as only they know what for. Who was told is told nothing more until it has looked. What this member
--- frees it sees itself.
+-- Who waits is told of a free slot: the member whose first for that server has waited longest; where none waits for it,
+-- all that wait, as they may want it by now. Who was told is told nothing more until it has looked. What this member frees
+-- it sees itself.
 if look then redis.call('HDEL', stirred, member) end
 local function stir(other)
   redis.call('HSET', stirred, other, 1)
@@ -286,9 +307,10 @@ local function stir_for(names)
   end
   for _, name in ipairs(names) do
     if #untold == 0 then return end
-    local next_one
-    for index, other in ipairs(total('reserved', name) > 0 and untold or {}) do
-      if redis.call('HGET', prefix .. 'by:' .. other, 'reserved:' .. name) then next_one = index end
+    local next_one, longest
+    for index, other in ipairs(untold) do
+      local head = head_of(other, name)
+      if head and (not longest or head < longest) then next_one, longest = index, head end
     end
     if next_one then
       stir(table.remove(untold, next_one))
@@ -302,7 +324,13 @@ if lost then stir_for({''}) elseif #freed > 0 then stir_for(freed) end
 if drained then redis.call('PUBLISH', prefix .. 'drained', member) end
 
 local answer = {ok = true, now = now, fence = fence, settling = settling, results = results}
-if not look then return cjson.encode(answer) end
+if not look then
+  local line = redis.call('HGETALL', waiting)
+  for i = 1, #line, 2 do
+    if line[i] ~= member and awake(line[i]) then answer.others_wait = true end
+  end
+  return cjson.encode(answer)
+end
 
 local elsewhere, mine, held = {}, {}, redis.call('HGETALL', prefix .. 'by:' .. member)
 for i = 1, #held, 2 do mine[held[i]] = tonumber(held[i + 1]) end

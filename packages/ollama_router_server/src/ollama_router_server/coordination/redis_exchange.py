@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -28,6 +28,10 @@ __all__ = ["Asked", "RedisExchange", "settle"]
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 0.5
 """Seconds between attempts to reach a store that is away."""
 _UNLIMITED = -1
+_LINE_IS_KNOWN = 0.02
+"""Seconds after an answer for which nobody waits who did not then: within this a slot may go on without asking."""
+_NEVER = 10**15
+"""A moment in milliseconds since 1970 before which all others are."""
 _GIVEN_SOON = 0.002
 """Seconds within which what is given back goes along with the next question, while nobody waits for it."""
 
@@ -76,6 +80,7 @@ class RedisExchange:
         self._told = 0
         self._news: deque[News] = deque(maxlen=MOST_NEWS)
         self._away_since: float | None = None
+        self._answered_at = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
         self._soon: asyncio.TimerHandle | None = None
         self.offset = 0.0
@@ -137,7 +142,8 @@ class RedisExchange:
     def take_again(self, *operation: str | float) -> bool:
         """Withdraw what was given back and not told yet; False where nothing was, or somebody may wait for it."""
         given = self._batch.given
-        if not given[operation] or self._joining or self._replica.alone or self._replica.somebody_waits:
+        known = self._clock.monotonic() - self._answered_at <= _LINE_IS_KNOWN and not self._replica.somebody_waits
+        if not given[operation] or self._joining or self._replica.alone or not known:
             return False
         given[operation] -= 1
         return True
@@ -172,13 +178,29 @@ class RedisExchange:
             self._batch.operations.append(asked)
             self._due.set()
 
-    def wait(self) -> None:
-        """Tell since when the longest waiting request waits."""
-        self.send(*self._wait())
+    def wait(self, since: float | None, heads: Mapping[str, float]) -> None:
+        """Tell since when requests wait, where it is not what was told before."""
+        replica = self._replica
+        before, replica.heads = replica.heads, dict(heads)
+        if replica.waits(since):
+            self.send("wait", self._moment(since))
+        for server in {**before, **heads}:
+            if before.get(server) != heads.get(server):
+                self.send("head", server, self._moment(heads.get(server)))
 
-    def _wait(self) -> Operation:
-        since = self._replica.since
-        return ("wait", _UNLIMITED if since is None else int((since + self.offset) * 1000))
+    def _line(self) -> list[Operation]:
+        """What `wait` has told."""
+        replica = self._replica
+        heads = [("head", server, self._moment(since)) for server, since in replica.heads.items()]
+        return [("wait", self._moment(replica.since)), *heads]
+
+    def _moment(self, at: float | None) -> int:
+        """Write a moment of the line as the script reads it."""
+        return _UNLIMITED if at is None else int(min((at + self.offset) * 1000, _NEVER))
+
+    def turn(self, arrived: float | None) -> tuple[int, ...]:
+        """Write when the request arrived for which a slot is claimed; nothing for one that goes before all others."""
+        return () if arrived is None else (self._moment(arrived),)
 
     # --- exchanges --------------------------------------------------------------------------------------------------
 
@@ -279,7 +301,7 @@ class RedisExchange:
         kept, self._unsent = self._unsent, Unsent()
         kept.forget(int(sent + self.offset))
         try:
-            answer = await self._store.join([*expects, *held, self._wait(), *kept.operations()], self._heard)
+            answer = await self._store.join([*expects, *held, *self._line(), *kept.operations()], self._heard)
         except BaseException:
             self._keep_also(kept)
             raise
@@ -313,8 +335,9 @@ class RedisExchange:
         self._replica.settling = settling
 
     def _see(self, answer: Answer) -> None:
-        body = answer.body
+        body, self._answered_at = answer.body, self._clock.monotonic()
         if "elsewhere" not in body:
+            self._replica.others_wait = body.get("others_wait", False)
             return
         elsewhere = {scope: dict(body["elsewhere"].get(scope) or {}) for scope in Scope}
         waiting = {name: since / 1000 - self.offset for name, since in dict(body["waiting"] or {}).items()}
@@ -348,7 +371,7 @@ class RedisExchange:
 
 
 def _is_told_by_joining(operation: Operation | Asked) -> bool:
-    return not isinstance(operation, Asked) and operation[0] in {"take", "give", "wait"}
+    return not isinstance(operation, Asked) and operation[0] in {"take", "give", "wait", "head"}
 
 
 def settle(future: asyncio.Future[Any], result: Any, *, undo: Callable[[], None] = lambda: None) -> None:

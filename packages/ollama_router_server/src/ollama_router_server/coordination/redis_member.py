@@ -13,6 +13,7 @@ from typing import Any
 
 from ollama_router_core.access.limits import first_day_of_month
 from ollama_router_core.coordination import (
+    NO_HEADS,
     Admissions,
     Charged,
     Coordination,
@@ -119,8 +120,12 @@ class RedisMember:
         if self._replica.give_back(scope, name):
             self._exchange.give("give", scope, name)
 
-    def claim(self, scope: Scope, name: str, limit: int, done: Callable[[bool], None]) -> None:
+    def claim(
+        self, scope: Scope, name: str, limit: int, done: Callable[[bool], None], *, arrived: float | None = None
+    ) -> None:
         """Take, if all members hold fewer than `limit`, or this one less than its share while the store is away.
+
+        Others whose first in the line arrived before `arrived`, or before this one's first, have a slot each before it.
 
         What this one gave back a moment ago, and has told nobody, is taken again without asking.
         """
@@ -130,6 +135,8 @@ class RedisMember:
             asyncio.get_running_loop().call_soon(done, same)
             return
         self._exchange.give_before("give", scope, name)
+        first = self._replica.heads.get(name)
+        turn = None if arrived is None else self._replica.next_in_line(name, arrived)
 
         def answered(result: Any) -> None:
             if self._replica.alone:  # the store does not know what the others hold
@@ -138,6 +145,8 @@ class RedisMember:
             taken, elsewhere = bool(result[0]), int(result[1])
             if taken:
                 self._replica.take(scope, name)
+            elif first is not None:
+                self._replica.had_no_turn(name, first)
             self._replica.answered(scope, name, elsewhere=elsewhere, full=None if taken else limit)
             done(taken)
 
@@ -147,7 +156,7 @@ class RedisMember:
                 self.take(scope, name)
             done(taken)
 
-        self._exchange.ask(Asked(("claim", scope, name, limit), answered, alone))
+        self._exchange.ask(Asked(("claim", scope, name, limit, *self._exchange.turn(turn)), answered, alone))
 
     async def count(self, user: str, now: float, *, concurrent: int | None, per_minute: int | None) -> bool:
         """Take and admit a request of a user, if all members together are below both limits."""
@@ -280,11 +289,9 @@ class RedisMember:
 
     # --- order ------------------------------------------------------------------------------------------------------
 
-    def waits(self, since: float | None) -> None:
-        """Tell when the longest waiting request arrived."""
-        if since != self._replica.since:
-            self._replica.since = since
-            self._exchange.wait()
+    def waits(self, since: float | None, heads: Mapping[str, float] = NO_HEADS) -> None:
+        """Tell when the longest waiting request arrived, and that for each server, where that is new."""
+        self._exchange.wait(since, heads)
 
     def waits_longest(self) -> bool:
         """Say whether that request has waited longest in all routers."""

@@ -17,6 +17,7 @@ from typing import Final
 from ollama_router_core.access.limits import room_for
 from ollama_router_core.coordination import (
     LEASE_SECONDS,
+    NO_HEADS,
     Admissions,
     Charged,
     Coordination,
@@ -182,8 +183,11 @@ class WorkerMember(OneMachineMember):
         """End what was taken."""
         self._rows[scope].add(self.index, name, -1)
 
-    def claim(self, scope: Scope, name: str, limit: int, done: Callable[[bool], None]) -> None:
+    def claim(
+        self, scope: Scope, name: str, limit: int, done: Callable[[bool], None], *, arrived: float | None = None
+    ) -> None:
         """Take, if all workers hold fewer than `limit`."""
+        del arrived
         taken = self._rows[scope].count(self.index, name) + self.elsewhere(scope, name) < limit
         if taken:
             self.take(scope, name)
@@ -257,8 +261,9 @@ class WorkerMember(OneMachineMember):
 
     # --- order ------------------------------------------------------------------------------------------------------
 
-    def waits(self, since: float | None) -> None:
+    def waits(self, since: float | None, heads: Mapping[str, float] = NO_HEADS) -> None:
         """Tell when the longest waiting request arrived."""
+        del heads  # what the others see at once needs no reservation for longer than until they look
         self._cells[_SINCE] = 0 if since is None else int(since * _THOUSAND)
 
     def waits_longest(self) -> bool:

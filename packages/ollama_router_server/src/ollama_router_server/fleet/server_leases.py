@@ -66,8 +66,8 @@ class ServerLeases:
         self._coordination.take(Scope.SERVER, shared)
         self._began(name, shared)
 
-    def claim(self, name: str, limit: int, done: Callable[[bool], None]) -> None:
-        """Count a request if all processes together have fewer than `limit`."""
+    def claim(self, name: str, limit: int, done: Callable[[bool], None], *, arrived: float | None = None) -> None:
+        """Count a request if all processes together have fewer than `limit`, and it is its turn."""
         shared = self.name_for_all(name)
 
         def answered(taken: bool) -> None:  # noqa: FBT001 - an answer
@@ -75,7 +75,7 @@ class ServerLeases:
                 self._began(name, shared)
             done(taken)
 
-        self._coordination.claim(Scope.SERVER, shared, limit, answered)
+        self._coordination.claim(Scope.SERVER, shared, limit, answered, arrived=arrived)
 
     def end(self, name: str) -> None:
         """Count a request out that began under this name."""

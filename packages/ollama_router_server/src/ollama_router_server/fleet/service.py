@@ -11,7 +11,7 @@ import structlog
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.prompts import PromptSize
 from ollama_router_core.config.settings import Config, Server
-from ollama_router_core.coordination import Coordination, LoadBegan, News, ServerPolled
+from ollama_router_core.coordination import NO_HEADS, Coordination, LoadBegan, News, ServerPolled
 from ollama_router_core.errors import UpstreamTimeout
 from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 from ollama_router_core.fleet.load_counts import LoadCounts
@@ -177,7 +177,15 @@ class FleetService(ClockedFleet):
         self.state.begin(name, model)
         self._sharing.begin(name)
 
-    def claim(self, name: str, model: CanonicalName | None, limit: int, done: Callable[[bool], None]) -> None:
+    def claim(
+        self,
+        name: str,
+        model: CanonicalName | None,
+        limit: int,
+        done: Callable[[bool], None],
+        *,
+        arrived: float | None = None,
+    ) -> None:
         """Ask for one of a server's `limit` slots in all routers; counted here meanwhile, and after it if granted."""
         self.state.begin(name, model)
 
@@ -186,7 +194,7 @@ class FleetService(ClockedFleet):
                 self.state.end(name, self.now(), model)
             done(taken)
 
-        self._sharing.claim(name, limit, answered)
+        self._sharing.claim(name, limit, answered, arrived=arrived)
 
     def end(self, name: str, model: CanonicalName | None = None) -> None:
         """Count it out."""
@@ -327,9 +335,12 @@ class FleetService(ClockedFleet):
         """Whether other workers may free or take a server without this one noticing at once."""
         return self._sharing.with_others
 
-    def waits(self, since: float | None, servers: frozenset[str]) -> None:
-        """Tell when the longest waiting request arrived here, and the full servers that could take it."""
-        self._sharing.waits(since, servers)
+    def waits(self, since: float | None, servers: frozenset[str], heads: Mapping[str, float] = NO_HEADS) -> None:
+        """Tell when the longest waiting request arrived here, and the full servers that could take it.
+
+        `heads` tells when the one arrived that waits longest for each full server.
+        """
+        self._sharing.waits(since, servers, heads)
 
     def drain(self, name: str, *, on: bool) -> None:
         """Begin or end a drain in every worker: a drained server gets no new requests."""

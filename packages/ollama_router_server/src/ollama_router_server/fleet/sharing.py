@@ -8,6 +8,7 @@ from typing import assert_never
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.prompts import PromptSize
 from ollama_router_core.coordination import (
+    NO_HEADS,
     BreakerClosed,
     BreakerOpened,
     Coordination,
@@ -80,7 +81,7 @@ class FleetSharing:
         self._leases.begin(name)
         self._use_reserved(name)
 
-    def claim(self, name: str, limit: int, done: Callable[[bool], None]) -> None:
+    def claim(self, name: str, limit: int, done: Callable[[bool], None], *, arrived: float | None = None) -> None:
         """Count a request that goes to a server if it has a slot free, of all processes' `limit`."""
 
         def answered(taken: bool) -> None:  # noqa: FBT001 - an answer
@@ -88,7 +89,7 @@ class FleetSharing:
                 self._use_reserved(name)
             done(taken)
 
-        self._leases.claim(name, limit, answered)
+        self._leases.claim(name, limit, answered, arrived=arrived)
 
     def _use_reserved(self, name: str) -> None:
         if self._leases.name_for_all(name) in self._reserved:
@@ -106,13 +107,15 @@ class FleetSharing:
         for new, old in self._leases.renamed(names, self._state.former):
             self._coordination.tell(ServerRenamed(new, old))
 
-    def waits(self, since: float | None, servers: frozenset[str]) -> None:
+    def waits(self, since: float | None, servers: frozenset[str], heads: Mapping[str, float] = NO_HEADS) -> None:
         """Tell when the longest waiting request arrived here, and the full servers that could take it.
+
+        `heads` tells when the one arrived that waits longest for each full server.
 
         In the worker whose request has waited longest of all, a slot of these servers is reserved: the others see one
         slot less, so the request gets the next one.
         """
-        self._coordination.waits(since)
+        self._coordination.waits(since, {self._leases.name_for_all(name): at for name, at in heads.items()})
         mine = self.with_others and self._coordination.waits_longest()
         self._reserve(frozenset(map(self._leases.name_for_all, servers)) if mine else frozenset())
 

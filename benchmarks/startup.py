@@ -1,4 +1,4 @@
-"""Start-up and memory of an idle router: the medians of five runs.
+"""Start-up and memory of an idle router, with its console and without: the medians of five runs of each, in turn.
 
     python benchmarks/startup.py [--runs 5]
 
@@ -25,6 +25,7 @@ proxy_port: {port}
 servers:
   one: {{host: 127.0.0.1, port: {server}, priority: 1, max_memory_gb: 24}}
 logging: {{level: error}}
+console: {{enabled: {console}}}
 """
 
 
@@ -78,15 +79,24 @@ def main() -> None:
     options = asked.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
-        path = Path(folder) / "orouter.yml"
-        path.write_text(CONFIG.format(port=port, server=free_port()), encoding="utf-8")
         environment = {**os.environ, "OROUTER_DATABASE_URL": f"sqlite:///{folder}/router.sqlite3"}
-        command = [sys.executable, "-m", "ollama_router_cli", "--config", str(path), "serve"]
-        measure(command, environment, port)  # makes the database, and fills the kernel's cache of files
-        runs = [measure(command, environment, port) for _ in range(options.runs)]
-    seconds, busy, resident, anonymous = (statistics.median(column) for column in zip(*runs, strict=True))
-    print(f"start-up {seconds:.2f} s ({busy:.2f} s of processor time)")
-    print(f"resident {resident:.1f} MB ({anonymous:.1f} MB anonymous)")
+        commands = {console: _command(Path(folder), console, port) for console in ("true", "false")}
+        measure(commands["true"], environment, port)  # makes the database, and fills the kernel's cache of files
+        runs = {console: [] for console in commands}
+        for _ in range(options.runs):
+            for console, command in commands.items():
+                runs[console].append(measure(command, environment, port))
+    for console, measured in runs.items():
+        seconds, busy, resident, anonymous = (statistics.median(column) for column in zip(*measured, strict=True))
+        print(f"{'with' if console == 'true' else 'without'} the console:")
+        print(f"  start-up {seconds:.2f} s ({busy:.2f} s of processor time)")
+        print(f"  resident {resident:.1f} MB ({anonymous:.1f} MB anonymous)")
+
+
+def _command(folder: Path, console: str, port: int) -> list[str]:
+    path = folder / f"{console}.yml"
+    path.write_text(CONFIG.format(port=port, server=free_port(), console=console), encoding="utf-8")
+    return [sys.executable, "-m", "ollama_router_cli", "--config", str(path), "serve"]
 
 
 if __name__ == "__main__":

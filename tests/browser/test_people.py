@@ -70,6 +70,10 @@ async def test_what_would_hold_is_shown_before_it_is_saved(browser: Browser, tmp
         await page.click("[data-act=save-rights]:enabled")
         await page.wait_for_selector("tr[data-right=tokens_per_day]:has-text('own'):not(.differs)")
         assert await page.input_value("input[name=requests_per_minute]") == "60"
+        await page.click(".toast:has-text('Saved') button")
+        await page.wait_for_selector("tr[data-right=tokens_per_day]:has-text('no limit')")
+        assert await page.input_value("input[name=requests_per_minute]") == ""
+        assert await page.locator(".toast").count() == 0
         assert watched.problems == []
 
 

@@ -23,9 +23,7 @@ onAct("sign-in", signIn);
 onSignedOut(signInAgain);
 onAct("sign-out", signOut);
 
-onAct("search", (form) => {
-  location.href = `${root}find?q=${encodeURIComponent(typed(form).q ?? "")}`;
-});
+onAct("search", (form) => (location.href = `${root}find?q=${encodeURIComponent(typed(form).q ?? "")}`));
 
 onAct("drain", async (button) => {
   const { name = "", on } = button.dataset;

@@ -2,6 +2,8 @@
 // One person or group: what a change would mean is shown before it is saved; sessions are ended.
 import { isChanged, onAct, request, root, toast } from "./actions.js";
 
+const asked = document.querySelector("form[data-act=preview-rights]");
+const was = asked instanceof HTMLFormElement ? new FormData(asked) : undefined;
 const save = /** @type {HTMLButtonElement | null} */ (document.querySelector("[data-act=save-rights]"));
 
 /** What the form asks for of a grant: an empty field takes it back, an empty list forbids all. @param {FormData} given @param {string} name */
@@ -13,8 +15,7 @@ function grantOf(given, name) {
 }
 
 /** What was changed in the form, as `PATCH` takes it: others may have changed the rest meanwhile. @param {HTMLFormElement} form */
-function changed(form) {
-  const given = new FormData(form);
+function changed(form, given = new FormData(form)) {
   const fields = /** @type {HTMLInputElement[]} */ ([...form.elements].filter(isChanged));
   const names = new Set(fields.map(({ name }) => (name === "no_models" ? "models" : name)));
   /** @type {Record<string, unknown>} */
@@ -43,7 +44,7 @@ onAct("preview-rights", async (element) => {
   if (save) save.disabled = Object.keys(change).length === 0;
 });
 
-document.querySelector("form[data-act=preview-rights]")?.addEventListener("input", (event) => {
+asked?.addEventListener("input", (event) => {
   if (save) save.disabled = true;
   const none = /** @type {HTMLInputElement} */ (event.target);
   const patterns = document.querySelector("input[name=models]");
@@ -52,9 +53,15 @@ document.querySelector("form[data-act=preview-rights]")?.addEventListener("input
 
 onAct("save-rights", async (button) => {
   const form = /** @type {HTMLFormElement} */ (button.closest("form"));
-  await request("PATCH", `${root}act/${form.dataset.path}`, changed(form));
+  const url = `${root}act/${form.dataset.path}`;
+  await request("PATCH", url, changed(form));
+  sessionStorage.setItem("undo", JSON.stringify([url, changed(form, was)]));
   location.reload();
 });
+
+const undo = JSON.parse(sessionStorage.getItem("undo") ?? "null");
+sessionStorage.removeItem("undo");
+if (undo) toast("Saved.", () => request("PATCH", undo[0], undo[1]).then(() => location.reload()));
 
 onAct("end-session", async (button) => {
   const { name = "", id } = button.dataset;

@@ -69,7 +69,8 @@ def test_a_verdict_names_both_worlds_and_its_own_error() -> None:
     assert (second.model, second.before and second.before.loads, second.after) == ("a", 1, None)
     assert view.sentence == (
         "With fastest, p50 4.0 s instead of 10.0 s, p95 9.0 s instead of 40.0 s, 31 loads instead of 94, "
-        "30 of 100 requests elsewhere (of the last day, ±9%); most of it from b."
+        "30 of 100 requests elsewhere (of the last day, ±9%); most of it from b; "
+        "worst for ada (3 more refused)."
     )
 
 

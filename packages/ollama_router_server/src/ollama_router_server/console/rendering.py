@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.resources import files
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
 import jinja2
+import yaml
 from falcon.asgi import Request, Response
 
 from ollama_router_server.admin.views.active import turn
@@ -72,7 +75,11 @@ class Renderer:
             turn=turn,
         )
         environment.globals.update(
-            segments=segments, day_marks=day_marks, memory_map=memory_map, error_codes=known_codes()
+            segments=segments,
+            day_marks=day_marks,
+            memory_map=memory_map,
+            error_codes=known_codes(),
+            glossary=_glossary(),
         )
         return environment
 
@@ -104,6 +111,13 @@ class Renderer:
             response.data = page.body
         else:
             send(request, response, page.body, page.packed)
+
+
+@cache
+def _glossary() -> Mapping[str, str]:
+    """What each term means, as the package's file has it."""
+    found: dict[str, str] = yaml.safe_load((files("ollama_router_server.console") / "glossary.yml").read_text("utf-8"))
+    return found
 
 
 def _segment(name: str) -> str:

@@ -180,6 +180,15 @@ def _most_of_it(before: dict[str, Any], after: dict[str, Any]) -> str:
     return f"; most of it from {name}" if abs(same[name]) > sum(map(abs, same.values())) / 2 else ""
 
 
+def _worst_of(losses: list[dict[str, Any]]) -> str:
+    """Who loses most: the first of those of whom more is refused, or who wait longer."""
+    if not losses:
+        return ""
+    worst = losses[0]
+    lost = f"{worst['refused']} more refused" if worst["refused"] else f"{worst['after'] - worst['before']:+.1f} s"
+    return f"; worst for {worst['name']} ({lost})"
+
+
 def _seconds(model: dict[str, float] | None) -> float:
     return 0.0 if model is None else model["requests"] * model["mean"]
 
@@ -202,5 +211,5 @@ def _sentence(world: str, span: str, found: dict[str, Any], error: float | None)
         f"p95 {after['completion_p95']:.1f} s instead of {logged['completion_p95']:.1f} s, "
         f"{after['loads']} loads instead of {logged['loads']}, "
         f"{after['moved']} of {found['requests']} requests elsewhere (of {span}, ±{error:.0%})"
-        f"{_most_of_it(logged['by_model'], after['by_model'])}."
+        f"{_most_of_it(logged['by_model'], after['by_model'])}{_worst_of(after['worse'])}."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ollama_router_cli.main import app
+from support.digests import cheap_digests
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,3 +77,10 @@ def write_config(tmp_path: Path) -> Callable[[str], Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session", autouse=True)
+def made_quickly() -> Iterator[None]:
+    """Users are made without the cost of their digests."""
+    with cheap_digests():
+        yield

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.digests import cheap_digests
 from support.exchange_modes import MODES, Mode, using
 
 ROOMS = ("relay", "faults")
@@ -40,3 +41,10 @@ def exchange_mode(request: pytest.FixtureRequest) -> Iterator[Mode | None]:
         yield mode
     if mode.driver == "asgi":
         assert driven["front"] == 0, "a router ran on another driver than the test said"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def made_quickly() -> Iterator[None]:
+    """Users are made without the cost of their digests."""
+    with cheap_digests():
+        yield

@@ -34,7 +34,6 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRouter]:
 
     async def serve() -> None:
         async with running_router(tmp_path_factory.mktemp("openapi"), SERVERS) as one:
-            one.services.users._cost = 4
             running.append((asyncio.get_running_loop(), one))
             started.set()
             await stop.wait()

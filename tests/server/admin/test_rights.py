@@ -119,7 +119,6 @@ async def test_whoever_is_invited_signs_in_once_and_gets_a_token(tmp_path: Path)
         running_router(tmp_path, {"one": server_entry(sim)}) as router,
         router.client(router.admin_token) as admin,
     ):
-        router.services.users._cost = 4
         made = (await admin.post("/router/users", json={"name": "carol", "invite": True})).json()
         assert made["token"] is None
         assert made["invitation"]["link"].startswith(f"{router.url}/console/#claim=")

@@ -361,6 +361,12 @@ async def test_the_line_of_two_users(tmp_path: Path) -> None:
             root, hers = await signed_in(router, router.admin_token), await signed_in(router, router.token)
             whole, own = (await root.get("/console/now")).text, (await hers.get("/console/")).text
             part = (await hers.get("/console/", headers=OURS)).text
+            ahead = router.services.worker_news.sync
+            assert ahead is not None
+            (first,) = [one["id"] for one in ahead.active_requests() if one["queue_position"] == 1]
+            await admin.post(f"/router/requests/{first}/cancel")
+            await eventually(lambda: router.services.admission.waiting == 4)
+            moved = (await root.get("/console/now")).text
             sim.time_scale = 0.0
         assert places(whole) == ["1", "2", "3", "4", "5"]
         assert len(re.findall(r"\d · (?:about \d+ s|any moment)</td>", whole)) == 5
@@ -368,6 +374,7 @@ async def test_the_line_of_two_users(tmp_path: Path) -> None:
         assert places(own) == ["2", "5"]
         assert "bob" not in own
         assert places(part) == ["2", "5"]
+        assert places(moved) == ["1", "2", "3", "4"]
         assert part.count('data-act="cancel"') == 3
         assert "<h1" not in part
         waited = next(row for row in await router.rows(6) if row.user == "alice" and row.queue_position == 5)

@@ -37,7 +37,7 @@ def test_a_request_tells_whose_token_asks_and_what_is_written() -> None:
         context = waited(0.0)
         context.id, context.user, context.speaker = path + user.name, user, speaker  # type: ignore[assignment]
         context.endpoint, context.route = match_endpoint("POST", path).endpoint, RouteRequest()
-        active.add(SimpleNamespace(exchange=SimpleNamespace(context=context)))  # type: ignore[arg-type]
+        active.add(SimpleNamespace(exchange=SimpleNamespace(context=context), rank=0))  # type: ignore[arg-type]
     shown = active.to_json(1.0)
     assert [(one["user"], one["speaker"], one["tokens"]) for one in shown] == [
         ("ann", "bot", 0),

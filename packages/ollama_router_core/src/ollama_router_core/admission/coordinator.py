@@ -246,6 +246,10 @@ class Admission:
         """The position a ticket had when it joined the queue, from 1; 0 when it does not wait."""
         return self._queue.position(number)
 
+    def rank(self, number: int) -> int:
+        """A ticket's position as it is now, from 1; 0 when it does not wait."""
+        return self._queue.rank(number)
+
     def place(self, number: int, snapshot: FleetSnapshot, now: float) -> tuple[int, float]:
         """A ticket's position as it is now, from 1, and the seconds until its turn; zeros if it does not wait."""
         if number not in self._queue:

@@ -131,6 +131,10 @@ class WaitQueue:
         """The position a ticket had when it joined, from 1; 0 when it does not wait."""
         return self._tickets[number][2] if number in self._tickets else 0
 
+    def rank(self, number: int) -> int:
+        """A ticket's position as it is now, from 1; 0 when it does not wait."""
+        return next((rank for rank, one in enumerate(self._tickets, 1) if one == number), 0)
+
     def place(self, number: int) -> tuple[int, RequestGroup, float]:
         """A waiting ticket's position as it is now, from 1, its group, and the share of that which goes with it.
 
@@ -139,7 +143,7 @@ class WaitQueue:
         """
         _, group, _ = self._tickets[number]
         share = (1 + list(group.tickets).index(number)) / len(group.tickets)
-        return 1 + list(self._tickets).index(number), group, share
+        return self.rank(number), group, share
 
     def join(self, ticket: Ticket) -> int:
         """Add a ticket; returns its position, from 1."""

@@ -159,6 +159,10 @@ class AdmissionController:
         position, expected = self._admission.place(waiter.number, self.fleet.snapshot, self._now())
         return Queued(position, expected, waiter, partial(self.leave, waiter))
 
+    def rank(self, waiter: Waiter) -> int:
+        """A request's position as it is now, from 1; 0 when it does not wait. It costs no forecast, as `place` does."""
+        return self._admission.rank(waiter.number)
+
     def leave(self, waiter: Waiter) -> None:
         """A request does not wait any more; a slot that it was given in the same moment goes to the next."""
         if isinstance(waiter.outcome, ServerSlot):

@@ -29,6 +29,10 @@ class ActiveExchange(Protocol):
     def queued(self) -> Queued | None:
         """Its place in the queue as it is now; None while it does not wait."""
 
+    @property
+    def rank(self) -> int:
+        """Its position in the queue as it is now, from 1; 0 while it does not wait."""
+
     def interrupt(self, reason: Interruption) -> None:
         """End it."""
 
@@ -86,30 +90,31 @@ class ActiveRequests:
     def to_json(self, now: float) -> list[dict[str, Any]]:
         """The oldest ones of known users, first come first; `now` is seconds of the monotonic clock.
 
-        `state` is `waiting` for a server, `sent` to one, or `answering`. `starts_in_seconds` are the least and the most
-        until its turn, by what was expected when it came and how far earlier waits were off; below 0 it is overdue.
+        `state` is `waiting` for a server, `sent` to one, or `answering`; of one that waits, `queue_position` is its
+        place as it is now. `starts_in_seconds` are the least and the most until its turn, by what was expected when it
+        came and how far earlier waits were off; below 0 it is overdue.
         `tokens` are those of the answer so far, as they are counted anyway; None where none are. `speaker` is whose
         token asks for the user.
         """
-        contexts = (driver.exchange.context for driver in self._active.values())
-        known = (context for context in contexts if context.user is not None and context.route is not None)
-        return [self._to_json(context, now) for context in islice(known, _MOST)]
+        known = (driver for driver in self._active.values() if _is_known(driver.exchange.context))
+        return [self._to_json(driver, now) for driver in islice(known, _MOST)]
 
     def find(self, request_id: str, now: float) -> tuple[dict[str, Any], RequestRecord] | None:
-        """One of them as in `to_json`, with its place as it is now, and the row that it would leave now."""
+        """One of them as in `to_json`, with its turn by a forecast of now, and the row that it would leave now."""
         driver = self._active.get(request_id)
         if driver is None:
             return None
         context, queued = driver.exchange.context, driver.queued
-        if context.user is None or context.route is None:
+        if not _is_known(context):
             return None
-        row = self._to_json(context, now)
+        row = self._to_json(driver, now)
         if queued is not None and queued.position:
             row["queue_position"] = queued.position
             row["starts_in_seconds"] = tuple(round(one, 1) for one in self._forecasts.range(queued.expected_wait))
         return row, context.record(now)
 
-    def _to_json(self, context: RequestContext, now: float) -> dict[str, Any]:
+    def _to_json(self, driver: ActiveExchange, now: float) -> dict[str, Any]:
+        context = driver.exchange.context
         route, first_byte, speaker = context.route, context.first_byte, context.speaker
         return {
             "id": context.id,
@@ -127,7 +132,7 @@ class ActiveRequests:
             "attempts": context.attempts,
             "decided_seconds": None if context.decided is None else round(context.decided - context.started, 3),
             "first_byte_seconds": None if first_byte is None else round(first_byte - context.started, 3),
-            "queue_position": context.queue_position,
+            "queue_position": driver.rank or context.queue_position,
             "starts_in_seconds": self._starts_in(context, now),
             "streamed": route is not None and route.stream,
             "tokens": _tokens(context),
@@ -141,6 +146,10 @@ class ActiveRequests:
         least, most = self._forecasts.range(context.expected_wait_ms / 1000)
         waited = now - context.started
         return round(least - waited, 1), round(most - waited, 1)
+
+
+def _is_known(context: RequestContext) -> bool:
+    return context.user is not None and context.route is not None
 
 
 def _tokens(context: RequestContext) -> int | None:

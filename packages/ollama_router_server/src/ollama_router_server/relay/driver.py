@@ -207,6 +207,14 @@ class Driver:
             return None
         return self._collaborators.admission.place(cast("Waiter", action.queued.waiting))
 
+    @property
+    def rank(self) -> int:
+        """Its position in the queue as it is now, from 1; 0 while it does not wait."""
+        action = self._action
+        if not isinstance(action, AwaitSlot):
+            return 0
+        return self._collaborators.admission.rank(cast("Waiter", action.queued.waiting))
+
     def _slot(self, action: AwaitSlot) -> Any:
         admission, waiter = self._collaborators.admission, cast("Waiter", action.queued.waiting)
         return admission.outcome(waiter) or (admission.place(waiter) if self._timed_out else WAITING)

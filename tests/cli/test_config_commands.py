@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import yaml
+
+from ollama_router_server.admin.doctor import missing_extras
 
 FIVE_MISTAKES = """\
 proxy_prt: 1
@@ -58,6 +62,18 @@ def test_check_warns_of_a_certificate_that_cannot_be_used(cli, write_config):
     result = cli("config", "check")
     assert result.code == 0
     assert "warning: tls: cannot use /nowhere/c.pem with /nowhere/k.pem: No such file or directory" in result.err
+
+
+def test_check_warns_of_what_the_router_could_not_start_without(cli, write_config, monkeypatch):
+    """An extra that is not installed is known before the start; one that nothing asks for is not missed."""
+    monkeypatch.setattr(missing_extras, "find_spec", lambda _module: None)
+    write_config(
+        "servers: {a: {host: a}}\ndiscovery: {mdns: _ollama._tcp}\ncoordination: {url: 'redis://127.0.0.1/0'}\n"
+    )
+    told = json.loads(cli("config", "check", "--json").out)["warnings"]
+    extras = [text for text in told if "needs the extra" in text]
+    assert [text.split()[0] for text in extras] == ["coordination.url", "discovery.mdns"]
+    assert extras[0].endswith("pip install 'ollama-router-server[redis]'")
 
 
 def test_check_says_what_routers_on_one_database_do_not_share(cli, write_config, monkeypatch):

@@ -247,6 +247,9 @@ def test_a_running_router_tells_what_it_learned(tmp_path):
             with_token = Orouter(home=tmp_path, variables={"OROUTER_TOKEN": router.admin_token})
             reasons = [one["reason"] for one in with_token.json("doctor")["findings"]]
             assert "takes requests" in reasons
+            shown = with_token.run("doctor").stdout.splitlines()
+            seen = {tuple(line.split()[1:3]) for line in shown if line.startswith("ok") and line.split()[1] == "router"}
+            assert seen == {("router", "here"), ("router", "router")}
             refused = Orouter(home=tmp_path, variables={"OROUTER_TOKEN": router.token}).run("doctor")
             assert refused.returncode == 1
 

@@ -39,33 +39,42 @@ def doctor(*, token_file: TokenFileOption = None, shared: SharedOptions) -> None
     router's machine, as its user. With an admin's token the running router is asked, too: how it sees its servers, and
     what it learned of them.
     """
+    token, told = given_token(token_file), list[Finding]()
     try:
         settings = read_settings(shared.config, shared.environment)
     except ConfigError as error:
-        findings = _problems(error)
+        found = _problems(error)
     else:
-        findings = _look(settings, given_token(token_file))
-    failed = any(finding.severity == "error" for finding in findings)
+        found = _look(settings)
+        if token is not None:
+            told = [one for one in told_findings(settings, token) if one not in found]
+    failed = any(finding.severity == "error" for finding in (*found, *told))
     if shared.as_json:
-        print_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})
+        print_json({"ok": not failed, "findings": [asdict(finding) for finding in (*found, *told)]})
     else:
-        rows = [(finding.severity, finding.subject, finding.reason, finding.mend or "") for finding in findings]
-        print_table(("", "SUBJECT", "FOUND", "MEND"), rows)
+        _print(found, told)
     if failed:
         raise typer.Exit(1)
 
 
-def _look(settings: Settings, token: str | None) -> list[Finding]:
-    findings = [
+def _print(found: list[Finding], told: list[Finding]) -> None:
+    """Print a table; what the running router told of itself has its place below what was seen from here."""
+    rows = [(one.severity, one.subject, "here", one.reason, one.mend or "") for one in found]
+    rows += [(one.severity, one.subject, "router", one.reason, one.mend or "") for one in told]
+    if told:
+        print_table(("", "SUBJECT", "FROM", "FOUND", "MEND"), rows)
+    else:
+        print_table(("", "SUBJECT", "FOUND", "MEND"), [(*row[:2], *row[3:]) for row in rows])
+
+
+def _look(settings: Settings) -> list[Finding]:
+    return [
         *machine_findings(settings.installation, now=SystemClock().wall()),
         *coordination_findings(settings),
         *discovery_findings(settings),
         *router_findings(settings),
         *server_findings(settings),
     ]
-    if token is not None:
-        findings += (one for one in told_findings(settings, token) if one not in findings)
-    return findings
 
 
 def _problems(error: ConfigError) -> list[Finding]:

@@ -10,6 +10,7 @@ from ollama_router_core.config.settings import Tls
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.outbound.host_profiles import vain_lines
 from ollama_router_server.admin.doctor.finding import Finding, Installation
+from ollama_router_server.admin.doctor.missing_extras import missing_extras
 from ollama_router_server.coordination.between_routers import unshared
 from ollama_router_server.http.certificates import check_certificate
 from ollama_router_server.upstream.targets import missing_keys
@@ -18,13 +19,15 @@ __all__ = ["config_smells", "config_warnings"]
 
 
 def config_warnings(installed: Installation) -> list[str]:
-    """List what cannot be had or has no effect: keys, lines of profiles, certificate, servers; what is not shared."""
+    """List what cannot be had or has no effect: extras, keys, lines of profiles, servers, certificate; the unshared."""
     return [*(one.reason for one in config_smells(installed)), *_certificate(installed.config.tls)]
 
 
 def config_smells(installed: Installation) -> Iterator[Finding]:
     """Tell the same, but of the certificate, each with what mends it."""
     config = installed.config
+    for reason, mend in missing_extras(config, installed.database_url):
+        yield Finding(subject="config", severity="warning", reason=reason, mend=mend)
     kinds: tuple[tuple[Iterable[str], str], ...] = (
         (missing_keys(config, installed.variables), "systemctl edit ollama-router (Environment=), or api_key_file"),
         (vain_lines(config, shipped_profiles()), "remove the line, then: orouter config check"),

@@ -1,0 +1,25 @@
+"""Extras that a config needs: without them the router does not start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from ollama_router_core.config.settings import Config
+
+__all__ = ["missing_extras"]
+
+
+def missing_extras(config: Config, database_url: str) -> Iterator[tuple[str, str]]:
+    """Tell which of them are not installed here, each as a reason and the command that mends it."""
+    needs = (
+        (database_url.startswith("postgres"), "database_url", "postgres", "psycopg"),
+        (config.coordination.url is not None, "coordination.url", "redis", "redis"),
+        (bool(config.discovery.dns), "discovery.dns", "dns", "dns"),
+        (config.discovery.mdns is not None, "discovery.mdns", "mdns", "zeroconf"),
+        (config.traces.enabled, "traces.enabled", "otel", "opentelemetry"),
+    )
+    for asked, setting, extra, module in needs:
+        if asked and find_spec(module) is None:
+            command = f"pip install 'ollama-router-server[{extra}]'"
+            yield f"{setting} needs the extra {extra}, without which the router does not start: {command}", command

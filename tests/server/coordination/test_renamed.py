@@ -30,12 +30,17 @@ def anyio_backend() -> str:
 class Process:
     """What one process believes and shares."""
 
-    def __init__(self, member: Coordination) -> None:
+    place = 7
+    """The server's address."""
+
+    def __init__(self, member: Coordination, name: str = "a") -> None:
         self.member = member
-        self.name = "a"
+        self.name = name
         self.later = 0.0
-        self.state = FleetState(config_of("a"))
-        self.sharing = FleetSharing(self.state, member, lambda: time.monotonic() + self.later)
+        self.state = FleetState(config_of(name))
+        self.sharing = FleetSharing(
+            self.state, member, lambda: time.monotonic() + self.later, lambda: {self.name: self.place}
+        )
 
     def begin(self, name: str) -> None:
         """A request goes to a server."""
@@ -143,6 +148,61 @@ async def test_no_limit_is_passed_while_processes_take_up_a_name_one_by_one(
     await beats(processes)
     assert [process.member.elsewhere(Scope.SERVER, name) for process in processes for name in "abc"] == [0] * 9
     assert sum([await process.claim("b") for process in processes for _ in range(LIMIT)]) == LIMIT
+
+
+@pytest.mark.parametrize("late", [0.0, 3.0, 6.0, 12.0])
+async def test_a_process_that_starts_with_another_name_passes_no_limit(
+    make_group: Callable[[int], Group], late: float
+) -> None:
+    """Others have the former one for as long as they like, also where a second such process comes later."""
+    group = make_group(4)
+    processes = [Process(group.member(index)) for index in range(2)]
+    await beats(processes)
+    for process in processes:
+        process.begin("a")
+    running = 2
+
+    async def claims() -> int:
+        await beats(processes)
+        return sum([await process.claim(process.name) for process in processes])
+
+    for index in (2, 3):
+        for process in processes:
+            process.sharing.remember()
+        await beats(processes)
+        processes.append(Process(group.member(index), "b"))
+        processes[-1].later = processes[0].later
+        await beats(processes)
+        processes[-1].sharing.recall()
+        running += await claims() if index == 2 else 0
+        assert running <= LIMIT
+        await hear(processes)
+        for process in processes:
+            process.later += late
+    for _ in range(3):
+        running += await claims()
+        assert running == LIMIT
+        await hear(processes)
+        for process in processes:
+            process.later += 4.0
+
+
+@pytest.mark.parametrize(("place", "drained"), [(Process.place, True), (8, None)])
+async def test_a_drain_is_known_to_who_starts_with_another_name(
+    make_group: Callable[[int], Group], place: int, drained: bool | None
+) -> None:
+    """It is the same server; one at another address is not."""
+    group = make_group(2)
+    process = Process(group.member(0))
+    await beats([process])
+    process.sharing.drain("a", on=True)
+    process.sharing.remember()
+    await beats([process])
+    newcomer = Process(group.member(1), "b")
+    newcomer.place = place
+    await beats([newcomer])
+    newcomer.sharing.recall()
+    assert newcomer.sharing.drained("b") is drained
 
 
 async def test_a_name_that_another_server_gets_frees_nothing_of_the_former_one(

@@ -6,17 +6,31 @@ first, as everybody still counts under that, and then by the new one, as by then
 
 from __future__ import annotations
 
+import ipaddress
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from ollama_router_core.coordination import Coordination, Scope
+from ollama_router_server.system import machine_name
+from ollama_router_server.upstream.interface import Origin
 
-__all__ = ["ServerLeases"]
+__all__ = ["ServerLeases", "place_of"]
 
 _OLD_DECIDES: Final = 5.0
 """Seconds within which every process has heard of a new name."""
 _ALL_COUNT: Final = 2 * _OLD_DECIDES
+
+
+def place_of(origin: Origin, secret: bytes) -> int:
+    """Return a number for an address; one of this machine's loopback is another one on each machine."""
+    own = origin.host == "localhost"
+    with suppress(ValueError):
+        own = own or ipaddress.ip_address(origin.host).is_loopback
+    place = f"{origin.scheme} {origin.authority} {machine_name() if own else ''}"
+    return int.from_bytes(blake2b(place.encode(), digest_size=7, key=secret[:64]).digest())
 
 
 class _Link(NamedTuple):
@@ -51,6 +65,11 @@ class ServerLeases:
         if link is None:
             return name
         return link.old if self._now() - link.since < _OLD_DECIDES else link.new
+
+    @property
+    def are_renamed(self) -> bool:
+        """Whether others may not go by all new names yet."""
+        return any(self._now() - link.since < _ALL_COUNT for link in self._links.values())
 
     def elsewhere(self, scope: Scope, names: Collection[str]) -> Mapping[str, int]:
         """Return what other processes hold of servers by this one's names, without those of which that is nothing."""

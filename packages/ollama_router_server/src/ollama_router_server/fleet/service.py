@@ -33,6 +33,7 @@ from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
 from ollama_router_server.fleet.health_checker import START_SECONDS, HealthChecker
 from ollama_router_server.fleet.load_prober import LoadProber
+from ollama_router_server.fleet.server_leases import place_of
 from ollama_router_server.fleet.sharing import FleetSharing
 from ollama_router_server.fleet.state_times import StateTimes
 from ollama_router_server.system import Clock
@@ -66,7 +67,8 @@ class FleetService(ClockedFleet):
         self._targets = targets
         self._upstream = upstream
         self._clock = clock
-        self._sharing = FleetSharing(self.state, coordination, clock.monotonic)
+        self._sharing = FleetSharing(self.state, coordination, clock.monotonic, self._places)
+        self._secret = coordination.secret
         self._listeners: list[Callable[[], None]] = []
         self._up_listeners: list[Callable[[str], None]] = []
         self._polled_listeners: list[Callable[[str], None]] = []
@@ -77,6 +79,9 @@ class FleetService(ClockedFleet):
         self._polls = self._new_polls()
         self._starting: asyncio.Task[None] | None = None
         self._patience = START_SECONDS
+
+    def _places(self) -> Mapping[str, int]:
+        return {name: place_of(self._targets[name].origin, self._secret) for name in self.servers}
 
     def _new_polls(self) -> HealthChecker:
         return HealthChecker(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import assert_never
 
+from msgspec.structs import replace
+
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.prompts import PromptSize
 from ollama_router_core.coordination import (
@@ -51,13 +53,26 @@ _QUIET_SECONDS = 1.0
 _MOST_SUBJECTS = 4096
 _KEPT_SECONDS = 10.0
 """Seconds between two summaries for those that come."""
+_KEPT_WHILE_RENAMED = 0.25
+"""The same while processes take up another name of a server: they go by the former one for some seconds only."""
 
 
 class FleetSharing:
-    """One worker's side. `now` gives seconds of the clock that all workers of a machine have in common."""
+    """One worker's side.
 
-    def __init__(self, state: FleetState, coordination: Coordination, now: Callable[[], float]) -> None:
+    `now` gives seconds of the clock that all workers of a machine have in common, `places` a number for the address of
+    each server, the same in all processes that reach it there.
+    """
+
+    def __init__(
+        self,
+        state: FleetState,
+        coordination: Coordination,
+        now: Callable[[], float],
+        places: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
         self._state = state
+        self._places = places
         self._coordination = coordination
         self._now = now
         self._leases = ServerLeases(coordination, now)
@@ -173,15 +188,28 @@ class FleetSharing:
     def remember(self) -> None:
         """Keep what is believed here for those that come; one of all processes does so, now and then."""
         shared, now = self._coordination, self._now()
-        if self.with_others and shared.rank == 0 and not shared.away and now - self._remembered >= _KEPT_SECONDS:
+        pause = _KEPT_WHILE_RENAMED if self._leases.are_renamed else _KEPT_SECONDS
+        if self.with_others and shared.rank == 0 and not shared.away and now - self._remembered >= pause:
             self._remembered = now
-            shared.remember(self._state.summary())
+            places = {self._leases.name_for_all(name): place for name, place in self._places().items()}
+            shared.remember(replace(self._state.summary(), places=places))
 
     def recall(self) -> None:
         """Take over what the others believed as this process came."""
         found = self._coordination.remembered() if self.with_others else None
         if found is not None:
             self._state.recall(found)
+            self._known_otherwise(found.places)
+
+    def _known_otherwise(self, places: Mapping[str, int]) -> None:
+        """Take servers that the others know by another name for renamed: as if this process had had that name, too."""
+        here, theirs = self._places(), {place: name for name, place in places.items()}
+        unlike = {place: name for name, place in here.items() if name not in places}  # one name of each
+        names = {name: theirs[place] for place, name in unlike.items() if theirs.get(place, name) not in here}
+        for new, old in names.items():
+            if self.drained(old) and self.drained(new) is None:
+                self.drain(new, on=True)
+        self.renamed(names)
 
     # --- news -------------------------------------------------------------------------------------------------------
 

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from typing import assert_never
 
-from ollama_router_core.fleet.notices import Notice, ServerDown, ServerReturned, ServerSuspended, ServerUp
+from ollama_router_core.fleet.notices import (
+    ModelReturned,
+    ModelSuspended,
+    Notice,
+    ServerDown,
+    ServerLost,
+    ServerReturned,
+    ServerSuspended,
+    ServerUp,
+)
 
 __all__ = ["StateTimes"]
 
@@ -29,8 +39,10 @@ class StateTimes:
                 self._begin(server, "down")
             case ServerSuspended(server):
                 self._begin(server, "suspended")
-            case _:
+            case ServerLost() | ModelSuspended() | ModelReturned():
                 pass
+            case _:
+                assert_never(notice)
 
     def drained(self, server: str, *, on: bool) -> None:
         """Note that a drain began or ended; one that is ordered again goes on."""

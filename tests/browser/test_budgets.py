@@ -44,6 +44,7 @@ PAGES = (
     "history",
     "operations",
     "people",
+    "groups",
     "play",
     "about",
 )

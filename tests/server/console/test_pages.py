@@ -153,13 +153,14 @@ async def test_the_search_leads_to_what_is_named(tmp_path: Path) -> None:
     everybodys = {id_: f"requests/{id_}", "Requests": "requests", "Start": "./", "": "./", "a b": "requests?text=a+b"}
     admins = {
         **everybodys, "one": "servers/one", "llama3.2:3b": "models/llama3.2%3A3b", "alice": "people/alice",
-        "What if": "whatif", "servers/{name}": "requests?text=servers%2F%7Bname%7D",
+        "a/team": "groups/a%2Fteam", "What if": "whatif", "servers/{name}": "requests?text=servers%2F%7Bname%7D",
     }  # fmt: skip
-    users = {**everybodys, **{name: f"requests?text={name}" for name in ("one", "bob", "people")}}
+    users = {**everybodys, **{name: f"requests?text={name}" for name in ("one", "bob", "people", "team")}}
     async with (
         OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
         running_router(tmp_path, {"one": server_entry(sim)}) as router,
     ):
+        await router.services.groups.create("a/team")
         for token, places in ((router.admin_token, admins), (router.token, users)):
             browser = await signed_in(router, token)
             found = {text: await browser.get("/console/find", params={"q": text}) for text in places}

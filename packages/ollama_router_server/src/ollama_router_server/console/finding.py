@@ -1,9 +1,10 @@
-"""The search of the bar: an id, a page, server, model or user leads to its page, any other text to requests with it."""
+"""The search of the bar: an id or a name of something leads to its page, any other text to the requests with it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -15,7 +16,7 @@ from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.overview import find_model
 from ollama_router_server.console.pages import Page
 from ollama_router_server.services import Services
-from ollama_router_server.storage.identities import UnknownUser, User
+from ollama_router_server.storage.identities import UnknownGroup, UnknownUser, User
 
 __all__ = ["FindResource"]
 
@@ -51,8 +52,8 @@ class FindResource:
             return f"servers/{quote(text, safe='')}"
         if user.role in READERS and self._is_model(text, user):
             return f"models/{quote(text, safe='')}"
-        if user.role in ADMINS and await self._is_user(text):
-            return f"people/{quote(text, safe='')}"
+        if user.role in ADMINS and (place := await self._among_people(text)) is not None:
+            return place
         return f"requests?{urlencode({'text': text})}"
 
     def _is_model(self, text: str, user: User) -> bool:
@@ -62,9 +63,12 @@ class FindResource:
             return False
         return True
 
-    async def _is_user(self, text: str) -> bool:
-        try:
+    async def _among_people(self, text: str) -> str | None:
+        """The page of the user of this name, else of the group."""
+        with suppress(UnknownUser):
             await self._services.users.show(text)
-        except UnknownUser:
-            return False
-        return True
+            return f"people/{quote(text, safe='')}"
+        with suppress(UnknownGroup):
+            await self._services.groups.show(text)
+            return f"groups/{quote(text, safe='')}"
+        return None

@@ -261,7 +261,7 @@ class AdmissionController:
         if not self._is_shared(decision.ranking[0]):
             return self._slot(ticket, decision, unload, wake)
         waiter = Waiter(ticket.number, wake, None)
-        self._claim(waiter, ticket, decision, unload)
+        self._claim(waiter, ticket, decision, unload, queued=False)
         return Queued(0, 0.0, waiter, partial(self.leave, waiter))
 
     def _is_shared(self, server: str) -> bool:
@@ -271,8 +271,16 @@ class AdmissionController:
         settings = self._config.servers.get(server)
         return None if settings is None else settings.max_concurrent
 
-    def _claim(self, waiter: Waiter, ticket: Ticket, decision: Decision, unload: tuple[CanonicalName, ...]) -> None:
-        """Ask for the slot; a request that does not get it waits in its turn."""
+    def _claim(
+        self,
+        waiter: Waiter,
+        ticket: Ticket,
+        decision: Decision,
+        unload: tuple[CanonicalName, ...],
+        *,
+        queued: bool = True,
+    ) -> None:
+        """Ask for the slot; a request that does not get it waits in its turn, as it did before if it was `queued`."""
         server, limit = decision.ranking[0], self._limit(decision.ranking[0])
         if self._claims is None or limit is None:
             raise AssertionError(f"{server} has no slots to claim")
@@ -293,7 +301,8 @@ class AdmissionController:
                 if leaves and slot.preemption is not None:
                     slot.preemption.request()
                 waiter.wake()
-                self._tell()
+                if queued:  # another one is the first now
+                    self._tell()
             else:
                 self._carry_out(self._admission.denied(ticket, self.fleet.snapshot, self._now()))
                 self._tell()

@@ -81,7 +81,8 @@ class FleetService(ClockedFleet):
         self._patience = START_SECONDS
 
     def _places(self) -> Mapping[str, int]:
-        return {name: place_of(self._targets[name].origin, self._secret) for name in self.servers}
+        here = {name: self._targets[name] for name in self.servers if name in self._targets}
+        return {name: place_of(target.origin, self._secret) for name, target in here.items()}
 
     def _new_polls(self) -> HealthChecker:
         return HealthChecker(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from support.waiting import wait_until
 
@@ -168,3 +171,19 @@ def said(log: Path, pattern: str) -> str:
 
     wait_until(looked, f"the log says {pattern}", seconds=120)
     return found[0]
+
+
+def test_the_bill_of_materials_names_what_is_installed_and_nothing_else(tmp_path: Path) -> None:
+    """The release workflow's own command: our packages, what they need with every extra, no tool of development."""
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text(encoding="utf-8"))["jobs"]
+    (command,) = (one["run"] for one in jobs["build"]["steps"] if one.get("name") == "Software bill of materials")
+    options = shlex.split(command)
+    options[options.index("--output-file") + 1] = str(tmp_path / "sbom.json")
+    done = subprocess.run(options, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    bill = json.loads((tmp_path / "sbom.json").read_text(encoding="utf-8"))
+    named = {one["name"] for one in bill["components"]}
+    needed = {name.replace("_", "-") for name in NAMES} | {"falcon", "uvicorn", "psycopg", "redis", "zeroconf"}
+    assert bill["bomFormat"] == "CycloneDX"
+    assert needed <= named
+    assert not named & {"pytest", "ruff", "mypy", "nox"}

@@ -48,8 +48,8 @@ class Dispatcher:
     ) -> Iterator[Outcome]:
         """Under late binding: fill free slots, then begin loads that pay; `changed` limits both to some servers.
 
-        A batch has what the others leave: its slots are filled after their loads were promised the room, and not where
-        one was begun just now, as the facts still show what goes for it, nor beside one that others wait behind.
+        A batch has what the others leave, on all servers: nothing of it begins where a load was begun just now, as the
+        facts still show what goes for it, nor where somebody else waits who could be served there.
         """
         for scheduled in self._scheduler.fill_free_slots(groups, changed, batch=False):
             yield self._carry_out(scheduled, now)
@@ -60,11 +60,11 @@ class Dispatcher:
             begun.add(load.server)
             yield load
         if batch:
-            begun |= self._scheduler.loading_before_others(among)
-            others = [name for name in sorted(among) if name not in begun] if begun else changed
-            for scheduled in self._scheduler.fill_free_slots(batch, others, batch=True):
+            begun |= self._scheduler.wanted_by_others(servers)
+            left = [name for name in sorted(servers) if name not in begun]
+            for scheduled in self._scheduler.fill_free_slots(batch, left, batch=True):
                 yield self._carry_out(scheduled, now)
-            yield from self._loads(groups, among, now)
+            yield from self._loads(batch, left, now)
 
     def _loads_of_others(
         self, groups: list[RequestGroup], servers: Collection[str], now: float, *, only: bool

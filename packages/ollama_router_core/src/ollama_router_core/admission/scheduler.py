@@ -283,12 +283,10 @@ class Scheduler:
             return False
         return server_load.loading(facts, self._costs.now) is None
 
-    def loading_before_others(self, servers: Iterable[str]) -> set[str]:
-        """Those where a load is under way and somebody waits who is no batch: they can claim none before it is done."""
+    def wanted_by_others(self, servers: Iterable[str]) -> set[str]:
+        """Those that could serve somebody who waits and is no batch, now or later."""
         costs = [self._costs.costs_of(group) for group in self._queue.groups.values() if not group.only_batch]
-        wanted = [name for name in servers if any(name in one for one in costs)]
-        facts, now = self._costs.snapshot.servers, self._costs.now
-        return {name for name in wanted if self._in_flight.server(name).loading(facts[name], now) is not None}
+        return {name for name in servers if any(name in one for one in costs)}
 
     def _is_reserved(self, kind: RequestKind) -> bool:
         return any(server_load.reserved_for == kind for server_load in self._in_flight.servers.values())

@@ -108,6 +108,7 @@ def tests(session: nox.Session, resolution: str) -> None:
         "--ignore=tests/deploy/test_upgrade_at_noon.py",
     ]
     chosen += ["--ignore=tests/deploy", "--ignore=tests/benchmarks"] if oldest else []
+    chosen += ["-o", "tmp_path_retention_policy=failed", "-o", "tmp_path_retention_count=1"] if IN_MEMORY else []
     session.run("pytest", "-m", "not e2e", *chosen, *PARALLEL, *ONCE_MORE, *session.posargs, env=IN_MEMORY)
 
 

@@ -32,6 +32,7 @@ from ollama_router_server.console.guard import ConsoleAccess
 from ollama_router_server.console.pages import Pages, pages
 from ollama_router_server.console.playground import PLAY_PATH, PlayDoor, PlayResource
 from ollama_router_server.console.rendering import Renderer
+from ollama_router_server.console.repeats import Repeats
 from ollama_router_server.console.sessions import Sessions
 from ollama_router_server.console.shared_parts import SharedParts
 from ollama_router_server.console.watchers import Watchers
@@ -64,6 +65,7 @@ def add_console(
     refusals = Refusals(renderer)
     access = ConsoleAccess(services, sessions)
     app.add_middleware(access)
+    app.add_middleware(Repeats(sessions, services.clock.monotonic))
     app.add_error_handler(RouterError, refusals.router_error)
     app.add_error_handler(falcon.HTTPError, refusals.http_error)
     app.add_route("/", FrontDoor())

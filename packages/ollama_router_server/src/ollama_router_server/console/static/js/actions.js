@@ -4,6 +4,7 @@
 
 /** @type {Map<string, (element: HTMLElement) => unknown>} */
 const acts = new Map();
+const busy = new Set(); // what was pressed, until it is done: a second press of it is not heard
 
 /** Where the console is, relative to the page. */
 export const root = document.body.dataset.root ?? "./";
@@ -42,7 +43,8 @@ export function explained(error) {
 /** @param {HTMLElement} element */
 async function run(element) {
   const act = acts.get(element.dataset.act ?? "");
-  if (!act) return;
+  if (!act || busy.has(element)) return;
+  busy.add(element);
   const place = element.querySelector("[data-problem]") ?? document.querySelector("main [data-problem]");
   place?.replaceChildren();
   try {
@@ -51,6 +53,7 @@ async function run(element) {
     if (place) place.replaceChildren(...explained(error));
     else toast(explained(error));
   }
+  busy.delete(element);
 }
 
 document.addEventListener("click", (event) => {
@@ -83,8 +86,9 @@ export async function told(answer) {
   return body;
 }
 
-/** Ask the router for JSON. @type {(method: string, url: string, body?: unknown) => Promise<any>} */
-export const request = async (method, url, body) => told(await send(method, url, body));
+/** Ask the router for JSON; what is sent again has the same key, and is done once. @type {(method: string, url: string, body?: unknown) => Promise<any>} */
+export const request = async (method, url, body) =>
+  told(await send(method, url, body, undefined, { "idempotency-key": crypto.getRandomValues(new Uint32Array(4)).join("-") }));
 
 /** The text of an answer as it comes, cut at a mark. @param {Response} answer @param {string} mark */
 export async function* pieces(answer, mark) {

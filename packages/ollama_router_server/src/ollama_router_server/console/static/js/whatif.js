@@ -7,7 +7,6 @@ let running = /** @type {AbortController | null} */ (null);
 onAct("stop-whatif", () => running?.abort());
 
 onAct("ask-whatif", async (form) => {
-  if (running) return;
   const { signal } = (running = new AbortController());
   const query = new URLSearchParams(Object.entries(typed(form)).filter(([, value]) => value));
   const place = /** @type {HTMLElement} */ (form.querySelector("[data-progress]"));

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
-from server.console.test_pages import signed_in
+from server.console.test_pages import OURS, signed_in
 from support.records import make_record
 from support.router import running_router, server_entry
 
@@ -51,6 +51,25 @@ async def test_a_user_makes_a_token_of_batch_priority(tmp_path: Path) -> None:
             assert (await nightly.get("/router/me")).json()["grants"]["batch"] is True
     assert me["grants"]["batch"] is None
     assert [(token["name"], token["batch"]) for token in me["tokens"]] == [("default", False), ("nightly", True)]
+
+
+async def test_a_token_of_batch_priority_makes_none_of_another(tmp_path: Path) -> None:
+    """Nor does a session of the console that it opened: a leaked one would raise its own priority."""
+    async with (
+        running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9}}) as router,
+        router.client() as alice,
+    ):
+        token = (await alice.post("/router/me/tokens", json={"name": "nightly", "batch": True})).json()["token"]
+        await router.services.authenticator.refresh()
+        async with router.client(token) as nightly:
+            made = await nightly.post("/router/me/tokens", json={"name": "fast"})
+            await nightly.post("/console/session", json={"token": token}, headers=OURS)
+            in_console = await nightly.post("/console/act/me/tokens", json={"name": "faster"}, headers=OURS)
+        assert [(each.status_code, each.json()["batch"]) for each in (made, in_console)] == [(201, True)] * 2
+        tokens = (await alice.get("/router/me")).json()["tokens"]
+    assert {token["name"]: token["batch"] for token in tokens} == {
+        "default": False, "fast": True, "faster": True, "nightly": True,
+    }  # fmt: skip
 
 
 async def test_own_usage_is_the_user_s_alone(tmp_path: Path) -> None:

@@ -114,13 +114,14 @@ class MyTokensResource:
         self._users = services.users
 
     async def on_post(self, request: Request, response: Response) -> None:
-        """Add it; the response has it, shown only now."""
+        """Add it; the response has it, shown only now. Asked for with a token of batch priority it is one, too."""
         user: User = request.context.user
         new = await read_body(request, NewToken)
         if len((await self._users.show(user.name)).summary.tokens) >= _MOST_TOKENS:
             raise Forbidden(f"a user has at most {_MOST_TOKENS} tokens; revoke one first")
-        created = await self._users.by(actor_of(request)).add_token(user.name, new.name, batch=new.batch)
-        shown = CreatedTokenBody(user=user.name, name=new.name, token=created.token.reveal(), batch=new.batch)
+        batch = new.batch or user.batch_token  # else whoever holds such a token would raise its priority
+        created = await self._users.by(actor_of(request)).add_token(user.name, new.name, batch=batch)
+        shown = CreatedTokenBody(user=user.name, name=new.name, token=created.token.reveal(), batch=batch)
         answer(response, shown, status=201)
 
 

@@ -76,13 +76,14 @@ class InvalidUserName(RouterError):
 
 
 class User(Struct, frozen=True, kw_only=True):
-    """A user as authenticated by one token. `grants` include those of the group, and what the token lowers."""
+    """A user as authenticated by one token. `grants` include those of the group, and what a `batch_token` lowers."""
 
     id: int
     name: str
     role: Role
     active: bool
     token_id: int
+    batch_token: bool = False
     grants: Grants = Grants()
     group: str | None = None
 

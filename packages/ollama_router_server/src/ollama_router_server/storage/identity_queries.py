@@ -103,6 +103,7 @@ def _known_token(row: Any) -> KnownToken:
         role=row.role,
         active=row.active,
         token_id=row.token_id,
+        batch_token=row.batch,
         grants=grants_by_token(_combined(row.grants, row.group_grants), batch=row.batch),
         group=row.group,
     )

@@ -10,6 +10,7 @@ from playwright.async_api import Browser
 
 from browser.conftest import signed_in
 from server.admin.test_whatif import recent
+from support.eventually import eventually_async
 from support.router import running_router
 
 pytestmark = pytest.mark.anyio
@@ -40,12 +41,12 @@ async def test_a_question_is_followed_cancelled_and_answered(
         async def asked() -> bool:  # until the router has seen that the first has left
             await page.click("text='Replay my requests'")
             await page.wait_for_selector("[data-progress]", state="hidden")
-            return await page.locator("#whatif-command").count() == 1
-
-        for _ in range(20):
-            if await asked():
-                break
+            if await page.locator("#whatif-command").count() == 1:
+                return True
             assert await page.locator("[data-problem] a:has-text('overloaded')").count() == 1
+            return False
+
+        await eventually_async(asked)
         assert "and one more gpu-24gib and 2 slots" in await page.inner_text("h1")
         assert "add_gpu_figures=24" in page.url
         assert await page.locator("table:has(caption:has-text('By model')) tbody tr").count() == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from types import ModuleType
 
 import yaml
 
@@ -74,6 +76,19 @@ def test_check_warns_of_what_the_router_could_not_start_without(cli, write_confi
     extras = [text for text in told if "needs the extra" in text]
     assert [text.split()[0] for text in extras] == ["coordination.url", "discovery.mdns"]
     assert extras[0].endswith("pip install 'ollama-router-server[redis]'")
+
+
+def test_check_knows_parts_of_opentelemetry_from_all_that_traces_need(cli, write_config, monkeypatch, tmp_path):
+    """Its API alone, which other packages bring, or an empty folder of that name sends no trace."""
+    write_config("servers: {a: {host: a}}\ntraces: {enabled: true}\n")
+    assert "needs the extra otel" not in cli("config", "check").err
+    for name in [name for name in sys.modules if name.partition(".")[0] == "opentelemetry"]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "sdk").mkdir()
+    alone = ModuleType("opentelemetry")
+    alone.__path__ = [str(tmp_path)]
+    monkeypatch.setitem(sys.modules, "opentelemetry", alone)
+    assert "needs the extra otel" in cli("config", "check").err
 
 
 def test_check_says_what_routers_on_one_database_do_not_share(cli, write_config, monkeypatch):

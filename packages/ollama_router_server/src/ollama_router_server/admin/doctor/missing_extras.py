@@ -9,17 +9,26 @@ from ollama_router_core.config.settings import Config
 
 __all__ = ["missing_extras"]
 
+_TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")  # other packages bring the rest of it
+
 
 def missing_extras(config: Config, database_url: str) -> Iterator[tuple[str, str]]:
     """Tell which of them are not installed here, each as a reason and the command that mends it."""
     needs = (
-        (database_url.startswith("postgres"), "database_url", "postgres", "psycopg"),
-        (config.coordination.url is not None, "coordination.url", "redis", "redis"),
-        (bool(config.discovery.dns), "discovery.dns", "dns", "dns"),
-        (config.discovery.mdns is not None, "discovery.mdns", "mdns", "zeroconf"),
-        (config.traces.enabled, "traces.enabled", "otel", "opentelemetry"),
+        (database_url.startswith("postgres"), "database_url", "postgres", ("psycopg",)),
+        (config.coordination.url is not None, "coordination.url", "redis", ("redis",)),
+        (bool(config.discovery.dns), "discovery.dns", "dns", ("dns",)),
+        (config.discovery.mdns is not None, "discovery.mdns", "mdns", ("zeroconf",)),
+        (config.traces.enabled, "traces.enabled", "otel", _TRACING),
     )
-    for asked, setting, extra, module in needs:
-        if asked and find_spec(module) is None:
+    for asked, setting, extra, modules in needs:
+        if asked and not all(_is_installed(module) for module in modules):
             command = f"pip install 'ollama-router-server[{extra}]'"
             yield f"{setting} needs the extra {extra}, without which the router does not start: {command}", command
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # what it lies in is not there
+        return False

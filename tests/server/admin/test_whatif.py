@@ -253,6 +253,8 @@ async def test_a_day_of_another_world_lies_below_the_real_one(tmp_path: Path) ->
             {"off": "one"},
             {"add_gpu": "abacus"},
             {"add_gpu": "24,inf,80"},
+            {"add_gpu": "l40s", "add_gpu_figures": "24,1010,82.6"},
+            {"add_gpu_figures": "24"},
             {"put": "one"},
             {"put": "two=m:8b"},
             {"num_parallel": "0"},

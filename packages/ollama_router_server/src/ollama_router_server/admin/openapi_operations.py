@@ -78,6 +78,7 @@ _ONE_MORE: tuple[tuple[str, dict[str, Any]], ...] = (
         "add_gpu",
         {"type": "string", "description": f"GIB,GB/s,TFLOP/s such as 24,1010,82.6, or one of {', '.join(GPUS)}."},
     ),
+    ("add_gpu_figures", {"type": "string", "description": "As `add_gpu`, from a second field of a form; not both."}),
     ("off", {"type": "string", "description": "A server of the config that takes nothing."}),
     ("put", {"type": "string", "description": "SERVER=MODEL: a model that this server has, too."}),
     ("num_parallel", {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": ""}]}),

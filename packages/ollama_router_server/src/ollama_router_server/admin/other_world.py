@@ -83,9 +83,7 @@ def asked_world(request: Request, config: Config) -> OtherWorld:
         raise InvalidBody(f"strategy must be one of {', '.join(STRATEGIES)}")
     servers = {name for name, server in config.servers.items() if server.enabled}
     add, off = _server(request, "add", servers), _server(request, "off", servers)
-    add_gpu = (request.get_param("add_gpu_figures") or request.get_param("add_gpu") or "").replace(" ", "") or None
-    if add_gpu is not None and read_gpu(add_gpu) is None:
-        raise InvalidBody(f"add_gpu must be one of {', '.join(GPUS)}, or GIB,GB/s,TFLOP/s such as 24,1010,82.6")
+    add_gpu = _gpu_asked(request)
     if off is not None and len(servers) + (add is not None) + (add_gpu is not None) == 1:
         raise InvalidBody("no server would be left")
     return OtherWorld(
@@ -103,6 +101,16 @@ def _server(request: Request, name: str, servers: set[str]) -> str | None:
     asked = request.get_param(name) or None  # an empty field of the form is none
     if asked is not None and asked not in servers:
         raise InvalidBody(f"{name}: the config has no enabled server {asked[:128]!r}")
+    return asked
+
+
+def _gpu_asked(request: Request) -> str | None:
+    named, figures = request.get_param("add_gpu") or None, request.get_param("add_gpu_figures") or None
+    if named is not None and figures is not None:
+        raise InvalidBody("add_gpu and add_gpu_figures are the same GPU told twice: leave one of them empty")
+    asked = (named or figures or "").replace(" ", "") or None
+    if asked is not None and read_gpu(asked) is None:
+        raise InvalidBody(f"add_gpu must be one of {', '.join(GPUS)}, or GIB,GB/s,TFLOP/s such as 24,1010,82.6")
     return asked
 
 

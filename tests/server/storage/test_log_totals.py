@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -11,11 +12,12 @@ import anyio
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import func, select
+from sqlalchemy.engine import Connection
 
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.log_filter import LogFilter
-from ollama_router_server.storage.log_stats import UsageRow, tokens_by_day
+from ollama_router_server.storage.log_stats import UsageRow, read_stats, tokens_by_day
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.schema import log_latencies, log_totals
 from ollama_router_server.storage.users import UserStore
@@ -197,6 +199,18 @@ async def test_the_list_of_users_counts_their_requests(log: RequestLog, database
     await users.create("carol")
     await log.insert([make_record(number, started_at=DAY * number) for number in range(5)])
     assert [(user.name, user.requests) for user in await users.list()] == [("alice", 5), ("carol", 0)]
+
+
+async def test_a_log_of_any_age_is_added_up(log: RequestLog, database: Database) -> None:
+    """Within the variables that SQLite gives a statement by default: some builds give more."""
+    await log.insert([make_record(number, started_at=START - number * 11_000 * DAY) for number in range(2)])
+
+    def read(connection: Connection) -> int:
+        if isinstance(plain := connection.connection.driver_connection, sqlite3.Connection):
+            plain.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)
+        return read_stats(connection, LogFilter(), few_rows=0).requests
+
+    assert await database.read(read) == 2
 
 
 @pytest.mark.parametrize("name", ["al", 'quo"ted', "größe", "back\\slash", "%", "a_ice"])

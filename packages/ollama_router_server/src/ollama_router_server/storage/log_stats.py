@@ -261,9 +261,12 @@ def _busiest_first(usage: Mapping[str, Counter[str]]) -> tuple[UsageRow, ...]:
 
 
 def _spans(connection: Connection, first: int, end: int) -> Iterator[ColumnElement[bool]]:
-    """The days, and the hours before and after them, that make up the hours between two moments; each by the key."""
+    """The days, and the hours before and after them, that make up the hours between two moments; each by the key.
+
+    A statement has them once for each dimension.
+    """
     first_day = -(-first // DAY) * DAY
     end_day = max(first_day, end // DAY * DAY)
-    columns = log_totals.c
+    columns, times = log_totals.c, len(get_args(Dimension))
     for span, a, b in ((DAY, first_day, end_day), (HOUR, first, min(first_day, end)), (HOUR, end_day, end)):
-        yield and_(columns.span == span, starts_between(connection, columns.start, span, a, b))
+        yield and_(columns.span == span, starts_between(connection, columns.start, span, a, b, times=times))

@@ -109,12 +109,15 @@ def band(backend: str, time: ColumnElement[float]) -> ColumnElement[int]:
 
 
 def starts_between(
-    connection: Connection, start: ColumnElement[int], span: int, first: int, end: int
+    connection: Connection, start: ColumnElement[int], span: int, first: int, end: int, *, times: int = 1
 ) -> ColumnElement[bool]:
-    """The days or hours with totals between two moments, one by one: else those of every name in each are read."""
+    """The days or hours with totals between two moments, one by one: else those of every name in each are read.
+
+    `times` says how often one statement has the condition. Too many for it are a range.
+    """
     known = log_totals.c.start
     least, most = ends_of(connection, span, known >= first, known < end)
-    if (most - least) // span > _MOST_NAMED:
+    if times * ((most - least) // span) > _MOST_NAMED:
         return and_(start >= least, start < most)
     return start.in_(range(least, most, span))
 

@@ -24,6 +24,7 @@ def test_a_copy_is_told_table_by_table(cli, tmp_path, monkeypatch):
     assert tables["users"]["rows"] == 1
     assert len(tables["users"]["digest"]) == 32
     assert "users: 1 of 1 rows" in copied.err
+    assert copied.err.count("audit_log: 1 of 1 rows") == 1
     assert "token key" in copied.err
     refused = cli("db", "copy", "--to", f"sqlite:///{tmp_path}/copy.sqlite3")
     assert refused.code == 1
@@ -58,6 +59,7 @@ def test_a_downgrade_is_confirmed_and_there_is_nothing_before_the_first(cli):
     """Something else than the word changes nothing."""
     cli("users", "create", "alice")
     assert "nothing was changed" in cli("db", "downgrade", stdin="no\n").err
+    assert "is at revision 0003_usage_expand" in cli("db", "downgrade", "--yes").out
     assert "is at revision 0002_incidents_expand" in cli("db", "downgrade", "--yes").out
     assert "is at revision 0001_first_release" in cli("db", "downgrade", "--yes").out
     assert "none before it" in cli("db", "downgrade", "--yes").err

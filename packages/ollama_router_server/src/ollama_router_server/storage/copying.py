@@ -130,12 +130,13 @@ def _append_all(source: Connection, target: Database, table: Table, report: Repo
     total = count_rows(source, table)
     with target.writing() as connection:
         done = count_rows(connection, table)
-    added = True
-    while added:
-        with target.writing() as connection:
-            added = bool(rows := append_rows(source, connection, table))
-        done += rows
+    while True:
         report(table.name, done, total)
+        with target.writing() as connection:
+            rows = append_rows(source, connection, table)
+        if not rows:
+            return
+        done += rows
 
 
 def _begin(connection: Connection, mark: str) -> None:

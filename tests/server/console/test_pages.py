@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import re
+import shlex
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
 
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_server import console
 from support.eventually import eventually, eventually_async
 from support.records import make_record
 from support.router import RunningRouter, running_router, server_entry
@@ -24,6 +28,8 @@ CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}],
 EVERYBODYS = ("", "requests", "models", "about", "errors")
 READERS = ("now", "servers", "servers/one", "models/llama3.2:3b", "usage", "history")
 ADMINS = ("people", "people/alice", "groups", "doctor", "operations", "whatif")
+OF_OUR_OWN = {"view.day", "days", "step", "name", "span"}
+"""What commands on pages show unquoted: days, numbers, and words of the program's own."""
 HOSTILE = "<img src=x onerror=alert(1)>\u202e{{7*7}}"
 
 
@@ -187,6 +193,45 @@ async def test_hostile_names_are_shown_literally(tmp_path: Path) -> None:
             assert "49" not in re.findall(r"onerror=alert\(1\)&gt;(\d\d)", text)
             assert "x" * 200 not in text
         assert "&lt;img src=x" in (await browser.get("/console/people")).text
+        await browser.aclose()
+
+
+def test_commands_quote_what_others_have_named() -> None:
+    """In every template, whatever is put into a command of `orouter` is quoted for a shell."""
+    found = set[str]()
+    for path in (Path(console.__file__).parent / "templates").rglob("*.html"):
+        for command in re.findall(r"\borouter [^<]*?(?=<|\" data-)", path.read_text("utf-8")):
+            found |= {put.strip() for put in re.findall(r"{{(.*?)}}", command)}
+    words = {put for put in found if put.startswith('"')}
+    unquoted = {put for put in found - words - OF_OUR_OWN if not put.endswith("|quoted")}
+    assert {put for put in unquoted if "|moment(" not in put} == set()
+    assert "token.name|quoted" in found
+
+
+async def test_a_command_to_be_copied_does_what_it_says(tmp_path: Path) -> None:
+    """Of a token, a person, a group and a filter with a shell's own signs in them."""
+    name = "x'; touch /tmp/pwned; '"
+    async with (
+        running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9}}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        router.services.users._cost = 4
+        assert (await admin.post("/router/groups", json={"name": name})).is_success
+        assert (await admin.post("/router/users", json={"name": name})).is_success
+        assert (await admin.post(f"/router/users/{quote(name, safe='')}/tokens", json={"name": name})).is_success
+        browser = await signed_in(router, router.admin_token)
+        for page in (
+            f"people/{quote(name, safe='')}",
+            f"groups/{quote(name, safe='')}",
+            f"people?group={quote(name)}&search=none",
+        ):
+            text = html.unescape((await browser.get(f"/console/{page}")).text)
+            commands = re.findall(r"From a shell: (?:<code>)?(orouter .*?)(?:</code>|\" data-)", text)
+            commands += re.findall(r"<code>(orouter .*?)</code>", text)
+            named = [one for one in commands if "touch" in one]
+            assert named
+            for one in named:
+                assert {word for word in shlex.split(one) if "touch" in word} == {name}, one
         await browser.aclose()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -70,6 +71,7 @@ class Renderer:
             moment=wording.moment,
             money=wording.money,
             plain=wording.plain,
+            quoted=shlex.quote,
             segment=_segment,
             short=wording.short,
             turn=turn,

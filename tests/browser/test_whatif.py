@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Route
 
 from browser.conftest import signed_in
 from server.admin.test_whatif import recent
@@ -51,4 +51,22 @@ async def test_a_question_is_followed_cancelled_and_answered(
         assert "add_gpu_figures=24" in page.url
         assert await page.locator("table:has(caption:has-text('By model')) tbody tr").count() == 2
         assert await page.input_value("[name=num_parallel]") == "2"
+        assert watched.problems == []
+
+
+async def test_an_answer_that_is_cut_short_is_told(browser: Browser, tmp_path: Path) -> None:
+    """A stream that ends before its answer is no answer, and no silence."""
+
+    async def cut(route: Route) -> None:
+        await route.fulfill(content_type="text/event-stream", body='event: progress\ndata: {"done": 1, "of": 9}\n\n')
+
+    async with (
+        running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9}}) as router,
+        signed_in(browser, router, router.admin_token) as watched,
+    ):
+        await watched.open("whatif")
+        await watched.page.route("**/whatif/events*", cut)
+        await watched.page.click("text='Replay my requests'")
+        await watched.page.wait_for_selector("[data-problem]:has-text('ended without an answer')")
+        assert not await watched.page.is_visible("[data-progress]")
         assert watched.problems == []

@@ -164,6 +164,20 @@ async def test_who_follows_is_told_how_far_it_is_and_then_the_same(tmp_path: Pat
         assert "asked for were llama3.2:3b, qwen3:8b" in wrong[-1][1]["error"]
 
 
+@pytest.mark.parametrize("query", ["num_parallel=0", "days=31", "days=x", "max_wait=0", "strategy=none"])
+async def test_a_query_that_cannot_be_is_refused_before_a_stream_begins(tmp_path: Path, query: str) -> None:
+    """Both streams answer 400, as without one."""
+    async with (
+        running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9}}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        stream = {"accept": "text/event-stream"}
+        assert (await admin.get(f"/router/whatif?{query}", headers=stream)).status_code == 400
+        await admin.post("/console/session", json={"token": router.admin_token}, headers=OURS)
+        admin.headers.pop("authorization")
+        assert (await admin.get(f"/console/whatif/events?{query}", headers=OURS)).status_code == 400
+
+
 async def test_the_command_tells_the_same(tmp_path: Path) -> None:
     """It is run as it is shown, in a shell of its own."""
     async with (

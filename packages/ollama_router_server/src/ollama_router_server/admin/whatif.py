@@ -56,14 +56,19 @@ class WhatIf:
                     return step
         raise Overloaded("the replay ended without an answer")  # pragma: no cover - the last step is the answer
 
-    async def follow(self, request: Request) -> AsyncGenerator[ProgressView | WhatIfView, None]:
+    def follow(self, request: Request) -> AsyncGenerator[ProgressView | WhatIfView, None]:
         """How far the answer is, again and again, and then the answer; ending this ends the process.
 
+        The query is read at once: what is wrong with it is told before a stream begins.
+
         Raises:
-            InvalidBody, Overloaded: as `ask`.
+            InvalidBody: as `ask`; of what comes later, iterating raises.
+            falcon.HTTPInvalidParam: a number is none, or out of its range.
         """
         world = asked_world(request, self._services.config)
-        days = request.get_param_as_int("days", min_value=1, max_value=30) or 1
+        return self._followed(world, request.get_param_as_int("days", min_value=1, max_value=30) or 1)
+
+    async def _followed(self, world: OtherWorld, days: int) -> AsyncGenerator[ProgressView | WhatIfView, None]:
         now = self._services.clock.wall()
         chosen = LogFilter(since=now - days * DAY, before=now)
         span = "the last day" if days == 1 else f"the last {days} days"

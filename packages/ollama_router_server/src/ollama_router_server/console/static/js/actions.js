@@ -32,12 +32,13 @@ export function isChanged(field) {
 }
 
 export const messageOf = (/** @type {unknown} */ error) => (error instanceof Error ? error.message : String(error));
+export const codeOf = (/** @type {any} */ error) => (typeof error?.code === "string" ? error.code : ""); // a DOMException has a number
 
 /** What failed, with a link to what its code means. @param {any} error @returns {(string | Node)[]} */
 export function explained(error) {
-  const { errors } = document.body.dataset;
-  if (!error?.code || !errors) return [messageOf(error)];
-  return [`${messageOf(error)} `, Object.assign(document.createElement("a"), { href: `${errors}#${error.code}`, textContent: error.code })];
+  const { errors } = document.body.dataset, code = codeOf(error);
+  if (!code || !errors) return [messageOf(error)];
+  return [`${messageOf(error)} `, Object.assign(document.createElement("a"), { href: `${errors}#${code}`, textContent: code })];
 }
 
 /** @param {HTMLElement} element */
@@ -114,7 +115,7 @@ export function buttonOf(text, does) {
 export function toast(text, undo) {
   const made = Object.assign(document.createElement("div"), { className: "toast" });
   made.append(...[text].flat());
-  if (undo) made.append(buttonOf("Undo", () => (made.remove(), undo())));
+  if (undo) made.append(buttonOf("Undo", () => (made.remove(), Promise.resolve().then(undo).catch((error) => toast(explained(error))))));
   document.querySelector("[data-toasts]")?.append(made);
   setTimeout(() => made.remove(), 10_000);
 }

@@ -2,7 +2,7 @@
 // Parts of a page that follow the router: fetched anew when the stream names them, every two seconds where there is no
 // stream, and merged without losing what is read.
 import { leaveEvents, readEvents } from "./events.js";
-import { buttonOf, explained, isChanged, root, told } from "./actions.js";
+import { buttonOf, codeOf, explained, isChanged, root, told } from "./actions.js";
 import { showMoments } from "./moments.js";
 import { signInAgain } from "./session.js";
 
@@ -48,7 +48,7 @@ export function startLive() {
   const place = region();
   if (!place) return;
   const url = `${root}events?topics=${encodeURIComponent(place.dataset.live ?? "")}`;
-  document.addEventListener("visibilitychange", () => (document.hidden ? leaveLater() : comeBack()));
+  document.addEventListener("visibilitychange", () => (document.hidden ? setTimeout(() => document.hidden && leaveEvents(), HIDDEN) : comeBack()));
   setInterval(tell, SOONEST);
   timer = setTimeout(look, EVERY);
   tell();
@@ -67,15 +67,10 @@ async function watch(url) {
   look();
 }
 
-/** @param {string[]} names */
-function hear(names) {
+function hear(/** @type {string[]} */ names) {
   heard = performance.now();
   if (first || names.length) look();
   first = false;
-}
-
-function leaveLater() {
-  setTimeout(() => document.hidden && leaveEvents(), HIDDEN);
 }
 
 function comeBack() {
@@ -114,8 +109,7 @@ function pause() {
   return watching ? 60_000 : EVERY;
 }
 
-/** @param {HTMLElement} place */
-async function fetchInto(place) {
+async function fetchInto(/** @type {HTMLElement} */ place) {
   try {
     const headers = { "x-console": "1", ...(tag ? { "if-none-match": tag } : {}) };
     const answer = await fetch(location.href, { headers, cache: "no-store", signal: AbortSignal.timeout(10_000) });
@@ -136,9 +130,11 @@ async function fetchInto(place) {
 
 /** What the router answers instead, once; what is shown stays, and is asked for again. @param {any} error */
 function fault(error) {
-  const place = document.querySelector("[data-fault]");
-  if (!place || Boolean(error?.code) === Boolean(place.childElementCount)) return;
-  place.replaceChildren(...(error?.code ? [...explained(error), " ", buttonOf("Try again", look)] : []));
+  const place = /** @type {HTMLElement | null} */ (document.querySelector("[data-fault]"));
+  const code = codeOf(error);
+  if (!place || place.dataset.fault === code) return;
+  place.dataset.fault = code;
+  place.replaceChildren(...(code ? [...explained(error), " ", buttonOf("Try again", look)] : []));
 }
 
 /** The session has ended: what is shown goes; what somebody has typed, or is asked in a dialog, stays until that somebody is back. */

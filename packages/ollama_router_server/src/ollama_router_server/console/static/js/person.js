@@ -55,13 +55,13 @@ onAct("save-rights", async (button) => {
   const form = /** @type {HTMLFormElement} */ (button.closest("form"));
   const url = `${root}act/${form.dataset.path}`;
   await request("PATCH", url, changed(form));
-  sessionStorage.setItem("undo", JSON.stringify([url, changed(form, was)]));
+  sessionStorage.setItem("undo", JSON.stringify([location.pathname, url, changed(form, was)]));
   location.reload();
 });
 
-const undo = JSON.parse(sessionStorage.getItem("undo") ?? "null");
+const [saved, url, before] = JSON.parse(sessionStorage.getItem("undo") ?? "[]");
 sessionStorage.removeItem("undo");
-if (undo) toast("Saved.", () => request("PATCH", undo[0], undo[1]).then(() => location.reload()));
+if (saved === location.pathname) toast("Saved.", () => request("PATCH", url, before).then(() => location.reload()));
 
 onAct("end-session", async (button) => {
   const { name = "", id } = button.dataset;

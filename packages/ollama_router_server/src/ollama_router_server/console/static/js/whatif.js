@@ -21,7 +21,9 @@ onAct("ask-whatif", async (form) => {
       if (!html) continue;
       history.replaceState(null, "", `?${query}`);
       document.querySelector("[data-whatif]")?.replaceChildren(...fragment(html).body.childNodes);
+      return;
     }
+    throw new Error("The stream ended without an answer.");
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {

@@ -59,6 +59,17 @@ MORE_HOSTILE = (
     "a\u202eb\u0000c\ud800d",
     HOSTILE + "x" * 10_000,
 )
+TOP = "(what => Math.round(document.querySelector(what).getBoundingClientRect().top))"
+"""How far below the window's edge something is."""
+LEFT = """Math.round(document.querySelector("tbody td").getBoundingClientRect().left
+    - document.querySelector(".scroll").getBoundingClientRect().left) - 1"""
+"""How far the first cell is from the left edge of what scrolls."""
+OVERLAPS = """[...document.querySelectorAll("tbody td")].flatMap((cell, at, cells) => {
+    const [one, next] = [cell, cells[at + 1]].map(each => each?.getBoundingClientRect());
+    return next && one.width && next.width && next.top < one.bottom - 1 && next.left < one.right - 1
+        && one.top < next.bottom - 1 && one.left < next.right - 1 ? [cell.textContent] : [];
+})"""
+"""Cells that lie over the one after them."""
 
 
 @asynccontextmanager
@@ -217,8 +228,9 @@ async def test_drain_and_undo(browser: Browser, tmp_path: Path) -> None:
         await watched.page.click("[data-act=drain]")
         await eventually(lambda: "one" in router.services.fleet.health.draining)
         assert (await client.post("/api/chat", json=CHAT)).status_code == 503
-        await watched.page.click(".toast button")
-        await eventually(lambda: "one" not in router.services.fleet.health.draining)
+        async with watched.page.expect_response("**/undrain"):  # which is after its entry in the trail
+            await watched.page.click(".toast button")
+        assert "one" not in router.services.fleet.health.draining
         assert (await client.post("/api/chat", json=CHAT)).status_code == 200
         await watched.open("history")
         text = await watched.page.inner_text("main")
@@ -353,6 +365,29 @@ async def test_narrow_and_large_nothing_is_lost(browser: Browser, tmp_path: Path
                 for width in (640, 320):
                     await watched.page.set_viewport_size({"width": width, "height": 700})
                     assert await watched.page.evaluate("document.scrollingElement.scrollWidth") <= width, path
+
+
+async def test_a_list_keeps_its_header_and_its_names_in_sight(browser: Browser, tmp_path: Path) -> None:
+    """Where there is room the header stays in sight; sideways the first column does; as cards nothing stays."""
+    async with (
+        stage(tmp_path) as router,
+        router.client(router.admin_token) as admin,
+        signed_in(browser, router, router.admin_token) as watched,
+    ):
+        for number in range(12):
+            await admin.post("/router/groups", json={"name": f"team{number}"})
+        page = watched.page
+        await page.set_viewport_size({"width": 1440, "height": 300})
+        await watched.open("groups")
+        await page.evaluate("document.querySelector('tbody tr:nth-child(6)').scrollIntoView()")
+        assert await page.evaluate(f"{TOP}('thead th')") == 0
+        assert await page.evaluate("document.scrollingElement.scrollWidth") <= 1440
+        await page.set_viewport_size({"width": 500, "height": 300})
+        await page.evaluate("document.querySelector('.scroll').scrollLeft = 40")
+        assert await page.evaluate(LEFT) == 0
+        await page.set_viewport_size({"width": 320, "height": 300})
+        assert await page.evaluate("getComputedStyle(document.querySelector('tbody td')).position") == "static"
+        assert await page.evaluate(OVERLAPS) == []
 
 
 @pytest.mark.parametrize(

@@ -82,12 +82,14 @@ async def test_a_person_s_page_has_the_last_requests_and_what_ends_access(tmp_pa
     """Ten of them, each led to; a token is revoked there, and the user deleted, but nobody deletes themselves."""
     async with running_router(tmp_path, GONE) as router, router.client(router.admin_token) as admin:
         rows = [make_record(number, status=404, error="x", attempts=0) for number in range(12)]
-        await router.services.request_log.insert(rows)
+        newest = make_record(12, started_at=router.services.clock.wall())
+        await router.services.request_log.insert([*rows, newest])
         await admin.post("/console/session", json={"token": router.admin_token}, headers=OURS)
         page = (await admin.get("/console/people/alice", headers=PERSON)).text
         own = (await admin.get("/console/people/root", headers=PERSON)).text
-    assert re.findall(r'href="../requests/request-(\d+)"', page) == [str(number) for number in range(11, 1, -1)]
+    assert re.findall(r'href="../requests/request-(\d+)"', page) == [str(number) for number in range(12, 2, -1)]
     assert "refused <small>404</small>" in page
+    assert "Delete alice, with 1 token and every row of the log, 1 of them of the last seven days?" in page
     assert re.findall(r'data-path="(\S+)" data-name="(\w+)" data-next="(\S+)"', page) == [
         ("users/alice", "alice", "people"), ("users/alice/tokens/default", "default", "people/alice"),
     ]  # fmt: skip

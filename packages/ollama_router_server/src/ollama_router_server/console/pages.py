@@ -9,6 +9,7 @@ from typing import Any
 from falcon.asgi import Request, Response
 from msgspec import Struct
 
+from ollama_router_core.access.limits import day_of
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.routing.explanation import Question, explain
@@ -229,12 +230,14 @@ class Pages(Struct, frozen=True):
         view = await rights_view(self.services, name)
         groups = (await self.services.groups.page(limit=_MOST_ROWS)).groups
         recent = await self.services.request_log.list(LogFilter(user=name), limit=10)
+        use = await self.services.users.recent_use([name], today=day_of(self.services.clock.wall()))
         return {
             "view": view,
             "own": {one.name: one.value for one in view.rights if one.origin == "own"},
             "groups": sorted({*(one.name for one in groups), *filter(None, [view.group])}),
             "sessions": (await list_sessions(self.services, name)).sessions,
             "recent": [request_view(one) for one in recent],
+            "requests_7d": use[name].requests,
             "title": name,
         }
 

@@ -3,7 +3,7 @@
 // stream, and merged without losing what is read.
 import { leaveEvents, readEvents } from "./events.js";
 import { buttonOf, codeOf, explained, isChanged, root, told } from "./actions.js";
-import { showMoments } from "./moments.js";
+import { showMoments, today } from "./moments.js";
 import { signInAgain } from "./session.js";
 
 const EVERY = 2_000;
@@ -234,7 +234,8 @@ function tell() {
 
 function howStale(/** @type {number} */ age, /** @type {number} */ now) {
   const away = failures && !document.querySelector("[data-fault]")?.childElementCount;
-  return away ? `not connected, trying again in ${Math.max(0, Math.ceil((next - now) / 1000))} s` : `${Math.round(age / 1000)} s old`;
+  const seen = `as of ${today.format(Date.now() - age)}`;
+  return away ? `${seen}, not connected, trying again in ${Math.max(0, Math.ceil((next - now) / 1000))} s` : `${seen}, ${Math.round(age / 1000)} s old`;
 }
 
 let announced = "live";

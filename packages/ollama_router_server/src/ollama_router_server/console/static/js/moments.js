@@ -2,7 +2,7 @@
 // Moments in the reader's own time, and elapsed times that go on.
 const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const other = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" });
-const today = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+export const today = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
 /** @param {ParentNode} place */
 export function showMoments(place) {

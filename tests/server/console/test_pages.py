@@ -235,6 +235,23 @@ async def test_a_command_to_be_copied_does_what_it_says(tmp_path: Path) -> None:
         await browser.aclose()
 
 
+async def test_a_person_is_put_into_any_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name is typed: of many groups the first are only proposed."""
+    monkeypatch.setattr(console.pages, "_MOST_ROWS", 1)
+    async with (
+        running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9}}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        for name in ("a team", "b team"):
+            await admin.post("/router/groups", json={"name": name})
+        await admin.patch("/router/users/alice", json={"group": "b team"})
+        browser = await signed_in(router, router.admin_token)
+        text = (await browser.get("/console/people/alice")).text
+        assert re.findall(r'<input name="group" list="groups" value="([^"]*)"', text) == ["b team"]
+        assert re.findall(r'<datalist id="groups">.*?value="(.*?)"', text) == ["a team"]
+        await browser.aclose()
+
+
 async def test_live_parts_come_alone_and_only_when_they_changed(tmp_path: Path) -> None:
     """The script gets the part without the shell; with the tag of what it has it gets 304."""
     async with (

@@ -77,6 +77,29 @@ async def test_what_would_hold_is_shown_before_it_is_saved(browser: Browser, tmp
         assert watched.problems == []
 
 
+async def test_an_undo_that_is_refused_says_so(browser: Browser, tmp_path: Path) -> None:
+    """With the code; what was saved of one person is offered on no other's page."""
+    async with (
+        running_router(tmp_path, {"gone": {"host": "127.0.0.1", "port": 9}}) as router,
+        signed_in(browser, router, router.admin_token) as watched,
+        router.client(router.admin_token) as other,
+    ):
+        page = watched.page
+        await watched.open("people/alice")
+        await page.fill("input[name=requests_per_minute]", "60")
+        await page.click("text=Show what would hold")
+        await page.click("[data-act=save-rights]:enabled")
+        await page.wait_for_selector(".toast:has-text('Saved') button")
+        assert (await other.delete("/router/users/alice")).is_success
+        await page.click(".toast:has-text('Saved') button")
+        await page.wait_for_selector(".toast a:text-is('unknown_user')")
+        await page.evaluate("sessionStorage.undo = JSON.stringify(['/console/people/alice', 'x', {}])")
+        await watched.open("people/root")
+        assert await page.locator(".toast").count() == 0
+        assert await page.evaluate("sessionStorage.undo") is None
+        assert watched.problems == []
+
+
 async def test_a_group_from_its_making_to_its_end(browser: Browser, tmp_path: Path) -> None:
     """Made, changed once it was shown what would hold, its members led to, deleted by its name when nobody is in it."""
     async with (

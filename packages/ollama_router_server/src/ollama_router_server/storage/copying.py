@@ -130,13 +130,15 @@ def _append_all(source: Connection, target: Database, table: Table, report: Repo
     total = count_rows(source, table)
     with target.writing() as connection:
         done = count_rows(connection, table)
-    while True:
+    if done == total:
         report(table.name, done, total)
+    added = True
+    while added:
         with target.writing() as connection:
-            rows = append_rows(source, connection, table)
-        if not rows:
-            return
+            added = bool(rows := append_rows(source, connection, table))
         done += rows
+        if added:
+            report(table.name, done, total)
 
 
 def _begin(connection: Connection, mark: str) -> None:

@@ -65,6 +65,17 @@ class TestBoundsForEveryStrategy:
         assert admission.changed(busy, 0.1) == ()
         assert numbers(admission.changed(WARM, 0.2)) == [1]
 
+    @pytest.mark.parametrize("strategy", ["priority_with_memory", "fastest"])
+    def test_a_slot_that_was_denied_is_wanted_again_when_it_is_free(self, strategy):
+        """Also where all is as it was before it was asked for: another process had it for a moment, and is done."""
+        admission = make({"a": {"max_concurrent": 1}}, strategy)
+        busy = replace(WARM, elsewhere={"a": 1}, in_flight={"a": 1})
+        first = ticket(1)
+        assert admission.arrive(first, busy, 0.0) == ()
+        assert numbers(admission.changed(WARM, 0.1)) == [1]
+        assert numbers(admission.denied(first, busy, 0.2)) == []
+        assert numbers(admission.changed(WARM, 0.3)) == [1]
+
     def test_where_a_ticket_stands_now(self):
         """Behind those who joined before it and still wait; its part of what its like wait for is its own turn."""
         admission = self.full()
@@ -87,6 +98,34 @@ class TestBoundsForEveryStrategy:
         assert admission.longest_wait(WARM, 3.0) == (1.0, frozenset({"a"}))
         admission.left(1, WARM, 3.0)
         assert admission.longest_wait(WARM, 3.0) == (2.0, frozenset({"a"}))
+
+    def test_a_batch_waits_less_long_than_anybody_and_has_no_slot_kept(self):
+        """What others compare; it is told how long it really waits."""
+        admission = self.full()
+        admission.arrive(replace(ticket(1, arrived=1.0), batch=True), WARM, 1.0)
+        since, servers = admission.longest_wait(WARM, 500.0)
+        assert (admission.waiting_since, servers) == (1.0, frozenset())
+        assert since is not None
+        assert since > 1e6
+        admission.arrive(ticket(2, arrived=2.0), WARM, 2.0)
+        assert admission.longest_wait(WARM, 500.0) == (2.0, frozenset({"a"}))
+        assert admission.waiting_since == 1.0
+
+    def test_who_had_a_turn_is_in_the_line_of_all_routers_since_then(self):
+        """So a user with many requests at one router is no longer first there than one with a single one elsewhere."""
+        admission, sent = self.full(), ticket(9, user="hog", arrived=1.0)
+        for number, user in ((1, "hog"), (2, "hog"), (3, "bob")):
+            admission.arrive(ticket(number, user=user, arrived=float(number)), WARM, float(number))
+        assert [admission.in_line_since(one) for one in (sent, ticket(3, user="bob", arrived=3.0))] == [1.0, 3.0]
+        admission.granted(sent, 10.0)
+        assert admission.in_line_since(sent) == 10.0
+        assert admission.heads(WARM, 11.0) == {"a": 3.0}
+        admission.left(3, WARM, 11.0)
+        assert admission.heads(WARM, 11.0) == {"a": 10.0}
+        assert admission.in_line_since(ticket(4, user="hog", arrived=12.0)) == 12.0
+        admission.granted(replace(ticket(5, user="eve", arrived=2.0), batch=True), 11.0)
+        assert admission.in_line_since(ticket(6, user="eve", arrived=2.0)) == 2.0
+        assert admission.in_line_since(replace(sent, batch=True)) == float("inf")
 
     def test_the_first_for_each_full_server(self):
         """Those of a batch are first for none; a server with a free slot has no line."""

@@ -159,6 +159,17 @@ def test_nobody_has_waited_longest_without_waiting() -> None:
     assert one.waits_longest()
 
 
+def test_who_asks_for_a_slot_is_in_the_line_until_it_is_answered() -> None:
+    """Its request waits here no more, and has no slot yet: a refusal would find others before it."""
+    one = replica()
+    assert (one.waits(1.0), one.waits(1.0), one.since) == (True, False, 1.0)
+    one.claiming += 1
+    assert (one.waits(None), one.since) == (False, 1.0)
+    assert (one.waits(2.0), one.since) == (True, 2.0)
+    one.claiming -= 1
+    assert (one.waits(None), one.since) == (True, None)
+
+
 def test_somebody_waits_here_or_elsewhere() -> None:
     """As of the last exchange for the others, at once for this member."""
     assert not replica().somebody_waits

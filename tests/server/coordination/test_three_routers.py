@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
@@ -98,6 +98,42 @@ def _chat(model: str, text: str) -> dict[str, Any]:
     return {"model": model, "stream": False, "messages": [{"role": "user", "content": text}]}
 
 
+class Asked(NamedTuple):
+    """A request for a narrow model, and the router and the user that it is of."""
+
+    router: int
+    text: str
+    token: str | None = None
+
+
+def served_in_order(fleet: Fleet, redis: RedisServer, waiting: list[Asked]) -> list[str]:
+    """Have requests wait, one after the other, for a slot that is then given back; returns the order of their turns."""
+    routers = {one.router for one in waiting}
+
+    def all_are_known() -> bool:
+        with redis.client() as client:
+            members = [client.hgetall(key) for key in client.scan_iter("*by:*")]
+        return sum(b"head:left" in one and b"head:right" in one for one in members) == len(routers)
+
+    before = {name: len(server.simulator.requests_to("/api/chat")) for name, server in fleet.servers.items()}
+    with ExitStack() as stays, ExitStack() as leaves:
+        first = leaves.enter_context(fleet.held(1))
+        second = stays.enter_context(fleet.held(1))
+        asked: Counter[int] = Counter()
+        answers = []
+        for one in waiting:
+            answers.append(fleet.ask(one.router, NARROW, one.text, token=one.token))
+            asked[one.router] += 1
+            is_in_line = lambda one=one: fleet.told(one.router, "queue")["waiting"] == asked[one.router]  # noqa: E731
+            wait_until(is_in_line, f"{one.text} is in the line")
+        wait_until(all_are_known, "each router's first is known")
+        leaves.close()
+        assert {one.result(timeout=60).headers["x-router-server"] for one in answers} == {first}
+        assert first != second
+    requests = fleet.servers[first].simulator.requests_to("/api/chat")[before[first] :]
+    return [request.json["messages"][0]["content"] for request in requests][1:]
+
+
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, one_redis_server: RedisServer) -> Iterator[Fleet]:
     """One for all tests here, as three routers take seconds to start."""
@@ -121,29 +157,18 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, one_redis_server: RedisServe
 
 def test_requests_that_wait_at_three_routers_are_one_line(fleet: Fleet, one_redis_server: RedisServer) -> None:
     """Both servers are full of one router's requests; six wait by turns, for either, and are served as they arrived."""
-
-    def all_are_known() -> bool:
-        with one_redis_server.client() as client:
-            members = [client.hgetall(key) for key in client.scan_iter("*by:*")]
-        return sum(b"head:left" in one and b"head:right" in one for one in members) == COUNT
-
-    before = {name: len(server.simulator.requests_to("/api/chat")) for name, server in fleet.servers.items()}
     texts = [f"waiting {number}" for number in range(2 * COUNT)]
-    with ExitStack() as stays, ExitStack() as leaves:
-        first = leaves.enter_context(fleet.held(1))
-        second = stays.enter_context(fleet.held(1))
-        waiting = []
-        for number, text in enumerate(texts):
-            router, count = number % COUNT, number // COUNT + 1
-            waiting.append(fleet.ask(router, NARROW, text))
-            is_in_line = lambda router=router, count=count: fleet.told(router, "queue")["waiting"] == count  # noqa: E731
-            wait_until(is_in_line, f"{text} is in the line")
-        wait_until(all_are_known, "each router's first is known")
-        leaves.close()
-        assert {one.result(timeout=60).headers["x-router-server"] for one in waiting} == {first}
-        assert first != second
-    requests = fleet.servers[first].simulator.requests_to("/api/chat")[before[first] :]
-    assert [request.json["messages"][0]["content"] for request in requests] == ["held", *texts]
+    waiting = [Asked(number % COUNT, text) for number, text in enumerate(texts)]
+    assert served_in_order(fleet, one_redis_server, waiting) == texts
+
+
+def test_users_take_turns_over_routers(fleet: Fleet, one_redis_server: RedisServer) -> None:
+    """Four of one user's wait at one router, then two of another's come to another: as if all had come to one."""
+    many, few = fleet.user(requests_per_minute=900), fleet.user(requests_per_minute=900)
+    waiting = [Asked(0, f"many {number}", many) for number in range(4)]
+    waiting += [Asked(2, f"few {number}", few) for number in range(2)]
+    turns = ["many 0", "few 0", "many 1", "few 1", "many 2", "many 3"]
+    assert served_in_order(fleet, one_redis_server, waiting) == turns
 
 
 def test_a_server_that_one_router_suspends_is_suspended_at_all(fleet: Fleet) -> None:

@@ -209,7 +209,7 @@ def _gauges(services: Services, in_flight: Callable[[], int], console: Callable[
             )
 
     def longest_wait() -> float:
-        arrived, _ = services.admission.longest_wait()
+        arrived = services.admission.waiting_since
         return 0.0 if arrived is None else services.clock.monotonic() - arrived
 
     return Gauges(

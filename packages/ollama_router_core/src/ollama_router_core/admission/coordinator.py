@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from ollama_router_core.admission.arrival_rates import ArrivalRates
@@ -30,6 +31,8 @@ _TOLD_WAIT_LASTS = 0.1
 """Seconds for which those who are turned away are told the same time to come back."""
 _DOUBT = 2.0
 """Expected waits are often wrong by so much: a request is refused only where its wait would end even then too late."""
+_AFTER_ALL = 1e9
+"""Thirty years: a batch is told to have come so much later than it did, and so after whoever is no batch."""
 _RECHECK_SECONDS = 0.5
 """Seconds after which a server is considered again though nothing happened: waiting alone changes what pays."""
 
@@ -124,6 +127,7 @@ class Admission:
         """Note that the slot a ticket was to have is another process's: it waits where it would have waited."""
         self._in_flight.end(ticket.number)
         self._queue.join_again(ticket)
+        self._last_snapshot = FleetSnapshot()  # what it was refused by may be over when facts are seen next
         return self._dispatch_waiting(snapshot, now, kinds=(kind_of(ticket.request),))
 
     def preempted(self, number: int, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
@@ -197,26 +201,42 @@ class Admission:
         """Requests in the queue."""
         return len(self._queue)
 
-    def longest_wait(self, snapshot: FleetSnapshot, now: float) -> tuple[float | None, frozenset[str]]:
-        """When the request that waits longest arrived, and the full servers that could take it.
-
-        None and no servers while nobody waits.
-        """
+    @property
+    def waiting_since(self) -> float | None:
+        """When the request arrived that waits longest; None while nobody waits."""
         oldest = self._queue.oldest()
+        return None if oldest is None else oldest.arrived
+
+    def longest_wait(self, snapshot: FleetSnapshot, now: float) -> tuple[float | None, frozenset[str]]:
+        """Since when requests wait here, for other routers to compare, and the full servers that could take the first.
+
+        None and no servers while nobody waits. A batch comes after all that wait anywhere, and no slot is kept for it.
+        """
+        oldest = self._queue.oldest(batch=False)
         if oldest is None:
-            return None, frozenset()
+            since = self.waiting_since
+            return None if since is None else since + _AFTER_ALL, frozenset()
         return oldest.arrived, frozenset(self._full(oldest, snapshot, self.traffic(snapshot, now), now))
 
     def heads(self, snapshot: FleetSnapshot, now: float) -> Mapping[str, float]:
-        """Return when the request arrived that waits longest for each full server, without those of a batch."""
+        """Return since when the first is in the line of each full server, without those of a batch."""
         seen, found = self.traffic(snapshot, now), dict[str, float]()
         for group in self._queue.groups.values():
-            arrived = next((one.arrived for one in group.tickets.values() if not one.batch), None)
-            if arrived is None:
+            since = self._queue.first_since(group)
+            if since is None:
                 continue
             for name in self._full(group.sample, snapshot, seen, now):
-                found[name] = min(arrived, found.get(name, arrived))
+                found[name] = min(since, found.get(name, since))
         return found
+
+    def in_line_since(self, ticket: Ticket) -> float:
+        """Return since when a ticket has its position in the line of all routers; infinite for one of a batch."""
+        return math.inf if ticket.batch else self._queue.in_line_since(ticket)
+
+    def granted(self, ticket: Ticket, now: float) -> None:
+        """Note that a ticket got its slot from all routers: its user's next turn comes after those who waited then."""
+        if not ticket.batch:
+            self._queue.granted(ticket.user, now)
 
     def _full(self, ticket: Ticket, snapshot: FleetSnapshot, seen: FleetSnapshot, now: float) -> list[str]:
         """The servers that could take a ticket if they had a slot free."""

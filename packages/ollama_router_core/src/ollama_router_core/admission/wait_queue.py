@@ -81,6 +81,7 @@ class WaitQueue:
         self._deadlines: list[tuple[float, int]] = []
         self._batch = 0
         self._turn: dict[str, int] = {}
+        self._granted: dict[str, float] = {}
         self._turns = 0
         self._changes = 0
 
@@ -215,6 +216,30 @@ class WaitQueue:
         if len(self._turn) > 4 * self.settings.max_waiting + 64:
             self._turn = {name: turn for name, turn in self._turn.items() if name in self._by_user}
 
+    def granted(self, user: str, now: float) -> None:
+        """Note that a user got a slot for which several routers wait."""
+        self._granted[user] = now
+        if len(self._granted) > 4 * self.settings.max_waiting + 64:
+            self._granted = {name: at for name, at in self._granted.items() if name in self._by_user}
+
+    def in_line_since(self, ticket: Ticket) -> float:
+        """Return since when a ticket has its position in the line of all routers.
+
+        Users take turns there, too: who had one is in the line since then, with all that this user sent before.
+        """
+        return max(ticket.arrived, self._granted.get(ticket.user, ticket.arrived))
+
+    def first_since(self, group: RequestGroup) -> float | None:
+        """Return since when the first of a group is in the line of all routers; None where all are of a batch."""
+        found: float | None = None
+        for ticket in group.tickets.values():
+            if found is not None and ticket.arrived >= found:
+                break
+            if not ticket.batch:
+                since = self.in_line_since(ticket)
+                found = since if found is None else min(found, since)
+        return found
+
     def next_deadline(self) -> float | None:
         """When the first wait ends, None while nobody waits."""
         deadlines = self._deadlines
@@ -234,9 +259,9 @@ class WaitQueue:
             found[number] = self._tickets[number][0]
         return list(found.values())
 
-    def oldest(self) -> Ticket | None:
-        """The ticket that joined first."""
-        return next((ticket for ticket, _, _ in self._tickets.values()), None)
+    def oldest(self, *, batch: bool = True) -> Ticket | None:
+        """The ticket that joined first; with `batch` false that of those which are of no batch."""
+        return next((ticket for ticket, _, _ in self._tickets.values() if batch or not ticket.batch), None)
 
     def surplus_of(self, waiting: int) -> Ticket | None:
         """The newest ticket of the user with most in a full queue, if that is two more than `waiting`; it gives way."""

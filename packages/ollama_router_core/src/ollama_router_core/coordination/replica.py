@@ -50,6 +50,7 @@ class Replica:
         acquainted: whether this member has ever known the others.
         since: when the request arrived that waits longest here.
         heads: the same for each server that requests wait for.
+        claiming: slots that were asked for and not answered yet; who asks is in the line until then.
         others_wait: whether requests wait in other members, when that was last heard.
         days: what all had used, when this member last asked.
     """
@@ -64,6 +65,7 @@ class Replica:
         self.acquainted = False
         self.since: float | None = None
         self.heads: dict[str, float] = {}
+        self.claiming = 0
         self.others_wait = False
         self._elsewhere: dict[Scope, dict[str, int]] = {scope: {} for scope in Scope}
         self._limits: dict[tuple[Scope, str], int] = {}
@@ -181,7 +183,7 @@ class Replica:
 
     def waits(self, since: float | None) -> bool:
         """Note since when requests wait here; False where that is known. Others see it, and say so, a moment later."""
-        if since == self.since:
+        if since == self.since or (since is None and self.claiming):
             return False
         self.since = since
         self._waiting = {name: at for name, at in self._waiting.items() if name != self.name}

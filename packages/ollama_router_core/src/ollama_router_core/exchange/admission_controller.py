@@ -34,7 +34,6 @@ _WHILE_TROUBLED = 0.5
 """Seconds between looks at the queue while some server is out: its time may be up."""
 _WHILE_SHARED = 0.05
 """The same while other workers may free a server; what this one frees is seen at once."""
-_NEVER = float("inf")
 _UNSEEN = FleetSnapshot()
 
 
@@ -87,12 +86,17 @@ class AdmissionController:
         """Requests in the queue."""
         return self._admission.waiting
 
+    @property
+    def waiting_since(self) -> float | None:
+        """When the request arrived that waits longest; None while nobody waits."""
+        return self._admission.waiting_since
+
     def longest_wait(self) -> tuple[float | None, frozenset[str]]:
-        """When the request that waits longest arrived, and the full servers that could take it."""
+        """Since when requests wait, for other routers to compare, and the full servers that could take the first."""
         return self._admission.longest_wait(self.fleet.snapshot, self._now())
 
     def heads(self) -> Mapping[str, float]:
-        """When the request arrived that waits longest for each full server."""
+        """Since when the first is in the line of each full server."""
         return self._admission.heads(self.fleet.snapshot, self._now())
 
     def line(self, user: str | None = None) -> tuple[WaitingGroup, ...]:
@@ -297,6 +301,7 @@ class AdmissionController:
                     self._carry_out(self._admission.changed(self._facts(), self._now()))
             elif granted:
                 del self._waiters[ticket.number]
+                self._admission.granted(ticket, self._now())
                 slot = waiter.outcome = self._slot(ticket, decision, unload, waiter.wake, begun=True)
                 if leaves and slot.preemption is not None:
                     slot.preemption.request()
@@ -307,8 +312,8 @@ class AdmissionController:
                 self._carry_out(self._admission.denied(ticket, self.fleet.snapshot, self._now()))
                 self._tell()
 
-        arrived = _NEVER if ticket.batch else ticket.arrived
-        self._claims.claim(server, decision.request.model, limit, done, arrived=arrived)
+        since = self._admission.in_line_since(ticket)
+        self._claims.claim(server, decision.request.model, limit, done, arrived=since)
 
     def move(self, slot: ServerSlot, server: str, wake: Callable[[], None]) -> Queued | None:
         """Forwarding goes on to another server: at once, or when other routers have left it a slot there."""

@@ -137,11 +137,13 @@ class RedisMember:
         self._exchange.give_before("give", scope, name)
         first = self._replica.heads.get(name)
         turn = None if arrived is None else self._replica.next_in_line(name, arrived)
+        self._replica.claiming += 1
 
         def answered(result: Any) -> None:
             if self._replica.alone:  # the store does not know what the others hold
                 alone()
                 return
+            self._replica.claiming -= 1
             taken, elsewhere = bool(result[0]), int(result[1])
             if taken:
                 self._replica.take(scope, name)
@@ -151,6 +153,7 @@ class RedisMember:
             done(taken)
 
         def alone() -> None:
+            self._replica.claiming -= 1
             taken = self._replica.may_take_alone(scope, name, limit)
             if taken:
                 self.take(scope, name)

@@ -30,6 +30,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 0.5
 _UNLIMITED = -1
 _LINE_IS_KNOWN = 0.02
 """Seconds after an answer for which nobody waits who did not then: within this a slot may go on without asking."""
+_OFFSET_SECONDS = 10.0
+"""Seconds for which the difference of two clocks is believed as the quickest exchange told it."""
 _NEVER = 10**15
 """A moment in milliseconds since 1970 before which all others are."""
 _GIVEN_SOON = 0.002
@@ -84,6 +86,7 @@ class RedisExchange:
         self._tasks: list[asyncio.Task[None]] = []
         self._soon: asyncio.TimerHandle | None = None
         self.offset = 0.0
+        self._offset_within, self._offset_until = float("inf"), float("-inf")
         self.round_trips = 0
         self.stirred: Callable[[], None] = lambda: None
         self.remembered: Summary | None = None
@@ -355,8 +358,11 @@ class RedisExchange:
                 self._news.append(moved(news, -self.offset))
 
     def _learn_clock(self, answer: Answer, sent: float) -> None:
-        """The store's clock is the group's: it was read between `sent` and now."""
-        self.offset = answer.body["now"] / 1000 - (sent + self._clock.monotonic()) / 2
+        """The store's clock is the group's: it was read between `sent` and now, which says most where that is short."""
+        now = self._clock.monotonic()
+        if now - sent <= self._offset_within or now >= self._offset_until or self._replica.away:
+            self.offset = answer.body["now"] / 1000 - (sent + now) / 2
+            self._offset_within, self._offset_until = now - sent, now + _OFFSET_SECONDS
 
     def _go_alone(self, why: str, *, lost: _Batch | None = None, tell: bool = True) -> None:
         batches = [lost or _Batch(), self._batch]

@@ -59,6 +59,7 @@ def test_a_downgrade_is_confirmed_and_there_is_nothing_before_the_first(cli):
     """Something else than the word changes nothing."""
     cli("users", "create", "alice")
     assert "nothing was changed" in cli("db", "downgrade", stdin="no\n").err
+    assert "is at revision 0004_token_priority_expand" in cli("db", "downgrade", "--yes").out
     assert "is at revision 0003_usage_expand" in cli("db", "downgrade", "--yes").out
     assert "is at revision 0002_incidents_expand" in cli("db", "downgrade", "--yes").out
     assert "is at revision 0001_first_release" in cli("db", "downgrade", "--yes").out

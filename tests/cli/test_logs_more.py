@@ -30,7 +30,7 @@ def rows(cli, tmp_path):
             [
                 make_record(0, started_at=NOW - 7_200),
                 make_record(1, started_at=NOW - 7_100, user="bob", status=502, error="=cmd|' /C calc'!A0"),
-                make_record(2, started_at=NOW - 60),
+                make_record(2, started_at=NOW - 60, speaker="webui"),
             ]
         )
         await database.aclose()
@@ -52,6 +52,7 @@ def test_export_as_csv_has_a_heading_and_no_formulas(cli, rows):
     assert [row["id"] for row in table] == ["request-0", "request-1", "request-2"]
     assert table[1]["error"].startswith("'=cmd")
     assert table[0]["error"] == ""
+    assert [row["speaker"] for row in table] == ["", "", "webui"]
 
 
 def test_export_as_json_lines_filters(cli, rows):

@@ -14,8 +14,10 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from ollama_router_core.testing import Answer, OllamaSimulator, model
+from support.records import make_record
 from support.router import RunningRouter, running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -118,6 +120,20 @@ async def test_requests_are_listed_and_told(tmp_path: Path) -> None:
         assert re.match(r"now to one: .+; then to one\n", again)
         assert re.search(r"^fastest +one ", again, re.MULTILINE)
         assert (await orouter(router, "requests", "cancel", first["requests"][0]["id"]))[0] == 1
+
+
+async def test_whose_token_asked_is_told_with_the_user(tmp_path: Path) -> None:
+    """In the list and of one request; a request of the user's own names the user alone."""
+    async with running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9}}) as router:
+        now = router.services.clock.wall()
+        ours = [f"{int(now * 1000):012x}{number:016x}" for number in range(2)]
+        rows = [make_record(number, id=ours[number], started_at=now, user="ann") for number in range(2)]
+        await router.services.request_log.insert([replace(rows[0], speaker="webui"), rows[1]])
+        listed = (await orouter(router, "requests", "list"))[1]
+        told = [(await orouter(router, "requests", "show", one))[1] for one in ours]
+        assert [row["speaker"] for row in (await as_json(router, "requests", "list"))["requests"]] == [None, "webui"]
+    assert listed.count("ann by webui ") == 1
+    assert ["asked for ann by webui\n" in text for text in told] == [True, False]
 
 
 async def test_a_request_in_progress_is_listed_and_ended(tmp_path: Path) -> None:

@@ -226,6 +226,16 @@ def test_an_answer_that_breaks_off_is_cut() -> None:
     assert (row.status, row.error_code) == (200, "upstream_disconnected")
 
 
+def test_a_row_names_whose_token_asked_for_its_user() -> None:
+    """Nobody where users ask for themselves, whether they may speak for others or not."""
+    context = Stage().exchange().context
+    ann, webui = FakeCaller(name="ann"), FakeCaller(name="webui")
+    named = []
+    for context.user, context.speaker in ((ann, webui), (webui, webui), (ann, None)):
+        named.append((context.record(0.0).user, context.record(0.0).speaker))
+    assert named == [("ann", "webui"), ("webui", None), ("ann", None)]
+
+
 def test_who_is_unknown_gets_no_further() -> None:
     """The body is not even read; the row names nobody."""
     stage = Stage()

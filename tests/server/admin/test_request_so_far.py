@@ -35,10 +35,11 @@ def active(**told: Any) -> ActiveView:
 
 def test_what_another_worker_has_is_told_without_its_decision() -> None:
     """All of its time so far was in the queue; nobody knows yet how it ends."""
-    shown = detail_so_far(active(), None)
+    shown = detail_so_far(active(speaker="webui"), None)
     assert shown.sentence == "In progress for 4.0 s: 2nd in line, starts in 8 to 14 s, waiting for a slot on big."
     assert [(one.name, one.ms) for one in shown.phases] == [("queue", 4_000.0)]
     assert (shown.outcome, shown.status, shown.decision, shown.tries) == ("in_progress", 0, None, [])
+    assert (shown.user, shown.speaker) == ("alice", "webui")
 
 
 def test_what_is_being_written_has_its_parts_and_an_attempt_that_goes_on() -> None:

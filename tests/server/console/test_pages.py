@@ -130,6 +130,18 @@ async def test_usage_of_some_days_in_some_order(tmp_path: Path) -> None:
     assert "eve" not in page.text
 
 
+async def test_whose_token_asked_stands_beside_the_user(tmp_path: Path) -> None:
+    """In the list and on the request's own page, as of what is in progress."""
+    async with running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9}}) as router:
+        now = router.services.clock.wall()
+        row = make_record(1, id=f"{int(now * 1000):012x}{1:016x}", started_at=now, user="ann", speaker="<webui>")
+        await router.services.request_log.insert([row])
+        browser = await signed_in(router, router.admin_token)
+        pages = [(await browser.get(f"/console/requests{one}")).text for one in ("", "?text=webui", f"/{row.id}")]
+        await browser.aclose()
+    assert ["<bdi>ann</bdi> <small>by <bdi>&lt;webui&gt;</bdi></small>" in page for page in pages] == [True] * 3
+
+
 async def test_a_request_is_told_in_a_sentence_with_parts_that_add_up(tmp_path: Path) -> None:
     """From the list to the one request, by its id; another user's is not found."""
     async with (

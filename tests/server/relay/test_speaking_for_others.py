@@ -47,13 +47,17 @@ async def ask(client: httpx.AsyncClient, person: str | None, **body: Any) -> htt
 
 
 async def test_rows_and_statistics_are_the_person_s(tmp_path: Path) -> None:
-    """The row says who asked for them; a request that names nobody is the client's own."""
+    """The row says who asked for them; a request that names nobody is the client's own, and all that it sees."""
     async with speaking(tmp_path, **MAKES) as (router, client):
         for person in ("ann@example.org", "bob@example.org", "ann@example.org", None):
             assert (await ask(client, person)).status_code == 200
         rows = await router.rows(4)
         names = {user.name: user for user in await router.services.users.list()}
+        listed = (await client.get("/router/requests", params={"text": "alice"})).json()["requests"]
+        others = await client.get(f"/router/requests/{rows[1].id}")
+    assert ([row["user"] for row in listed], others.status_code) == (["alice"], 404)
     assert [row.user for row in rows] == ["alice", "ann@example.org", "bob@example.org", "ann@example.org"]
+    assert [row.speaker for row in rows] == [None, "alice", "alice", "alice"]
     assert rows[1].reason.startswith("alice asks for ann@example.org")
     assert names["ann@example.org"].requests == 2
     assert (names["ann@example.org"].role, names["ann@example.org"].tokens) == ("user", ())

@@ -76,7 +76,9 @@ async def filled(url: str, rows: int = ROWS) -> Token:
     await IncidentStore(database).apply(Origin("here:11434"), [down])
     log = RequestLog(database)
     for first in range(0, rows, 500):
-        await log.insert([make_record(number, ttft_ms=number / 3) for number in range(first, first + 500)])
+        await log.insert(
+            [make_record(number, ttft_ms=number / 3, speaker="webui") for number in range(first, first + 500)]
+        )
     await database.aclose()
     return created.token
 
@@ -113,7 +115,8 @@ async def test_everything_that_lasts_is_copied(source: str, new: str) -> None:
     assert verify_token(token.reveal(), known.digest)
     assert [user.group for user in await store.list()] == ["staff"]
     assert await TokenUsage(database).read(["alice"], first_day=0) == {("alice", 19_000): 12_345}
-    assert (await RequestLog(database).list(LogFilter(), limit=1))[0].ttft_ms == (ROWS - 1) / 3
+    (newest,) = await RequestLog(database).list(LogFilter(), limit=1)
+    assert (newest.ttft_ms, newest.speaker) == ((ROWS - 1) / 3, "webui")
     actions = [entry.action for entry in await AuditLog(database, clock=FakeClock()).list(AuditFilter())]
     assert actions.count("user.create") == 2
     await database.aclose()

@@ -35,7 +35,7 @@ async def test_a_row_comes_out_as_it_went_in(log: RequestLog) -> None:
     """Every field, filled or not."""
     full = RequestRecord(
         id="a", started_at=1.25, user="alice", client="::1", method="POST", path="/api/chat",
-        model_asked="m", model_served="m:latest", server="big", status=200, attempts=2, streamed=True,
+        speaker="webui", model_asked="m", model_served="m:latest", server="big", status=200, attempts=2, streamed=True,
         queue_ms=0.5, queue_position=3, expected_wait_ms=1.5, ttft_ms=2.5, total_ms=3.5, load_ms=4.5,
         connect_ms=0.25, prefill_ms=1.25, decode_ms=2.25, decision="{}",
         prompt_tokens=2**40, completion_tokens=7, cached_tokens=6, cache_write_tokens=5, reasoning_tokens=4,
@@ -101,6 +101,7 @@ async def test_a_text_is_found_wherever_it_stands(log: RequestLog) -> None:
     await log.insert(
         [
             make_record(0, user="Bob"),
+            make_record(6, speaker="Webui"),
             make_record(1, model_served="gpt-oss:20b"),
             make_record(2, error="CUDA error"),
             make_record(3, path="/v1/responses"),
@@ -110,6 +111,7 @@ async def test_a_text_is_found_wherever_it_stands(log: RequestLog) -> None:
     )
     for text, found in [
         ("bob", "0"),
+        ("webui", "6"),
         ("GPT-oss", "1"),
         ("cuda", "2"),
         ("responses", "3"),

@@ -33,7 +33,7 @@ def left(folder: Path, journal: RowJournal) -> list[RequestRecord | None]:
 def test_rows_that_are_not_written_are_left(tmp_path: Path) -> None:
     """All of them, each once; files of which every row was read in go."""
     journal = RowJournal(tmp_path)
-    rows = [make_record(number, error="größter\n🦙") for number in range(5)]
+    rows = [make_record(number, speaker="webui", error="größter\n🦙") for number in range(5)]
     for row in rows:
         journal.add(row)
     assert left(tmp_path, journal) == rows

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.row_spill import RowSpill, spill_folder
@@ -35,6 +37,14 @@ def test_rows_come_back_as_they_went_in(tmp_path: Path) -> None:
     assert spill.rows == 25
     assert rows_of(spill, most=10) == rows
     assert (spill.rows, spill.waiting, files(tmp_path / "spill")) == (0, False, [])
+
+
+def test_lines_of_the_release_before_are_read(tmp_path: Path) -> None:
+    """What it did not know is as if nobody had told it."""
+    row = make_record(1, user="ann", speaker="webui")
+    older = {name: value for name, value in row.to_json().items() if name != "speaker"}
+    (tmp_path / "left.jsonl").write_text(json.dumps(older) + "\n")
+    assert rows_of(RowSpill(tmp_path)) == [replace(row, speaker=None)]
 
 
 def test_no_file_is_made_before_it_is_needed(tmp_path: Path) -> None:

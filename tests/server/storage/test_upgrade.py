@@ -16,12 +16,15 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from msgspec.structs import replace
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.errors import ConfigError, StorageUnavailable
 from ollama_router_server.storage import migrations, upgrade
 from ollama_router_server.storage.database import Database, create_sqlite_file
+from ollama_router_server.storage.log_filter import LogFilter
+from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.schema import metadata
 from ollama_router_server.storage.upgrade import (
     SchemaState,
@@ -32,11 +35,12 @@ from ollama_router_server.storage.upgrade import (
     prepare_database,
     upgrade_database,
 )
+from support.records import make_record
 from support.storage import sqlite_url
 
 pytestmark = pytest.mark.anyio
 
-NEWEST = "0004_token_priority_expand"
+NEWEST = "0005_speakers_expand"
 
 
 def differences(connection: Connection) -> object:
@@ -184,7 +188,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "{name}"
-down_revision = "0004_token_priority_expand"
+down_revision = "0005_speakers_expand"
 branch_labels = None
 depends_on = None
 
@@ -217,7 +221,14 @@ async def columns_of_users(url: str) -> set[str]:
 
 
 async def test_the_revision_before_shares_the_database(database_url: str) -> None:
-    """It starts on it and leaves it alone; its own database is brought up to date with what is in it."""
+    """It starts on it and leaves it alone; its own database is brought up to date with what is in it.
+
+    A row of the log is as one that it wrote then.
+    """
+    row = make_record(1, user="ann", speaker="webui")
+    database = Database(database_url)
+    await RequestLog(database).insert([row])
+    await database.aclose()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(upgrade, "known_revisions", lambda: known_revisions()[:-1])
         assert (await prepare_database(database_url)).usable
@@ -226,6 +237,7 @@ async def test_the_revision_before_shares_the_database(database_url: str) -> Non
     assert (await upgrade_database(database_url)).up_to_date
     database = Database(database_url)
     assert await database.read(differences) == []
+    assert await RequestLog(database).list(LogFilter()) == (replace(row, speaker=None),)
     await database.aclose()
 
 
@@ -279,14 +291,14 @@ async def test_a_revision_that_only_adds_is_shared_and_taken_back(
     """The release before starts on it and leaves it alone; the newer one takes it back, and what it added goes."""
     url = sqlite_url(tmp_path / "r.sqlite3") if engine == "sqlite" else request.getfixturevalue("empty_postgresql")
     await upgrade_database(url)
-    with next_release(tmp_path, "0005_colours_expand"):
+    with next_release(tmp_path, "0006_colours_expand"):
         assert (await upgrade_database(url)).up_to_date
     state = await prepare_database(url)
-    assert (state.current, state.usable, state.up_to_date) == ("0005_colours_expand", True, False)
+    assert (state.current, state.usable, state.up_to_date) == ("0006_colours_expand", True, False)
     assert "colour" in await columns_of_users(url)
-    with pytest.raises(ConfigError, match="orouter db downgrade --to 0004_token_priority_expand"):
+    with pytest.raises(ConfigError, match="orouter db downgrade --to 0005_speakers_expand"):
         await downgrade_database(url)
-    with next_release(tmp_path / "again", "0005_colours_expand"):
+    with next_release(tmp_path / "again", "0006_colours_expand"):
         assert (await downgrade_database(url)).current == NEWEST
     assert "colour" not in await columns_of_users(url)
     assert (await prepare_database(url)).up_to_date
@@ -296,9 +308,9 @@ async def test_a_revision_that_takes_away_is_refused_with_the_way_back(tmp_path:
     """By a release that may still need what is gone; the text has the command."""
     url = sqlite_url(tmp_path / "router.sqlite3")
     await upgrade_database(url)
-    with next_release(tmp_path, "0005_less"):
+    with next_release(tmp_path, "0006_less"):
         await upgrade_database(url)
-    with pytest.raises(ConfigError, match="with that one run: orouter db downgrade --to 0004_token_priority_expand"):
+    with pytest.raises(ConfigError, match="with that one run: orouter db downgrade --to 0005_speakers_expand"):
         await prepare_database(url)
 
 
@@ -311,10 +323,10 @@ async def test_there_is_nothing_before_the_first_revision(tmp_path: Path) -> Non
     await downgrade_database(url, known_revisions()[0])
     with pytest.raises(ConfigError, match="none before it"):
         await downgrade_database(url)
-    with next_release(tmp_path, "0005_colours_expand"):
+    with next_release(tmp_path, "0006_colours_expand"):
         await upgrade_database(url)
         with pytest.raises(ConfigError, match="those are 0001_first_release, 0002_incidents_expand, 0003_usage"):
-            await downgrade_database(url, "0005_more")
+            await downgrade_database(url, "0006_more")
 
 
 async def test_checking_creates_nothing(tmp_path: Path) -> None:

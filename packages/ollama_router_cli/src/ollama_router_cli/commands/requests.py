@@ -125,6 +125,8 @@ def show(
 def _print_request(view: dict[str, Any]) -> None:
     print_result(clean(view["sentence"]))
     _print_parts(view["phases"], view["expected"])
+    if view.get("speaker"):
+        print_result(clean(f"asked for {_asker(view)}"))
     if view["reason"]:
         print_result(clean(f"why there: {view['reason']}"))
     _print_course(view)
@@ -205,11 +207,17 @@ def _print_decision(decision: dict[str, Any]) -> None:
         print_result(clean("others: " + ", ".join(f"{count} {code}" for code, count in decision["others"].items())))
 
 
+def _asker(row: dict[str, Any]) -> str | None:
+    """The user, and whose token asked for it."""
+    speaker = row.get("speaker")  # an older router does not tell it of what has ended
+    return f"{row['user']} by {speaker}" if speaker else row["user"]
+
+
 def _active_row(row: dict[str, Any]) -> tuple[object, ...]:
     first = row["first_byte_seconds"]
     return (
         "now",
-        row["user"],
+        _asker(row),
         row["model"],
         row["server"],
         row["doing"],
@@ -223,7 +231,7 @@ def _active_row(row: dict[str, Any]) -> tuple[object, ...]:
 def _row(row: dict[str, Any]) -> tuple[object, ...]:
     return (
         format_time(row["started_at"]),
-        row["user"],
+        _asker(row),
         row["model_served"] or row["model_asked"],
         row["server"],
         row["outcome"] if row["outcome"] == "ok" else f"{row['outcome']} {row['status']}",

@@ -210,6 +210,11 @@ class RequestContext(Struct, eq=False, kw_only=True):
         return fields
 
     @property
+    def speaker_name(self) -> str | None:
+        """Whose token asks for the user; None where that asks for itself."""
+        return None if self.speaker is None or self.speaker is self.user else self.speaker.name
+
+    @property
     def tokens(self) -> TokenCounts:
         """What the answer took, as far as it came."""
         if self.route is None or self.endpoint is None:
@@ -228,6 +233,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
             id=self.id,
             started_at=self.started_at,
             user=self.user.name if self.user else None,
+            speaker=self.speaker_name,
             client=self.address,
             method=self.method,
             path=self.endpoint.path if self.endpoint else "(unknown)",

@@ -20,7 +20,8 @@ class RequestRecord(Struct, frozen=True, kw_only=True, gc=False):
     until the first byte went to the client, `total_ms` until the last. `connect_ms` is from the choice of a server
     until there was a connection to the one that answered: earlier attempts are in it. `load_ms`, `prefill_ms` and
     `decode_ms` are as the server reported them. `status` is what the client got, or 499 when it left first. `path` is
-    the endpoint table's template, never the raw target.
+    the endpoint table's template, never the raw target. `speaker` is the user whose token asked for the `user`, None
+    where that asked for itself.
 
     Token counts are the server's own, None where it did not say. With `tokens_estimated` they are the router's: the
     server counted nothing, or not all of an answer that broke off. `cached_tokens` and `cache_write_tokens` are the
@@ -40,6 +41,7 @@ class RequestRecord(Struct, frozen=True, kw_only=True, gc=False):
     client: str | None
     method: str
     path: str
+    speaker: str | None = None
     model_asked: str | None = None
     model_served: str | None = None
     server: str | None = None

@@ -171,7 +171,7 @@ def _active(
 
 
 def _is_told(one: ActiveView, text: str) -> bool:
-    return text in "\n".join(filter(None, (one.id, one.user, one.model, one.server, one.path))).lower()
+    return text in "\n".join(filter(None, (one.id, one.user, one.speaker, one.model, one.server, one.path))).lower()
 
 
 class RequestsResource:

@@ -115,12 +115,12 @@ class ActiveRequests:
 
     def _to_json(self, driver: ActiveExchange, now: float) -> dict[str, Any]:
         context = driver.exchange.context
-        route, first_byte, speaker = context.route, context.first_byte, context.speaker
+        route, first_byte = context.route, context.first_byte
         return {
             "id": context.id,
             "started_at": context.started_at,
             "user": context.user.name if context.user else None,
-            "speaker": None if speaker is None or speaker is context.user else speaker.name,
+            "speaker": context.speaker_name,
             "method": context.method,
             "path": context.endpoint.path if context.endpoint else None,
             "model": route.model_text if route else None,

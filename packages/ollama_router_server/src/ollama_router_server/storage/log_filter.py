@@ -92,9 +92,9 @@ def _members(group: str) -> Select[str]:
 
 def _has(text: str) -> ColumnElement[bool]:
     columns = request_log.c
-    told = (columns.user, columns.model_asked, columns.model_served, columns.server, columns.path, columns.reason)
+    names = (columns.user, columns.speaker, columns.model_asked, columns.model_served, columns.server)
     whole: ColumnElement[str] = columns.id
-    for column in (*told, columns.error_code, columns.error):
+    for column in (*names, columns.path, columns.reason, columns.error_code, columns.error):
         whole = whole.concat("\n").concat(func.coalesce(column, ""))
     return whole.icontains(text, autoescape=True)
 

@@ -205,6 +205,7 @@ request_log = Table(
     Column("client", Text),
     Column("method", String(16), nullable=False),
     Column("path", Text, nullable=False),
+    Column("speaker", String(100)),
     Column("model_asked", Text),
     Column("model_served", Text),
     Column("server", Text),

@@ -34,6 +34,7 @@ def _row_of(active: ActiveView) -> RequestRecord:
         id=active.id,
         started_at=active.started_at,
         user=active.user,
+        speaker=active.speaker,
         client=None,
         method=active.method,
         path=active.path or "(unknown)",

@@ -47,11 +47,15 @@ _TOLD = 0.02
 
 
 class RequestView(View):
-    """One request of the log. Times are milliseconds from its start; null where nobody told."""
+    """One request of the log. Times are milliseconds from its start; null where nobody told.
+
+    `speaker` is the user whose token asked for the `user`, null where that asked for itself.
+    """
 
     id: str
     started_at: float
     user: str | None
+    speaker: str | None
     client: str | None
     model_asked: str | None
     model_served: str | None
@@ -299,6 +303,7 @@ _SAME = (
     "id",
     "started_at",
     "user",
+    "speaker",
     "client",
     "model_asked",
     "model_served",

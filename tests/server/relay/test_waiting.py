@@ -50,7 +50,7 @@ async def test_the_queue_is_shown_and_its_order_and_bounds_hold(tmp_path: Path) 
 async def test_a_token_of_batch_priority_gives_way(tmp_path: Path) -> None:
     """Its request goes last though it came first, and though its client calls it interactive."""
     async with (
-        OllamaSimulator(models=[model(MODEL, decode_speed=20.0)], time_scale=1.0, answer_tokens=10) as sim,
+        OllamaSimulator(models=[model(MODEL, decode_speed=20.0)], time_scale=1.0, answer_tokens=20) as sim,
         running_router(tmp_path, {"one": server_entry(sim, max_concurrent=1)}) as router,
         router.client() as client,
     ):
@@ -63,6 +63,7 @@ async def test_a_token_of_batch_priority_gives_way(tmp_path: Path) -> None:
             batch = asyncio.create_task(nightly.post("/api/generate", json=BODY, headers=said))
             await eventually(lambda: router.services.admission.waiting == 1)
             later = asyncio.create_task(client.post("/api/generate", json=BODY))
+            await eventually(lambda: router.services.admission.waiting == 2)
             done, _ = await asyncio.wait([batch, later], return_when=asyncio.FIRST_COMPLETED)
             await asyncio.gather(first, batch, later)
     assert done == {later}

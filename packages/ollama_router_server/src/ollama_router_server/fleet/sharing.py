@@ -130,7 +130,11 @@ class FleetSharing:
         In the worker whose request has waited longest of all, a slot of these servers is reserved: the others see one
         slot less, so the request gets the next one.
         """
-        self._coordination.waits(since, {self._leases.name_for_all(name): at for name, at in heads.items()})
+        first: dict[str, float] = {}
+        for name, at in heads.items():  # two names of one server have one line
+            shared = self._leases.name_for_all(name)
+            first[shared] = min(at, first.get(shared, at))
+        self._coordination.waits(since, first)
         mine = self.with_others and self._coordination.waits_longest()
         self._reserve(frozenset(map(self._leases.name_for_all, servers)) if mine else frozenset())
 

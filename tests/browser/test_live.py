@@ -91,12 +91,15 @@ async def test_ones_own_place_moves_on_start(browser: Browser, tmp_path: Path) -
         asyncio.TaskGroup() as tasks,
     ):
         page = watched.page
-        await page.wait_for_selector("[data-live=start] >> text='Nothing of yours is in progress.'")
+        await page.wait_for_selector("text='Nothing of yours is in progress.'")
+        assert await page.locator("[data-live]").count() == 0  # most have nothing: they take no stream
         first = tasks.create_task(admin.post("/api/chat", json=chat))
         await eventually(lambda: bool(sim.requests_to("/api/chat")))
         second = tasks.create_task(admin.post("/api/chat", json=chat))
         await eventually(lambda: router.services.admission.waiting == 1)
         mine = tasks.create_task(alice.post("/api/chat", json=chat))
+        await eventually(lambda: router.services.admission.waiting == 2)
+        await page.reload()
         row = page.locator("tr[id^=active-]")
         await row.locator("td:has-text('2 ·')").wait_for()
         assert await row.count() == 1

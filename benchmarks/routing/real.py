@@ -25,7 +25,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -33,14 +33,12 @@ from statistics import median
 from typing import Any
 
 import httpx
-import uvicorn
+from serving import served
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config import load_config
 from ollama_router_core.fleet.snapshot import ModelSpeed
 from ollama_router_core.simulation import ROUTERS, Job, Knowledge, Machine, SimulatedModel, percentile, simulate
-from ollama_router_server.app import create_app
-from ollama_router_server.http.strict import StrictProtocol
 from ollama_router_server.services import Services
 
 NAMES = ("gemma3:270m", "gemma3:270m-q8")
@@ -193,30 +191,16 @@ def measure(url: str, rng: random.Random) -> dict[str, ModelSpeed]:
 @asynccontextmanager
 async def router(strategy: str, urls: Mapping[str, str]) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a router in front of the servers."""
-    async with AsyncExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        hosts = {name: httpx.URL(url) for name, url in urls.items()}
-        told = {name: {"host": url.host, "port": url.port, **TOLD} for name, url in hosts.items()}
-        text = json.dumps({"servers": told, "routing_strategy": strategy, "proxy_port": 1})
-        environment = {"OROUTER_DATABASE_URL": f"sqlite:///{folder}/router.sqlite3"}
-        services = Services(load_config(text), environment)
-        await services.prepare()
-        asking = await services.users.create("real", role="user")
-        sock = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1024))
-        options = uvicorn.Config(create_app(services), http=StrictProtocol, access_log=False, log_config=None)
-        server = uvicorn.Server(options)
-        running = asyncio.create_task(server._serve(sockets=[sock]))  # noqa: SLF001 - without taking over signals
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.1)
-        headers = {"authorization": f"Bearer {asking.token.reveal()}"}
-        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        try:
+    hosts = {name: httpx.URL(url) for name, url in urls.items()}
+    told = {name: {"host": url.host, "port": url.port, **TOLD} for name, url in hosts.items()}
+    text = json.dumps({"servers": told, "routing_strategy": strategy, "proxy_port": 1})
+    with tempfile.TemporaryDirectory() as folder:
+        services = Services(load_config(text), {"OROUTER_DATABASE_URL": f"sqlite:///{folder}/router.sqlite3"})
+        async with served(services, "real") as (url, token):
+            headers = {"authorization": f"Bearer {token}"}
             async with httpx.AsyncClient(base_url=url, headers=headers, timeout=600, trust_env=False) as client:
                 (await client.get("/api/tags")).raise_for_status()  # a token's first use costs bcrypt
                 yield client
-        finally:
-            server.should_exit = True
-            await running
 
 
 async def over_http(strategy: str, urls: Mapping[str, str], asks: Sequence[Ask], rng: random.Random) -> list[Answer]:

@@ -20,7 +20,6 @@ import asyncio
 import json
 import random
 import selectors
-import socket
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
-import uvicorn
+from serving import served
 
 from ollama_router_core import testing
 from ollama_router_core.api.model_names import canonical_name
@@ -44,8 +43,6 @@ from ollama_router_core.simulation import (
     simulate,
 )
 from ollama_router_core.simulation.workload import assign_models, zipf_weights
-from ollama_router_server.app import create_app
-from ollama_router_server.http.strict import StrictProtocol
 from ollama_router_server.services import Services
 
 GIB = 1 << 30
@@ -201,19 +198,8 @@ async def over_http(strategy: str, jobs: Sequence[Job]) -> list[float]:
         servers = {one.name: await stack.enter_async_context(simulator(one, clock)) for one in FLEET}
         environment = {"OROUTER_DATABASE_URL": f"sqlite:///{folder}/router.sqlite3"}
         services = Services(load_config(settings(strategy, servers)), environment, clock=clock)
-        await services.prepare()
-        asking = await services.users.create("validation", role="user")
-        sock = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1024))
-        options = uvicorn.Config(create_app(services), http=StrictProtocol, access_log=False, log_config=None)
-        server = uvicorn.Server(options)
-        running = asyncio.create_task(server._serve(sockets=[sock]))  # noqa: SLF001 - without taking over signals
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.1)
-        try:
-            return await _ask_all(jobs, f"http://127.0.0.1:{sock.getsockname()[1]}", asking.token.reveal())
-        finally:
-            server.should_exit = True
-            await running
+        url, token = await stack.enter_async_context(served(services, "validation"))
+        return await _ask_all(jobs, url, token)
 
 
 async def _ask_all(jobs: Sequence[Job], url: str, token: str) -> list[float]:

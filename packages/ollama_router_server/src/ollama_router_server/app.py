@@ -15,36 +15,35 @@ import structlog
 
 from ollama_router_core.errors import RouterError
 from ollama_router_core.exchange.events import Headers
-from ollama_router_server.admin.about import AboutResource
-from ollama_router_server.admin.access import TokenAccess
-from ollama_router_server.admin.audit import AuditResource
-from ollama_router_server.admin.config import ConfigResource, DiagnosticsResource
-from ollama_router_server.admin.doctor.resource import DoctorResource
-from ollama_router_server.admin.error_codes import ErrorsResource
-from ollama_router_server.admin.fleet import (
+from ollama_router_server.admin.about_resource import AboutResource
+from ollama_router_server.admin.audit_resource import AuditResource
+from ollama_router_server.admin.config_resource import ConfigResource, DiagnosticsResource
+from ollama_router_server.admin.doctor.doctor_resource import DoctorResource
+from ollama_router_server.admin.errors_resource import ErrorsResource
+from ollama_router_server.admin.fleet_resource import (
     DrainResource,
     ExplainResource,
     ProbeResource,
     QueueResource,
     StatusResource,
 )
-from ollama_router_server.admin.groups import GroupResource, GroupRightsResource, GroupsResource
-from ollama_router_server.admin.health import HealthResource, LiveResource, ReadyResource
-from ollama_router_server.admin.history import HistoryResource
-from ollama_router_server.admin.incidents import IncidentsResource
-from ollama_router_server.admin.invitations import InvitationResource
-from ollama_router_server.admin.me import (
+from ollama_router_server.admin.groups_resource import GroupResource, GroupRightsResource, GroupsResource
+from ollama_router_server.admin.health_resource import HealthResource, LiveResource, ReadyResource
+from ollama_router_server.admin.history_resource import HistoryResource
+from ollama_router_server.admin.incidents_resource import IncidentsResource
+from ollama_router_server.admin.invitations_resource import InvitationResource
+from ollama_router_server.admin.me_resource import (
     MeResource,
     MyChecksResource,
     MyTokenResource,
     MyTokensResource,
     MyUsageResource,
 )
-from ollama_router_server.admin.metrics import MetricsResource
+from ollama_router_server.admin.metrics_resource import MetricsResource
 from ollama_router_server.admin.names_in_paths import NamesInPaths, with_names_whole
 from ollama_router_server.admin.openapi import OpenApiResource
-from ollama_router_server.admin.operations import OperationResource, OperationsResource, RetryResource
-from ollama_router_server.admin.overview import (
+from ollama_router_server.admin.operations_resource import OperationResource, OperationsResource, RetryResource
+from ollama_router_server.admin.overview_resource import (
     ModelResource,
     ModelsResource,
     OverviewResource,
@@ -52,15 +51,16 @@ from ollama_router_server.admin.overview import (
     ServerResource,
     ServersResource,
 )
-from ollama_router_server.admin.request_replay import RequestReplayResource
-from ollama_router_server.admin.requests import CancelResource, RequestResource, RequestsResource
-from ollama_router_server.admin.rights import RightsResource
-from ollama_router_server.admin.series import Series, SeriesResource
-from ollama_router_server.admin.sessions import UserSessionResource, UserSessionsResource
-from ollama_router_server.admin.usage import ModelUsersResource, UsageResource
-from ollama_router_server.admin.usage_export import Exports, UsageExportResource
-from ollama_router_server.admin.users import TokenResource, TokensResource, UserResource, UsersResource
-from ollama_router_server.admin.whatif import OtherDayResource, WhatIf, WhatIfResource
+from ollama_router_server.admin.request_replay_resource import RequestReplayResource
+from ollama_router_server.admin.requests_resource import CancelResource, RequestResource, RequestsResource
+from ollama_router_server.admin.rights_resource import RightsResource
+from ollama_router_server.admin.series_resource import Series, SeriesResource
+from ollama_router_server.admin.sessions_resource import UserSessionResource, UserSessionsResource
+from ollama_router_server.admin.token_access import TokenAccess
+from ollama_router_server.admin.usage_export_resource import Exports, UsageExportResource
+from ollama_router_server.admin.usage_resource import ModelUsersResource, UsageResource
+from ollama_router_server.admin.users_resource import TokenResource, TokensResource, UserResource, UsersResource
+from ollama_router_server.admin.whatif_resource import OtherDayResource, WhatIf, WhatIfResource
 from ollama_router_server.console.playground import PLAY_PATH, PlayDoor
 from ollama_router_server.console.routes import add_console
 from ollama_router_server.http.cycle import FrontCycle

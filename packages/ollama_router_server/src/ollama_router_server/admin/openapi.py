@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from ollama_router_server.admin import shapes
-from ollama_router_server.admin.access import ADMINS
 from ollama_router_server.admin.openapi_operation import Operation
 from ollama_router_server.admin.openapi_operations import OPERATIONS
+from ollama_router_server.admin.token_access import ADMINS
 
 __all__ = ["OpenApiResource", "openapi_document"]
 

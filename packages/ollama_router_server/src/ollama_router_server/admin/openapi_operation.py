@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 from pydantic import BaseModel
 
-from ollama_router_server.admin.access import ADMINS
+from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.storage.identities import Role
 
 __all__ = ["Operation"]

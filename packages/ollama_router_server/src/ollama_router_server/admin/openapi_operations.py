@@ -7,15 +7,15 @@ from typing import Any, get_args
 from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin import shapes
-from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
-from ollama_router_server.admin.bodies import DATE
-from ollama_router_server.admin.doctor.resource import DoctorView
-from ollama_router_server.admin.fleet import KV_TYPES
+from ollama_router_server.admin.doctor.doctor_resource import DoctorView
+from ollama_router_server.admin.fleet_resource import KV_TYPES
+from ollama_router_server.admin.json_bodies import DATE
 from ollama_router_server.admin.openapi_operation import Operation
 from ollama_router_server.admin.openapi_people import PEOPLE
-from ollama_router_server.admin.operations import NewOperation
-from ollama_router_server.admin.usage import BUCKETS
-from ollama_router_server.admin.usage_export import STEPS
+from ollama_router_server.admin.operations_resource import NewOperation
+from ollama_router_server.admin.token_access import ADMINS, EVERYBODY, READERS
+from ollama_router_server.admin.usage_export_resource import STEPS
+from ollama_router_server.admin.usage_resource import BUCKETS
 from ollama_router_server.admin.views.about import AboutView
 from ollama_router_server.admin.views.checks import ChecksView
 from ollama_router_server.admin.views.config import ConfigView, DiagnosticsView

@@ -9,7 +9,7 @@ from falcon.asgi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ollama_router_core.errors import MissingCredential, RouterError
-from ollama_router_server.admin.bodies import answer_error, answer_http_error, http_error_code, read_body
+from ollama_router_server.admin.json_bodies import answer_error, answer_http_error, http_error_code, read_body
 from ollama_router_server.console.guard import ROOT, is_page
 from ollama_router_server.console.rendering import Renderer
 from ollama_router_server.console.sessions import Sessions

@@ -9,7 +9,7 @@ import falcon
 from falcon.asgi import Request, Response
 
 from ollama_router_core.errors import Forbidden, MissingCredential
-from ollama_router_server.admin.access import address_of, check_role
+from ollama_router_server.admin.token_access import address_of, check_role
 from ollama_router_server.console.sessions import Sessions
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit import Actor

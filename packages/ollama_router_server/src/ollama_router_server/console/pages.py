@@ -14,18 +14,17 @@ from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.strategies import STRATEGIES
-from ollama_router_server.admin.about import find_about
-from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS, check_role
-from ollama_router_server.admin.bodies import moment
-from ollama_router_server.admin.config import find_config
-from ollama_router_server.admin.doctor.resource import doctor_view
-from ollama_router_server.admin.fleet import KV_TYPES, kv_type_asked
-from ollama_router_server.admin.groups import list_groups
-from ollama_router_server.admin.history import find_day
+from ollama_router_server.admin.about_resource import find_about
+from ollama_router_server.admin.config_resource import find_config
+from ollama_router_server.admin.doctor.doctor_resource import doctor_view
+from ollama_router_server.admin.fleet_resource import KV_TYPES, kv_type_asked
+from ollama_router_server.admin.groups_resource import list_groups
+from ollama_router_server.admin.history_resource import find_day
+from ollama_router_server.admin.json_bodies import moment
 from ollama_router_server.admin.links import base_url
-from ollama_router_server.admin.me import find_checks, my_usage
-from ollama_router_server.admin.operations import list_operations
-from ollama_router_server.admin.overview import (
+from ollama_router_server.admin.me_resource import find_checks, my_usage
+from ollama_router_server.admin.operations_resource import list_operations
+from ollama_router_server.admin.overview_resource import (
     find_model,
     find_models,
     find_overview,
@@ -33,12 +32,13 @@ from ollama_router_server.admin.overview import (
     find_server_day,
     find_servers,
 )
-from ollama_router_server.admin.request_replay import replay_request
-from ollama_router_server.admin.requests import find_detail, find_request, list_requests
-from ollama_router_server.admin.series import Series, asked_span
-from ollama_router_server.admin.sessions import list_sessions
-from ollama_router_server.admin.usage import find_steps, find_usage, one_of, usage_asked
-from ollama_router_server.admin.users import list_users
+from ollama_router_server.admin.request_replay_resource import replay_request
+from ollama_router_server.admin.requests_resource import find_detail, find_request, list_requests
+from ollama_router_server.admin.series_resource import Series, asked_span
+from ollama_router_server.admin.sessions_resource import list_sessions
+from ollama_router_server.admin.token_access import ADMINS, EVERYBODY, READERS, check_role
+from ollama_router_server.admin.usage_resource import find_steps, find_usage, one_of, usage_asked
+from ollama_router_server.admin.users_resource import list_users
 from ollama_router_server.admin.views.active import active_views
 from ollama_router_server.admin.views.checks import first_model
 from ollama_router_server.admin.views.clients import client_views
@@ -48,7 +48,7 @@ from ollama_router_server.admin.views.models import model_views
 from ollama_router_server.admin.views.requests import request_view
 from ollama_router_server.admin.views.rights import group_rights_view, rights_view
 from ollama_router_server.admin.views.usage_steps import STACKS
-from ollama_router_server.admin.whatif import WhatIf
+from ollama_router_server.admin.whatif_resource import WhatIf
 from ollama_router_server.console.charts import models_of, strip_of
 from ollama_router_server.console.hour_chart import hour_of
 from ollama_router_server.console.playground import PLAYERS, expected_start

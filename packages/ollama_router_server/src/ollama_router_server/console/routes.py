@@ -9,25 +9,25 @@ import falcon
 from msgspec import Struct
 
 from ollama_router_core.errors import RouterError
-from ollama_router_server.admin.config import DiagnosticsResource
-from ollama_router_server.admin.fleet import DrainResource, ProbeResource
-from ollama_router_server.admin.groups import GroupResource, GroupRightsResource, GroupsResource
-from ollama_router_server.admin.invitations import InvitationResource
-from ollama_router_server.admin.me import MyTokenResource, MyTokensResource
-from ollama_router_server.admin.operations import OperationResource, OperationsResource, RetryResource
-from ollama_router_server.admin.requests import CancelResource, RequestResource
-from ollama_router_server.admin.rights import RightsResource
-from ollama_router_server.admin.series import Series
-from ollama_router_server.admin.sessions import UserSessionResource, UserSessionsResource
-from ollama_router_server.admin.usage import ModelUsersResource
-from ollama_router_server.admin.usage_export import UsageExportResource
-from ollama_router_server.admin.users import TokenResource, TokensResource, UserResource, UsersResource
-from ollama_router_server.admin.whatif import WhatIf
+from ollama_router_server.admin.config_resource import DiagnosticsResource
+from ollama_router_server.admin.fleet_resource import DrainResource, ProbeResource
+from ollama_router_server.admin.groups_resource import GroupResource, GroupRightsResource, GroupsResource
+from ollama_router_server.admin.invitations_resource import InvitationResource
+from ollama_router_server.admin.me_resource import MyTokenResource, MyTokensResource
+from ollama_router_server.admin.operations_resource import OperationResource, OperationsResource, RetryResource
+from ollama_router_server.admin.requests_resource import CancelResource, RequestResource
+from ollama_router_server.admin.rights_resource import RightsResource
+from ollama_router_server.admin.series_resource import Series
+from ollama_router_server.admin.sessions_resource import UserSessionResource, UserSessionsResource
+from ollama_router_server.admin.usage_export_resource import UsageExportResource
+from ollama_router_server.admin.usage_resource import ModelUsersResource
+from ollama_router_server.admin.users_resource import TokenResource, TokensResource, UserResource, UsersResource
+from ollama_router_server.admin.whatif_resource import WhatIf
 from ollama_router_server.console.assets import AssetResource, Assets
 from ollama_router_server.console.changes import Changes
 from ollama_router_server.console.door import ClaimResource, FrontDoor, Refusals, SessionResource
-from ollama_router_server.console.events import EventsResource
-from ollama_router_server.console.finding import FindResource
+from ollama_router_server.console.events_resource import EventsResource
+from ollama_router_server.console.find_resource import FindResource
 from ollama_router_server.console.guard import ConsoleAccess
 from ollama_router_server.console.pages import Pages, pages
 from ollama_router_server.console.playground import PLAY_PATH, PlayDoor, PlayResource

@@ -12,7 +12,7 @@ from ollama_router_core.access.grants import check_expiry, check_network
 from ollama_router_core.access.sign_in_limits import SignInLimits
 from ollama_router_core.access.tokens import Token
 from ollama_router_core.errors import AccessError, InvalidCredential
-from ollama_router_server.admin.access import address_of
+from ollama_router_server.admin.token_access import address_of
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit import Actor
 from ollama_router_server.storage.console_sessions import ConsoleSessions

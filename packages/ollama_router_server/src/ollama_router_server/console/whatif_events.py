@@ -7,9 +7,9 @@ from typing import Any
 from falcon.asgi import Request, Response
 
 from ollama_router_core.errors import Forbidden
-from ollama_router_server.admin.access import ADMINS
+from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.admin.views.whatif import WhatIfView
-from ollama_router_server.admin.whatif import WhatIf, events_of
+from ollama_router_server.admin.whatif_resource import WhatIf, events_of
 from ollama_router_server.console.pages import Pages
 from ollama_router_server.console.rendering import Renderer
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from falcon.asgi import Request, Response
 
 from ollama_router_core.errors import InvalidBody
-from ollama_router_server.admin.access import ADMINS
-from ollama_router_server.admin.bodies import answer, moment
+from ollama_router_server.admin.json_bodies import answer, moment
 from ollama_router_server.admin.shapes import AuditBody, AuditEntryBody
+from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit import AuditAction, AuditFilter, actions_of
 

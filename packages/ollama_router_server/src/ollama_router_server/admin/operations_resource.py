@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ollama_router_core.errors import InvalidBody
 from ollama_router_core.routing.model_placement import OperationKind
-from ollama_router_server.admin.access import ADMINS
-from ollama_router_server.admin.bodies import actor_of, answer, read_body
+from ollama_router_server.admin.json_bodies import actor_of, answer, read_body
+from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.admin.views.operations import OperationsView, operation_view
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit import Actor

@@ -12,8 +12,8 @@ from typing import Final
 
 from falcon.asgi import Request, Response
 
-from ollama_router_server.admin.access import EVERYBODY, READERS
-from ollama_router_server.admin.bodies import answer
+from ollama_router_server.admin.json_bodies import answer
+from ollama_router_server.admin.token_access import EVERYBODY, READERS
 from ollama_router_server.admin.views.about import AboutView, LibraryView, RunningView, about_view
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import User

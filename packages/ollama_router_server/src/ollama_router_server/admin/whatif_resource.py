@@ -14,11 +14,11 @@ from falcon.asgi import Request, Response, SSEvent
 from msgspec import structs
 
 from ollama_router_core.errors import InvalidBody, Overloaded, RouterError
-from ollama_router_server.admin.access import ADMINS
-from ollama_router_server.admin.bodies import answer
-from ollama_router_server.admin.history import asked_day
+from ollama_router_server.admin.history_resource import asked_day
+from ollama_router_server.admin.json_bodies import answer
 from ollama_router_server.admin.other_world import OtherWorld, asked_world
 from ollama_router_server.admin.replaying import ReplayQuestion, Steps, pack
+from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.admin.views.other_day import OtherDayView, other_day_view
 from ollama_router_server.admin.views.whatif import ProgressView, WhatIfView, WorldView, whatif_view
 from ollama_router_server.services import Services

@@ -7,9 +7,9 @@ import asyncio
 from falcon.asgi import Request, Response
 
 from ollama_router_core.config import Config, dump_config, redacted
-from ollama_router_server.admin.about import find_about
-from ollama_router_server.admin.access import ADMINS
-from ollama_router_server.admin.bodies import answer
+from ollama_router_server.admin.about_resource import find_about
+from ollama_router_server.admin.json_bodies import answer
+from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.admin.views.config import ConfigView, DiagnosticsView
 from ollama_router_server.admin.views.servers import server_views
 from ollama_router_server.services import Services

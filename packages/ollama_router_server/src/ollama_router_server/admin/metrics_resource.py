@@ -5,7 +5,7 @@ from __future__ import annotations
 from falcon.asgi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from ollama_router_server.admin.access import READERS
+from ollama_router_server.admin.token_access import READERS
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.telemetry.metric_aggregation import text_of
 

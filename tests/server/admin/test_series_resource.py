@@ -93,6 +93,6 @@ async def test_the_log_s_hours_are_those_of_its_rows(tmp_path: Path, monkeypatch
             raise StorageUnavailable("the database is away")
 
         monkeypatch.setattr(router.services.request_log, "hours", away)
-        monkeypatch.setattr("ollama_router_server.admin.series._KEPT", 0.0)
+        monkeypatch.setattr("ollama_router_server.admin.series_resource._KEPT", 0.0)
         assert "cannot be read now" in (await browser.get("/console/now?span=day")).text
         await browser.aclose()

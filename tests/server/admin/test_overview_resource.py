@@ -11,7 +11,7 @@ import pytest
 
 from ollama_router_core.fleet.observations import observe_down
 from ollama_router_core.testing import OllamaSimulator, model
-from ollama_router_server.admin.overview import find_overview
+from ollama_router_server.admin.overview_resource import find_overview
 from ollama_router_server.admin.views.overview import OverviewView, attention
 from ollama_router_server.admin.views.servers import server_views
 from ollama_router_server.console.assets import Assets

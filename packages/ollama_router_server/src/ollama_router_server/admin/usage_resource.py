@@ -9,10 +9,10 @@ from typing import Final, NamedTuple, TypeVar
 from falcon.asgi import Request, Response
 
 from ollama_router_core.errors import InvalidBody
-from ollama_router_server.admin.access import ADMINS, READERS
-from ollama_router_server.admin.bodies import answer, moment
-from ollama_router_server.admin.history import asked_day
+from ollama_router_server.admin.history_resource import asked_day
+from ollama_router_server.admin.json_bodies import answer, moment
 from ollama_router_server.admin.shapes import ModelUserLine, ModelUsersBody
+from ollama_router_server.admin.token_access import ADMINS, READERS
 from ollama_router_server.admin.usage_groups import groups_of_members, usage_by_group
 from ollama_router_server.admin.views.usage import BY, ORDERS, UsageAsked, UsageBody, usage_view
 from ollama_router_server.admin.views.usage_steps import STACKS, StackBy, UsageStep, usage_steps

@@ -10,9 +10,9 @@ from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.errors import RequestError
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.explanation import Question, explain
-from ollama_router_server.admin.access import READERS
-from ollama_router_server.admin.bodies import answer
-from ollama_router_server.admin.requests import find_request
+from ollama_router_server.admin.json_bodies import answer
+from ollama_router_server.admin.requests_resource import find_request
+from ollama_router_server.admin.token_access import READERS
 from ollama_router_server.admin.views.request_replay import RequestReplayView, request_replay_view
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import UnknownUser

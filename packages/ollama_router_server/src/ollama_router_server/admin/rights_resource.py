@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from falcon.asgi import Request, Response
 
-from ollama_router_server.admin.access import ADMINS
-from ollama_router_server.admin.bodies import answer, read_body
+from ollama_router_server.admin.json_bodies import answer, read_body
 from ollama_router_server.admin.shapes import UserPatch
-from ollama_router_server.admin.users import change_of
+from ollama_router_server.admin.token_access import ADMINS
+from ollama_router_server.admin.users_resource import change_of
 from ollama_router_server.admin.views.rights import rights_view
 from ollama_router_server.services import Services
 

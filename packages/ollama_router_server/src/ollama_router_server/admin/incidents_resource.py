@@ -7,8 +7,8 @@ from typing import get_args
 from falcon.asgi import Request, Response
 
 from ollama_router_core.errors import InvalidBody
-from ollama_router_server.admin.access import READERS
-from ollama_router_server.admin.bodies import answer, moment
+from ollama_router_server.admin.json_bodies import answer, moment
+from ollama_router_server.admin.token_access import READERS
 from ollama_router_server.admin.views.incidents import IncidentsView, incidents_view
 from ollama_router_server.services import Services
 from ollama_router_server.storage.incidents import IncidentFilter, IncidentKind

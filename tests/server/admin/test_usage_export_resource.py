@@ -10,7 +10,7 @@ import pytest
 
 from ollama_router_core.errors import LimitExceeded
 from ollama_router_server.admin.csv_lines import csv_lines
-from ollama_router_server.admin.usage_export import Exports
+from ollama_router_server.admin.usage_export_resource import Exports
 from ollama_router_server.storage import log_series
 from support.records import make_record
 from support.router import RunningRouter, running_router

@@ -6,9 +6,8 @@ from typing import Final
 
 from falcon.asgi import Request, Response
 
-from ollama_router_server.admin.access import ADMINS
-from ollama_router_server.admin.bodies import actor_of, answer, read_body
-from ollama_router_server.admin.grants import changes_of, grants_body, grants_of
+from ollama_router_server.admin.grant_bodies import changes_of, grants_body, grants_of
+from ollama_router_server.admin.json_bodies import actor_of, answer, read_body
 from ollama_router_server.admin.shapes import (
     DeletedBody,
     GroupBody,
@@ -17,6 +16,7 @@ from ollama_router_server.admin.shapes import (
     ListedGroupBody,
     NewGroup,
 )
+from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.admin.views.rights import group_rights_view
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import Group, GroupSummary

@@ -20,7 +20,7 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.simulation import Change, replay
 from ollama_router_core.testing import OllamaSimulator, model
-from ollama_router_server.admin import whatif
+from ollama_router_server.admin import whatif_resource
 from ollama_router_server.admin.other_world import OtherWorld
 from ollama_router_server.admin.views.whatif import WorldView, whatif_view
 from ollama_router_server.storage.log_days import STEP
@@ -117,7 +117,7 @@ async def test_a_replay_that_dies_is_told_in_words(monkeypatch: pytest.MonkeyPat
     """Whatever ended its process, the router did not fail."""
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with pytest.raises(Overloaded, match="ended without an answer"):
-        [step async for step in whatif._answered(b"")]
+        [step async for step in whatif_resource._answered(b"")]
 
 
 def recent(count: int) -> list[RequestRecord]:

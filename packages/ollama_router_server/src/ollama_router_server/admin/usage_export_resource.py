@@ -9,11 +9,11 @@ from typing import Final, cast
 from falcon.asgi import Request, Response
 
 from ollama_router_core.errors import LimitExceeded
-from ollama_router_server.admin.access import READERS
-from ollama_router_server.admin.bodies import moment
 from ollama_router_server.admin.csv_lines import csv_lines
-from ollama_router_server.admin.usage import one_of
+from ollama_router_server.admin.json_bodies import moment
+from ollama_router_server.admin.token_access import READERS
 from ollama_router_server.admin.usage_groups import groups_of_members, series_by_group
+from ollama_router_server.admin.usage_resource import one_of
 from ollama_router_server.admin.views.usage import BY, By, currency_of
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import User

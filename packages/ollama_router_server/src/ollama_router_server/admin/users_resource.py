@@ -9,10 +9,9 @@ from falcon.asgi import Request, Response
 from ollama_router_core.access.grants import combine_grants
 from ollama_router_core.access.limits import day_of, nearest_end
 from ollama_router_core.errors import InvalidBody
-from ollama_router_server.admin.access import ADMINS
-from ollama_router_server.admin.bodies import actor_of, answer, read_body
-from ollama_router_server.admin.grants import changes_of, grants_body, grants_of
-from ollama_router_server.admin.invitations import invite
+from ollama_router_server.admin.grant_bodies import changes_of, grants_body, grants_of
+from ollama_router_server.admin.invitations_resource import invite
+from ollama_router_server.admin.json_bodies import actor_of, answer, read_body
 from ollama_router_server.admin.shapes import (
     CreatedTokenBody,
     CreatedUserBody,
@@ -26,6 +25,7 @@ from ollama_router_server.admin.shapes import (
     UsersBody,
     token_body,
 )
+from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import (
     Role,

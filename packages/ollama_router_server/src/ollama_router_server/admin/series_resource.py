@@ -7,8 +7,8 @@ from typing import Final, cast, get_args
 from falcon.asgi import Request, Response
 
 from ollama_router_core.errors import InvalidBody
-from ollama_router_server.admin.access import READERS
-from ollama_router_server.admin.bodies import answer
+from ollama_router_server.admin.json_bodies import answer
+from ollama_router_server.admin.token_access import READERS
 from ollama_router_server.admin.views.series import HOURS, SeriesView, Span, series_of_hours, series_of_minutes
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services

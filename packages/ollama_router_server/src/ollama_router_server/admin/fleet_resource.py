@@ -12,10 +12,10 @@ from ollama_router_core.config.destination_settings import KvCacheType
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.model_placement import differing_digests
-from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
-from ollama_router_server.admin.bodies import actor_of, answer
 from ollama_router_server.admin.condition import condition_of
-from ollama_router_server.admin.usage import one_of
+from ollama_router_server.admin.json_bodies import actor_of, answer
+from ollama_router_server.admin.token_access import ADMINS, EVERYBODY, READERS
+from ollama_router_server.admin.usage_resource import one_of
 from ollama_router_server.admin.views.servers import probe_view
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services

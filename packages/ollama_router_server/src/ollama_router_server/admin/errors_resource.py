@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from falcon.asgi import Request, Response
 
-from ollama_router_server.admin.access import EVERYBODY
-from ollama_router_server.admin.bodies import answer
+from ollama_router_server.admin.json_bodies import answer
+from ollama_router_server.admin.token_access import EVERYBODY
 from ollama_router_server.admin.views.errors import errors_view
 
 __all__ = ["ErrorsResource"]

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from ollama_router_core.access.grants import may_use_model
 from ollama_router_core.errors import StorageUnavailable
-from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
-from ollama_router_server.admin.bodies import answer
+from ollama_router_server.admin.json_bodies import answer
+from ollama_router_server.admin.token_access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.views.models import ModelDetailView, ModelsView, model_detail, model_views, with_use
 from ollama_router_server.admin.views.overview import OverviewView, dated, overview
 from ollama_router_server.admin.views.server_day import DAY_SECONDS, ServerDayView, server_day

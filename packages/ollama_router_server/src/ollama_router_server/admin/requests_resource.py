@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.errors import InvalidBody, StorageUnavailable
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_server.admin.access import EVERYBODY
-from ollama_router_server.admin.bodies import actor_of, answer, moment
+from ollama_router_server.admin.json_bodies import actor_of, answer, moment
+from ollama_router_server.admin.token_access import EVERYBODY
 from ollama_router_server.admin.views.active import ActiveView, active_views
 from ollama_router_server.admin.views.request_so_far import detail_so_far
 from ollama_router_server.admin.views.requests import (

@@ -7,12 +7,12 @@ from typing import Literal
 
 from falcon.asgi import Request, Response
 
-from ollama_router_server.admin.access import ADMINS
-from ollama_router_server.admin.bodies import answer
 from ollama_router_server.admin.doctor.finding import Finding, Installation
 from ollama_router_server.admin.doctor.fleet import fleet_findings
 from ollama_router_server.admin.doctor.machine import machine_findings
 from ollama_router_server.admin.doctor.servers import asked_findings
+from ollama_router_server.admin.json_bodies import answer
+from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
 

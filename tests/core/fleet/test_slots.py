@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config.settings import Server
-from ollama_router_core.fleet.slots import LearnedSlots, parallel_slots, slots_for, told_slots
+from ollama_router_core.fleet.slots import LearnedSlots, SlotBook, parallel_slots, slots_for, told_slots
 from ollama_router_core.fleet.snapshot import InstalledModel, ModelFacts
 
 MS = 1_000_000
@@ -46,6 +46,17 @@ def test_what_was_told_holds_else_what_was_learned_else_one() -> None:
     assert (told_slots(CHAT, TOLD), told_slots(CHAT, UNTOLD), told_slots(None, TOLD)) == (4, None, 4)
     assert (slots_for(CHAT, TOLD, 2), slots_for(CHAT, UNTOLD, 2), slots_for(CHAT, UNTOLD)) == (2, 2, 1)
     assert (parallel_slots(None, None), parallel_slots(None, UNTOLD), parallel_slots(None, TOLD)) == (1, 1, 4)
+
+
+def test_told_slots_hold_until_waits_show_fewer() -> None:
+    """A server that never had to serve two at once still has the slots that it was said to have, and their prompts."""
+    book = SlotBook()
+    assert (book.of("a", None), book.of("a", 4)) == (1, 4)
+    book.observe("a", 2 * MS, 4000 * MS, 0, 0.0, told=True)
+    assert (book.of("a", None), book.of("a", 4)) == (1, 4)
+    for _ in range(8):
+        book.observe("a", 1500 * MS, 4000 * MS, 1, 1.0, told=True)
+    assert (book.of("a", None), book.of("a", 4)) == (1, 1)
 
 
 @given(slots=st.integers(1, 30), burst=st.integers(3, 40))

@@ -89,6 +89,20 @@ def test_speeds_are_learned(error: float | None, slow: float) -> None:
         assert 100 / speed.decode_rate == pytest.approx(CARD.decode_seconds(model, 100) * slow, rel=0.2)
 
 
+@pytest.mark.parametrize(("told", "real", "finds"), [(2, 2, 1.0), (4, 1, 0.0)])
+def test_what_a_cache_holds_of_a_conversation_is_learned(told: int, real: int, finds: float) -> None:
+    """Two conversations take turns: with a slot each they find all that was said, in the only one nothing of it."""
+    turns = [
+        replace(one, at=60.0 * one.number, prompt_tokens=1000 + 200 * one.number, conversation="ab"[one.number % 2])
+        for one in jobs([SMALL.name], count=24)
+    ]
+    snapshot = learned(turns, {"num_parallel": told}, replace(CARD, num_parallel=real))
+    for last in turns[-2:]:
+        prefix = snapshot.held(hash(last.conversation))
+        assert prefix is not None
+        assert prefix.tokens / (last.prompt_tokens + last.output_tokens) == pytest.approx(finds, abs=0.1)
+
+
 def test_a_load_that_fails_is_tried_less_and_less_often() -> None:
     """Every trial costs a request its load: in 75 s of need for a second copy there are a few, not one a load."""
     machines = [CARD, replace(CARD, name="bad", broken=frozenset({SMALL.name}))]

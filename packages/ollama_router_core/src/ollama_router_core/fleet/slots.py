@@ -193,9 +193,12 @@ class SlotBook:
         """Know nothing of a server, as at the start."""
         self._take(server, LearnedSlots(), told=False)
 
-    def of(self, server: str) -> int | None:
-        """Return the slots that a server was seen to have, None where that is not known."""
-        return self.parallel.get(server) or self.proven.get(server)
+    def of(self, server: str, told: int | None) -> int:
+        """Return the slots of a server's runner as far as is known, one where nothing is.
+
+        What is `told` holds until waits have shown fewer: that only one was needed so far says nothing against it.
+        """
+        return least_slots(told, self.parallel.get(server)) or self.proven.get(server, 1)
 
     def _take(self, server: str, learned: LearnedSlots, *, told: bool) -> None:
         self._learned[server] = learned

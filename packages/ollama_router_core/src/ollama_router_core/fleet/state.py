@@ -33,7 +33,7 @@ from ollama_router_core.fleet.replies import read_version
 from ollama_router_core.fleet.rounds import Round
 from ollama_router_core.fleet.runner_watch import RunnerWatch, weight_there
 from ollama_router_core.fleet.runners import Load, misfit, runner_names, runner_of
-from ollama_router_core.fleet.slots import SlotBook, slots_for
+from ollama_router_core.fleet.slots import SlotBook, told_slots
 from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel, ServerFacts, stubs
 from ollama_router_core.fleet.speeds import Sample, SpeedBook
 from ollama_router_core.fleet.stalls import Watched
@@ -412,7 +412,7 @@ class FleetState:
         """Note that a server holds the prompt of a conversation's last turn."""
         settings, facts = self._config.servers.get(name), self.servers.get(name)
         if settings is not None and facts is not None:
-            slots = slots_for((facts.installed or EMPTY).get(model), settings, self._slots.of(name))
+            slots = self._slots.of(name, told_slots((facts.installed or EMPTY).get(model), settings))
             self.prefixes.answered(conversation, name, model, tokens=tokens, slots=slots)
 
 

@@ -2,8 +2,8 @@
 
 As in the product the servers are asked every `health_check_interval` seconds what they hold, and every second while
 they load; in between a load is seen to be over when the first byte of its answer comes. Speeds are learned from the
-metrics of finished jobs alone, and how long an answer will be is not known. Left out are time limits on answers: a wait
-is shown as long as it is.
+metrics of finished jobs alone, and from them what was found in a server's prompt cache, as Ollama tells it from 0.33.3
+on; how long an answer will be is not known. Left out are time limits on answers: a wait is shown as long as it is.
 """
 
 from __future__ import annotations
@@ -246,8 +246,9 @@ class StrategyRouter:
         )
         self._fleet.learn(server, job.model, sample, timing.finished)
         if job.conversation and self._strategy.uses_prefixes:
-            tokens = job.prompt_tokens + job.output_tokens
-            self._fleet.holds(server, CanonicalName(job.model), hash(job.conversation), tokens)
+            conversation, tokens = hash(job.conversation), job.prompt_tokens + job.output_tokens
+            self._fleet.prefixes.was_cached(conversation, server, timing.cached)
+            self._fleet.holds(server, CanonicalName(job.model), conversation, tokens)
 
     def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Action]:
         """A health check noticed."""

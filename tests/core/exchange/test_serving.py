@@ -483,8 +483,8 @@ def test_a_revoked_user_is_told_in_the_stream() -> None:
     assert ended(stage, exchange, exchange.resume(None)).error_code == "forbidden"
 
 
-def test_a_shutdown_tells_who_has_nothing_yet() -> None:
-    """503 to come back; an answer that has begun is cut."""
+def test_a_shutdown_is_told() -> None:
+    """503 to who has nothing yet; a stream that has begun ends with the error of its dialect, and a cut."""
     stage = Stage()
     waiting, begun = stage.exchange(), stage.exchange()
     upstream = admitted(stage, waiting)
@@ -497,6 +497,7 @@ def test_a_shutdown_tells_who_has_nothing_yet() -> None:
     answered(begun, other)
     expect(begun.interrupt(Shutdown()), Release)
     other.released += 1
+    assert expect(begun.resume(None), Write).data == b'{"error":"the router is stopping"}\n'
     expect(begun.resume(None), Cut)
     ended(stage, begun, begun.resume(None))
 

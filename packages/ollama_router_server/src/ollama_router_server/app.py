@@ -98,7 +98,7 @@ class RouterApp:
         return True
 
     def end_requests(self) -> None:
-        """The grace period of a shutdown is over: tell those who have no answer yet, cut the others."""
+        """The grace period of a shutdown is over: tell every client, and cut the answers that have begun."""
         self._relay.shut_down()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:

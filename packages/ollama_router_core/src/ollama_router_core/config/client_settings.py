@@ -61,7 +61,8 @@ class Limits(Section):
     )
     shutdown_grace: Seconds = Field(
         default=600.0,
-        description="Seconds that open streams have to finish after SIGTERM.",
+        description="Seconds that open streams have to finish after SIGTERM; then they get an error event of their"
+        " dialect and are cut.",
     )
     lame_duck: Annotated[float, Field(ge=0)] = Field(
         default=0.0,

@@ -80,7 +80,7 @@ class Shutdown(Interruption):
 
     @property
     def error(self) -> RouterError:
-        """What a client is told that has got nothing yet."""
+        """What the client is told."""
         return Overloaded("the router is stopping", retry_after=1)
 
 

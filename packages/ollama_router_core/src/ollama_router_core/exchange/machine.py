@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from ollama_router_core.errors import RouterError
-from ollama_router_core.exchange.actions import Action, Cut, Record, Steps
+from ollama_router_core.exchange.actions import Action, Record, Steps
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.costing import costs_of
 from ollama_router_core.exchange.environment import Environment
@@ -79,9 +79,6 @@ def _end(context: RequestContext, reason: Interruption | RouterError) -> Steps[N
         match reason:
             case ClientLeft():
                 context.status = CLIENT_LEFT
-            case Shutdown(error=error) if context.head_written:
-                context.error = error
-                yield Cut()
             case Shutdown(error=error) | Revoked(error=error) | Cancelled(error=error):
                 yield from answer_error(context, error)
             case RouterError():

@@ -20,7 +20,7 @@ unused='^/usr/share/(base-files|bash-completion|binfmts|bug|doc|initramfs-tools|
 done >/tmp/files
 install -d "$root"
 tar -C / -cf - -T /tmp/files etc/ssl/certs etc/ld.so.cache | tar -C "$root" -xf -
-for applet in cat ls rm sh; do ln -s busybox "$root/usr/bin/$applet"; done
+for applet in cat ls rm sh sleep; do ln -s busybox "$root/usr/bin/$applet"; done
 
 install -d "$root/dev" "$root/proc" "$root/sys" "$root/run"
 install -d -m 1777 "$root/tmp"

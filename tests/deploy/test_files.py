@@ -94,6 +94,18 @@ def test_the_image_is_nobodys_and_stops_as_the_router_expects() -> None:
     assert "curl" not in DOCKERFILE
 
 
+def test_what_containers_are_told_to_run_is_in_the_image() -> None:
+    """The chart's hook, the health check and the compose files: there is no program but Python and few of busybox's."""
+    applets = re.search(r"for applet in ([a-z ]+); do", (DEPLOY / "rootfs.sh").read_text(encoding="utf-8"))
+    assert applets is not None
+    texts = [path.read_text(encoding="utf-8") for path in (DEPLOY / "helm").rglob("*.yaml")]
+    told = set(re.findall(r"\bcommand: *\[\"?([\w./-]+)", "\n".join(texts)))
+    told |= set(re.findall(r'^(?:ENTRYPOINT|\s+CMD) \["([^"]+)"', DOCKERFILE, re.MULTILINE))
+    told |= {service["entrypoint"][0] for service in compose()["services"].values() if "entrypoint" in service}
+    assert {"sleep", "orouter", "python"} <= told
+    assert told <= {*applets[1].split(), "orouter", "python"}
+
+
 def unit_values() -> dict[str, list[str]]:
     """Keys of the unit with their values."""
     values: dict[str, list[str]] = {}

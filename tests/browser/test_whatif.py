@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, Route
 
 from browser.conftest import signed_in
-from server.admin.test_whatif import recent
+from server.admin.test_whatif_resource import recent
 from support.eventually import eventually_async
 from support.router import running_router
 

@@ -26,6 +26,7 @@ from ollama_router_core.errors import (
 from ollama_router_core.exchange.actions import (
     Action,
     Admit,
+    AwaitCharge,
     AwaitHead,
     AwaitSlot,
     Charge,
@@ -142,6 +143,8 @@ class Driver:
             case Count():
                 return self._or(FakeReservation(settled=self.stage.settled), LimitExceeded)
             case Charge():
+                return self._or(self.draw(st.booleans()), LimitExceeded)
+            case AwaitCharge():
                 return self._or(None, LimitExceeded)
             case Admit() | AwaitSlot():
                 return self._slot(action)

@@ -26,6 +26,7 @@ from ollama_router_core.errors import (
 from ollama_router_core.exchange.actions import (
     Action,
     Admit,
+    AwaitCharge,
     AwaitHead,
     AwaitSlot,
     Charge,
@@ -73,7 +74,7 @@ def admitted(stage: Stage, exchange: Exchange, body: bytes | None = None, grants
     expect(action, ReadBody)
     action = exchange.resume(chat() if body is None else body)
     if isinstance(action, Charge):
-        action = exchange.resume(None)
+        action = exchange.resume(True)
     slot = stage.slot(expect(action, Admit))
     upstream = stage.sent(expect(exchange.resume(slot), Send).request)
     expect(exchange.resume(upstream), AwaitHead)
@@ -311,6 +312,47 @@ def test_a_request_for_more_than_is_left_asks_no_server() -> None:
     ended(stage, exchange, exchange.resume(None))
     assert stage.slots == []
     assert stage.settled == [0]
+
+
+def charging(stage: Stage, grants: Grants, body: bytes) -> tuple[Exchange, Action | None]:
+    """An exchange whose tokens others are asked for, and what it does meanwhile."""
+    exchange = stage.exchange()
+    expect(exchange.start(), Verify)
+    expect(exchange.resume(FakeCaller(grants=grants)), Count)
+    expect(exchange.resume(FakeReservation(settled=stage.settled)), ReadBody)
+    expect(exchange.resume(body), Charge)
+    return exchange, exchange.resume(False)
+
+
+def test_a_slot_is_asked_for_while_others_are_asked_for_tokens() -> None:
+    """Nothing is sent before they have answered; where they refuse, the slot or the place in the line is given back."""
+    stage = Stage()
+    grants = Grants(tokens_per_minute=900)
+    exchange, action = charging(stage, grants, chat())
+    expect(exchange.resume(stage.slot(expect(action, Admit))), AwaitCharge)
+    sent = stage.sent(expect(exchange.resume(None), Send).request)
+    expect(exchange.resume(sent), AwaitHead)
+    ended(stage, exchange, exchange.interrupt(ClientLeft()))
+
+    exchange, action = charging(stage, grants, chat())
+    expect(exchange.resume(stage.slot(expect(action, Admit))), AwaitCharge)
+    assert expect(exchange.fail(LimitExceeded("used up", retry_after=5)), WriteHead).status == 429
+    expect(exchange.resume(None), Finish)
+    ended(stage, exchange, exchange.resume(None))
+
+    left: list[bool] = []
+    exchange, action = charging(stage, grants, chat())
+    expect(exchange.resume(Queued(1, 1.0, action, lambda: left.append(True))), AwaitCharge)
+    ended(stage, exchange, exchange.interrupt(ClientLeft()))
+    assert left == [True]
+
+
+def test_what_needs_no_slot_waits_for_its_tokens() -> None:
+    """A request that unloads a model is sent to the servers once they are charged."""
+    stage = Stage()
+    exchange, action = charging(stage, Grants(tokens_per_minute=900), chat(messages=[], keep_alive=0))
+    expect(action, AwaitCharge)
+    ended(stage, exchange, exchange.interrupt(ClientLeft()))
 
 
 def test_what_was_counted_is_settled_by_what_was_used() -> None:

@@ -15,6 +15,7 @@ from ollama_router_core.errors import BodyTooLarge, RouterError, UnsupportedEnco
 from ollama_router_core.exchange.actions import (
     Action,
     Admit,
+    AwaitCharge,
     AwaitHead,
     AwaitSlot,
     Charge,
@@ -134,7 +135,7 @@ class Task(ABC):
                     action = self._send(self._open(self, action.request))
                 case Compute(function):
                     action = self._computed(function)
-                case Verify() | Count() | Charge() | UseStore():
+                case Verify() | Count() | Charge() | AwaitCharge() | UseStore():
                     raise TypeError("a program is not asked who it is, and nothing is counted or kept")
                 case _:
                     try:

@@ -15,7 +15,7 @@ from ollama_router_core.access.grants import (
 from ollama_router_core.access.limits import estimate_tokens, has_limits
 from ollama_router_core.api.endpoints import Endpoint, Kind
 from ollama_router_core.api.requests import ParsedRequest
-from ollama_router_core.exchange.actions import Charge, Count, Steps
+from ollama_router_core.exchange.actions import AwaitCharge, Charge, Count, Steps
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment, Limits
 from ollama_router_core.exchange.events import Caller
@@ -24,6 +24,7 @@ from ollama_router_core.routing.selector import assigned_destination
 
 __all__ = [
     "charge",
+    "charged",
     "check_granted_model",
     "check_hosted",
     "check_route",
@@ -113,7 +114,7 @@ def count(context: RequestContext, limits: Limits, user: Caller) -> Steps[None]:
 
 
 def charge(environment: Environment, context: RequestContext) -> Steps[None]:
-    """Charge the request's estimated tokens, now that its body is known.
+    """Charge the request's estimated tokens, now that its body is known; wait for it with `charged`.
 
     Raises:
         LimitExceeded: what is left does not suffice, or requests that came meanwhile have used it up.
@@ -123,6 +124,23 @@ def charge(environment: Environment, context: RequestContext) -> Steps[None]:
         return
     if endpoint.counts_usage:
         try:
-            yield Charge(context.reservation, estimate_tokens(route.prompt_tokens, route.max_tokens))
+            known = yield Charge(context.reservation, estimate_tokens(route.prompt_tokens, route.max_tokens))
+            context.charging = not known
         finally:
             context.standing = limits.standing(context.user)
+
+
+def charged(environment: Environment, context: RequestContext) -> Steps[None]:
+    """Wait until the tokens are charged, where others were asked: before anything is sent or answered.
+
+    Raises:
+        LimitExceeded: as `charge`.
+    """
+    reservation, limits, user = context.reservation, environment.limits, context.user
+    if not context.charging or reservation is None or limits is None or user is None:
+        return
+    context.charging = False
+    try:
+        yield AwaitCharge(reservation)
+    finally:
+        context.standing = limits.standing(user)

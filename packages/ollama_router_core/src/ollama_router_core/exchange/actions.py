@@ -6,7 +6,8 @@ ReadBody(limit, ...)        bytes                       RouterError
 StreamBody(readers)         a BodyStream for each
 Compute(function)           its value                   what it raises
 Count(user)                 Reservation                 RouterError
-Charge(reservation, tokens) None                        RouterError
+Charge(reservation, tokens) bool: False while it is asked   RouterError
+AwaitCharge(reservation)    None                        RouterError
 Admit(...)                  Slot, Queued or Refused
 AwaitSlot(queued, ...)      Slot or Refused; Queued, as it stands then, if time is up
 LookForModels()             bool: was it done
@@ -40,6 +41,7 @@ from ollama_router_core.records.request_record import RequestRecord
 __all__ = [
     "Action",
     "Admit",
+    "AwaitCharge",
     "AwaitHead",
     "AwaitSlot",
     "Charge",
@@ -138,10 +140,16 @@ class Count(Struct, frozen=True):
 
 
 class Charge(Struct, frozen=True):
-    """Charge tokens to a request that counts, now that its body says what is asked for."""
+    """Charge tokens to a request that counts, now that its body says what is asked for; others may have to be asked."""
 
     reservation: Reservation
     tokens: int
+
+
+class AwaitCharge(Struct, frozen=True):
+    """Wait until others have said whether the tokens are left that were to be charged."""
+
+    reservation: Reservation
 
 
 class Admit(Struct, frozen=True):
@@ -262,6 +270,7 @@ CollaboratorAction = (
     | Compute
     | Count
     | Charge
+    | AwaitCharge
     | Admit
     | AwaitSlot
     | LookForModels

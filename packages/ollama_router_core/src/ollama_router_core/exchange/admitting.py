@@ -7,7 +7,7 @@ import json
 from ollama_router_core.api.ollama_errors import model_incapable, model_not_found
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits, RouterError, SelectionError
-from ollama_router_core.exchange.access import granted_ranking
+from ollama_router_core.exchange.access import charged, granted_ranking
 from ollama_router_core.exchange.actions import Admit, AwaitSlot, LookForModels, Steps
 from ollama_router_core.exchange.asking import Reply, ask_all, own_request
 from ollama_router_core.exchange.context import RequestContext
@@ -82,10 +82,29 @@ def _in_turn(environment: Environment, context: RequestContext, request: ParsedR
         context.conversation = conversation_of(request, user, environment.key)
     waiting = waiting_of(environment.config, context)
     outcome: Slot | Queued | Refused = yield Admit(request, user, context.conversation, waiting)
+    if context.charging:
+        yield from _charged_meanwhile(environment, context, outcome)
     if isinstance(outcome, Queued):
         context.queue_position, context.expected_wait_ms = outcome.position, outcome.expected_wait * 1000
         outcome = yield from _waited(environment, context, request, outcome)
     return _unrefused(environment, context, request, outcome)
+
+
+def _charged_meanwhile(
+    environment: Environment, context: RequestContext, outcome: Slot | Queued | Refused
+) -> Steps[None]:
+    """Wait for the tokens: a slot that is asked for elsewhere is asked for with the same question."""
+    try:
+        yield from charged(environment, context)
+    except BaseException:
+        match outcome:
+            case Queued():
+                outcome.leave()
+            case Refused():
+                pass
+            case _:
+                outcome.close()
+        raise
 
 
 def _unrefused(

@@ -118,6 +118,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
     error: RouterError | None = None
     standing: Standing | None = None
     reservation: Reservation | None = None
+    charging: bool = False
     observer: Observer | None = None
     head_written: bool = False
     framed: bool = False

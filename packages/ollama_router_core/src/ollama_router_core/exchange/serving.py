@@ -19,6 +19,7 @@ from ollama_router_core.api.wrong_addresses import base_url, clean_path, meant_e
 from ollama_router_core.errors import BodyTooLarge, Overloaded, UnknownRoute, UnsupportedEncoding, UpstreamError
 from ollama_router_core.exchange.access import (
     charge,
+    charged,
     check_granted_model,
     check_hosted,
     check_route,
@@ -94,6 +95,8 @@ def accept(environment: Environment, context: RequestContext) -> Steps[ParsedReq
     check_granted_model(context)
     check_hosted(environment, context, request)
     yield from charge(environment, context)
+    if endpoint.routing is not Routing.ONE:
+        yield from charged(environment, context)
     return request
 
 
@@ -235,6 +238,7 @@ def _redirect(context: RequestContext) -> Steps[None]:
 def _serve_best(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
     """Have the best server answer, when there is a slot."""
     if request.route.unloads and not _is_external(environment, request):
+        yield from charged(environment, context)
         yield from unload(environment, context, request)
         return
     request, slot = yield from admit(environment, context, request)

@@ -17,6 +17,7 @@ from msgspec import Struct
 from ollama_router_core.errors import UpstreamError, UpstreamTimeout
 from ollama_router_core.exchange.actions import (
     Admit,
+    AwaitCharge,
     AwaitHead,
     AwaitSlot,
     Charge,
@@ -60,7 +61,9 @@ class Waiting(Enum):
 WAITING: Final = Waiting.WAITING
 
 Handler = Callable[[Any, Any], Any]
-_Awaited = Verify | Compute | Count | Charge | AwaitSlot | LookForModels | UseStore | AwaitHead | Receive | ReceiveAny
+_Awaited = (
+    Verify | Compute | Count | AwaitCharge | AwaitSlot | LookForModels | UseStore | AwaitHead | Receive | ReceiveAny
+)
 
 
 class Collaborators(Struct, frozen=True, kw_only=True):
@@ -148,8 +151,10 @@ class Driver:
         return self._wait_for_task(action, asyncio.ensure_future(reserve_later(limits, user)))
 
     def _charge(self, action: Charge) -> Any:
-        charged = cast("Reservation", action.reservation).charge(action.tokens)
-        return charged.result() if charged.done() else self._wait_for_task(action, charged)
+        return cast("Reservation", action.reservation).charge(action.tokens)
+
+    def _await_charge(self, action: AwaitCharge) -> Any:
+        return self._wait_for_task(action, cast("Reservation", action.reservation).charged())
 
     def _look_for_models(self, action: LookForModels) -> Any:
         search = self._collaborators.search
@@ -194,7 +199,7 @@ class Driver:
             self._end_waiting()
         return result
 
-    def _task_result(self, action: Verify | Compute | Count | Charge | LookForModels | UseStore) -> Any:
+    def _task_result(self, action: Verify | Compute | Count | AwaitCharge | LookForModels | UseStore) -> Any:
         del action
         task = self._task
         return WAITING if task is None or not task.done() else task.result()
@@ -239,7 +244,7 @@ class Driver:
         task = self._task
         if isinstance(self._action, Count) and task is not None and task.done() and task.exception() is None:
             task.result().settle(0)
-        elif isinstance(self._action, Verify | Compute | Count | Charge | UseStore) and task is not None:
+        elif isinstance(self._action, Verify | Compute | Count | AwaitCharge | UseStore) and task is not None:
             task.cancel()
         self._end_waiting()
 
@@ -326,6 +331,7 @@ class Driver:
         Compute: _compute,
         Count: _count,
         Charge: _charge,
+        AwaitCharge: _await_charge,
         Admit: _admit,
         AwaitSlot: _wait_for_seconds,
         LookForModels: _look_for_models,
@@ -341,7 +347,7 @@ class Driver:
         Verify: _task_result,
         Compute: _task_result,
         Count: _task_result,
-        Charge: _task_result,
+        AwaitCharge: _task_result,
         LookForModels: _task_result,
         UseStore: _task_result,
         AwaitSlot: _slot,

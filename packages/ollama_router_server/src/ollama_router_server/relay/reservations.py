@@ -13,19 +13,32 @@ __all__ = ["Reservation", "reserve", "reserve_later"]
 class Reservation:
     """One counted request; see `exchange.events.Reservation`."""
 
-    __slots__ = ("_limits", "_ticket", "_user")
+    __slots__ = ("_charged", "_limits", "_ticket", "_user")
 
     def __init__(self, limits: UsageLimits, user: User, ticket: Ticket) -> None:
         self._limits = limits
         self._user = user
         self._ticket = ticket
+        self._charged: asyncio.Future[None] | None = None
 
-    def charge(self, tokens: int) -> asyncio.Future[None]:
-        """Take so many in advance; the future is done at once where no other router has to be asked.
+    def charge(self, tokens: int) -> bool:
+        """Take so many in advance; False where another router has to be asked (`charged`).
 
-        It raises LimitExceeded where they are not left.
+        Raises:
+            LimitExceeded: they are not left.
         """
-        return self._limits.charge(self._ticket, self._user, tokens=tokens)
+        charged = self._limits.charge(self._ticket, self._user, tokens=tokens)
+        if not charged.done():
+            self._charged = charged
+            return False
+        charged.result()
+        return True
+
+    def charged(self) -> asyncio.Future[None]:
+        """Return what is done when the others were asked; it raises what `charge` raises."""
+        if self._charged is None:
+            raise AssertionError("nothing is being charged")
+        return self._charged
 
     def settle(self, tokens: int) -> None:
         """The request has ended, and used so many."""

@@ -125,6 +125,7 @@ def unit_values() -> dict[str, list[str]]:
         ("CapabilityBoundingSet", ""),
         ("MemoryDenyWriteExecute", "yes"),
         ("RestrictNamespaces", "yes"),
+        ("RestrictAddressFamilies", "AF_INET AF_INET6 AF_UNIX AF_NETLINK"),  # without the last one no mDNS
         ("SystemCallArchitectures", "native"),
         ("KillMode", "mixed"),
         ("Type", "notify"),

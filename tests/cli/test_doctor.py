@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -13,7 +15,10 @@ from types import SimpleNamespace
 
 import pytest
 
+import ollama_router_cli.sources
+import ollama_router_server.admin.doctor
 from ollama_router_core.config import Server
+from ollama_router_core.config.reference import settings_reference
 from ollama_router_core.testing import Answer, SimulatorThread
 from ollama_router_server.admin.doctor import machine
 from ollama_router_server.admin.doctor.fleet import slots_finding
@@ -352,3 +357,32 @@ def test_what_mends_a_smell_is_about_it(cli, servers, tmp_path):
     (finding,) = found(cli("doctor", "--json"), "config")
     assert "NO_SUCH" in finding["reason"]
     assert "systemctl edit" in finding["mend"]
+
+
+def words_of_the_doctor():
+    """What its modules say, docstrings and all."""
+    for package in (ollama_router_cli.sources, ollama_router_server.admin.doctor):
+        for path in Path(package.__path__[0]).glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+
+
+def test_commands_that_mend_exist(cli):
+    """A finding sends nobody to a command that there is not."""
+    told = {
+        found[1] for text in words_of_the_doctor() for found in re.finditer(r"\borouter ([a-z]+(?: [a-z]+)?)", text)
+    }
+    assert {"db upgrade", "servers undrain", "logs cleanup"} <= told
+    for words in told:
+        assert cli(*words.split(), "--help").code == 0, words
+
+
+def test_settings_that_mend_exist():
+    """Nor to a setting: each that is named in a section of the config is one."""
+    known = {setting.path for setting in settings_reference()}
+    sections = "|".join({path.partition(".")[0] for path in known if "." in path})
+    texts = "\n".join(words_of_the_doctor())
+    told = set(re.findall(rf"(?<![\w./])(?:{sections})\.[a-z_]+", texts))
+    assert {"request_log.keep_days", "coordination.url"} <= told
+    assert told <= known

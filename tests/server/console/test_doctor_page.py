@@ -18,6 +18,7 @@ from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio
 
+SMALLER = "a smaller request_log.keep_days"
 BROKEN = {
     ("server gone", "warning", "orouter status"),  # nobody listens there
     ("server drained", "warning", "orouter servers undrain drained"),
@@ -29,7 +30,11 @@ BROKEN = {
     ("config", "warning", "systemctl edit ollama-router (Environment=), or api_key_file"),
     ("config", "warning", "tls: {certificate: FILE, key: FILE} in the config, or trusted_proxies: [ADDRESS]"),
     ("database", "warning", "chmod 600 FOLDER/router.sqlite3"),
-    ("disk", "error", "orouter logs cleanup, or a smaller request_log.retention"),
+    (
+        "disk",
+        "error",
+        f"orouter logs cleanup, and {SMALLER}; then, without routers: sqlite3 FOLDER/router.sqlite3 VACUUM",
+    ),
     ("request log", "warning", "orouter db status"),
     ("open files", "warning", "LimitNOFILE=65536 in the unit, or: ulimit -n 65536"),
 }

@@ -152,7 +152,9 @@ def _disk(path: Path) -> Iterator[Finding]:
     if free >= _FEW_FREE:
         yield Finding(subject="disk", severity="ok", reason=reason)
     else:
-        mend = "orouter logs cleanup, or a smaller request_log.retention"
+        mend = (
+            f"orouter logs cleanup, and a smaller request_log.keep_days; then, without routers: sqlite3 {path} VACUUM"
+        )
         yield Finding(subject="disk", severity="error" if free < _LEAST_FREE else "warning", reason=reason, mend=mend)
 
 

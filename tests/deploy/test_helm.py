@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -211,6 +212,14 @@ def test_a_release_s_pods_are_found_by_all_that_look_for_them() -> None:
     assert all(selector.items() <= labels for selector in selectors)
     migrating = objects["Job"]["spec"]["template"]["metadata"]["labels"].items()
     assert not selectors[0].items() <= migrating
+
+
+def test_prometheus_calls_the_job_what_alerts_and_dashboard_do() -> None:
+    """Else `up` of that job would be nobody's, and no alert would come."""
+    objects = render(EVERYTHING)
+    job = objects["Service"]["metadata"]["labels"][objects["ServiceMonitor"]["spec"]["jobLabel"]]
+    asked = [(CHART.parents[1] / name).read_text() for name in ("prometheus/alerts.yml", "grafana-dashboard.json")]
+    assert {found for text in asked for found in re.findall(r'job=\\?"([^"\\]+)', text)} == {job}
 
 
 def test_a_router_that_finds_servers_may_list_and_watch_them_and_nothing_else() -> None:

@@ -16,7 +16,7 @@ import typer.main
 from ollama_router_cli.main import COMMANDS, app
 from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import render_reference
-from ollama_router_core.config.host_profiles import ProfileLine, ProfileName, parse_profile
+from ollama_router_core.config.profile_lines import ProfileLine, ProfileName, parse_profile
 from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.outbound.profile_texts import models_in_words, words_of
 from ollama_router_server.admin.views.clients import client_views

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ollama_router_core.simulation.machine import Machine
+from ollama_router_core.simulation.server_hardware import Machine
 from ollama_router_core.simulation.server_state import ServerState
 from ollama_router_core.simulation.workload import SimulatedModel
 
@@ -81,13 +81,14 @@ def test_the_facts_about_ollama_name_code_and_tests_that_exist():
     """Each row of the README's table, so that none outlives what it speaks of."""
     text = (ROUTING / "README.md").read_text(encoding="utf-8")
     rows = [line.split("|") for line in text.splitlines() if "| `test_" in line]
-    tests = (ROUTING.parents[1] / "tests" / "core" / "simulation" / "test_machine.py").read_text(encoding="utf-8")
+    tests = ROUTING.parents[1] / "tests" / "core" / "simulation" / "test_server_hardware.py"
+    source = tests.read_text(encoding="utf-8")
     kinds = {"Machine": Machine, "ServerState": ServerState, "SimulatedModel": SimulatedModel}
     assert len(rows) > 10
     for _, _, code, named, _ in rows:
         kind, _, member = code.strip(" `").partition(".")
         assert hasattr(kinds[kind], member)
-        assert all(f"def {name}(" in tests for name in re.findall(r"`(\w+)`", named))
+        assert all(f"def {name}(" in source for name in re.findall(r"`(\w+)`", named))
 
 
 def test_what_is_listed_is_of_the_quarter_and_explained():

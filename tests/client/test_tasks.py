@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from ollama_router_core import MemorySink
-from ollama_router_core.client.state import State
 from ollama_router_core.client.tasks import Call, Query
+from ollama_router_core.client.transport_state import State
 from ollama_router_core.exchange.actions import AwaitHead, Outgoing, Receive, Release, WriteHead
 from ollama_router_core.exchange.asking import ask_all, own_request
 from ollama_router_core.exchange.events import Arrival, Piece

@@ -14,7 +14,7 @@ from typing import Any
 
 from ollama_router_core.api.endpoints import ENDPOINTS
 from ollama_router_core.config import load_config
-from ollama_router_core.testing import gojson, shapes
+from ollama_router_core.testing import gojson, request_fields
 from ollama_router_server.app import RouterApp, create_app
 from ollama_router_server.services import Services
 from ollama_router_server.upstream.interface import Headers, UpstreamRequest
@@ -203,12 +203,13 @@ def bodies(seed: int, count: int) -> Iterator[bytes]:
 
 _NAMES_A_MODEL = gojson.Struct("Request", {"model": gojson.STRING})
 _SHAPES = {
-    "/api/generate": shapes.GENERATE, "/api/chat": shapes.CHAT, "/api/embed": shapes.EMBED,
-    "/api/embeddings": shapes.EMBEDDINGS, "/api/show": shapes.SHOW, "/v1/chat/completions": shapes.OPENAI_CHAT,
-    "/v1/completions": shapes.OPENAI_COMPLETION, "/v1/embeddings": shapes.OPENAI_EMBED,
-    "/v1/responses": shapes.RESPONSES, "/v1/messages": shapes.MESSAGES, "/v1/responses/compact": shapes.RESPONSES,
-    "/v1/images/generations": _NAMES_A_MODEL, "/v1/images/edits": _NAMES_A_MODEL, "/v1/audio/speech": _NAMES_A_MODEL,
-    "/v1/systemone": _NAMES_A_MODEL,
+    "/api/generate": request_fields.GENERATE, "/api/chat": request_fields.CHAT,
+    "/api/embed": request_fields.EMBED, "/api/embeddings": request_fields.EMBEDDINGS,
+    "/api/show": request_fields.SHOW, "/v1/chat/completions": request_fields.OPENAI_CHAT,
+    "/v1/completions": request_fields.OPENAI_COMPLETION, "/v1/embeddings": request_fields.OPENAI_EMBED,
+    "/v1/responses": request_fields.RESPONSES, "/v1/messages": request_fields.MESSAGES,
+    "/v1/responses/compact": request_fields.RESPONSES, "/v1/images/generations": _NAMES_A_MODEL,
+    "/v1/images/edits": _NAMES_A_MODEL, "/v1/audio/speech": _NAMES_A_MODEL, "/v1/systemone": _NAMES_A_MODEL,
 }  # fmt: skip
 
 

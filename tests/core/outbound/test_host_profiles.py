@@ -10,7 +10,7 @@ import pytest
 
 from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import ExternalHost, load_config
-from ollama_router_core.config.host_profiles import ProfileName
+from ollama_router_core.config.profile_lines import ProfileName
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.outbound.host_profiles import Profile, profile_of
 from ollama_router_core.translate import ROUTES, ThinkingLevel

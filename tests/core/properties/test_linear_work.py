@@ -30,7 +30,7 @@ from ollama_router_core.api.strict_json import parse_object
 from ollama_router_core.api.user_urls import leads_inside
 from ollama_router_core.errors import RouterError
 from ollama_router_core.exchange.events import Piece
-from ollama_router_core.exchange.redaction import Redactor
+from ollama_router_core.exchange.key_redaction import Redactor
 from ollama_router_core.outbound.destinations import Destination, Patience
 from ollama_router_core.outbound.header_fields import answer_fields, request_fields
 from ollama_router_core.outbound.stream_usage import UsageChunkFilter

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ollama_router_core.testing import SimulatorThread
 from ollama_router_core.testing.gojson import Kind, ListOf, Map, Scalar, Struct
-from ollama_router_core.testing.shapes import (
+from ollama_router_core.testing.request_fields import (
     CHAT,
     COPY,
     CREATE,

@@ -9,11 +9,11 @@ from typing import Any, TypeVar, assert_never, cast
 import anyio
 
 from ollama_router_core.client.async_upstream import CLOSING_SECONDS, AsyncUpstream, BackgroundTasks, Waits
-from ollama_router_core.client.connections import ConnectionPool
+from ollama_router_core.client.connection_pools import ConnectionPool
 from ollama_router_core.client.fleet_queries import ask_server, send_load_probe
-from ollama_router_core.client.state import State
 from ollama_router_core.client.tasks import Call, Output, Query, Task, Wait
 from ollama_router_core.client.transport import FIRST_FACTS_SECONDS, LONGEST_PAUSE
+from ollama_router_core.client.transport_state import State
 from ollama_router_core.exchange.actions import (
     AwaitHead,
     AwaitSlot,

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import anyio
 
-from ollama_router_core.client.connections import ConnectionPool, Lease
+from ollama_router_core.client.connection_pools import ConnectionPool, Lease
 from ollama_router_core.client.libraries import failure_of
 from ollama_router_core.client.messages import build_request, header_fields
 from ollama_router_core.client.spawning import spawn

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.requests import parse_request
-from ollama_router_core.client.state import State
+from ollama_router_core.client.transport_state import State
 from ollama_router_core.errors import ModelNotFound
 from ollama_router_core.exchange.actions import LookForModels, Steps
 from ollama_router_core.routing.decision import Decision

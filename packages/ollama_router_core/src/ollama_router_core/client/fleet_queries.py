@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ollama_router_core.client.state import State
+from ollama_router_core.client.transport_state import State
 from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamTimeout
 from ollama_router_core.exchange.actions import Steps
 from ollama_router_core.exchange.asking import Reply, ask_all, own_request

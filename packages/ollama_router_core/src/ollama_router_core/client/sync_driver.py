@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar, assert_never, cast
 
-from ollama_router_core.client.connections import pooled_transport
+from ollama_router_core.client.connection_pools import pooled_transport
 from ollama_router_core.client.fleet_queries import ask_server, send_load_probe
-from ollama_router_core.client.state import State
 from ollama_router_core.client.sync_upstream import BackgroundThreads, SyncUpstream
 from ollama_router_core.client.tasks import Call, Output, Query, Task, Wait
 from ollama_router_core.client.transport import FIRST_FACTS_SECONDS, LONGEST_PAUSE
+from ollama_router_core.client.transport_state import State
 from ollama_router_core.exchange.actions import (
     AwaitHead,
     AwaitSlot,

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, assert_never
 
 from ollama_router_core.client.libraries import exception_of
 from ollama_router_core.client.messages import header_fields
-from ollama_router_core.client.state import State
+from ollama_router_core.client.transport_state import State
 from ollama_router_core.errors import BodyTooLarge, RouterError, UnsupportedEncoding, UpstreamError
 from ollama_router_core.exchange.actions import (
     Action,

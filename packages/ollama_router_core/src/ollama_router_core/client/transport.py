@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ollama_router_core.client.sources import config_from_file, config_from_urls
-from ollama_router_core.client.state import State
 from ollama_router_core.client.system import Clock
 from ollama_router_core.client.system import environment as process_environment
+from ollama_router_core.client.transport_state import State
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.records.sinks import LogSink

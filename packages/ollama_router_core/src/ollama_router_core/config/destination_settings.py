@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from ollama_router_core.config.host_profiles import ProfileSettings
+from ollama_router_core.config.profile_lines import ProfileSettings
 from ollama_router_core.config.sections import Section
 from ollama_router_core.config.value_types import (
     FieldName,

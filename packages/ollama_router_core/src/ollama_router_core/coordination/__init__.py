@@ -18,7 +18,6 @@ from ollama_router_core.coordination.interface import (
     Scope,
     Spent,
 )
-from ollama_router_core.coordination.limits import MINUTE_SECONDS, count_here, share_of, shared_grants
 from ollama_router_core.coordination.news import (
     BreakerClosed,
     BreakerOpened,
@@ -40,6 +39,7 @@ from ollama_router_core.coordination.news import (
 )
 from ollama_router_core.coordination.one_machine import OneMachineMember
 from ollama_router_core.coordination.replica import Replica, Seen
+from ollama_router_core.coordination.shared_limits import MINUTE_SECONDS, count_here, share_of, shared_grants
 from ollama_router_core.coordination.turns import turn_of
 
 __all__ = [

@@ -18,10 +18,10 @@ from ollama_router_core.coordination.interface import (
     Scope,
     Spent,
 )
-from ollama_router_core.coordination.limits import count_here
 from ollama_router_core.coordination.minutes import MinuteCounts
 from ollama_router_core.coordination.news import News
 from ollama_router_core.coordination.one_machine import OneMachineMember
+from ollama_router_core.coordination.shared_limits import count_here
 from ollama_router_core.fleet.summary import Summary
 
 __all__ = ["InProcess", "InProcessMember"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from ollama_router_core.coordination.limits import MINUTE_SECONDS
+from ollama_router_core.coordination.shared_limits import MINUTE_SECONDS
 
 __all__ = ["MinuteCounts"]
 

@@ -13,8 +13,8 @@ from msgspec import Struct
 from ollama_router_core.access.limits import room_for
 from ollama_router_core.coordination.days import DayCounts
 from ollama_router_core.coordination.interface import Admissions, Scope, Spent
-from ollama_router_core.coordination.limits import MINUTE_SECONDS, part_of, share_of
 from ollama_router_core.coordination.minutes import MinuteCounts
+from ollama_router_core.coordination.shared_limits import MINUTE_SECONDS, part_of, share_of
 
 __all__ = ["Replica", "Seen"]
 

@@ -9,12 +9,12 @@ from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits, RouterError, SelectionError
 from ollama_router_core.exchange.access import charged, granted_ranking
 from ollama_router_core.exchange.actions import Admit, AwaitSlot, LookForModels, Steps
+from ollama_router_core.exchange.applied_policy import stand_in
 from ollama_router_core.exchange.asking import Reply, ask_all, own_request
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Queued, Refused, Slot
 from ollama_router_core.exchange.heartbeat import heartbeat_for
-from ollama_router_core.exchange.policy import stand_in
 from ollama_router_core.exchange.waiting import waiting_of
 from ollama_router_core.fleet.prefixes import conversation_of
 from ollama_router_core.responses.several_servers import names_of

@@ -24,7 +24,7 @@ from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Piece, Preempted, Refused, Slot, Upstream
 from ollama_router_core.exchange.feedback import Sent, note_fault, note_finished, note_sent
 from ollama_router_core.exchange.heartbeat import StreamHeartbeat, heartbeat_for
-from ollama_router_core.exchange.redaction import Redactor, redactor_for
+from ollama_router_core.exchange.key_redaction import Redactor, redactor_for
 from ollama_router_core.fleet.health import BreakerPermit
 from ollama_router_core.fleet.stalls import Wait
 from ollama_router_core.outbound.destinations import Destination

@@ -12,11 +12,11 @@ from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import RouterError
 from ollama_router_core.exchange.actions import LookForModels, Outgoing, Steps
 from ollama_router_core.exchange.answers import JSON_UTF8, answer_whole
+from ollama_router_core.exchange.applied_policy import stand_in
 from ollama_router_core.exchange.asking import Reply, ask_all
 from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.exchange.policy import stand_in
 from ollama_router_core.outbound.destinations import Destination
 from ollama_router_core.outbound.header_fields import request_fields
 from ollama_router_core.outbound.sending import prepare

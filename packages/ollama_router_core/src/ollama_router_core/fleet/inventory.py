@@ -14,7 +14,7 @@ from msgspec import Struct
 from ollama_router_core.config.settings import ModelSettings
 from ollama_router_core.errors import UpstreamProtocolError
 from ollama_router_core.fleet.observations import observe_ps, observe_tags, with_facts
-from ollama_router_core.fleet.replies import read_show
+from ollama_router_core.fleet.server_replies import read_show
 from ollama_router_core.fleet.snapshot import InstalledModel, ModelFacts, ServerFacts
 from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT, read_document
 

@@ -29,10 +29,10 @@ from ollama_router_core.fleet.observations import (
 from ollama_router_core.fleet.prefixes import Prefixes
 from ollama_router_core.fleet.probes import ProbeState, probe_interval
 from ollama_router_core.fleet.prompt_prices import PromptPrices
-from ollama_router_core.fleet.replies import read_version
 from ollama_router_core.fleet.rounds import Round
 from ollama_router_core.fleet.runner_watch import RunnerWatch, weight_there
 from ollama_router_core.fleet.runners import Load, misfit, runner_names, runner_of
+from ollama_router_core.fleet.server_replies import read_version
 from ollama_router_core.fleet.slots import SlotBook, told_slots
 from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel, ServerFacts, stubs
 from ollama_router_core.fleet.speeds import Sample, SpeedBook

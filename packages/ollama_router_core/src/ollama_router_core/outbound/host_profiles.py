@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ollama_router_core.api.version_patterns import matches_any
-from ollama_router_core.config.host_profiles import (
+from ollama_router_core.config.profile_lines import (
     ProfileLine,
     ProfileName,
     Takes,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ollama_router_core.config.host_profiles import Bounds, ProfileLine, Takes
+from ollama_router_core.config.profile_lines import Bounds, ProfileLine, Takes
 
 __all__ = ["models_in_words", "words_of"]
 

@@ -10,11 +10,11 @@ from ollama_router_core.simulation.baselines import BASELINES
 from ollama_router_core.simulation.comparison import ROUTERS, bound, compare, serve
 from ollama_router_core.simulation.engine import Outage, Outcome, Rejection, SimulationResult, Slowdown, simulate
 from ollama_router_core.simulation.fleet_file import parse_fleet
-from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.replay import Placed, Replay, World, replay
 from ollama_router_core.simulation.report import Summary, percentile, summarise, table
 from ollama_router_core.simulation.routers import Knowledge, StrategyRouter
 from ollama_router_core.simulation.scenarios import FLEET, MODELS, Scenario, make_scenario
+from ollama_router_core.simulation.server_hardware import Machine
 from ollama_router_core.simulation.what_if import Change, Loss, changed, losses
 from ollama_router_core.simulation.workload import (
     Arrival,

@@ -10,10 +10,10 @@ from ollama_router_core.config.settings import StrategyName
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.simulation.baselines import BASELINES, all_resident
 from ollama_router_core.simulation.engine import Router, SimulationResult, simulate
-from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.report import Summary, summarise
 from ollama_router_core.simulation.routers import Knowledge, StrategyRouter
 from ollama_router_core.simulation.scenarios import Scenario
+from ollama_router_core.simulation.server_hardware import Machine
 from ollama_router_core.simulation.what_if import Change, changed
 
 __all__ = ["ROUTERS", "bound", "compare", "results", "serve"]

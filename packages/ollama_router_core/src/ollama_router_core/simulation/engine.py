@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from ollama_router_core.simulation.machine import Machine
+from ollama_router_core.simulation.server_hardware import Machine
 from ollama_router_core.simulation.server_state import Event, ServerState, Timing
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.errors import ConfigError
-from ollama_router_core.simulation.machine import Machine
+from ollama_router_core.simulation.server_hardware import Machine
 from ollama_router_core.simulation.workload import SimulatedModel
 
 __all__ = ["parse_fleet"]

@@ -18,9 +18,9 @@ from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.selector import assigned_destination
 from ollama_router_core.simulation.engine import Action, Dispatch, Rejection
-from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.routers import Knowledge
 from ollama_router_core.simulation.scenarios import Scenario
+from ollama_router_core.simulation.server_hardware import Machine
 from ollama_router_core.simulation.server_state import Event, ServerState
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 

@@ -13,8 +13,8 @@ from itertools import product
 from typing import Any
 
 from ollama_router_core.simulation.comparison import bound, compare
-from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.scenarios import FLEET, MODELS, Scenario
+from ollama_router_core.simulation.server_hardware import Machine
 from ollama_router_core.simulation.workload import Arrival, SimulatedModel, assign_models, zipf_weights
 
 __all__ = ["FLEETS", "HELD_OUT_FLEETS", "POPULARITIES", "RATES", "Case", "cases", "make_case", "quarter", "run_case"]

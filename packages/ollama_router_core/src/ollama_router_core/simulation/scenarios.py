@@ -12,8 +12,8 @@ from typing import Literal
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.simulation.engine import Outage, Slowdown
-from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.routers import Knowledge
+from ollama_router_core.simulation.server_hardware import Machine
 from ollama_router_core.simulation.workload import (
     Job,
     SimulatedModel,

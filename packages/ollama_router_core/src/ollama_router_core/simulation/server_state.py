@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ollama_router_core.simulation.machine import Context, Machine
+from ollama_router_core.simulation.server_hardware import Context, Machine
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
 __all__ = ["Event", "Residency", "ServerState", "Timing"]

@@ -11,10 +11,10 @@ from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config.settings import Server
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.fleet.gpus import GPUS, read_gpu
-from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.report import Summary
 from ollama_router_core.simulation.routers import Knowledge
 from ollama_router_core.simulation.scenarios import Scenario
+from ollama_router_core.simulation.server_hardware import Machine
 from ollama_router_core.simulation.workload import SimulatedModel
 
 __all__ = ["Change", "Loss", "changed", "losses"]

@@ -30,11 +30,11 @@ from ollama_router_core.testing.faults import (
     Silence,
     StreamError,
 )
-from ollama_router_core.testing.models import SimulatedModel, known_models, model
 from ollama_router_core.testing.recording import RecordedRequest
-from ollama_router_core.testing.settings import Settings
+from ollama_router_core.testing.simulated_models import SimulatedModel, known_models, model
 from ollama_router_core.testing.simulator import OllamaSimulator
-from ollama_router_core.testing.threads import SimulatorThread
+from ollama_router_core.testing.simulator_settings import Settings
+from ollama_router_core.testing.simulator_thread import SimulatorThread
 
 __all__ = [
     "Answer",

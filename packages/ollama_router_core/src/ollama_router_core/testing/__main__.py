@@ -9,9 +9,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from ollama_router_core.testing.models import known_models
-from ollama_router_core.testing.settings import GIB
+from ollama_router_core.testing.simulated_models import known_models
 from ollama_router_core.testing.simulator import OllamaSimulator
+from ollama_router_core.testing.simulator_settings import GIB
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any
 
-from ollama_router_core.testing.api_errors import ApiError
 from ollama_router_core.testing.dialects import Dialect
+from ollama_router_core.testing.error_replies import ApiError
 from ollama_router_core.testing.exchange import Exchange, StreamEnded, StreamFailed
 from ollama_router_core.testing.faults import StreamError
 from ollama_router_core.testing.inference import Engine, Job

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from ollama_router_core.testing.settings import Settings
+from ollama_router_core.testing.simulator_settings import Settings
 
 __all__ = ["FAR_FUTURE", "Pacer", "SimulatedClock", "parse_go_duration", "rfc3339"]
 

@@ -13,21 +13,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ollama_router_core.testing.api_errors import ApiError
 from ollama_router_core.testing.clock import SimulatedClock, parse_go_duration, rfc3339
+from ollama_router_core.testing.error_replies import ApiError
 from ollama_router_core.testing.generation import Piece, Script, script_for
 from ollama_router_core.testing.library import ModelLibrary
 from ollama_router_core.testing.load_options import LoadOptions, load_options
-from ollama_router_core.testing.model_names import is_cloud, parse_name, parse_reference, trimmed
-from ollama_router_core.testing.models import SimulatedModel
-from ollama_router_core.testing.scheduler import (
+from ollama_router_core.testing.ollama_names import is_cloud, parse_name, parse_reference, trimmed
+from ollama_router_core.testing.ollama_scheduler import (
     Lease,
     LoadFailedError,
     Runner,
     Scheduler,
     ServerBusyError,
 )
-from ollama_router_core.testing.settings import Settings
+from ollama_router_core.testing.simulated_models import SimulatedModel
+from ollama_router_core.testing.simulator_settings import Settings
 
 __all__ = ["Engine", "Job", "Kind", "keep_alive_seconds"]
 

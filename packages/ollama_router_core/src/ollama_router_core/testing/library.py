@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ollama_router_core.testing.model_names import Name, parse_name, parse_reference
-from ollama_router_core.testing.models import SimulatedModel, model
+from ollama_router_core.testing.ollama_names import Name, parse_name, parse_reference
+from ollama_router_core.testing.simulated_models import SimulatedModel, model
 
 __all__ = ["ModelLibrary"]
 

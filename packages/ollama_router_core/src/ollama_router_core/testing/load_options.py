@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ollama_router_core.testing.api_errors import ApiError
-from ollama_router_core.testing.models import SimulatedModel
-from ollama_router_core.testing.settings import GIB, Settings
+from ollama_router_core.testing.error_replies import ApiError
+from ollama_router_core.testing.simulated_models import SimulatedModel
+from ollama_router_core.testing.simulator_settings import GIB, Settings
 
 __all__ = ["LoadOptions", "load_options"]
 

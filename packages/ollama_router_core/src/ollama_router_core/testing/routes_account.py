@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ollama_router_core.testing.api_errors import ApiError
+from ollama_router_core.testing.error_replies import ApiError
 from ollama_router_core.testing.exchange import Exchange
-from ollama_router_core.testing.state import ServerState
+from ollama_router_core.testing.shared_state import ServerState
 
 __all__ = ["cloud_only", "me", "recommendations", "signed_out"]
 

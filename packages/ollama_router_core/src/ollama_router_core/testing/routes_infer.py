@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from ollama_router_core.testing.answering import answer_job
-from ollama_router_core.testing.api_errors import ApiError
 from ollama_router_core.testing.dialects import Native
+from ollama_router_core.testing.error_replies import ApiError
 from ollama_router_core.testing.exchange import Exchange
 from ollama_router_core.testing.generation import count_tokens, embedding
 from ollama_router_core.testing.inference import Job, Kind, keep_alive_seconds
 from ollama_router_core.testing.load_options import load_options
-from ollama_router_core.testing.model_names import trimmed
-from ollama_router_core.testing.models import SimulatedModel
-from ollama_router_core.testing.shapes import CHAT, EMBED, EMBEDDINGS, GENERATE
-from ollama_router_core.testing.state import ServerState, native_body
+from ollama_router_core.testing.ollama_names import trimmed
+from ollama_router_core.testing.request_fields import CHAT, EMBED, EMBEDDINGS, GENERATE
+from ollama_router_core.testing.shared_state import ServerState, native_body
+from ollama_router_core.testing.simulated_models import SimulatedModel
 
 __all__ = ["chat", "embed", "embed_texts", "embeddings", "generate"]
 

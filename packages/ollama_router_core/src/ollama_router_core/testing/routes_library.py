@@ -9,13 +9,13 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any
 
-from ollama_router_core.testing.api_errors import ApiError
+from ollama_router_core.testing.error_replies import ApiError
 from ollama_router_core.testing.exchange import JSON, NDJSON, Exchange, StreamEnded, StreamFailed
 from ollama_router_core.testing.gojson import dumps
-from ollama_router_core.testing.model_names import parse_name, parse_reference, trimmed
-from ollama_router_core.testing.models import SimulatedModel
-from ollama_router_core.testing.shapes import COPY, CREATE, DELETE, PULL, PUSH
-from ollama_router_core.testing.state import ServerState, native_body
+from ollama_router_core.testing.ollama_names import parse_name, parse_reference, trimmed
+from ollama_router_core.testing.request_fields import COPY, CREATE, DELETE, PULL, PUSH
+from ollama_router_core.testing.shared_state import ServerState, native_body
+from ollama_router_core.testing.simulated_models import SimulatedModel
 
 __all__ = ["copy", "create", "delete", "head_blob", "post_blob", "pull", "push"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import aclosing
 
 from ollama_router_core.testing.answering import answer_job
-from ollama_router_core.testing.api_errors import ApiError, before_the_handler
 from ollama_router_core.testing.dialect_responses import Responses
+from ollama_router_core.testing.error_replies import ApiError, before_the_handler
 from ollama_router_core.testing.exchange import JSON, Exchange
 from ollama_router_core.testing.forms import Form, FormError, read_form
+from ollama_router_core.testing.request_fields import RESPONSES
 from ollama_router_core.testing.routes_v1 import v1_body
-from ollama_router_core.testing.shapes import RESPONSES
-from ollama_router_core.testing.state import ServerState
+from ollama_router_core.testing.shared_state import ServerState
 from ollama_router_core.testing.translation import chat_from_responses
 
 __all__ = ["responses", "transcriptions"]

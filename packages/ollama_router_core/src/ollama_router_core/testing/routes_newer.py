@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from ollama_router_core.testing.api_errors import ApiError, before_the_handler
+from ollama_router_core.testing.error_replies import ApiError, before_the_handler
 from ollama_router_core.testing.exchange import JSON, Exchange
 from ollama_router_core.testing.generation import count_tokens
 from ollama_router_core.testing.gojson import ANY, MAP, STRING, Struct
 from ollama_router_core.testing.inference import Job
 from ollama_router_core.testing.load_options import load_options
-from ollama_router_core.testing.models import SimulatedModel
+from ollama_router_core.testing.request_fields import RESPONSES
 from ollama_router_core.testing.routes_v1 import v1_body
-from ollama_router_core.testing.shapes import RESPONSES
-from ollama_router_core.testing.state import ServerState
+from ollama_router_core.testing.shared_state import ServerState
+from ollama_router_core.testing.simulated_models import SimulatedModel
 
 __all__ = ["compact", "images", "speech", "systemone"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ollama_router_core.testing.api_errors import ApiError
 from ollama_router_core.testing.clock import rfc3339
+from ollama_router_core.testing.error_replies import ApiError
 from ollama_router_core.testing.exchange import Exchange
-from ollama_router_core.testing.model_names import is_cloud, parse_reference, trimmed
-from ollama_router_core.testing.models import SimulatedModel
-from ollama_router_core.testing.shapes import SHOW
-from ollama_router_core.testing.state import ServerState, native_body
+from ollama_router_core.testing.ollama_names import is_cloud, parse_reference, trimmed
+from ollama_router_core.testing.request_fields import SHOW
+from ollama_router_core.testing.shared_state import ServerState, native_body
+from ollama_router_core.testing.simulated_models import SimulatedModel
 
 __all__ = ["ps", "root", "show", "show_model", "status", "tags", "version"]
 

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from ollama_router_core.testing.answering import answer_job
-from ollama_router_core.testing.api_errors import ApiError, before_the_handler
 from ollama_router_core.testing.dialect_messages import Messages
 from ollama_router_core.testing.dialects import ChatCompletions, Completions
+from ollama_router_core.testing.error_replies import ApiError, before_the_handler
 from ollama_router_core.testing.exchange import JSON, Exchange
 from ollama_router_core.testing.gojson import GoJSONError, Struct, decode
-from ollama_router_core.testing.model_names import is_cloud, parse_name
+from ollama_router_core.testing.ollama_names import is_cloud, parse_name
+from ollama_router_core.testing.request_fields import MESSAGES, OPENAI_CHAT, OPENAI_COMPLETION, OPENAI_EMBED
 from ollama_router_core.testing.routes_infer import embed_texts
 from ollama_router_core.testing.routes_read import show_model
-from ollama_router_core.testing.shapes import MESSAGES, OPENAI_CHAT, OPENAI_COMPLETION, OPENAI_EMBED
-from ollama_router_core.testing.state import ServerState
+from ollama_router_core.testing.shared_state import ServerState
 from ollama_router_core.testing.translation import chat_from_messages, chat_from_openai, generate_from_openai
 
 __all__ = ["chat_completions", "completions", "embeddings", "messages", "models", "one_model", "v1_body"]

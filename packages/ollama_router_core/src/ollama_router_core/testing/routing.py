@@ -14,7 +14,7 @@ from ollama_router_core.testing import (
     routes_read,
     routes_v1,
 )
-from ollama_router_core.testing.api_errors import (
+from ollama_router_core.testing.error_replies import (
     ApiError,
     ErrorShape,
     anthropic_error,
@@ -22,8 +22,8 @@ from ollama_router_core.testing.api_errors import (
     openai_error,
 )
 from ollama_router_core.testing.exchange import JSON, JSON_UTF8, Exchange
-from ollama_router_core.testing.hosts import is_allowed_host, is_allowed_origin
-from ollama_router_core.testing.state import Route, ServerState
+from ollama_router_core.testing.origin_checks import is_allowed_host, is_allowed_origin
+from ollama_router_core.testing.shared_state import Route, ServerState
 
 __all__ = ["INFERENCE_PATHS", "answer"]
 

@@ -12,15 +12,15 @@ from ollama_router_core.testing.exchange import Exchange
 from ollama_router_core.testing.faults import Fault, FaultRules
 from ollama_router_core.testing.inference import Engine
 from ollama_router_core.testing.library import ModelLibrary
+from ollama_router_core.testing.ollama_scheduler import Scheduler
 from ollama_router_core.testing.recording import RecordedRequest
 from ollama_router_core.testing.routing import INFERENCE_PATHS, answer
-from ollama_router_core.testing.scheduler import Scheduler
-from ollama_router_core.testing.settings import Settings
-from ollama_router_core.testing.state import ServerState
+from ollama_router_core.testing.shared_state import ServerState
+from ollama_router_core.testing.simulator_settings import Settings
 from ollama_router_core.testing.wire import Connection
 
 if TYPE_CHECKING:
-    from ollama_router_core.testing.threads import SimulatorThread
+    from ollama_router_core.testing.simulator_thread import SimulatorThread
 
 __all__ = ["OllamaSimulator"]
 
@@ -138,7 +138,7 @@ class OllamaSimulator(Settings):
     @classmethod
     def in_thread(cls, **options: Any) -> SimulatorThread:
         """The same server in a thread with a loop of its own, for synchronous callers."""
-        from ollama_router_core.testing.threads import SimulatorThread  # noqa: PLC0415 - the thread imports us
+        from ollama_router_core.testing.simulator_thread import SimulatorThread  # noqa: PLC0415 - the thread imports us
 
         return SimulatorThread(**options)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ollama_router_core.testing.api_errors import ApiError
+from ollama_router_core.testing.error_replies import ApiError
 
 __all__ = ["chat_from_messages", "chat_from_openai", "chat_from_responses", "generate_from_openai"]
 

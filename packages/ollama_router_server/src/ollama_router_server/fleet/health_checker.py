@@ -19,8 +19,8 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamTimeout
 from ollama_router_core.fleet.inventory import Book as FactBook
 from ollama_router_core.fleet.inventory import Question, Told, take_stock
-from ollama_router_core.fleet.replies import read_version
 from ollama_router_core.fleet.rounds import Reply, Round, learned_since, take_over
+from ollama_router_core.fleet.server_replies import read_version
 from ollama_router_core.fleet.state import WHILE_LOADING, FleetState
 from ollama_router_server.system import Clock
 from ollama_router_server.upstream.fetching import fetch

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ollama_router_core.testing.model_facts import KNOWN_MODELS
-from ollama_router_core.testing.model_names import parse_name
+from ollama_router_core.testing.ollama_names import parse_name
 
 __all__ = ["SimulatedModel", "known_models", "model"]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ollama_router_core.simulation.machine import Machine
+from ollama_router_core.simulation.server_hardware import Machine
 from ollama_router_core.simulation.server_state import ServerState
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_router_core.exchange.redaction import Redactor
+from ollama_router_core.exchange.key_redaction import Redactor
 from ollama_router_core.outbound.echoes import echoed
 
 KEY = b"abcabd"

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from ollama_router_core.testing.clock import SimulatedClock
 from ollama_router_core.testing.load_options import LoadOptions
-from ollama_router_core.testing.models import SimulatedModel
-from ollama_router_core.testing.settings import GIB, Settings
+from ollama_router_core.testing.simulated_models import SimulatedModel
+from ollama_router_core.testing.simulator_settings import GIB, Settings
 
 __all__ = ["Lease", "LoadFailedError", "Runner", "Scheduler", "ServerBusyError"]
 

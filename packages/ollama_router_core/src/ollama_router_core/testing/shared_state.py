@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ollama_router_core.testing.api_errors import ApiError
+from ollama_router_core.testing.error_replies import ApiError
 from ollama_router_core.testing.exchange import Exchange
 from ollama_router_core.testing.gojson import EmptyBodyError, GoJSONError, Struct, decode
 from ollama_router_core.testing.inference import Engine
 from ollama_router_core.testing.library import ModelLibrary
-from ollama_router_core.testing.settings import Settings
+from ollama_router_core.testing.simulator_settings import Settings
 
 __all__ = ["Route", "ServerState", "native_body"]
 

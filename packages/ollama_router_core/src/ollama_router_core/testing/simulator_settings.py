@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from ollama_router_core.testing.models import SimulatedModel
+from ollama_router_core.testing.simulated_models import SimulatedModel
 
 __all__ = ["GIB", "Settings"]
 

@@ -36,7 +36,7 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, Loa
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.routing.selector import ServerSelector
 from ollama_router_server.coordination.alone import alone
-from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.fleet.fleet_service import FleetService
 from ollama_router_server.system import SystemClock
 from ollama_router_server.upstream.interface import Upstream
 

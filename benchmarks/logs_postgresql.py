@@ -33,7 +33,7 @@ from ollama_router_server.storage.log_totals import DAY
 from ollama_router_server.storage.log_writer import add_rows
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.upgrade import upgrade_database
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from ollama_router_server.system import SystemClock
 from support.postgresql import find_binaries, running_cluster
 

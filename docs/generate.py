@@ -20,7 +20,7 @@ from ollama_router_core.config.profile_lines import ProfileLine, ProfileName, pa
 from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.outbound.profile_texts import models_in_words, words_of
 from ollama_router_server.admin.views.clients import client_views
-from ollama_router_server.admin.views.errors import ErrorSectionView, errors_view
+from ollama_router_server.admin.views.error_reference import ErrorSectionView, errors_view
 
 DOCS = Path(__file__).parent
 EVERYWHERE = {"--config", "--environment", "--json", "--help"}

@@ -17,7 +17,7 @@ from playwright.async_api import Browser, Page, Route
 
 from browser.conftest import signed_in
 from ollama_router_core.testing import OllamaSimulator, StreamError, model
-from ollama_router_server.storage.audit import AuditFilter
+from ollama_router_server.storage.audit_log import AuditFilter
 from support.eventually import eventually
 from support.router import RunningRouter, running_router, server_entry
 

@@ -20,10 +20,10 @@ import ollama_router_server.admin.doctor
 from ollama_router_core.config import Server
 from ollama_router_core.config.reference import settings_reference
 from ollama_router_core.testing import Answer, SimulatorThread
-from ollama_router_server.admin.doctor import machine
-from ollama_router_server.admin.doctor.fleet import slots_finding
-from ollama_router_server.admin.doctor.machine import certificate_finding
-from ollama_router_server.admin.doctor.servers import certificate_findings, clock_difference
+from ollama_router_server.admin.doctor import machine_findings
+from ollama_router_server.admin.doctor.asked_findings import certificate_findings, clock_difference
+from ollama_router_server.admin.doctor.fleet_findings import slots_finding
+from ollama_router_server.admin.doctor.machine_findings import certificate_finding
 from ollama_router_server.fleet.discovery.kubernetes import KubernetesFinder
 from support.certificates import certificate_for_loopback
 from support.kubernetes_api import SELECTOR, endpoint, kubernetes_api
@@ -165,7 +165,7 @@ def test_a_database_that_cannot_be_reached_is_an_error(cli, servers, monkeypatch
 @pytest.mark.parametrize(("free", "severity"), [(10 << 30, "ok"), (2 << 30, "warning"), (1 << 20, "error")])
 def test_a_full_disk_is_foretold(cli, servers, monkeypatch, free, severity):
     """Where the database is."""
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setattr(machine_findings.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     assert found(cli("doctor", "--json"), "disk")[0]["severity"] == severity
 
 
@@ -323,7 +323,7 @@ def test_discovery_that_may_not_watch_is_a_warning(cli, servers, tmp_path, monke
         api.put("ollama-x", endpoint("10.1.0.1", "ollama-0"))
         api.statuses["watch"] = 403
         in_pod = partial(KubernetesFinder, account=str(api.account))
-        monkeypatch.setattr("ollama_router_server.fleet.discovery.service.KubernetesFinder", in_pod)
+        monkeypatch.setattr("ollama_router_server.fleet.discovery.discovery_loop.KubernetesFinder", in_pod)
         for name, value in api.environment.items():
             monkeypatch.setenv(name, value)
         path = tmp_path / "orouter.yml"

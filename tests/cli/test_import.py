@@ -8,7 +8,7 @@ import pytest
 from ollama_router_server.accounts.authentication import Authenticator
 from ollama_router_server.coordination.alone import alone
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from ollama_router_server.system import SystemClock
 from support.authentication import verified
 from support.identities import bearer

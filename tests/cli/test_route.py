@@ -11,7 +11,7 @@ import pytest
 
 from ollama_router_core.testing import SimulatorThread, model
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from ollama_router_server.system import SystemClock
 
 CONFIG = """\

@@ -47,5 +47,5 @@ def test_commands_that_ask_no_router_import_no_client_and_no_server() -> None:
     """`users list` is a question to the database: httpx and uvicorn take a quarter of the time of a start."""
     run = subprocess.run([sys.executable, "-c", USERS], capture_output=True, text=True, check=True, timeout=60)
     modules = json.loads(run.stdout)
-    assert {"httpx", "uvicorn", "ollama_router_server.process.connect"}.isdisjoint(modules)
-    assert "ollama_router_server.storage.users" in modules
+    assert {"httpx", "uvicorn", "ollama_router_server.process.shim"}.isdisjoint(modules)
+    assert "ollama_router_server.storage.user_store" in modules

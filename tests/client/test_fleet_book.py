@@ -9,8 +9,8 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.state import FleetState
 from ollama_router_core.testing import FakeFleet
 from ollama_router_server.coordination.alone import alone
-from ollama_router_server.fleet.service import FleetService
-from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.fleet.fleet_service import FleetService
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 
 VERSION = b'{"version": "0.12.0"}'
 

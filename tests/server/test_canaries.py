@@ -11,7 +11,7 @@ import pytest
 
 from ollama_router_core.config import load_config
 from ollama_router_core.testing import OllamaSimulator, model
-from ollama_router_server.telemetry.logs import FILE_NAME, configure_logging
+from ollama_router_server.telemetry.router_log import FILE_NAME, configure_logging
 from support.router import RunningRouter, running_router, server_entry
 
 pytestmark = pytest.mark.anyio

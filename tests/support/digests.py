@@ -18,5 +18,5 @@ def cheap_digests() -> Iterator[None]:
     def cheap(token: Token, *, salt: bytes, cost: int) -> str:
         return hash_token(token, salt=salt, cost=min(cost, 4))
 
-    with patch("ollama_router_server.storage.users.hash_token", cheap):
+    with patch("ollama_router_server.storage.user_store.hash_token", cheap):
         yield

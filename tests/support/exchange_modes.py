@@ -19,7 +19,7 @@ from ollama_router_server.accounts.authentication import User
 from ollama_router_server.relay.asgi_driver import AsgiDriver
 from ollama_router_server.relay.front_driver import FrontDriver
 from ollama_router_server.services import Services
-from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 
 __all__ = ["MODES", "Mode", "current_mode", "using"]
 

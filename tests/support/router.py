@@ -21,7 +21,7 @@ from ollama_router_core.config import load_config
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.testing import OllamaSimulator
 from ollama_router_server.app import create_app
-from ollama_router_server.http.limits import Bounds, ProtocolLimits
+from ollama_router_server.http.protocol_limits import Bounds, ProtocolLimits
 from ollama_router_server.http.strict import strict_protocol
 from ollama_router_server.process.listening import listen
 from ollama_router_server.services import Services
@@ -29,7 +29,7 @@ from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import Role
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.upgrade import upgrade_database
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from ollama_router_server.system import SystemClock
 from support.eventually import eventually, eventually_async
 from support.exchange_modes import current_mode

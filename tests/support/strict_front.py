@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from ollama_router_server.http.limits import Bounds, ProtocolLimits
+from ollama_router_server.http.protocol_limits import Bounds, ProtocolLimits
 from ollama_router_server.http.strict import StrictProtocol, strict_protocol
 from support.eventually import eventually
 from support.http_corpus import Seen

@@ -31,7 +31,7 @@ from ollama_router_server.coordination.alone import alone
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import UserChange
 from ollama_router_server.storage.schema import tokens
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from support.authentication import verified
 from support.eventually import eventually
 from support.identities import bearer, seeded_token

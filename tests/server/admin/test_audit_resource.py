@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
-from ollama_router_server.storage.audit import Actor, AuditAction, Via
+from ollama_router_server.storage.audit_log import Actor, AuditAction, Via
 from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio

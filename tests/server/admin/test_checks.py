@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
-from ollama_router_server.admin.views.checks import Asked, checks_view, first_model, is_loopback
 from ollama_router_server.admin.views.models import ModelView, model_views
+from ollama_router_server.admin.views.setup_checks import Asked, checks_view, first_model, is_loopback
 from support.router import RunningRouter, running_router, server_entry
 
 pytestmark = pytest.mark.anyio

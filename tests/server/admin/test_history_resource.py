@@ -14,7 +14,7 @@ from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.admin.views.history import HistoryView, history_view
 from ollama_router_server.admin.views.incidents import IncidentView, incident_views
 from ollama_router_server.console.charts import strip_of
-from ollama_router_server.storage.incidents import Incident
+from ollama_router_server.storage.incident_store import Incident
 from ollama_router_server.storage.log_days import STEP, STEPS, DayGroup
 from support.records import make_record
 from support.router import running_router

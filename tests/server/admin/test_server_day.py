@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.admin.views.server_day import DAY_SECONDS, server_day
 from ollama_router_server.console.charts import DAY_WIDTH, day_marks
-from ollama_router_server.storage.audit import Actor, AuditEntry, AuditFilter
-from ollama_router_server.storage.incidents import Began, Ended, Incident, IncidentKind, Origin
+from ollama_router_server.storage.audit_log import Actor, AuditEntry, AuditFilter
+from ollama_router_server.storage.incident_store import Began, Ended, Incident, IncidentKind, Origin
 from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ from ollama_router_core.config.settings import Server
 from ollama_router_core.fleet.notices import ServerDown
 from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.admin.views.servers import _OF_ITS_ADDRESS
-from ollama_router_server.storage.incidents import IncidentFilter
+from ollama_router_server.storage.incident_store import IncidentFilter
 from support.eventually import eventually_async
 from support.router import running_router, server_entry
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, exchange, model
-from ollama_router_server.admin.doctor import machine
+from ollama_router_server.admin.doctor import machine_findings
 from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -74,8 +74,8 @@ def still(text: str | None, folder: Path) -> str:
 
 async def test_the_page_shows_every_finding_with_what_mends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thirteen things are wrong at once: the page has them all, and what the API tells, word for word."""
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))
-    monkeypatch.setattr(machine, "most_connections", lambda: 100)
+    monkeypatch.setattr(machine_findings.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+    monkeypatch.setattr(machine_findings, "most_connections", lambda: 100)
     (tmp_path / "none.yml").write_text("{}")
     (tmp_path / "router.sqlite3.spill").mkdir()
     config = {

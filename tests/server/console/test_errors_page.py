@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ollama_router_server.admin.views.errors import errors_view, known_codes
+from ollama_router_server.admin.views.error_reference import errors_view, known_codes
 from server.console.test_pages import signed_in
 from support.records import make_record
 from support.router import running_router

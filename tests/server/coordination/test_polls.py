@@ -12,9 +12,9 @@ import pytest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.coordination import Group
 from ollama_router_core.testing import OllamaSimulator, model
-from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.fleet.fleet_service import FleetService
 from ollama_router_server.system import SystemClock
-from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from ollama_router_server.upstream.targets import build_targets
 from support.eventually import eventually, eventually_async
 from support.pauses import stay_silent

@@ -18,7 +18,7 @@ import pytest
 
 from ollama_router_core.testing import Delay, Drip, SimulatorThread
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from ollama_router_server.system import SystemClock
 from support.orouter import Orouter
 from support.pauses import wait_out

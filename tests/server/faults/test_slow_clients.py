@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ollama_router_server.http.limits import ProtocolLimits
+from ollama_router_server.http.protocol_limits import ProtocolLimits
 from support.eventually import eventually
 from support.faulty_ollama import STREAM, chunk, entry, faulty_ollama, length_of
 from support.pauses import stay_silent

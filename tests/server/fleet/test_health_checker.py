@@ -13,8 +13,8 @@ from ollama_router_core.coordination import ServerPolled
 from ollama_router_core.fleet.rounds import Round
 from ollama_router_core.testing import OllamaSimulator, Silence, model
 from ollama_router_server.coordination.alone import alone
-from ollama_router_server.fleet.service import FleetService
-from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.fleet.fleet_service import FleetService
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from ollama_router_server.upstream.targets import build_targets
 from support.eventually import eventually
 from support.router import running_router, server_entry

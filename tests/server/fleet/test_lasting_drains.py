@@ -12,9 +12,9 @@ import pytest
 
 from ollama_router_core.testing import SimulatorThread
 from ollama_router_server.fleet import lasting_drains
+from ollama_router_server.fleet.fleet_service import FleetService
 from ollama_router_server.fleet.lasting_drains import LastingDrains, drain_began
-from ollama_router_server.fleet.service import FleetService
-from ollama_router_server.storage.audit import Actor, AuditAction, AuditEntry, AuditLog
+from ollama_router_server.storage.audit_log import Actor, AuditAction, AuditEntry, AuditLog
 from ollama_router_server.storage.drains import DrainStore, StoredDrain
 from support.eventually import eventually
 from support.orouter import Orouter

@@ -11,8 +11,8 @@ from ollama_router_core.coordination import FactsChanged, InProcess
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.speeds import Sample, model_weight
-from ollama_router_server.fleet.service import FleetService
-from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.fleet.fleet_service import FleetService
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from support.fleets import make_config
 from support.storage import FakeClock
 

@@ -9,8 +9,8 @@ import pytest
 from ollama_router_core.admission import Admission, Dispatch, Ticket
 from ollama_router_core.coordination import InProcess
 from ollama_router_core.fleet.observations import observe_tags
-from ollama_router_server.fleet.service import FleetService
-from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.fleet.fleet_service import FleetService
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from support.fleets import make_config, make_request
 from support.storage import FakeClock
 

@@ -13,7 +13,7 @@ import aiohttp
 import httpx
 import pytest
 
-from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from support.exchange import ask, to
 from support.pauses import stay_silent
 from support.strict_front import Front, read_to_end, serve_front

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from ollama_router_core.errors import RouterError
 from ollama_router_core.exchange.actions import ReadBody
-from ollama_router_server.http.limits import Bounds, ProtocolLimits
+from ollama_router_server.http.protocol_limits import Bounds, ProtocolLimits
 from ollama_router_server.http.request_parser import RequestParser
 from ollama_router_server.relay.bodies import decoded
-from ollama_router_server.upstream.framing import ResponseParser
+from ollama_router_server.upstream.http1 import ResponseParser
 from support.work import work
 
 LARGE = Bounds(ProtocolLimits(header_bytes=1 << 24, target_bytes=1 << 24, header_lines=1 << 20))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_server.http.head import Refusal
-from ollama_router_server.http.limits import Bounds, ProtocolLimits
+from ollama_router_server.http.protocol_limits import Bounds, ProtocolLimits
 from ollama_router_server.http.request_head import RequestHead
 from ollama_router_server.http.request_parser import END, Event, RequestParser
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ollama_router_server.storage.audit import ROUTER, AuditFilter, AuditLog
+from ollama_router_server.storage.audit_log import ROUTER, AuditFilter, AuditLog
 from ollama_router_server.storage.console_sessions import ConsoleSessions
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from support.storage import FakeClock
 
 pytestmark = pytest.mark.anyio

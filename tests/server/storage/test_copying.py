@@ -18,19 +18,19 @@ from sqlalchemy import insert, text
 
 from ollama_router_core.access.tokens import Token, verify_token
 from ollama_router_core.errors import ConfigError, StorageUnavailable
-from ollama_router_server.storage.audit import Actor, AuditEntry, AuditFilter, AuditLog
+from ollama_router_server.storage.audit_log import Actor, AuditEntry, AuditFilter, AuditLog
 from ollama_router_server.storage.copying import back_up_database, copy_database, restore_database
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.database_status import database_status
-from ollama_router_server.storage.groups import GroupStore
+from ollama_router_server.storage.group_store import GroupStore
 from ollama_router_server.storage.identities import UserChange
-from ollama_router_server.storage.incidents import Began, IncidentStore, Origin
+from ollama_router_server.storage.incident_store import Began, IncidentStore, Origin
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.schema import request_log, users
 from ollama_router_server.storage.token_usage import TokenUsage
 from ollama_router_server.storage.upgrade import check_database, prepare_database
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from support.records import make_record
 from support.storage import FakeClock, create_sqlite, sqlite_url
 

@@ -6,10 +6,10 @@ import pytest
 
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.first_tokens import FirstToken, UsualSpeed, read_first_tokens, read_usual_speeds
-from ollama_router_server.storage.groups import GroupStore
+from ollama_router_server.storage.group_store import GroupStore
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.request_log import RequestLog
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from support.records import make_record
 from support.storage import FakeClock
 

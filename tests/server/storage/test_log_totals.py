@@ -20,7 +20,7 @@ from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.log_stats import UsageRow, read_stats, tokens_by_day
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.schema import log_latencies, log_totals
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from support.records import make_record
 from support.storage import FakeClock
 

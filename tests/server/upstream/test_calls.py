@@ -14,7 +14,7 @@ from ollama_router_core.errors import (
     UpstreamProtocolError,
     UpstreamTimeout,
 )
-from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from ollama_router_server.upstream.interface import Timeouts, UpstreamRequest
 from support.eventually import eventually
 from support.exchange import ask, to

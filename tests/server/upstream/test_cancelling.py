@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from support.eventually import eventually
 from support.exchange import ask, read_all, to
 from support.scripted_server import Peer, ScriptedServer

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from ollama_router_server.upstream.interface import Origin, Timeouts, UpstreamRequest
 from support.faulty_ollama import faulty_ollama, length_of, whole
 from support.pauses import stay_silent

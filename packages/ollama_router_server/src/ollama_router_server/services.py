@@ -24,43 +24,43 @@ from ollama_router_server.coordination.alone import alone
 from ollama_router_server.coordination.between_routers import between_routers, unshared
 from ollama_router_server.fleet.computed_sizes import ComputedSizes
 from ollama_router_server.fleet.differing_models import DifferingModels
-from ollama_router_server.fleet.discovery.service import Discovery
+from ollama_router_server.fleet.discovery.discovery_loop import Discovery
+from ollama_router_server.fleet.fleet_service import FleetService
 from ollama_router_server.fleet.health_checker import START_SECONDS
-from ollama_router_server.fleet.incidents import Incidents
+from ollama_router_server.fleet.incident_reports import Incidents
 from ollama_router_server.fleet.lasting_drains import LastingDrains
-from ollama_router_server.fleet.loading import ModelLoader
 from ollama_router_server.fleet.measured_loads import MeasuredLoads
-from ollama_router_server.fleet.operations import Operations
+from ollama_router_server.fleet.model_loader import ModelLoader
+from ollama_router_server.fleet.operation_runner import Operations
 from ollama_router_server.fleet.reachability import Reachability
-from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.fleet.standing_conditions import Standing
 from ollama_router_server.fleet.warmup import WarmUp
 from ollama_router_server.relay.queue_timer import QueueTimer
 from ollama_router_server.storage.activity import ActivityStore
-from ollama_router_server.storage.audit import AuditLog
+from ollama_router_server.storage.audit_log import AuditLog
 from ollama_router_server.storage.console_sessions import ConsoleSessions
 from ollama_router_server.storage.database import Database, default_database_url
 from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.storage.drains import DrainStore
-from ollama_router_server.storage.groups import GroupStore
-from ollama_router_server.storage.incidents import IncidentStore
+from ollama_router_server.storage.group_store import GroupStore
+from ollama_router_server.storage.incident_store import IncidentStore
 from ollama_router_server.storage.log_retention import LogRetention
-from ollama_router_server.storage.operations import OperationStore
+from ollama_router_server.storage.operation_store import OperationStore
 from ollama_router_server.storage.request_log import RequestLog
+from ollama_router_server.storage.response_store import ResponseStore
 from ollama_router_server.storage.router_activity import RouterActivity
 from ollama_router_server.storage.row_journal import RowJournal
 from ollama_router_server.storage.row_spill import RowSpill, spill_folder
-from ollama_router_server.storage.stored_responses import ResponseStore
 from ollama_router_server.storage.token_key import make_token_prover, token_key_path
 from ollama_router_server.storage.token_usage import TokenUsage
 from ollama_router_server.storage.upgrade import prepare_database
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from ollama_router_server.system import Clock, SystemClock, machine_name
 from ollama_router_server.telemetry.histograms import DECIDING, Histogram
 from ollama_router_server.telemetry.log_files import Several, open_log_files
-from ollama_router_server.telemetry.logs import set_level
+from ollama_router_server.telemetry.router_log import set_level
 from ollama_router_server.telemetry.traces import open_traces
-from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from ollama_router_server.upstream.interface import Origin
 from ollama_router_server.upstream.targets import Target, build_targets, missing_keys
 from ollama_router_server.worker_news import WorkerNews

@@ -20,8 +20,8 @@ from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.accounts.authentication import Authenticator
 from ollama_router_server.coordination.worker_sync import WorkerSync
-from ollama_router_server.fleet.incidents import Incidents
-from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.fleet.fleet_service import FleetService
+from ollama_router_server.fleet.incident_reports import Incidents
 from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.system import Clock
 from ollama_router_server.telemetry.last_hour import Row

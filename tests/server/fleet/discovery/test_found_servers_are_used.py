@@ -16,7 +16,7 @@ from zeroconf import ServiceInfo
 from zeroconf.asyncio import AsyncZeroconf
 
 from ollama_router_core.testing import OllamaSimulator, model
-from ollama_router_server.fleet.discovery import mdns, service
+from ollama_router_server.fleet.discovery import discovery_loop, mdns
 from ollama_router_server.fleet.discovery.kubernetes import KubernetesFinder
 from ollama_router_server.fleet.discovery.mdns import MdnsFinder
 from support.eventually import eventually, eventually_async
@@ -144,7 +144,7 @@ async def in_kubernetes(port: int, folder: Path, patch: pytest.MonkeyPatch) -> A
     """A pod of an EndpointSlice."""
     with kubernetes_api(folder) as api:
         api.put("ollama-x", endpoint("127.0.0.1", "ollama-0"), ports=[{"name": "http", "port": port}])
-        patch.setattr(service, "KubernetesFinder", partial(KubernetesFinder, account=str(api.account)))
+        patch.setattr(discovery_loop, "KubernetesFinder", partial(KubernetesFinder, account=str(api.account)))
         yield {"kubernetes": {"selector": SELECTOR}}, api.environment
 
 
@@ -153,7 +153,7 @@ async def in_the_network(port: int, _folder: Path, patch: pytest.MonkeyPatch) ->
     """An announcement on loopback."""
     patch.setattr(mdns, "_LISTEN", 1.2)
     patch.setattr(MdnsFinder, "interval", 0.3)
-    patch.setattr(service, "MdnsFinder", partial(MdnsFinder, interfaces=["127.0.0.1"]))
+    patch.setattr(discovery_loop, "MdnsFinder", partial(MdnsFinder, interfaces=["127.0.0.1"]))
     try:
         network = AsyncZeroconf(interfaces=["127.0.0.1"])
     except OSError:

@@ -17,11 +17,11 @@ from structlog.testing import capture_logs
 from ollama_router_core.config import load_config
 from ollama_router_core.config.discovery_settings import Discovery as Settings
 from ollama_router_core.errors import RouterError
+from ollama_router_server.fleet.discovery.discovery_loop import Discovery
 from ollama_router_server.fleet.discovery.finder import LookFailed
 from ollama_router_server.fleet.discovery.kubernetes import KubernetesFinder
-from ollama_router_server.fleet.discovery.service import Discovery
 from ollama_router_server.system import SystemClock
-from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from support.eventually import eventually
 from support.kubernetes_api import SELECTOR, KubernetesApi, endpoint, kubernetes_api
 
@@ -55,7 +55,7 @@ async def discovery(
 ) -> AsyncIterator[Discovery]:
     """The task of the router that looks at it, after the first look."""
     in_pod = partial(KubernetesFinder, account=str(api.account))
-    monkeypatch.setattr("ollama_router_server.fleet.discovery.service.KubernetesFinder", in_pod)
+    monkeypatch.setattr("ollama_router_server.fleet.discovery.discovery_loop.KubernetesFinder", in_pod)
 
     async def changed() -> None:
         """Nobody is told."""

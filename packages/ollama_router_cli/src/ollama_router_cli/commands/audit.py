@@ -22,7 +22,7 @@ from ollama_router_cli.rendering.streams import print_json, print_note
 from ollama_router_cli.rendering.tables import format_time, print_table
 from ollama_router_cli.sources.router import ask_router, router_client
 from ollama_router_cli.sources.storage import open_audit, run_with
-from ollama_router_server.storage.audit import AuditAction, AuditFilter, AuditLog, actions_of
+from ollama_router_server.storage.audit_log import AuditAction, AuditFilter, AuditLog, actions_of
 from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]

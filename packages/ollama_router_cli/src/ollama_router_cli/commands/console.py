@@ -14,7 +14,7 @@ from ollama_router_cli.sources.console_links import console_address, console_ses
 from ollama_router_cli.sources.settings import Settings, read_settings
 from ollama_router_cli.sources.storage import open_database
 from ollama_router_server.admin.links import link_of
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]

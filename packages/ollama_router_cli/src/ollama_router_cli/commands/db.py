@@ -16,7 +16,7 @@ from ollama_router_cli.rendering.streams import confirm_word, print_json, print_
 from ollama_router_cli.rendering.tables import format_bytes, format_count, print_table
 from ollama_router_cli.sources.settings import read_settings
 from ollama_router_cli.sources.storage import operator
-from ollama_router_server.storage.audit import AuditEntry
+from ollama_router_server.storage.audit_log import AuditEntry
 from ollama_router_server.storage.copying import back_up_database, copy_database, restore_database
 from ollama_router_server.storage.database import describe_url
 from ollama_router_server.storage.database_status import DatabaseStatus, database_status

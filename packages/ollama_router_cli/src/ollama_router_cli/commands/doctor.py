@@ -20,7 +20,7 @@ from ollama_router_cli.sources.surrounding_findings import coordination_findings
 from ollama_router_cli.sources.token import given_token
 from ollama_router_core.errors import ConfigError
 from ollama_router_server.admin.doctor.finding import Finding
-from ollama_router_server.admin.doctor.machine import machine_findings
+from ollama_router_server.admin.doctor.machine_findings import machine_findings
 from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]

@@ -24,7 +24,7 @@ from ollama_router_cli.rendering.tables import format_count, format_time, print_
 from ollama_router_cli.sources.router import ask_router, router_client, segment
 from ollama_router_cli.sources.storage import open_groups, run_with
 from ollama_router_core.access.grants import grants_from_json, grants_to_json
-from ollama_router_server.storage.groups import GroupStore
+from ollama_router_server.storage.group_store import GroupStore
 from ollama_router_server.storage.identities import Group, GroupPage, GroupSummary
 
 __all__ = ["app"]

@@ -28,7 +28,7 @@ from ollama_router_cli.rendering.streams import confirm_word, print_json, print_
 from ollama_router_cli.sources.storage import open_database, open_log, operator, run_with
 from ollama_router_core.errors import amount
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_server.storage.audit import AuditLog
+from ollama_router_server.storage.audit_log import AuditLog
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.log_stats import HourRow, LogStats

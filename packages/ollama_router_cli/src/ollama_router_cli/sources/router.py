@@ -33,7 +33,7 @@ def router_url(url: str) -> str:
     Raises:
         ConfigError: the text is not an address.
     """
-    from ollama_router_server.process.connect import read_address  # noqa: PLC0415 - most commands ask no router
+    from ollama_router_server.process.shim import read_address  # noqa: PLC0415 - most commands ask no router
 
     address = read_address(url)
     return f"{address.origin.scheme}://{address.origin.authority}{address.prefix}"

@@ -11,9 +11,9 @@ from ollama_router_cli.sources.servers import look
 from ollama_router_cli.sources.settings import Settings
 from ollama_router_core.config import Server
 from ollama_router_core.fleet.snapshot import ServerFacts
+from ollama_router_server.admin.doctor.asked_findings import certificate_findings, clock_difference, clock_findings
 from ollama_router_server.admin.doctor.finding import Finding, Severity
-from ollama_router_server.admin.doctor.fleet import versions_finding
-from ollama_router_server.admin.doctor.servers import certificate_findings, clock_difference, clock_findings
+from ollama_router_server.admin.doctor.fleet_findings import versions_finding
 from ollama_router_server.system import SystemClock
 
 __all__ = ["router_findings", "server_findings", "told_findings"]

@@ -13,9 +13,9 @@ import structlog
 from ollama_router_core.config import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_server.coordination.alone import alone
-from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.fleet.fleet_service import FleetService
 from ollama_router_server.system import SystemClock
-from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from ollama_router_server.upstream.targets import build_targets
 
 __all__ = ["Sighting", "look"]

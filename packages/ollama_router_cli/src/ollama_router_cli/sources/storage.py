@@ -12,13 +12,13 @@ from typing import TypeVar
 
 from ollama_router_cli.sources.settings import Settings, read_settings
 from ollama_router_core.errors import StorageUnavailable
-from ollama_router_server.storage.audit import Actor, AuditLog
+from ollama_router_server.storage.audit_log import Actor, AuditLog
 from ollama_router_server.storage.database import Database, describe_url
-from ollama_router_server.storage.groups import GroupStore
+from ollama_router_server.storage.group_store import GroupStore
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.token_key import find_token_prover, token_key_path
 from ollama_router_server.storage.upgrade import prepare_database
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from ollama_router_server.system import SystemClock, machine_name
 
 __all__ = ["open_audit", "open_database", "open_groups", "open_log", "open_users", "operator", "run_with"]

@@ -12,9 +12,9 @@ from ollama_router_core.config import without_password
 from ollama_router_core.config.settings import CoordinationSettings
 from ollama_router_core.errors import ConfigError, RouterError
 from ollama_router_server.admin.doctor.finding import Finding
+from ollama_router_server.fleet.discovery.discovery_loop import finders_of
 from ollama_router_server.fleet.discovery.finder import Finder
-from ollama_router_server.fleet.discovery.service import finders_of
-from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 
 __all__ = ["coordination_findings", "discovery_findings"]
 

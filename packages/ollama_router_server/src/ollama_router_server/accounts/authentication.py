@@ -32,7 +32,7 @@ from ollama_router_server.accounts.spoken_for import SpokenFor
 from ollama_router_server.accounts.token_writes import TokenWrites
 from ollama_router_server.accounts.verification import Verification, Verifier
 from ollama_router_server.storage.identities import KnownToken, User
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from ollama_router_server.system import Clock
 
 __all__ = ["Authenticator", "Headers", "User", "Verification"]

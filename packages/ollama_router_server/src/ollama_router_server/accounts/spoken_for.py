@@ -12,7 +12,7 @@ from ollama_router_core.access.speaking import spoken_grants, spoken_role
 from ollama_router_core.config.settings import Persons
 from ollama_router_core.errors import Forbidden, LimitExceeded, UserInactive
 from ollama_router_server.storage.identities import User
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from ollama_router_server.system import Clock
 
 __all__ = ["SpokenFor"]

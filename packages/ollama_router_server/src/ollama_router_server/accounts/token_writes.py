@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_server.storage.identities import KnownToken
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from ollama_router_server.system import Clock
 
 __all__ = ["TokenWrites"]

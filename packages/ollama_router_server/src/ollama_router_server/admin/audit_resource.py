@@ -9,7 +9,7 @@ from ollama_router_server.admin.json_bodies import answer, moment
 from ollama_router_server.admin.shapes import AuditBody, AuditEntryBody
 from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.services import Services
-from ollama_router_server.storage.audit import AuditAction, AuditFilter, actions_of
+from ollama_router_server.storage.audit_log import AuditAction, AuditFilter, actions_of
 
 __all__ = ["AuditResource"]
 

@@ -6,7 +6,7 @@ from falcon.asgi import Request, Response
 
 from ollama_router_server.admin.json_bodies import answer
 from ollama_router_server.admin.token_access import EVERYBODY
-from ollama_router_server.admin.views.errors import errors_view
+from ollama_router_server.admin.views.error_reference import errors_view
 
 __all__ = ["ErrorsResource"]
 

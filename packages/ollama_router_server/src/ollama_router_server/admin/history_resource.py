@@ -14,9 +14,9 @@ from ollama_router_server.admin.shapes import AuditEntryBody
 from ollama_router_server.admin.token_access import ADMINS, READERS
 from ollama_router_server.admin.views.history import HistoryView, history_view
 from ollama_router_server.services import Services
-from ollama_router_server.storage.audit import AuditFilter
+from ollama_router_server.storage.audit_log import AuditFilter
 from ollama_router_server.storage.identities import User
-from ollama_router_server.storage.incidents import IncidentFilter
+from ollama_router_server.storage.incident_store import IncidentFilter
 from ollama_router_server.storage.log_totals import DAY
 
 __all__ = ["HistoryResource", "asked_day", "find_day"]

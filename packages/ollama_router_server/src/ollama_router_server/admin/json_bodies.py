@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from ollama_router_core.api.retry_advice import retry_fields
 from ollama_router_core.errors import BodyTooLarge, InvalidBody, RouterError
-from ollama_router_server.storage.audit import Actor
+from ollama_router_server.storage.audit_log import Actor
 
 __all__ = [
     "DATE",

@@ -10,9 +10,9 @@ from ollama_router_core.errors import Forbidden
 from ollama_router_server.admin.json_bodies import actor_of, answer, read_body
 from ollama_router_server.admin.shapes import CreatedTokenBody, DeletedBody, NewToken
 from ollama_router_server.admin.token_access import EVERYBODY, address_of
-from ollama_router_server.admin.views.checks import Asked, ChecksView, checks_view
 from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import model_views
+from ollama_router_server.admin.views.setup_checks import Asked, ChecksView, checks_view
 from ollama_router_server.admin.views.usage import MyUsageBody, currency_of, day_lines, usage_lines
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import User

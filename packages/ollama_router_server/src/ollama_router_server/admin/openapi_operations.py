@@ -17,9 +17,8 @@ from ollama_router_server.admin.token_access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.usage_export_resource import STEPS
 from ollama_router_server.admin.usage_resource import BUCKETS
 from ollama_router_server.admin.views.about import AboutView
-from ollama_router_server.admin.views.checks import ChecksView
 from ollama_router_server.admin.views.config import ConfigView, DiagnosticsView
-from ollama_router_server.admin.views.errors import ErrorsView
+from ollama_router_server.admin.views.error_reference import ErrorsView
 from ollama_router_server.admin.views.history import HistoryView
 from ollama_router_server.admin.views.incidents import IncidentsView
 from ollama_router_server.admin.views.me import MeView
@@ -32,9 +31,10 @@ from ollama_router_server.admin.views.requests import RequestDetailView, Request
 from ollama_router_server.admin.views.series import HOURS, SeriesView
 from ollama_router_server.admin.views.server_day import ServerDayView
 from ollama_router_server.admin.views.servers import ProbeView, ServerDetailView, ServersView
+from ollama_router_server.admin.views.setup_checks import ChecksView
 from ollama_router_server.admin.views.usage import BY, ORDERS, MyUsageBody, UsageBody
 from ollama_router_server.admin.views.whatif import WhatIfView
-from ollama_router_server.storage.incidents import IncidentKind
+from ollama_router_server.storage.incident_store import IncidentKind
 
 __all__ = ["OPERATIONS"]
 

@@ -12,8 +12,8 @@ from ollama_router_server.admin.json_bodies import actor_of, answer, read_body
 from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.admin.views.operations import OperationsView, operation_view
 from ollama_router_server.services import Services
-from ollama_router_server.storage.audit import Actor
-from ollama_router_server.storage.operations import Operation, OperationOver
+from ollama_router_server.storage.audit_log import Actor
+from ollama_router_server.storage.operation_store import Operation, OperationOver
 
 __all__ = ["NewOperation", "OperationResource", "OperationsResource", "RetryResource", "list_operations"]
 

@@ -24,9 +24,9 @@ from ollama_router_server.admin.views.servers import (
 )
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
-from ollama_router_server.storage.audit import AuditFilter
+from ollama_router_server.storage.audit_log import AuditFilter
 from ollama_router_server.storage.identities import User
-from ollama_router_server.storage.incidents import IncidentFilter, IncidentKind
+from ollama_router_server.storage.incident_store import IncidentFilter, IncidentKind
 
 __all__ = [
     "ModelResource",

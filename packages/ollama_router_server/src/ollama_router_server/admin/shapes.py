@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from ollama_router_core.access.grants import SpeaksFor
 from ollama_router_core.api.endpoints import Kind
 from ollama_router_core.api.reach import Reach
-from ollama_router_server.storage.audit import AuditAction, Via
+from ollama_router_server.storage.audit_log import AuditAction, Via
 from ollama_router_server.storage.identities import TokenInfo
 
 __all__ = [

@@ -9,7 +9,7 @@ from falcon.asgi import Request, Response
 from ollama_router_core.access.grants import check_expiry, check_network
 from ollama_router_core.errors import Forbidden
 from ollama_router_server.services import Services
-from ollama_router_server.storage.audit import Actor
+from ollama_router_server.storage.audit_log import Actor
 from ollama_router_server.storage.identities import Role, User
 
 __all__ = ["ADMINS", "EVERYBODY", "READERS", "Guarded", "TokenAccess", "address_of", "check_role"]

@@ -12,7 +12,7 @@ from ollama_router_core.errors import Forbidden, MissingCredential
 from ollama_router_server.admin.token_access import address_of, check_role
 from ollama_router_server.console.sessions import Sessions
 from ollama_router_server.services import Services
-from ollama_router_server.storage.audit import Actor
+from ollama_router_server.storage.audit_log import Actor
 from ollama_router_server.storage.identities import User
 
 __all__ = ["PAGE_HEADERS", "ConsoleAccess", "is_page"]

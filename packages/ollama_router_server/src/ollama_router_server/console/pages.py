@@ -40,13 +40,13 @@ from ollama_router_server.admin.token_access import ADMINS, EVERYBODY, READERS, 
 from ollama_router_server.admin.usage_resource import find_steps, find_usage, one_of, usage_asked
 from ollama_router_server.admin.users_resource import list_users
 from ollama_router_server.admin.views.active import active_views
-from ollama_router_server.admin.views.checks import first_model
 from ollama_router_server.admin.views.clients import client_views
-from ollama_router_server.admin.views.errors import errors_view
+from ollama_router_server.admin.views.error_reference import errors_view
 from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import model_views
 from ollama_router_server.admin.views.requests import request_view
 from ollama_router_server.admin.views.rights import group_rights_view, rights_view
+from ollama_router_server.admin.views.setup_checks import first_model
 from ollama_router_server.admin.views.usage_steps import STACKS
 from ollama_router_server.admin.whatif_resource import WhatIf
 from ollama_router_server.console.charts import models_of, strip_of
@@ -60,7 +60,7 @@ from ollama_router_server.console.stacked_chart import stacked
 from ollama_router_server.console.timeline import timelines
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
-from ollama_router_server.storage.audit import AuditFilter
+from ollama_router_server.storage.audit_log import AuditFilter
 from ollama_router_server.storage.identities import Role, User
 from ollama_router_server.storage.log_filter import LogFilter
 

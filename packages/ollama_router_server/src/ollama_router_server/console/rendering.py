@@ -17,7 +17,7 @@ import yaml
 from falcon.asgi import Request, Response
 
 from ollama_router_server.admin.views.active import turn
-from ollama_router_server.admin.views.errors import known_codes
+from ollama_router_server.admin.views.error_reference import known_codes
 from ollama_router_server.admin.views.history import clock
 from ollama_router_server.console import wording
 from ollama_router_server.console.assets import Assets, send

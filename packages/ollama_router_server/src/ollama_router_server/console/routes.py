@@ -24,11 +24,11 @@ from ollama_router_server.admin.usage_resource import ModelUsersResource
 from ollama_router_server.admin.users_resource import TokenResource, TokensResource, UserResource, UsersResource
 from ollama_router_server.admin.whatif_resource import WhatIf
 from ollama_router_server.console.assets import AssetResource, Assets
-from ollama_router_server.console.changes import Changes
 from ollama_router_server.console.door import ClaimResource, FrontDoor, Refusals, SessionResource
 from ollama_router_server.console.events_resource import EventsResource
 from ollama_router_server.console.find_resource import FindResource
 from ollama_router_server.console.guard import ConsoleAccess
+from ollama_router_server.console.page_versions import Changes
 from ollama_router_server.console.pages import Pages, pages
 from ollama_router_server.console.playground import PLAY_PATH, PlayDoor, PlayResource
 from ollama_router_server.console.rendering import Renderer

@@ -14,10 +14,10 @@ from ollama_router_core.access.tokens import Token
 from ollama_router_core.errors import AccessError, InvalidCredential
 from ollama_router_server.admin.token_access import address_of
 from ollama_router_server.services import Services
-from ollama_router_server.storage.audit import Actor
+from ollama_router_server.storage.audit_log import Actor
 from ollama_router_server.storage.console_sessions import ConsoleSessions
 from ollama_router_server.storage.identities import DuplicateName, User
-from ollama_router_server.storage.users import DEFAULT_TOKEN_NAME
+from ollama_router_server.storage.user_store import DEFAULT_TOKEN_NAME
 
 __all__ = ["Sessions"]
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 import structlog
 
 from ollama_router_core.errors import StorageUnavailable
-from ollama_router_server.fleet.service import FleetService
-from ollama_router_server.storage.audit import AuditEntry, AuditFilter, AuditLog
+from ollama_router_server.fleet.fleet_service import FleetService
+from ollama_router_server.storage.audit_log import AuditEntry, AuditFilter, AuditLog
 from ollama_router_server.storage.drains import DrainStore, StoredDrain
 
 __all__ = ["LastingDrains", "drain_began"]

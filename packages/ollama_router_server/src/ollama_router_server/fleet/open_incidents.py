@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import assert_never
 
-from ollama_router_server.storage.incidents import Began, Change, Ended, IncidentKey, Reconfigured, Started, Stopped
+from ollama_router_server.storage.incident_store import (
+    Began,
+    Change,
+    Ended,
+    IncidentKey,
+    Reconfigured,
+    Started,
+    Stopped,
+)
 
 __all__ = ["OpenIncidents"]
 

@@ -9,8 +9,8 @@ import structlog
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import RouterError
-from ollama_router_server.fleet.loading import ModelLoader
-from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.fleet.fleet_service import FleetService
+from ollama_router_server.fleet.model_loader import ModelLoader
 
 __all__ = ["WarmUp"]
 

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from ollama_router_server.http.connection import ServerState
+from ollama_router_server.http.connection_context import ServerState
 from ollama_router_server.http.field_lines import encode_fields
 from ollama_router_server.http.flow_control import READ_HIGH_WATER, FlowControl
 from ollama_router_server.http.request_head import RequestHead

@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ollama_router_server.http.limits import ProtocolLimits
+from ollama_router_server.http.protocol_limits import ProtocolLimits
 
 __all__ = ["Refusal", "check_fields", "check_method", "check_partial", "check_target", "too_large", "without_upgrade"]
 

@@ -25,7 +25,7 @@ from ollama_router_server.http.head import (
     too_large,
     without_upgrade,
 )
-from ollama_router_server.http.limits import Bounds
+from ollama_router_server.http.protocol_limits import Bounds
 from ollama_router_server.http.request_head import RequestHead
 
 __all__ = ["END", "Event", "RequestParser"]

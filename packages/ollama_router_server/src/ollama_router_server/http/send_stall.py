@@ -8,7 +8,7 @@ import struct
 import sys
 
 from ollama_router_server.http.cycle import reset_on_close
-from ollama_router_server.http.limits import Bounds
+from ollama_router_server.http.protocol_limits import Bounds
 
 if sys.platform != "win32":
     import fcntl

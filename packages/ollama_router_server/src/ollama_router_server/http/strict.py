@@ -11,17 +11,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, assert_never, cast
 
-from ollama_router_server.http.connection import Addresses, ServerConfig, ServerState
+from ollama_router_server.http.connection_context import Addresses, ServerConfig, ServerState
 from ollama_router_server.http.cycle import FrontCycle
 from ollama_router_server.http.deadline import Deadline
+from ollama_router_server.http.dispatcher import Dispatcher
 from ollama_router_server.http.field_lines import encode_fields
 from ollama_router_server.http.flow_control import FlowControl
 from ollama_router_server.http.head import Refusal
-from ollama_router_server.http.limits import USUAL_BOUNDS, Bounds
+from ollama_router_server.http.protocol_limits import USUAL_BOUNDS, Bounds
 from ollama_router_server.http.request_head import RequestHead
 from ollama_router_server.http.request_parser import END, RequestParser
 from ollama_router_server.http.send_stall import SendStallWatch
-from ollama_router_server.http.serving import Dispatcher
 from ollama_router_server.http.status_lines import STATUS_LINES
 
 __all__ = ["StrictProtocol", "strict_protocol"]

@@ -20,7 +20,7 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError, RouterError
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.services import Services
-from ollama_router_server.storage.audit import ROUTER, Actor
+from ollama_router_server.storage.audit_log import ROUTER, Actor
 from ollama_router_server.storage.config_history import config_history
 from ollama_router_server.storage.config_versions import ConfigVersionStore
 

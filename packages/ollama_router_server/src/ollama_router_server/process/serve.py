@@ -33,7 +33,7 @@ from ollama_router_server.process.workers import Supervisor, Worker
 from ollama_router_server.services import Services, database_url_of
 from ollama_router_server.storage.token_key import token_key_path
 from ollama_router_server.system import SystemClock
-from ollama_router_server.telemetry.logs import configure_logging
+from ollama_router_server.telemetry.router_log import configure_logging
 
 __all__ = ["run"]
 

@@ -15,14 +15,14 @@ import uvicorn
 
 from ollama_router_core.errors import RouterError
 from ollama_router_server.app import RouterApp
-from ollama_router_server.http.limits import Bounds
+from ollama_router_server.http.protocol_limits import Bounds
 from ollama_router_server.http.strict import StrictProtocol
-from ollama_router_server.process.connections import uvicorn_config
 from ollama_router_server.process.installation import Installation
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.reload import ConfigSource, Reloader
 from ollama_router_server.process.signals import heed
 from ollama_router_server.process.succession import Successor, held_by_manager, start_successor
+from ollama_router_server.process.uvicorn_options import uvicorn_config
 from ollama_router_server.services import Services
 
 __all__ = ["RouterServer", "serve"]

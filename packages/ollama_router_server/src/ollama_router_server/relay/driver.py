@@ -45,7 +45,7 @@ from ollama_router_server.relay.model_search import ModelSearch
 from ollama_router_server.relay.reservations import Reservation, reserve, reserve_later
 from ollama_router_server.relay.unfinished_bodies import UnfinishedBodies
 from ollama_router_server.relay.uploads import Tee, TeeReader
-from ollama_router_server.storage.stored_responses import ResponseStore
+from ollama_router_server.storage.response_store import ResponseStore
 from ollama_router_server.upstream.interface import Call, CallingUpstream, Timeouts, UpstreamRequest
 from ollama_router_server.upstream.targets import Target
 

@@ -26,7 +26,7 @@ from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.records.sinks import LogSink
 from ollama_router_server.accounts.authentication import Authenticator, User
 from ollama_router_server.accounts.usage_limits import UsageLimits
-from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.fleet.fleet_service import FleetService
 from ollama_router_server.http.cycle import FrontCycle
 from ollama_router_server.http.request_head import RequestHead
 from ollama_router_server.relay.active_requests import ActiveRequests
@@ -39,7 +39,7 @@ from ollama_router_server.relay.refusals import Refusals
 from ollama_router_server.relay.session_driver import SessionDriver
 from ollama_router_server.relay.task_driver import TaskDriver
 from ollama_router_server.relay.unfinished_bodies import UnfinishedBodies
-from ollama_router_server.storage.stored_responses import ResponseStore
+from ollama_router_server.storage.response_store import ResponseStore
 from ollama_router_server.system import Clock, new_request_id
 from ollama_router_server.telemetry.metrics import Metrics
 from ollama_router_server.telemetry.traces import Traces

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from sqlalchemy import Executable, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
-from ollama_router_server.storage.audit import Actor, AuditEntry, insert_entry
+from ollama_router_server.storage.audit_log import Actor, AuditEntry, insert_entry
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import Role, User
 from ollama_router_server.storage.identity_rows import require_user

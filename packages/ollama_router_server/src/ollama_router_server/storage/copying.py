@@ -16,7 +16,7 @@ from sqlalchemy import URL, Table, inspect, select, text, update
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.errors import ConfigError, StorageUnavailable
-from ollama_router_server.storage.audit import AuditEntry, insert_entry
+from ollama_router_server.storage.audit_log import AuditEntry, insert_entry
 from ollama_router_server.storage.database import Database, create_sqlite_file, describe_url
 from ollama_router_server.storage.schema import auth_epoch, console_claims, console_sessions
 from ollama_router_server.storage.schema_lock import lock_schema

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DataError as SqlDataError
 
 from ollama_router_core.config import without_password
 from ollama_router_core.errors import ConfigError, StorageUnavailable
-from ollama_router_server.storage.threads import DaemonThreads
+from ollama_router_server.storage.daemon_threads import DaemonThreads
 
 __all__ = ["Database", "create_sqlite_file", "default_database_url", "describe_url", "sqlite_path"]
 

@@ -12,7 +12,7 @@ from sqlalchemy import Row, Table, select, update
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.access.grants import Grants, InvalidGrants, grants_from_json, grants_to_json
-from ollama_router_server.storage.audit import AuditEntry, insert_entry
+from ollama_router_server.storage.audit_log import AuditEntry, insert_entry
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import InvalidUserName, UnknownGroup, UnknownUser
 from ollama_router_server.storage.schema import auth_epoch, groups, users

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from ollama_router_core.errors import StorageUnavailable
-from ollama_router_server.storage.incidents import Change, IncidentStore, Origin
+from ollama_router_server.storage.incident_store import Change, IncidentStore, Origin
 
 __all__ = ["IncidentWriter"]
 

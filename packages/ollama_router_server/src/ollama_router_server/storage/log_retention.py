@@ -11,8 +11,8 @@ import structlog
 
 from ollama_router_core.config.settings import RequestLogSettings
 from ollama_router_core.errors import StorageUnavailable
-from ollama_router_server.storage.audit import AuditLog
-from ollama_router_server.storage.incidents import IncidentStore
+from ollama_router_server.storage.audit_log import AuditLog
+from ollama_router_server.storage.incident_store import IncidentStore
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.system import Clock
 

@@ -176,7 +176,7 @@ console_claims = Table(
     Column("expires_at", Double, nullable=False),
 )
 
-# Answers of `/v1/responses` for the requests that go on from them; both texts are JSON. See `stored_responses`.
+# Answers of `/v1/responses` for the requests that go on from them; both texts are JSON. See `response_store`.
 stored_responses = Table(
     "stored_responses",
     metadata,
@@ -240,7 +240,7 @@ request_log = Table(
     Index(None, "user", "started_at"),
 )
 
-# Who changed what; `detail` is JSON. See `audit`.
+# Who changed what; `detail` is JSON. See `audit_log`.
 audit_log = Table(
     "audit_log",
     metadata,
@@ -255,7 +255,7 @@ audit_log = Table(
     sqlite_autoincrement=True,
 )
 
-# What is done with a model on several servers; `targets` is JSON, a row for each server. See `operations`.
+# What is done with a model on several servers; `targets` is JSON, a row for each server. See `operation_store`.
 operations = Table(
     "operations",
     metadata,
@@ -284,7 +284,7 @@ config_versions = Table(
     Column("text", Text, nullable=False),
 )
 
-# What went wrong and when, once for all processes of a `scope`: a router, or the fleet of several. See `incidents`.
+# What went wrong and when, once for all processes of a `scope`: a router or the fleet of several. See `incident_store`.
 incidents = Table(
     "incidents",
     metadata,

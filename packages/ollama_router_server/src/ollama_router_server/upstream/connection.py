@@ -13,7 +13,7 @@ from typing import Final, Literal, assert_never, cast
 
 from ollama_router_core.errors import UpstreamDisconnected, UpstreamProtocolError, UpstreamTimeout
 from ollama_router_server.http.deadline import Deadline
-from ollama_router_server.upstream.framing import ResponseParser, encode_head
+from ollama_router_server.upstream.http1 import ResponseParser, encode_head
 from ollama_router_server.upstream.interface import Origin, Timeouts, UpstreamRequest
 from ollama_router_server.upstream.pool import Pool
 from ollama_router_server.upstream.upload import send_body

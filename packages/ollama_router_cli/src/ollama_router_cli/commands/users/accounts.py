@@ -20,7 +20,7 @@ from ollama_router_core.access.grants import combine_grants, grants_from_json, g
 from ollama_router_core.access.limits import Allowance, TokenSpan, day_of, nearest_end
 from ollama_router_server.storage.identities import CreatedToken, UserDetails, UserFilter, UserPage, UserSummary
 from ollama_router_server.storage.recent_use import RecentUse
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]

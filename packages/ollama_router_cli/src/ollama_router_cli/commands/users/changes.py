@@ -14,7 +14,7 @@ from ollama_router_cli.rendering.streams import clean, print_json, print_result
 from ollama_router_cli.rendering.tables import print_table
 from ollama_router_core.access.grants import grants_to_json
 from ollama_router_server.storage.identities import UserChange, UserDetails
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 
 __all__ = ["set_user"]
 

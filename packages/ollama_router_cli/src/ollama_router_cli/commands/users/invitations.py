@@ -15,7 +15,7 @@ from ollama_router_cli.sources.settings import Settings, read_settings
 from ollama_router_cli.sources.storage import open_database, operator
 from ollama_router_server.admin.links import INVITATION_SECONDS, link_of
 from ollama_router_server.storage.identities import UnknownUser
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from ollama_router_server.system import SystemClock
 
 __all__ = ["invite"]

@@ -11,7 +11,7 @@ import typer
 from ollama_router_cli.arguments.options import SharedOptions
 from ollama_router_cli.sources.settings import Settings
 from ollama_router_cli.sources.storage import open_users, run_with
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 
 __all__ = ["NameArgument", "Role", "with_users"]
 

@@ -14,7 +14,7 @@ from ollama_router_cli.rendering.streams import clean, confirm_word, print_json,
 from ollama_router_cli.rendering.tables import format_time, print_table
 from ollama_router_cli.rendering.token import show_token
 from ollama_router_server.storage.identities import CreatedToken, UserDetails
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 
 __all__ = ["tokens_app"]
 

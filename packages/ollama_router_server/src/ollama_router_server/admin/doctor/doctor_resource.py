@@ -7,10 +7,10 @@ from typing import Literal
 
 from falcon.asgi import Request, Response
 
+from ollama_router_server.admin.doctor.asked_findings import asked_findings
 from ollama_router_server.admin.doctor.finding import Finding, Installation
-from ollama_router_server.admin.doctor.fleet import fleet_findings
-from ollama_router_server.admin.doctor.machine import machine_findings
-from ollama_router_server.admin.doctor.servers import asked_findings
+from ollama_router_server.admin.doctor.fleet_findings import fleet_findings
+from ollama_router_server.admin.doctor.machine_findings import machine_findings
 from ollama_router_server.admin.json_bodies import answer
 from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.admin.views.view import View

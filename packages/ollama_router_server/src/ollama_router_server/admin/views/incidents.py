@@ -8,7 +8,7 @@ from typing import Final
 from ollama_router_core.errors import amount
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.storage.incident_hits import Hit
-from ollama_router_server.storage.incidents import Incident, IncidentKind
+from ollama_router_server.storage.incident_store import Incident, IncidentKind
 
 __all__ = ["IncidentView", "IncidentsView", "incident_views", "incidents_view", "span"]
 

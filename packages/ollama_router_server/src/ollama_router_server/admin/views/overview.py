@@ -16,7 +16,7 @@ from ollama_router_server.admin.views.requests import seconds
 from ollama_router_server.admin.views.servers import ServerView, server_views
 from ollama_router_server.admin.views.view import GIB, View
 from ollama_router_server.services import Services
-from ollama_router_server.storage.incidents import Incident
+from ollama_router_server.storage.incident_store import Incident
 from ollama_router_server.telemetry.last_hour import Minute
 from ollama_router_server.telemetry.time_bands import percentile_ms
 

@@ -8,8 +8,8 @@ from typing import Final, Literal
 from ollama_router_core.errors import amount
 from ollama_router_server.admin.views.incidents import span
 from ollama_router_server.admin.views.view import View
-from ollama_router_server.storage.audit import AuditEntry
-from ollama_router_server.storage.incidents import Incident, IncidentKind
+from ollama_router_server.storage.audit_log import AuditEntry
+from ollama_router_server.storage.incident_store import Incident, IncidentKind
 
 __all__ = ["DAY_SECONDS", "ServerDayView", "SpanState", "SpanView", "server_day"]
 

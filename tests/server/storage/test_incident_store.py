@@ -11,8 +11,7 @@ import pytest
 from ollama_router_core.errors import Overloaded, StorageUnavailable
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.incident_hits import Hit
-from ollama_router_server.storage.incident_writer import IncidentWriter
-from ollama_router_server.storage.incidents import (
+from ollama_router_server.storage.incident_store import (
     Began,
     Ended,
     IncidentFilter,
@@ -23,6 +22,7 @@ from ollama_router_server.storage.incidents import (
     Started,
     Stopped,
 )
+from ollama_router_server.storage.incident_writer import IncidentWriter
 from ollama_router_server.storage.request_log import RequestLog
 from support.eventually import eventually
 from support.records import make_record
@@ -204,8 +204,8 @@ async def test_requests_are_counted_for_some_incidents_at_once_and_one_question_
     small: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever may look cannot occupy all that read the database, not even by asking and leaving."""
-    monkeypatch.setattr("ollama_router_server.storage.incidents._MOST_COUNTED", 2)
-    monkeypatch.setattr("ollama_router_server.storage.incidents._PATIENCE", 0.01)
+    monkeypatch.setattr("ollama_router_server.storage.incident_store._MOST_COUNTED", 2)
+    monkeypatch.setattr("ollama_router_server.storage.incident_store._PATIENCE", 0.01)
     held, asked = asyncio.Event(), asyncio.Event()
     store = IncidentStore(small)
     await store.apply(HERE, [down(float(number), f"s{number}") for number in range(4)])
@@ -225,14 +225,14 @@ async def test_requests_are_counted_for_some_incidents_at_once_and_one_question_
         with pytest.raises(Overloaded):
             await store.hits(found)
         held.set()
-    monkeypatch.setattr("ollama_router_server.storage.incidents._PATIENCE", 30.0)
+    monkeypatch.setattr("ollama_router_server.storage.incident_store._PATIENCE", 30.0)
     assert set(await store.hits(found)) == {one.id for one in found[:2]}
 
 
 async def test_only_the_newest_are_kept(small: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """In steps; one that goes on counts as any."""
-    monkeypatch.setattr("ollama_router_server.storage.incidents._MOST_ROWS", 5)
-    monkeypatch.setattr("ollama_router_server.storage.incidents._DELETED_AT_ONCE", 2)
+    monkeypatch.setattr("ollama_router_server.storage.incident_store._MOST_ROWS", 5)
+    monkeypatch.setattr("ollama_router_server.storage.incident_store._DELETED_AT_ONCE", 2)
     store = IncidentStore(small)
     await store.apply(HERE, [down(float(number), f"s{number}") for number in range(12)])
     assert await store.cleanup(before=None) == 7

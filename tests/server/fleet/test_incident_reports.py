@@ -22,10 +22,10 @@ from ollama_router_core.fleet.notices import (
     ServerSuspended,
     ServerUp,
 )
-from ollama_router_server.fleet.incidents import Incidents
+from ollama_router_server.fleet.incident_reports import Incidents
 from ollama_router_server.fleet.standing_conditions import Standing
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.incidents import (
+from ollama_router_server.storage.incident_store import (
     Change,
     Ended,
     IncidentFilter,
@@ -224,7 +224,7 @@ async def test_a_process_keeps_what_it_suffers_from_and_judges_others_after_a_ro
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After an outage all are silent; what is over, or about servers that are gone, nobody keeps."""
-    monkeypatch.setattr("ollama_router_server.fleet.incidents._KEPT_ALIVE", 0.001)
+    monkeypatch.setattr("ollama_router_server.fleet.incident_reports._KEPT_ALIVE", 0.001)
     rounds = Rounds()
     second = process(rounds, index=1)
     for notice in (DOWN, UNABLE, ModelSuspended("mid", MODEL, 10.0, "damaged"), ServerUp("mid", "0.33.3")):

@@ -17,8 +17,8 @@ import structlog
 
 from ollama_router_core.config.settings import Logging
 from ollama_router_core.errors import ConfigError
-from ollama_router_server.telemetry import logs
-from ollama_router_server.telemetry.logs import FILE_NAME, configure_logging
+from ollama_router_server.telemetry import router_log
+from ollama_router_server.telemetry.router_log import FILE_NAME, configure_logging
 from support.identities import seeded_token
 from support.waiting import wait_until
 
@@ -286,7 +286,7 @@ class StuckStream(io.StringIO):
 
 def test_what_a_stuck_disk_cannot_take_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The queue is bounded; the count is told as soon as there is room."""
-    monkeypatch.setattr(logs, "_MOST_WAITING", 10)
+    monkeypatch.setattr(router_log, "_MOST_WAITING", 10)
     stream = StuckStream()
     close = configure_logging(Logging(), stream=stream)
     log.info("first")

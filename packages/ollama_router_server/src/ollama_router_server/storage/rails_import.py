@@ -25,7 +25,7 @@ from ollama_router_core.access.redaction import redact
 from ollama_router_core.access.tokens import is_digest, lookup_of
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_server.storage.audit import Actor, AuditEntry, insert_entry
+from ollama_router_server.storage.audit_log import Actor, AuditEntry, insert_entry
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identity_rows import next_epoch
 from ollama_router_server.storage.request_log import RequestLog

@@ -13,7 +13,7 @@ from ollama_router_server.app import create_app
 from ollama_router_server.http.certificates import check_certificate
 from ollama_router_server.http.connection_caps import ConnectionCaps
 from ollama_router_server.http.file_limit import most_connections
-from ollama_router_server.http.limits import Bounds, ProtocolLimits
+from ollama_router_server.http.protocol_limits import Bounds, ProtocolLimits
 from ollama_router_server.http.strict import strict_protocol
 from ollama_router_server.services import Services
 

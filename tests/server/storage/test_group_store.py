@@ -10,11 +10,11 @@ from sqlalchemy import text
 
 from ollama_router_core.access.grants import Grants, InvalidGrants
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.groups import GroupStore
+from ollama_router_server.storage.group_store import GroupStore
 from ollama_router_server.storage.identities import DuplicateName, GroupInUse, UnknownGroup, UnknownUser, UserChange
 from ollama_router_server.storage.log_totals import DAY, HOUR
 from ollama_router_server.storage.request_log import RequestLog
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from support.records import make_record
 from support.storage import FakeClock
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ollama_router_server.upstream.framing import MAX_HEAD, MAX_PIECE, ResponseParser, encode_head
+from ollama_router_server.upstream.http1 import MAX_HEAD, MAX_PIECE, ResponseParser, encode_head
 from ollama_router_server.upstream.interface import Origin, UpstreamRequest
 
 HOST = b"host: h:1\r\n"

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from ollama_router_core.access.grants import Grants, grants_to_json
 from ollama_router_core.access.token_proofs import TokenProver
 from ollama_router_core.access.tokens import Token, hash_token, mint_token
-from ollama_router_server.storage.audit import ROUTER, Actor, AuditAction, AuditEntry
+from ollama_router_server.storage.audit_log import ROUTER, Actor, AuditAction, AuditEntry
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import (
     CreatedToken,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ollama_router_core.errors import ConnectFailed, UpstreamDisconnected, UpstreamProtocolError, UpstreamTimeout
-from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from ollama_router_server.upstream.interface import Timeouts
 from support.certificates import certificate_for_loopback, server_tls
 from support.eventually import eventually, settled

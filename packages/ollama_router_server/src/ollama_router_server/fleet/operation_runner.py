@@ -21,9 +21,9 @@ from ollama_router_core.errors import RouterError, StorageUnavailable
 from ollama_router_core.responses.progress import PullProgress
 from ollama_router_core.responses.server_documents import words_of
 from ollama_router_core.routing.model_placement import OperationKind, read_target, servers_for_operation
-from ollama_router_server.fleet.loading import ModelLoader
-from ollama_router_server.fleet.service import FleetService
-from ollama_router_server.storage.operations import Operation, OperationStore, TargetProgress
+from ollama_router_server.fleet.fleet_service import FleetService
+from ollama_router_server.fleet.model_loader import ModelLoader
+from ollama_router_server.storage.operation_store import Operation, OperationStore, TargetProgress
 from ollama_router_server.system import Clock, new_request_id
 from ollama_router_server.upstream.fetching import fetch
 from ollama_router_server.upstream.interface import Upstream, UpstreamRequest

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import structlog
 
-from ollama_router_server.http.connection import Addresses, ServerState
+from ollama_router_server.http.connection_context import Addresses, ServerState
 from ollama_router_server.http.cycle import FrontApp, FrontCycle
 from ollama_router_server.http.request_head import RequestHead
 

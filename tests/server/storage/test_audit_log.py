@@ -12,11 +12,11 @@ from structlog.testing import capture_logs
 
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.errors import RouterError
-from ollama_router_server.storage.audit import ROUTER, Actor, AuditEntry, AuditFilter, AuditLog, actions_of
+from ollama_router_server.storage.audit_log import ROUTER, Actor, AuditEntry, AuditFilter, AuditLog, actions_of
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.groups import GroupStore
+from ollama_router_server.storage.group_store import GroupStore
 from ollama_router_server.storage.identities import UserChange
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from support.storage import FakeClock, create_sqlite, sqlite_url
 
 pytestmark = pytest.mark.anyio

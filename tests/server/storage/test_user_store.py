@@ -15,7 +15,7 @@ from ollama_router_server.storage.identities import DuplicateName, InvalidUserNa
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.token_usage import TokenUsage
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.user_store import UserStore
 from support.records import make_record
 from support.storage import FakeClock
 

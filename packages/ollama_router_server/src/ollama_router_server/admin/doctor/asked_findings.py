@@ -12,7 +12,7 @@ from typing import Final
 from ollama_router_core.config import Server
 from ollama_router_core.errors import UpstreamError
 from ollama_router_server.admin.doctor.finding import Finding
-from ollama_router_server.admin.doctor.machine import SOON
+from ollama_router_server.admin.doctor.machine_findings import SOON
 from ollama_router_server.services import Services
 from ollama_router_server.upstream.interface import Timeouts, UpstreamRequest
 

@@ -13,7 +13,7 @@ from ollama_router_core.fleet.observations import observe_load_finished, observe
 from ollama_router_core.fleet.runners import load_of
 from ollama_router_core.responses.server_documents import words_of
 from ollama_router_core.routing.policy import apply_policy
-from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.fleet.fleet_service import FleetService
 from ollama_router_server.upstream.fetching import fetch
 from ollama_router_server.upstream.interface import Timeouts, Upstream
 from ollama_router_server.upstream.targets import Target

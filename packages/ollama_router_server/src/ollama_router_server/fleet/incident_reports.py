@@ -22,8 +22,7 @@ from ollama_router_core.fleet.notices import (
 )
 from ollama_router_server.fleet.open_incidents import OpenIncidents
 from ollama_router_server.fleet.standing_conditions import Standing, StandingConditions
-from ollama_router_server.storage.incident_writer import IncidentWriter
-from ollama_router_server.storage.incidents import (
+from ollama_router_server.storage.incident_store import (
     AFTER_A_RESTART,
     SILENT_SECONDS,
     Began,
@@ -36,6 +35,7 @@ from ollama_router_server.storage.incidents import (
     Started,
     Stopped,
 )
+from ollama_router_server.storage.incident_writer import IncidentWriter
 from ollama_router_server.system import Clock
 
 __all__ = ["Incidents"]

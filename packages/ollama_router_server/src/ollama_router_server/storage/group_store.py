@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ollama_router_core.access.grants import Grants, grants_to_json
 from ollama_router_core.access.limits import day_of
-from ollama_router_server.storage.audit import ROUTER, Actor, AuditAction, AuditEntry
+from ollama_router_server.storage.audit_log import ROUTER, Actor, AuditAction, AuditEntry
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.group_rows import read_group, read_group_page, read_groups
 from ollama_router_server.storage.identities import DuplicateName, Group, GroupInUse, GroupPage, changed_grants

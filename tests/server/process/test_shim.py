@@ -17,8 +17,8 @@ import pytest
 
 from ollama_router_core.errors import ConfigError, RouterError
 from ollama_router_core.testing import Cut, OllamaSimulator, Silence, model
-from ollama_router_server.process.connect import read_address, serve_shim
 from ollama_router_server.process.listening import listen
+from ollama_router_server.process.shim import read_address, serve_shim
 from support.eventually import eventually
 from support.plain_http import async_client
 from support.router import RunningRouter, running_router, server_entry

@@ -24,7 +24,7 @@ from ollama_router_core.exchange.events import ClientLeft
 from ollama_router_core.exchange.lengths import declared_length
 from ollama_router_server.process.shim_client import ShimClient
 from ollama_router_server.relay.bodies import Receive, Send
-from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from ollama_router_server.upstream.interface import (
     Headers,
     Origin,

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from ollama_router_cli.sources.settings import FILE_NAME
+from ollama_router_cli.sources.settings_source import FILE_NAME
 from ollama_router_server.storage.config_history import config_history
 from ollama_router_server.storage.config_versions import ConfigVersionStore
 from ollama_router_server.storage.database import Database

@@ -120,7 +120,7 @@ def test_an_error_is_one_text_and_no_traceback(cli):
 
 def test_an_unexpected_error_is_one_text_too(cli, monkeypatch):
     """A defect of ours is named as such and says how to see more."""
-    monkeypatch.setattr("ollama_router_cli.commands.config.checks.read_settings", lambda *_: {}["gone"])
+    monkeypatch.setattr("ollama_router_cli.commands.config.inspection.read_settings", lambda *_: {}["gone"])
     result = cli("config", "show")
     assert result.code == 1
     assert result.err == "orouter: internal error: KeyError: 'gone' (OROUTER_TRACEBACK=1 shows where)\n"

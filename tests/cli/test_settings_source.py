@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ollama_router_cli.sources.settings import read_settings
+from ollama_router_cli.sources.settings_source import read_settings
 from ollama_router_core.errors import ConfigError
 
 FILE = "servers: {{{name}: {{host: {name}}}}}\n"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ollama_router_cli.arguments.times import parse_moment
 from ollama_router_cli.commands.requests import _print_replay, _print_request
-from ollama_router_cli.rendering.streams import clean
+from ollama_router_cli.rendering.output import clean
 from ollama_router_cli.rendering.tables import format_bytes, format_count, format_ms, print_table
 
 

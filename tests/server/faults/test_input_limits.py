@@ -1,6 +1,6 @@
 """What a client may send is bounded before it costs memory.
 
-Each limit's exact place and answer are in `tests/server/protocol/test_matrix.py`.
+Each limit's exact place and answer are in `tests/server/http/test_matrix.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Clients that are slow on purpose are cut by the deadlines, and nobody else notices them.
 
-What one slow client gets to hear is in `tests/server/protocol/test_deadlines.py`; a thousand of them are in
+What one slow client gets to hear is in `tests/server/http/test_deadlines.py`; a thousand of them are in
 `benchmarks/slow_clients.py`.
 """
 

@@ -18,7 +18,7 @@ from ollama_router_cli.arguments.options import (
 )
 from ollama_router_cli.arguments.times import parse_moment
 from ollama_router_cli.rendering.exports import write_csv, write_json_lines
-from ollama_router_cli.rendering.streams import print_json, print_note
+from ollama_router_cli.rendering.output import print_json, print_note
 from ollama_router_cli.rendering.tables import format_time, print_table
 from ollama_router_cli.sources.router import ask_router, router_client
 from ollama_router_cli.sources.storage import open_audit, run_with

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ollama_router_cli.arguments.options import TokenFileOption, command_group, examples
-from ollama_router_cli.rendering.streams import print_note, print_result
+from ollama_router_cli.rendering.output import print_note, print_result
 from ollama_router_cli.sources.token import read_token
 from ollama_router_server.process.listening import listen
 from ollama_router_server.process.shim import read_address, serve_shim

@@ -9,9 +9,9 @@ import typer
 
 from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.errors import CommandFailed
-from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_cli.rendering.output import print_json, print_note, print_result
 from ollama_router_cli.sources.console_links import console_address, console_sessions
-from ollama_router_cli.sources.settings import Settings, read_settings
+from ollama_router_cli.sources.settings_source import Settings, read_settings
 from ollama_router_cli.sources.storage import open_database
 from ollama_router_server.admin.links import link_of
 from ollama_router_server.storage.user_store import UserStore

@@ -11,10 +11,10 @@ import typer
 from msgspec.structs import asdict
 
 from ollama_router_cli.arguments.options import SharedOptions, YesOption, command_group, examples, takes_shared_options
-from ollama_router_cli.rendering.progress import TableProgress
-from ollama_router_cli.rendering.streams import confirm_word, print_json, print_note, print_outcome, print_result
+from ollama_router_cli.rendering.copy_progress import TableProgress
+from ollama_router_cli.rendering.output import confirm_word, print_json, print_note, print_outcome, print_result
 from ollama_router_cli.rendering.tables import format_bytes, format_count, print_table
-from ollama_router_cli.sources.settings import read_settings
+from ollama_router_cli.sources.settings_source import read_settings
 from ollama_router_cli.sources.storage import operator
 from ollama_router_server.storage.audit_log import AuditEntry
 from ollama_router_server.storage.copying import back_up_database, copy_database, restore_database

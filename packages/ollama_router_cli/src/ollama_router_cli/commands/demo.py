@@ -24,11 +24,11 @@ import typer
 from ollama_router_cli.arguments.options import command_group, examples
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.explanation import print_explanation
+from ollama_router_cli.rendering.output import print_note, print_result
 from ollama_router_cli.rendering.request_log import print_records
-from ollama_router_cli.rendering.streams import print_note, print_result
 from ollama_router_cli.sources.console_links import console_sessions
-from ollama_router_cli.sources.servers import look
-from ollama_router_cli.sources.settings import Settings
+from ollama_router_cli.sources.settings_source import Settings
+from ollama_router_cli.sources.sightings import look
 from ollama_router_cli.sources.storage import open_database, open_log, open_users
 from ollama_router_core.config import Config, Limits, Server, dump_config
 from ollama_router_core.records.request_record import RequestRecord

@@ -12,10 +12,10 @@ from ollama_router_cli.arguments.options import (
     examples,
     takes_shared_options,
 )
-from ollama_router_cli.rendering.streams import print_json
+from ollama_router_cli.rendering.output import print_json
 from ollama_router_cli.rendering.tables import print_table
 from ollama_router_cli.sources.server_findings import router_findings, server_findings, told_findings
-from ollama_router_cli.sources.settings import Settings, read_settings
+from ollama_router_cli.sources.settings_source import Settings, read_settings
 from ollama_router_cli.sources.surrounding_findings import coordination_findings, discovery_findings
 from ollama_router_cli.sources.token import given_token
 from ollama_router_core.errors import ConfigError

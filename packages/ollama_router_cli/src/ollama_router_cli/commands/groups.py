@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from ollama_router_cli.arguments.grants import takes_grants
+from ollama_router_cli.arguments.grant_options import takes_grants
 from ollama_router_cli.arguments.options import (
     JsonOption,
     SharedOptions,
@@ -16,10 +16,10 @@ from ollama_router_cli.arguments.options import (
     examples,
     takes_shared_options,
 )
-from ollama_router_cli.arguments.router import RouterAccess, asks_router
-from ollama_router_cli.rendering.grants import describe_grants
+from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
+from ollama_router_cli.rendering.grant_texts import describe_grants
+from ollama_router_cli.rendering.output import clean, print_json, print_note, print_outcome, print_result
 from ollama_router_cli.rendering.rights import print_rights
-from ollama_router_cli.rendering.streams import clean, print_json, print_note, print_outcome, print_result
 from ollama_router_cli.rendering.tables import format_count, format_time, print_table
 from ollama_router_cli.sources.router import ask_router, router_client, segment
 from ollama_router_cli.sources.storage import open_groups, run_with

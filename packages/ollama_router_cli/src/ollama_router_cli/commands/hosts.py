@@ -9,9 +9,9 @@ import typer
 
 from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.errors import CommandFailed
-from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_cli.rendering.output import print_json, print_note, print_result
 from ollama_router_cli.rendering.tables import print_table
-from ollama_router_cli.sources.settings import read_settings
+from ollama_router_cli.sources.settings_source import read_settings
 from ollama_router_core.api.version_patterns import matches_any
 from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import ExternalHost

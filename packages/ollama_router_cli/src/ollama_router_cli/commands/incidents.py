@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from ollama_router_cli.arguments.options import JsonOption, command_group, examples
-from ollama_router_cli.arguments.router import RouterAccess, asks_router
+from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
 from ollama_router_cli.arguments.times import parse_moment
-from ollama_router_cli.rendering.streams import clean, print_json, print_result
+from ollama_router_cli.rendering.output import clean, print_json, print_result
 from ollama_router_cli.rendering.tables import format_count, format_time, print_table
 from ollama_router_cli.sources.router import ask_router, router_client
 from ollama_router_server.system import SystemClock

@@ -12,9 +12,9 @@ import typer
 from ollama_router_cli.arguments.options import JsonOption, command_group, examples, in_place_of
 from ollama_router_cli.commands.split_gpus import OPTIONS, GpuSplit, print_split, read_split, split_config, write_split
 from ollama_router_cli.errors import CommandFailed
-from ollama_router_cli.rendering.streams import print_json, print_note, print_result
-from ollama_router_cli.sources.servers import look
-from ollama_router_cli.sources.settings import FILE_NAME
+from ollama_router_cli.rendering.output import print_json, print_note, print_result
+from ollama_router_cli.sources.settings_source import FILE_NAME
+from ollama_router_cli.sources.sightings import look
 from ollama_router_core.config import Config, ProbedServer, Server, parse_ollama_host, render_starter
 from ollama_router_core.errors import ConfigError, amount
 from ollama_router_core.fleet.snapshot import ServerFacts

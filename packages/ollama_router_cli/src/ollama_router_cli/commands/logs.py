@@ -23,8 +23,8 @@ from ollama_router_cli.arguments.options import (
 )
 from ollama_router_cli.arguments.times import parse_moment
 from ollama_router_cli.rendering.exports import write_csv, write_json_lines
+from ollama_router_cli.rendering.output import confirm_word, print_json, print_note, print_outcome
 from ollama_router_cli.rendering.request_log import print_history, print_records, print_stats
-from ollama_router_cli.rendering.streams import confirm_word, print_json, print_note, print_outcome
 from ollama_router_cli.sources.storage import open_database, open_log, operator, run_with
 from ollama_router_core.errors import amount
 from ollama_router_core.records.request_record import RequestRecord

@@ -10,8 +10,8 @@ from ollama_router_cli.arguments.options import (
     command_group,
     examples,
 )
-from ollama_router_cli.arguments.router import RouterAccess, asks_router
-from ollama_router_cli.rendering.streams import print_json, print_result
+from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
+from ollama_router_cli.rendering.output import print_json, print_result
 from ollama_router_cli.rendering.tables import format_count, format_ms, print_table
 from ollama_router_cli.sources.router import ask_router, router_client
 from ollama_router_core.errors import amount

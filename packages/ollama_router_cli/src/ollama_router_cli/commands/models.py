@@ -13,11 +13,11 @@ from ollama_router_cli.arguments.options import (
     command_group,
     examples,
 )
-from ollama_router_cli.arguments.router import RouterAccess, asks_router
+from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
 from ollama_router_cli.commands.operations import follow
 from ollama_router_cli.rendering.explanation import print_explanation
 from ollama_router_cli.rendering.operations import print_operation
-from ollama_router_cli.rendering.streams import print_json
+from ollama_router_cli.rendering.output import print_json
 from ollama_router_cli.rendering.tables import format_bytes, format_count, print_table
 from ollama_router_cli.sources.router import ask_router, router_client, segment
 

@@ -10,9 +10,9 @@ import httpx
 import typer
 
 from ollama_router_cli.arguments.options import JsonOption, command_group, examples
-from ollama_router_cli.arguments.router import RouterAccess, asks_router
+from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
 from ollama_router_cli.rendering.operations import print_operation, progress_of
-from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_cli.rendering.output import print_json, print_note, print_result
 from ollama_router_cli.rendering.tables import format_time, print_table
 from ollama_router_cli.sources.router import ask_router, router_client, segment
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from ollama_router_cli.arguments.options import JsonOption, command_group, examples
-from ollama_router_cli.arguments.router import RouterAccess, asks_router
-from ollama_router_cli.rendering.streams import print_json, print_result
+from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
+from ollama_router_cli.rendering.output import print_json, print_result
 from ollama_router_cli.rendering.tables import format_count, print_table
 from ollama_router_cli.sources.router import ask_router, router_client
 

@@ -10,13 +10,13 @@ import typer
 
 from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.arguments.times import parse_moment
-from ollama_router_cli.arguments.what_if import STRATEGIES_HELP, asks_what_if, chosen_routers
+from ollama_router_cli.arguments.what_if_options import STRATEGIES_HELP, asks_what_if, chosen_routers
 from ollama_router_cli.errors import CommandFailed
-from ollama_router_cli.rendering.streams import clean, print_json, print_note, print_result
+from ollama_router_cli.rendering.output import clean, print_json, print_note, print_result
 from ollama_router_cli.rendering.tables import print_table
 from ollama_router_cli.rendering.worlds import print_worlds
-from ollama_router_cli.sources.servers import look
-from ollama_router_cli.sources.settings import Settings, read_settings
+from ollama_router_cli.sources.settings_source import Settings, read_settings
+from ollama_router_cli.sources.sightings import look
 from ollama_router_cli.sources.storage import open_log
 from ollama_router_core.errors import amount
 from ollama_router_core.records.request_record import RequestRecord

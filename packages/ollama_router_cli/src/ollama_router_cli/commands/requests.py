@@ -16,9 +16,9 @@ from ollama_router_cli.arguments.options import (
     in_place_of,
     option,
 )
-from ollama_router_cli.arguments.router import RouterAccess, asks_router
+from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
 from ollama_router_cli.arguments.times import parse_moment
-from ollama_router_cli.rendering.streams import clean, print_json, print_note, print_result
+from ollama_router_cli.rendering.output import clean, print_json, print_note, print_result
 from ollama_router_cli.rendering.tables import format_ms, format_time, print_table
 from ollama_router_cli.sources.router import ask_router, router_client, segment
 from ollama_router_server.system import SystemClock

@@ -24,10 +24,10 @@ from ollama_router_cli.arguments.options import (
 )
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.explanation import print_explanation
-from ollama_router_cli.rendering.streams import print_json
+from ollama_router_cli.rendering.output import print_json
 from ollama_router_cli.sources.router import router_url
-from ollama_router_cli.sources.servers import look
-from ollama_router_cli.sources.settings import Settings, read_settings
+from ollama_router_cli.sources.settings_source import Settings, read_settings
+from ollama_router_cli.sources.sightings import look
 from ollama_router_cli.sources.snapshot_file import read_snapshot
 from ollama_router_cli.sources.storage import open_users
 from ollama_router_core.access.grants import Grants

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, command_group, examples
-from ollama_router_cli.rendering.streams import print_note
-from ollama_router_cli.sources.settings import read_settings
+from ollama_router_cli.rendering.output import print_note
+from ollama_router_cli.sources.settings_source import read_settings
 from ollama_router_core.config import Config
 from ollama_router_server.process.reload import ConfigSource, ReadConfig
 from ollama_router_server.process.serve import run

@@ -12,8 +12,8 @@ from ollama_router_cli.arguments.options import (
     command_group,
     examples,
 )
-from ollama_router_cli.arguments.router import RouterAccess, asks_router
-from ollama_router_cli.rendering.streams import clean, print_json, print_result
+from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
+from ollama_router_cli.rendering.output import clean, print_json, print_result
 from ollama_router_cli.rendering.tables import format_bytes, format_ms, format_time, print_table
 from ollama_router_cli.sources.router import ask_router, router_client, segment
 

@@ -16,9 +16,9 @@ import typer
 
 from ollama_router_cli.arguments.options import SharedOptions, command_group, examples, takes_shared_options
 from ollama_router_cli.errors import CommandFailed
+from ollama_router_cli.rendering.output import print_json, print_note, print_result
 from ollama_router_cli.rendering.service_units import LABEL, render_agent, render_socket, render_unit
-from ollama_router_cli.rendering.streams import print_json, print_note, print_result
-from ollama_router_cli.sources.settings import Settings, read_settings
+from ollama_router_cli.sources.settings_source import Settings, read_settings
 
 __all__ = ["app"]
 

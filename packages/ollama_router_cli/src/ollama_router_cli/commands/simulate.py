@@ -13,9 +13,9 @@ import typer
 import yaml
 
 from ollama_router_cli.arguments.options import JsonOption, command_group, examples, in_place_of, option
-from ollama_router_cli.arguments.what_if import STRATEGIES_HELP, asks_what_if, chosen_routers
+from ollama_router_cli.arguments.what_if_options import STRATEGIES_HELP, asks_what_if, chosen_routers
 from ollama_router_cli.errors import CommandFailed
-from ollama_router_cli.rendering.streams import print_json, print_note
+from ollama_router_cli.rendering.output import print_json, print_note
 from ollama_router_cli.rendering.worlds import print_worlds
 from ollama_router_core.config import load_config
 from ollama_router_core.config.settings import Config

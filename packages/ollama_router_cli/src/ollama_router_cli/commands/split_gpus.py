@@ -14,8 +14,8 @@ import typer
 
 from ollama_router_cli.arguments.options import option
 from ollama_router_cli.errors import CommandFailed
-from ollama_router_cli.rendering.streams import print_note, print_result
-from ollama_router_cli.sources.gpus import Gpu, list_gpus
+from ollama_router_cli.rendering.output import print_note, print_result
+from ollama_router_cli.sources.local_gpus import Gpu, list_gpus
 from ollama_router_core.config import ProbedServer, render_starter
 from ollama_router_core.config.gpu_units import (
     DEFAULT_OLLAMA,

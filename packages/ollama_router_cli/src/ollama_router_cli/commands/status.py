@@ -19,11 +19,11 @@ from ollama_router_cli.arguments.options import (
     examples,
 )
 from ollama_router_cli.errors import CommandFailed
-from ollama_router_cli.rendering.streams import clean, print_json, print_note, print_result
+from ollama_router_cli.rendering.output import clean, print_json, print_note, print_result
 from ollama_router_cli.rendering.tables import format_bytes, format_ms, print_table
 from ollama_router_cli.sources.router import ask_router, own_trust, router_url
-from ollama_router_cli.sources.servers import look
-from ollama_router_cli.sources.settings import Settings, listening_settings, read_settings
+from ollama_router_cli.sources.settings_source import Settings, listening_settings, read_settings
+from ollama_router_cli.sources.sightings import look
 from ollama_router_cli.sources.token import given_token
 from ollama_router_core.config import Server
 from ollama_router_core.errors import ConfigError

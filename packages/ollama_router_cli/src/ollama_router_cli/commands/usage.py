@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from ollama_router_cli.arguments.options import JsonOption, command_group, examples
-from ollama_router_cli.arguments.router import RouterAccess, asks_router
+from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
 from ollama_router_cli.arguments.times import parse_moment
-from ollama_router_cli.rendering.estimates import print_estimated
-from ollama_router_cli.rendering.streams import print_json
+from ollama_router_cli.rendering.estimated_tokens import print_estimated
+from ollama_router_cli.rendering.output import print_json
 from ollama_router_cli.rendering.tables import format_count, format_ms, print_table
 from ollama_router_cli.sources.router import ask_router, router_client, stream_router
 from ollama_router_server.system import SystemClock

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ollama_router_cli.rendering.streams import clean, print_result
+from ollama_router_cli.rendering.output import clean, print_result
 from ollama_router_cli.rendering.tables import print_table
 
 __all__ = ["print_explanation"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ollama_router_cli.rendering.streams import clean, print_result
+from ollama_router_cli.rendering.output import clean, print_result
 from ollama_router_cli.rendering.tables import format_bytes, format_ms, print_table
 
 __all__ = ["print_operation", "progress_of"]

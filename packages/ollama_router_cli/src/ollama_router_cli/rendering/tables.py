@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ollama_router_cli.rendering.streams import clean
+from ollama_router_cli.rendering.output import clean
 
 __all__ = ["format_bytes", "format_count", "format_ms", "format_time", "make_table", "print_table"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ollama_router_cli.rendering.streams import print_result
+from ollama_router_cli.rendering.output import print_result
 from ollama_router_cli.rendering.tables import print_table
 from ollama_router_core.simulation import Loss, Summary, losses, table
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ollama_router_cli.errors import CommandFailed
-from ollama_router_cli.sources.settings import Settings
+from ollama_router_cli.sources.settings_source import Settings
 from ollama_router_server.storage.console_sessions import ConsoleSessions
 from ollama_router_server.storage.database import Database
 from ollama_router_server.system import SystemClock

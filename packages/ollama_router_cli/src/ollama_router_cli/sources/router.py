@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
 from ollama_router_cli.errors import CommandFailed
-from ollama_router_cli.sources.settings import Settings, read_settings
+from ollama_router_cli.sources.settings_source import Settings, read_settings
 from ollama_router_cli.sources.token import read_token
 from ollama_router_server.http.certificates import trust_in
 

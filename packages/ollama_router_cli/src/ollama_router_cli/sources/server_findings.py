@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import httpx
 
 from ollama_router_cli.sources.router import ask_router, own_trust
-from ollama_router_cli.sources.servers import look
-from ollama_router_cli.sources.settings import Settings
+from ollama_router_cli.sources.settings_source import Settings
+from ollama_router_cli.sources.sightings import look
 from ollama_router_core.config import Server
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_server.admin.doctor.asked_findings import certificate_findings, clock_difference, clock_findings

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from pathlib import Path
 from typing import TypeVar
 
-from ollama_router_cli.sources.settings import Settings, read_settings
+from ollama_router_cli.sources.settings_source import Settings, read_settings
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_server.storage.audit_log import Actor, AuditLog
 from ollama_router_server.storage.database import Database, describe_url

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from typing import Final
 
-from ollama_router_cli.sources.settings import Settings
+from ollama_router_cli.sources.settings_source import Settings
 from ollama_router_core.config import without_password
 from ollama_router_core.config.settings import CoordinationSettings
 from ollama_router_core.errors import ConfigError, RouterError

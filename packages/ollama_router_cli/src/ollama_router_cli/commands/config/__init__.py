@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ollama_router_cli.arguments.options import examples
-from ollama_router_cli.commands.config.checks import app
+from ollama_router_cli.commands.config.inspection import app
 from ollama_router_cli.commands.config.versions import diff, history, rollback
 
 __all__ = ["app"]

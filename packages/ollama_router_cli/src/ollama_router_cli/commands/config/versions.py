@@ -16,9 +16,9 @@ import typer
 
 from ollama_router_cli.arguments.options import SharedOptions, YesOption, takes_shared_options
 from ollama_router_cli.errors import CommandFailed
-from ollama_router_cli.rendering.streams import clean, confirm_word, print_json, print_outcome, print_result
+from ollama_router_cli.rendering.output import clean, confirm_word, print_json, print_outcome, print_result
 from ollama_router_cli.rendering.tables import format_time, print_table
-from ollama_router_cli.sources.settings import chosen_environment, find_config_file, load_text, read_text
+from ollama_router_cli.sources.settings_source import chosen_environment, find_config_file, load_text, read_text
 from ollama_router_core.config import changed_paths, fill_secrets, mask_secrets, read_setting
 from ollama_router_core.errors import ConfigError
 from ollama_router_server.storage.config_history import ConfigVersion, KeptConfigs, config_history

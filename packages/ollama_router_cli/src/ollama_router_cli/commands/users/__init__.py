@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from ollama_router_cli.arguments.options import examples
 from ollama_router_cli.commands.users.accounts import app
-from ollama_router_cli.commands.users.changes import set_user
 from ollama_router_cli.commands.users.invitations import invite
 from ollama_router_cli.commands.users.rails import import_users
 from ollama_router_cli.commands.users.rights import rights
 from ollama_router_cli.commands.users.sessions import sessions, sign_out
+from ollama_router_cli.commands.users.set_user import set_user
 from ollama_router_cli.commands.users.tokens import tokens_app
 
 __all__ = ["app"]

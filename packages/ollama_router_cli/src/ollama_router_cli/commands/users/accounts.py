@@ -8,14 +8,14 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from msgspec.structs import asdict
 
-from ollama_router_cli.arguments.grants import takes_grants
+from ollama_router_cli.arguments.grant_options import takes_grants
 from ollama_router_cli.arguments.options import SharedOptions, YesOption, command_group, examples, takes_shared_options
 from ollama_router_cli.commands.users.store import NameArgument, Role, with_users
-from ollama_router_cli.rendering.grants import describe_grants
+from ollama_router_cli.rendering.grant_texts import describe_grants
+from ollama_router_cli.rendering.new_token import show_token
+from ollama_router_cli.rendering.output import clean, confirm_word, print_json, print_note, print_outcome, print_result
 from ollama_router_cli.rendering.request_log import print_records
-from ollama_router_cli.rendering.streams import clean, confirm_word, print_json, print_note, print_outcome, print_result
 from ollama_router_cli.rendering.tables import format_count, format_ms, format_time, print_table
-from ollama_router_cli.rendering.token import show_token
 from ollama_router_core.access.grants import combine_grants, grants_from_json, grants_to_json
 from ollama_router_core.access.limits import Allowance, TokenSpan, day_of, nearest_end
 from ollama_router_server.storage.identities import CreatedToken, UserDetails, UserFilter, UserPage, UserSummary

@@ -9,9 +9,9 @@ import typer
 
 from ollama_router_cli.arguments.options import SharedOptions, takes_shared_options
 from ollama_router_cli.commands.users.store import NameArgument, Role
-from ollama_router_cli.rendering.streams import clean, print_json, print_note, print_result
+from ollama_router_cli.rendering.output import clean, print_json, print_note, print_result
 from ollama_router_cli.sources.console_links import console_address, console_sessions
-from ollama_router_cli.sources.settings import Settings, read_settings
+from ollama_router_cli.sources.settings_source import Settings, read_settings
 from ollama_router_cli.sources.storage import open_database, operator
 from ollama_router_server.admin.links import INVITATION_SECONDS, link_of
 from ollama_router_server.storage.identities import UnknownUser

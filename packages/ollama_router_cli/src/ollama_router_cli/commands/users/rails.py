@@ -11,9 +11,9 @@ import typer
 from msgspec import to_builtins
 
 from ollama_router_cli.arguments.options import SharedOptions, takes_shared_options
-from ollama_router_cli.rendering.streams import print_json, print_result
+from ollama_router_cli.rendering.output import print_json, print_result
 from ollama_router_cli.rendering.tables import print_table
-from ollama_router_cli.sources.settings import Settings, read_settings
+from ollama_router_cli.sources.settings_source import Settings, read_settings
 from ollama_router_cli.sources.storage import open_database, operator
 from ollama_router_server.storage.rails_import import RailsImport, RailsReport
 from ollama_router_server.system import SystemClock

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from ollama_router_cli.arguments.options import JsonOption
-from ollama_router_cli.arguments.router import RouterAccess, asks_router
+from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
 from ollama_router_cli.commands.users.store import NameArgument
 from ollama_router_cli.rendering.rights import print_rights
 from ollama_router_cli.sources.router import ask_router, router_client, segment

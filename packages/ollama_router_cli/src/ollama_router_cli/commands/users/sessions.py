@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from ollama_router_cli.arguments.options import JsonOption
-from ollama_router_cli.arguments.router import RouterAccess, asks_router
+from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
 from ollama_router_cli.commands.users.store import NameArgument
-from ollama_router_cli.rendering.streams import print_json, print_outcome, print_result
+from ollama_router_cli.rendering.output import print_json, print_outcome, print_result
 from ollama_router_cli.rendering.tables import format_time, print_table
 from ollama_router_cli.sources.router import ask_router, router_client, segment
 from ollama_router_core.errors import amount

@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from ollama_router_cli.arguments.options import SharedOptions
-from ollama_router_cli.sources.settings import Settings
+from ollama_router_cli.sources.settings_source import Settings
 from ollama_router_cli.sources.storage import open_users, run_with
 from ollama_router_server.storage.user_store import UserStore
 

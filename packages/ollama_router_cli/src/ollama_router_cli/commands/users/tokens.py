@@ -10,9 +10,9 @@ from msgspec.structs import asdict
 
 from ollama_router_cli.arguments.options import SharedOptions, YesOption, command_group, examples, takes_shared_options
 from ollama_router_cli.commands.users.store import NameArgument, with_users
-from ollama_router_cli.rendering.streams import clean, confirm_word, print_json, print_outcome
+from ollama_router_cli.rendering.new_token import show_token
+from ollama_router_cli.rendering.output import clean, confirm_word, print_json, print_outcome
 from ollama_router_cli.rendering.tables import format_time, print_table
-from ollama_router_cli.rendering.token import show_token
 from ollama_router_server.storage.identities import CreatedToken, UserDetails
 from ollama_router_server.storage.user_store import UserStore
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ollama_router_cli.rendering.streams import clean, print_json, print_result
-from ollama_router_cli.sources.settings import Settings
+from ollama_router_cli.rendering.output import clean, print_json, print_result
+from ollama_router_cli.sources.settings_source import Settings
 from ollama_router_server.storage.identities import CreatedToken
 
 __all__ = ["show_token"]

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ollama_router_cli.arguments.grants import takes_grants
+from ollama_router_cli.arguments.grant_options import takes_grants
 from ollama_router_cli.arguments.options import SharedOptions, takes_shared_options
 from ollama_router_cli.commands.users.store import NameArgument, Role, with_users
-from ollama_router_cli.rendering.grants import describe_grants
-from ollama_router_cli.rendering.streams import clean, print_json, print_result
+from ollama_router_cli.rendering.grant_texts import describe_grants
+from ollama_router_cli.rendering.output import clean, print_json, print_result
 from ollama_router_cli.rendering.tables import print_table
 from ollama_router_core.access.grants import grants_to_json
 from ollama_router_server.storage.identities import UserChange, UserDetails

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ollama_router_cli.rendering.streams import print_result
+from ollama_router_cli.rendering.output import print_result
 from ollama_router_core.errors import amount
 
 __all__ = ["print_estimated"]

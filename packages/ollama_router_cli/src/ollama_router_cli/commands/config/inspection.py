@@ -10,8 +10,8 @@ import typer
 from msgspec.structs import asdict
 
 from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
-from ollama_router_cli.rendering.streams import print_json, print_note, print_result
-from ollama_router_cli.sources.settings import read_settings
+from ollama_router_cli.rendering.output import print_json, print_note, print_result
+from ollama_router_cli.sources.settings_source import read_settings
 from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import (
     Config,

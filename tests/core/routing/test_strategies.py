@@ -219,6 +219,14 @@ class TestFastest:
         assert decision.server == "b"
         assert "(5 requests)" in decision.reason
 
+    @pytest.mark.parametrize("tiebreak", range(4))
+    def test_of_equals_nobody_is_evicted(self, tiebreak):
+        """A model that nobody asked for of late costs nothing to evict, and yet stays where there is room elsewhere."""
+        full = make_facts("a", HAS_8B, (loaded("idle", 22 * GIB),))
+        servers = {name: {"max_memory_gb": 24.0} for name in "ab"}
+        more = {"routing_strategy": "fastest", "tiebreak": tiebreak}
+        assert winner(servers, full, make_facts("b", HAS_8B), **more) == "b"
+
     def test_an_eviction_costs_what_others_lose(self):
         """The server whose resident model is in demand is spared."""
         held = [

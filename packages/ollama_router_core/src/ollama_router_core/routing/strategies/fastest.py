@@ -21,9 +21,9 @@ class Fastest:
         return expected_time(candidate, context.request, context.snapshot, now=context.now, prefix=context.prefix)
 
     def key(self, candidate: Candidate, context: RankingContext, expected: ExpectedTime) -> tuple[float, ...]:
-        """Health tier, expected cost in seconds."""
+        """Health tier, expected cost in seconds; of equals whoever has it loaded, then has room for it."""
         del context
-        return (candidate.health_tier, expected.cost)
+        return (candidate.health_tier, expected.cost, candidate.warmth)
 
     def reasons(self, candidate: Candidate, context: RankingContext, expected: ExpectedTime) -> tuple[Reason, ...]:
         """When it would be ready and done, the terms, and how well its speed is known."""

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser
 
 from browser.conftest import signed_in
-from ollama_router_server.storage.incident_store import Began, Ended, Origin
+from ollama_router_server.storage.incident_changes import Began, Ended, Origin
 from support.records import make_record
 from support.router import running_router
 

@@ -21,7 +21,7 @@ from playwright.async_api import Browser, Page
 from browser.conftest import Watched, signed_in
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.testing import OllamaSimulator
-from ollama_router_server.storage.incident_store import Began, Ended, IncidentKind
+from ollama_router_server.storage.incident_changes import Began, Ended, IncidentKind
 from ollama_router_server.telemetry.last_hour import LastHour, Row
 from support.eventually import eventually, eventually_async
 from support.plain_http import async_client

@@ -9,8 +9,9 @@ import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.admin.views.incidents import incidents_view
+from ollama_router_server.storage.incident_changes import IncidentKind
 from ollama_router_server.storage.incident_hits import Hit
-from ollama_router_server.storage.incident_store import Incident, IncidentFilter, IncidentKind
+from ollama_router_server.storage.incident_store import Incident, IncidentFilter
 from support.eventually import eventually_async
 from support.router import RunningRouter, running_router, server_entry
 

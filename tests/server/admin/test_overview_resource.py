@@ -17,7 +17,8 @@ from ollama_router_server.admin.views.servers import server_views
 from ollama_router_server.console.assets import Assets
 from ollama_router_server.console.hour_chart import hour_of
 from ollama_router_server.console.rendering import Renderer
-from ollama_router_server.storage.incident_store import Began, IncidentFilter, Origin
+from ollama_router_server.storage.incident_changes import Began, Origin
+from ollama_router_server.storage.incident_store import IncidentFilter
 from support.eventually import eventually, eventually_async
 from support.router import running_router, server_entry
 

@@ -12,7 +12,8 @@ from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.admin.views.server_day import DAY_SECONDS, server_day
 from ollama_router_server.console.charts import DAY_WIDTH, day_marks
 from ollama_router_server.storage.audit_log import Actor, AuditEntry, AuditFilter
-from ollama_router_server.storage.incident_store import Began, Ended, Incident, IncidentKind, Origin
+from ollama_router_server.storage.incident_changes import Began, Ended, IncidentKind, Origin
+from ollama_router_server.storage.incident_store import Incident
 from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio

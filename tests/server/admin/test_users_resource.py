@@ -12,7 +12,7 @@ from ollama_router_core.access.limits import day_of
 from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.admin.openapi import openapi_document
 from ollama_router_server.admin.openapi_operations import OPERATIONS
-from ollama_router_server.admin.shapes import GrantsBody
+from ollama_router_server.admin.request_bodies import GrantsBody
 from ollama_router_server.storage.token_usage import TokenUsage
 from support.records import make_record
 from support.router import running_router, server_entry

@@ -25,15 +25,8 @@ from ollama_router_core.fleet.notices import (
 from ollama_router_server.fleet.incident_reports import Incidents
 from ollama_router_server.fleet.standing_conditions import Standing
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.incident_store import (
-    Change,
-    Ended,
-    IncidentFilter,
-    IncidentKey,
-    IncidentStore,
-    Origin,
-    Stopped,
-)
+from ollama_router_server.storage.incident_changes import Change, Ended, IncidentKey, Origin, Stopped
+from ollama_router_server.storage.incident_store import IncidentFilter, IncidentStore
 from support.eventually import eventually
 from support.storage import FakeClock, create_sqlite
 

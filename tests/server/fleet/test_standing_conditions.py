@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_server.fleet.standing_conditions import Standing, StandingConditions
-from ollama_router_server.storage.incident_store import Began, Ended
+from ollama_router_server.storage.incident_changes import Began, Ended
 
 WELL = Standing(waiting=0, most_waiting=512, lost_rows=0, versions=frozenset({"0.32.15"}), refused={})
 FULL = WELL._replace(waiting=512)

@@ -24,7 +24,8 @@ from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.database_status import database_status
 from ollama_router_server.storage.group_store import GroupStore
 from ollama_router_server.storage.identities import UserChange
-from ollama_router_server.storage.incident_store import Began, IncidentStore, Origin
+from ollama_router_server.storage.incident_changes import Began, Origin
+from ollama_router_server.storage.incident_store import IncidentStore
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.schema import request_log, users

@@ -10,18 +10,17 @@ import pytest
 
 from ollama_router_core.errors import Overloaded, StorageUnavailable
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.incident_hits import Hit
-from ollama_router_server.storage.incident_store import (
+from ollama_router_server.storage.incident_changes import (
     Began,
     Ended,
-    IncidentFilter,
     IncidentKey,
-    IncidentStore,
     Origin,
     Reconfigured,
     Started,
     Stopped,
 )
+from ollama_router_server.storage.incident_hits import Hit
+from ollama_router_server.storage.incident_store import IncidentFilter, IncidentStore
 from ollama_router_server.storage.incident_writer import IncidentWriter
 from ollama_router_server.storage.request_log import RequestLog
 from support.eventually import eventually

@@ -10,7 +10,8 @@ import pytest
 from ollama_router_core.config.settings import RequestLogSettings
 from ollama_router_server.storage.audit_log import ROUTER, AuditFilter, AuditLog
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.incident_store import Began, Ended, IncidentFilter, IncidentStore, Origin
+from ollama_router_server.storage.incident_changes import Began, Ended, Origin
+from ollama_router_server.storage.incident_store import IncidentFilter, IncidentStore
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.log_retention import LogRetention
 from ollama_router_server.storage.request_log import RequestLog

@@ -6,7 +6,7 @@ from falcon.asgi import Request, Response
 
 from ollama_router_core.errors import InvalidBody
 from ollama_router_server.admin.json_bodies import answer, moment
-from ollama_router_server.admin.shapes import AuditBody, AuditEntryBody
+from ollama_router_server.admin.response_bodies import AuditBody, AuditEntryBody
 from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit_log import AuditAction, AuditFilter, actions_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ollama_router_core.access.grants import Grants, grants_from_json, grants_to_json
-from ollama_router_server.admin.shapes import GrantsBody
+from ollama_router_server.admin.request_bodies import GrantsBody
 
 __all__ = ["changes_of", "grants_body", "grants_of"]
 

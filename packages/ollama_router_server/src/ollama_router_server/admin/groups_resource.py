@@ -8,14 +8,8 @@ from falcon.asgi import Request, Response
 
 from ollama_router_server.admin.grant_bodies import changes_of, grants_body, grants_of
 from ollama_router_server.admin.json_bodies import actor_of, answer, read_body
-from ollama_router_server.admin.shapes import (
-    DeletedBody,
-    GroupBody,
-    GroupPatch,
-    GroupsBody,
-    ListedGroupBody,
-    NewGroup,
-)
+from ollama_router_server.admin.request_bodies import GroupPatch, NewGroup
+from ollama_router_server.admin.response_bodies import DeletedBody, GroupBody, GroupsBody, ListedGroupBody
 from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.admin.views.rights import group_rights_view
 from ollama_router_server.services import Services

@@ -10,7 +10,7 @@ from falcon.asgi import Request, Response
 from ollama_router_core.errors import InvalidBody
 from ollama_router_server.admin.incidents_resource import find_incidents
 from ollama_router_server.admin.json_bodies import answer
-from ollama_router_server.admin.shapes import AuditEntryBody
+from ollama_router_server.admin.response_bodies import AuditEntryBody
 from ollama_router_server.admin.token_access import ADMINS, READERS
 from ollama_router_server.admin.views.history import HistoryView, history_view
 from ollama_router_server.services import Services

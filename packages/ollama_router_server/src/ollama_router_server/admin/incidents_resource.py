@@ -11,7 +11,8 @@ from ollama_router_server.admin.json_bodies import answer, moment
 from ollama_router_server.admin.token_access import READERS
 from ollama_router_server.admin.views.incidents import IncidentsView, incidents_view
 from ollama_router_server.services import Services
-from ollama_router_server.storage.incident_store import IncidentFilter, IncidentKind
+from ollama_router_server.storage.incident_changes import IncidentKind
+from ollama_router_server.storage.incident_store import IncidentFilter
 
 __all__ = ["IncidentsResource", "find_incidents"]
 

@@ -6,7 +6,7 @@ from falcon.asgi import Request, Response
 
 from ollama_router_server.admin.json_bodies import actor_of, answer
 from ollama_router_server.admin.links import INVITATION_SECONDS, base_url, link_of
-from ollama_router_server.admin.shapes import InvitationBody, WithdrawnBody
+from ollama_router_server.admin.response_bodies import InvitationBody, WithdrawnBody
 from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.services import Services
 

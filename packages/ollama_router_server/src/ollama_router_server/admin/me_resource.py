@@ -8,7 +8,8 @@ from falcon.asgi import Request, Response
 
 from ollama_router_core.errors import Forbidden
 from ollama_router_server.admin.json_bodies import actor_of, answer, read_body
-from ollama_router_server.admin.shapes import CreatedTokenBody, DeletedBody, NewToken
+from ollama_router_server.admin.request_bodies import NewToken
+from ollama_router_server.admin.response_bodies import CreatedTokenBody, DeletedBody
 from ollama_router_server.admin.token_access import EVERYBODY, address_of
 from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import model_views

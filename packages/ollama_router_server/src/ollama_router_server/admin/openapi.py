@@ -10,9 +10,9 @@ from falcon.asgi import Request, Response
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from ollama_router_server.admin import shapes
 from ollama_router_server.admin.openapi_operation import Operation
 from ollama_router_server.admin.openapi_operations import OPERATIONS
+from ollama_router_server.admin.response_bodies import ErrorBody
 from ollama_router_server.admin.token_access import ADMINS
 
 __all__ = ["OpenApiResource", "openapi_document"]
@@ -35,7 +35,7 @@ class OpenApiResource:
 def openapi_document() -> dict[str, Any]:
     """Build the description, OpenAPI 3.1."""
     kinds = {kind for operation in OPERATIONS for kind in (operation.answer, operation.body) if kind is not None}
-    kinds.add(shapes.ErrorBody)
+    kinds.add(ErrorBody)
     modes = [(kind, "serialization" if kind.__name__.endswith(("Body", "View")) else "validation") for kind in kinds]
     _, schemas = models_json_schema(sorted(modes, key=str), ref_template=_REFERENCE)  # type: ignore[arg-type]
     paths: dict[str, dict[str, Any]] = {}
@@ -57,7 +57,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     names = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
     path = [_parameter(name, "path", {"type": "string", "pattern": "^[A-Za-z0-9._-]+$"}) for name in names]
     query = [_parameter(name, "query", schema) for name, schema in operation.query]
-    refusals = {str(status): _json("Refused", shapes.ErrorBody) for status in (*_ANYWHERE, *operation.refused)}
+    refusals = {str(status): _json("Refused", ErrorBody) for status in (*_ANYWHERE, *operation.refused)}
     described: dict[str, Any] = {
         "summary": operation.summary,
         "x-roles": sorted(operation.roles),

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
-
-from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.routing.strategies import STRATEGIES
-from ollama_router_server.admin import shapes
 from ollama_router_server.admin.doctor.doctor_resource import DoctorView
-from ollama_router_server.admin.fleet_resource import KV_TYPES
-from ollama_router_server.admin.json_bodies import DATE
 from ollama_router_server.admin.openapi_operation import Operation
 from ollama_router_server.admin.openapi_people import PEOPLE
+from ollama_router_server.admin.openapi_queries import (
+    AUDIT_QUERY,
+    EXPLAIN_QUERY,
+    INCIDENTS_QUERY,
+    MOMENT,
+    ONE_MORE,
+    REQUESTS_QUERY,
+    TEXT,
+    USAGE_QUERY,
+)
 from ollama_router_server.admin.operations_resource import NewOperation
+from ollama_router_server.admin.request_bodies import NewToken
+from ollama_router_server.admin.response_bodies import (
+    AuditBody,
+    CancelledBody,
+    CreatedTokenBody,
+    DeletedBody,
+    DrainBody,
+    ModelUsersBody,
+    ObjectBody,
+    QueueBody,
+)
 from ollama_router_server.admin.token_access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.usage_export_resource import STEPS
-from ollama_router_server.admin.usage_resource import BUCKETS
 from ollama_router_server.admin.views.about import AboutView
 from ollama_router_server.admin.views.config import ConfigView, DiagnosticsView
 from ollama_router_server.admin.views.error_reference import ErrorsView
@@ -32,88 +46,12 @@ from ollama_router_server.admin.views.series import HOURS, SeriesView
 from ollama_router_server.admin.views.server_day import ServerDayView
 from ollama_router_server.admin.views.servers import ProbeView, ServerDetailView, ServersView
 from ollama_router_server.admin.views.setup_checks import ChecksView
-from ollama_router_server.admin.views.usage import BY, ORDERS, MyUsageBody, UsageBody
+from ollama_router_server.admin.views.usage import BY, MyUsageBody, UsageBody
 from ollama_router_server.admin.views.whatif import WhatIfView
-from ollama_router_server.storage.incident_store import IncidentKind
 
 __all__ = ["OPERATIONS"]
 
-
 _ONE = "/router/operations/{id}"
-_NUMBER: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 2**52}
-_MOMENT: dict[str, Any] = {
-    "anyOf": [_NUMBER, {"type": "string", "pattern": f"^{DATE}$"}],
-    "description": "Seconds since 1970, or a date, with a time or without, UTC unless it has an offset.",
-}
-_USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("since", _MOMENT),
-    ("before", _MOMENT),
-    ("user", {"type": "string"}),
-    ("by", {"enum": ["", *BY], "description": "The one list to fill; all if left out."}),
-    ("order", {"enum": list(ORDERS)}),
-    (
-        "limit",
-        {"type": "integer", "minimum": 1, "description": "Lines that each list has at most, but that of days."},
-    ),
-    (
-        "bucket",
-        {
-            "enum": ["", *BUCKETS],
-            "description": "Also in such steps, by anything but day; in hours by group for at most 7 days. "
-            "Parts have the whole last hour.",
-        },
-    ),
-)
-_AUDIT_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("since", _MOMENT),
-    ("actor", {"type": "string"}),
-    ("action", {"type": "string", "description": "`user.create`, or `user` for every `user.*`."}),
-    ("limit", {"type": "integer", "minimum": 1, "maximum": 10_000}),
-)
-
-_TEXT: dict[str, Any] = {"type": "string"}
-_ONE_MORE: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("add", {"type": "string", "description": "A server of the config, to have one more like it."}),
-    (
-        "add_gpu",
-        {"type": "string", "description": f"GIB,GB/s,TFLOP/s such as 24,1010,82.6, or one of {', '.join(GPUS)}."},
-    ),
-    ("add_gpu_figures", {"type": "string", "description": "As `add_gpu`, from a second field of a form; not both."}),
-    ("off", {"type": "string", "description": "A server of the config that takes nothing."}),
-    ("put", {"type": "string", "description": "SERVER=MODEL: a model that this server has, too."}),
-    ("num_parallel", {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": ""}]}),
-    ("max_wait", {"anyOf": [{"type": "number", "minimum": 0.001, "maximum": 86_400}, {"const": ""}]}),
-)
-_REQUESTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
-    (
-        "text",
-        {
-            "type": "string",
-            "maxLength": 200,
-            "description": "In id, names, path, reason or error, in small or capital letters; on SQLite a to z alone.",
-        },
-    ),
-    ("user", _TEXT),
-    ("group", {"type": "string", "description": "Requests of who is in it now."}),
-    ("model", _TEXT),
-    ("server", _TEXT),
-    ("ending", {"enum": ["", "ok", "error", "refused", "client_left", "retried", "fallback", "cold"]}),
-    ("slower_than", {"anyOf": [_NUMBER, {"const": ""}], "description": "Milliseconds."}),
-    ("since", _MOMENT),
-    ("before", _MOMENT),
-    ("cursor", {"type": "string", "description": "`next` of the page before."}),
-    ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
-)
-_EXPLAIN_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("model", _TEXT),
-    ("context", {"type": "integer", "minimum": 1}),
-    ("kv_type", {"enum": list(KV_TYPES)}),
-    ("prompt_tokens", {"type": "integer", "minimum": 0}),
-    ("held_by", _TEXT),
-    ("need", _TEXT),
-    ("user", _TEXT),
-    ("all_strategies", {"enum": ["true", "false"]}),
-)
 
 OPERATIONS: tuple[Operation, ...] = (
     *PEOPLE,
@@ -123,7 +61,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Requests, tokens, GPU time and cost by user, group, model, server, host and day",
         answer=UsageBody,
         roles=READERS,
-        query=_USAGE_QUERY,
+        query=USAGE_QUERY,
     ),
     Operation(
         method="get",
@@ -134,8 +72,8 @@ OPERATIONS: tuple[Operation, ...] = (
         query=(
             ("by", {"enum": list(BY)}),
             ("step", {"enum": list(STEPS)}),
-            ("since", _MOMENT),
-            ("before", _MOMENT),
+            ("since", MOMENT),
+            ("before", MOMENT),
         ),
         refused=(429,),
     ),
@@ -143,8 +81,8 @@ OPERATIONS: tuple[Operation, ...] = (
         method="get",
         path="/router/audit",
         summary="Who changed what",
-        answer=shapes.AuditBody,
-        query=_AUDIT_QUERY,
+        answer=AuditBody,
+        query=AUDIT_QUERY,
     ),
     Operation(method="get", path="/router/doctor", summary="What is wrong, and what mends it", answer=DoctorView),
     Operation(
@@ -171,7 +109,7 @@ OPERATIONS: tuple[Operation, ...] = (
         query=(
             ("day", {"type": "string", "description": "As `2026-11-28`, UTC. Default: today."}),
             ("strategy", {"enum": ["", *STRATEGIES]}),
-            *_ONE_MORE,
+            *ONE_MORE,
         ),
     ),
     Operation(
@@ -180,21 +118,14 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="What went wrong and when: those that were under way at any moment between `since` and `before`",
         answer=IncidentsView,
         roles=READERS,
-        query=(
-            ("since", _MOMENT),
-            ("before", _MOMENT),
-            ("kind", {"type": "string", "enum": list(get_args(IncidentKind))}),
-            ("server", _TEXT),
-            ("under_way", {"anyOf": [{"type": "boolean"}, {"const": ""}], "description": "Empty is true."}),
-            ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
-        ),
+        query=INCIDENTS_QUERY,
     ),
     Operation(
         method="get",
         path="/router/usage/users",
         summary="Who used a model in the last seven days",
-        answer=shapes.ModelUsersBody,
-        query=(("model", _TEXT),),
+        answer=ModelUsersBody,
+        query=(("model", TEXT),),
     ),
     Operation(method="get", path="/router/me", summary="What the asking user may do", answer=MeView, roles=EVERYBODY),
     Operation(
@@ -216,8 +147,8 @@ OPERATIONS: tuple[Operation, ...] = (
         method="post",
         path="/router/me/tokens",
         summary="Give the asking user one more token",
-        body=shapes.NewToken,
-        answer=shapes.CreatedTokenBody,
+        body=NewToken,
+        answer=CreatedTokenBody,
         status=201,
         roles=EVERYBODY,
         refused=(409, 413),
@@ -226,7 +157,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="delete",
         path="/router/me/tokens/{token}",
         summary="End a token of the asking user",
-        answer=shapes.DeletedBody,
+        answer=DeletedBody,
         roles=EVERYBODY,
         refused=(404,),
     ),
@@ -241,20 +172,24 @@ OPERATIONS: tuple[Operation, ...] = (
         method="get",
         path="/router/status",
         summary="The known state of every server",
-        answer=shapes.ObjectBody,
+        answer=ObjectBody,
         roles=READERS,
     ),
     Operation(
         method="get",
         path="/router/explain",
         summary="Which server would get a request, and why",
-        answer=shapes.ObjectBody,
+        answer=ObjectBody,
         roles=READERS,
-        query=_EXPLAIN_QUERY,
+        query=EXPLAIN_QUERY,
         refused=(404,),
     ),
     Operation(
-        method="get", path="/router/queue", summary="What waits, by model", answer=shapes.QueueBody, roles=EVERYBODY
+        method="get",
+        path="/router/queue",
+        summary="What waits, by model",
+        answer=QueueBody,
+        roles=EVERYBODY,
     ),
     Operation(
         method="get",
@@ -290,7 +225,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Requests in progress, and those of the log, the newest first; users see their own",
         answer=RequestsView,
         roles=EVERYBODY,
-        query=_REQUESTS_QUERY,
+        query=REQUESTS_QUERY,
     ),
     Operation(
         method="get",
@@ -312,7 +247,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="post",
         path="/router/requests/{id}/cancel",
         summary="End a request in progress; users end their own",
-        answer=shapes.CancelledBody,
+        answer=CancelledBody,
         roles=frozenset({"admin", "user"}),
         refused=(404,),
     ),
@@ -338,7 +273,7 @@ OPERATIONS: tuple[Operation, ...] = (
             method="post",
             path=f"/router/servers/{{name}}/{verb}",
             summary=summary,
-            answer=shapes.DrainBody,
+            answer=DrainBody,
             refused=(404,),
         )
         for verb, summary in (("drain", "Send a server no new requests"), ("undrain", "Send it requests again"))
@@ -382,7 +317,7 @@ OPERATIONS: tuple[Operation, ...] = (
         refused=(404, 413),
     ),
     Operation(method="get", path=_ONE, summary="One operation", answer=OperationView, refused=(404,)),
-    Operation(method="delete", path=_ONE, summary="End an operation", answer=shapes.CancelledBody, refused=(404, 409)),
+    Operation(method="delete", path=_ONE, summary="End an operation", answer=CancelledBody, refused=(404, 409)),
     Operation(
         method="post",
         path=f"{_ONE}/retry",
@@ -398,9 +333,9 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=WhatIfView,
         query=(
             ("strategy", {"enum": ["", *STRATEGIES]}),
-            *_ONE_MORE,
+            *ONE_MORE,
             ("days", {"type": "integer", "minimum": 1, "maximum": 30}),
         ),
     ),
-    Operation(method="get", path="/router/openapi.json", summary="This description", answer=shapes.ObjectBody),
+    Operation(method="get", path="/router/openapi.json", summary="This description", answer=ObjectBody),
 )

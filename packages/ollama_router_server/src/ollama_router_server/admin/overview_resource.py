@@ -26,7 +26,8 @@ from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit_log import AuditFilter
 from ollama_router_server.storage.identities import User
-from ollama_router_server.storage.incident_store import IncidentFilter, IncidentKind
+from ollama_router_server.storage.incident_changes import IncidentKind
+from ollama_router_server.storage.incident_store import IncidentFilter
 
 __all__ = [
     "ModelResource",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from falcon.asgi import Request, Response
 
 from ollama_router_server.admin.json_bodies import answer, read_body
-from ollama_router_server.admin.shapes import UserPatch
+from ollama_router_server.admin.request_bodies import UserPatch
 from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.admin.users_resource import change_of
 from ollama_router_server.admin.views.rights import rights_view

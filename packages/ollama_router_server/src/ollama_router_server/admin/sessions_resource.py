@@ -5,7 +5,7 @@ from __future__ import annotations
 from falcon.asgi import Request, Response
 
 from ollama_router_server.admin.json_bodies import actor_of, answer
-from ollama_router_server.admin.shapes import EndedSessionsBody, SessionBody, SessionsBody
+from ollama_router_server.admin.response_bodies import EndedSessionsBody, SessionBody, SessionsBody
 from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.services import Services
 

@@ -11,7 +11,7 @@ from falcon.asgi import Request, Response
 from ollama_router_core.errors import InvalidBody
 from ollama_router_server.admin.history_resource import asked_day
 from ollama_router_server.admin.json_bodies import answer, moment
-from ollama_router_server.admin.shapes import ModelUserLine, ModelUsersBody
+from ollama_router_server.admin.response_bodies import ModelUserLine, ModelUsersBody
 from ollama_router_server.admin.token_access import ADMINS, READERS
 from ollama_router_server.admin.usage_groups import groups_of_members, usage_by_group
 from ollama_router_server.admin.views.usage import BY, ORDERS, UsageAsked, UsageBody, usage_view

@@ -12,16 +12,14 @@ from ollama_router_core.errors import InvalidBody
 from ollama_router_server.admin.grant_bodies import changes_of, grants_body, grants_of
 from ollama_router_server.admin.invitations_resource import invite
 from ollama_router_server.admin.json_bodies import actor_of, answer, read_body
-from ollama_router_server.admin.shapes import (
+from ollama_router_server.admin.request_bodies import NewToken, NewUser, UserPatch
+from ollama_router_server.admin.response_bodies import (
     CreatedTokenBody,
     CreatedUserBody,
     DeletedBody,
     ListedUserBody,
-    NewToken,
-    NewUser,
     TokensBody,
     UserDetailsBody,
-    UserPatch,
     UsersBody,
     token_body,
 )

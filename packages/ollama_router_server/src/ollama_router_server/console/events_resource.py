@@ -12,7 +12,7 @@ from falcon.asgi import Request, Response, SSEvent
 
 from ollama_router_core.errors import Forbidden
 from ollama_router_server.admin.token_access import EVERYBODY, check_role
-from ollama_router_server.console.pages import Page
+from ollama_router_server.console.page import Page
 from ollama_router_server.console.sessions import Sessions
 from ollama_router_server.console.watchers import START, Watcher, Watchers
 from ollama_router_server.storage.identities import User

@@ -14,7 +14,7 @@ from falcon.asgi import Request, Response
 from ollama_router_core.errors import RequestError
 from ollama_router_server.admin.overview_resource import find_model
 from ollama_router_server.admin.token_access import ADMINS, EVERYBODY, READERS
-from ollama_router_server.console.pages import Page
+from ollama_router_server.console.page import Page
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import UnknownGroup, UnknownUser, User
 

@@ -1,12 +1,10 @@
-"""The pages: each is one view, filled into one template."""
+"""The values that each page is filled with, from the router's own views; and which pages there are."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
 
-from falcon.asgi import Request, Response
+from falcon.asgi import Request
 from msgspec import Struct
 
 from ollama_router_core.access.limits import day_of
@@ -51,8 +49,9 @@ from ollama_router_server.admin.views.usage_steps import STACKS
 from ollama_router_server.admin.whatif_resource import WhatIf
 from ollama_router_server.console.charts import models_of, strip_of
 from ollama_router_server.console.hour_chart import hour_of
+from ollama_router_server.console.page import Page, Values
 from ollama_router_server.console.playground import PLAYERS, expected_start
-from ollama_router_server.console.rendering import Rendered, Renderer
+from ollama_router_server.console.rendering import Renderer
 from ollama_router_server.console.request_columns import columns_shown, switches
 from ollama_router_server.console.series_chart import chart_of
 from ollama_router_server.console.shared_parts import SharedParts
@@ -64,9 +63,8 @@ from ollama_router_server.storage.audit_log import AuditFilter
 from ollama_router_server.storage.identities import Role, User
 from ollama_router_server.storage.log_filter import LogFilter
 
-__all__ = ["Page", "Pages", "pages"]
+__all__ = ["Pages", "pages"]
 
-Values = dict[str, Any]
 _DAY = 86_400.0
 _HOURLY = 2
 _FIRST_ROWS = 60
@@ -293,60 +291,6 @@ class Pages(Struct, frozen=True):
         """What another world may have: its strategy, and one more server, like another or with another GPU."""
         servers = sorted(name for name, one in self.services.config.servers.items() if one.enabled)
         return {"strategies": list(STRATEGIES), "servers": servers, "gpus": GPUS}
-
-
-Builder = Callable[..., Awaitable[Values]]
-
-
-class Page:
-    """One page. Its own script asks for the part that changes, which tabs of one user share where they can.
-
-    That part is built by `build_part` where the page shows more beside it.
-    """
-
-    def __init__(
-        self,
-        renderer: Renderer,
-        name: str,
-        title: str,
-        build: Builder,
-        *,
-        roles: frozenset[Role],
-        parts: SharedParts | None = None,
-        build_part: Builder | None = None,
-    ) -> None:
-        self.roles = roles
-        self._renderer = renderer
-        self._name = name
-        self._title = title
-        self._build = build
-        self._build_part = build_part or build
-        self._parts = parts
-
-    @property
-    def live(self) -> bool:
-        """Whether it has a part that follows the router."""
-        return self._parts is not None
-
-    async def on_get(self, request: Request, response: Response, **params: str) -> None:
-        """Answer the page."""
-        if self._parts is None or request.get_header("x-console") is None:
-            self._renderer.send(
-                request, response, await self._filled(request, f"{self._name}.html", self._build, params)
-            )
-            return
-        user: User = request.context.user
-        key = request.relative_uri, user.id, user.role
-        part, begun = self._parts.find(key), self._parts.moment
-        if part is None:
-            part = await self._filled(request, f"parts/{self._name}.html", self._build_part, params)
-            self._parts.keep(key, part, begun=begun)
-        self._renderer.send(request, response, part)
-
-    async def _filled(self, request: Request, template: str, build: Builder, params: dict[str, str]) -> Rendered:
-        user: User = request.context.user
-        values = {"title": self._title, "user": user, **await build(request, user, **params)}
-        return self._renderer.rendered(template, request.path, page=self._name, live=self.live, **values)
 
 
 def pages(build: Pages, renderer: Renderer, parts: SharedParts) -> dict[str, Page]:

@@ -22,19 +22,18 @@ from ollama_router_core.fleet.notices import (
 )
 from ollama_router_server.fleet.open_incidents import OpenIncidents
 from ollama_router_server.fleet.standing_conditions import Standing, StandingConditions
-from ollama_router_server.storage.incident_store import (
+from ollama_router_server.storage.incident_changes import (
     AFTER_A_RESTART,
-    SILENT_SECONDS,
     Began,
     Change,
     Ended,
     IncidentKind,
-    IncidentStore,
     Origin,
     Reconfigured,
     Started,
     Stopped,
 )
+from ollama_router_server.storage.incident_store import SILENT_SECONDS, IncidentStore
 from ollama_router_server.storage.incident_writer import IncidentWriter
 from ollama_router_server.system import Clock
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import assert_never
 
-from ollama_router_server.storage.incident_store import (
+from ollama_router_server.storage.incident_changes import (
     Began,
     Change,
     Ended,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from ollama_router_core.records.refusal_waves import RefusalWave
-from ollama_router_server.storage.incident_store import Began, Ended, IncidentKind
+from ollama_router_server.storage.incident_changes import Began, Ended, IncidentKind
 
 __all__ = ["Standing", "StandingConditions"]
 

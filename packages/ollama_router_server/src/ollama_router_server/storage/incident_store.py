@@ -1,8 +1,7 @@
 """What went wrong and when, as rows: one for each incident, from its first sign to its end.
 
-Of incidents with equal `scope`, kind, server and model at most one is under way; an index of the database holds that,
-so that workers, and routers that share breakers, may all report what they see. A process says every ten minutes which
-of them it still suffers from; one of which nobody has said so for half an hour ended when that was last said.
+A process says every ten minutes which of them it still suffers from; one of which nobody has said so for half an hour
+ended when that was last said.
 """
 
 from __future__ import annotations
@@ -10,132 +9,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
-from typing import Any, Final, Literal, NamedTuple, assert_never
+from typing import Any, Final
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, bindparam, case, delete, exists, or_, select, update
+from sqlalchemy import bindparam, delete, or_, select, update
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.errors import Overloaded
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.dialect import insert_into
+from ollama_router_server.storage.incident_changes import (
+    LONGEST_MODEL,
+    Change,
+    IncidentKey,
+    IncidentKind,
+    Origin,
+    apply_changes,
+)
 from ollama_router_server.storage.incident_hits import OF_REFUSED, Hit, count_hits
 from ollama_router_server.storage.schema import incidents
 
-__all__ = [
-    "AFTER_A_RESTART",
-    "SILENT_SECONDS",
-    "Began",
-    "Change",
-    "Ended",
-    "Incident",
-    "IncidentFilter",
-    "IncidentKey",
-    "IncidentKind",
-    "IncidentStore",
-    "Origin",
-    "Reconfigured",
-    "Started",
-    "Stopped",
-]
+__all__ = ["SILENT_SECONDS", "Incident", "IncidentFilter", "IncidentStore"]
 
-IncidentKind = Literal[
-    "server.down",
-    "server.suspended",
-    "model.suspended",
-    "config.refused",
-    "coordination.away",
-    "database.away",
-    "line.full",
-    "requests.refused",
-    "log.lost",
-    "versions.differ",
-    "digests.differ",
-    "router.restart",
-]
-
-_RESTART: Final[IncidentKind] = "router.restart"
-AFTER_A_RESTART: Final[tuple[IncidentKind, ...]] = (
-    "server.suspended", "model.suspended", "config.refused", "coordination.away", "database.away",
-    "line.full", "requests.refused", "log.lost", "versions.differ", "digests.differ",
-)  # fmt: skip
-"""What a process that has just started does not suffer from, whatever the one before did."""
-_OF_A_FLEET: Final[tuple[IncidentKind, ...]] = ("server.suspended", "requests.refused")
-"""What routers that share breakers and news see in common, and so tell once. It outlasts who told it."""
 _MOST_ROWS: Final = 10_000
 _DELETED_AT_ONCE: Final = 1_000
 SILENT_SECONDS: Final = 1_800.0
 _MOST_COUNTED: Final = 50
 _PATIENCE: Final = 10.0
-_LONGEST_CAUSE: Final = 1_000
-_LONGEST_MODEL: Final = 512
-
-
-class Origin(Struct, frozen=True):
-    """Who reports: a router by name, and the fleet that it shares what it sees with, if it does."""
-
-    router: str
-    fleet: str | None = None
-
-    def scope(self, kind: IncidentKind) -> str:
-        """For whom an incident of this kind counts once."""
-        return f"fleet {self.fleet}"[:100] if kind in _OF_A_FLEET and self.fleet else self.router
-
-    @property
-    def scopes(self) -> tuple[str, str]:
-        """Of every incident that this router is in."""
-        return self.router, self.scope("server.suspended")
-
-
-class IncidentKey(NamedTuple):
-    """What is under way at most once for those whom an incident of its kind counts once for."""
-
-    kind: IncidentKind
-    server: str = ""
-    model: str = ""
-
-
-class Began(Struct, frozen=True, kw_only=True):
-    """An incident begins, unless the same is under way; `at` is seconds since 1970."""
-
-    kind: IncidentKind
-    at: float
-    cause: str
-    server: str = ""
-    model: str = ""
-
-
-class Ended(Struct, frozen=True, kw_only=True):
-    """It is over, if it was under way; without a `model` (None), for every model."""
-
-    kind: IncidentKind
-    at: float
-    server: str = ""
-    model: str | None = ""
-
-
-class Started(Struct, frozen=True, kw_only=True):
-    """The router has started with these servers: what it cannot suffer from any more is over."""
-
-    at: float
-    servers: frozenset[str]
-
-
-class Reconfigured(Struct, frozen=True, kw_only=True):
-    """The router goes by a config with these servers."""
-
-    at: float
-    servers: frozenset[str]
-
-
-class Stopped(Struct, frozen=True, kw_only=True):
-    """The router stops, as it was told to; it had started at the moment `since`."""
-
-    at: float
-    since: float
-
-
-Change = Began | Ended | Started | Reconfigured | Stopped
 
 
 class Incident(Struct, frozen=True, kw_only=True):
@@ -184,7 +83,7 @@ class IncidentStore:
 
     async def apply(self, origin: Origin, changes: Sequence[Change]) -> None:
         """Write changes in their order, in one transaction."""
-        await self._database.write(_apply, self._database.backend, origin, changes)
+        await self._database.write(apply_changes, self._database.backend, origin, changes)
 
     async def list(self, chosen: IncidentFilter, *, limit: int = 50) -> tuple[Incident, ...]:
         """Return the newest first, at most `limit`."""
@@ -215,7 +114,7 @@ class IncidentStore:
     ) -> None:
         """Say that these incidents go on; if asked to, end those of which nobody has said so for half an hour."""
         seen = await self._database.read(_read_under_way)
-        ours = {(origin.scope(kind), kind, server, model[:_LONGEST_MODEL]) for kind, server, model in suffered}
+        ours = {(origin.scope(kind), kind, server, model[:LONGEST_MODEL]) for kind, server, model in suffered}
         kept = [one.id for one in seen if (one.scope, one.kind, one.server, one.model) in ours]
         oldest = now - SILENT_SECONDS if end_silent else None
         if kept or (oldest is not None and any(one.seen_at < oldest for one in seen)):
@@ -230,85 +129,6 @@ class IncidentStore:
         while deleted := await self._database.write(_delete, before):
             gone += deleted
         return gone
-
-
-def _apply(connection: Connection, backend: str, origin: Origin, changes: Sequence[Change]) -> None:
-    for change in changes:
-        match change:
-            case Began():
-                _begin(connection, backend, origin, change)
-            case Ended():
-                _end(connection, _is(origin, change), change.at)
-            case Started():
-                _start(connection, backend, origin, change)
-            case Reconfigured():
-                _forget_servers(connection, origin, change)
-            case Stopped():
-                _stop(connection, backend, origin, change)
-            case _:
-                assert_never(change)
-
-
-def _begin(
-    connection: Connection, backend: str, origin: Origin, began: Began, *, ended_at: float | None = None
-) -> None:
-    row = {
-        "scope": origin.scope(began.kind),
-        "router": origin.router,
-        "kind": began.kind,
-        "server": began.server,
-        "model": began.model[:_LONGEST_MODEL],
-        "began_at": began.at,
-        "ended_at": ended_at,
-        "seen_at": began.at,
-        "cause": " ".join(began.cause.replace("\0", "\ufffd").split())[:_LONGEST_CAUSE],
-    }
-    connection.execute(insert_into(backend, incidents).on_conflict_do_nothing(), row)
-
-
-def _end(connection: Connection, condition: ColumnElement[bool], at: float) -> None:
-    columns = incidents.c
-    not_before = case((columns.began_at > at, columns.began_at), else_=at)  # the clock may have been set back
-    connection.execute(update(incidents).where(condition, columns.ended_at.is_(None)).values(ended_at=not_before))
-
-
-def _is(origin: Origin, change: Ended) -> ColumnElement[bool]:
-    columns = incidents.c
-    same = (columns.scope == origin.scope(change.kind)) & (columns.kind == change.kind)
-    same &= columns.server == change.server
-    return same if change.model is None else same & (columns.model == change.model[:_LONGEST_MODEL])
-
-
-def _forget_servers(connection: Connection, origin: Origin, change: Started | Reconfigured) -> None:
-    columns = incidents.c
-    gone = (columns.server != "") & columns.server.not_in(change.servers)
-    _end(connection, (columns.router == origin.router) & gone, change.at)
-
-
-def _start(connection: Connection, backend: str, origin: Origin, started: Started) -> None:
-    columns = incidents.c
-    _forget_servers(connection, origin, started)
-    alone = columns.kind.in_([kind for kind in AFTER_A_RESTART if origin.scope(kind) == origin.router])
-    _end(connection, (columns.router == origin.router) & alone, started.at)
-    mine = (columns.router == origin.router) & (columns.kind == _RESTART)
-    newest = select(columns.id, columns.cause).where(mine).order_by(columns.began_at.desc(), columns.id.desc())
-    last = connection.execute(newest.limit(1)).one_or_none()
-    if last is not None and last.cause == "stopped":
-        restarted = {"ended_at": started.at, "cause": "stopped and started again"}
-        connection.execute(update(incidents).where(columns.id == last.id).values(restarted))
-        return
-    cause = "started for the first time" if last is None else "started; that it stopped before is not recorded"
-    _begin(connection, backend, origin, Began(kind=_RESTART, at=started.at, cause=cause), ended_at=started.at)
-
-
-def _stop(connection: Connection, backend: str, origin: Origin, stopped: Stopped) -> None:
-    """A router whose successor has started already, on the same socket, was never off."""
-    columns = incidents.c
-    mine = (columns.router == origin.router) & (columns.kind == _RESTART)
-    succeeded = select(exists().where(mine, columns.ended_at > stopped.since))
-    if not connection.execute(succeeded).scalar_one():
-        began = Began(kind=_RESTART, at=stopped.at, cause="stopped")
-        _begin(connection, backend, origin, began, ended_at=stopped.at)
 
 
 def _select(connection: Connection, chosen: IncidentFilter, limit: int) -> tuple[Incident, ...]:
@@ -333,7 +153,7 @@ def _select(connection: Connection, chosen: IncidentFilter, limit: int) -> tuple
 def _of_fleet(connection: Connection, origin: Origin, since: float) -> tuple[Incident, ...]:
     columns = incidents.c
     query = select(*(columns[name] for name in _NAMES)).where(columns.ended_at.is_(None), columns.seen_at >= since)
-    found = connection.execute(query.where(columns.scope == origin.scope(_OF_A_FLEET[0])))
+    found = connection.execute(query.where(columns.scope == origin.scope("server.suspended")))
     return tuple(Incident(**row) for row in found.mappings())
 
 

@@ -11,7 +11,8 @@ from typing import Final
 import structlog
 
 from ollama_router_core.errors import StorageUnavailable
-from ollama_router_server.storage.incident_store import Change, IncidentStore, Origin
+from ollama_router_server.storage.incident_changes import Change, Origin
+from ollama_router_server.storage.incident_store import IncidentStore
 
 __all__ = ["IncidentWriter"]
 

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Final
 
 from ollama_router_core.errors import amount
-from ollama_router_server.admin.shapes import AuditEntryBody
+from ollama_router_server.admin.response_bodies import AuditEntryBody
 from ollama_router_server.admin.views.incidents import IncidentView
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.storage.log_days import MOST_GROUPS, STEP, STEPS, DayGroup

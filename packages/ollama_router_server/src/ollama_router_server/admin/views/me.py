@@ -6,7 +6,8 @@ from typing import Literal, get_args
 
 from ollama_router_core.access.grants import Grants, grants_to_json
 from ollama_router_core.access.limits import Allowance, LimitName
-from ollama_router_server.admin.shapes import GrantsBody, TokenBody, token_body
+from ollama_router_server.admin.request_bodies import GrantsBody
+from ollama_router_server.admin.response_bodies import TokenBody, token_body
 from ollama_router_server.admin.views.my_models import MyModelView, my_models
 from ollama_router_server.admin.views.usage import currency_of
 from ollama_router_server.admin.views.view import View

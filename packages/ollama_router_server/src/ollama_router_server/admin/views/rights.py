@@ -9,7 +9,7 @@ from typing import Any, Final
 from ollama_router_core.access.effective import Origin, Person, effective_rights, judge_host, judge_model
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.errors import amount
-from ollama_router_server.admin.shapes import TokenBody, token_body
+from ollama_router_server.admin.response_bodies import TokenBody, token_body
 from ollama_router_server.admin.views.models import model_views
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services

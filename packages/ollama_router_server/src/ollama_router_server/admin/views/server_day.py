@@ -9,7 +9,8 @@ from ollama_router_core.errors import amount
 from ollama_router_server.admin.views.incidents import span
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.storage.audit_log import AuditEntry
-from ollama_router_server.storage.incident_store import Incident, IncidentKind
+from ollama_router_server.storage.incident_changes import IncidentKind
+from ollama_router_server.storage.incident_store import Incident
 
 __all__ = ["DAY_SECONDS", "ServerDayView", "SpanState", "SpanView", "server_day"]
 

@@ -1,20 +1,15 @@
-"""Bodies of the admin routes as types, which validate requests and describe responses.
-
-Times are seconds since 1970 (UTC). Grants are validated by the core's `access`, and only described here.
-"""
+"""Bodies of answers of the admin routes, as types that describe them. Times are seconds since 1970 (UTC)."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from msgspec.structs import asdict
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from ollama_router_core.access.grants import SpeaksFor
-from ollama_router_core.api.endpoints import Kind
-from ollama_router_core.api.reach import Reach
+from ollama_router_server.admin.request_bodies import GrantsBody
 from ollama_router_server.storage.audit_log import AuditAction, Via
-from ollama_router_server.storage.identities import TokenInfo
+from ollama_router_server.storage.identities import Role, TokenInfo
 
 __all__ = [
     "AuditBody",
@@ -26,17 +21,12 @@ __all__ = [
     "DrainBody",
     "EndedSessionsBody",
     "ErrorBody",
-    "GrantsBody",
     "GroupBody",
-    "GroupPatch",
     "GroupsBody",
     "InvitationBody",
     "ListedUserBody",
     "ModelUserLine",
     "ModelUsersBody",
-    "NewGroup",
-    "NewToken",
-    "NewUser",
     "ObjectBody",
     "QueueBody",
     "QueuedBody",
@@ -46,97 +36,16 @@ __all__ = [
     "TokensBody",
     "UserBody",
     "UserDetailsBody",
-    "UserPatch",
     "UsersBody",
     "WithdrawnBody",
     "token_body",
 ]
-
-Name = Annotated[str, Field(min_length=1, max_length=100, description="Printable, no white space at its ends.")]
-Role = Literal["admin", "user", "viewer"]
-Pattern = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[!-~]+$")]
-Patterns = Annotated[list[Pattern], Field(max_length=200)]
-Count = Annotated[int, Field(ge=0, lt=2**53)]
-
-
-class _In(BaseModel):
-    """A request body; unknown keys and wrong types are rejected."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
 class _Out(BaseModel):
     """A response body."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
-
-
-class GrantsBody(_In):
-    """What a user or group may do; a field that is null or missing is left to the group, then to the role."""
-
-    models: Patterns | None = Field(default=None, description="Model names; * and ? stand for anything.")
-    hosts: Patterns | None = Field(default=None, description="External hosts; * and ? stand for anything.")
-    cloud: bool | None = Field(default=None, description="false forbids models of Ollama's cloud.")
-    reach: Annotated[list[Reach], Field(max_length=200)] | None = Field(
-        default=None, strict=False, description="What requests may ask of external hosts beyond an answer."
-    )
-    unload: bool | None = Field(default=None, description="Whether models may be unloaded (`keep_alive: 0`).")
-    kinds: Annotated[list[Kind], Field(max_length=200)] | None = Field(
-        default=None, strict=False, description="Kinds of route, within the role's."
-    )
-    networks: Annotated[list[str], Field(max_length=200)] | None = Field(
-        default=None, description="Client networks, as 10.0.0.0/8."
-    )
-    expires_at: Annotated[float, Field(ge=0, lt=2**53, allow_inf_nan=False)] | None = Field(
-        default=None, description="When access ends."
-    )
-    batch: bool | None = Field(default=None, description="Whether every request has batch priority.")
-    max_wait: Count | None = Field(default=None, description="Seconds that a request may wait for a server.")
-    speaks_for: SpeaksFor | None = Field(default=None, description="Whom requests may be made for.")
-    requests_per_minute: Count | None = None
-    concurrent_requests: Count | None = None
-    tokens_per_minute: Count | None = None
-    tokens_per_day: Count | None = None
-    tokens_per_month: Count | None = None
-
-
-class NewUser(_In):
-    """A user to create; one who is invited gets a link instead of a token."""
-
-    name: Name
-    role: Role = "user"
-    group: Name | None = None
-    grants: GrantsBody | None = None
-    invite: bool = False
-
-
-class UserPatch(_In):
-    """Changes to a user; missing fields stay. In `grants`, null removes a grant; `group` null is no group."""
-
-    role: Role | None = None
-    active: bool | None = None
-    group: Name | None = None
-    grants: GrantsBody | None = None
-
-
-class NewToken(_In):
-    """A token to create."""
-
-    name: Name
-    batch: bool = Field(default=False, description="Whether everything that is asked with it is of batch priority.")
-
-
-class NewGroup(_In):
-    """A group to create."""
-
-    name: Name
-    grants: GrantsBody | None = None
-
-
-class GroupPatch(_In):
-    """Changes to a group; null removes a grant."""
-
-    grants: GrantsBody
 
 
 class TokenBody(_Out):

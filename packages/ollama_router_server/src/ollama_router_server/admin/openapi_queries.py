@@ -1,0 +1,106 @@
+"""What the admin routes take in their queries, as schemas of OpenAPI, by route."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from ollama_router_core.fleet.gpus import GPUS
+from ollama_router_server.admin.fleet_resource import KV_TYPES
+from ollama_router_server.admin.json_bodies import DATE
+from ollama_router_server.admin.usage_resource import BUCKETS
+from ollama_router_server.admin.views.usage import BY, ORDERS
+from ollama_router_server.storage.incident_changes import IncidentKind
+
+__all__ = [
+    "AUDIT_QUERY",
+    "EXPLAIN_QUERY",
+    "INCIDENTS_QUERY",
+    "MOMENT",
+    "ONE_MORE",
+    "REQUESTS_QUERY",
+    "TEXT",
+    "USAGE_QUERY",
+]
+
+_NUMBER: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 2**52}
+MOMENT: dict[str, Any] = {
+    "anyOf": [_NUMBER, {"type": "string", "pattern": f"^{DATE}$"}],
+    "description": "Seconds since 1970, or a date, with a time or without, UTC unless it has an offset.",
+}
+USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("since", MOMENT),
+    ("before", MOMENT),
+    ("user", {"type": "string"}),
+    ("by", {"enum": ["", *BY], "description": "The one list to fill; all if left out."}),
+    ("order", {"enum": list(ORDERS)}),
+    (
+        "limit",
+        {"type": "integer", "minimum": 1, "description": "Lines that each list has at most, but that of days."},
+    ),
+    (
+        "bucket",
+        {
+            "enum": ["", *BUCKETS],
+            "description": "Also in such steps, by anything but day; in hours by group for at most 7 days. "
+            "Parts have the whole last hour.",
+        },
+    ),
+)
+AUDIT_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("since", MOMENT),
+    ("actor", {"type": "string"}),
+    ("action", {"type": "string", "description": "`user.create`, or `user` for every `user.*`."}),
+    ("limit", {"type": "integer", "minimum": 1, "maximum": 10_000}),
+)
+
+TEXT: dict[str, Any] = {"type": "string"}
+ONE_MORE: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("add", {"type": "string", "description": "A server of the config, to have one more like it."}),
+    (
+        "add_gpu",
+        {"type": "string", "description": f"GIB,GB/s,TFLOP/s such as 24,1010,82.6, or one of {', '.join(GPUS)}."},
+    ),
+    ("add_gpu_figures", {"type": "string", "description": "As `add_gpu`, from a second field of a form; not both."}),
+    ("off", {"type": "string", "description": "A server of the config that takes nothing."}),
+    ("put", {"type": "string", "description": "SERVER=MODEL: a model that this server has, too."}),
+    ("num_parallel", {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": ""}]}),
+    ("max_wait", {"anyOf": [{"type": "number", "minimum": 0.001, "maximum": 86_400}, {"const": ""}]}),
+)
+REQUESTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+    (
+        "text",
+        {
+            "type": "string",
+            "maxLength": 200,
+            "description": "In id, names, path, reason or error, in small or capital letters; on SQLite a to z alone.",
+        },
+    ),
+    ("user", TEXT),
+    ("group", {"type": "string", "description": "Requests of who is in it now."}),
+    ("model", TEXT),
+    ("server", TEXT),
+    ("ending", {"enum": ["", "ok", "error", "refused", "client_left", "retried", "fallback", "cold"]}),
+    ("slower_than", {"anyOf": [_NUMBER, {"const": ""}], "description": "Milliseconds."}),
+    ("since", MOMENT),
+    ("before", MOMENT),
+    ("cursor", {"type": "string", "description": "`next` of the page before."}),
+    ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
+)
+INCIDENTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("since", MOMENT),
+    ("before", MOMENT),
+    ("kind", {"type": "string", "enum": list(get_args(IncidentKind))}),
+    ("server", TEXT),
+    ("under_way", {"anyOf": [{"type": "boolean"}, {"const": ""}], "description": "Empty is true."}),
+    ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
+)
+EXPLAIN_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("model", TEXT),
+    ("context", {"type": "integer", "minimum": 1}),
+    ("kv_type", {"enum": list(KV_TYPES)}),
+    ("prompt_tokens", {"type": "integer", "minimum": 0}),
+    ("held_by", TEXT),
+    ("need", TEXT),
+    ("user", TEXT),
+    ("all_strategies", {"enum": ["true", "false"]}),
+)

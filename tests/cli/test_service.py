@@ -65,6 +65,34 @@ def test_a_dry_run_prints_all_and_changes_nothing(cli, write_config, notes, tmp_
     assert not notes.exists()
 
 
+@pytest.mark.parametrize("kind", ["--system", "--user"])
+def test_the_service_reads_the_section_that_was_checked(cli, write_config, notes, kind):
+    """An option or a variable of the shell is nothing that it would see."""
+    write_config("production: {servers: {a: {host: gpu1}}}\nstaging: {servers: {b: {host: gpu2}}}\n")
+    shown = cli("-e", "staging", "service", "install", kind, "--dry-run", "--program", "/opt/r/orouter").out
+    run = [line for line in shown.splitlines() if " --config " in line]
+    assert len(run) >= 2
+    assert all("orouter.yml --environment staging " in line for line in run)
+    agent = plistlib.loads(render_agent(Path("/o"), Path("/o.yml"), Path("/o.log"), environment="staging").encode())
+    assert agent["ProgramArguments"] == ["/o", "--config", "/o.yml", "--environment", "staging", "serve"]
+
+
+@pytest.mark.parametrize(("url", "told"), [("", True), ("database_url: sqlite:////var/lib/r.sqlite3\n", False)])
+def test_the_machine_s_service_has_a_database_that_commands_find(cli, write_config, notes, url, told):
+    """Else users that somebody makes would be in another one, and nothing would say so."""
+    write_config(CONFIG + url)
+    done = cli("service", "install", "--system", "--dry-run", "--program", "/opt/r/orouter")
+    assert ("database_url: sqlite:////var/lib/ollama-router/router.sqlite3" in done.err) is told
+
+
+def test_a_socket_is_opened_at_an_address(cli, write_config, notes):
+    """No name is looked up for it."""
+    write_config(f"{CONFIG}proxy_host: localhost\n")
+    done = cli("service", "install", "--user", "--socket", "--program", "/opt/r/orouter")
+    assert (done.code, "proxy_host is localhost" in done.err) == (1, True)
+    assert not notes.exists()
+
+
 @pytest.mark.parametrize(
     ("program", "reason"), [("/home/me/orouter", "in a home"), ("/opt/a b/orouter", "cannot name")]
 )

@@ -18,7 +18,7 @@ from ollama_router_cli.arguments.options import SharedOptions, command_group, ex
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.output import print_json, print_note, print_result
 from ollama_router_cli.rendering.service_units import LABEL, render_agent, render_socket, render_unit
-from ollama_router_cli.sources.settings_source import Settings, read_settings
+from ollama_router_cli.sources.settings_source import DEFAULT_ENVIRONMENT, Settings, read_settings
 
 __all__ = ["app"]
 
@@ -76,11 +76,12 @@ def install(
         raise CommandFailed("there is no config file yet; orouter init writes one")
     chosen = (program or _this_program()).absolute()
     if sys.platform == "darwin":
-        _carry_out(_agent(chosen, settings.path.absolute()), dry_run=dry_run, as_json=shared.as_json)
+        _carry_out(_agent(settings, chosen), dry_run=dry_run, as_json=shared.as_json)
         return
     of_machine = _is_system(system)
     if of_machine:
         _require_reachable(chosen, settings.path.absolute())
+        _say_whose_database(settings)
     _carry_out(_units(settings, chosen, of_machine=of_machine, socket=socket), dry_run=dry_run, as_json=shared.as_json)
 
 
@@ -106,7 +107,8 @@ def uninstall(*, system: SystemOption = None, dry_run: DryRunOption = False, sha
 def _units(settings: Settings, program: Path, *, of_machine: bool, socket: bool) -> _Plan:
     folder, manager = _manager(of_machine=of_machine)
     path = Path(settings.path or "").absolute()
-    write = {folder / "ollama-router.service": render_unit(program, path, system=of_machine)}
+    unit = render_unit(program, path, system=of_machine, environment=_section(settings))
+    write = {folder / "ollama-router.service": unit}
     enabled = ["ollama-router.service"]
     if socket:
         write[folder / "ollama-router.socket"] = render_socket(settings.config.proxy_host, settings.config.proxy_port)
@@ -127,10 +129,25 @@ def _account() -> Iterator[Words]:
         yield "useradd", "--system", *home, _ACCOUNT
 
 
-def _agent(program: Path, config: Path) -> _Plan:
+def _section(settings: Settings) -> str | None:
+    """What the service has to be told of the config, because it does not see this shell's variables."""
+    return None if settings.environment == DEFAULT_ENVIRONMENT else settings.environment
+
+
+def _say_whose_database(settings: Settings) -> None:
+    """Tell where a database goes that no config names: whoever runs a command has one of their own."""
+    if settings.config.database_url is None:
+        print_note(
+            "database_url is not set: the service keeps its database in the home of ollama-router, where your commands"
+            " do not look. In the config, for both: database_url: sqlite:////var/lib/ollama-router/router.sqlite3"
+        )
+
+
+def _agent(settings: Settings, program: Path) -> _Plan:
     path, log = _agent_path(), Path.home() / "Library" / "Logs" / "ollama-router.log"
+    config = Path(settings.path or "").absolute()
     start = ("launchctl", "bootstrap", f"gui/{os.getuid()}", str(path))
-    return _Plan(write={path: render_agent(program, config, log)}, after=(start,))
+    return _Plan(write={path: render_agent(program, config, log, environment=_section(settings))}, after=(start,))
 
 
 def _agent_path() -> Path:

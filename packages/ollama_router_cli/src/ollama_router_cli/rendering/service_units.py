@@ -5,6 +5,7 @@ from __future__ import annotations
 import plistlib
 import re
 from importlib.resources import files
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -18,33 +19,46 @@ LABEL: Final = "dev.ollama-router"
 _PROGRAM: Final = "/opt/ollama-router/bin/orouter"
 _CONFIG: Final = "/etc/ollama-router/orouter.yml"
 _ADDRESS: Final = "127.0.0.1:11433"
-_PLAIN: Final = re.compile(r"/[A-Za-z0-9_./+@:-]+")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_./+@:-]+")
 
 
-def render_unit(program: Path, config: Path, *, system: bool) -> str:
-    """Render the service's unit.
+def render_unit(program: Path, config: Path, *, system: bool, environment: str | None = None) -> str:
+    """Render the service's unit, for a section of the config if one is named.
 
     Raises:
-        CommandFailed: a path has characters that a unit would read otherwise.
+        CommandFailed: a word has characters that a unit would read otherwise.
     """
-    for path in (program, config):
-        if not _PLAIN.fullmatch(str(path)):
-            raise CommandFailed(f"a unit cannot name {path}: only letters, digits and _ . / + @ : - may be in it")
+    words = [str(config), *_section(environment)]
+    for word in (str(program), *words):
+        if not _PLAIN.fullmatch(word):
+            raise CommandFailed(f"a unit cannot name {word}: only letters, digits and _ . / + @ : - may be in it")
     text = _shipped("system.service" if system else "user.service")
-    return text.replace(_PROGRAM, str(program)).replace(_CONFIG, str(config))
+    return text.replace(_PROGRAM, str(program)).replace(_CONFIG, " ".join(words))
+
+
+def _section(environment: str | None) -> tuple[str, ...]:
+    return () if environment is None else ("--environment", environment)
 
 
 def render_socket(host: str, port: int) -> str:
-    """Render the unit of the socket that systemd opens in the router's place."""
+    """Render the unit of the socket that systemd opens in the router's place.
+
+    Raises:
+        CommandFailed: the host is a name, which systemd would not look up.
+    """
+    try:
+        ip_address(host)
+    except ValueError:
+        raise CommandFailed(f"a socket of systemd is opened at an address: proxy_host is {host}") from None
     bracketed = f"[{host}]" if ":" in host else host
     return _shipped("ollama-router.socket").replace(_ADDRESS, f"{bracketed}:{port}")
 
 
-def render_agent(program: Path, config: Path, log: Path) -> str:
+def render_agent(program: Path, config: Path, log: Path, *, environment: str | None = None) -> str:
     """Render an agent of launchd, which begins with the session and is started again whenever it ends."""
     agent = {
         "Label": LABEL,
-        "ProgramArguments": [str(program), "--config", str(config), "serve"],
+        "ProgramArguments": [str(program), "--config", str(config), *_section(environment), "serve"],
         "RunAtLoad": True,
         "KeepAlive": True,
         "ExitTimeOut": 330,

@@ -22,6 +22,7 @@ from ollama_router_server.admin.doctor.finding import Installation
 from ollama_router_server.storage.database import default_database_url
 
 __all__ = [
+    "DEFAULT_ENVIRONMENT",
     "FILE_NAME",
     "Settings",
     "chosen_environment",
@@ -35,7 +36,9 @@ __all__ = [
 FILE_NAME = "orouter.yml"
 """Name of a config file unless another is given."""
 
-_DEFAULT_ENVIRONMENT = "production"
+DEFAULT_ENVIRONMENT = "production"
+"""Section of a config file unless another is given."""
+
 _LISTENING = ("proxy_host", "proxy_port", "tls", "trusted_proxies")
 _A_SERVER = {"servers": {"unknown": {"host": "unknown"}}}  # no config is one without
 
@@ -118,7 +121,7 @@ def listening_settings(config: Path | None, environment: str | None) -> Settings
 
 def chosen_environment(option: str | None, variables: Mapping[str, str]) -> str:
     """Return the section of the config file in effect."""
-    return option or variables.get("OROUTER_ENV") or _DEFAULT_ENVIRONMENT
+    return option or variables.get("OROUTER_ENV") or DEFAULT_ENVIRONMENT
 
 
 def find_config_file(option: Path | None, variables: Mapping[str, str]) -> Path | None:

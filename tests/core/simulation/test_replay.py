@@ -52,6 +52,28 @@ def test_waiting_in_the_line_is_part_of_what_was_logged():
     assert found.others[0].summary.completion_p50 == pytest.approx(4.0, rel=0.05)
 
 
+def one_of_three(number: int, slots: int, clock: float) -> RequestRecord:
+    """They come at once every minute, to a server that serves all three beside each other or one after the other."""
+    place, worked = number % 3, 4000.0 * slots**0.8
+    waited = 0.0 if slots == 3 else place * worked
+    times = {"ttft_ms": waited + worked / 4, "total_ms": waited + worked}
+    told = {"load_ms": 0.0, "prefill_ms": clock * worked / 4, "decode_ms": clock * worked * 3 / 4}
+    return row(number, started_at=number // 3 * 60.0 + place * 0.001, **times, **told)
+
+
+@pytest.mark.parametrize("clock", [1.0, 10.0])
+@pytest.mark.parametrize("told", [None, 4])
+@pytest.mark.parametrize("slots", [1, 3])
+def test_slots_and_what_they_cost_are_read_off_the_log(slots: int, told: int | None, clock: float) -> None:
+    """Those who ran beside each other do so again, as slowly, whatever was told and however fast the server's clock."""
+    servers = {"one": {"host": "one", "num_parallel": told}}
+    rows = [one_of_three(number, slots, clock) for number in range(90)]
+    found = replay(rows, FleetSnapshot(), Config.model_validate({"servers": servers}))
+    told_p50, told_p95 = found.to_json()["measured_p50"], found.to_json()["measured_p95"]
+    assert found.logged.summary.completion_p50 == pytest.approx(told_p50, rel=0.1)
+    assert found.logged.summary.completion_p95 == pytest.approx(told_p95, rel=0.1)
+
+
 def test_what_was_refused_for_want_of_a_server_may_be_served():
     """It counts with its wait in the log's world; its length is that of others. Other errors are left out."""
     told = [row(number) for number in range(20)]

@@ -12,12 +12,14 @@ from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import Overloaded
 from ollama_router_core.fleet.memory import GIB
-from ollama_router_core.fleet.slots import only_embeds
+from ollama_router_core.fleet.slots import SlotBook, only_embeds
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ModelWeight
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.selector import assigned_destination
 from ollama_router_core.simulation.engine import Action, Dispatch, Rejection
+from ollama_router_core.simulation.logged_times import Phases, clocks, phases
+from ollama_router_core.simulation.overlaps import overlaps, slots_shown
 from ollama_router_core.simulation.routers import Knowledge
 from ollama_router_core.simulation.scenarios import Scenario
 from ollama_router_core.simulation.server_hardware import Machine
@@ -60,18 +62,21 @@ def logged_scenario(rows: Sequence[RequestRecord], snapshot: FleetSnapshot, conf
     """The scenario of rows that are `replayed`.
 
     A server is as fast as the log shows, has on disk what `snapshot` says and holds what `config` says: one that tells
-    no memory holds three models of any size. Pauses in which models leave memory are shortened.
+    no memory holds three models of any size. It has the slots that were told of it, unless the log shows fewer, else
+    those that the log shows. Pauses in which models leave memory are shortened.
     """
     installed = _installed(snapshot)
     weights = {
         name: model_weight(name, installed.get(name)) for name in {canonical_name(model_of(row)) for row in rows}
     }
-    book = _learned(rows, snapshot)
+    clock = clocks(rows)
+    speeds = _learned(rows, clock, snapshot)
+    slots = slots_shown(rows, clock, [name for name, one in config.servers.items() if one.num_parallel])
     names = [*config.servers, *sorted({row.server for row in rows if row.server} - config.servers.keys())]
     models = tuple(_simulated(name, one, installed.get(name)) for name, one in sorted(weights.items()))
     return Scenario(
         name="log",
-        machines=tuple(_machine(name, rows, snapshot, config, weights, book) for name in names),
+        machines=tuple(_machine(name, rows, snapshot, config, weights, speeds, slots) for name in names),
         models=models,
         jobs=tuple(_jobs(rows)),
         knowledge=Knowledge(config=config),
@@ -104,12 +109,12 @@ def _machine(
     snapshot: FleetSnapshot,
     config: Config,
     weights: Mapping[CanonicalName, ModelWeight],
-    book: SpeedBook,
+    speeds: SpeedBook,
+    seen: SlotBook,
 ) -> Machine:
     facts, settings = snapshot.servers.get(name), config.servers.get(name)
     served = {canonical_name(model_of(row)) for row in rows if row.server == name}
     limit = None if settings is None else settings.max_memory_gb or (sum(settings.gpus) if settings.gpus else None)
-    slots = None if settings is None else settings.num_parallel
     most = None if settings is None else settings.max_loaded_models
     gpus = 0 if settings is None else len(settings.gpus or ())
     return Machine(
@@ -119,10 +124,10 @@ def _machine(
         tflops=math.nan,
         load_rate=math.nan,
         priority=1 if settings is None else settings.priority,
-        num_parallel=slots or 1,
+        num_parallel=seen.of(name, None if settings is None else settings.num_parallel),
         max_loaded=most or 3 * max(1, gpus),
         installed=frozenset(served | set((None if facts is None else facts.installed) or ())),
-        measured={model: book.expect(name, model, weight) for model, weight in weights.items()},
+        measured={model: speeds.expect(name, model, weight) for model, weight in weights.items()},
     )
 
 
@@ -159,44 +164,33 @@ def _without_pauses(rows: Sequence[RequestRecord]) -> Iterator[float]:
         yield row.started_at - cut
 
 
-def _learned(rows: Iterable[RequestRecord], snapshot: FleetSnapshot) -> SpeedBook:
+def _learned(rows: Sequence[RequestRecord], clock: Mapping[str, float], snapshot: FleetSnapshot) -> SpeedBook:
     """Speeds from the log: where a server told no durations, the router's own times stand in for them."""
     book = SpeedBook()
-    for row in rows:
+    for row, overlap in zip(rows, overlaps(rows, clock), strict=True):
         if row.server is None or row.ttft_ms is None or row.status != 200:
             continue
         model = canonical_name(model_of(row))
         facts = snapshot.servers.get(row.server)
         weight = model_weight(model, ((None if facts is None else facts.installed) or {}).get(model))
-        book = book.observe(row.server, model, weight, _sample(row, row.ttft_ms))
+        book = book.observe(
+            row.server,
+            model,
+            weight,
+            _sample(row, phases(row, row.ttft_ms, clock.get(row.server, 1.0)), overlap.neighbours),
+        )
     return book
 
 
-def _sample(row: RequestRecord, ttft_ms: float) -> Sample:
-    load, prefill, decode = _phases(row, ttft_ms)
+def _sample(row: RequestRecord, took: Phases, neighbours: float) -> Sample:
     return Sample(
-        load_ns=round(load * 1e6),
+        load_ns=round(took.load * 1e9),
         prompt_tokens=(row.prompt_tokens or 0) - (row.cached_tokens or 0),
-        prompt_ns=round(prefill * 1e6),
+        prompt_ns=round(took.prefill * 1e9),
         output_tokens=row.completion_tokens or 0,
-        output_ns=round(decode * 1e6),
+        output_ns=round(took.decode * 1e9),
+        neighbours=neighbours,
     )
-
-
-def _phases(row: RequestRecord, ttft_ms: float) -> tuple[float, float, float]:
-    """Milliseconds of loading, reading and writing: what the server told, together no more than the router saw.
-
-    A clock that runs ahead, as a simulated server's may, would make the replay's servers slower than they were.
-    """
-    load, waited = row.load_ms or 0.0, row.queue_ms or 0.0
-    prefill, decode = row.prefill_ms, row.decode_ms
-    if prefill is None:
-        prefill = max(0.0, ttft_ms - waited - load) if row.streamed else 0.0
-    if decode is None:
-        decode = row.total_ms - ttft_ms if row.streamed else 0.0
-    told, seen = load + prefill + decode, max(0.0, row.total_ms - waited)
-    share = min(1.0, seen / told) if told > 0.0 else 1.0
-    return load * share, prefill * share, decode * share
 
 
 class LoggedRouter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -38,3 +39,39 @@ def test_the_tables_are_the_contracts(package: str, heading: str) -> None:
     """A room that is added, renamed or moved is on the map."""
     listed = [room for room in contract_rooms(package) if room != "__main__"]
     assert sorted(table_rooms(heading)) == sorted(listed)
+
+
+# --- dialects -----------------------------------------------------------------------------------
+
+CORE = "ollama_router_core/src/ollama_router_core"
+MAY_ASK = re.compile(rf"{CORE}/(translate/\w+/\w+|api/endpoints)\.py")
+"""A dialect's own package, and the table that says which routes are whose."""
+
+
+def _names_a_dialect(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Family"
+
+
+def dialects_asked_for(tree: ast.AST) -> list[int]:
+    """The lines that compare with a member of `Family`, match it, or make it one of some."""
+    kinds = (ast.Compare, ast.MatchValue, ast.Set, ast.List, ast.Tuple, ast.Dict)
+    asking = [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    return [node.lineno for node in asking if any(map(_names_a_dialect, ast.iter_child_nodes(node)))]
+
+
+def test_nobody_asks_which_dialect_it_is() -> None:
+    """What differs between dialects is a fact of a codec or of an endpoint, so a new dialect has to state it."""
+    packages = ROOT / "packages"
+    found = {
+        str(path.relative_to(packages)): lines
+        for path in sorted(packages.rglob("*.py"))
+        if not MAY_ASK.fullmatch(str(path.relative_to(packages)))
+        and (lines := dialects_asked_for(ast.parse(path.read_text(encoding="utf-8"))))
+    }
+    assert found == {}
+
+
+def test_asking_is_seen() -> None:
+    """The test above would see each of the ways to ask."""
+    ways = ("x is Family.A", "x in {Family.A, Family.B}", "match x:\n case Family.A: ...", "{Family.A: 1}[x]")
+    assert all(dialects_asked_for(ast.parse(way)) for way in ways)

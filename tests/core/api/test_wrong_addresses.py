@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ollama_router_core.api.endpoints import ENDPOINTS
-from ollama_router_core.api.wrong_addresses import base_url, clean_path, meant_endpoint
+from ollama_router_core.api.wrong_addresses import clean_path, meant_endpoint
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,3 @@ def test_every_route_is_found_behind_its_base_url_twice(row) -> None:
         found = meant_endpoint("/v1" + row.path.replace("{", "").replace("}", ""))
         assert found is not None
         assert found.path == row.path
-
-
-def test_the_base_url_is_that_of_the_dialect() -> None:
-    """OpenAI's clients want `/v1` in it, the others do not."""
-    rows = {row.path: row for row in ENDPOINTS}
-    assert base_url(rows["/v1/responses"], "http://r") == base_url(rows["/v1/models"], "http://r") == "http://r/v1"
-    assert base_url(rows["/v1/messages"], "http://r") == base_url(rows["/api/chat"], "http://r") == "http://r"

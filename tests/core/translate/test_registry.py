@@ -64,3 +64,13 @@ def test_a_host_serves_its_own_routes_untranslated(family: Family) -> None:
 def test_hosts_that_are_known_by_name(host: str, family: Family | None) -> None:
     """By their domain and what is below it, and nothing that only ends alike."""
     assert family_of_domain(host) is family
+
+
+def test_a_base_url_is_what_the_dialect_s_clients_expect() -> None:
+    """OpenAI's clients want `/v1` in it, the others add it themselves."""
+    assert {family.value: codec.client_base for family, codec in CODECS.items()} == {
+        "ollama": "",
+        "openai": "/v1",
+        "anthropic": "",
+        "openai_responses": "/v1",
+    }

@@ -120,6 +120,11 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         return Versions(self.path, self.since, self.gone) if self.since or self.gone else None
 
     @property
+    def native(self) -> bool:
+        """Whether this is Ollama's own API: the layers before it read no `options`, and word some errors anew."""
+        return self.family is Family.OLLAMA
+
+    @property
     def writes_text(self) -> bool:
         """Whether a model's answers here are text, unlike vectors."""
         return self.needs in {"completion", "audio"}

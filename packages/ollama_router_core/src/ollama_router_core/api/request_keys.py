@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ollama_router_core.api.endpoints import Endpoint, Family, Kind
+from ollama_router_core.api.endpoints import Endpoint, Kind
 from ollama_router_core.api.keep_alive import UNLOADING, keep_alive_seconds
 from ollama_router_core.api.model_names import is_cloud_name
 from ollama_router_core.api.ollama_errors import wrong_type
@@ -123,7 +123,7 @@ def wants_stream(document: JsonObject, endpoint: Endpoint) -> bool:
 
 def read_options(document: JsonObject, endpoint: Endpoint) -> Mapping[str, Any] | None:
     """Return `options`, which only Ollama's own routes read."""
-    if endpoint.family is not Family.OLLAMA or document.get("options") is None:
+    if not endpoint.native or document.get("options") is None:
         return None
     return checked_options(document)
 
@@ -171,7 +171,7 @@ def read_max_tokens(document: JsonObject, options: Mapping[str, Any] | None, end
     Raises:
         InvalidBody: it is not a 64-bit integer.
     """
-    if endpoint.family is Family.OLLAMA:
+    if endpoint.native:
         found = None if options is None else _whole(options, "num_predict", "options.num_predict")
         return found if found is not None and found > 0 else None
     for key in _LIMIT_KEYS:
@@ -194,7 +194,7 @@ def read_needs(document: JsonObject, endpoint: Endpoint) -> frozenset[str]:
     more, keys = [], document.keys
     if "tools" in keys and document.truthy("tools"):
         more.append("tools")
-    if "suffix" in keys and endpoint.family is Family.OLLAMA and document.truthy("suffix"):
+    if "suffix" in keys and endpoint.native and document.truthy("suffix"):
         more.append("insert")
     if ("images" in keys and document.truthy("images")) or _messages_have_images(document):
         more.append("vision")
@@ -234,7 +234,7 @@ def uses_cloud(document: JsonObject, endpoint: Endpoint) -> bool:
     """Tell whether the request uses `web_search`, which Ollama runs with the account of the server's owner."""
     if endpoint.kind is Kind.MANAGE:
         return document.truthy("remote_host") or is_cloud_name(document.get("from") or "")
-    if endpoint.family is Family.OLLAMA or not document.mentions("tools", _OF_HOSTED_TOOLS):
+    if endpoint.native or not document.mentions("tools", _OF_HOSTED_TOOLS):
         return False
     return any(_is_hosted(tool) for tool in document.get("tools") or () if isinstance(tool, dict))
 

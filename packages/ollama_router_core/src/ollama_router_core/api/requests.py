@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ollama_router_core.api.endpoint_matching import Match
-from ollama_router_core.api.endpoints import Body, Endpoint, Family, Kind, Versions
+from ollama_router_core.api.endpoints import Body, Endpoint, Kind, Versions
 from ollama_router_core.api.model_names import (
     LONGEST_NAME,
     CanonicalName,
@@ -71,7 +71,6 @@ class RouteRequest(Struct, frozen=True, kw_only=True):
 
     model_text: str | None = None
     model: CanonicalName | None = None
-    family: Family = Family.OLLAMA
     stream: bool = False
     num_ctx: int | None = None
     load_options: frozenset[tuple[str, object]] = frozenset()
@@ -150,21 +149,23 @@ def parse_request(match: Match, body: bytes, *, content_type: bytes = b"") -> Pa
         return _read_account(match, body) if endpoint.kind is Kind.ACCOUNT else _read_json(match, body)
     if endpoint.body is Body.FORM:
         return _read_form(match, body, content_type)
-    route = RouteRequest(family=endpoint.family)
-    return ParsedRequest(endpoint=endpoint, route=route, body=b"", parameter=match.parameter, target=match.target)
+    return ParsedRequest(
+        endpoint=endpoint, route=RouteRequest(), body=b"", parameter=match.parameter, target=match.target
+    )
 
 
 def _read_account(match: Match, body: bytes) -> ParsedRequest:
     """Parse the body of a route without a model: one JSON object, or nothing."""
     document = parse_object(body) if body else None
-    route = RouteRequest(family=match.endpoint.family)
-    return ParsedRequest(endpoint=match.endpoint, route=route, body=body, document=document, target=match.target)
+    return ParsedRequest(
+        endpoint=match.endpoint, route=RouteRequest(), body=body, document=document, target=match.target
+    )
 
 
 def _read_json(match: Match, body: bytes) -> ParsedRequest:
     endpoint = match.endpoint
     if not body:
-        raise no_body(endpoint.family is Family.OLLAMA)
+        raise no_body(endpoint.native)
     document = _read_object(body, endpoint)
     if endpoint.kind is Kind.MANAGE:
         return _read_managing(match, body, document)
@@ -178,8 +179,7 @@ def _read_object(body: bytes, endpoint: Endpoint) -> JsonObject:
     try:
         return parse_object(_EMPTY_OBJECT if body.strip() == b"null" else body)
     except InvalidBody as error:
-        native = endpoint.family is Family.OLLAMA
-        raise unreadable_body(endpoint.name, body, native=native) or error from None
+        raise unreadable_body(endpoint.name, body, native=endpoint.native) or error from None
 
 
 def _read_managing(match: Match, body: bytes, document: JsonObject) -> ParsedRequest:
@@ -207,11 +207,10 @@ def _route(document: JsonObject, endpoint: Endpoint, *, prompt: PromptSize = NO_
     text, keys = _model_text(document, endpoint), document.keys
     model, hosted = _name(text)
     options = read_options(document, endpoint) if "options" in keys else None
-    loads_anew = endpoint.family is Family.OLLAMA and ("options" in keys or "shift" in keys)
+    loads_anew = endpoint.native and ("options" in keys or "shift" in keys)
     return RouteRequest(
         model_text=text,
         model=model,
-        family=endpoint.family,
         stream=wants_stream(document, endpoint),
         num_ctx=None if options is None else read_num_ctx(options),
         load_options=read_load_options(document, options) if loads_anew else NO_LOAD_OPTIONS,
@@ -220,7 +219,7 @@ def _route(document: JsonObject, endpoint: Endpoint, *, prompt: PromptSize = NO_
         prompt_tokens=0 if prompt is NO_PROMPT else usual_tokens(prompt),
         max_tokens=read_max_tokens(document, options, endpoint),
         unloads="keep_alive" in keys and unloads(document, endpoint),
-        keeps_model="keep_alive" not in keys or endpoint.family is not Family.OLLAMA or keeps_model(document),
+        keeps_model="keep_alive" not in keys or not endpoint.native or keeps_model(document),
         uses_cloud=hosted or (("tools" in keys or endpoint.kind is Kind.MANAGE) and uses_cloud(document, endpoint)),
         versions=endpoint.versions,
     )
@@ -234,7 +233,6 @@ def _read_form(match: Match, body: bytes, content_type: bytes) -> ParsedRequest:
     route = RouteRequest(
         model_text=text,
         model=model,
-        family=endpoint.family,
         needs=only(endpoint.needs),
         prompt=_HEARD,
         prompt_tokens=usual_tokens(_HEARD),

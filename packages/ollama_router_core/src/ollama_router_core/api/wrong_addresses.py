@@ -10,16 +10,15 @@ from __future__ import annotations
 import re
 
 from ollama_router_core.api.endpoint_matching import match_endpoint
-from ollama_router_core.api.endpoints import ENDPOINTS, Endpoint, Family
+from ollama_router_core.api.endpoints import ENDPOINTS, Endpoint
 from ollama_router_core.errors import RequestError
 
-__all__ = ["base_url", "clean_path", "meant_endpoint"]
+__all__ = ["clean_path", "meant_endpoint"]
 
 _LONGEST = 512
 _SLASHES = re.compile(r"/{2,}")
 _DOTS = re.compile(r"/\.{1,2}(?:/|$)")
 _ROWS = tuple(sorted((row for row in ENDPOINTS if row.path != "/"), key=lambda row: ("{" in row.path, -len(row.path))))
-_OF_OPENAI = frozenset({Family.OPENAI, Family.OPENAI_RESPONSES})
 
 
 def clean_path(method: str, path: str) -> str | None:
@@ -42,11 +41,6 @@ def meant_endpoint(path: str) -> Endpoint | None:
     ends = (row for row in _ROWS if _ends_in(plain, row.path))
     lacks = (row for row in _ROWS if _lacks_its_first(plain, row.path))
     return next(ends, None) or next(lacks, None)
-
-
-def base_url(endpoint: Endpoint, address: str) -> str:
-    """Return the base URL for clients of a route's dialect, for a router at this address (without a slash)."""
-    return f"{address}/v1" if endpoint.family in _OF_OPENAI else address
 
 
 def _without_slashes(path: str) -> str:

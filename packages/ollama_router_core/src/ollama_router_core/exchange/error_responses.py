@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.retry_advice import retry_fields
 from ollama_router_core.errors import (
     InvalidCredential,
@@ -64,10 +63,10 @@ def _content(context: RequestContext, error: RouterError) -> tuple[bytes, bytes]
 
 def _is_rewritten(context: RequestContext, error: RouterError) -> bool:
     """Ollama finds what is wrong with a model after it has read a /v1 body, and writes that answer anew."""
-    if context.family is Family.OLLAMA:
+    if context.endpoint is None or context.endpoint.native:
         return False
     if isinstance(error, MissingModel):
-        return context.endpoint is not None and context.endpoint.name not in _FORMS_NAME_FIRST
+        return context.endpoint.name not in _FORMS_NAME_FIRST
     return isinstance(error, ModelNotFound | InvalidModelName | ModelIncapable)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from ollama_router_core.access.grants import may_use_cloud, may_use_host, may_use_model
-from ollama_router_core.api.endpoints import ENDPOINTS, Family, Routing
+from ollama_router_core.api.endpoints import ENDPOINTS, Routing
 from ollama_router_core.api.model_names import canonical_name, is_cloud_name
 from ollama_router_core.api.ollama_errors import model_not_found
 from ollama_router_core.api.requests import ParsedRequest
@@ -69,7 +69,7 @@ def answer_merged(environment: Environment, context: RequestContext, request: Pa
     body = _MERGES[endpoint.name](listing)
     if endpoint.name in _ANTHROPIC_TOO and any(name == b"anthropic-version" for name, _ in context.headers):
         body = _ANTHROPIC_TOO[endpoint.name](body, listing.details_of)
-    yield from answer_for(context, body, JSON if endpoint.family is Family.OPENAI else JSON_UTF8)
+    yield from answer_for(context, body, JSON_UTF8 if endpoint.native else JSON)
 
 
 def ask_fleet(environment: Environment, path: str) -> Steps[Replies]:

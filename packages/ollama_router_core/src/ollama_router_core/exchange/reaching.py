@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ollama_router_core.access.grants import may_reach, may_use_cloud
-from ollama_router_core.api.endpoints import Endpoint, Family
+from ollama_router_core.api.endpoints import Endpoint
 from ollama_router_core.api.model_names import is_cloud_name
 from ollama_router_core.api.reach import Reach, hosted_kind, reaches
 from ollama_router_core.api.requests import ParsedRequest
@@ -20,7 +20,6 @@ from ollama_router_core.translate import codec_of
 
 __all__ = ["check_reach", "without_hosted_tools"]
 
-_WITHOUT_TOOLS_OF_ITS_OWN = frozenset({Family.OPENAI, Family.OPENAI_RESPONSES})
 _WHY = {
     Reach.MODELS: "names other models than the one that was checked",
     Reach.TOOLS: "would run at the host, with its account",
@@ -58,7 +57,7 @@ def without_hosted_tools(environment: Environment, context: RequestContext, requ
     server says what it thinks of it.
     """
     document = request.document
-    if document is None or request.route.family not in _WITHOUT_TOOLS_OF_ITS_OWN or not document.get("tools"):
+    if document is None or codec_of(request.endpoint.family).hosted_tools == "passed_on" or not document.get("tools"):
         return request
     if hosted_kind(document.get("tool_choice")) is not None:
         return request
@@ -78,9 +77,9 @@ def without_hosted_tools(environment: Environment, context: RequestContext, requ
 
 
 def _searches(environment: Environment, context: RequestContext, endpoint: Endpoint) -> bool:
-    """Whether a server would search the web for this user: Ollama does for Responses, with its owner's account."""
+    """Whether a server would search the web for this user, with its owner's account."""
     user = context.user
-    if endpoint.family is not Family.OPENAI_RESPONSES:
+    if codec_of(endpoint.family).hosted_tools != "search":
         return False
     return user is None or may_use_cloud(user.role, user.grants, environment.config.cloud)
 

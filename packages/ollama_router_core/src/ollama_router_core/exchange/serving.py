@@ -15,7 +15,7 @@ from ollama_router_core.api.endpoints import ENDPOINTS, Body, Endpoint, Family, 
 from ollama_router_core.api.forwarded import is_forwarded, match_forwarded
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.api.requests import ParsedRequest, parse_request
-from ollama_router_core.api.wrong_addresses import base_url, clean_path, meant_endpoint
+from ollama_router_core.api.wrong_addresses import clean_path, meant_endpoint
 from ollama_router_core.errors import BodyTooLarge, Overloaded, UnknownRoute, UnsupportedEncoding, UpstreamError
 from ollama_router_core.exchange.access import (
     charge,
@@ -48,6 +48,7 @@ from ollama_router_core.exchange.responses_store import continued, is_kept, keep
 from ollama_router_core.exchange.translating import answer_in_place, relay_translated
 from ollama_router_core.outbound.external_routes import EXTERNAL, PREFIX, checked_query
 from ollama_router_core.routing.selector import assigned_destination
+from ollama_router_core.translate import codec_of
 
 __all__ = ["HANDLERS", "Handler", "accept"]
 
@@ -155,7 +156,7 @@ def _told(environment: Environment, context: RequestContext) -> UnknownRoute:
     config, host = environment.config, context.header(b"host") or ""
     scheme = "http" if config.tls.certificate is None else "https"
     address = config.console.public_url or f"{scheme}://{host if _HOST.fullmatch(host) else 'ROUTER'}"
-    base = base_url(meant, address.rstrip("/"))
+    base = address.rstrip("/") + codec_of(meant.family).client_base
     return UnknownRoute(f"404 page not found: {meant.path} is meant? Then the client's base URL is {base}")
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.api.strict_json import parse_object
 from ollama_router_core.api.value_counts import MOST_VALUES, too_many_values
@@ -171,7 +170,7 @@ def prepare(
     """
     asked = request.route.model_text
     if not destination.external or asked is None:
-        if asked is not None and request.route.num_ctx is not None and request.route.family is not Family.OLLAMA:
+        if asked is not None and request.route.num_ctx is not None and not request.endpoint.native:
             natively = _with_context(request, destination, asked, request.route.num_ctx, recall)
             if natively is not None:
                 return natively
@@ -211,9 +210,8 @@ def _with_context(
 
 def _only_enables_thinking(request: ParsedRequest) -> bool:
     """Whether thinking is wanted at no named effort: Ollama refuses no model for that that cannot think."""
-    return request.route.family is Family.ANTHROPIC and (
-        request.document is None or request.document.get("output_config") is None
-    )
+    effort = codec_of(request.endpoint.family).effort_member
+    return effort is not None and (request.document is None or request.document.get(effort) is None)
 
 
 def _as_it_is(request: ParsedRequest, destination: Destination, asked: str, without: tuple[str, ...]) -> Outbound:

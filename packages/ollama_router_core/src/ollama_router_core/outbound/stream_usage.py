@@ -12,8 +12,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.translate import codec_of
 from ollama_router_core.translate.framing import event_data
 
 __all__ = ["UsageChunkFilter", "asking_for_usage"]
@@ -32,7 +32,7 @@ _LONGEST_END: Final = len(b"\n\r\n")
 def asking_for_usage(request: ParsedRequest) -> bytes | None:
     """Return the body that asks for the counts of a stream, None if it does already or the route has no such option."""
     document = request.document
-    if not request.route.stream or request.endpoint.family is not Family.OPENAI or document is None:
+    if not (request.route.stream and codec_of(request.endpoint.family).counts_on_request) or document is None:
         return None
     options = document.get(_KEY)
     if options is None and document.pieces is not None and _KEY not in document.pieces:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.keep_alive import keep_alive_seconds
 from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_cloud_name
 from ollama_router_core.api.name_patterns import matches_pattern
@@ -48,7 +47,7 @@ def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPoli
         request = request.with_model(meant)
         changes.append(f"model {text} means {meant}")
     if rule is not None and request.document is not None:
-        if request.route.family is Family.OLLAMA:
+        if request.endpoint.native:
             request = _with_context(request, rule, changes)
             request = _with_keep_alive(request, rule, changes)
         elif rule.num_ctx is not None and isinstance(route_at(request.endpoint.path), ConversationRoute):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ollama_router_core.api.endpoints import Family
+from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config import Config, Server
 from ollama_router_core.translate import (
@@ -130,7 +130,7 @@ class FakeFleet:
         return 200, "text/plain", b""
 
     def _said(self, route: ConversationRoute, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
-        streams = body.get("stream", route.family is Family.OLLAMA)
+        streams = body.get("stream", match_endpoint("POST", route.path).endpoint.streams)
         identity = ReplyIdentity(model=str(body["model"]), id="fake", created_ns=1_735_689_600_000_000_000)
         head = {"model": body["model"], "created_at": _WHEN}
         whole = {**head, "message": {"role": "assistant", "content": self.answer}, **_DONE}

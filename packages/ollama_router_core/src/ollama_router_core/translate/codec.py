@@ -29,6 +29,7 @@ __all__ = [
     "EmbeddingRoute",
     "HeaderField",
     "HostTraits",
+    "HostedTools",
     "Route",
     "StreamReader",
     "StreamWriter",
@@ -36,6 +37,8 @@ __all__ = [
 
 HeaderField = tuple[bytes, bytes]
 """A header field, its name in lower case."""
+HostedTools = Literal["passed_on", "search", "left_out"]
+"""What an Ollama server gets of tools that the vendor runs: all, as Ollama decides; a search of the web; or none."""
 
 
 class HostTraits(Struct, frozen=True, kw_only=True):
@@ -183,6 +186,29 @@ class Codec(Protocol):
     @property
     def base_path(self) -> str:
         """What its paths begin with; a host's `path_prefix` replaces it."""
+        ...
+
+    @property
+    def client_base(self) -> str:
+        """What its clients expect at the end of a base URL; they add the rest of the path."""
+        ...
+
+    @property
+    def effort_member(self) -> str | None:
+        """The member of a request without which Ollama takes thinking for a wish, None if it is always a demand.
+
+        A model that cannot think is refused only where thinking is demanded.
+        """
+        ...
+
+    @property
+    def counts_on_request(self) -> bool:
+        """Whether a stream tells its token counts only if `stream_options` asks for them."""
+        ...
+
+    @property
+    def hosted_tools(self) -> HostedTools:
+        """What an Ollama server gets of the tools in a request that the vendor would run itself."""
         ...
 
     @property

@@ -68,6 +68,10 @@ class AnthropicCodec(Codec):
     )
     domains: Final[tuple[str, ...]] = ("anthropic.com",)
     base_path: Final = "/v1"
+    client_base: Final = ""
+    effort_member: Final = "output_config"
+    counts_on_request: Final = False
+    hosted_tools: Final = "passed_on"
     request_fields: Final[tuple[HeaderField, ...]] = ((b"anthropic-version", b"2023-06-01"),)
 
     def credential(self, key: bytes) -> HeaderField:

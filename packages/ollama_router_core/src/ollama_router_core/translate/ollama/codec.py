@@ -97,6 +97,10 @@ class OllamaCodec(Codec):
     accepts: Final = Accepts(image_types=None, image_addresses=False, paired=False)
     domains: Final = ("ollama.com",)
     base_path: Final = ""
+    client_base: Final = ""
+    effort_member: Final = None
+    counts_on_request: Final = False
+    hosted_tools: Final = "passed_on"
     request_fields: Final[tuple[HeaderField, ...]] = ()
 
     def credential(self, key: bytes) -> HeaderField:

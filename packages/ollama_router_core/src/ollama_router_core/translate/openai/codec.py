@@ -81,6 +81,10 @@ class OpenAICodec(Codec):
     accepts: Final = OPENAI_DEFAULT
     domains: Final[tuple[str, ...]] = ("openai.com",)
     base_path: Final = "/v1"
+    client_base: Final = "/v1"
+    effort_member: Final = None
+    counts_on_request: Final = True
+    hosted_tools: Final = "left_out"
     request_fields: Final[tuple[HeaderField, ...]] = ()
 
     def credential(self, key: bytes) -> HeaderField:

@@ -51,6 +51,10 @@ class ResponsesCodec(Codec):
     )
     domains: Final[tuple[str, ...]] = ()
     base_path: Final = "/v1"
+    client_base: Final = "/v1"
+    effort_member: Final = None
+    counts_on_request: Final = False
+    hosted_tools: Final = "search"
     request_fields: Final[tuple[HeaderField, ...]] = ()
 
     def credential(self, key: bytes) -> HeaderField:

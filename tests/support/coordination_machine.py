@@ -26,10 +26,10 @@ class Coordinating(RuleBasedStateMachine):
         """The implementation: a group of `SIZE` members."""
         raise NotImplementedError
 
-    @initialize()
-    def begin(self) -> None:
-        """Three members."""
-        self.now = 1000.0
+    @initialize(now=st.sampled_from((0.0, 1000.0)))
+    def begin(self, now: float) -> None:
+        """Three members; the clock may have just begun."""
+        self.now = now
         self.group = self.make_group()
         self.members = [self.group.member(index) for index in range(SIZE)]
         self.held: Counter[tuple[int, Scope, str]] = Counter()

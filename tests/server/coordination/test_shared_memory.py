@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ollama_router_core.coordination import FactsChanged, Group, Scope
+from ollama_router_core.coordination import DayUse, FactsChanged, Group, Scope
 from ollama_router_server.coordination.ring import Ring
 from ollama_router_server.coordination.shared_memory import SharedMemory
 from support.coordination_machine import SIZE, Coordinating
@@ -39,6 +39,33 @@ def memory() -> Iterator[SharedMemory]:
     made = SharedMemory(3)
     yield made
     made.close()
+
+
+@pytest.mark.anyio
+async def test_a_clock_that_has_just_begun_tells_moments_like_any_other(memory: SharedMemory) -> None:
+    """Nobody is taken for one that never beat, or has nobody waiting, or counted nothing of a day, at its zero."""
+    member, other = memory.member(0), memory.member(1)
+    await member.beat(0.0)
+    assert memory.last_beat(0) == 0.0
+    member.waits(0.0)
+    other.waits(1.0)
+    assert member.waits_longest()
+    assert not other.waits_longest()
+    known = DayUse(1, 0, 0)
+    member.use("alice", 0.0, 1, 5, known)
+    assert other.used("alice", 0.0, known).today == 5
+
+
+@pytest.mark.anyio
+async def test_a_worker_that_was_started_again_takes_nobody_for_dead_before_it_has_looked(memory: SharedMemory) -> None:
+    """What its place in the memory knew went with its predecessor."""
+    member, other = memory.member(0), memory.member(1)
+    await member.beat(0.0)
+    member.take(Scope.SERVER, "a")
+    await other.beat(1000.0)
+    assert other.elsewhere(Scope.SERVER, "a") == 0
+    memory.forget(1)
+    assert other.elsewhere(Scope.SERVER, "a") == 1
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # threads of other tests

@@ -162,12 +162,13 @@ class Days:
         if place is None:
             return known
         day, today, earlier, at = self._words[place * self.WIDTH : (place + 1) * self.WIDTH].tolist()
-        return (DayUse(day, today, earlier) if at and now - at / _THOUSAND < DAYS_KEPT else known).on(known.day)
+        is_counted = at and now - (at - 1) / _THOUSAND < DAYS_KEPT  # 0 is for what never was
+        return (DayUse(day, today, earlier) if is_counted else known).on(known.day)
 
     def use(self, user: str, now: float, day: int, tokens: int, known: DayUse) -> None:
         """Count tokens of a day; `known` is what was known before."""
         place = self._places.of(user)
         if place is not None:
-            cells = (*self.of(user, now, known).plus(day, tokens), max(1, int(now * _THOUSAND)))
+            cells = (*self.of(user, now, known).plus(day, tokens), 1 + int(now * _THOUSAND))
             for cell, value in enumerate(cells, place * self.WIDTH):
                 self._words[cell] = value

@@ -47,7 +47,7 @@ _BEAT, _SINCE, _FIGURES = 0, 1, 2
 _CELLS: Final = _FIGURES + len(Figure)
 _FIGURE_CELLS: Final = {figure: _FIGURES + number for number, figure in enumerate(Figure)}
 _THOUSAND = 1000
-"""Moments are kept as whole milliseconds, 0 for none."""
+"""Moments are kept as whole milliseconds, and one more, as 0 is for none."""
 
 
 class SharedMemory:
@@ -132,7 +132,11 @@ def _cut(memory: mmap.mmap, sizes: Sequence[int]) -> Iterator[memoryview]:
 
 
 def _moment(word: int) -> float | None:
-    return word / _THOUSAND if word else None
+    return (word - 1) / _THOUSAND if word else None
+
+
+def _word(moment: float) -> int:
+    return 1 + int(moment * _THOUSAND)
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -159,7 +163,6 @@ class WorkerMember(OneMachineMember):
         self._days = memory.days
         self._cells = memory.cells[index * _CELLS : (index + 1) * _CELLS]
         self._others = [other for other in range(memory.size) if other != index]
-        self._beaten = float("-inf")
         self._seen_alive = self._others
         self._heard = {other: memory.rings[other].tail for other in self._others}
 
@@ -264,7 +267,7 @@ class WorkerMember(OneMachineMember):
     def waits(self, since: float | None, heads: Mapping[str, float] = NO_HEADS) -> None:
         """Tell when the longest waiting request arrived."""
         del heads  # what the others see at once needs no reservation for longer than until they look
-        self._cells[_SINCE] = 0 if since is None else int(since * _THOUSAND)
+        self._cells[_SINCE] = 0 if since is None else _word(since)
 
     def waits_longest(self) -> bool:
         """Say whether that request has waited longest in all workers."""
@@ -331,8 +334,7 @@ class WorkerMember(OneMachineMember):
 
     async def beat(self, now: float) -> None:
         """Renew this worker's leases, and look which of the others are valid."""
-        self._cells[_BEAT] = max(1, int(now * _THOUSAND))
-        self._beaten = now
+        self._cells[_BEAT] = _word(now)
         self._seen_alive = self._look()
 
     @property
@@ -343,8 +345,9 @@ class WorkerMember(OneMachineMember):
         return self._seen_alive
 
     def _look(self) -> list[int]:
+        own = self._memory.last_beat(self.index)
         beats = ((other, self._memory.last_beat(other)) for other in self._others)
-        return [other for other, beat in beats if beat is None or self._beaten - beat < LEASE_SECONDS]
+        return [other for other, beat in beats if own is None or beat is None or own - beat < LEASE_SECONDS]
 
     def on_change(self, stirred: Callable[[], None]) -> None:
         """Nothing has to be fetched."""

@@ -5,7 +5,8 @@ CPU microseconds a request (`process_time`, best of five rounds, so that a busy 
 
 - `core`: `Admission.arrive` or `bound`, and `finished`, with nobody in the line;
 - `server`: `AdmissionController.admit` and `ServerSlot.close`, with the first byte and the snapshot;
-- `dispatch`: one event with 1,000 requests in the line on 20 servers, in milliseconds.
+- `dispatch`: one event with 1,000 requests in the line on 20 servers, in milliseconds;
+- `heads`: what other routers are told of the line with each change: 1,000 requests of 40 kinds, 20 and 100 servers.
 
 `seen` is how many models were asked for of late.
 """
@@ -158,12 +159,12 @@ class _Nowhere(Upstream):
 
 
 class Crowd:
-    """1,000 requests of 40 kinds that wait for 20 servers."""
+    """1,000 requests of 40 kinds that wait for servers of two slots each."""
 
     WAITING = 1000
 
-    def __init__(self, strategy: str) -> None:
-        self.config = make_config(20, strategy, most=2)
+    def __init__(self, strategy: str, servers: int = 20) -> None:
+        self.config = make_config(servers, strategy, most=2)
         facts, self.requests, book = make_facts(self.config, 40)
         self.snapshot = FleetSnapshot(servers=facts, speeds=book)
         self.admission = Admission(self.config)
@@ -235,6 +236,18 @@ def dispatch_times(strategy: str) -> dict[str, list[float]]:
     return {name: sorted(times) for name, times in found.items()}
 
 
+def heads_times(strategy: str, servers: int) -> list[float]:
+    """Milliseconds of what is told of the line, sorted."""
+    crowd = Crowd(strategy, servers)
+    crowd.fill()
+    found = []
+    for _ in range(TURNS):
+        start = time.process_time_ns()
+        crowd.admission.heads(crowd.snapshot, crowd.now)
+        found.append((time.process_time_ns() - start) / 1e6)
+    return sorted(found)
+
+
 def main() -> None:
     """Measure and print."""
     print(f"{'strategy':22} {'servers':>7} {'seen':>5} {'most':>5} {'decide us':>10} {'core us':>8} {'server us':>10}")
@@ -251,6 +264,11 @@ def main() -> None:
         for name, times in dispatch_times(strategy).items():
             row = (statistics.median(times), times[len(times) * 99 // 100], times[-1])
             print(f"{strategy:22} {name:15} {row[0]:10.2f} {row[1]:8.2f} {row[2]:11.2f}")
+    for strategy in STRATEGIES:
+        for servers in (20, 100):
+            times = heads_times(strategy, servers)
+            row = (statistics.median(times), times[len(times) * 99 // 100], times[-1])
+            print(f"{strategy:22} {f'heads of {servers}':15} {row[0]:10.2f} {row[1]:8.2f} {row[2]:11.2f}")
 
 
 if __name__ == "__main__":

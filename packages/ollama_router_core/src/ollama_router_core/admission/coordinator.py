@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 
 from ollama_router_core.admission.arrival_rates import ArrivalRates
 from ollama_router_core.admission.availability import Availability
 from ollama_router_core.admission.cost_model import CostModel
 from ollama_router_core.admission.dispatching import Dispatcher, able, decide
+from ollama_router_core.admission.full_servers import FullServers
 from ollama_router_core.admission.in_flight_table import InFlightTable
 from ollama_router_core.admission.preemption import Preemptor, preempted
 from ollama_router_core.admission.scheduler import Scheduler
@@ -21,7 +23,7 @@ from ollama_router_core.errors import Overloaded, RequestError, SelectionError, 
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import RequestKind, kind_of
 from ollama_router_core.routing.decision import Decision
-from ollama_router_core.routing.filters import FULL, in_service, refused_now
+from ollama_router_core.routing.filters import FULL, in_service
 from ollama_router_core.routing.selector import ServerSelector
 
 __all__ = ["Admission"]
@@ -216,17 +218,17 @@ class Admission:
         if oldest is None:
             since = self.waiting_since
             return None if since is None else since + _AFTER_ALL, frozenset()
-        return oldest.arrived, frozenset(self._full(oldest, snapshot, self.traffic(snapshot, now), now))
+        full = FullServers(self.traffic(snapshot, now), now, waits=self._binds_late)
+        return oldest.arrived, full.of(self.selector.plan(oldest.request, snapshot))
 
     def heads(self, snapshot: FleetSnapshot, now: float) -> Mapping[str, float]:
         """Return since when the first is in the line of each full server, without those of a batch."""
-        seen, found = self.traffic(snapshot, now), dict[str, float]()
-        for group in self._queue.groups.values():
-            since = self._queue.first_since(group)
-            if since is None:
-                continue
-            for name in self._full(group.sample, snapshot, seen, now):
-                found[name] = min(since, found.get(name, since))
+        full, found = FullServers(self.traffic(snapshot, now), now, waits=self._binds_late), dict[str, float]()
+        firsts = [(self._queue.first_since(group), group) for group in self._queue.groups.values()]
+        known = [(since, group) for since, group in firsts if since is not None]
+        for since, group in sorted(known, key=itemgetter(0)):  # of each server the first is who waits longest
+            names = full.of(self.selector.plan(group.sample.request, snapshot), but=found.keys())
+            found.update(dict.fromkeys(names, since))
         return found
 
     def in_line_since(self, ticket: Ticket) -> float:
@@ -237,12 +239,6 @@ class Admission:
         """Note that a ticket got its slot from all routers: its user's next turn comes after those who waited then."""
         if not ticket.batch:
             self._queue.granted(ticket.user, now)
-
-    def _full(self, ticket: Ticket, snapshot: FleetSnapshot, seen: FleetSnapshot, now: float) -> list[str]:
-        """The servers that could take a ticket if they had a slot free."""
-        waits = self._binds_late
-        refusals = {one.name: refused_now(one, seen, now, waits=waits) for one in able(self.selector, ticket, snapshot)}
-        return [name for name, reason in refusals.items() if reason is not None and reason.code == FULL]
 
     def line(self, snapshot: FleetSnapshot, now: float, user: str | None = None) -> tuple[WaitingGroup, ...]:
         """What waits, by what it waits for, the longest wait first; of one user only where one is named."""

@@ -23,11 +23,15 @@ _Findings = tuple[tuple[Candidate, Reason | None], ...]
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What `servers` decide about a kind of request: the able candidates, and the refused ones with the reason."""
+    """What `servers` decide about a kind of request: the able candidates, and the refused ones with the reason.
+
+    `names` are those of the able ones.
+    """
 
     servers: Mapping[str, ServerFacts]
     findings: _Findings
     able: tuple[Candidate, ...]
+    names: frozenset[str]
     refused: tuple[tuple[Candidate, Reason], ...]
     _disks: object
 
@@ -69,10 +73,12 @@ class Planner:
             else self._judge(index, kind, request, snapshot)
             for index in range(len(self._names))
         ]
+        able = tuple([candidate for candidate, reason in findings if reason is None])
         return Plan(
             servers=servers,
             findings=tuple(findings),
-            able=tuple([candidate for candidate, reason in findings if reason is None]),
+            able=able,
+            names=frozenset([candidate.name for candidate in able]),
             refused=tuple([(candidate, reason) for candidate, reason in findings if reason is not None]),
             _disks=disks,
         )

@@ -52,48 +52,14 @@ class Renderer:
     def __init__(self, assets: Assets) -> None:
         self._assets = assets
 
-    @cached_property
-    def _environment(self) -> jinja2.Environment:
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("ollama_router_server.console"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        environment.filters.update(
-            age=wording.age,
-            clock=clock,
-            count=wording.count,
-            duration=wording.duration,
-            gib=wording.gib,
-            moment=wording.moment,
-            money=wording.money,
-            plain=wording.plain,
-            quoted=shlex.quote,
-            segment=_segment,
-            short=wording.short,
-            turn=turn,
-        )
-        environment.globals.update(
-            segments=segments,
-            day_marks=day_marks,
-            memory_map=memory_map,
-            error_codes=known_codes(),
-            glossary=_glossary(),
-        )
-        return environment
-
     def text(self, template: str, path: str, **values: Any) -> str:
         """Fill a template for the page at this path; links in it are relative, so that a prefix works.
 
         Slashes of names are encoded in the path, and are not in what the template is told.
         """
         root = "../" * path.removeprefix("/console/").count("/") or "./"
-        return self._environment.get_template(template).render(
-            root=root, assets=f"{root}v/{self._assets.version}/", path=unquote(path.removeprefix("/console/")), **values
-        )
+        assets, page = f"{root}v/{self._assets.version}/", unquote(path.removeprefix("/console/"))
+        return _environment().get_template(template).render(root=root, assets=assets, path=page, **values)
 
     def rendered(self, template: str, path: str, **values: Any) -> Rendered:
         """Fill a template, to be sent once or to several who ask for the same."""
@@ -113,6 +79,41 @@ class Renderer:
             response.data = page.body
         else:
             send(request, response, page.body, page.packed)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """The package's templates, compiled once for each process: nothing of them is an application's."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ollama_router_server.console"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters.update(
+        age=wording.age,
+        clock=clock,
+        count=wording.count,
+        duration=wording.duration,
+        gib=wording.gib,
+        moment=wording.moment,
+        money=wording.money,
+        plain=wording.plain,
+        quoted=shlex.quote,
+        segment=_segment,
+        short=wording.short,
+        turn=turn,
+    )
+    environment.globals.update(
+        segments=segments,
+        day_marks=day_marks,
+        memory_map=memory_map,
+        error_codes=known_codes(),
+        glossary=_glossary(),
+    )
+    return environment
 
 
 @cache

@@ -14,7 +14,8 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 MEMBERS = ["-e", "packages/ollama_router_core", "-e", "packages/ollama_router_server[dns,mdns,postgres,redis]"]
 MEMBERS += ["-e", "packages/ollama_router_cli"]
-PARALLEL = ["-n", "3", "--dist", "worksteal"]
+# Tests wait for sockets and other processes: three of them at once leave a fifth of two cores idle, four a tenth.
+PARALLEL = ["-n", "4", "--dist", "worksteal"]
 # A thousand tests start a router with a database and a key of its own, and what it has synced to a disk and removed
 # there takes longer than the rest: their files are in memory, where there is enough of it, and programs may run there.
 MEMORY = Path("/dev/shm")  # noqa: S108 - what pytest makes there is its user's alone
@@ -57,9 +58,9 @@ AGENT_LIBRARIES = ("langchain-openai==1.7.4", "langchain-anthropic==1.7.10", "la
 AGENT_LIBRARIES += ("llama-index-llms-ollama==0.11.0", "pydantic-ai-slim[openai]==2.68.0")
 
 # A test that starts a process imports a thousand modules in it: compiled once, and not each time, where the environment
-# says otherwise.
+# says otherwise. Only where many processes begin at once is it worth the ten seconds to compile all that is installed.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-os.environ["UV_COMPILE_BYTECODE"] = "1"
+COMPILED = {"UV_COMPILE_BYTECODE": "1"}
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
@@ -83,9 +84,10 @@ def locked(session: nox.Session, *options: str) -> None:
     session.run_install("uv", "sync", "--locked", "--no-default-groups", *options, env=where)
 
 
-def newest(session: nox.Session, resolution: str = "highest") -> None:
+def newest(session: nox.Session, resolution: str = "highest", *, compiled: bool = True) -> None:
     """Install the packages and what tests need at one end of the versions they allow; uv.lock plays no part."""
-    session.install(*MEMBERS, "--group", "test", f"--resolution={resolution}")
+    chosen = ["--group", "test", f"--resolution={resolution}"]
+    session.install(*MEMBERS, *chosen, env=COMPILED if compiled else None)
 
 
 @nox.session(python=PYTHONS)
@@ -138,7 +140,7 @@ def core_alone(session: nox.Session) -> None:
     session.run_install("uv", "build", "--wheel", "--package", "ollama-router-core", "--out-dir", str(wheels))
     session.install(*(str(wheel) for wheel in wheels.glob("*.whl")))
     session.run("python", "-c", "import ollama_router_core as core; [getattr(core, name) for name in core.__all__]")
-    session.install("--group", "test")
+    session.install("--group", "test", env=COMPILED)
     session.run("pytest", "tests/core", "--ignore=tests/core/properties", *PARALLEL, *session.posargs)
 
 
@@ -161,7 +163,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Mypy, strict."""
     locked(session, "--all-packages", "--all-extras", "--group", "types")
-    session.run("mypy", *session.posargs)
+    session.run("mypy", "--num-workers=2", *session.posargs)
 
 
 @nox.session
@@ -292,7 +294,7 @@ def conformance(session: nox.Session) -> None:
         session.install("h11>=0.14")
         session.run("python", "-m", "conformance", *session.posargs)
         return
-    newest(session)
+    newest(session, compiled=False)
     served = ("--direct", "{direct}", "--through", "{through}", "--token", "{admin}")
     command = ("python", "-m", "conformance", *served, "--destructive")
     session.run("python", "tests/support/stage.py", *command)

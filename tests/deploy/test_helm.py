@@ -191,6 +191,15 @@ def test_pods_run_without_rights() -> None:
             assert each["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
+@pytest.mark.parametrize("values", [ALONE, SEVERAL], ids=["alone", "several"])
+def test_the_notes_make_nobody_whom_the_first_start_has_made(values: dict[str, Any]) -> None:
+    """A command of theirs would fail; where the start's token is they tell only where it is one pod's."""
+    with helm.Chart.load(str(CHART)) as chart:
+        notes = chart.render(values, name="demo", namespace="prod")["ollama-router/templates/NOTES.txt"]
+    assert "orouter users create NAME --role admin" in notes
+    assert ("/data/first-admin-token" in notes) is (values is ALONE)
+
+
 def test_pods_leave_in_order() -> None:
     """Longer than streams may take, and first out of the Service."""
     pod = render(SEVERAL)["Deployment"]["spec"]["template"]["spec"]

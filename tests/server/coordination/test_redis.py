@@ -289,6 +289,30 @@ async def test_a_free_slot_is_told_to_the_member_that_is_next(
     assert told == [["router-2"], ["router-1"], ["router-3"], []]
 
 
+async def test_who_is_first_because_another_one_left_is_told(
+    make_group: Callable[..., RedisGroup], messages: Messages
+) -> None:
+    """Nobody is where that one got a slot: a slot that was left to it is free only if it did not."""
+    first, second, third = await joined(make_group(3))
+    for member, since in ((first, 1.0), (second, 2.0), (third, 3.0)):
+        member.waits(since, {"a": since})
+    await beats(first, second, third)
+    first.waits(1.5, {"a": 1.5})
+    await beats(first)
+    assert messages.new() == []
+    first.waits(4.0, {"a": 4.0})
+    await beats(first)
+    assert messages.new() == ["router-1"]
+    second.waits(2.0)
+    await beats(second)
+    assert messages.new() == ["router-2"]
+    await beats(second, third)
+    assert await claimed(third, 1, arrived=3.0)
+    third.waits(None)
+    await beats(third)
+    assert messages.new() == []
+
+
 async def test_what_a_member_frees_that_is_next_itself_is_told_to_nobody(
     make_group: Callable[..., RedisGroup], messages: Messages
 ) -> None:

@@ -11,7 +11,7 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local second = tonumber(clock[1])
 local members, fences, waiting = prefix .. 'members', prefix .. 'fences', prefix .. 'waiting'
 local stirred = prefix .. 'stirred'
-local freed, lost, drained = {}, false, false
+local freed, left, lost, drained = {}, {}, false, false
 
 local function sums(scope) return prefix .. 'sum:' .. scope end
 
@@ -258,8 +258,10 @@ local run = {
     if since < 0 then redis.call('HDEL', waiting, member) else redis.call('HSET', waiting, member, since) end
   end,
   head = function(server, since)
-    local key = prefix .. 'by:' .. member
+    local key, before = prefix .. 'by:' .. member, head_of(member, server)
     if since < 0 then redis.call('HDEL', key, 'head:' .. server) else redis.call('HSET', key, 'head:' .. server, since) end
+    -- A slot was left to that one, which has not had its turn: somebody else is the first now.
+    if before and (since < 0 or since > before) then left[#left + 1] = server end
   end,
   drain = function(server, on)
     redis.call('HSET', prefix .. 'drains', server, on and '1' or '0')
@@ -290,14 +292,14 @@ if joins or #counted > 0 then
 end
 
 -- Who waits is told of a free slot: the member whose first for that server has waited longest; where none waits for it,
--- all that wait, as they may want it by now. Who was told is told nothing more until it has looked. What this member frees
+-- all that wait, as they may want it by now. So is who is the first because another one is that no more. Who was told is told nothing more until it has looked. What this member frees
 -- it sees itself.
 if look then redis.call('HDEL', stirred, member) end
 local function stir(other)
   redis.call('HSET', stirred, other, 1)
   if other ~= member then redis.call('PUBLISH', prefix .. 'stirred:' .. other, '') end
 end
-local function stir_for(names)
+local function stir_for(names, rest)
   local line = redis.call('HGETALL', waiting)
   if #line == 0 then return end
   local told, untold, rows = {}, {}, redis.call('HGETALL', stirred)
@@ -313,14 +315,15 @@ local function stir_for(names)
       if head and (not longest or head < longest) then next_one, longest = index, head end
     end
     if next_one then
-      stir(table.remove(untold, next_one))
-    else
+      if rest or untold[next_one] ~= member then stir(table.remove(untold, next_one)) end
+    elseif rest then
       for _, other in ipairs(untold) do stir(other) end
       untold = {}
     end
   end
 end
-if lost then stir_for({''}) elseif #freed > 0 then stir_for(freed) end
+if lost then stir_for({''}, true) elseif #freed > 0 then stir_for(freed, true) end
+if #left > 0 then stir_for(left, false) end
 if drained then redis.call('PUBLISH', prefix .. 'drained', member) end
 
 local answer = {ok = true, now = now, fence = fence, settling = settling, results = results}

@@ -6,10 +6,9 @@ import math
 from collections.abc import Collection, Mapping
 from itertools import islice
 
-from msgspec import Struct
-
 from ollama_router_core.admission.arrival_rates import ArrivalRates
-from ollama_router_core.admission.in_flight_table import InFlightTable, ServerLoad
+from ollama_router_core.admission.in_flight_table import InFlightTable
+from ollama_router_core.admission.service_costs import KindCosts, ResidentValue, ServiceCost
 from ollama_router_core.admission.wait_queue import BATCH_WEIGHT, RequestGroup, WaitQueue
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel
@@ -18,7 +17,7 @@ from ollama_router_core.routing.candidates import RESPONSIVE, WARM, Candidate, R
 from ollama_router_core.routing.filters import in_service, proven_slots, runner_slots
 from ollama_router_core.routing.selector import ServerSelector
 
-__all__ = ["CostModel", "ServiceCost"]
+__all__ = ["CostModel"]
 
 RELOAD_PRICE = 0.1
 """Tickets' worth of loss for each second of a reload that an eviction makes likely."""
@@ -33,78 +32,6 @@ _RENEWALS = 4
 _SAMPLED = 4
 """Seconds for which learned speeds and the ages of waiting tickets may be a little out of date, how many kinds' speeds
 are renewed in one refresh, and how many servers of a group are looked at for a rough estimate."""
-
-
-class ServiceCost(Struct, eq=False):
-    """What a kind of request costs on a server: seconds a prompt token, an answer, a load; `parallel` slots a model.
-
-    In a line `most` are sent at once: one more than `parallel` where that may be too few, to see whether it waits.
-    `loaded` says that the facts show it loaded as needed, `warm` that they do or an answer has begun since; that
-    holds for one refresh.
-    """
-
-    candidate: Candidate
-    server_load: ServerLoad
-    per_token: float
-    decode: float
-    load: float
-    parallel: int
-    most: int
-    loaded: bool
-    warm: bool = False
-
-    def work(self, tokens: float) -> float:
-        """Undisturbed seconds of a request with so long a prompt."""
-        return tokens * self.per_token + self.decode
-
-    def seconds(self, tokens: float) -> float:
-        """The same beside what runs there now."""
-        work = tokens * self.per_token + self.decode
-        return work * self.server_load.pace_with_one_more if self.server_load.running else work
-
-
-class _KindCosts(Struct, eq=False):
-    """The servers of a kind, kept over some refreshes, and what was derived from them in the latest one.
-
-    `ahead` are the tickets that each could serve before it takes up the kind's: while it loads, or has no free slot.
-
-    Who is warm is marked first; rates are worked out only when a load is weighed.
-    """
-
-    by_name: dict[str, ServiceCost]
-    made_at: float
-    made_for: int
-    warmed: list[ServiceCost] = []
-    marked: int = -1
-    derived: int = -1
-    rates: dict[str, float] = {}
-    rate: float = 0.0
-    ahead: dict[str, float] = {}
-    all_ahead: float = 0.0
-
-
-class _ResidentValue(Struct, frozen=True):
-    """What a loaded model is worth where it is: (weight, part of it, seconds a ticket, tickets) for each kind.
-
-    `reload` are the seconds of the load that brings it back, as far as it must come back: tickets wait for it here.
-    Where only a batch waits for it these are `batch_reload`: nobody else waits for them.
-    """
-
-    waiting: tuple[tuple[float, float, float, int], ...]
-    rate: float
-    replicas: int
-    price: float
-    reload: float
-    batch_reload: float
-
-    def loss(self, seconds: float) -> float:
-        """The weight it would serve here within so many seconds, and the price of its reload."""
-        if not self.waiting:
-            return self.rate * seconds / (1 + self.replicas) + self.price
-        share = 0.0
-        for weight, part, work, count in self.waiting:
-            share += min((weight + self.rate * seconds) * part, seconds / work * weight / count)
-        return share + self.price
 
 
 class CostModel:
@@ -122,9 +49,9 @@ class CostModel:
         self._refreshes = 0
         self._facts = 0
         self._renewals = _RENEWALS
-        self._by_kind: dict[RequestKind, _KindCosts] = {}
+        self._by_kind: dict[RequestKind, KindCosts] = {}
         self._weights: dict[RequestKind, tuple[int, float, float]] = {}
-        self._residents: dict[tuple[str, CanonicalName], _ResidentValue] = {}
+        self._residents: dict[tuple[str, CanonicalName], ResidentValue] = {}
         self._loads: dict[tuple[str, CanonicalName], tuple[object, float]] = {}
 
     def reconfigure(self, selector: ServerSelector) -> None:
@@ -166,26 +93,26 @@ class CostModel:
         """The servers that may take a group now, slow ones only when there is no other."""
         return self._current(group).by_name
 
-    def _current(self, group: RequestGroup) -> _KindCosts:
+    def _current(self, group: RequestGroup) -> KindCosts:
         found = self._by_kind.get(group.kind)
         if found is None or self._is_due(found):
-            found = self._by_kind[group.kind] = _KindCosts(self._make_costs(group, {}), self._now, self._facts)
+            found = self._by_kind[group.kind] = KindCosts(self._make_costs(group, {}), self._now, self._facts)
         elif found.made_for != self._facts:
             kept = self._make_costs(group, found.by_name)
-            found = self._by_kind[group.kind] = _KindCosts(kept, found.made_at, self._facts)
+            found = self._by_kind[group.kind] = KindCosts(kept, found.made_at, self._facts)
         if found.marked != self._refreshes:
             found.marked = self._refreshes
             self._mark(found, group.kind)
         return found
 
-    def _is_due(self, found: _KindCosts) -> bool:
+    def _is_due(self, found: KindCosts) -> bool:
         """Whether speeds are asked for anew; for a few kinds at a time, so that no refresh pays for all."""
         if self._now - found.made_at <= _COSTS_LAST or not self._renewals:
             return False
         self._renewals -= 1
         return True
 
-    def _mark(self, found: _KindCosts, kind: RequestKind) -> None:
+    def _mark(self, found: KindCosts, kind: RequestKind) -> None:
         """Where the model is loaded by an answer that has begun since the facts were seen."""
         for cost in found.warmed:
             cost.warm = cost.loaded
@@ -196,7 +123,7 @@ class CostModel:
         for cost in found.warmed:
             cost.warm = True
 
-    def _rated(self, group: RequestGroup) -> _KindCosts:
+    def _rated(self, group: RequestGroup) -> KindCosts:
         found = self._current(group)
         if found.derived != self._refreshes:
             found.derived = self._refreshes
@@ -220,7 +147,7 @@ class CostModel:
             costs[one.name] = cost
         return costs
 
-    def _derive(self, found: _KindCosts, group: RequestGroup) -> None:
+    def _derive(self, found: KindCosts, group: RequestGroup) -> None:
         """Who serves the kind, at how many tickets a second, and from when on."""
         kind, tokens = group.kind, group.mean_tokens
         running = self._in_flight.running(kind)
@@ -301,7 +228,7 @@ class CostModel:
         values = [self._value_of(candidate, one) for one in others]
         return sum([max(one.reload, one.batch_reload) if batch else one.reload for one in values])
 
-    def _value_of(self, candidate: Candidate, loaded: LoadedModel) -> _ResidentValue:
+    def _value_of(self, candidate: Candidate, loaded: LoadedModel) -> ResidentValue:
         key = (candidate.name, loaded.name)
         value = self._residents.get(key)
         if value is None:
@@ -319,7 +246,7 @@ class CostModel:
             known = self._loads[key] = version, speeds.expect(server, loaded.name, weight).load_seconds
         return known[1]
 
-    def _resident_value(self, server: str, loaded: LoadedModel) -> _ResidentValue:
+    def _resident_value(self, server: str, loaded: LoadedModel) -> ResidentValue:
         model = loaded.name
         rate = self._rates.rate(model, self._now)
         replicas = self._replicas(model, server)
@@ -340,7 +267,7 @@ class CostModel:
                 back = max(back, part * reload)
         missed = 1.0 - math.exp(-rate * REUSE_HORIZON)
         price = RELOAD_PRICE * reload * missed * (1 + count) / (1 + replicas)
-        return _ResidentValue(tuple(waiting), rate, replicas, price, back, batch_back)
+        return ResidentValue(tuple(waiting), rate, replicas, price, back, batch_back)
 
     def _replicas(self, model: CanonicalName, besides: str) -> int:
         """Other servers that have a model loaded."""

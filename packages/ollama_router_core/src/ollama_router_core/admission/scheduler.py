@@ -21,8 +21,9 @@ from collections.abc import Collection, Iterable, Iterator
 
 from msgspec import Struct
 
-from ollama_router_core.admission.cost_model import CostModel, ServiceCost
+from ollama_router_core.admission.cost_model import CostModel
 from ollama_router_core.admission.in_flight_table import InFlightTable, ServerLoad
+from ollama_router_core.admission.service_costs import ServiceCost
 from ollama_router_core.admission.tickets import Ticket
 from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue
 from ollama_router_core.api.model_names import CanonicalName

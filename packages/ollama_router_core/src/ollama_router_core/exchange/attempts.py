@@ -4,32 +4,30 @@ from __future__ import annotations
 
 from functools import partial
 
-from msgspec import Struct
-
 from ollama_router_core.api.endpoints import Kind
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import (
     ConnectFailed,
     UpstreamDisconnected,
     UpstreamError,
-    UpstreamIncomplete,
     UpstreamProtocolError,
     UpstreamTimeout,
 )
-from ollama_router_core.exchange.actions import AwaitSlot, Outgoing, Receive, Release, Steps
+from ollama_router_core.exchange.actions import AwaitSlot, Outgoing, Release, Steps
 from ollama_router_core.exchange.asking import open_upstream
 from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.exchange.events import Piece, Preempted, Refused, Slot, Upstream
-from ollama_router_core.exchange.feedback import Sent, note_fault, note_finished, note_sent
+from ollama_router_core.exchange.events import Preempted, Refused, Slot, Upstream
+from ollama_router_core.exchange.feedback import note_fault, note_sent
 from ollama_router_core.exchange.heartbeat import StreamHeartbeat, heartbeat_for
-from ollama_router_core.exchange.key_redaction import Redactor, redactor_for
+from ollama_router_core.exchange.key_redaction import redactor_for
+from ollama_router_core.exchange.upstream_answer import Answer, look_at, release
 from ollama_router_core.fleet.health import BreakerPermit
 from ollama_router_core.fleet.stalls import Wait
 from ollama_router_core.outbound.destinations import Destination
 from ollama_router_core.outbound.header_fields import request_fields
-from ollama_router_core.outbound.sending import Outbound, Translation, prepare, work_of
+from ollama_router_core.outbound.sending import Outbound, prepare, work_of
 from ollama_router_core.responses.server_faults import TELLING, FaultKind, read_fault
 from ollama_router_core.routing.forwarding import (
     Answered,
@@ -45,86 +43,9 @@ from ollama_router_core.routing.forwarding import (
 )
 from ollama_router_core.translate import REFUSING_STATUSES, refused_member
 
-__all__ = ["LONGEST_ERROR", "Answer", "forward_request", "read_error", "release"]
+__all__ = ["forward_request"]
 
 _INFER = Kind.INFER
-LONGEST_ERROR = 64 * 1024
-"""Bytes of a server's error that are looked at."""
-
-
-class Answer(Struct, eq=False):
-    """An answer whose head has arrived; `complete` once all of its body was taken.
-
-    One of the ranking's has a permit, which `release` ends, and facts about the server to learn from. `held` is the
-    beginning of its body, where that was looked at, `asked` what was sent to a host that may be asked again.
-    `retry` are the statuses after which its host takes the same request again, None if that is not known.
-    """
-
-    destination: Destination
-    upstream: Upstream
-    permit: BreakerPermit | None = None
-    sent: Sent | None = None
-    translation: Translation | None = None
-    redactor: Redactor | None = None
-    held: Piece | None = None
-    heartbeat: StreamHeartbeat | None = None
-    counts_unasked: bool = False
-    asked: Outbound | None = None
-    retry: frozenset[int] | None = None
-    complete: bool = False
-    released: bool = False
-
-    @property
-    def status(self) -> int:
-        """The server's status."""
-        return self.upstream.status
-
-    def take(self, piece: Piece) -> bytes:
-        """The bytes of the next piece, without our keys."""
-        self.complete = piece.complete
-        return piece.data if self.redactor is None else self.redactor.redact(piece)
-
-
-def read_error(answer: Answer) -> Steps[bytes]:
-    """The body of an error, of an endless one the beginning.
-
-    Raises:
-        UpstreamError: it broke off.
-    """
-    pieces: list[bytes] = []
-    size = 0
-    receive = Receive(answer.upstream)
-    while size < LONGEST_ERROR and not answer.complete:
-        piece: Piece = answer.held or (yield receive)
-        answer.held = None
-        pieces.append(answer.take(piece))
-        size += len(pieces[-1])
-    return b"".join(pieces)
-
-
-def release(environment: Environment, context: RequestContext, answer: Answer) -> Steps[None]:
-    """Give the connection back, and learn from how the answer ended, once."""
-    if answer.released:
-        return
-    answer.released = True
-    permit = answer.permit
-    if permit is not None:
-        if isinstance(context.error, UpstreamIncomplete) and not _told_why(context):
-            permit.unable(context.error.message, environment.now(), at_once=False)
-        elif isinstance(context.error, UpstreamError) and not answer.complete:
-            permit.failed(environment.now())
-        elif answer.complete:
-            permit.done(environment.now())
-            if answer.sent is not None:
-                note_finished(environment.fleet, answer.sent, context, environment.now())
-        else:
-            permit.left()
-    yield Release((answer.upstream,))
-
-
-def _told_why(context: RequestContext) -> bool:
-    """Whether a stream ended with an error, which may be due to the request."""
-    return context.usage is not None and context.usage.usage.failed
 
 
 def forward_request(
@@ -247,7 +168,7 @@ def _learned(environment: Environment, context: RequestContext, answer: Answer) 
     asked, name = answer.asked, answer.destination.name
     if asked is None or asked.model is None or answer.status not in REFUSING_STATUSES or context.head_written:
         return False
-    body = yield from _look_at(answer)
+    body = yield from look_at(answer)
     member = refused_member(answer.status, body, asked.members)
     if member is None or not environment.refusals.learn(name, asked.model, member):
         return False
@@ -269,7 +190,7 @@ def _judged(
         context.observer.answered(status)
     fault = None
     if status in TELLING and not answer.destination.external:
-        body = yield from _look_at(answer)
+        body = yield from look_at(answer)
         capable = status == 400 and environment.fleet.writes_text(request.route.model)
         fault = read_fault(status, body, streamed=request.route.stream, capable=capable)
     if fault is None:
@@ -281,17 +202,6 @@ def _judged(
     else:
         permit.unable(fault.words, environment.now(), at_once=fault.nothing_ran)
     return Unable(status, fault.words) if fault.nothing_ran else outcome_of_status(status)
-
-
-def _look_at(answer: Answer) -> Steps[bytes]:
-    """The body of an error, which is kept for whoever passes it on; the connection is given back if it breaks off."""
-    try:
-        body = yield from read_error(answer)
-    except BaseException:
-        yield Release((answer.upstream,))
-        raise
-    answer.held, answer.complete = Piece(body, answer.complete), False
-    return body
 
 
 def _head(context: RequestContext, request: Outgoing, heartbeat: StreamHeartbeat | None) -> Steps[Upstream]:

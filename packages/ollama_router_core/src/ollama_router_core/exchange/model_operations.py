@@ -13,13 +13,13 @@ from ollama_router_core.errors import Forbidden, InvalidTarget, NoServerFits, Pa
 from ollama_router_core.exchange.actions import Steps
 from ollama_router_core.exchange.answers import answer_for
 from ollama_router_core.exchange.asking import Order, Reply, ask_all, open_upstream
-from ollama_router_core.exchange.attempts import Answer, release
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.fan_out import ask_fleet
 from ollama_router_core.exchange.key_redaction import redactor_for
 from ollama_router_core.exchange.merged_progress import merge_progress
 from ollama_router_core.exchange.relaying import relay
+from ollama_router_core.exchange.upstream_answer import Answer, release
 from ollama_router_core.fleet.observations import observe_unloaded
 from ollama_router_core.responses.several_servers import failed_on
 from ollama_router_core.routing.model_placement import (

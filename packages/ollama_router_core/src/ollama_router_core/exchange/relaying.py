@@ -6,11 +6,11 @@ from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import RefusedLate, UpstreamError, UpstreamIncomplete
 from ollama_router_core.exchange.actions import Cut, Receive, Steps, Write
 from ollama_router_core.exchange.answers import finish, write_head
-from ollama_router_core.exchange.attempts import LONGEST_ERROR, Answer, read_error
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.error_responses import cut_stream
 from ollama_router_core.exchange.events import Headers, Piece
+from ollama_router_core.exchange.upstream_answer import LONGEST_ERROR, Answer, read_error
 from ollama_router_core.outbound.header_fields import answer_fields, reason_field
 from ollama_router_core.outbound.stream_usage import UsageChunkFilter
 from ollama_router_core.responses.usage import UsageReader

@@ -30,7 +30,7 @@ from ollama_router_core.exchange.actions import ReadBody, Steps, Verify
 from ollama_router_core.exchange.admitting import admit, admit_again, free_memory
 from ollama_router_core.exchange.answers import answer_whole, finish, write_head
 from ollama_router_core.exchange.applied_policy import applied_policy
-from ollama_router_core.exchange.attempts import Answer, forward_request, release
+from ollama_router_core.exchange.attempts import forward_request
 from ollama_router_core.exchange.blobs import blob_exists, create, upload_blob
 from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
@@ -46,6 +46,7 @@ from ollama_router_core.exchange.relaying import relay, relay_late_error
 from ollama_router_core.exchange.reranking import rerank
 from ollama_router_core.exchange.responses_store import continued, is_kept, keeping, serve_stored
 from ollama_router_core.exchange.translating import answer_in_place, relay_translated
+from ollama_router_core.exchange.upstream_answer import Answer, release
 from ollama_router_core.outbound.external_routes import EXTERNAL, PREFIX, checked_query
 from ollama_router_core.routing.selector import assigned_destination
 from ollama_router_core.translate import codec_of

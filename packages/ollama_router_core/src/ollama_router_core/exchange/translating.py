@@ -8,12 +8,12 @@ from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import UpstreamError, UpstreamProtocolError
 from ollama_router_core.exchange.actions import Cut, Receive, Steps, Write
 from ollama_router_core.exchange.answers import JSON_UTF8, answer_for, finish, write_head
-from ollama_router_core.exchange.attempts import Answer, read_error
 from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Headers, Piece
 from ollama_router_core.exchange.relaying import answer_head, next_piece, retry_field
+from ollama_router_core.exchange.upstream_answer import Answer, read_error
 from ollama_router_core.outbound.sending import Translation, answer_here
 from ollama_router_core.responses.usage import UsageReader
 from ollama_router_core.routing.decision import Decision

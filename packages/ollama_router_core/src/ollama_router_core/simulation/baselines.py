@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from ollama_router_core.simulation.engine import Action, Dispatch, Rejection
-from ollama_router_core.simulation.server_state import Event, ServerState
+from ollama_router_core.simulation.residency import Event
+from ollama_router_core.simulation.server_state import ServerState
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
 __all__ = ["BASELINES", "ImmediateRouter", "all_resident"]

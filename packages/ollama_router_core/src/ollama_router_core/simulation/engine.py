@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from ollama_router_core.simulation.residency import Event, Timing
 from ollama_router_core.simulation.server_hardware import Machine
-from ollama_router_core.simulation.server_state import Event, ServerState, Timing
+from ollama_router_core.simulation.server_state import ServerState
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
 __all__ = ["Cancel", "Dispatch", "Outage", "Outcome", "Rejection", "Router", "SimulationResult", "Slowdown", "simulate"]

@@ -20,10 +20,11 @@ from ollama_router_core.routing.selector import assigned_destination
 from ollama_router_core.simulation.engine import Action, Dispatch, Rejection
 from ollama_router_core.simulation.logged_times import Phases, clocks, phases
 from ollama_router_core.simulation.overlaps import overlaps, slots_shown
+from ollama_router_core.simulation.residency import Event
 from ollama_router_core.simulation.routers import Knowledge
 from ollama_router_core.simulation.scenarios import Scenario
 from ollama_router_core.simulation.server_hardware import Machine
-from ollama_router_core.simulation.server_state import Event, ServerState
+from ollama_router_core.simulation.server_state import ServerState
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
 __all__ = ["LoggedRouter", "logged_scenario", "model_of", "replayed"]

@@ -15,8 +15,9 @@ from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.simulation.comparison import ROUTERS, serve
 from ollama_router_core.simulation.engine import Action, Dispatch, SimulationResult
 from ollama_router_core.simulation.report import percentile
+from ollama_router_core.simulation.residency import Event
 from ollama_router_core.simulation.scenarios import Scenario
-from ollama_router_core.simulation.server_state import Event, ServerState
+from ollama_router_core.simulation.server_state import ServerState
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
 __all__ = ["Planned", "PlannedRouter", "best_plan", "cost"]

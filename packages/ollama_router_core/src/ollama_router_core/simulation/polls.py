@@ -15,7 +15,8 @@ from ollama_router_core.fleet.inventory import Question, Told, take_stock
 from ollama_router_core.fleet.memory import GIB
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.fleet.state import WHILE_LOADING, FleetState
-from ollama_router_core.simulation.server_state import Residency, ServerState
+from ollama_router_core.simulation.residency import Residency
+from ollama_router_core.simulation.server_state import ServerState
 from ollama_router_core.simulation.workload import SimulatedModel
 
 __all__ = ["Polls"]

@@ -28,8 +28,9 @@ from ollama_router_core.fleet.state import FleetState
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.simulation.engine import Action, Cancel, Dispatch, Rejection
 from ollama_router_core.simulation.polls import Polls
+from ollama_router_core.simulation.residency import Event, Timing
 from ollama_router_core.simulation.server_hardware import Machine
-from ollama_router_core.simulation.server_state import Event, ServerState, Timing
+from ollama_router_core.simulation.server_state import ServerState
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
 __all__ = ["Knowledge", "StrategyRouter", "fleet_config"]

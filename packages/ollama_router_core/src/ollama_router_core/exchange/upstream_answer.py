@@ -1,0 +1,108 @@
+"""An answer whose head has arrived: its bytes, what an error says, and what is learned when it is given back."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ollama_router_core.errors import UpstreamError, UpstreamIncomplete
+from ollama_router_core.exchange.actions import Receive, Release, Steps
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.events import Piece, Upstream
+from ollama_router_core.exchange.feedback import Sent, note_finished
+from ollama_router_core.exchange.heartbeat import StreamHeartbeat
+from ollama_router_core.exchange.key_redaction import Redactor
+from ollama_router_core.fleet.health import BreakerPermit
+from ollama_router_core.outbound.destinations import Destination
+from ollama_router_core.outbound.sending import Outbound, Translation
+
+__all__ = ["LONGEST_ERROR", "Answer", "look_at", "read_error", "release"]
+
+LONGEST_ERROR = 64 * 1024
+"""Bytes of a server's error that are looked at."""
+
+
+class Answer(Struct, eq=False):
+    """An answer whose head has arrived; `complete` once all of its body was taken.
+
+    One of the ranking's has a permit, which `release` ends, and facts about the server to learn from. `held` is the
+    beginning of its body, where that was looked at, `asked` what was sent to a host that may be asked again.
+    `retry` are the statuses after which its host takes the same request again, None if that is not known.
+    """
+
+    destination: Destination
+    upstream: Upstream
+    permit: BreakerPermit | None = None
+    sent: Sent | None = None
+    translation: Translation | None = None
+    redactor: Redactor | None = None
+    held: Piece | None = None
+    heartbeat: StreamHeartbeat | None = None
+    counts_unasked: bool = False
+    asked: Outbound | None = None
+    retry: frozenset[int] | None = None
+    complete: bool = False
+    released: bool = False
+
+    @property
+    def status(self) -> int:
+        """The server's status."""
+        return self.upstream.status
+
+    def take(self, piece: Piece) -> bytes:
+        """The bytes of the next piece, without our keys."""
+        self.complete = piece.complete
+        return piece.data if self.redactor is None else self.redactor.redact(piece)
+
+
+def read_error(answer: Answer) -> Steps[bytes]:
+    """The body of an error, of an endless one the beginning.
+
+    Raises:
+        UpstreamError: it broke off.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    receive = Receive(answer.upstream)
+    while size < LONGEST_ERROR and not answer.complete:
+        piece: Piece = answer.held or (yield receive)
+        answer.held = None
+        pieces.append(answer.take(piece))
+        size += len(pieces[-1])
+    return b"".join(pieces)
+
+
+def release(environment: Environment, context: RequestContext, answer: Answer) -> Steps[None]:
+    """Give the connection back, and learn from how the answer ended, once."""
+    if answer.released:
+        return
+    answer.released = True
+    permit = answer.permit
+    if permit is not None:
+        if isinstance(context.error, UpstreamIncomplete) and not _told_why(context):
+            permit.unable(context.error.message, environment.now(), at_once=False)
+        elif isinstance(context.error, UpstreamError) and not answer.complete:
+            permit.failed(environment.now())
+        elif answer.complete:
+            permit.done(environment.now())
+            if answer.sent is not None:
+                note_finished(environment.fleet, answer.sent, context, environment.now())
+        else:
+            permit.left()
+    yield Release((answer.upstream,))
+
+
+def _told_why(context: RequestContext) -> bool:
+    """Whether a stream ended with an error, which may be due to the request."""
+    return context.usage is not None and context.usage.usage.failed
+
+
+def look_at(answer: Answer) -> Steps[bytes]:
+    """The body of an error, which is kept for whoever passes it on; the connection is given back if it breaks off."""
+    try:
+        body = yield from read_error(answer)
+    except BaseException:
+        yield Release((answer.upstream,))
+        raise
+    answer.held, answer.complete = Piece(body, answer.complete), False
+    return body

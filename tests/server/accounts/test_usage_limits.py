@@ -275,7 +275,7 @@ async def test_a_refusal_of_the_minute_charges_no_day(database: Database) -> Non
     limits.settle(await charged(limits, user, 90), 90)
     with pytest.raises(LimitExceeded, match="per minute"):
         await charged(limits, user, 50)
-    assert limits._meters["alice"].tokens[TODAY] == 90
+    assert limits._meters.known["alice"].tokens[TODAY] == 90
 
 
 async def test_what_is_counted_for_a_client_that_has_left_is_taken_back(database: Database) -> None:

@@ -255,7 +255,7 @@ async def test_one_at_a_time(tmp_path: Path) -> None:
             await anext(stream.aiter_bytes())
             assert (await client.post("/api/chat", json=CHAT)).status_code == 429
         limits = router.services.usage_limits
-        await eventually(lambda: limits._meters["alice"].in_flight == 0)
+        await eventually(lambda: limits._meters.known["alice"].in_flight == 0)
         async with client.stream("POST", "/api/chat", json={**CHAT, "stream": True}) as stream:
             assert stream.status_code == 200
 

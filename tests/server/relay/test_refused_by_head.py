@@ -55,7 +55,7 @@ async def test_a_limit_that_is_used_up(tmp_path: Path, limit: str) -> None:
         async with RawClient.open(router.port) as busy:
             if limit == "concurrent_requests":
                 await busy.send(request_bytes(router.token, headers={"Content-Length": "10"}) + b"{")
-                meters = router.services.usage_limits._meters
+                meters = router.services.usage_limits._meters.known
                 await eventually(lambda: "alice" in meters and meters["alice"].in_flight == 1)
             else:
                 assert (await client.post("/api/chat", json=CHAT)).status_code == 200

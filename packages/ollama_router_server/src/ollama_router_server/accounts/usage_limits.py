@@ -12,10 +12,8 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-import structlog
 from msgspec import Struct
 
-from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.limits import (
     NOWHERE,
     Allowance,
@@ -33,7 +31,7 @@ from ollama_router_core.access.limits import (
 from ollama_router_core.coordination import Coordination, DayBudget, DayUse, Scope, Spent, shared_grants
 from ollama_router_core.errors import LimitExceeded, StorageUnavailable
 from ollama_router_core.exchange.events import Caller
-from ollama_router_server.accounts.followed_tokens import FollowedTokens
+from ollama_router_server.accounts.usage_meters import OLD, UsageMeters, counts_requests, has_token_limit
 from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.router_activity import RouterActivity
 from ollama_router_server.storage.token_usage import TokenUsage
@@ -41,19 +39,7 @@ from ollama_router_server.system import Clock
 
 __all__ = ["Ticket", "UsageLimits"]
 
-_IDLE = 300.0  # seconds without a request after which what other routers admitted is no longer read
-_OLD = 1.0  # seconds after which what other processes wrote is read before a request is admitted
 _JUST_ASKED = 0.25  # seconds for which what all members said holds, for a user to whom they left nothing
-
-_log = structlog.get_logger(__name__)
-
-
-def _has_token_limit(grants: Grants) -> bool:
-    return grants.tokens_per_day is not None or grants.tokens_per_month is not None
-
-
-def _counts_requests(grants: Grants) -> bool:
-    return grants.requests_per_minute is not None or grants.concurrent_requests is not None
 
 
 class Ticket(Struct, kw_only=True, eq=False):
@@ -96,31 +82,24 @@ class UsageLimits:
         self._workers = workers
         self._routers = routers
         self._clock = clock
-        self._flush_interval = flush_interval
-        self._refresh_interval = refresh_interval
-        self._meters: dict[str, Meter] = {}
-        self._tokens = FollowedTokens(usage, self._meters, clock, refresh_interval=refresh_interval)
+        self._meters = UsageMeters(
+            usage,
+            workers=workers,
+            routers=routers,
+            clock=clock,
+            flush_interval=flush_interval,
+            refresh_interval=refresh_interval,
+        )
+        self._tokens = self._meters.tokens
         self._refused: dict[str, float] = {}  # user to when all members were asked in vain
-        self._loading: dict[str, asyncio.Lock] = {}
-        self._closing = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._asked = float("-inf")
 
     def start(self) -> None:
         """Start writing; call it on a running event loop."""
-        self._task = asyncio.create_task(self._run())
+        self._meters.start()
 
     async def aclose(self) -> None:
         """Write what is pending."""
-        self._closing.set()
-        if self._task is not None:
-            await asyncio.gather(self._task, return_exceptions=True)
-        try:
-            await self._flush()  # including that nothing is in flight here any more
-        except StorageUnavailable as error:
-            _log.warning("usage_limits_unavailable", error=str(error))
-        except Exception:  # noqa: BLE001 - the process has to end
-            _log.exception("usage_limits_failed")
+        await self._meters.aclose()
 
     async def admit(self, user: User) -> Ticket:
         """Count a request that begins; `charge` its estimated tokens when they are known, end it with `settle`.
@@ -130,8 +109,8 @@ class UsageLimits:
             StorageUnavailable: earlier use is unknown and cannot be read.
         """
         await self._check_minute_of_all(user)
-        meter = await self._meter(user)
-        if _counts_requests(user.grants) and self._workers.asks:
+        meter = await self._meters.of(user)
+        if counts_requests(user.grants) and self._workers.asks:
             return await self._admitted_by_all(meter, user)
         return self._admitted(meter, user)
 
@@ -141,10 +120,10 @@ class UsageLimits:
         Raises:
             LimitExceeded: a limit is used up.
         """
-        meter = self._meters.get(user.name)
-        if meter is None or (_counts_requests(user.grants) and (self._workers.asks or self._routers.age > _OLD)):
+        meter = self._meters.known.get(user.name)
+        if meter is None or (counts_requests(user.grants) and (self._workers.asks or self._routers.age > OLD)):
             return None
-        if _has_token_limit(user.grants):
+        if has_token_limit(user.grants):
             if user.name not in self._tokens:
                 return None
             self._tokens.ask(user.name)
@@ -191,15 +170,15 @@ class UsageLimits:
 
     def _admitted(self, meter: Meter, user: User) -> Ticket:
         now, wall = self._clock.monotonic(), self._clock.wall()
-        self._asked = now
-        if _counts_requests(user.grants):
+        self._meters.asked = now
+        if counts_requests(user.grants):
             meter.admit(user.grants, now=now, wall=wall, elsewhere=self._elsewhere(user.name, now))
             self._workers.take(Scope.USER, user.name)
             self._workers.admit(user.name, now)
             self._routers.changed(user.name)
         else:
             meter.admit(user.grants, now=now, wall=wall)
-        return Ticket(user=user.name, day=day_of(wall), shared=_counts_requests(user.grants))
+        return Ticket(user=user.name, day=day_of(wall), shared=counts_requests(user.grants))
 
     async def _admitted_by_all(self, meter: Meter, user: User) -> Ticket:
         """Count a request in common with other routers, or by this one's share where they cannot be asked."""
@@ -228,8 +207,8 @@ class UsageLimits:
             LimitExceeded: none are left by now, or too few of the minute; nothing is charged. The future may raise it.
         """
         charged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if _has_token_limit(user.grants):
-            self._meters[user.name].check_tokens(user.grants, wall=self._clock.wall())
+        if has_token_limit(user.grants):
+            self._meters.known[user.name].check_tokens(user.grants, wall=self._clock.wall())
             ticket.day = day_of(self._clock.wall())
         per_minute, days = user.grants.tokens_per_minute, self._budget(user)
         if per_minute is None and days is None:
@@ -253,15 +232,15 @@ class UsageLimits:
 
     def _budget(self, user: Caller) -> DayBudget | None:
         """Return what is counted in common of a user's days; nothing without such a limit, or without others."""
-        if not self._workers.shares or not _has_token_limit(user.grants):
+        if not self._workers.shares or not has_token_limit(user.grants):
             return None
         return DayBudget(user.grants.tokens_per_day, user.grants.tokens_per_month, self._known(user.name))
 
     def _known(self, user: str) -> DayUse:
-        return DayUse.of(self._meters[user].tokens, day_of(self._clock.wall()))
+        return DayUse.of(self._meters.known[user].tokens, day_of(self._clock.wall()))
 
     def _charge_day(self, ticket: Ticket, user: User, tokens: int) -> None:
-        if _has_token_limit(user.grants):
+        if has_token_limit(user.grants):
             ticket.tokens += tokens
             self._tokens.take(ticket.user, ticket.day, tokens)
 
@@ -277,7 +256,7 @@ class UsageLimits:
 
     def settle(self, ticket: Ticket, tokens: int) -> None:
         """End a request: replace its estimated tokens by those it used."""
-        self._meters[ticket.user].release()
+        self._meters.known[ticket.user].release()
         if ticket.shared:
             self._workers.give_back(Scope.USER, ticket.user)
             self._routers.changed(ticket.user)
@@ -299,12 +278,12 @@ class UsageLimits:
     async def allowances_now(self, user: User) -> dict[LimitName, Allowance]:
         """Return what is left of each limit of a user, also of one who has asked nothing here yet."""
         if has_limits(user.grants):
-            self._asked = self._clock.monotonic()
+            self._meters.asked = self._clock.monotonic()
             with suppress(StorageUnavailable):  # then what is known has to do
-                await self._meter(user)
+                await self._meters.of(user)
             await self._workers.count_of(user.name)
         now, spent = self._clock.monotonic(), self._spent(user)
-        elsewhere, meter = self._elsewhere(user.name, now), self._meters.get(user.name) or Meter()
+        elsewhere, meter = self._elsewhere(user.name, now), self._meters.known.get(user.name) or Meter()
         return allowances(meter, user.grants, now=now, wall=self._clock.wall(), elsewhere=elsewhere, spent=spent)
 
     def _spent(self, user: Caller) -> Sequence[Spent]:
@@ -314,7 +293,7 @@ class UsageLimits:
 
     def standing(self, user: Caller) -> Standing:
         """Return what is left of a user's limits, for header fields."""
-        meter = self._meters.get(user.name) or Meter()
+        meter = self._meters.known.get(user.name) or Meter()
         now = self._clock.monotonic()
         elsewhere = self._elsewhere(user.name, now)
         spent, wall = self._spent(user), self._clock.wall()
@@ -329,62 +308,6 @@ class UsageLimits:
             in_flight=remote.in_flight + self._workers.elsewhere(Scope.USER, user),
             requests=(*remote.requests, *self._workers.admissions(user, now)),
         )
-
-    async def _meter(self, user: User) -> Meter:
-        name = user.name
-        counts_tokens = _has_token_limit(user.grants)
-        if name not in self._meters or (counts_tokens and name not in self._tokens):
-            async with self._loading.setdefault(name, asyncio.Lock()):
-                await self._load(user)
-        if counts_tokens:
-            self._tokens.ask(name)
-        if _counts_requests(user.grants) and not self._workers.asks and self._routers.age > _OLD:
-            with suppress(StorageUnavailable):  # then what is known has to do
-                await self._routers.read()
-        return self._meters[name]
-
-    async def _load(self, user: User) -> None:
-        """Read what was used before this process, or this limit, existed."""
-        name = user.name
-        if name not in self._meters:
-            self._meters[name] = await self._new_meter(name)
-        if _has_token_limit(user.grants) and name not in self._tokens:
-            await self._tokens.follow(name)
-
-    async def _new_meter(self, name: str) -> Meter:
-        if not self._workers.asks:
-            with suppress(StorageUnavailable):  # then what this router knows has to do
-                await self._routers.read()
-        meter = Meter()
-        for moment, count in self._workers.own_admissions(name, self._clock.monotonic()):
-            for _ in range(count):
-                meter.recall(moment)
-        return meter
-
-    async def _run(self) -> None:
-        pause = self._flush_interval
-        while not await self._closed_within(pause):
-            pause = self._flush_interval
-            try:
-                await self._flush()
-                await self._tokens.refresh()
-                if self._clock.monotonic() - self._asked < _IDLE and not self._workers.asks:
-                    await self._routers.read()
-            except StorageUnavailable as error:
-                _log.warning("usage_limits_unavailable", error=str(error))
-                pause = self._refresh_interval
-            except Exception:  # noqa: BLE001 - counting must go on
-                _log.exception("usage_limits_failed")
-
-    async def _closed_within(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), seconds)
-        return self._closing.is_set()
-
-    async def _flush(self) -> None:
-        await self._tokens.write()
-        if not self._workers.asks:
-            await self._routers.publish(self._meters)
 
 
 def _end(charged: asyncio.Future[None], error: LimitExceeded | None) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from typing import assert_never
-
-import structlog
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.prompts import PromptSize
@@ -16,21 +13,13 @@ from ollama_router_core.errors import UpstreamTimeout
 from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 from ollama_router_core.fleet.load_counts import LoadCounts
 from ollama_router_core.fleet.load_probes import LoadProbe
-from ollama_router_core.fleet.notices import (
-    ModelReturned,
-    ModelSuspended,
-    Notice,
-    ServerDown,
-    ServerLost,
-    ServerReturned,
-    ServerSuspended,
-    ServerUp,
-)
+from ollama_router_core.fleet.notices import Notice, ServerLost
 from ollama_router_core.fleet.rounds import Round
 from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
+from ollama_router_server.fleet.fleet_log import log_drain, log_load_probe, log_notice, log_up
 from ollama_router_server.fleet.health_checker import START_SECONDS, HealthChecker
 from ollama_router_server.fleet.load_prober import LoadProber
 from ollama_router_server.fleet.server_leases import place_of
@@ -41,8 +30,6 @@ from ollama_router_server.upstream.interface import Upstream
 from ollama_router_server.upstream.targets import Target
 
 __all__ = ["FleetService"]
-
-_log = structlog.get_logger("fleet")
 
 
 class FleetService(ClockedFleet):
@@ -272,9 +259,7 @@ class FleetService(ClockedFleet):
         self._told(name)
         self._changed()
         if came_up:
-            facts = self.servers[name]
-            models = None if facts.installed is None else len(facts.installed)
-            _log.info("server_up", server=name, version=facts.version, models=models)
+            log_up(name, self.servers[name])
             for listener in self._up_listeners:
                 listener(name)
 
@@ -291,7 +276,7 @@ class FleetService(ClockedFleet):
 
     def _load_probe_ended(self, probe: LoadProbe, error: str | None) -> None:
         self.load_probe_ended(probe, error)
-        _log.info("load_probe", server=probe.server, model=probe.model, error=error)
+        log_load_probe(probe, error)
         self._changed()
 
     def turn(self, name: str) -> int:
@@ -303,23 +288,9 @@ class FleetService(ClockedFleet):
         self._sharing.polled(name, found)
 
     def _notice(self, notice: Notice) -> None:
-        match notice:
-            case ServerUp():
-                pass  # logged when its models are known, too: see `polled`
-            case ServerDown(server, error):
-                _log.warning("server_down", server=server, error=error)
-            case ServerLost(server):
-                self._give_up_waiting(server)
-            case ServerSuspended(server, _, seconds):
-                _log.warning("server_suspended", server=server, seconds=round(seconds, 1))
-            case ServerReturned(server):
-                _log.info("server_returned", server=server)
-            case ModelSuspended(server, model, seconds, words):
-                _log.warning("model_suspended", server=server, model=model, seconds=round(seconds, 1), error=words)
-            case ModelReturned(server, model):
-                _log.info("model_returned", server=server, model=model)
-            case _:
-                assert_never(notice)
+        log_notice(notice)
+        if isinstance(notice, ServerLost):
+            self._give_up_waiting(notice.server)
         self.state_times.notice(notice)
         self._sharing.notice(notice)
         for listener in self._notice_listeners:
@@ -356,7 +327,7 @@ class FleetService(ClockedFleet):
     def _drain(self, name: str, *, on: bool) -> None:
         self.state_times.drained(name, on=on)
         self.health.drain(name, on=on)
-        _log.info("server_draining" if on else "server_undrained", server=name)
+        log_drain(name, on=on)
         self._changed()
 
     def follow(self, told: Collection[News]) -> None:

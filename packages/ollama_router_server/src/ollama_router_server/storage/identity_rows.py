@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
 
 from sqlalchemy import Row, Table, select, update
 from sqlalchemy.engine import Connection
@@ -14,11 +14,12 @@ from sqlalchemy.engine import Connection
 from ollama_router_core.access.grants import Grants, InvalidGrants, grants_from_json, grants_to_json
 from ollama_router_server.storage.audit_log import AuditEntry, insert_entry
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.identities import InvalidUserName, UnknownGroup, UnknownUser
+from ollama_router_server.storage.identities import InvalidUserName, Role, UnknownGroup, UnknownUser
 from ollama_router_server.storage.schema import auth_epoch, groups, users
 
 __all__ = [
     "check_name",
+    "check_role",
     "dump_grants",
     "identity_change",
     "load_grants",
@@ -63,6 +64,16 @@ def check_name(name: str) -> None:
     """
     if not 0 < len(name) <= 100 or not name.isprintable() or name != name.strip():
         raise InvalidUserName("a name has 1 to 100 printable characters and no white space at its ends")
+
+
+def check_role(role: str) -> None:
+    """Check that a role is one that there is.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if role not in get_args(Role):
+        raise ValueError(f"expected a role among {', '.join(get_args(Role))}, got {role!r}")
 
 
 def require_user(connection: Connection, name: str) -> Row[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
+from ollama_router_server.storage.audit_log import AuditAction
 from ollama_router_server.storage.dialect import give_room
 from ollama_router_server.storage.identities import (
     TokenInfo,
@@ -30,7 +31,7 @@ from ollama_router_server.storage.request_log import select_records
 from ollama_router_server.storage.schema import groups, memberships, request_log, token_usage, users
 from ollama_router_server.storage.token_rows import token_infos
 
-__all__ = ["change_user", "delete_user", "join_group", "read_details", "read_page", "read_summaries"]
+__all__ = ["action_of", "change_user", "delete_user", "join_group", "read_details", "read_page", "read_summaries"]
 
 _LAST_REQUESTS = 10
 
@@ -90,6 +91,17 @@ def read_details(connection: Connection, name: str) -> UserDetails:
         completion_tokens=usage.completion_tokens,
         last_requests=select_records(connection, LogFilter(user=name), limit=_LAST_REQUESTS),
     )
+
+
+def action_of(change: UserChange) -> AuditAction:
+    """What the audit trail calls a change of a user."""
+    match change.active:
+        case True:
+            return "user.activate"
+        case False:
+            return "user.deactivate"
+        case None:
+            return "user.change"
 
 
 def change_user(connection: Connection, name: str, change: UserChange, now: float) -> None:

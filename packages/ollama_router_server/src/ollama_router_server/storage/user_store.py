@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
@@ -35,11 +35,18 @@ from ollama_router_server.storage.identity_queries import (
     read_identities,
     read_person,
 )
-from ollama_router_server.storage.identity_rows import check_name, dump_grants, identity_change, require_user
+from ollama_router_server.storage.identity_rows import (
+    check_name,
+    check_role,
+    dump_grants,
+    identity_change,
+    require_user,
+)
 from ollama_router_server.storage.recent_use import RecentUse, read_recent_use
 from ollama_router_server.storage.schema import tokens, users
 from ollama_router_server.storage.token_rows import delete_token, insert_proof, insert_proofs, insert_token
 from ollama_router_server.storage.user_rows import (
+    action_of,
     change_user,
     delete_user,
     join_group,
@@ -99,7 +106,7 @@ class UserStore:
             UnknownGroup: there is no such group.
         """
         check_name(name)
-        _check_role(role)
+        check_role(role)
         token, digest = await self._mint()
 
         def with_token(connection: Connection, user_id: int) -> None:
@@ -117,7 +124,7 @@ class UserStore:
             InvalidUserName, DuplicateName, UnknownGroup: as `create`.
         """
         check_name(name)
-        _check_role(role)
+        check_role(role)
         await self._create(name, role, group, grants or Grants(), lambda *_: None)
 
     async def _create(
@@ -208,8 +215,8 @@ class UserStore:
             InvalidGrants: the resulting grants are not valid.
         """
         if change.role is not None:
-            _check_role(change.role)
-        entry = self._entry(_action_of(change), name, **change.to_json())
+            check_role(change.role)
+        entry = self._entry(action_of(change), name, **change.to_json())
         await identity_change(self._database, entry, change_user, name, change, entry.at)
 
     async def activate(self, name: str) -> None:
@@ -347,18 +354,3 @@ class UserStore:
         token = mint_token(random_below)
         digest = await asyncio.to_thread(hash_token, token, salt=random_bytes(16), cost=self._cost)
         return token, digest
-
-
-def _action_of(change: UserChange) -> AuditAction:
-    match change.active:
-        case True:
-            return "user.activate"
-        case False:
-            return "user.deactivate"
-        case None:
-            return "user.change"
-
-
-def _check_role(role: str) -> None:
-    if role not in get_args(Role):
-        raise ValueError(f"expected a role among {', '.join(get_args(Role))}, got {role!r}")

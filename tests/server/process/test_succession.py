@@ -281,6 +281,24 @@ def test_a_reload_is_not_lost_with_a_successor_that_fails(tmp_path: Path) -> Non
         wait_until(lambda: line.router.admin("/router/status").json()["config_problem"], "it is told", seconds=PATIENCE)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_who_stops_a_router_stops_the_successor_that_starts(tmp_path: Path, workers: str) -> None:
+    """Nobody goes on in its place, and the log tells of no failure."""
+    installed = Installed(tmp_path)
+    with (
+        SimulatorThread(models=[MODEL]) as simulator,
+        line_of_routers(tmp_path, simulator, "--workers", workers, variables=installed.variables) as line,
+    ):
+        installed.upgrade()
+        with installed.starts_slowly():
+            os.kill(line.pids[0], signal.SIGHUP)
+            wait_until(lambda: len(line.pids) == 2, "a successor starts", seconds=PATIENCE)
+            os.kill(line.pids[0], signal.SIGTERM)
+            wait_until(lambda: is_gone(line.pids[1]), "the successor ends", seconds=PATIENCE)
+        wait_until(lambda: line.router.running.process.poll() == 0, "the router ends in order", seconds=PATIENCE)
+        assert events(line.router)["successor_failed"] == 0
+
+
 def events(router: ServedRouter) -> Counter[str]:
     """How often the log tells each thing."""
     return Counter(row["event"] for row in router.log())

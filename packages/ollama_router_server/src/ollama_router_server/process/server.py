@@ -34,8 +34,16 @@ _LAST_WORDS_SECONDS = 0.5
 """What clients get to take the end of an answer after the grace period."""
 
 
+def _nothing() -> None:
+    """Do nothing: there is no config to read, or nobody else to stop."""
+
+
 class RouterServer(uvicorn.Server):
-    """Uvicorn's server, which reports when it accepts connections and marks the services as draining on a signal."""
+    """Uvicorn's server, which reports when it accepts connections and marks the services as draining on a signal.
+
+    Attributes:
+        on_stop: called when it is told to stop.
+    """
 
     def __init__(
         self,
@@ -51,6 +59,7 @@ class RouterServer(uvicorn.Server):
         self._services = services
         self._accepting = accepting
         self._asked_twice = False
+        self.on_stop: Callable[[], None] = _nothing
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Heed signals, now that there is a handler that ends in order; accept connections, then report it."""
@@ -126,6 +135,7 @@ class RouterServer(uvicorn.Server):
             return
         self._asked_twice = self.should_exit
         self._services.draining = True
+        self.on_stop()
         if held_by_manager(self._services.environment):
             self._bounds.retiring = True
         if self._notifier is not None:
@@ -180,10 +190,6 @@ async def serve(
         raise RouterError("the server could not start; the lines above say why")
 
 
-def _nothing() -> None:
-    """Read no config: there is none to read."""
-
-
 class Succession:
     """Starts a successor and ends the server once it is there; where none comes, the config is read in place."""
 
@@ -199,6 +205,7 @@ class Succession:
         self._in_place = in_place
         self._installation = Installation()
         self._successor: Successor | None = None
+        server.on_stop = self._stop
 
     def reload(self) -> None:
         """SIGHUP: take up what is there now, with a successor if the program is another, else in place."""
@@ -217,6 +224,8 @@ class Succession:
         if self._successor is not None:
             self._successor.ask(number)
             return
+        if self._server.should_exit:
+            return
         try:
             self._successor = start_successor(self._sock, self._environment)
         except OSError as error:
@@ -226,6 +235,10 @@ class Succession:
         _log.info("successor_starts", pid=self._successor.pid)
         asyncio.get_running_loop().add_reader(self._successor.ready, self._heard, self._successor)
 
+    def _stop(self) -> None:
+        if self._successor is not None:
+            self._successor.stop()
+
     def _heard(self, successor: Successor) -> None:
         asyncio.get_running_loop().remove_reader(successor.ready)
         if successor.heard():
@@ -234,6 +247,8 @@ class Succession:
             self._server.succeeded()
             return
         self._successor = None
+        if successor.stopped:
+            return
         if successor.asked is signal.SIGUSR2:
             self.begin()
         elif successor.asked is signal.SIGHUP:

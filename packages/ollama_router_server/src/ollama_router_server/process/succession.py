@@ -52,6 +52,7 @@ class Successor(Struct, eq=False):
         installed: what it began to start as.
         asked: SIGHUP or SIGUSR2, which this process received since; None where neither came.
         accepts: whether it takes connections.
+        stopped: it was told to end, as this process was.
     """
 
     process: subprocess.Popen[bytes]
@@ -59,6 +60,7 @@ class Successor(Struct, eq=False):
     installed: Installation
     asked: signal.Signals | None = None
     accepts: bool = False
+    stopped: bool = False
 
     @property
     def pid(self) -> int:
@@ -76,11 +78,20 @@ class Successor(Struct, eq=False):
         if self.accepts:
             self._pass_on()
 
+    def stop(self) -> None:
+        """End it, unless it has taken over: who stops this process wants no other in its place."""
+        if not self.accepts:
+            self.stopped = True
+            self.process.terminate()
+
     def heard(self) -> bool:
-        """Read its answer, and return whether it accepts connections; then it gets what it was asked for."""
-        self.accepts = bool(os.read(self.ready, 1))
+        """Read its answer, and return whether it goes on in this one's place; then it gets what it was asked for."""
+        told = bool(os.read(self.ready, 1))
         os.close(self.ready)
-        if self.accepts:
+        if self.stopped:
+            return False
+        self.accepts = told
+        if told:
             self._pass_on()
         else:
             _log.error("successor_failed", detail=f"it ended with {self.process.wait()}; its own lines say why")

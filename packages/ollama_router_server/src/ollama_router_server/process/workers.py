@@ -226,6 +226,8 @@ class Supervisor:
             self._end_workers(signal.SIGUSR2)
             return
         self._successor = None
+        if successor.stopped:
+            return
         if successor.asked is None:
             self._reload()
         else:
@@ -257,6 +259,8 @@ class Supervisor:
         self._send(signal.SIGHUP)
 
     def _stop(self) -> None:
+        if self._successor is not None:
+            self._successor.stop()
         self._service.stopping()
         self._end_workers(signal.SIGTERM)
 

@@ -9,6 +9,7 @@ from importlib import resources
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+from hiredis import pack_command
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
@@ -35,6 +36,8 @@ _RENEWAL_MS = 100
 _SEEN_BY_ALL = 3
 """Seconds within which a change of a user's tokens is in the database, and every member has read it."""
 _GRACE_ROUNDS = 3
+_SOUND_SECONDS = 0.1
+"""Seconds after its last answer for which a connection is taken to be open."""
 _MALFORMED = (
     "coordination.url must look like redis://USER:PASSWORD@HOST:6379/0 (rediss:// for TLS, unix:// for a socket; "
     "a / in a password is written %2F), and an entry of coordination.sentinels like HOST:26379"
@@ -94,6 +97,8 @@ class RedisStore:
         terms |= {"days_kept": int(DAYS_KEPT), "seen_by_all": _SEEN_BY_ALL}
         self._terms = msgspec.json.encode({**terms, "format": FORMAT})
         self._connection: Any = None
+        self._is_cluster = isinstance(self._client, RedisCluster)  # which is a protocol's instance, and dear to ask
+        self._sound_until = float("-inf")
         self._process = random_bytes(8).hex()  # numbers begin anew with each
         self._number = self._answered = 0
 
@@ -154,17 +159,23 @@ class RedisStore:
     async def _command(self, *words: Any) -> bytes:
         """Ask on a connection of this member's own: one from the pool for each call costs half as much again."""
         found: bytes
-        if isinstance(self._client, RedisCluster):
+        if self._is_cluster:
             found = await self._client.execute_command(*words)
             return found
+        connection = await self._sound_connection()
+        await connection.send_packed_command(pack_command(words))
+        found = await connection.read_response()
+        self._sound_until = asyncio.get_running_loop().time() + _SOUND_SECONDS
+        return found
+
+    async def _sound_connection(self) -> Any:
+        """Return a connection that is open; one that answered a moment ago is not asked whether it is."""
         pool = self._client.connection_pool
         if self._connection is None:
             self._connection = await pool.get_connection()
-        else:
+        elif not self._connection.is_connected or asyncio.get_running_loop().time() > self._sound_until:
             await pool.ensure_connection(self._connection)
-        await self._connection.send_command(*words)
-        found = await self._connection.read_response()
-        return found
+        return self._connection
 
     async def stirrings(self) -> AsyncIterator[None]:
         """Yield when there is a slot for who waits here, or another member changed a drain, for as long as it lasts.
@@ -174,7 +185,7 @@ class RedisStore:
         Raises:
             StoreAway: the connection was lost.
         """
-        if isinstance(self._client, RedisCluster):
+        if self._is_cluster:
             return
         subscription = self._client.pubsub()
         try:

@@ -117,6 +117,7 @@ class FakeSlot:
         self._requeued = False
         self.server = decision.ranking[0]
         self.unload: tuple[CanonicalName, ...] = ()
+        self.position = 0
         self.closed = 0
         self.answered = 0
         self.preemption = Preemption()

@@ -90,3 +90,4 @@ async def test_a_request_waits_for_redis_twice_at_most(
             asked.clear()
             assert (await client.post("/api/generate", json=BODY)).status_code == 200
         assert asked == expected
+        assert {row.queue_position for row in await router.rows(2)} == {None}  # who only asked has not queued

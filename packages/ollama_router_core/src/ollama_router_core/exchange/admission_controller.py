@@ -185,7 +185,7 @@ class AdmissionController:
         if found is not None:
             return found
         if waiter.claims:
-            return Queued(0, 0.0, waiter, partial(self.leave, waiter))
+            return Queued(None, 0.0, waiter, partial(self.leave, waiter))
         expected = self._admission.expected_wait(ticket, snapshot, now)
         self._tell()
         return Queued(self._admission.position(ticket.number), expected, waiter, partial(self.leave, waiter))
@@ -218,10 +218,10 @@ class AdmissionController:
     def _send(self, dispatch: Dispatch, waiter: Waiter | None) -> None:
         decision = self._decision(dispatch, self._now())
         if waiter is not None and self._is_shared(dispatch.server):
-            self._claim(waiter, dispatch.ticket, decision, dispatch.unload)
+            self._claim(waiter, dispatch.ticket, decision, dispatch.unload, position=dispatch.position)
             return
         wake = None if waiter is None else waiter.wake
-        slot = self._slot(dispatch.ticket, decision, dispatch.unload, wake or _nobody)
+        slot = self._slot(dispatch.ticket, decision, dispatch.unload, wake or _nobody, position=dispatch.position)
         if waiter is None:
             slot.close()
         else:
@@ -236,11 +236,21 @@ class AdmissionController:
         wake: Callable[[], None],
         *,
         begun: bool = False,
+        position: int = 0,
     ) -> ServerSlot:
         """The slot of a request that admission counts."""
         leaves = ticket.preemptible and ticket.preemptions < self._config.queue.max_preemptions
         preemption = Preemption() if leaves else None
-        return ServerSlot(self, ticket.number, decision, unload=unload, begun=begun, wake=wake, preemption=preemption)
+        return ServerSlot(
+            self,
+            ticket.number,
+            decision,
+            unload=unload,
+            begun=begun,
+            wake=wake,
+            preemption=preemption,
+            position=position,
+        )
 
     def _decision(self, dispatch: Dispatch, now: float, *, warm: bool | None = None) -> Decision:
         ticket, snapshot = dispatch.ticket, self.fleet.snapshot
@@ -266,7 +276,7 @@ class AdmissionController:
             return self._slot(ticket, decision, unload, wake)
         waiter = Waiter(ticket.number, wake, None)
         self._claim(waiter, ticket, decision, unload, queued=False)
-        return Queued(0, 0.0, waiter, partial(self.leave, waiter))
+        return Queued(None, 0.0, waiter, partial(self.leave, waiter))
 
     def _is_shared(self, server: str) -> bool:
         return self._claims is not None and self._limit(server) is not None
@@ -283,6 +293,7 @@ class AdmissionController:
         unload: tuple[CanonicalName, ...],
         *,
         queued: bool = True,
+        position: int = 0,
     ) -> None:
         """Ask for the slot; a request that does not get it waits in its turn, as it did before if it was `queued`."""
         server, limit = decision.ranking[0], self._limit(decision.ranking[0])
@@ -302,7 +313,7 @@ class AdmissionController:
             elif granted:
                 del self._waiters[ticket.number]
                 self._admission.granted(ticket, self._now())
-                slot = waiter.outcome = self._slot(ticket, decision, unload, waiter.wake, begun=True)
+                slot = waiter.outcome = self._slot(ticket, decision, unload, waiter.wake, begun=True, position=position)
                 if leaves and slot.preemption is not None:
                     slot.preemption.request()
                 waiter.wake()

@@ -64,6 +64,8 @@ def _granted(environment: Environment, context: RequestContext, request: ParsedR
 def _taken(environment: Environment, context: RequestContext, slot: Slot) -> Slot:
     """Note the slot, for a ranking of servers that the user may use."""
     context.decision, context.decided = slot.decision, environment.now()
+    if context.queue_position is None and slot.position:
+        context.queue_position = slot.position
     unusual = context.queue_position is not None or context.fallback is not None
     if unusual or not slot.decision.explanation.is_routine:
         context.kept_decision = kept_decision(slot.decision)  # now: soon more is known than it went by
@@ -85,7 +87,8 @@ def _in_turn(environment: Environment, context: RequestContext, request: ParsedR
     if context.charging:
         yield from _charged_meanwhile(environment, context, outcome)
     if isinstance(outcome, Queued):
-        context.queue_position, context.expected_wait_ms = outcome.position, outcome.expected_wait * 1000
+        if outcome.position is not None:
+            context.queue_position, context.expected_wait_ms = outcome.position, outcome.expected_wait * 1000
         outcome = yield from _waited(environment, context, request, outcome)
     return _unrefused(environment, context, request, outcome)
 

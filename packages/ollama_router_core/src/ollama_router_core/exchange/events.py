@@ -166,6 +166,10 @@ class Slot(Protocol):
     def unload(self) -> tuple[CanonicalName, ...]:
         """Models to be unloaded there before."""
 
+    @property
+    def position(self) -> int:
+        """The position in the queue with which the request joined that, from 1; 0 where it did not wait there."""
+
     def move(self, server: str) -> Queued | None:
         """Move the slot to a server of the ranking; what to wait for where other routers have to be asked first."""
 
@@ -191,6 +195,8 @@ class Slot(Protocol):
 
 class Queued(Struct, frozen=True, eq=False):
     """The request waits for a slot; `position` counts from 1, `expected_wait` is in seconds.
+
+    There is no position for one that waits only until others were asked.
 
     `waiting` is what the driver knows it by. `leave` gives up its place, and a slot that it was given meanwhile.
     """

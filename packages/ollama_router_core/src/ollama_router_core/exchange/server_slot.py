@@ -98,11 +98,13 @@ class ServerSlot:
     Attributes:
         unload: what has to be unloaded there before.
         preemption: by which it may be taken off, None where it may not.
+        position: the one in the queue with which its request joined that, 0 where it did not wait there.
         wake: called when something waited for has come.
     """
 
     __slots__ = (
-        "_admission", "_closed", "_first", "_retries", "decision", "number", "preemption", "server", "unload", "wake",
+        "_admission", "_closed", "_first", "_retries", "decision", "number", "position", "preemption", "server",
+        "unload", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -115,8 +117,10 @@ class ServerSlot:
         begun: bool = False,
         wake: Callable[[], None] = lambda: None,
         preemption: Preemption | None = None,
+        position: int = 0,
     ) -> None:
         self._admission = admission
+        self.position = position
         self.wake = wake
         self.preemption = preemption
         self._closed = False

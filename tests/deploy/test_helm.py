@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ollama_router_core import __version__
 from ollama_router_core.config import load_config
 
 helm = pytest.importorskip("helm_python", reason="helm-python-sdk is not installed (nox -s deploy)")
@@ -53,6 +54,8 @@ EVERYTHING: dict[str, Any] = SEVERAL | {
     "affinity": {"podAntiAffinity": {}},
     "podAnnotations": {"team": "ai"},
     "podLabels": {"team": "ai"},
+    "volumes": [{"name": "authority", "secret": {"secretName": "ca"}}],
+    "volumeMounts": [{"name": "authority", "mountPath": "/run/ca", "readOnly": True}],
 }
 
 
@@ -198,6 +201,29 @@ def test_the_notes_make_nobody_whom_the_first_start_has_made(values: dict[str, A
         notes = chart.render(values, name="demo", namespace="prod")["ollama-router/templates/NOTES.txt"]
     assert "orouter users create NAME --role admin" in notes
     assert ("/data/first-admin-token" in notes) is (values is ALONE)
+
+
+def test_files_are_where_router_and_migration_look() -> None:
+    """The authority of a database is needed before there is a router."""
+    objects = render(EVERYTHING)
+    for kind in ("Deployment", "Job"):
+        pod = objects[kind]["spec"]["template"]["spec"]
+        assert EVERYTHING["volumes"][0] in pod["volumes"]
+        assert EVERYTHING["volumeMounts"][0] in pod["containers"][0]["volumeMounts"]
+
+
+@pytest.mark.parametrize(("tls", "scheme"), [({}, "HTTP"), ({"tls": {"certificate": "/c", "key": "/k"}}, "HTTPS")])
+def test_a_router_with_a_certificate_is_asked_by_tls(tls: dict[str, Any], scheme: str) -> None:
+    """It would never be ready otherwise."""
+    router = container(render({"config": tls}))
+    probes = [router[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")]
+    assert {probe["scheme"] for probe in probes} == {scheme}
+
+
+def test_the_chart_is_of_the_release() -> None:
+    """Its image is the one of the packages' version."""
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["appVersion"] == __version__
 
 
 def test_pods_leave_in_order() -> None:

@@ -39,6 +39,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{/* How the kubelet asks: a router with a certificate of its own takes nothing else on its port. */}}
+{{- define "router.scheme" -}}
+{{- if dig "tls" "certificate" "" (default dict .Values.config) -}}HTTPS{{- else -}}HTTP{{- end -}}
+{{- end -}}
+
 {{- define "router.image" -}}
 {{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
 {{- end -}}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ollama_router_cli.rendering.service_units import render_agent, render_socket, render_unit
+from ollama_router_core.config.client_settings import Limits
 
 CONFIG = "servers: {a: {host: gpu1}}\nproxy_port: 11500\n"
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -133,3 +134,4 @@ def test_a_mac_gets_an_agent():
     agent = plistlib.loads(render_agent(Path("/opt/r/orouter"), Path("/etc/o.yml"), Path("/var/o.log")).encode())
     assert agent["ProgramArguments"] == ["/opt/r/orouter", "--config", "/etc/o.yml", "serve"]
     assert agent["KeepAlive"] is True
+    assert agent["ExitTimeOut"] > Limits().shutdown_grace

@@ -22,7 +22,7 @@ import pytest
 from sqlalchemy import text
 
 from ollama_router_core.testing import Drip, SimulatorThread
-from ollama_router_server.process.succession import start_patience
+from ollama_router_server.process.succession import start_patience, start_successor
 from ollama_router_server.storage.copying import copy_database
 from ollama_router_server.storage.database import Database
 from support.asking import CHAT, MODEL, PATIENCE, Asker, stream
@@ -308,6 +308,13 @@ def events(router: ServedRouter) -> Counter[str]:
 def test_a_start_for_which_clients_wait_is_more_patient_with_servers(variable: str) -> None:
     """It would refuse what its predecessor, which serves meanwhile, does not, or what can wait in the socket."""
     assert start_patience({variable: "5"}) > start_patience({})
+
+
+def test_a_container_s_first_process_has_no_successor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would end with its predecessor, and every stream with it."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with socket.socket() as sock, pytest.raises(OSError, match="container"):
+        start_successor(sock, {})
 
 
 def test_a_successor_that_cannot_start_changes_nothing(tmp_path: Path) -> None:

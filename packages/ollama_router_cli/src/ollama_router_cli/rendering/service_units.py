@@ -61,7 +61,7 @@ def render_agent(program: Path, config: Path, log: Path, *, environment: str | N
         "ProgramArguments": [str(program), "--config", str(config), *_section(environment), "serve"],
         "RunAtLoad": True,
         "KeepAlive": True,
-        "ExitTimeOut": 330,
+        "ExitTimeOut": 630,
         "SoftResourceLimits": {"NumberOfFiles": 65536},
         "StandardErrorPath": str(log),
     }

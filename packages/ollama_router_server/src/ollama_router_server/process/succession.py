@@ -9,6 +9,7 @@ way (`LISTEN_FDS`).
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -110,8 +111,10 @@ def start_successor(sock: socket.socket, environment: Mapping[str, str]) -> Succ
     """Start this program's command again, by its path: what is installed there now.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: it cannot be started, or could not go on: a container ends with its first process.
     """
+    if os.getpid() == 1:
+        raise OSError(errno.EPERM, "the first process of a container has no successor; start another container")
     read, write = os.pipe()
     installed = Installation()
     variables = {**environment, _SOCKET: str(sock.fileno()), _READY: str(write)}

@@ -15,11 +15,11 @@ group.get_command(None, "serve")
 print(json.dumps([sorted(sys.modules), gc.isenabled()]))
 """
 
-USERS = """
+COMMAND = """
 import json, sys
 import typer
 from ollama_router_cli.main import app
-typer.main.get_command(app).get_command(None, "users")
+typer.main.get_command(app).get_command(None, sys.argv[1])
 print(json.dumps(sorted(sys.modules)))
 """
 
@@ -45,7 +45,19 @@ def test_serve_imports_only_what_it_needs_and_collects_garbage_afterwards() -> N
 
 def test_commands_that_ask_no_router_import_no_client_and_no_server() -> None:
     """`users list` is a question to the database: httpx and uvicorn take a quarter of the time of a start."""
-    run = subprocess.run([sys.executable, "-c", USERS], capture_output=True, text=True, check=True, timeout=60)
-    modules = json.loads(run.stdout)
+    modules = _modules_of("users")
     assert {"httpx", "uvicorn", "ollama_router_server.process.shim"}.isdisjoint(modules)
     assert "ollama_router_server.storage.user_store" in modules
+
+
+def test_commands_that_ask_a_router_import_no_database_and_no_server() -> None:
+    """`servers list` is a question to a router: SQLAlchemy takes a fifth of the time of a start."""
+    modules = _modules_of("servers")
+    assert {"sqlalchemy", "uvicorn", "falcon"}.isdisjoint(modules)
+    assert "ollama_router_cli.sources.router" in modules
+
+
+def _modules_of(command: str) -> list[str]:
+    started = [sys.executable, "-c", COMMAND, command]
+    run = subprocess.run(started, capture_output=True, text=True, check=True, timeout=60)
+    return json.loads(run.stdout)

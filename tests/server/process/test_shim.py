@@ -18,7 +18,8 @@ import pytest
 from ollama_router_core.errors import ConfigError, RouterError
 from ollama_router_core.testing import Cut, OllamaSimulator, Silence, model
 from ollama_router_server.process.listening import listen
-from ollama_router_server.process.shim import read_address, serve_shim
+from ollama_router_server.process.router_address import read_address
+from ollama_router_server.process.shim import serve_shim
 from support.eventually import eventually
 from support.plain_http import async_client
 from support.router import RunningRouter, running_router, server_entry
@@ -161,29 +162,3 @@ async def test_a_router_that_is_not_there_is_an_error_a_client_can_read(tmp_path
         serving = serve_shim(read_address(gone), "x", sock, ready=lambda: None, refused=lambda: None)
         with pytest.raises(RouterError):
             await serving
-
-
-@pytest.mark.parametrize(
-    ("url", "origin", "prefix"),
-    [
-        ("http://box", ("http", "box", 80), ""),
-        ("https://box/llm/", ("https", "box", 443), "/llm"),
-        ("box", ("http", "box", 11434), ""),
-        ("box:8080", ("http", "box", 8080), ""),
-        ("http://[::1]:1234", ("http", "::1", 1234), ""),
-    ],
-)
-async def test_an_address_is_read_as_ollama_reads_one(url: str, origin: tuple[str, str, int], prefix: str) -> None:
-    """Without a scheme the port is 11434; a path stays before every path."""
-    read = read_address(url)
-    assert ((read.origin.scheme, read.origin.host, read.origin.port), read.prefix) == (origin, prefix)
-
-
-@pytest.mark.parametrize(
-    "url", ["", "ftp://box", "http://", "http://u:canary@box", "http://box?canary", "http://box:x"]
-)
-async def test_what_is_no_address_is_told_without_repeating_it(url: str) -> None:
-    """It may hold a password."""
-    with pytest.raises(ConfigError) as caught:
-        read_address(url)
-    assert "canary" not in str(caught.value)

@@ -11,7 +11,8 @@ from ollama_router_cli.arguments.options import TokenFileOption, command_group, 
 from ollama_router_cli.rendering.output import print_note, print_result
 from ollama_router_cli.sources.token import read_token
 from ollama_router_server.process.listening import listen
-from ollama_router_server.process.shim import read_address, serve_shim
+from ollama_router_server.process.router_address import read_address
+from ollama_router_server.process.shim import serve_shim
 
 __all__ = ["app"]
 

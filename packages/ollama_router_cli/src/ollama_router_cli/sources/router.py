@@ -15,6 +15,7 @@ from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.sources.settings_source import Settings, read_settings
 from ollama_router_cli.sources.token import read_token
 from ollama_router_server.http.certificates import trust_in
+from ollama_router_server.process.router_address import read_address
 
 if TYPE_CHECKING:
     import httpx
@@ -33,8 +34,6 @@ def router_url(url: str) -> str:
     Raises:
         ConfigError: the text is not an address.
     """
-    from ollama_router_server.process.shim import read_address  # noqa: PLC0415 - most commands ask no router
-
     address = read_address(url)
     return f"{address.origin.scheme}://{address.origin.authority}{address.prefix}"
 
@@ -55,7 +54,7 @@ def router_client(
         ConfigError: the address, or the config that has it, cannot be read.
         CommandFailed: there is no token.
     """
-    import httpx  # noqa: PLC0415 - as above; it takes a quarter of the time of a start
+    import httpx  # noqa: PLC0415 - most commands ask no router; it takes a quarter of the time of a start
 
     trust: ssl.SSLContext | bool = True
     if url is None:

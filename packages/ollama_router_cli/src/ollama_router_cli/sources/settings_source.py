@@ -19,7 +19,6 @@ from ollama_router_core.config import Config, default_config, load_config, read_
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.routing.policy import leaks
 from ollama_router_server.admin.doctor.finding import Installation
-from ollama_router_server.storage.database import default_database_url
 
 __all__ = [
     "DEFAULT_ENVIRONMENT",
@@ -61,6 +60,8 @@ class Settings:
     @property
     def database_url(self) -> str:
         """The SQLAlchemy URL in effect; it may contain a password."""
+        from ollama_router_server.storage.database import default_database_url  # noqa: PLC0415 - most ask no database
+
         chosen = self.variables.get("OROUTER_DATABASE_URL") or self.config.database_url
         return chosen or default_database_url()
 

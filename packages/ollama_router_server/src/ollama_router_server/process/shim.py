@@ -14,27 +14,25 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import uvicorn
-from msgspec import Struct
 
 from ollama_router_core.errors import ConfigError, InvalidBody, RouterError
 from ollama_router_core.exchange.events import ClientLeft
 from ollama_router_core.exchange.lengths import declared_length
+from ollama_router_server.process.router_address import RouterAddress
 from ollama_router_server.process.shim_client import ShimClient
 from ollama_router_server.relay.bodies import Receive, Send
 from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from ollama_router_server.upstream.interface import (
     Headers,
-    Origin,
     Timeouts,
     Upstream,
     UpstreamRequest,
     UpstreamResponse,
 )
 
-__all__ = ["RouterAddress", "Shim", "check_token", "read_address", "serve_shim"]
+__all__ = ["Shim", "check_token", "serve_shim"]
 
 _TIMEOUTS = Timeouts(connect=10.0, first_byte=3600.0, idle=3600.0)
 _GRACE = 5
@@ -51,32 +49,6 @@ _NOT_BACK = frozenset({
     b"connection", b"date", b"keep-alive", b"proxy-authenticate", b"set-cookie", b"te", b"trailer",
     b"transfer-encoding", b"upgrade",
 })  # fmt: skip
-
-
-class RouterAddress(Struct, frozen=True, kw_only=True):
-    """Where the router is: its origin, and what stands before every path there."""
-
-    origin: Origin
-    prefix: str = ""
-
-
-def read_address(url: str) -> RouterAddress:
-    """A router's address from a URL; without a scheme it is http on port 11434.
-
-    Raises:
-        ConfigError: it is no such URL, or it holds a user, a query or a fragment. The text does not repeat it.
-    """
-    try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        port, host = parts.port, parts.hostname
-    except ValueError:
-        port, host, parts = None, None, urlsplit("")
-    if parts.scheme not in {"http", "https"} or not host:
-        raise ConfigError("expected a router's address such as http://gpu-box:11434")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigError("the address may contain only scheme, host, port and path; the token is asked for")
-    default = {"http": 80, "https": 443}[parts.scheme] if "://" in url else 11434
-    return RouterAddress(origin=Origin(parts.scheme, host, port or default), prefix=parts.path.rstrip("/"))
 
 
 @dataclass(slots=True, kw_only=True)

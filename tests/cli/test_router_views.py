@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -19,18 +20,18 @@ from msgspec.structs import replace
 from ollama_router_core.testing import Answer, OllamaSimulator, model
 from support.records import make_record
 from support.router import RunningRouter, running_router, server_entry
+from support.warm_orouter import run_warm
 
 pytestmark = pytest.mark.anyio
 
 CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
 
 
-async def orouter(router: RunningRouter, *arguments: str, token: str | None = None) -> tuple[int, str, str]:
+async def orouter(router: RunningRouter, *arguments: str, token: str | None = None) -> tuple[int | None, str, str]:
     """The command's exit code and what it wrote."""
     environment = {**os.environ, "OROUTER_TOKEN": token or router.admin_token, "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "ollama_router_cli", *arguments, "--url", router.url]
-    done = await anyio.run_process(command, env=environment, check=False)
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+    done = await asyncio.to_thread(run_warm, *arguments, "--url", router.url, environment=environment)
+    return done.code, done.stdout, done.stderr
 
 
 async def as_json(router: RunningRouter, *arguments: str, token: str | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -22,6 +23,7 @@ from ollama_router_cli.commands.top import _Look, _screen
 from ollama_router_core.testing import Answer, OllamaSimulator, model
 from support.eventually import eventually
 from support.router import RunningRouter, running_router, server_entry
+from support.warm_orouter import run_warm
 
 pytestmark = pytest.mark.anyio
 
@@ -36,12 +38,11 @@ async def sim() -> AsyncIterator[OllamaSimulator]:
         yield sim
 
 
-async def orouter(*arguments: str, token: str, command: str = "top") -> tuple[int, str, str]:
+async def orouter(*arguments: str, token: str, command: str = "top") -> tuple[int | None, str, str]:
     """The command's exit code and what it wrote."""
     environment = {**os.environ, "OROUTER_TOKEN": token, "NO_COLOR": "1"}
-    command_line = [sys.executable, "-m", "ollama_router_cli", command, *arguments]
-    done = await anyio.run_process(command_line, env=environment, check=False)
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+    done = await asyncio.to_thread(run_warm, command, *arguments, environment=environment)
+    return done.code, done.stdout, done.stderr
 
 
 async def test_a_stream_a_server_and_its_model_are_shown(sim: OllamaSimulator, tmp_path: Path) -> None:

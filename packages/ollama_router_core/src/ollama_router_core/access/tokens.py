@@ -42,6 +42,8 @@ TOKEN_LENGTH: Final = 32
 LOOKUP_LENGTH: Final = 8
 
 _RANDOM_LENGTH: Final = 26
+_ACCEPTED_SECONDS: Final = 60.0
+_REJECTED_SECONDS: Final = 30.0
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _FORMAT: Final = re.compile(r"[0-9A-Za-z]{32}", re.ASCII)
 _CREDENTIAL: Final = re.compile(rb"[\x21-\x7e]{1,72}")
@@ -227,16 +229,14 @@ class VerifiedTokens(Generic[Value]):
     """A cache of bcrypt results, keyed by a keyed BLAKE2b of each credential.
 
     Every entry belongs to one `epoch` of the user table and is ignored in any other; `carry_over` moves those
-    that are still true. An accepted credential is forgotten `positive_ttl` seconds after its last use (what
-    bcrypt said about a digest does not age; the epoch covers changes of users), a rejected one `negative_ttl`
-    seconds after it was judged. Both sides are bounded, least recently used first out, and separate, so that
-    junk cannot push out what is good. `now` is any clock that only goes forward, in seconds.
+    that are still true. An accepted credential is forgotten a minute after its last use (what bcrypt said
+    about a digest does not age; the epoch covers changes of users), a rejected one half a minute after it was judged.
+    Both sides are bounded, least recently used first out, and separate, so that junk cannot push out what is good.
+    `now` is any clock that only goes forward, in seconds.
 
     Args:
         key: at most 64 random bytes, the same for processes that tell each other what they verified and for no
             others, so that keys in a memory dump match nothing elsewhere.
-        positive_ttl: seconds.
-        negative_ttl: seconds.
         max_accepted: entries.
         max_rejected: entries.
     """
@@ -246,8 +246,6 @@ class VerifiedTokens(Generic[Value]):
         "_key",
         "_max_accepted",
         "_max_rejected",
-        "_negative_ttl",
-        "_positive_ttl",
         "_rejected",
     )
 
@@ -255,14 +253,10 @@ class VerifiedTokens(Generic[Value]):
         self,
         key: bytes,
         *,
-        positive_ttl: float = 60.0,
-        negative_ttl: float = 30.0,
         max_accepted: int = 16_384,
         max_rejected: int = 4_096,
     ) -> None:
         self._key = key
-        self._positive_ttl = positive_ttl
-        self._negative_ttl = negative_ttl
         self._max_accepted = max_accepted
         self._max_rejected = max_rejected
         self._accepted: OrderedDict[bytes, _Entry[Value]] = OrderedDict()
@@ -277,7 +271,7 @@ class VerifiedTokens(Generic[Value]):
         accepted = self._accepted.get(key)
         if accepted is not None:
             if accepted.epoch == epoch and now < accepted.expires:
-                accepted.expires = now + self._positive_ttl
+                accepted.expires = now + _ACCEPTED_SECONDS
                 self._accepted.move_to_end(key)
                 return accepted.value
             del self._accepted[key]
@@ -296,7 +290,7 @@ class VerifiedTokens(Generic[Value]):
     def accept_key(self, key: bytes, value: Value, *, epoch: int, now: float) -> None:
         """`accept` for a credential that another process has verified; check its `proof` first."""
         self._rejected.pop(key, None)
-        self._accepted[key] = _Entry(value, epoch, now + self._positive_ttl)
+        self._accepted[key] = _Entry(value, epoch, now + _ACCEPTED_SECONDS)
         self._accepted.move_to_end(key)
         if len(self._accepted) > self._max_accepted:
             self._accepted.popitem(last=False)
@@ -304,7 +298,7 @@ class VerifiedTokens(Generic[Value]):
     def reject(self, credential: str, *, epoch: int, now: float) -> None:
         """Cache that a credential belongs to nobody in this epoch."""
         key = self.key(credential)
-        self._rejected[key] = _Entry(REJECTED, epoch, now + self._negative_ttl)
+        self._rejected[key] = _Entry(REJECTED, epoch, now + _REJECTED_SECONDS)
         self._rejected.move_to_end(key)
         if len(self._rejected) > self._max_rejected:
             self._rejected.popitem(last=False)

@@ -43,7 +43,6 @@ class Accepts(Struct, frozen=True, kw_only=True):
         result_files: whether the result of a tool may hold files.
         call_ids: the ids it takes.
         paired: whether each call must have its result right behind it, and each result its call.
-        blank_texts: whether it takes texts of blanks alone.
         cache_marks: whether parts may be marked with `cache_control`.
         thoughts: how earlier thoughts are spelled in OpenAI's dialect: not at all, as the host itself gave them, or in
             the field of that name.
@@ -59,7 +58,6 @@ class Accepts(Struct, frozen=True, kw_only=True):
     result_files: bool = False
     call_ids: CallIds = CallIds()
     paired: bool = True
-    blank_texts: bool = True
     cache_marks: bool = False
     thoughts: Literal["none", "as_given", "reasoning_content", "reasoning"] = "as_given"
     members: frozenset[str] = _OPTIONAL_MEMBERS

@@ -118,7 +118,7 @@ def file_of(text: str, name: str = "", declared: str = "") -> File | FileUrl | I
     return File(kind or "application/octet-stream", clean, name)
 
 
-def read_image(fields: JsonReader, key: str, declared: str = "") -> Image | ImageUrl | Text:
+def read_image(fields: JsonReader, key: str) -> Image | ImageUrl | Text:
     """Read the image at a key: a text, or an object with `url`."""
     value = fields.raw(key)
     if isinstance(value, dict):
@@ -126,7 +126,7 @@ def read_image(fields: JsonReader, key: str, declared: str = "") -> Image | Imag
         if inner.raw("detail") not in {None, "auto"}:
             inner.drop("detail")
         value = inner.raw("url")
-    image = image_of(value, declared) if isinstance(value, str) else None
+    image = image_of(value) if isinstance(value, str) else None
     return image or left_out(fields, key, "an image")
 
 

@@ -63,7 +63,6 @@ class AnthropicCodec(Codec):
         file_addresses=True,
         result_files=True,
         call_ids=CallIds(alphabet="word"),
-        blank_texts=False,
         cache_marks=True,
     )
     domains: Final[tuple[str, ...]] = ("anthropic.com",)

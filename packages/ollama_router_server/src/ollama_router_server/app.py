@@ -63,6 +63,7 @@ from ollama_router_server.admin.users_resource import TokenResource, TokensResou
 from ollama_router_server.admin.whatif_resource import OtherDayResource, WhatIf, WhatIfResource
 from ollama_router_server.console.playground import PLAY_PATH, PlayDoor
 from ollama_router_server.console.routes import add_console
+from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.http.cycle import FrontCycle
 from ollama_router_server.http.path_token import has_path_token, move_path_token
 from ollama_router_server.http.request_head import RequestHead
@@ -152,6 +153,7 @@ def _is_own(scope: Any) -> bool:
 
 def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/explain", ExplainResource(services))
+    app.add_route("/router/queue", QueueResource(services))
     app.add_route("/router/servers/{name}/drain", DrainResource(services, on=True))
     app.add_route("/router/servers/{name}/undrain", DrainResource(services, on=False))
     app.add_route("/router/servers/{name}/probe", ProbeResource(services))
@@ -246,6 +248,15 @@ def _relay_deps(services: Services, metrics: Metrics) -> RelayDeps:
     )
 
 
+def _add_routes_of_all_workers(app: Any, services: Services, sync: WorkerSync) -> None:
+    app.add_route("/metrics", MetricsResource(sync))
+    app.add_route("/router/status", StatusResource(services, sync))
+    app.add_route("/router/overview", OverviewResource(services, sync))
+    app.add_route("/router/requests/{id}", RequestResource(services, sync))
+    app.add_route("/router/requests", RequestsResource(services, sync))
+    app.add_route("/router/requests/{id}/cancel", CancelResource(services, sync))
+
+
 def create_app(services: Services) -> RouterApp:
     """Wire the application. Its lifespan starts and stops the services."""
     app: Any = falcon.asgi.App(middleware=[NamesInPaths(), TokenAccess(services)])
@@ -265,8 +276,7 @@ def create_app(services: Services) -> RouterApp:
         lambda request_id: relay.find_active(request_id),  # noqa: PLW0108 - made below
         lambda request_id, *, by: relay.cancel(request_id, by=by),
     )
-    app.add_route("/metrics", MetricsResource(sync))
-
+    _add_routes_of_all_workers(app, services, sync)
     series = Series(services, sync)
     app.add_route("/router/series", SeriesResource(series))
     whatif, usage_export = WhatIf(services), UsageExportResource(services, Exports())
@@ -275,11 +285,5 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/router/history/whatif", OtherDayResource(whatif))
     console = add_console(app, services, sync, whatif, usage_export, series)
     relay = Relay(_relay_deps(services, metrics))
-    app.add_route("/router/status", StatusResource(services, sync))
-    app.add_route("/router/queue", QueueResource(services))
-    app.add_route("/router/overview", OverviewResource(services, sync))
-    app.add_route("/router/requests/{id}", RequestResource(services, sync))
-    app.add_route("/router/requests", RequestsResource(services, sync))
-    app.add_route("/router/requests/{id}/cancel", CancelResource(services, sync))
     services.on_config(lambda: relay.reconfigure(_relay_deps(services, metrics)))
     return RouterApp(services, relay, app, console.playground)

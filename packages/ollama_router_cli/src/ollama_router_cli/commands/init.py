@@ -72,7 +72,11 @@ def init(
         _write(path, split_config(split))
         print_result(f"wrote {path}; next: orouter config check, then orouter serve")
         return
-    probed = _ask([*(probe or ()), *(urls or ())])
+    _write_probed(path, _ask([*(probe or ()), *(urls or ())]), as_json=as_json)
+
+
+def _write_probed(path: Path, probed: Sequence[ProbedServer], *, as_json: bool) -> None:
+    """Write a config with these servers, and tell what each answered."""
     for server in probed:
         print_note(_found(server))
     _write(path, render_starter(probed))

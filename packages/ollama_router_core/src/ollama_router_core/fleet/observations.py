@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from types import MappingProxyType
 
 from msgspec.structs import replace
@@ -85,10 +85,7 @@ def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float, aske
     before = {
         name: row for name, row in facts.loaded.items() if name not in newer and (row.size or name not in reported)
     }
-    loaded = {**reported, **{name: facts.loaded[name] for name in newer if name in facts.loaded}}
-    for name, context in facts.loading_at.items():
-        if name in loaded and loaded[name].context_length not in {None, context}:
-            del loaded[name]
+    loaded = _believed(facts, reported, newer)
     held, holds = {**facts.driven_out, **_held(facts, before)}, _held(facts, reported)
     comes = any(name not in reported for name in facts.loading)
     chosen = {row.name: row.context_length for row in loaded.values() if row.automatic and row.context_length}
@@ -106,6 +103,17 @@ def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float, aske
         driven_out=driven_out(held, holds, now) if comes else EMPTY,
     )
     return _without_loads(seen, loaded)
+
+
+def _believed(
+    facts: ServerFacts, reported: Mapping[CanonicalName, LoadedModel], newer: Collection[CanonicalName]
+) -> dict[CanonicalName, LoadedModel]:
+    """What was reported, and of the models that our traffic has shown since then what it showed."""
+    loaded = {**reported, **{name: facts.loaded[name] for name in newer if name in facts.loaded}}
+    for name, context in facts.loading_at.items():
+        if name in loaded and loaded[name].context_length not in {None, context}:
+            del loaded[name]
+    return loaded
 
 
 def _measured(

@@ -9,11 +9,13 @@ import falcon
 from falcon.asgi import Request, Response
 
 from ollama_router_core.config.destination_settings import KvCacheType
-from ollama_router_core.fleet.snapshot import ServerFacts
+from ollama_router_core.coordination import Coordination
+from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.model_placement import differing_digests
 from ollama_router_server.admin.condition import condition_of
 from ollama_router_server.admin.json_bodies import actor_of, answer
+from ollama_router_server.admin.response_bodies import DrainBody, QueueBody, QueuedBody
 from ollama_router_server.admin.token_access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.usage_resource import one_of
 from ollama_router_server.admin.views.servers import probe_view
@@ -48,34 +50,20 @@ class StatusResource:
 
     async def on_get(self, _request: Request, response: Response) -> None:
         """Answer the snapshot and the active requests."""
-        snapshot = self._services.fleet.snapshot
-        now = self._services.clock.monotonic()
-        figures, coordination = self._services.worker_news.figures(), self._services.coordination
-        condition = condition_of(self._services)
+        services = self._services
+        snapshot, discovery = services.fleet.snapshot, services.discovery
+        figures, condition = services.worker_news.figures(), condition_of(services)
         response.media = {
             "status": condition.status,
             "problems": list(condition.problems),
-            "servers": {
-                name: {
-                    "in_flight": snapshot.in_flight.get(name, 0),
-                    "found_by": self._services.found_by.get(name),
-                    **self._services.fleet.health.to_json(name, now),
-                    **_facts_json(facts, now),
-                }
-                for name, facts in snapshot.servers.items()
-            },
+            "servers": _servers_json(services, snapshot),
             "waiting": figures["waiting"],
             "under_way": self._sync.active_requests(),
-            "worker": {"index": coordination.index, "count": coordination.size},
-            "coordination": {
-                "with_other_routers": coordination.asks,
-                "members": coordination.members,
-                "away": coordination.away,
-            },
-            "config_problem": self._services.config_problem,
+            **_processes_json(services.coordination),
+            "config_problem": services.config_problem,
             "discovery": {
-                source: {"servers": count, "problem": self._services.discovery.problems.get(source)}
-                for source, count in self._services.discovery.counts.items()
+                source: {"servers": count, "problem": discovery.problems.get(source)}
+                for source, count in discovery.counts.items()
             },
             "differing_models": {
                 name: {digest: list(servers) for digest, servers in digests.items()}
@@ -97,20 +85,18 @@ class QueueResource:
         """Answer how many wait for what, since when, and how long a newcomer would."""
         user: User = request.context.user
         line = self._services.admission.line(None if user.role in READERS else user.name)
-        response.media = {
-            "waiting": sum(group.waiting for group in line),
-            "queue": [
-                {
-                    "model": group.model,
-                    "context": group.num_ctx,
-                    "waiting": group.waiting,
-                    "batch": group.batch,
-                    "longest_seconds": round(group.longest, 1),
-                    "expected_seconds": round(group.expected, 1),
-                }
-                for group in line
-            ],
-        }
+        queue = [
+            QueuedBody(
+                model=group.model,
+                context=group.num_ctx,
+                waiting=group.waiting,
+                batch=group.batch,
+                longest_seconds=round(group.longest, 1),
+                expected_seconds=round(group.expected, 1),
+            )
+            for group in line
+        ]
+        answer(response, QueueBody(waiting=sum(group.waiting for group in line), queue=queue))
 
 
 def kv_type_asked(request: Request) -> KvCacheType | None:
@@ -173,7 +159,7 @@ class DrainResource:
         await services.drains.drain(name, on=self._on)
         await services.audit.record(actor_of(request), "server.drain" if self._on else "server.undrain", name, **told)
         in_flight = services.fleet.snapshot.in_flight.get(name, 0)
-        response.media = {"server": name, "draining": self._on, "in_flight": in_flight}
+        answer(response, DrainBody(server=name, draining=self._on, in_flight=in_flight))
 
 
 class ProbeResource:
@@ -195,6 +181,30 @@ class ProbeResource:
         except TimeoutError:
             error = f"has not told everything within {_LONGEST_PROBE:g} s"
         answer(response, probe_view(services, name, error))
+
+
+def _servers_json(services: Services, snapshot: FleetSnapshot) -> dict[str, Any]:
+    now = services.clock.monotonic()
+    return {
+        name: {
+            "in_flight": snapshot.in_flight.get(name, 0),
+            "found_by": services.found_by.get(name),
+            **services.fleet.health.to_json(name, now),
+            **_facts_json(facts, now),
+        }
+        for name, facts in snapshot.servers.items()
+    }
+
+
+def _processes_json(coordination: Coordination) -> dict[str, Any]:
+    return {
+        "worker": {"index": coordination.index, "count": coordination.size},
+        "coordination": {
+            "with_other_routers": coordination.asks,
+            "members": coordination.members,
+            "away": coordination.away,
+        },
+    }
 
 
 def _facts_json(facts: ServerFacts, now: float) -> dict[str, Any]:

@@ -61,6 +61,16 @@ _ECHOED = (
 """Values that a response repeats from its request."""
 
 
+def _refuse_state(body: JsonReader) -> None:
+    """Refuse what wants a server that keeps answers, and take what says nothing of the conversation."""
+    for key in _STATEFUL:
+        body.refuse(key, NO_STATE)
+    body.refuse("background", "needs a server that keeps answers; ask for a stream instead")
+    body.refuse("store", NO_STATE)
+    for key in ("store", "stream_options", "metadata", "include", "truncation"):
+        body.raw(key)
+
+
 def read_response_request(body: JsonReader) -> Conversation:
     """Read the conversation of a request.
 
@@ -70,12 +80,7 @@ def read_response_request(body: JsonReader) -> Conversation:
         UntranslatableRequest: a value has the wrong type, or the request wants stored state or an answer in the
             background.
     """
-    for key in _STATEFUL:
-        body.refuse(key, NO_STATE)
-    body.refuse("background", "needs a server that keeps answers; ask for a stream instead")
-    body.refuse("store", NO_STATE)
-    for key in ("store", "stream_options", "metadata", "include", "truncation"):
-        body.raw(key)
+    _refuse_state(body)
     tools, known = _read_tools(body)
     tools = known_tools(tools, allowed_names(body))
     text = body.child("text")

@@ -169,6 +169,16 @@ def test_a_full_disk_is_foretold(cli, servers, monkeypatch, free, severity):
     assert found(cli("doctor", "--json"), "disk")[0]["severity"] == severity
 
 
+def test_rows_for_postgresql_need_a_disk_that_is_not_full(cli, servers, monkeypatch):
+    """It is this machine's, wherever the database is; to delete rows there would free nothing here."""
+    monkeypatch.setenv("OROUTER_DATABASE_URL", "postgresql://router@127.0.0.1:9/router")
+    monkeypatch.setattr(machine_findings.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+    (disk,) = found(cli("doctor", "--json"), "disk")
+    assert disk["severity"] == "error"
+    assert "rows of the log wait" in disk["reason"]
+    assert "cleanup" not in disk["mend"]
+
+
 def test_tokens_in_the_clear_are_a_smell(cli, servers, tmp_path):
     """A router that listens on every address without TLS and without a proxy in front."""
     path = tmp_path / "orouter.yml"

@@ -101,8 +101,7 @@ def _others_read_secret(installed: Installation, path: Path) -> bool:
 def _database(installed: Installation) -> Iterator[Finding]:
     url, path = installed.database_url, sqlite_path(installed.database_url)
     shown = describe_url(url)
-    if path is not None:
-        yield from _disk(path)
+    yield _disk(installed, path)
     if path is not None and not path.exists():
         yield _missing(shown, path)
         return
@@ -145,17 +144,21 @@ def _without_password(url: str) -> str:
     return URL.create("postgresql", found.username, None, found.host, found.port, found.database).render_as_string()
 
 
-def _disk(path: Path) -> Iterator[Finding]:
-    folder = next(parent for parent in path.parents if parent.is_dir())
+def _disk(installed: Installation, database: Path | None) -> Finding:
+    """Look where SQLite's file is, or where rows wait for PostgreSQL."""
+    beside = database or spill_folder(installed.database_url, installed.variables)
+    folder = next(parent for parent in beside.parents if parent.is_dir())
     free = shutil.disk_usage(folder).free
     reason = f"{free / (1 << 30):.1f} GiB are free at {folder}"
     if free >= _FEW_FREE:
-        yield Finding(subject="disk", severity="ok", reason=reason)
+        return Finding(subject="disk", severity="ok", reason=reason)
+    if database is None:
+        reason += ", where rows of the log wait while the database is away"
+        mend = f"du -xh {folder} | sort -h | tail tells what takes it"
     else:
-        mend = (
-            f"orouter logs cleanup, and a smaller request_log.keep_days; then, without routers: sqlite3 {path} VACUUM"
-        )
-        yield Finding(subject="disk", severity="error" if free < _LEAST_FREE else "warning", reason=reason, mend=mend)
+        mend = "orouter logs cleanup, and a smaller request_log.keep_days; "
+        mend += f"then, without routers: sqlite3 {database} VACUUM"
+    return Finding(subject="disk", severity="error" if free < _LEAST_FREE else "warning", reason=reason, mend=mend)
 
 
 def _waiting_rows(installed: Installation) -> Iterator[Finding]:

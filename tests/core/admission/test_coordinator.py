@@ -77,17 +77,43 @@ class TestBoundsForEveryStrategy:
         assert numbers(admission.changed(WARM, 0.3)) == [1]
 
     def test_where_a_ticket_stands_now(self):
-        """Behind those who joined before it and still wait; its part of what its like wait for is its own turn."""
+        """Behind those who joined before it and still wait, for as long as these and what runs take."""
         admission = self.full()
         admission.arrive(ticket(1), WARM, 0.0)
         admission.arrive(ticket(2, "other"), WARM, 0.0)
         admission.arrive(ticket(3), WARM, 0.0)
         (first, soon), (third, later) = (admission.place(number, WARM, 1.0) for number in (1, 3))
         assert (first, third) == (1, 3)
-        assert 0 < soon == later / 2
+        assert 0 < soon < later
         admission.left(1, WARM, 1.0)
         assert [admission.place(number, WARM, 1.0)[0] for number in (2, 3)] == [1, 2]
         assert admission.place(1, WARM, 1.0) == (0, 0.0)
+
+    @pytest.mark.parametrize("strategy", ["priority_with_memory", "fastest"])
+    @pytest.mark.parametrize(
+        "slots", [{"max_concurrent": 1}, {"num_parallel": 1}, {"max_concurrent": 1, "num_parallel": 4}]
+    )
+    def test_the_turn_comes_closer_with_time(self, strategy, slots):
+        """The next one waits for what is left of the running request, the others for those before them, too."""
+        admission = make({"a": slots}, strategy)
+        admission.arrive(ticket(0), WARM, 0.0)
+        admission.first_byte(0, WARM, 0.1)
+        for number, needs in ((1, ()), (2, ("tools",)), (3, ())):
+            admission.arrive(ticket(number, arrived=0.2, needs=frozenset({"completion", *needs})), WARM, 0.2)
+        places = [[admission.place(number, WARM, now) for number in (1, 2, 3)] for now in (0.2, 1.2, 2.2)]
+        assert [rank for rank, _ in places[-1]] == [1, 2, 3]
+        seconds = [[wait for _, wait in at] for at in places]
+        assert all(at == sorted(at) and at[2] > 2 * at[0] for at in seconds)
+        assert [at[0] for at in seconds] == pytest.approx([seconds[0][0] - passed for passed in (0, 1, 2)])
+
+    def test_what_waits_for_a_model_is_told_in_one_line(self):
+        """Whoever reads it could not tell apart the kinds that servers care about."""
+        admission = self.full()
+        admission.arrive(ticket(1, arrived=1.0), WARM, 1.0)
+        admission.arrive(ticket(2, arrived=2.0, needs=frozenset({"completion", "tools"})), WARM, 2.0)
+        (line,) = admission.line(WARM, 3.0)
+        assert (line.model, line.waiting, line.batch, line.longest) == (SMALL, 2, 0, 2.0)
+        assert line.expected > 0
 
     def test_what_waits_longest_and_for_whom(self):
         """The full servers that could take it: a slot of one of them is what it needs."""

@@ -15,6 +15,7 @@ from ollama_router_core.admission.in_flight_table import InFlightTable
 from ollama_router_core.admission.preemption import Preemptor, preempted
 from ollama_router_core.admission.scheduler import Scheduler
 from ollama_router_core.admission.tickets import Dispatch, Outcome, Preempt, Refusal, Ticket, WaitingGroup
+from ollama_router_core.admission.turns import seconds_to_turn
 from ollama_router_core.admission.wait_queue import BATCH_WEIGHT, WaitQueue, group_of_one
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
@@ -241,22 +242,22 @@ class Admission:
             self._queue.granted(ticket.user, now)
 
     def line(self, snapshot: FleetSnapshot, now: float, user: str | None = None) -> tuple[WaitingGroup, ...]:
-        """What waits, by what it waits for, the longest wait first; of one user only where one is named."""
-        found = []
+        """What waits, by model and context, the longest wait first; of one user only where one is named."""
+        found: dict[tuple[CanonicalName | None, int | None], WaitingGroup] = {}
         for group in self._queue.groups.values():
             own = [one for one in group.tickets.values() if user is None or one.user == user]
             if own:
-                found.append(
-                    WaitingGroup(
-                        model=group.kind.model,
-                        num_ctx=group.kind.num_ctx,
-                        waiting=len(own),
-                        batch=sum([one.batch for one in own]),
-                        longest=now - own[0].arrived,
-                        expected=self.expected_wait(own[-1], snapshot, now),
-                    )
+                waiting = WaitingGroup(
+                    model=group.kind.model,
+                    num_ctx=group.kind.num_ctx,
+                    waiting=len(own),
+                    batch=sum([one.batch for one in own]),
+                    longest=now - own[0].arrived,
+                    expected=self.expected_wait(own[-1], snapshot, now),
                 )
-        return tuple(sorted(found, key=lambda one: -one.longest))
+                key = waiting.model, waiting.num_ctx
+                found[key] = found[key] + waiting if key in found else waiting
+        return tuple(sorted(found.values(), key=lambda one: -one.longest))
 
     def position(self, number: int) -> int:
         """The position a ticket had when it joined the queue, from 1; 0 when it does not wait."""
@@ -270,8 +271,8 @@ class Admission:
         """A ticket's position as it is now, from 1, and the seconds until its turn; zeros if it does not wait."""
         if number not in self._queue:
             return 0, 0.0
-        position, group, share = self._queue.place(number)
-        return position, share * self.expected_wait(group.sample, snapshot, now)
+        self._costs.refresh(snapshot, now)
+        return self._queue.rank(number), seconds_to_turn(self._costs, self._queue, number)
 
     def traffic(self, snapshot: FleetSnapshot, now: float) -> FleetSnapshot:
         """The snapshot with the load and demand that admission knows of: the one to decide from."""

@@ -17,7 +17,7 @@ from ollama_router_core.routing.candidates import RESPONSIVE, WARM, Candidate, R
 from ollama_router_core.routing.filters import in_service, proven_slots, runner_slots
 from ollama_router_core.routing.selector import ServerSelector
 
-__all__ = ["CostModel"]
+__all__ = ["CostModel", "ServiceCost"]
 
 RELOAD_PRICE = 0.1
 """Tickets' worth of loss for each second of a reload that an eviction makes likely."""
@@ -191,6 +191,11 @@ class CostModel:
         """Whether some server has a group's model loaded, loads it or makes room for it."""
         return bool(self._rated(group).rates)
 
+    def serving(self, group: RequestGroup) -> list[ServiceCost]:
+        """The servers that have a group's model loaded, load it or make room for it."""
+        found = self._rated(group)
+        return [found.by_name[name] for name in found.rates]
+
     def elsewhere(self, group: RequestGroup, server: str) -> tuple[float, float]:
         """Tickets a second that other servers serve, and those that would have been served until then."""
         found = self._rated(group)
@@ -274,16 +279,16 @@ class CostModel:
         servers = self._snapshot.servers
         return sum(model in facts.loaded for name, facts in servers.items() if name != besides and facts.up)
 
-    def backlog(self, group: RequestGroup) -> float:
-        """Seconds that its servers need, each for its part, for what else waits for them."""
+    def backlog(self, group: RequestGroup, counts: Mapping[RequestKind, int] | None = None) -> float:
+        """Seconds that its servers need, each for its part, for what else waits for them, or `counts` of it."""
         own, seconds = self.costs_of(group).keys(), 0.0
         for other in self._queue.groups.values():
-            costs = self.costs_of(other)
-            if other is not group and not own.isdisjoint(costs):
+            costs, count = self.costs_of(other), len(other.tickets) if counts is None else counts.get(other.kind, 0)
+            if count and other is not group and not own.isdisjoint(costs):
                 some = list(islice(costs.values(), _SAMPLED))
                 load = 0.0 if any(one.warm for one in some) else min([one.load for one in some])
                 work = min([one.work(other.mean_tokens) for one in some])
-                seconds += (load + len(other.tickets) * work) / len(costs)
+                seconds += (load + count * work) / len(costs)
         return seconds
 
     def expected_wait(self, group: RequestGroup) -> float:

@@ -89,6 +89,22 @@ class ServerLoad(Struct, eq=False):
             return 0.0
         return min([max(end - now, least) for end, least in ends])
 
+    def free_in(
+        self, models: Collection[CanonicalName], slots: int, most: int | None, usual: float, now: float
+    ) -> float:
+        """Seconds until one more request for some models can be sent; none where one can be sent now.
+
+        The models have so many `slots` together, the server takes `most` requests, None without a limit. A request of
+        which nobody knows how long it takes is taken for one of `usual` seconds.
+        """
+        left = {number: self._left(one, usual, now) for number, one in self.running.items()}
+        own = [left[number] for number, one in self.running.items() if one.kind.model in models]
+        return max(_until_fewer(own, slots), 0.0 if most is None else _until_fewer([*left.values()], most))
+
+    def _left(self, running: Running, usual: float, now: float) -> float:
+        work = running.work or usual
+        return max(running.since + running.load + work * self.pace - now, 0.2 * work)
+
     def _ends(self, models: Collection[CanonicalName]) -> list[tuple[float, float]]:
         pace = self.pace
         return [
@@ -96,6 +112,11 @@ class ServerLoad(Struct, eq=False):
             for running in self.running.values()
             if running.kind.model in models
         ]
+
+
+def _until_fewer(left: list[float], than: int) -> float:
+    """Seconds until fewer than so many run, of requests that have so many seconds left."""
+    return sorted(left)[len(left) - than] if len(left) >= than else 0.0
 
 
 class InFlightTable:

@@ -68,7 +68,7 @@ Outcome = Dispatch | Refusal | Preempt
 
 
 class WaitingGroup(Struct, frozen=True, kw_only=True):
-    """Requests that wait for the same: how many, `batch` of them, the longest wait and the expected one in seconds."""
+    """Requests that wait for a model: how many, `batch` of them, the longest wait and a newcomer's in seconds."""
 
     model: CanonicalName | None
     num_ctx: int | None
@@ -76,3 +76,14 @@ class WaitingGroup(Struct, frozen=True, kw_only=True):
     batch: int
     longest: float
     expected: float
+
+    def __add__(self, other: WaitingGroup) -> WaitingGroup:
+        """Both together, of one model and context: a newcomer may have to wait as long as either says."""
+        return WaitingGroup(
+            model=self.model,
+            num_ctx=self.num_ctx,
+            waiting=self.waiting + other.waiting,
+            batch=self.batch + other.batch,
+            longest=max(self.longest, other.longest),
+            expected=max(self.expected, other.expected),
+        )

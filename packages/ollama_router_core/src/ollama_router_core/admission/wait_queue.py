@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
-from itertools import zip_longest
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import takewhile, zip_longest
 
 from msgspec import Struct
 
@@ -136,15 +137,15 @@ class WaitQueue:
         """A ticket's position as it is now, from 1; 0 when it does not wait."""
         return next((rank for rank, one in enumerate(self._tickets, 1) if one == number), 0)
 
-    def place(self, number: int) -> tuple[int, RequestGroup, float]:
-        """A waiting ticket's position as it is now, from 1, its group, and the share of that which goes with it.
+    def before(self, number: int) -> tuple[RequestGroup, Mapping[RequestKind, int]]:
+        """A waiting ticket's group, and how many tickets of each kind are before it in the line.
 
         Raises:
             KeyError: it does not wait.
         """
         _, group, _ = self._tickets[number]
-        share = (1 + list(group.tickets).index(number)) / len(group.tickets)
-        return self.rank(number), group, share
+        earlier = takewhile(lambda one: one != number, self._tickets)
+        return group, Counter([self._tickets[one][1].kind for one in earlier])
 
     def join(self, ticket: Ticket) -> int:
         """Add a ticket; returns its position, from 1."""

@@ -186,7 +186,7 @@ class AdmissionController:
             return found
         if waiter.claims:
             return Queued(None, 0.0, waiter, partial(self.leave, waiter))
-        expected = self._admission.expected_wait(ticket, snapshot, now)
+        _, expected = self._admission.place(ticket.number, snapshot, now)
         self._tell()
         return Queued(self._admission.position(ticket.number), expected, waiter, partial(self.leave, waiter))
 

@@ -1,0 +1,47 @@
+"""When a request that waits gets its turn, which its client is told."""
+
+from __future__ import annotations
+
+from ollama_router_core.admission.cost_model import CostModel, ServiceCost
+from ollama_router_core.admission.wait_queue import WaitQueue
+from ollama_router_core.routing.filters import slots_of
+
+__all__ = ["seconds_to_turn"]
+
+
+def seconds_to_turn(costs: CostModel, queue: WaitQueue, number: int) -> float:
+    """Return the expected seconds until a ticket gets a server, after all that are before it in the line.
+
+    A newcomer's wait (`CostModel.expected_wait`) goes by all that waits; this goes by what is left of the requests that
+    run and by those before the ticket, and so it gets shorter while nothing but time passes.
+
+    Raises:
+        KeyError: the ticket does not wait.
+    """
+    group, before = queue.before(number)
+    own, tokens = before.get(group.kind, 0), group.mean_tokens
+    serving = costs.serving(group)
+    if serving:
+        rates = [_slots(one, costs) / _seconds(one, tokens) for one in serving]
+        ahead = sum([rate * _free_in(one, costs, tokens) for rate, one in zip(rates, serving, strict=True)])
+        wait = (own + ahead) / sum(rates)
+    else:
+        wait = min([one.load + own * one.work(tokens) for one in costs.costs_of(group).values()], default=0.0)
+    return wait + costs.backlog(group, before)
+
+
+def _seconds(cost: ServiceCost, tokens: float) -> float:
+    return cost.work(tokens) * cost.server_load.pace
+
+
+def _slots(cost: ServiceCost, costs: CostModel) -> int:
+    limit = slots_of(cost.candidate, costs.snapshot)
+    return cost.parallel if limit is None else max(1, min(cost.parallel, limit))
+
+
+def _free_in(cost: ServiceCost, costs: CostModel, tokens: float) -> float:
+    """Seconds until such a request could be sent there: once its model is loaded, and a slot is free."""
+    if not cost.warm:
+        return cost.load
+    limit = slots_of(cost.candidate, costs.snapshot)
+    return cost.server_load.free_in(cost.candidate.runner, cost.parallel, limit, cost.work(tokens), costs.now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,25 @@ def test_asking_is_seen() -> None:
     """The test above would see each of the ways to ask."""
     ways = ("x is Family.A", "x in {Family.A, Family.B}", "match x:\n case Family.A: ...", "{Family.A: 1}[x]")
     assert all(dialects_asked_for(ast.parse(way)) for way in ways)
+
+
+# --- names of modules ---------------------------------------------------------------------------
+
+OF_DIALECTS = {
+    "codec", "embeddings", "errors", "listings", "read_requests", "replies", "streams", "token_counts",
+    "write_requests",
+}  # fmt: skip
+OF_COMMANDS = {
+    "explanation", "history", "incidents", "me", "models", "operations", "replay", "request_log", "requests", "rights",
+    "serve", "series", "servers", "sessions", "tokens", "usage",
+}  # fmt: skip
+"""A command of the command line, and what it shows or does."""
+OF_ROOMS = {"interface", "system"}
+"""What several of the rooms have one of each."""
+
+
+def test_a_file_name_means_one_thing() -> None:
+    """A module has no other's name, unless both are about the same thing (decision 0192)."""
+    names = Counter(path.stem for path in (ROOT / "packages").glob("*/src/**/*.py") if not path.stem.startswith("__"))
+    shared = {name for name, count in names.items() if count > 1}
+    assert shared - OF_DIALECTS - OF_COMMANDS - OF_ROOMS == set()

@@ -157,7 +157,7 @@ async def test_what_one_worker_has_verified_no_other_verifies(store: UserStore, 
     other.hear(news)
     assert other.authenticate(headers) == user
     assert other.verifications == 0
-    await store.deactivate("alice")
+    await store.change("alice", UserChange(active=False))
     await other.refresh()
     with pytest.raises(UserInactive):
         other.authenticate(headers)
@@ -170,7 +170,7 @@ async def test_both_fields_take_the_same_way(store: UserStore, authenticator: Au
     headers = await known(store, authenticator)
     token = headers[-1][1].removeprefix(b"Bearer ")
     assert (await verified(authenticator, [(b"x-api-key", token)])).name == "alice"
-    await store.deactivate("alice")
+    await store.change("alice", UserChange(active=False))
     await authenticator.refresh()
     for fields in (headers, [(b"x-api-key", token)]):
         with pytest.raises(UserInactive):
@@ -271,11 +271,11 @@ async def test_a_deactivated_user_is_out_once_the_epoch_was_seen(
     """Within one poll, cached or not; and back as fast."""
     headers = await known(store, authenticator)
     user = await verified(authenticator, headers)
-    await store.deactivate("alice")
+    await store.change("alice", UserChange(active=False))
     await eventually(lambda: not authenticator.is_still_valid(user))
     with pytest.raises(UserInactive, match="alice"):
         authenticator.authenticate(headers)
-    await store.activate("alice")
+    await store.change("alice", UserChange(active=True))
     await eventually(lambda: authenticator.is_still_valid(user))
     assert authenticator.authenticate(headers) == user
     assert authenticator.verifications == 1
@@ -443,7 +443,7 @@ async def test_no_error_repeats_the_token(store: UserStore, authenticator: Authe
     """Whatever is wrong with it, its text ends up in no log and no answer."""
     headers = await known(store, authenticator)
     canary = headers[-1][1].decode().split()[1]
-    await store.deactivate("alice")
+    await store.change("alice", UserChange(active=False))
     await authenticator.refresh()
     with pytest.raises(UserInactive) as inactive:
         await verified(authenticator, headers)

@@ -20,6 +20,7 @@ from ollama_router_core.testing import Cut, OllamaSimulator, Silence, model
 from ollama_router_server.process.listening import listen
 from ollama_router_server.process.router_address import read_address
 from ollama_router_server.process.shim import serve_shim
+from ollama_router_server.storage.identities import UserChange
 from support.eventually import eventually
 from support.plain_http import async_client
 from support.router import RunningRouter, running_router, server_entry
@@ -150,11 +151,11 @@ async def test_a_router_that_is_not_there_is_an_error_a_client_can_read(tmp_path
             closed.bind(("127.0.0.1", 0))
             gone = f"http://127.0.0.1:{closed.getsockname()[1]}"
         async with shim(router) as (client, notes):
-            await router.services.users.deactivate("alice")
+            await router.services.users.change("alice", UserChange(active=False))
             await router.services.authenticator.refresh()
             assert (await client.get("/api/tags")).status_code == 403
             await router.services.users.regenerate_token("alice")
-            await router.services.users.activate("alice")
+            await router.services.users.change("alice", UserChange(active=True))
             await router.services.authenticator.refresh()
             assert (await client.get("/api/tags")).status_code == 401
             assert notes == ["ready", "refused"]

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_server.storage.identities import UserChange
 from support.eventually import eventually
 from support.router import RunningRouter, running_router, server_entry
 
@@ -151,7 +152,7 @@ async def test_the_only_user_may_unload(tmp_path: Path) -> None:
         running_router(tmp_path, {"one": server_entry(sim)}) as router,
         router.client() as client,
     ):
-        await router.services.users.deactivate("root")
+        await router.services.users.change("root", UserChange(active=False))
         await router.services.authenticator.refresh()
         unload = await client.post("/api/generate", json={"model": "llama3.1:8b", "keep_alive": 0})
         assert unload.json()["done_reason"] == "unload"

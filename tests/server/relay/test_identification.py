@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_server.storage.identities import UserChange
 from support.eventually import eventually
 from support.router import running_router, server_entry
 
@@ -75,7 +76,7 @@ async def test_a_deactivated_user_is_kept_out_within_a_second(tmp_path: Path) ->
         router.client() as client,
     ):
         assert (await client.post("/api/chat", json=CHAT)).status_code == 200
-        await router.services.users.deactivate("alice")
+        await router.services.users.change("alice", UserChange(active=False))
         epoch = await router.services.users.epoch()
         await eventually(lambda: router.services.authenticator._directory.epoch == epoch)
         response = await client.post("/api/chat", json=CHAT)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_server.storage.identities import UserChange
 from support.eventually import eventually
 from support.raw_client import RawClient, request_bytes
 from support.router import RunningRouter, running_router, server_entry
@@ -70,6 +71,6 @@ async def test_a_user_who_was_deactivated(tmp_path: Path) -> None:
         OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
         running_router(tmp_path, {"one": server_entry(sim)}) as router,
     ):
-        await router.services.users.deactivate("alice")
+        await router.services.users.change("alice", UserChange(active=False))
         await router.services.authenticator.refresh()
         assert b" 403 " in await answer_to_a_head(router, "/api/chat")

@@ -149,7 +149,7 @@ async def test_a_deactivated_person_is_not_spoken_for(tmp_path: Path) -> None:
     """As soon as the change is seen."""
     async with speaking(tmp_path, **MAKES) as (router, client):
         assert (await ask(client, "ann")).status_code == 200
-        await router.services.users.deactivate("ann")
+        await router.services.users.change("ann", UserChange(active=False))
 
         async def is_refused() -> bool:
             return (await ask(client, "ann")).status_code == 403

@@ -55,8 +55,8 @@ async def test_every_change_of_a_user_is_told(audit: AuditLog, users: UserStore,
     await acting.create("alice", role="admin", group="team")
     await acting.set_grants("alice", {"models": ["llama*"], "cloud": None})
     await acting.change("alice", UserChange(role="user", moves=True))
-    await acting.deactivate("alice")
-    await acting.activate("alice")
+    await acting.change("alice", UserChange(active=False))
+    await acting.change("alice", UserChange(active=True))
     await acting.delete("alice")
     assert await told(audit, actor="ops") == [
         ("group.create", "team", {"grants": {"requests_per_minute": 60}}),

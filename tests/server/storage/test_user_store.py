@@ -104,7 +104,7 @@ async def test_an_unknown_name_lists_known_ones(store: UserStore) -> None:
     for name in ("alice", "bob"):
         await store.create(name)
     with pytest.raises(UnknownUser, match=r"'alcie'.*known: alice, bob"):
-        await store.deactivate("alcie")
+        await store.change("alcie", UserChange(active=False))
 
 
 async def test_many_known_names_are_cut_short_nearest_first(store: UserStore) -> None:
@@ -123,8 +123,8 @@ Change = Callable[[UserStore], Awaitable[object]]
     "change",
     [
         lambda store: store.create("bob"),
-        lambda store: store.activate("alice"),
-        lambda store: store.deactivate("alice"),
+        lambda store: store.change("alice", UserChange(active=True)),
+        lambda store: store.change("alice", UserChange(active=False)),
         lambda store: store.change("alice", UserChange(role="viewer")),
         lambda store: store.regenerate_token("alice"),
         lambda store: store.regenerate_token("alice", token_name="laptop"),
@@ -157,9 +157,9 @@ async def test_reading_moves_no_epoch(store: UserStore) -> None:
 async def test_deactivating_and_activating(store: UserStore) -> None:
     """Tokens stay, access goes and comes back."""
     await store.create("alice")
-    await store.deactivate("alice")
+    await store.change("alice", UserChange(active=False))
     assert [known.user.active for known in (await store.identities()).tokens] == [False]
-    await store.activate("alice")
+    await store.change("alice", UserChange(active=True))
     assert [known.user.active for known in (await store.identities()).tokens] == [True]
 
 

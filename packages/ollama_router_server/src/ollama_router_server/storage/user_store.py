@@ -219,22 +219,6 @@ class UserStore:
         entry = self._entry(action_of(change), name, **change.to_json())
         await identity_change(self._database, entry, change_user, name, change, entry.at)
 
-    async def activate(self, name: str) -> None:
-        """Activate a user.
-
-        Raises:
-            UnknownUser: no such user.
-        """
-        await self.change(name, UserChange(active=True))
-
-    async def deactivate(self, name: str) -> None:
-        """Deactivate a user; tokens and log rows stay.
-
-        Raises:
-            UnknownUser: no such user.
-        """
-        await self.change(name, UserChange(active=False))
-
     async def grants(self, name: str) -> Grants:
         """Return what a user may do, including the grants of the user's group.
 

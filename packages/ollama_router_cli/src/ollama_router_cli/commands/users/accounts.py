@@ -18,7 +18,14 @@ from ollama_router_cli.rendering.request_log import print_records
 from ollama_router_cli.rendering.tables import format_count, format_ms, format_time, print_table
 from ollama_router_core.access.grants import combine_grants, grants_from_json, grants_to_json
 from ollama_router_core.access.limits import Allowance, TokenSpan, day_of, nearest_end
-from ollama_router_server.storage.identities import CreatedToken, UserDetails, UserFilter, UserPage, UserSummary
+from ollama_router_server.storage.identities import (
+    CreatedToken,
+    UserChange,
+    UserDetails,
+    UserFilter,
+    UserPage,
+    UserSummary,
+)
 from ollama_router_server.storage.recent_use import RecentUse
 from ollama_router_server.storage.user_store import UserStore
 from ollama_router_server.system import SystemClock
@@ -207,7 +214,7 @@ def activate(
     """Let a deactivated user in again."""
 
     async def change(users: UserStore) -> None:
-        await users.activate(name)
+        await users.change(name, UserChange(active=True))
 
     with_users(shared, change)
     print_outcome({"name": name, "active": True}, f"{name} is active", as_json=shared.as_json)
@@ -226,7 +233,7 @@ def deactivate(
     """
 
     async def change(users: UserStore) -> None:
-        await users.deactivate(name)
+        await users.change(name, UserChange(active=False))
 
     with_users(shared, change)
     print_outcome({"name": name, "active": False}, f"{name} is inactive", as_json=shared.as_json)

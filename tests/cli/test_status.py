@@ -98,7 +98,11 @@ def test_models_that_differ_by_server_are_listed(cli, write_config):
     assert "f" * 12 in shown
 
 
-def test_a_file_that_was_refused_is_told_beside_the_router_that_goes_on(tmp_path):
+@pytest.mark.parametrize(
+    ("mistake", "told_of_it"),
+    [(('"host"', '"hots"'), "servers.one.hots: unknown key"), (("}}", "}"), "not valid YAML")],
+)
+def test_a_file_that_was_refused_is_told_beside_the_router_that_goes_on(tmp_path, mistake, told_of_it):
     """What the router says, with the old config in effect, and then what is wrong with the file, line by line."""
     with SimulatorThread(models=["llama3.1:8b"]) as one:
         servers = {"one": {"host": "127.0.0.1", "port": one.port}}
@@ -106,12 +110,12 @@ def test_a_file_that_was_refused_is_told_beside_the_router_that_goes_on(tmp_path
             pass
         with served(tmp_path, servers, "--port", str(port), proxy_port=port) as router:
             file = router.orouter.config
-            file.write_text(file.read_text().replace('"host"', '"hots"'))
+            file.write_text(f"proxy_port: {port}\nservers: {json.dumps(servers).replace(*mistake)}\n")
             wait_until(lambda: router.admin("/router/status").json()["config_problem"], "it is refused")
             done = router.orouter.run("status", "--json")
             text = router.orouter.run("status").stdout
     assert done.returncode != 0
-    assert "servers.one.hots: unknown key" in done.stderr
+    assert told_of_it in done.stderr
     told = json.loads(done.stdout)["router"]
     assert (told["running"], told["status"]) == (True, "degraded")
     assert any("config file has problems and was not applied" in problem for problem in told["problems"])

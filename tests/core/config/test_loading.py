@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ollama_router_core.config import Config, Problem, Server, dump_config, load_config, redacted
+from ollama_router_core.config import Config, Problem, Server, dump_config, load_config, read_setting, redacted
 from ollama_router_core.config.value_types import TARGET_WORDS
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.routing.model_placement import Named, read_target
@@ -386,3 +386,20 @@ def test_a_pattern_that_no_model_can_match_is_a_problem():
         "line 3: model_config.local_only[1]: no model's name can match this pattern",
         "line 5: model_config.rules[0].pattern: no model's name can match this pattern",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "port"),
+    [
+        ("proxy_port: 11500\nservers: {a: {hots: b}}\n", 11500),
+        ("servers: {a: {host: b}\nproxy_port: ${PORT}  # of the machine\n", 11500),
+        ("production:\n  proxy_port: 11500\n  servers: [\n", 11500),
+        ("production: {\n  proxy_port: 1\nstaging:\n  proxy_port: 2\n", None),
+        ("servers: {\nproxy_port:\n", None),
+        ("servers: {\nproxy_port: [\n", None),
+        ("other_proxy_port: 3\nservers: {\n", None),
+    ],
+)
+def test_one_setting_is_read_from_a_text_with_problems(text: str, port: int | None):
+    """Also from what is no YAML, where one line says it and no other does."""
+    assert read_setting(text, "proxy_port", env={"PORT": "11500"}) == port

@@ -5,6 +5,7 @@ text --compose--> nodes --choose_section--> one section --NodeReader--> plain va
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -67,15 +68,27 @@ def load_config(text: str, *, environment: str = "production", env: Mapping[str,
 def read_setting(
     text: str, name: str, *, environment: str = "production", env: Mapping[str, str] = _NO_VARIABLES
 ) -> object:
-    """Read one setting of a text whose others may have problems; None where it is not there or cannot be read."""
+    """Read one setting of a text whose others may have problems; None where it is not there or cannot be read.
+
+    Of a text that is no YAML at all its line is read, if it is the only one that sets it.
+    """
+    text, reader = without_erb(text)[0], NodeReader(env)
     try:
-        root = compose(without_erb(text)[0])
-        reader = NodeReader(env)
+        try:
+            root = compose(text)
+        except ConfigError:
+            root = compose(_only_line(text, name))
         section = choose_section(root, environment, reader)
         values = None if section is None else reader.read(section)
     except ConfigError:
         return None
     return values.get(name) if isinstance(values, dict) else None
+
+
+def _only_line(text: str, name: str) -> str:
+    """The line that sets something, alone; nothing where several do, as in environments."""
+    found = re.findall(rf"^ *({re.escape(name)} *:.*)$", text, re.MULTILINE)
+    return str(found[0]) if len(found) == 1 else ""
 
 
 def dump_config(config: Config) -> str:

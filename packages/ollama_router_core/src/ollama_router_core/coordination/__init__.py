@@ -5,6 +5,7 @@ never wait for another one. I/O belongs to implementations outside the core.
 """
 
 from ollama_router_core.coordination.days import DAYS_KEPT, DayBudget, DayCounts, DayUse
+from ollama_router_core.coordination.duties import turn_of
 from ollama_router_core.coordination.in_process import InProcess, InProcessMember
 from ollama_router_core.coordination.interface import (
     LEASE_SECONDS,
@@ -40,7 +41,6 @@ from ollama_router_core.coordination.news import (
 from ollama_router_core.coordination.one_machine import OneMachineMember
 from ollama_router_core.coordination.replica import Replica, Seen
 from ollama_router_core.coordination.shared_limits import MINUTE_SECONDS, count_here, share_of, shared_grants
-from ollama_router_core.coordination.turns import turn_of
 
 __all__ = [
     "DAYS_KEPT",

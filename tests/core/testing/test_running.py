@@ -17,10 +17,9 @@ from ollama_router_core.testing import OllamaSimulator, SimulatedModel, Simulato
 def test_in_a_thread() -> None:
     """Synchronous callers use it as a context manager; faults, pause and resume work from their thread."""
     with (
-        OllamaSimulator.in_thread(models=["qwen3:8b"]) as thread,
+        SimulatorThread(models=["qwen3:8b"]) as thread,
         httpx.Client(base_url=thread.url, trust_env=False) as http,
     ):
-        assert isinstance(thread, SimulatorThread)
         assert http.get("/api/tags").json()["models"][0]["name"] == "qwen3:8b"
         thread.simulator.misbehave(public.Answer(status=503), times=1)
         assert [http.get("/").status_code for _ in range(2)] == [503, 200]

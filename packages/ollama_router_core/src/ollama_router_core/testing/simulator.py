@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Self
 
 from ollama_router_core.testing.clock import SimulatedClock
 from ollama_router_core.testing.exchange import Exchange
@@ -18,9 +18,6 @@ from ollama_router_core.testing.routing import INFERENCE_PATHS, answer
 from ollama_router_core.testing.shared_state import ServerState
 from ollama_router_core.testing.simulator_settings import Settings
 from ollama_router_core.testing.wire import Connection
-
-if TYPE_CHECKING:
-    from ollama_router_core.testing.simulator_thread import SimulatorThread
 
 __all__ = ["OllamaSimulator"]
 
@@ -134,13 +131,6 @@ class OllamaSimulator(Settings):
     def requests_to(self, path: str, method: str | None = None) -> list[RecordedRequest]:
         """The recorded requests to one path."""
         return [one for one in self.requests if one.path == path and method in {None, one.method}]
-
-    @classmethod
-    def in_thread(cls, **options: Any) -> SimulatorThread:
-        """The same server in a thread with a loop of its own, for synchronous callers."""
-        from ollama_router_core.testing.simulator_thread import SimulatorThread  # noqa: PLC0415 - the thread imports us
-
-        return SimulatorThread(**options)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -15,7 +15,7 @@ from ollama_router_core.admission.in_flight_table import InFlightTable
 from ollama_router_core.admission.preemption import Preemptor, preempted
 from ollama_router_core.admission.scheduler import Scheduler
 from ollama_router_core.admission.tickets import Dispatch, Outcome, Preempt, Refusal, Ticket, WaitingGroup
-from ollama_router_core.admission.turns import seconds_to_turn
+from ollama_router_core.admission.turn_forecast import seconds_to_turn
 from ollama_router_core.admission.wait_queue import BATCH_WEIGHT, WaitQueue, group_of_one
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.ollama_errors import SERVER_BUSY

@@ -25,6 +25,7 @@ print(json.dumps(sorted(sys.modules)))
 
 NEEDED_ELSEWHERE = {
     "alembic",
+    "jinja2",
     "opentelemetry",
     "psycopg",
     "redis",
@@ -35,7 +36,7 @@ NEEDED_ELSEWHERE = {
 
 
 def test_serve_imports_only_what_it_needs_and_collects_garbage_afterwards() -> None:
-    """Migrations, traces, PostgreSQL, Redis and the simulation are imported where they are used."""
+    """Migrations, templates, traces, PostgreSQL, Redis and the simulation are imported where they are used."""
     run = subprocess.run([sys.executable, "-c", SERVE], capture_output=True, text=True, check=True, timeout=60)
     modules, collects = json.loads(run.stdout)
     assert NEEDED_ELSEWHERE.isdisjoint(modules)

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
-import jinja2
 import yaml
 from falcon.asgi import Request, Response
 
@@ -23,6 +22,9 @@ from ollama_router_server.console import wording
 from ollama_router_server.console.assets import Assets, send
 from ollama_router_server.console.charts import day_marks, segments
 from ollama_router_server.console.memory_map import memory_map
+
+if TYPE_CHECKING:
+    import jinja2
 
 __all__ = ["Rendered", "Renderer"]
 
@@ -84,6 +86,8 @@ class Renderer:
 @cache
 def _environment() -> jinja2.Environment:
     """The package's templates, compiled once for each process: nothing of them is an application's."""
+    import jinja2  # noqa: PLC0415 - many routers never show a page
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ollama_router_server.console"),
         autoescape=True,

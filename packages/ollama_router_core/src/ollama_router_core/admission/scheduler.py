@@ -22,13 +22,13 @@ from collections.abc import Collection, Iterable, Iterator
 from msgspec import Struct
 
 from ollama_router_core.admission.cost_model import CostModel
+from ollama_router_core.admission.evictions import Evictions
 from ollama_router_core.admission.in_flight_table import InFlightTable, ServerLoad
 from ollama_router_core.admission.service_costs import ServiceCost
 from ollama_router_core.admission.tickets import Ticket
 from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.errors import amount
-from ollama_router_core.fleet.snapshot import LoadedModel
 from ollama_router_core.routing.candidates import Candidate, RequestKind
 from ollama_router_core.routing.filters import slots_of
 
@@ -48,9 +48,6 @@ times as long. So quick models try first, and slow ones in long lines."""
 
 _ASKED_WITHIN = 2.0
 """Seconds in which a server tells what it holds after a load; where it does not, the facts are all there is."""
-
-RISK = 0.7
-"""The part of what an eviction would cost that a load counts where it fits beside others by a guess alone."""
 
 
 class ScheduledTicket(Struct, frozen=True, eq=False):
@@ -83,6 +80,7 @@ class Scheduler:
         self._queue = queue
         self._in_flight = in_flight
         self._costs = costs
+        self._evictions = Evictions(in_flight, costs)
 
     # --- free slots ------------------------------------------------------------------------------------------------
 
@@ -236,25 +234,9 @@ class Scheduler:
                 yield self._load_for(group, cost, unload)
 
     def _load_for(self, group: RequestGroup, cost: ServiceCost, unload: tuple[CanonicalName, ...]) -> ScheduledTicket:
-        gone = self._named(cost.candidate, unload)
+        gone = self._evictions.named(cost.candidate, unload)
         reason = f"a load of ~{cost.load:.1f} s pays for {len(group.tickets)} waiting"
         return self._schedule(group, self._next(group, cost), cost, load=cost.load, unload=gone, reason=reason)
-
-    def _named(self, candidate: Candidate, victims: tuple[CanonicalName, ...]) -> tuple[CanonicalName, ...]:
-        """The victims to be unloaded beforehand: those without whom there is surely no room.
-
-        None where only a number of models is in the way that nobody saw.
-        """
-        room, own = candidate.room, candidate.loaded
-        sizes = {one.name: one.size for one in candidate.others}
-        held = sum(sizes.values()) + sum(self._arriving(candidate))
-        known = room.counted if room.holds(candidate.size, held) else room.measured
-        loaded, gone = candidate.facts.loaded, []
-        for one in victims:
-            if one in loaded and (known or room.surely_lacks(candidate.size, held) or (own and one == own.name)):
-                gone.append(one)
-                held -= sizes.get(one, 0)
-        return tuple(gone)
 
     def best_load(self, groups: Iterable[RequestGroup], servers: Iterable[str]) -> ScheduledTicket | None:
         """The load that pays most among these groups and servers, if one does and its room is free.
@@ -303,7 +285,7 @@ class Scheduler:
             return None
         weight, seconds = found
         margin = 0.0 if self._has_no_choice(group, server_load) else self._margin()
-        victims, loss = self._evictions(cost, seconds, weight / margin if margin else math.inf)
+        victims, loss = self._evictions.choose(cost, seconds, weight / margin if margin else math.inf)
         if victims is None:
             return None
         more = max((server_load.rest(model, self._costs.now) for model in victims), default=0.0)
@@ -351,48 +333,6 @@ class Scheduler:
             if weight * best[1] > best[0] * seconds:
                 best = (weight, seconds)
         return best
-
-    def _evictions(
-        self, cost: ServiceCost, seconds: float, most: float
-    ) -> tuple[tuple[CanonicalName, ...], float] | tuple[None, float]:
-        """Whose room to take, the least missed for its size first, and the loss; None beyond `most`."""
-        candidate = cost.candidate
-        own, room = candidate.loaded, candidate.room
-        victims: list[LoadedModel] = [] if own is None else [own]
-        loss = 0.0 if own is None else self._costs.loss(candidate, own, seconds)
-        arriving = self._arriving(candidate)
-        held = sum([one.size for one in candidate.others]) + sum(arriving)
-        count = len(candidate.others) + len(arriving)
-        if room.fits(candidate.size, held, count):
-            if held and not room.measured:
-                loss += RISK * sum([self._costs.loss(candidate, one, seconds) for one in candidate.others])
-            return tuple([one.name for one in victims]), loss
-        priced = sorted(
-            [(self._costs.loss(candidate, one, seconds) / max(one.size, 1), one.name, one) for one in candidate.others],
-        )
-        gone: list[LoadedModel] = []
-        for price, _, one in priced:
-            if room.fits(candidate.size, held, count):
-                break
-            gone.append(one)
-            held, count = held - one.size, count - 1
-            loss += price * one.size
-            if loss > most:
-                return None, loss
-        if not room.fits(candidate.size, held, count):
-            return None, loss
-        for one in list(gone):  # a later, larger victim may have made it needless
-            if room.fits(candidate.size, held + one.size, count + 1):
-                gone.remove(one)
-                held, count = held + one.size, count + 1
-                loss -= self._costs.loss(candidate, one, seconds)
-        return tuple([one.name for one in (*victims, *gone)]), loss
-
-    def _arriving(self, candidate: Candidate) -> list[int]:
-        """Bytes of each model that our own requests load there and no report shows yet."""
-        loaded = candidate.facts.loaded
-        running = self._in_flight.server(candidate.name).running.values()
-        return [one.size for one in running if one.load and not one.answering and one.kind.model not in loaded]
 
 
 def _may_try(group: RequestGroup, cost: ServiceCost) -> bool:

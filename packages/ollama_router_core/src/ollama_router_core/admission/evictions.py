@@ -1,0 +1,81 @@
+"""Which models a load drives out of a server's memory, and what that costs."""
+
+from __future__ import annotations
+
+from ollama_router_core.admission.cost_model import CostModel
+from ollama_router_core.admission.in_flight_table import InFlightTable
+from ollama_router_core.admission.service_costs import ServiceCost
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.fleet.snapshot import LoadedModel
+from ollama_router_core.routing.candidates import Candidate
+
+__all__ = ["RISK", "Evictions"]
+
+RISK = 0.7
+"""The part of what an eviction would cost that a load counts where it fits beside others by a guess alone."""
+
+
+class Evictions:
+    """Chooses by the cost model; changes nothing."""
+
+    def __init__(self, in_flight: InFlightTable, costs: CostModel) -> None:
+        self._in_flight = in_flight
+        self._costs = costs
+
+    def choose(
+        self, cost: ServiceCost, seconds: float, most: float
+    ) -> tuple[tuple[CanonicalName, ...], float] | tuple[None, float]:
+        """Whose room to take, the least missed for its size first, and the loss; None beyond `most`."""
+        candidate = cost.candidate
+        own, room = candidate.loaded, candidate.room
+        victims: list[LoadedModel] = [] if own is None else [own]
+        loss = 0.0 if own is None else self._costs.loss(candidate, own, seconds)
+        arriving = self._arriving(candidate)
+        held = sum([one.size for one in candidate.others]) + sum(arriving)
+        count = len(candidate.others) + len(arriving)
+        if room.fits(candidate.size, held, count):
+            if held and not room.measured:
+                loss += RISK * sum([self._costs.loss(candidate, one, seconds) for one in candidate.others])
+            return tuple([one.name for one in victims]), loss
+        priced = sorted(
+            [(self._costs.loss(candidate, one, seconds) / max(one.size, 1), one.name, one) for one in candidate.others],
+        )
+        gone: list[LoadedModel] = []
+        for price, _, one in priced:
+            if room.fits(candidate.size, held, count):
+                break
+            gone.append(one)
+            held, count = held - one.size, count - 1
+            loss += price * one.size
+            if loss > most:
+                return None, loss
+        if not room.fits(candidate.size, held, count):
+            return None, loss
+        for one in list(gone):  # a later, larger victim may have made it needless
+            if room.fits(candidate.size, held + one.size, count + 1):
+                gone.remove(one)
+                held, count = held + one.size, count + 1
+                loss -= self._costs.loss(candidate, one, seconds)
+        return tuple([one.name for one in (*victims, *gone)]), loss
+
+    def named(self, candidate: Candidate, victims: tuple[CanonicalName, ...]) -> tuple[CanonicalName, ...]:
+        """The victims to be unloaded beforehand: those without whom there is surely no room.
+
+        None where only a number of models is in the way that nobody saw.
+        """
+        room, own = candidate.room, candidate.loaded
+        sizes = {one.name: one.size for one in candidate.others}
+        held = sum(sizes.values()) + sum(self._arriving(candidate))
+        known = room.counted if room.holds(candidate.size, held) else room.measured
+        loaded, gone = candidate.facts.loaded, []
+        for one in victims:
+            if one in loaded and (known or room.surely_lacks(candidate.size, held) or (own and one == own.name)):
+                gone.append(one)
+                held -= sizes.get(one, 0)
+        return tuple(gone)
+
+    def _arriving(self, candidate: Candidate) -> list[int]:
+        """Bytes of each model that our own requests load there and no report shows yet."""
+        loaded = candidate.facts.loaded
+        running = self._in_flight.server(candidate.name).running.values()
+        return [one.size for one in running if one.load and not one.answering and one.kind.model not in loaded]

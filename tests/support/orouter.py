@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,13 @@ class Orouter:
 
     @contextmanager
     def start(self, *arguments: str) -> Iterator[Running]:
-        """Start a command that stays; it gets SIGTERM when the block ends, and must obey."""
-        output, errors = (self.home / f"{arguments[0]}.{suffix}" for suffix in ("out", "err"))
+        """Start a command that stays; it gets SIGTERM when the block ends, and must obey.
+
+        Each writes to files of its own: what two of a home write to one would lie over each other.
+        """
+        names = (f"{arguments[0]}{number or ''}" for number in count())
+        name = next(name for name in names if not (self.home / f"{name}.out").exists())
+        output, errors = (self.home / f"{name}.{suffix}" for suffix in ("out", "err"))
         with (
             output.open("w") as stdout,
             errors.open("w") as stderr,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ollama_router_core.simulation.report import percentile
 
-__all__ = ["LAWS", "NEEDED", "contradictions", "figures", "known_misses", "margins", "misses"]
+__all__ = ["FAIR_REFUSALS", "LAWS", "NEEDED", "contradictions", "figures", "known_misses", "margins", "misses"]
 
 SIMPLE = ("least_loaded", "fastest on arrival")
 USUAL = ("random", "round robin", "least connections", "power of two", "sticky")
@@ -22,7 +22,7 @@ NEEDED = (*SIMPLE, "least connections", "fastest")
 _NEVER_WORSE = 1.05
 _FOR_ANYBODY = 1.25
 _LONGEST = 3.0
-_FAIR_REFUSALS = 1.2
+FAIR_REFUSALS = 1.2
 _BUSY = 0.32
 """Requests a second from which on there is something to win."""
 _FULL = 0.7
@@ -65,7 +65,7 @@ def _refused_largest(row: Row) -> float:
     if not ours["refused"] or not requests.get(largest):
         return 0.0
     share = ours["refused_models"].get(largest, 0) / ours["refused"]
-    return float(share / (requests[largest] / sum(requests.values())) / _FAIR_REFUSALS)
+    return float(share / (requests[largest] / sum(requests.values())) / FAIR_REFUSALS)
 
 
 LAWS: Mapping[str, Callable[[Row], float]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
@@ -74,13 +74,13 @@ def config_of(name: str) -> Config:
     return Config.model_validate({"servers": {name: {"host": "one", "max_concurrent": LIMIT}}})
 
 
-async def beats(processes: list[Process]) -> None:
+async def beats(processes: Sequence[Process | Exchanging]) -> None:
     """Each knows of all that the others did before."""
     for process in (*processes, *processes):
         await process.member.beat(time.monotonic())
 
 
-async def hear(processes: list[Process]) -> None:
+async def hear(processes: Sequence[Process | Exchanging]) -> None:
     """The same, and of what they told."""
     await beats(processes)
     for process in processes:
@@ -256,6 +256,119 @@ async def test_a_name_that_comes_back_counts_each_request_once(make_group: Calla
         processes[0].end("a")
     await beats(processes)
     assert [process.running(name) for process in processes for name in "abc"] == [0] * 6
+
+
+class Exchanging:
+    """A process whose two servers, known here by their places, may exchange their names."""
+
+    def __init__(self, member: Coordination) -> None:
+        self.member = member
+        self.names = {1: "a", 2: "b"}
+        self.later = 0.0
+        self.running: list[str] = []
+        self.state = FleetState(TWO)
+        self.sharing = FleetSharing(self.state, member, lambda: time.monotonic() + self.later, self.places)
+
+    def places(self) -> dict[str, int]:
+        """The addresses by the names."""
+        return {name: place for place, name in self.names.items()}
+
+    def exchange(self) -> None:
+        """The config has the other name for each, as `Services` has the fleet and its slots take it up."""
+        taken = {"a": "b", "b": "a"}
+        self.names = {place: taken[name] for place, name in self.names.items()}
+        self.sharing.renamed(taken, taken=taken)
+        began, self.running = self.running, []
+        for name in began:
+            self.running.append(taken[name])
+            self.state.begin(taken[name])
+            self.state.end(name, time.monotonic())
+            self.sharing.moved(name, taken[name])
+        self.state.reconfigure(TWO, moved=taken, renamed=taken)
+
+    def begin(self, name: str) -> None:
+        """A request goes to a server."""
+        self.running.append(name)
+        self.state.begin(name)
+        self.sharing.begin(name)
+
+    def end_of(self, name: str) -> None:
+        """It has ended."""
+        self.state.end(name, time.monotonic())
+        self.sharing.end(name)
+
+    async def claim(self, place: int) -> bool:
+        """Ask for a slot of the server at a place."""
+        name = self.names[place]
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.sharing.claim(name, LIMIT, answer.set_result)
+        if await answer:
+            self.running.append(name)
+            self.state.begin(name)
+        return answer.result()
+
+
+TWO = Config.model_validate({"servers": {name: {"host": name, "max_concurrent": LIMIT} for name in "ab"}})
+
+
+def at(processes: list[Exchanging], place: int) -> int:
+    """Requests of all that run at a place."""
+    return sum(process.running.count(process.names[place]) for process in processes)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_no_limit_is_passed_while_servers_exchange_their_names(
+    make_group: Callable[[int], Group], seed: int
+) -> None:
+    """Whoever takes it up when, asks and ends meanwhile; some seconds after the last one all slots are there again."""
+    chance = random.Random(seed)  # noqa: S311 - of a test
+    processes = [Exchanging(member) for member in map(make_group(3).member, range(3))]
+    await beats(processes)
+    for _ in range(2):
+        for process in chance.sample(processes, 3):
+            process.exchange()
+            for _ in range(16):
+                asking, place = chance.choice(processes), chance.choice((1, 2))
+                if asking.running and chance.random() < 0.3:
+                    asking.end_of(asking.running.pop(chance.randrange(len(asking.running))))
+                else:
+                    await asking.claim(place)
+                assert max(at(processes, 1), at(processes, 2)) <= LIMIT
+            await hear(processes)
+            pause = chance.choice([0.0, 3.0, 6.0, 12.0])
+            for each in processes:
+                each.later += pause
+    for each in processes:
+        each.later += 12.0
+        each.sharing.waits(None, frozenset())
+    await beats(processes)
+    for place in (1, 2):
+        for process in processes * LIMIT:
+            await process.claim(place)
+            await beats(processes)
+        assert at(processes, place) == LIMIT
+
+
+async def test_a_process_that_starts_with_names_exchanged_passes_no_limit(make_group: Callable[[int], Group]) -> None:
+    """It has the others' names for the servers from what they keep for those that come."""
+    group = make_group(2)
+    first = Exchanging(group.member(0))
+    await beats([first])
+    for _ in range(LIMIT):
+        first.begin("a")
+    first.sharing.remember()
+    await beats([first])
+    other = Exchanging(group.member(1))
+    other.names = {1: "b", 2: "a"}
+    await beats([other])
+    other.sharing.recall()
+    for pause in (0.0, 3.0, 3.0, 6.0):
+        for process in (first, other):
+            process.later += pause
+            process.sharing.waits(None, frozenset())
+        await hear([first, other])
+        assert not await other.claim(1)
+    assert await other.claim(2)
 
 
 async def test_a_claim_that_is_refused_after_its_server_was_renamed_holds_nothing(

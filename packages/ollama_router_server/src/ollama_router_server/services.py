@@ -337,7 +337,7 @@ class Services:
         config, found_by = self._with_found()
         targets, known = build_targets(config, self.environment), self.targets
         moved = {name for name, target in targets.items() if name in known and known[name].origin != target.origin}
-        renamed = self._renamed(targets)
+        renamed, taken = self._renamed(targets), self._taken(config.servers, targets)
         same = {new: old for new, old in renamed.items() if _drain(config, new) == _drain(self.config, old)}
         await self.drains.renamed(same)
         if found_by != self.found_by and self.first:
@@ -346,8 +346,10 @@ class Services:
         old, self.config, self.found_by, self.proxies = self.config, config, found_by, _proxies(config)
         self._loader.config = config
         self.targets.update(targets)  # places that are gone stay: requests may be on their way there
+        self.fleet.take_names(taken)
+        self.admission.renamed({before: name for name, before in taken.items()})
         self._taken_up_by_all(old, config)
-        await self.fleet.reconfigure(config, moved=moved, renamed=renamed)
+        await self.fleet.reconfigure(config, moved=moved, renamed=renamed, taken=taken)
         if self.first:
             self.warm_up.reconfigure(config)
 
@@ -357,6 +359,18 @@ class Services:
         gone = {_address(self.targets[name]): name for name in here if name not in targets}
         come = (name for name in targets if name not in here and _address(targets[name]) in gone)
         return {name: gone[_address(targets[name])] for name in come}
+
+    def _taken(self, servers: Collection[str], targets: Mapping[str, Target]) -> Mapping[str, str]:
+        """Names that servers have from others that go on, or had themselves as others have them now: the old by new."""
+        here = self.fleet.servers
+        had = {_address(self.targets[name]): name for name in here}
+        known = {
+            name: had[_address(targets[name])] for name in servers if name in targets and _address(targets[name]) in had
+        }
+        left = {name for name in here if name not in targets or _address(targets[name]) != _address(self.targets[name])}
+        return {
+            new: old for new, old in known.items() if old in left and new != old and (new in here or old in targets)
+        }
 
     def _taken_up_by_all(self, old: Config, config: Config) -> None:
         if old.logging.level != config.logging.level:

@@ -102,8 +102,9 @@ class InProcessMember(OneMachineMember):
         """Count a request, or a reserved slot."""
         self.counts[scope][name] += 1
 
-    def give_back(self, scope: Scope, name: str) -> None:
+    def give_back(self, scope: Scope, name: str, *, again: bool = True) -> None:
         """End what was taken."""
+        del again  # every claim looks
         if self.counts[scope][name] > 0:
             self.counts[scope][name] -= 1
 

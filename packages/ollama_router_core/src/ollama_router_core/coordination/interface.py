@@ -121,8 +121,8 @@ class Coordination(Protocol):
     def take(self, scope: Scope, name: str) -> None:
         """Count a request of a user or for a server, or a reserved slot."""
 
-    def give_back(self, scope: Scope, name: str) -> None:
-        """End what was taken; without effect where nothing was."""
+    def give_back(self, scope: Scope, name: str, *, again: bool = True) -> None:
+        """End what was taken; without effect where nothing was. Where not `again`, no claim may take it unasked."""
 
     def claim(
         self, scope: Scope, name: str, limit: int, done: Callable[[bool], None], *, arrived: float | None = None

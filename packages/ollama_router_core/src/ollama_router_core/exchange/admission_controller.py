@@ -81,6 +81,15 @@ class AdmissionController:
         self._admission.reconfigure(config)
         self.facts_changed()
 
+    def renamed(self, names: Mapping[str, str]) -> None:
+        """Go by names that servers have now whose own are those of others; `names` has them by the old ones."""
+        slots = [(slot, slot.server) for slot in self._open.values() if slot.server in names]
+        for slot, old in slots:
+            slot.server = names[old]
+            self.fleet.moved(old, slot.server, slot.decision.request.model)
+            if self._counting:
+                self._admission.moved(slot.number, slot.server, self._now())
+
     @property
     def waiting(self) -> int:
         """Requests in the queue."""

@@ -37,6 +37,9 @@ class SlotFleet(Protocol):
     def end(self, name: str, model: CanonicalName | None = None) -> None:
         """It ended there."""
 
+    def moved(self, old: str, new: str, model: CanonicalName | None = None) -> None:
+        """A request is at a server that has another name now, as another server has its own."""
+
     def permit(self, server: str, *, forced: bool = False, model: CanonicalName | None = None) -> BreakerPermit | None:
         """The right to send one request now, None while the server, or its model, is suspended."""
 

@@ -116,6 +116,11 @@ class ClockedFleet:
         """Count it out."""
         self.state.end(name, self.now(), model)
 
+    def moved(self, old: str, new: str, model: CanonicalName | None = None) -> None:
+        """Count a request under the name that its server has now, as another server has its own."""
+        self.state.begin(new, model)
+        self.state.end(old, self.now(), model)
+
     def running(self, name: str) -> int:
         """Return this process's requests in flight on a server."""
         return self.state.running(name)

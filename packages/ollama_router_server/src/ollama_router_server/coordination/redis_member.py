@@ -115,10 +115,11 @@ class RedisMember:
         self._replica.take(scope, name)
         self._exchange.send("take", scope, name, 1)
 
-    def give_back(self, scope: Scope, name: str) -> None:
+    def give_back(self, scope: Scope, name: str, *, again: bool = True) -> None:
         """End what was taken."""
         if self._replica.give_back(scope, name):
-            self._exchange.give("give", scope, name)
+            give = self._exchange.give if again else self._exchange.send
+            give("give", scope, name)
 
     def claim(
         self, scope: Scope, name: str, limit: int, done: Callable[[bool], None], *, arrived: float | None = None

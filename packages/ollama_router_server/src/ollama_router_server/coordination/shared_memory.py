@@ -182,8 +182,9 @@ class WorkerMember(OneMachineMember):
         """Count a request, or a reserved slot."""
         self._rows[scope].add(self.index, name, 1)
 
-    def give_back(self, scope: Scope, name: str) -> None:
+    def give_back(self, scope: Scope, name: str, *, again: bool = True) -> None:
         """End what was taken."""
+        del again  # every claim looks
         self._rows[scope].add(self.index, name, -1)
 
     def claim(

@@ -99,13 +99,26 @@ class FleetService(ClockedFleet):
         await self._polls.aclose()
         await self._load_prober.aclose()
 
+    def take_names(self, taken: Mapping[str, str]) -> None:
+        """Have servers count under names that others had, given with the names that they had themselves.
+
+        What runs there has to be `moved`; then comes `reconfigure`.
+        """
+        self._sharing.renamed(taken, taken={*taken, *taken.values()})
+
     async def reconfigure(
-        self, config: Config, *, moved: Collection[str] = (), renamed: Mapping[str, str] = EMPTY
+        self,
+        config: Config,
+        *,
+        moved: Collection[str] = (),
+        renamed: Mapping[str, str] = EMPTY,
+        taken: Mapping[str, str] = EMPTY,
     ) -> None:
         """Take over another config: facts about servers that stay are kept, but not of those that `moved`.
 
         Names that the config drops are forgotten at once; requests in flight there end as they end. `renamed` has the
-        names that servers had by those that they have now: what runs there counts on, and a drain goes on.
+        names that servers had by those that they have now: what runs there counts on, and a drain goes on. So has
+        `taken`, for `take_names`; a drain stays with the name.
         """
         old, self._config = self._config.servers, config
         for name, server in config.servers.items():
@@ -117,7 +130,7 @@ class FleetService(ClockedFleet):
             if name in config.servers
         }
         self._sharing.renamed(renamed)
-        self.state.reconfigure(config, moved=moved, renamed=renamed)
+        self.state.reconfigure(config, moved=moved, renamed={**renamed, **taken})
         for name, on in drains.items():
             if on is not None and self._sharing.drained(name) is None:
                 self.drain(name, on=on)
@@ -193,6 +206,11 @@ class FleetService(ClockedFleet):
         """Count it out."""
         self.state.end(name, self.now(), model)
         self._sharing.end(name)
+
+    def moved(self, old: str, new: str, model: CanonicalName | None = None) -> None:
+        """Count a request under the name that its server has now."""
+        super().moved(old, new, model)
+        self._sharing.moved(old, new)
 
     def learn(self, server: str, model: CanonicalName, sample: Sample) -> None:
         """Learn speeds and slots from the metrics of a finished request, for all workers."""

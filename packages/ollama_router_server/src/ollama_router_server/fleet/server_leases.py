@@ -90,6 +90,9 @@ class ServerLeases:
         shared = self.name_for_all(name)
 
         def answered(taken: bool) -> None:  # noqa: FBT001 - an answer
+            if taken and self.name_for_all(name) != shared:  # it is another server's name by now
+                self._coordination.give_back(Scope.SERVER, shared, again=False)
+                taken = False
             if taken:
                 self._began(name, shared)
             done(taken)
@@ -109,12 +112,15 @@ class ServerLeases:
         if held is not None and not self._running[name]:
             del self._held[name]
 
-    def renamed(self, names: Mapping[str, str], former: Callable[[str], Iterable[str]]) -> list[tuple[str, str]]:
+    def renamed(
+        self, names: Mapping[str, str], former: Callable[[str], Iterable[str]], *, taken: Collection[str] = ()
+    ) -> list[tuple[str, str]]:
         """Take up new names, given with the old ones; returns what others may not know: pairs of new and old name.
 
         Args:
             names: old names by new ones.
             former: names that a server had before its old one.
+            taken: names of one server before and of another one now; requests that began under them have to be `moved`.
         """
         found: dict[str, _Link] = {}
         told: list[tuple[str, str]] = []
@@ -129,17 +135,43 @@ class ServerLeases:
             self._links.pop(old, None)
         self._links.update(found)
         for new, old in names.items():
-            self._count_as_all(found[new], {new, old, *former(old)})
+            self._count_as_all(found[new], {new, old, *former(old)}.difference(taken))
         return told
+
+    def moved(self, old: str, new: str) -> None:
+        """Count a request that began under a name which another server has `taken` under its server's new one."""
+        for name in (old, new):
+            self._held.setdefault(name, Counter({name: self._running[name]}))
+        self._running[old] -= 1
+        self._running[new] += 1
+        before, after = self._held[old], self._held[new]
+        for shared in [one for one in before if before[one] > self._running[old]]:
+            before[shared] -= 1
+            after[shared] += 1
+        self._count_as_all(self._links[new], (new,))
+        if not self._running[old]:
+            del self._running[old], self._held[old]
 
     def renamed_elsewhere(
         self, new: str, old: str, servers: Collection[str], former: Callable[[str], Iterable[str]]
     ) -> None:
-        """Hear that another process has a new name for a server; `servers` are this one's."""
-        for name in (new,) if new in servers else servers:  # which it may have left for another name meanwhile
+        """Hear that another process has a new name for a server, which is one of `servers` where it is here."""
+        for name in servers:  # which it may have left for another name meanwhile
             if old == (self._links[name].new if name in self._links else name):
                 self._links[name] = self._linked(name, new)
                 self._count_as_all(self._links[name], {name, *former(name)})
+
+    def settle(self) -> None:
+        """End what is held under names by which nobody goes any more: another server may have them."""
+        for name in [name for name in self._held if name in self._links]:
+            link, held = self._links[name], self._held[name]
+            if self._now() - link.since < _ALL_COUNT:
+                continue
+            for shared in held.keys() - {link.new}:
+                for _ in range(held.pop(shared)):
+                    self._coordination.give_back(Scope.SERVER, shared, again=False)
+            if link.new == name and held[name] == self._running[name]:
+                del self._held[name]
 
     def _linked(self, name: str, new: str) -> _Link:
         link = self._links.get(name)
@@ -171,7 +203,9 @@ class ServerLeases:
         held, running = self._held[name], self._running[name]
         while held[shared] > running and at_most:
             held[shared] -= 1
-            self._coordination.give_back(Scope.SERVER, shared)
+            self._coordination.give_back(
+                Scope.SERVER, shared, again=False
+            )  # others may have passed the limit by theirs
         while held[shared] < running and not at_most:
             held[shared] += 1
             self._coordination.take(Scope.SERVER, shared)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -114,13 +114,20 @@ class FleetSharing:
         """Count it out."""
         self._leases.end(name)
 
-    def renamed(self, names: Mapping[str, str]) -> None:
+    def renamed(self, names: Mapping[str, str], *, taken: Collection[str] = ()) -> None:
         """Have servers count under their new names, and the others know of these; `names` has the old ones by them.
 
-        Call it before the fleet's state takes up the new names.
+        Call it before the fleet's state takes up the new names. Requests that began under a name that another server
+        has `taken` have to be `moved` after that.
         """
-        for new, old in self._leases.renamed(names, self._state.former):
-            self._coordination.tell(ServerRenamed(new, old))
+        if names:
+            places = self._places()
+            for new, old in self._leases.renamed(names, self._state.former, taken=taken):
+                self._coordination.tell(ServerRenamed(new, old, places.get(new, 0)))
+
+    def moved(self, old: str, new: str) -> None:
+        """Count a request under the name that its server has now."""
+        self._leases.moved(old, new)
 
     def waits(self, since: float | None, servers: frozenset[str], heads: Mapping[str, float] = NO_HEADS) -> None:
         """Tell when the longest waiting request arrived here, and the full servers that could take it.
@@ -134,6 +141,7 @@ class FleetSharing:
         for name, at in heads.items():  # two names of one server have one line
             shared = self._leases.name_for_all(name)
             first[shared] = min(at, first.get(shared, at))
+        self._leases.settle()
         self._coordination.waits(since, first)
         mine = self.with_others and self._coordination.waits_longest()
         self._reserve(frozenset(map(self._leases.name_for_all, servers)) if mine else frozenset())
@@ -208,10 +216,11 @@ class FleetSharing:
     def _known_otherwise(self, places: Mapping[str, int]) -> None:
         """Take servers that the others know by another name for renamed: as if this process had had that name, too."""
         here, theirs = self._places(), {place: name for name, place in places.items()}
-        unlike = {place: name for name, place in here.items() if name not in places}  # one name of each
-        names = {name: theirs[place] for place, name in unlike.items() if theirs.get(place, name) not in here}
+        unlike = {place: name for name, place in here.items() if places.get(name) != place}  # one name of each
+        known = {name: theirs[place] for place, name in unlike.items() if place in theirs}
+        names = {name: old for name, old in known.items() if here.get(old) != here[name]}
         for new, old in names.items():
-            if self.drained(old) and self.drained(new) is None:
+            if old not in here and self.drained(old) and self.drained(new) is None:
                 self.drain(new, on=True)
         self.renamed(names)
 
@@ -250,13 +259,18 @@ class FleetSharing:
                 self._state.prompts.learn(model, size, tokens)
             case FactsChanged(server):
                 return server if server in self._state.servers and self._is_quiet(server) else None
-            case ServerRenamed(new, old):
-                self._leases.renamed_elsewhere(new, old, self._state.servers, self._state.former)
+            case ServerRenamed(new, old, place):
+                self._leases.renamed_elsewhere(new, old, self._named(new, place), self._state.former)
             case ServerPolled() | TokenVerified() | RequestEnded() | RequestsRefused():
                 pass  # for those who poll, and not about servers
             case _:
                 assert_never(news)
         return None
+
+    def _named(self, new: str, place: int) -> Collection[str]:
+        """Return names that the server may have here to which another process gave a new one."""
+        there = [name for name, one in self._places().items() if one == place] if place else []
+        return there or ((new,) if new in self._state.servers else self._state.servers)
 
     def _hear_of_breaker(self, news: BreakerOpened | BreakerClosed) -> None:
         match news:

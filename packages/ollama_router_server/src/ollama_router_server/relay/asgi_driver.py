@@ -10,7 +10,7 @@ from ollama_router_core.exchange.actions import Action, Cut, Finish, ReadBody, R
 from ollama_router_core.exchange.events import ClientLeft, Interruption, Shutdown
 from ollama_router_core.exchange.machine import Exchange
 from ollama_router_server.relay.bodies import Receive, Send, body_pieces, check_size, decoded
-from ollama_router_server.relay.driver import Collaborators
+from ollama_router_server.relay.collaborators import Collaborators
 from ollama_router_server.relay.task_driver import TaskDriver
 
 __all__ = ["AsgiDriver"]

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from concurrent.futures import Executor
 from enum import Enum
 from functools import partial
 from typing import Any, ClassVar, Final, Literal, cast, get_args
-
-from msgspec import Struct
 
 from ollama_router_core.errors import UpstreamError, UpstreamTimeout
 from ollama_router_core.exchange.actions import (
@@ -33,23 +30,16 @@ from ollama_router_core.exchange.actions import (
     UseStore,
     Verify,
 )
-from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.exchange.context import RequestContext
-from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Arrival, Piece, Preempted, Queued
 from ollama_router_core.exchange.server_slot import Waiter
-from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_server.accounts.authentication import Authenticator, User
-from ollama_router_server.accounts.usage_limits import UsageLimits
-from ollama_router_server.relay.model_search import ModelSearch
+from ollama_router_server.accounts.authentication import User
+from ollama_router_server.relay.collaborators import Collaborators
 from ollama_router_server.relay.reservations import Reservation, reserve, reserve_later
-from ollama_router_server.relay.unfinished_bodies import UnfinishedBodies
 from ollama_router_server.relay.uploads import Tee, TeeReader
-from ollama_router_server.storage.response_store import ResponseStore
-from ollama_router_server.upstream.interface import Call, CallingUpstream, Timeouts, UpstreamRequest
-from ollama_router_server.upstream.targets import Target
+from ollama_router_server.upstream.interface import Call, Timeouts, UpstreamRequest
 
-__all__ = ["WAITING", "Collaborators", "Driver", "Handler", "Waiting"]
+__all__ = ["WAITING", "Driver", "Handler", "Waiting"]
 
 
 class Waiting(Enum):
@@ -64,25 +54,6 @@ Handler = Callable[[Any, Any], Any]
 _Awaited = (
     Verify | Compute | Count | AwaitCharge | AwaitSlot | LookForModels | UseStore | AwaitHead | Receive | ReceiveAny
 )
-
-
-class Collaborators(Struct, frozen=True, kw_only=True):
-    """What actions are carried out with. `record` takes the row of an exchange that has ended.
-
-    `beside` is one thread: of two that compute, each would hold up the event loop in turn.
-    """
-
-    environment: Environment
-    targets: Mapping[str, Target]
-    upstream: CallingUpstream
-    admission: AdmissionController
-    authenticator: Authenticator
-    limits: UsageLimits
-    search: ModelSearch
-    responses: ResponseStore
-    record: Callable[[RequestContext, RequestRecord], None]
-    beside: Executor
-    unfinished: UnfinishedBodies
 
 
 class Driver:

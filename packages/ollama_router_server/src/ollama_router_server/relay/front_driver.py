@@ -12,7 +12,8 @@ from ollama_router_core.exchange.events import ClientLeft, Interruption
 from ollama_router_core.exchange.machine import Exchange
 from ollama_router_server.http.cycle import FrontCycle
 from ollama_router_server.relay.bodies import body_pieces, check_size, decoded
-from ollama_router_server.relay.driver import WAITING, Collaborators, Driver, Handler
+from ollama_router_server.relay.collaborators import Collaborators
+from ollama_router_server.relay.driver import WAITING, Driver, Handler
 
 __all__ = ["FrontDriver"]
 

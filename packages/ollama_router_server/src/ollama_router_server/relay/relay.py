@@ -32,7 +32,7 @@ from ollama_router_server.http.request_head import RequestHead
 from ollama_router_server.relay.active_requests import ActiveRequests
 from ollama_router_server.relay.asgi_driver import AsgiDriver
 from ollama_router_server.relay.bodies import Receive, Send
-from ollama_router_server.relay.driver import Collaborators
+from ollama_router_server.relay.collaborators import Collaborators
 from ollama_router_server.relay.front_driver import FrontDriver
 from ollama_router_server.relay.model_search import ModelSearch
 from ollama_router_server.relay.refusals import Refusals

@@ -10,7 +10,8 @@ from ollama_router_core.exchange.machine import Exchange
 from ollama_router_server.accounts.authentication import User
 from ollama_router_server.relay.asgi_driver import AsgiDriver
 from ollama_router_server.relay.bodies import Receive, Send
-from ollama_router_server.relay.driver import Collaborators, Handler
+from ollama_router_server.relay.collaborators import Collaborators
+from ollama_router_server.relay.driver import Handler
 
 __all__ = ["SessionDriver"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ollama_router_cli.rendering.service_units import render_agent, render_socket, render_unit
+from ollama_router_cli.rendering.service_units import render_agent, render_socket, render_unit, stop_seconds
 from ollama_router_core.config.client_settings import Limits
 
 CONFIG = "servers: {a: {host: gpu1}}\nproxy_port: 11500\n"
@@ -135,3 +135,12 @@ def test_a_mac_gets_an_agent():
     assert agent["ProgramArguments"] == ["/opt/r/orouter", "--config", "/etc/o.yml", "serve"]
     assert agent["KeepAlive"] is True
     assert agent["ExitTimeOut"] > Limits().shutdown_grace
+
+
+@pytest.mark.parametrize("kind", ["--system", "--user"])
+def test_the_service_manager_waits_as_long_as_the_router_may_take(cli, write_config, notes, kind):
+    """What the config says, not what the unit of the defaults does."""
+    write_config(f"{CONFIG}limits: {{shutdown_grace: 1800, lame_duck: 20}}\n")
+    shown = cli("service", "install", kind, "--dry-run", "--program", "/opt/r/orouter").out
+    assert "TimeoutStopSec=1850\n" in shown
+    assert stop_seconds(Limits()) == 630

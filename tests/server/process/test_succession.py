@@ -21,7 +21,9 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from ollama_router_core.config.client_settings import Limits
 from ollama_router_core.testing import Drip, SimulatorThread
+from ollama_router_server.process.serve import seconds_to_stop
 from ollama_router_server.process.succession import start_patience, start_successor
 from ollama_router_server.storage.copying import copy_database
 from ollama_router_server.storage.database import Database
@@ -336,13 +338,22 @@ def test_a_successor_that_cannot_start_changes_nothing(tmp_path: Path) -> None:
             assert client.post("/api/chat", json=CHAT).status_code == 200
 
 
-def test_a_lame_duck_still_answers(tmp_path: Path) -> None:
+def test_a_supervisor_waits_for_its_lame_ducks() -> None:
+    """And then as long for their streams as the config says: a worker that is killed tells nobody why."""
+    limits = Limits(lame_duck=30, shutdown_grace=1)
+    assert seconds_to_stop(limits) >= limits.lame_duck + seconds_to_stop(Limits(shutdown_grace=1))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_lame_duck_still_answers(tmp_path: Path, workers: str) -> None:
     """After SIGTERM `/readyz` is 503, requests on new and kept connections are answered, with `Connection: close`."""
     with (
         SimulatorThread(models=[MODEL]) as simulator,
         served(
             tmp_path,
             {"a": {"host": "127.0.0.1", "port": simulator.port}},
+            "--workers",
+            workers,
             limits={"lame_duck": 30.0, "shutdown_grace": 1},
         ) as router,
         router.client() as kept,

@@ -17,7 +17,7 @@ import typer
 from ollama_router_cli.arguments.options import SharedOptions, command_group, examples, takes_shared_options
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.output import print_json, print_note, print_result
-from ollama_router_cli.rendering.service_units import LABEL, render_agent, render_socket, render_unit
+from ollama_router_cli.rendering.service_units import LABEL, render_agent, render_socket, render_unit, stop_seconds
 from ollama_router_cli.sources.settings_source import DEFAULT_ENVIRONMENT, Settings, read_settings
 
 __all__ = ["app"]
@@ -107,7 +107,8 @@ def uninstall(*, system: SystemOption = None, dry_run: DryRunOption = False, sha
 def _units(settings: Settings, program: Path, *, of_machine: bool, socket: bool) -> _Plan:
     folder, manager = _manager(of_machine=of_machine)
     path = Path(settings.path or "").absolute()
-    unit = render_unit(program, path, system=of_machine, environment=_section(settings))
+    stop = stop_seconds(settings.config.limits)
+    unit = render_unit(program, path, system=of_machine, environment=_section(settings), stop=stop)
     write = {folder / "ollama-router.service": unit}
     enabled = ["ollama-router.service"]
     if socket:
@@ -145,9 +146,11 @@ def _say_whose_database(settings: Settings) -> None:
 
 def _agent(settings: Settings, program: Path) -> _Plan:
     path, log = _agent_path(), Path.home() / "Library" / "Logs" / "ollama-router.log"
-    config = Path(settings.path or "").absolute()
+    config, stop = Path(settings.path or "").absolute(), stop_seconds(settings.config.limits)
     start = ("launchctl", "bootstrap", f"gui/{os.getuid()}", str(path))
-    return _Plan(write={path: render_agent(program, config, log, environment=_section(settings))}, after=(start,))
+    return _Plan(
+        write={path: render_agent(program, config, log, environment=_section(settings), stop=stop)}, after=(start,)
+    )
 
 
 def _agent_path() -> Path:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from ollama_router_cli.errors import CommandFailed
+from ollama_router_core.config.client_settings import Limits
 
-__all__ = ["LABEL", "render_agent", "render_socket", "render_unit"]
+__all__ = ["LABEL", "render_agent", "render_socket", "render_unit", "stop_seconds"]
 
 LABEL: Final = "dev.ollama-router"
 """The agent's name."""
@@ -19,11 +20,17 @@ LABEL: Final = "dev.ollama-router"
 _PROGRAM: Final = "/opt/ollama-router/bin/orouter"
 _CONFIG: Final = "/etc/ollama-router/orouter.yml"
 _ADDRESS: Final = "127.0.0.1:11433"
+_STOP: Final = 630
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./+@:-]+")
 
 
-def render_unit(program: Path, config: Path, *, system: bool, environment: str | None = None) -> str:
-    """Render the service's unit, for a section of the config if one is named.
+def stop_seconds(limits: Limits) -> int:
+    """Return how long a service manager has to wait for a router that was told to stop, before it kills it."""
+    return round(limits.lame_duck + limits.shutdown_grace) + 30
+
+
+def render_unit(program: Path, config: Path, *, system: bool, environment: str | None = None, stop: int = _STOP) -> str:
+    """Render the service's unit, for a section of the config if one is named; `stop` is in seconds.
 
     Raises:
         CommandFailed: a word has characters that a unit would read otherwise.
@@ -33,6 +40,7 @@ def render_unit(program: Path, config: Path, *, system: bool, environment: str |
         if not _PLAIN.fullmatch(word):
             raise CommandFailed(f"a unit cannot name {word}: only letters, digits and _ . / + @ : - may be in it")
     text = _shipped("system.service" if system else "user.service")
+    text = text.replace(f"TimeoutStopSec={_STOP}", f"TimeoutStopSec={stop}")
     return text.replace(_PROGRAM, str(program)).replace(_CONFIG, " ".join(words))
 
 
@@ -54,14 +62,14 @@ def render_socket(host: str, port: int) -> str:
     return _shipped("ollama-router.socket").replace(_ADDRESS, f"{bracketed}:{port}")
 
 
-def render_agent(program: Path, config: Path, log: Path, *, environment: str | None = None) -> str:
+def render_agent(program: Path, config: Path, log: Path, *, environment: str | None = None, stop: int = _STOP) -> str:
     """Render an agent of launchd, which begins with the session and is started again whenever it ends."""
     agent = {
         "Label": LABEL,
         "ProgramArguments": [str(program), "--config", str(config), *_section(environment), "serve"],
         "RunAtLoad": True,
         "KeepAlive": True,
-        "ExitTimeOut": 630,
+        "ExitTimeOut": stop,
         "SoftResourceLimits": {"NumberOfFiles": 65536},
         "StandardErrorPath": str(log),
     }

@@ -16,6 +16,7 @@ _FIXED: Final = (
     "database_url",
     "coordination",
     "limits.shutdown_grace",
+    "limits.lame_duck",
     "tls",
     "logging.enabled",
     "logging.format",

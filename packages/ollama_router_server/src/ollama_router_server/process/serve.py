@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+from ollama_router_core.config.client_settings import Limits
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import RouterError
 from ollama_router_server.accounts.first_admin import LINK_SECONDS, can_hand_over, hand_over, tell_how
@@ -35,10 +36,15 @@ from ollama_router_server.storage.token_key import token_key_path
 from ollama_router_server.system import SystemClock
 from ollama_router_server.telemetry.router_log import configure_logging
 
-__all__ = ["run"]
+__all__ = ["run", "seconds_to_stop"]
 
 _UNWINDING_SECONDS: Final = 15.0
 """What a worker gets beyond the grace period to write its rows and exit."""
+
+
+def seconds_to_stop(limits: Limits) -> float:
+    """Return how long a worker may take from SIGTERM to its end: as a lame duck, for its streams, and to unwind."""
+    return limits.lame_duck + limits.shutdown_grace + _UNWINDING_SECONDS
 
 
 def run(
@@ -180,7 +186,7 @@ def _run_workers(
     with _logging(config):
         asyncio.run(_prepare_for_workers(config, environment, sock))
     service = _Service(config, environment, sock)
-    worker = Supervisor(count, service, grace=config.limits.shutdown_grace + _UNWINDING_SECONDS).run()
+    worker = Supervisor(count, service, grace=seconds_to_stop(config.limits)).run()
     if worker is not None:
         _run_worker(worker, config, environment, sock, source)
 

@@ -165,8 +165,11 @@ class Admission:
 
     def changed(self, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
         """Note other facts: some may go elsewhere, some have nowhere left to go."""
-        outcomes = list(self._dispatch_waiting(snapshot, now, servers=_changed_servers(self._last_snapshot, snapshot)))
-        self._last_snapshot = snapshot
+        before, self._last_snapshot = self._last_snapshot, snapshot
+        if not len(self._queue):
+            self._last_check = now
+            return ()
+        outcomes = list(self._dispatch_waiting(snapshot, now, servers=_changed_servers(before, snapshot)))
         availability = Availability(self.traffic(snapshot, now), now)
         for group in list(self._queue.groups.values()):
             if availability.any_later(able(self.selector, group.sample, snapshot)):

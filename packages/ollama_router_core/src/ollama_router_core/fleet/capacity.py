@@ -6,6 +6,7 @@ seen a server is believed to hold whatever it is asked for, within `max_memory_g
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 
 from msgspec import Struct
@@ -26,6 +27,7 @@ _SIZES = tuple(gib * _GIB for gib in (4, 6, 8, 10, 11, 12, 16, 20, 24, 32, 36, 4
 """Memory comes in few sizes, of one card or two or four: of those that may be, the largest is the best guess."""
 _SHORT = 1.04
 """What is free falls short of such a size by a little."""
+_REACHES = tuple(size * _SHORT for size in _SIZES)
 
 
 class HeldModel(Struct, frozen=True):
@@ -88,11 +90,13 @@ class Capacity(Struct, frozen=True):
 
 
 def _size_from(least: int) -> int:
-    return min((size for size in _SIZES if size * _SHORT >= least), default=least)
+    larger = bisect_left(_REACHES, least)
+    return _SIZES[larger] if larger < len(_SIZES) else least
 
 
 def _size_below(most: int) -> int:
-    return max((size for size in _SIZES if size <= most * _SHORT), default=most)
+    smaller = bisect_right(_SIZES, most * _SHORT)
+    return _SIZES[smaller - 1] if smaller else most
 
 
 def _bound(

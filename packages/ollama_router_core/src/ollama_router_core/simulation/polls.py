@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.inventory import Question, Told, take_stock
@@ -61,7 +62,7 @@ class Polls:
         self._told = {name: deque() for name in servers}
         for name, state in servers.items():
             rows = [_installed(one) for one in models.values() if state.machine.holds(one)]
-            self._tags[name] = json.dumps({"models": rows}).encode()
+            self._tags[name] = msgspec.json.encode({"models": rows})
 
     @property
     def next_at(self) -> float:
@@ -111,7 +112,7 @@ class Polls:
             for model, held in state.loaded.items()
         ]
         told = self._told[name]
-        told.append((now, json.dumps({"models": rows}).encode()))
+        told.append((now, msgspec.json.encode({"models": rows})))
         while len(told) > 1 and told[1][0] <= now - self._late:
             told.popleft()
         return told[0]

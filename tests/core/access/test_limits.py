@@ -9,8 +9,10 @@ import pytest
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.limits import (
     Allowance,
+    Elsewhere,
     Meter,
     Standing,
+    allowances,
     check_minute,
     day_of,
     estimate_tokens,
@@ -66,6 +68,52 @@ def test_requests_at_once() -> None:
         meter.admit(grants, now=0.0, wall=NOON)
     meter.release()
     meter.admit(grants, now=0.0, wall=NOON)
+
+
+def test_what_other_processes_admitted_counts() -> None:
+    """Requests at once, and those of the last 60 seconds; older ones are over."""
+    meter, others = Meter(), Elsewhere(in_flight=1, requests=((-1.0, 5), (0.0, 5), (20.0, 2)))
+    meter.admit(Grants(requests_per_minute=20), now=30.0, wall=NOON, elsewhere=others)
+    assert meter.recent(60.0, others) == (20.0, 20.0, 30.0)
+    with pytest.raises(LimitExceeded, match="3 requests per minute") as caught:
+        meter.admit(Grants(requests_per_minute=3), now=60.0, wall=NOON, elsewhere=others)
+    assert caught.value.retry_after == 20.0
+    with pytest.raises(LimitExceeded, match="2 concurrent requests"):
+        meter.admit(Grants(concurrent_requests=2), now=60.0, wall=NOON, elsewhere=others)
+
+
+def test_what_was_admitted_before_a_meter_was_made_counts() -> None:
+    """A process that starts is told of the last minute."""
+    meter = Meter()
+    meter.recall(10.0)
+    meter.recall(20.0)
+    assert meter.recent(70.0) == (20.0,)
+
+
+def test_what_is_left_of_each_limit() -> None:
+    """Each that the user has, by the name of its grant; none that the user has not."""
+    grants = Grants(
+        requests_per_minute=5,
+        concurrent_requests=3,
+        tokens_per_minute=1000,
+        tokens_per_day=2000,
+        tokens_per_month=3000,
+    )
+    meter = Meter()
+    meter.admit(grants, now=10.0, wall=NOON)
+    meter.take(TODAY, 400)
+    meter.take(TODAY, -100)
+    others = Elsewhere(in_flight=1, requests=((20.0, 1),))
+    found = allowances(meter, grants, now=30.0, wall=NOON, elsewhere=others, spent=((25.0, 300),))
+    month_end = (day_of(datetime(2026, 3, 1, tzinfo=UTC).timestamp()) - TODAY) * 86_400 - HALF_A_DAY
+    assert found == {
+        "requests_per_minute": Allowance(limit=5, remaining=3, reset=40.0),
+        "concurrent_requests": Allowance(limit=3, remaining=1, reset=0.0),
+        "tokens_per_minute": Allowance(limit=1000, remaining=700, reset=55.0),
+        "tokens_per_day": Allowance(limit=2000, remaining=1700, reset=HALF_A_DAY),
+        "tokens_per_month": Allowance(limit=3000, remaining=2700, reset=month_end),
+    }
+    assert allowances(meter, Grants(), now=30.0, wall=NOON) == {}
 
 
 def test_a_refused_request_costs_nothing() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from support.eventually import eventually
@@ -48,6 +50,19 @@ async def test_the_rest_below_the_low_water_mark_is_watched_too() -> None:
     protocol.close()
     protocol.resume_writing()
     await eventually(lambda: transport.aborted)
+    protocol.connection_lost(None)
+
+
+async def test_an_application_goes_on_once_the_client_has_taken_enough() -> None:
+    """A page or an export is not written into memory for a client that does not read."""
+    protocol, transport = connected()
+    protocol.pause_writing()
+    protocol.data_received(get(b"/pieces"))
+    for _ in range(30):
+        await asyncio.sleep(0)
+    assert transport.written == b""
+    protocol.resume_writing()
+    await eventually(lambda: b"three" in transport.written)
     protocol.connection_lost(None)
 
 

@@ -35,11 +35,11 @@ def queue(*, router: RouterAccess, as_json: JsonOption = False) -> None:
             one["model"],
             format_count(one["context"]),
             one["waiting"],
+            one["batch"] or None,
             f"{one['longest_seconds']:.0f} s",
             f"{one['expected_seconds']:.0f} s",
-            "batch" if one["batch"] else None,
         )
         for one in view["queue"]
     ]
-    columns = ("model", "context", "waiting", "longest", "a newcomer's", "priority")
-    print_table(columns, rows, right=("context", "waiting", "longest", "a newcomer's"))
+    columns = ("model", "context", "waiting", "of a batch", "longest", "newcomer's wait")
+    print_table(columns, rows, right=columns[1:])

@@ -82,12 +82,12 @@ class TestBoundsForEveryStrategy:
         admission.arrive(ticket(1), WARM, 0.0)
         admission.arrive(ticket(2, "other"), WARM, 0.0)
         admission.arrive(ticket(3), WARM, 0.0)
-        (first, soon), (third, later) = (admission.place(number, WARM, 1.0) for number in (1, 3))
+        (first, soon), (third, later) = (admission.line.place(number, WARM, 1.0) for number in (1, 3))
         assert (first, third) == (1, 3)
         assert 0 < soon < later
         admission.left(1, WARM, 1.0)
-        assert [admission.place(number, WARM, 1.0)[0] for number in (2, 3)] == [1, 2]
-        assert admission.place(1, WARM, 1.0) == (0, 0.0)
+        assert [admission.line.place(number, WARM, 1.0)[0] for number in (2, 3)] == [1, 2]
+        assert admission.line.place(1, WARM, 1.0) == (0, 0.0)
 
     @pytest.mark.parametrize("strategy", ["priority_with_memory", "fastest"])
     @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ class TestBoundsForEveryStrategy:
         admission.first_byte(0, WARM, 0.1)
         for number, needs in ((1, ()), (2, ("tools",)), (3, ())):
             admission.arrive(ticket(number, arrived=0.2, needs=frozenset({"completion", *needs})), WARM, 0.2)
-        places = [[admission.place(number, WARM, now) for number in (1, 2, 3)] for now in (0.2, 1.2, 2.2)]
+        places = [[admission.line.place(number, WARM, now) for number in (1, 2, 3)] for now in (0.2, 1.2, 2.2)]
         assert [rank for rank, _ in places[-1]] == [1, 2, 3]
         seconds = [[wait for _, wait in at] for at in places]
         assert all(at == sorted(at) and at[2] > 2 * at[0] for at in seconds)
@@ -111,31 +111,31 @@ class TestBoundsForEveryStrategy:
         admission = self.full()
         admission.arrive(ticket(1, arrived=1.0), WARM, 1.0)
         admission.arrive(ticket(2, arrived=2.0, needs=frozenset({"completion", "tools"})), WARM, 2.0)
-        (line,) = admission.line(WARM, 3.0)
+        (line,) = admission.line.groups(WARM, 3.0)
         assert (line.model, line.waiting, line.batch, line.longest) == (SMALL, 2, 0, 2.0)
         assert line.expected > 0
 
     def test_what_waits_longest_and_for_whom(self):
         """The full servers that could take it: a slot of one of them is what it needs."""
         admission = self.full()
-        assert admission.longest_wait(WARM, 0.0) == (None, frozenset())
+        assert admission.line.longest_wait(WARM, 0.0) == (None, frozenset())
         admission.arrive(ticket(1, arrived=1.0), WARM, 1.0)
         admission.arrive(ticket(2, arrived=2.0), WARM, 2.0)
-        assert admission.longest_wait(WARM, 3.0) == (1.0, frozenset({"a"}))
+        assert admission.line.longest_wait(WARM, 3.0) == (1.0, frozenset({"a"}))
         admission.left(1, WARM, 3.0)
-        assert admission.longest_wait(WARM, 3.0) == (2.0, frozenset({"a"}))
+        assert admission.line.longest_wait(WARM, 3.0) == (2.0, frozenset({"a"}))
 
     def test_a_batch_waits_less_long_than_anybody_and_has_no_slot_kept(self):
         """What others compare; it is told how long it really waits."""
         admission = self.full()
         admission.arrive(replace(ticket(1, arrived=1.0), batch=True), WARM, 1.0)
-        since, servers = admission.longest_wait(WARM, 500.0)
-        assert (admission.waiting_since, servers) == (1.0, frozenset())
+        since, servers = admission.line.longest_wait(WARM, 500.0)
+        assert (admission.line.since, servers) == (1.0, frozenset())
         assert since is not None
         assert since > 1e6
         admission.arrive(ticket(2, arrived=2.0), WARM, 2.0)
-        assert admission.longest_wait(WARM, 500.0) == (2.0, frozenset({"a"}))
-        assert admission.waiting_since == 1.0
+        assert admission.line.longest_wait(WARM, 500.0) == (2.0, frozenset({"a"}))
+        assert admission.line.since == 1.0
 
     def test_who_had_a_turn_is_in_the_line_of_all_routers_since_then(self):
         """So a user with many requests at one router is no longer first there than one with a single one elsewhere."""
@@ -145,9 +145,9 @@ class TestBoundsForEveryStrategy:
         assert [admission.in_line_since(one) for one in (sent, ticket(3, user="bob", arrived=3.0))] == [1.0, 3.0]
         admission.granted(sent, 10.0)
         assert admission.in_line_since(sent) == 10.0
-        assert admission.heads(WARM, 11.0) == {"a": 3.0}
+        assert admission.line.heads(WARM, 11.0) == {"a": 3.0}
         admission.left(3, WARM, 11.0)
-        assert admission.heads(WARM, 11.0) == {"a": 10.0}
+        assert admission.line.heads(WARM, 11.0) == {"a": 10.0}
         assert admission.in_line_since(ticket(4, user="hog", arrived=12.0)) == 12.0
         admission.granted(replace(ticket(5, user="eve", arrived=2.0), batch=True), 11.0)
         assert admission.in_line_since(ticket(6, user="eve", arrived=2.0)) == 2.0
@@ -156,16 +156,16 @@ class TestBoundsForEveryStrategy:
     def test_the_first_for_each_full_server(self):
         """Those of a batch are first for none; a server with a free slot has no line."""
         admission = self.full()
-        assert admission.heads(WARM, 0.0) == {}
+        assert admission.line.heads(WARM, 0.0) == {}
         admission.arrive(replace(ticket(1, arrived=1.0), batch=True), WARM, 1.0)
-        assert admission.heads(WARM, 1.0) == {}
+        assert admission.line.heads(WARM, 1.0) == {}
         for number in (2, 3):
             admission.arrive(ticket(number, arrived=float(number)), WARM, float(number))
-        assert admission.heads(WARM, 4.0) == {"a": 2.0}
+        assert admission.line.heads(WARM, 4.0) == {"a": 2.0}
         admission.left(2, WARM, 4.0)
-        assert admission.heads(WARM, 4.0) == {"a": 3.0}
+        assert admission.line.heads(WARM, 4.0) == {"a": 3.0}
         admission.left(0, WARM, 5.0)
-        assert admission.heads(WARM, 5.0) == {}
+        assert admission.line.heads(WARM, 5.0) == {}
 
     def test_the_line_is_full(self):
         """503 with Retry-After."""
@@ -347,10 +347,10 @@ class TestWaits:
         admission.arrive(ticket(1), WARM, 1.0)
         admission.arrive(ticket(2, user="bob", arrived=2.0), WARM, 2.0)
         admission.arrive(ticket(3, "other", user="bob", arrived=3.0), WARM, 3.0)
-        everything = admission.line(WARM, 5.0)
+        everything = admission.line.groups(WARM, 5.0)
         assert [(one.waiting, one.longest) for one in everything] == [(2, 5.0), (1, 2.0)]
-        assert [(one.waiting, one.longest) for one in admission.line(WARM, 5.0, "bob")] == [(1, 3.0), (1, 2.0)]
-        assert admission.line(WARM, 5.0, "carol") == ()
+        assert [(one.waiting, one.longest) for one in admission.line.groups(WARM, 5.0, "bob")] == [(1, 3.0), (1, 2.0)]
+        assert admission.line.groups(WARM, 5.0, "carol") == ()
 
 
 @pytest.mark.parametrize("strategy", ["fastest", "least_loaded"])

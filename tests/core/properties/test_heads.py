@@ -84,4 +84,4 @@ def test_heads_are_those_of_every_full_server(
         one = Ticket(number=number, request=make_request(model), arrived=number * 0.1, user=user, batch=batch)
         admission._queue.join(one)
         admission._queue.granted("x", 0.35)
-    assert admission.heads(snapshot, 2.0) == heads(admission, snapshot, 2.0, waits=late)
+    assert admission.line.heads(snapshot, 2.0) == heads(admission, snapshot, 2.0, waits=late)

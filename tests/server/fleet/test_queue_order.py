@@ -50,7 +50,7 @@ class Worker:
 
     def step(self) -> None:
         """Tell the others how long requests wait here."""
-        self.fleet.waits(*self.admission.longest_wait(self.fleet.snapshot, self.clock.now))
+        self.fleet.waits(*self.admission.line.longest_wait(self.fleet.snapshot, self.clock.now))
 
     def _go(self, outcomes: Any) -> None:
         for outcome in outcomes:

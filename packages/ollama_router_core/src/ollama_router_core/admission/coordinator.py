@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from operator import itemgetter
 
 from ollama_router_core.admission.arrival_rates import ArrivalRates
 from ollama_router_core.admission.availability import Availability
 from ollama_router_core.admission.cost_model import CostModel
 from ollama_router_core.admission.dispatching import Dispatcher, able, decide
-from ollama_router_core.admission.full_servers import FullServers
 from ollama_router_core.admission.in_flight_table import InFlightTable
 from ollama_router_core.admission.preemption import Preemptor, preempted
 from ollama_router_core.admission.scheduler import Scheduler
-from ollama_router_core.admission.tickets import Dispatch, Outcome, Preempt, Refusal, Ticket, WaitingGroup
-from ollama_router_core.admission.turn_forecast import seconds_to_turn
+from ollama_router_core.admission.tickets import Dispatch, Outcome, Preempt, Refusal, Ticket
 from ollama_router_core.admission.wait_queue import BATCH_WEIGHT, WaitQueue, group_of_one
+from ollama_router_core.admission.waiting_line import WaitingLine
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.config.settings import Config
@@ -34,8 +32,6 @@ _TOLD_WAIT_LASTS = 0.1
 """Seconds for which those who are turned away are told the same time to come back."""
 _DOUBT = 2.0
 """Expected waits are often wrong by so much: a request is refused only where its wait would end even then too late."""
-_AFTER_ALL = 1e9
-"""Thirty years: a batch is told to have come so much later than it did, and so after whoever is no batch."""
 _RECHECK_SECONDS = 0.5
 """Seconds after which a server is considered again though nothing happened: waiting alone changes what pays."""
 
@@ -56,6 +52,7 @@ class Admission:
         self._costs = CostModel(self.selector, self._queue, self._in_flight, self._rates)
         self._scheduler = Scheduler(self._queue, self._in_flight, self._costs)
         self._dispatcher = Dispatcher(self._queue, self._in_flight, self._scheduler, self._rates)
+        self.line = WaitingLine(self._queue, self._costs, self._dispatcher, self.selector)
         self._preemptor = Preemptor(self._in_flight)
         self._rotation = 0
         self._told_wait: tuple[RequestKind | None, float, float] = None, 0.0, 0.0
@@ -68,6 +65,7 @@ class Admission:
         self._queue.reconfigure(config.queue)
         self.selector = ServerSelector(config)
         self._costs.reconfigure(self.selector)
+        self.line.selector = self.selector
 
     # --- what happened ---------------------------------------------------------------------------------------------
 
@@ -107,7 +105,7 @@ class Admission:
         self._note_arrival(ticket, now)
         kind, at, wait = self._told_wait
         if kind != kind_of(request) or now - at > _TOLD_WAIT_LASTS:
-            wait = self.expected_wait(ticket, snapshot, now)
+            wait = self.line.expected_wait(ticket, snapshot, now)
             self._told_wait = kind_of(request), now, wait
         return self._overloaded(wait, "the queue is full")
 
@@ -183,7 +181,7 @@ class Admission:
         """End waits that took too long; under late binding consider one more server."""
         refused = [
             self._refuse(
-                ticket, self._overloaded(self.expected_wait(ticket, snapshot, now), "waited for too long"), now
+                ticket, self._overloaded(self.line.expected_wait(ticket, snapshot, now), "waited for too long"), now
             )
             for ticket in self._queue.expired(now)
         ]
@@ -207,34 +205,6 @@ class Admission:
         """Requests in the queue."""
         return len(self._queue)
 
-    @property
-    def waiting_since(self) -> float | None:
-        """When the request arrived that waits longest; None while nobody waits."""
-        oldest = self._queue.oldest()
-        return None if oldest is None else oldest.arrived
-
-    def longest_wait(self, snapshot: FleetSnapshot, now: float) -> tuple[float | None, frozenset[str]]:
-        """Since when requests wait here, for other routers to compare, and the full servers that could take the first.
-
-        None and no servers while nobody waits. A batch comes after all that wait anywhere, and no slot is kept for it.
-        """
-        oldest = self._queue.oldest(batch=False)
-        if oldest is None:
-            since = self.waiting_since
-            return None if since is None else since + _AFTER_ALL, frozenset()
-        full = FullServers(self.traffic(snapshot, now), now, waits=self._binds_late)
-        return oldest.arrived, full.of(self.selector.plan(oldest.request, snapshot))
-
-    def heads(self, snapshot: FleetSnapshot, now: float) -> Mapping[str, float]:
-        """Return since when the first is in the line of each full server, without those of a batch."""
-        full, found = FullServers(self.traffic(snapshot, now), now, waits=self._binds_late), dict[str, float]()
-        firsts = [(self._queue.first_since(group), group) for group in self._queue.groups.values()]
-        known = [(since, group) for since, group in firsts if since is not None]
-        for since, group in sorted(known, key=itemgetter(0)):  # of each server the first is who waits longest
-            names = full.of(self.selector.plan(group.sample.request, snapshot), but=found.keys())
-            found.update(dict.fromkeys(names, since))
-        return found
-
     def in_line_since(self, ticket: Ticket) -> float:
         """Return since when a ticket has its position in the line of all routers; infinite for one of a batch."""
         return math.inf if ticket.batch else self._queue.in_line_since(ticket)
@@ -243,39 +213,6 @@ class Admission:
         """Note that a ticket got its slot from all routers: its user's next turn comes after those who waited then."""
         if not ticket.batch:
             self._queue.granted(ticket.user, now)
-
-    def line(self, snapshot: FleetSnapshot, now: float, user: str | None = None) -> tuple[WaitingGroup, ...]:
-        """What waits, by model and context, the longest wait first; of one user only where one is named."""
-        found: dict[tuple[CanonicalName | None, int | None], WaitingGroup] = {}
-        for group in self._queue.groups.values():
-            own = [one for one in group.tickets.values() if user is None or one.user == user]
-            if own:
-                waiting = WaitingGroup(
-                    model=group.kind.model,
-                    num_ctx=group.kind.num_ctx,
-                    waiting=len(own),
-                    batch=sum([one.batch for one in own]),
-                    longest=now - own[0].arrived,
-                    expected=self.expected_wait(own[-1], snapshot, now),
-                )
-                key = waiting.model, waiting.num_ctx
-                found[key] = found[key] + waiting if key in found else waiting
-        return tuple(sorted(found.values(), key=lambda one: -one.longest))
-
-    def position(self, number: int) -> int:
-        """The position a ticket had when it joined the queue, from 1; 0 when it does not wait."""
-        return self._queue.position(number)
-
-    def rank(self, number: int) -> int:
-        """A ticket's position as it is now, from 1; 0 when it does not wait."""
-        return self._queue.rank(number)
-
-    def place(self, number: int, snapshot: FleetSnapshot, now: float) -> tuple[int, float]:
-        """A ticket's position as it is now, from 1, and the seconds until its turn; zeros if it does not wait."""
-        if number not in self._queue:
-            return 0, 0.0
-        self._costs.refresh(snapshot, now)
-        return self._queue.rank(number), seconds_to_turn(self._costs, self._queue, number)
 
     def traffic(self, snapshot: FleetSnapshot, now: float) -> FleetSnapshot:
         """The snapshot with the load and demand that admission knows of: the one to decide from."""
@@ -333,7 +270,7 @@ class Admission:
         is_full = position > self._config.queue.max_waiting
         loser = self._queue.surplus_of(self._queue.waiting_of(ticket.user)) if is_full else None
         loser = loser or ticket
-        error = self._overloaded(self.expected_wait(loser, snapshot, now), "the queue is full")
+        error = self._overloaded(self.line.expected_wait(loser, snapshot, now), "the queue is full")
         return (*outcomes, self._refuse(loser, error, now))
 
     def _preempt(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Preempt | None:
@@ -355,7 +292,7 @@ class Admission:
     def _hopeless(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Overloaded | None:
         """Why waiting would be in vain: its turn is not expected before its time is up."""
         patience = self._queue.patience(ticket)
-        wait = self.expected_wait(ticket, snapshot, now)
+        wait = self.line.expected_wait(ticket, snapshot, now)
         if wait <= _DOUBT * patience:
             return None
         return self._overloaded(wait, f"its turn is expected in {wait:.0f} s and it may wait for {patience:.0f} s")
@@ -398,14 +335,6 @@ class Admission:
         waiting = amount(len(self._queue), "request")
         text = f"{SERVER_BUSY} ({waiting} waiting for a server, {why}; try again in {wait:.0f} s)"
         return Overloaded(text, retry_after=wait)
-
-    def expected_wait(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> float:
-        """Seconds until such a request would get a server: what waits for the same, half of what else waits."""
-        group = self._queue.groups.get(kind_of(ticket.request))
-        if group is None:
-            return 0.0
-        self._costs.refresh(snapshot, now)
-        return max(self._costs.expected_wait(group) + 0.5 * self._costs.backlog(group), 0.0)
 
 
 def _changed_servers(old: FleetSnapshot, new: FleetSnapshot) -> frozenset[str] | None:

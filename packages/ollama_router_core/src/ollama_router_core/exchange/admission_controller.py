@@ -98,19 +98,19 @@ class AdmissionController:
     @property
     def waiting_since(self) -> float | None:
         """When the request arrived that waits longest; None while nobody waits."""
-        return self._admission.waiting_since
+        return self._admission.line.since
 
     def longest_wait(self) -> tuple[float | None, frozenset[str]]:
         """Since when requests wait, for other routers to compare, and the full servers that could take the first."""
-        return self._admission.longest_wait(self.fleet.snapshot, self._now())
+        return self._admission.line.longest_wait(self.fleet.snapshot, self._now())
 
     def heads(self) -> Mapping[str, float]:
         """Since when the first is in the line of each full server."""
-        return self._admission.heads(self.fleet.snapshot, self._now())
+        return self._admission.line.heads(self.fleet.snapshot, self._now())
 
     def line(self, user: str | None = None) -> tuple[WaitingGroup, ...]:
         """What waits, by model, the longest wait first; of one user only where one is named."""
-        return self._admission.line(self.fleet.snapshot, self._now(), user)
+        return self._admission.line.groups(self.fleet.snapshot, self._now(), user)
 
     def traffic(self) -> FleetSnapshot:
         """The fleet with the load and the demand that admission knows of: what decisions are made from."""
@@ -169,12 +169,12 @@ class AdmissionController:
 
     def place(self, waiter: Waiter) -> Queued:
         """Where a request stands that still waits."""
-        position, expected = self._admission.place(waiter.number, self.fleet.snapshot, self._now())
+        position, expected = self._admission.line.place(waiter.number, self.fleet.snapshot, self._now())
         return Queued(position, expected, waiter, partial(self.leave, waiter))
 
     def rank(self, waiter: Waiter) -> int:
         """A request's position as it is now, from 1; 0 when it does not wait. It costs no forecast, as `place` does."""
-        return self._admission.rank(waiter.number)
+        return self._admission.line.rank(waiter.number)
 
     def leave(self, waiter: Waiter) -> None:
         """A request does not wait any more; a slot that it was given in the same moment goes to the next."""
@@ -195,9 +195,9 @@ class AdmissionController:
             return found
         if waiter.claims:
             return Queued(None, 0.0, waiter, partial(self.leave, waiter))
-        _, expected = self._admission.place(ticket.number, snapshot, now)
+        _, expected = self._admission.line.place(ticket.number, snapshot, now)
         self._tell()
-        return Queued(self._admission.position(ticket.number), expected, waiter, partial(self.leave, waiter))
+        return Queued(self._admission.line.position(ticket.number), expected, waiter, partial(self.leave, waiter))
 
     def _carry_out(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:

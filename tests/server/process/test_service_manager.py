@@ -18,9 +18,12 @@ import httpx
 import pytest
 
 from ollama_router_core.access.tokens import Token, check_format
+from ollama_router_core.config import load_config
 from ollama_router_server.accounts.first_admin import FILE_NAME, LINK_NAME, can_hand_over, hand_over
 from ollama_router_server.process.notify import Notifier
+from ollama_router_server.process.serve import _prepare
 from ollama_router_server.process.workers import Supervisor, _Child
+from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import CreatedToken
 from support.orouter import Orouter
 from support.waiting import wait_until
@@ -149,6 +152,29 @@ def test_the_first_admin_s_link_signs_in_once(tmp_path):
         ]
         assert [answer.status_code for answer in opened] == [200, 401]
         assert opened[0].json() == {"user": "admin", "role": "admin"}
+
+
+def test_of_routers_that_start_at_once_one_makes_the_first_admin(tmp_path, monkeypatch):
+    """The others had found nobody, too, and start all the same; there is one token, of who made it."""
+    environment = {"OROUTER_DATABASE_URL": f"sqlite:///{tmp_path}/router.sqlite3", "STATE_DIRECTORY": str(tmp_path)}
+
+    async def nobody() -> bool:
+        return False
+
+    async def start() -> list[str]:
+        services = Services(load_config("servers: {a: {host: gpu}}"), environment)
+        try:
+            await services.prepare()
+            await services.users.create("admin", role="admin")
+            monkeypatch.setattr(services, "prepare", nobody)
+            with socket.socket() as sock:
+                await _prepare(services, environment, sock)
+            return [user.name for user in await services.users.list()]
+        finally:
+            await services.aclose()
+
+    assert asyncio.run(start()) == ["admin"]
+    assert not (tmp_path / FILE_NAME).exists()
 
 
 def test_the_first_admin_s_token_is_in_no_log_of_a_container(tmp_path):

@@ -32,6 +32,7 @@ from ollama_router_server.process.succession import (
 )
 from ollama_router_server.process.workers import Supervisor, Worker
 from ollama_router_server.services import Services, database_url_of
+from ollama_router_server.storage.identities import DuplicateName
 from ollama_router_server.storage.token_key import token_key_path
 from ollama_router_server.system import SystemClock
 from ollama_router_server.telemetry.router_log import configure_logging
@@ -111,7 +112,10 @@ async def _prepare(services: Services, environment: Mapping[str, str], sock: soc
     if not can_hand_over(environment, sys.stderr, data):
         tell_how(sys.stderr)
         return
-    created = await services.users.create("admin", role="admin")
+    try:
+        created = await services.users.create("admin", role="admin")
+    except DuplicateName:  # by another router of the fleet, which started at the same moment
+        return
     url = console_url(sock, services.config)
     claim = None if url is None else await services.console_sessions.invite(created.user, seconds=LINK_SECONDS)
     hand_over(created, None if url is None else f"{url}#claim={claim}", environment, sys.stderr, data)

@@ -689,12 +689,12 @@ class TestFastest:
         assert numbers(admission.arrive(ticket(3, "other"), WARM, 0.0)) == [3]
 
     def test_demand_is_known(self):
-        """For eviction prices, and for whoever asks."""
+        """For eviction prices."""
         admission = make()
         for number in range(12):
             admission.arrive(ticket(number), WARM, 0.0)
-        assert admission.demand(0.0)[SMALL] == pytest.approx(0.1)
-        assert admission.demand(120.0)[SMALL] < 0.05
+        assert admission.traffic(WARM, 0.0).demand[SMALL] == pytest.approx(0.1)
+        assert admission.traffic(WARM, 120.0).demand[SMALL] < 0.05
 
     def test_dispatch_among_a_thousand_waiting_on_twenty_servers(self):
         """A freed slot finds its next request in about a millisecond; the bound leaves room for a noisy machine."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from ollama_router_core.admission.arrival_rates import ArrivalRates
 from ollama_router_core.admission.availability import Availability
@@ -15,7 +15,6 @@ from ollama_router_core.admission.scheduler import Scheduler
 from ollama_router_core.admission.tickets import Dispatch, Outcome, Preempt, Refusal, Ticket
 from ollama_router_core.admission.wait_queue import BATCH_WEIGHT, WaitQueue, group_of_one
 from ollama_router_core.admission.waiting_line import WaitingLine
-from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import Overloaded, RequestError, SelectionError, amount
@@ -217,10 +216,6 @@ class Admission:
     def traffic(self, snapshot: FleetSnapshot, now: float) -> FleetSnapshot:
         """The snapshot with the load and demand that admission knows of: the one to decide from."""
         return self._dispatcher.traffic(snapshot, now)
-
-    def demand(self, now: float) -> Mapping[CanonicalName, float]:
-        """Requests a second by model; those of a batch hardly count."""
-        return self._rates.rates(now)
 
     def _note_arrival(self, ticket: Ticket, now: float) -> None:
         """Count it as demand for its model; nobody misses a model that only a batch asks for."""

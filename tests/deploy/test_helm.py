@@ -212,10 +212,15 @@ def test_files_are_where_router_and_migration_look() -> None:
         assert EVERYTHING["volumeMounts"][0] in pod["containers"][0]["volumeMounts"]
 
 
-@pytest.mark.parametrize(("tls", "scheme"), [({}, "HTTP"), ({"tls": {"certificate": "/c", "key": "/k"}}, "HTTPS")])
+@pytest.mark.parametrize(
+    ("tls", "scheme"),
+    [({}, "HTTP"), ({"tls": None, "discovery": None}, "HTTP"), ({"tls": {"certificate": "/c", "key": "/k"}}, "HTTPS")],
+)
 def test_a_router_with_a_certificate_is_asked_by_tls(tls: dict[str, Any], scheme: str) -> None:
-    """It would never be ready otherwise."""
-    router = container(render({"config": tls}))
+    """It would never be ready otherwise, and Prometheus would call it down."""
+    objects = render({"config": tls, "serviceMonitor": {"enabled": True}})
+    router, scraped = container(objects), objects["ServiceMonitor"]["spec"]["endpoints"][0]
+    assert scraped.get("scheme", "http") == scheme.lower()
     probes = [router[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")]
     assert {probe["scheme"] for probe in probes} == {scheme}
 
@@ -249,9 +254,10 @@ def test_a_release_s_pods_are_found_by_all_that_look_for_them() -> None:
     assert not selectors[0].items() <= migrating
 
 
-def test_prometheus_calls_the_job_what_alerts_and_dashboard_do() -> None:
-    """Else `up` of that job would be nobody's, and no alert would come."""
-    objects = render(EVERYTHING)
+@pytest.mark.parametrize("names", [{}, {"nameOverride": "llm", "fullnameOverride": "chat"}])
+def test_prometheus_calls_the_job_what_alerts_and_dashboard_do(names: dict[str, Any]) -> None:
+    """Else `up` of that job would be nobody's, and no alert would come, or one for ever."""
+    objects = render({**EVERYTHING, **names})
     job = objects["Service"]["metadata"]["labels"][objects["ServiceMonitor"]["spec"]["jobLabel"]]
     asked = [(CHART.parents[1] / name).read_text() for name in ("prometheus/alerts.yml", "grafana-dashboard.json")]
     assert {found for text in asked for found in re.findall(r'job=\\?"([^"\\]+)', text)} == {job}

@@ -20,6 +20,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "router.labels" -}}
 {{ include "router.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: ollama-router
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
@@ -34,14 +35,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/* The namespace whose EndpointSlices the router watches; nothing where it looks for none. */}}
 {{- define "router.discovers" -}}
-{{- with dig "discovery" "kubernetes" dict (default dict .Values.config) -}}
+{{- with (default dict .Values.config).discovery -}}
+{{- with .kubernetes -}}
 {{- if .selector -}}{{- default $.Release.Namespace .namespace -}}{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
 {{/* How the kubelet asks: a router with a certificate of its own takes nothing else on its port. */}}
 {{- define "router.scheme" -}}
-{{- if dig "tls" "certificate" "" (default dict .Values.config) -}}HTTPS{{- else -}}HTTP{{- end -}}
+{{- if (default dict (default dict .Values.config).tls).certificate -}}HTTPS{{- else -}}HTTP{{- end -}}
 {{- end -}}
 
 {{- define "router.image" -}}

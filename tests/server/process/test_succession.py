@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -23,8 +24,10 @@ from sqlalchemy import text
 
 from ollama_router_core.config.client_settings import Limits
 from ollama_router_core.testing import Drip, SimulatorThread
+from ollama_router_server.process.installation import Installation
 from ollama_router_server.process.serve import seconds_to_stop
-from ollama_router_server.process.succession import start_patience, start_successor
+from ollama_router_server.process.server import Succession
+from ollama_router_server.process.succession import Successor, start_patience, start_successor
 from ollama_router_server.storage.copying import copy_database
 from ollama_router_server.storage.database import Database
 from support.asking import CHAT, MODEL, PATIENCE, Asker, stream
@@ -304,6 +307,26 @@ def test_who_stops_a_router_stops_the_successor_that_starts(tmp_path: Path, work
 def events(router: ServedRouter) -> Counter[str]:
     """How often the log tells each thing."""
     return Counter(row["event"] for row in router.log())
+
+
+@pytest.mark.anyio
+async def test_a_stop_while_a_successor_is_being_started_stops_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes before there is one to stop."""
+    read, write = os.pipe()
+    server = SimpleNamespace(should_exit=False, on_stop=None)
+    process = SimpleNamespace(pid=1, terminate=lambda: ended.append(1))
+    ended: list[int] = []
+
+    def start(*_: object) -> Successor:
+        server.should_exit = True
+        server.on_stop()
+        return Successor(process, read, Installation())
+
+    monkeypatch.setattr("ollama_router_server.process.server.start_successor", start)
+    with socket.socket() as sock:
+        Succession(server, sock, {}, None, lambda: None).begin()
+    os.close(write)
+    assert ended == [1]
 
 
 @pytest.mark.parametrize("variable", ["OROUTER_READY_FD", "LISTEN_FDS"])

@@ -57,6 +57,7 @@ class RouterServer(uvicorn.Server):
         self._bounds = bounds
         self._notifier = notifier
         self._services = services
+        self._limits = services.config.limits
         self._accepting = accepting
         self._asked_twice = False
         self.on_stop: Callable[[], None] = _nothing
@@ -70,7 +71,7 @@ class RouterServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let requests end, for as long as the grace period lasts; end what is left, before uvicorn gives up on it."""
-        keep_alive, lame_duck = self.config.timeout_keep_alive, self._services.config.limits.lame_duck
+        keep_alive, lame_duck = self.config.timeout_keep_alive, self._limits.lame_duck
         if self._bounds.retiring:
             await self._retire(sockets or (), keep_alive)
         elif lame_duck:
@@ -78,7 +79,7 @@ class RouterServer(uvicorn.Server):
             await self._retire(sockets or (), keep_alive - lame_duck)
         if self._asked_twice:
             self._bounds.retiring = False  # idle connections are closed at once
-        ending = asyncio.create_task(self._end_after(self._services.config.limits.shutdown_grace))
+        ending = asyncio.create_task(self._end_after(self._limits.shutdown_grace))
         try:
             await super().shutdown(sockets)
         finally:
@@ -223,9 +224,10 @@ class Succession:
     def _begin_or_ask(self, number: signal.Signals) -> None:
         if self._successor is not None:
             self._successor.ask(number)
-            return
-        if self._server.should_exit:
-            return
+        elif not self._server.should_exit:
+            self._start()
+
+    def _start(self) -> None:
         try:
             self._successor = start_successor(self._sock, self._environment)
         except OSError as error:
@@ -234,6 +236,8 @@ class Succession:
             return
         _log.info("successor_starts", pid=self._successor.pid)
         asyncio.get_running_loop().add_reader(self._successor.ready, self._heard, self._successor)
+        if self._server.should_exit:  # by a signal while it was being started
+            self._successor.stop()
 
     def _stop(self) -> None:
         if self._successor is not None:

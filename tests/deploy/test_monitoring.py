@@ -33,6 +33,7 @@ def existing() -> set[str]:
         "log_dropped",
         "log_lines_dropped",
         "coordination_away",
+        "config_refused",
     )
     zeros = dict.fromkeys(counted, int)
     console = ConsoleGauges(sessions=0, watchers=0, cut=0)

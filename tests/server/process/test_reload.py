@@ -82,12 +82,14 @@ def test_a_bad_file_is_reported_and_the_old_config_stays(tmp_path):
         assert "routing_stratgy" in told
         assert {server_of(client) for client in clients.values()} == {"a"}
         wait_until(lambda: all(problems_of(router, clients)), "the status page of each worker")
+        assert "\norouter_config_refused 1.0\n" in router.admin("/metrics").text
         ready = router.admin("/readyz")
         assert (ready.status_code, ready.text) == (200, "ready; the config file has problems and was not applied")
         write(router, servers={"a": entry(simulator)}, routing_strategy="least_loaded")
         wait_until(lambda: bool(events(router, "config_reloaded")), "the mended file")
         assert events(router, "config_reloaded")[0]["changed"] == ["routing_strategy"]
         wait_until(lambda: not any(problems_of(router, clients)), "no problem in either worker")
+        wait_until(lambda: "\norouter_config_refused 0.0\n" in router.admin("/metrics").text, "nor in the figures")
         kept = router.orouter.json("config", "history")["versions"]
         assert [(one["version"], one["changed"]) for one in kept] == [(2, ["routing_strategy"]), (1, None)]
 

@@ -50,6 +50,7 @@ def metrics() -> Metrics:
             log_dropped=lambda: 7,
             log_lines_dropped=lambda: 3,
             coordination_away=lambda: None,
+            config_refused=lambda: False,
             console=lambda: ConsoleGauges(5, 2, 1),
         )
     )

@@ -224,6 +224,7 @@ def _gauges(services: Services, in_flight: Callable[[], int], console: Callable[
         log_dropped=lambda: services.sink.dropped,
         log_lines_dropped=lambda: 0 if services.log_files is None else services.log_files.dropped,
         coordination_away=lambda: services.coordination.away if services.coordination.asks else None,
+        config_refused=lambda: services.config_problem is not None,
         console=console,
     )
 

@@ -20,6 +20,7 @@ Family = tuple[str, str, str, list[tuple[str, dict[str, str], float]]]
 
 _STATES: Final = frozenset(
     {
+        "orouter_config_refused",
         "orouter_evictions",  # every worker observes every eviction
         "orouter_longest_wait_seconds",
         "orouter_server_breaker",

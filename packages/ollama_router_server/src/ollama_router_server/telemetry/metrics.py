@@ -68,6 +68,7 @@ class Gauges(Struct, frozen=True, kw_only=True):
     log_dropped: Callable[[], int]
     log_lines_dropped: Callable[[], int]
     coordination_away: Callable[[], int | None]
+    config_refused: Callable[[], bool]
     console: Callable[[], ConsoleGauges]
 
 
@@ -228,6 +229,8 @@ class _AtScrape(Collector):
             yield GaugeMetricFamily(
                 "orouter_coordination_away", "Workers that cannot reach the store of coordination.", value=away
             )
+        refused = gauges.config_refused()
+        yield GaugeMetricFamily("orouter_config_refused", "1 while the config file has problems.", value=refused)
         yield GaugeMetricFamily("orouter_log_pending", "Log rows not written yet.", value=gauges.log_pending())
         yield CounterMetricFamily("orouter_log_dropped", "Log rows dropped.", value=gauges.log_dropped())
         yield CounterMetricFamily(

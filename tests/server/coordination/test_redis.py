@@ -50,10 +50,10 @@ async def joined(group: RedisGroup) -> list[RedisMember]:
     return members
 
 
-async def claimed(member: RedisMember, limit: int, *, arrived: float | None = None) -> bool:
+async def claimed(member: RedisMember, limit: int, *, server: str = "a", arrived: float | None = None) -> bool:
     """Whether a slot was granted."""
     answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-    member.claim(Scope.SERVER, "a", limit, answer.set_result, arrived=arrived)
+    member.claim(Scope.SERVER, server, limit, answer.set_result, arrived=arrived)
     return await answer
 
 
@@ -311,6 +311,59 @@ async def test_who_is_first_because_another_one_left_is_told(
     third.waits(None)
     await beats(third)
     assert messages.new() == []
+
+
+async def in_line(*members: RedisMember, servers: str) -> None:
+    """Each waits for all of the servers, in the order given, since second 1, 2, 3, and so on."""
+    for since, member in enumerate(members, start=1):
+        member.waits(since, dict.fromkeys(servers, float(since)))
+    await beats(*members)
+
+
+async def test_a_grant_at_one_server_is_told_to_nobody_who_waits_for_full_ones(
+    make_group: Callable[..., RedisGroup], messages: Messages
+) -> None:
+    """What was first at all of them is first at none then, and there is nothing free for who is now."""
+    holder, first, *others = await joined(make_group(6))
+    for server in "abcdef":
+        assert await claimed(holder, 1, server=server)
+    await in_line(first, *others, servers="abcdef")
+    holder.give_back(Scope.SERVER, "a")
+    await beats(holder)
+    assert messages.new() == ["router-1"]
+    await beats(first)
+    assert await claimed(first, 1, arrived=1.0)
+    first.waits(9.0, dict.fromkeys("abcdef", 9.0))
+    await beats(first)
+    assert messages.new() == []
+
+
+async def test_who_is_first_at_several_servers_now_is_told_once_and_nobody_else(
+    make_group: Callable[..., RedisGroup], messages: Messages
+) -> None:
+    """Those behind it are first nowhere."""
+    first, *others = await joined(make_group(4))
+    await in_line(first, *others, servers="abc")
+    first.waits(None)
+    await beats(first)
+    assert messages.new() == ["router-1"]
+
+
+async def test_of_two_free_slots_one_is_for_the_second_in_line(
+    make_group: Callable[..., RedisGroup], messages: Messages
+) -> None:
+    """One that leaves from the first two places is followed by the third; one from behind them by nobody."""
+    first, *others = await joined(make_group(5))
+    assert await claimed(first, 2)
+    first.give_back(Scope.SERVER, "a")
+    await beats(first)
+    await in_line(first, *others, servers="a")
+    others[2].waits(None)
+    await beats(others[2])
+    assert messages.new() == []
+    first.waits(None)
+    await beats(first)
+    assert messages.new() == ["router-2"]
 
 
 async def test_what_a_member_frees_that_is_next_itself_is_told_to_nobody(

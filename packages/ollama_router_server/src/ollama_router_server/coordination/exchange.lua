@@ -10,7 +10,7 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local second = tonumber(clock[1])
 local members, fences, waiting = prefix .. 'members', prefix .. 'fences', prefix .. 'waiting'
-local stirred = prefix .. 'stirred'
+local stirred, limits = prefix .. 'stirred', prefix .. 'limits'
 local freed, left, lost, drained = {}, {}, false, false
 
 local function sums(scope) return prefix .. 'sum:' .. scope end
@@ -78,6 +78,9 @@ local function earlier_elsewhere(server, since)
   end
   return found
 end
+
+-- What the last one to claim a slot of a server took for its limit; nothing where nobody has.
+local function limit_of(server) return tonumber(redis.call('HGET', limits, server) or nil) end
 
 local function minute(kind, user)
   local key, found, sum = prefix .. kind .. user, {}, 0
@@ -206,6 +209,7 @@ local run = {
   end,
   claim = function(scope, name, limit, since)
     local held = total(scope, name)
+    if scope == 'server' and limit_of(name) ~= limit then redis.call('HSET', limits, name, limit) end
     local before = since and earlier_elsewhere(name, since) or reserved_elsewhere(name)
     if settling or held + before >= limit then return {false, held - own(scope, name)} end
     local mine, all = take(scope, name, 1)
@@ -260,8 +264,7 @@ local run = {
   head = function(server, since)
     local key, before = prefix .. 'by:' .. member, head_of(member, server)
     if since < 0 then redis.call('HDEL', key, 'head:' .. server) else redis.call('HSET', key, 'head:' .. server, since) end
-    -- A slot was left to that one, which has not had its turn: somebody else is the first now.
-    if before and (since < 0 or since > before) then left[#left + 1] = server end
+    if before and (since < 0 or since > before) then left[#left + 1] = {server, before} end -- without its turn
   end,
   drain = function(server, on)
     redis.call('HSET', prefix .. 'drains', server, on and '1' or '0')
@@ -292,14 +295,14 @@ if joins or #counted > 0 then
 end
 
 -- Who waits is told of a free slot: the member whose first for that server has waited longest; where none waits for it,
--- all that wait, as they may want it by now. So is who is the first because another one is that no more. Who was told is told nothing more until it has looked. What this member frees
+-- all that wait, as they may want it by now. Who was told is told nothing more until it has looked. What this member frees
 -- it sees itself.
 if look then redis.call('HDEL', stirred, member) end
 local function stir(other)
   redis.call('HSET', stirred, other, 1)
   if other ~= member then redis.call('PUBLISH', prefix .. 'stirred:' .. other, '') end
 end
-local function stir_for(names, rest)
+local function stir_for(names)
   local line = redis.call('HGETALL', waiting)
   if #line == 0 then return end
   local told, untold, rows = {}, {}, redis.call('HGETALL', stirred)
@@ -315,15 +318,29 @@ local function stir_for(names, rest)
       if head and (not longest or head < longest) then next_one, longest = index, head end
     end
     if next_one then
-      if rest or untold[next_one] ~= member then stir(table.remove(untold, next_one)) end
-    elseif rest then
+      stir(table.remove(untold, next_one))
+    else
       for _, other in ipairs(untold) do stir(other) end
       untold = {}
     end
   end
 end
-if lost then stir_for({''}, true) elseif #freed > 0 then stir_for(freed, true) end
-if #left > 0 then stir_for(left, false) end
+-- As many of the line as there are free slots have one left to them. Where one of these is that no more, the next is.
+local function stir_next(server, before)
+  local limit, heads, line = limit_of(server), {}, redis.call('HGETALL', waiting)
+  local free = limit and limit - total('server', server) or 1
+  if free <= 0 then return end
+  for i = 1, #line, 2 do
+    local head = awake(line[i]) and head_of(line[i], server)
+    if head then heads[#heads + 1] = {head, line[i]} end
+  end
+  table.sort(heads, function(one, other) return one[1] < other[1] end)
+  local next_one = heads[free]
+  if not next_one or next_one[1] <= before or next_one[2] == member then return end
+  if not redis.call('HGET', stirred, next_one[2]) then stir(next_one[2]) end
+end
+if lost then stir_for({''}) elseif #freed > 0 then stir_for(freed) end
+for _, one in ipairs(left) do stir_next(unpack(one)) end
 if drained then redis.call('PUBLISH', prefix .. 'drained', member) end
 
 local answer = {ok = true, now = now, fence = fence, settling = settling, results = results}

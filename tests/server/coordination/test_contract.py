@@ -32,6 +32,7 @@ from ollama_router_core.coordination import (
     ServerPolled,
     SpeedLearned,
     TokenVerified,
+    TurnsTaken,
 )
 from ollama_router_core.fleet.rounds import Reply, Round
 from ollama_router_core.fleet.runners import Load
@@ -62,6 +63,7 @@ NEWS = [
     ServerPolled("a", POLLED),
     SpeedLearned("a", "llama3.1:8b", Sample(output_tokens=10, output_ns=1_000_000)),
     TokenVerified(b"k" * 32, 7, b"p" * 16),
+    TurnsTaken({"alice": 12.5}),
 ]
 
 
@@ -555,6 +557,8 @@ def _rounded_one(news: News) -> News:
     match news:
         case BreakerOpened():
             return msgspec.structs.replace(news, until=_to_halves(news.until))
+        case TurnsTaken(moments):
+            return TurnsTaken({user: _to_halves(moment) for user, moment in moments.items()})
         case ServerPolled(server, found):
             replies = tuple(
                 msgspec.structs.replace(one, asked=_to_halves(one.asked), at=_to_halves(one.at))

@@ -15,6 +15,7 @@ from ollama_router_core.coordination import (
     RequestEnded,
     RequestsRefused,
     TokenVerified,
+    TurnsTaken,
 )
 from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.records.request_record import RequestRecord
@@ -148,7 +149,10 @@ class WorkerNews:
                 self._cancel(news.id, by=news.by)
             elif isinstance(news, RequestsRefused):
                 self.refused_elsewhere.update(news.counts)
+            elif isinstance(news, TurnsTaken):
+                self._admission.hear_turns(news.moments)
         self._tell_refused()
+        self._tell_turns()
         if self._admission.waiting and self._coordination.asks:
             self._admission.facts_changed()
         self._announce()
@@ -159,6 +163,12 @@ class WorkerNews:
         if new and self._coordination.shares:
             self._refused_told.update(new)
             self._coordination.tell(RequestsRefused(dict(new)))
+
+    def _tell_turns(self) -> None:
+        """Have users take turns over all routers; while nobody waits there, no turn makes a difference."""
+        turns = self._admission.turns_taken()
+        if turns and self._coordination.others_wait:
+            self._coordination.tell(TurnsTaken(turns))
 
     def _show_figures(self) -> None:
         self._coordination.show(Figure.WAITING, self._admission.waiting)

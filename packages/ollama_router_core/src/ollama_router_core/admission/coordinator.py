@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ollama_router_core.admission.arrival_rates import ArrivalRates
 from ollama_router_core.admission.availability import Availability
@@ -212,6 +212,12 @@ class Admission:
         """Note that a ticket got its slot from all routers: its user's next turn comes after those who waited then."""
         if not ticket.batch:
             self._queue.granted(ticket.user, now)
+
+    def granted_elsewhere(self, moments: Mapping[str, float]) -> None:
+        """Note when users got slots of other routers; of those who arrive later it makes no difference."""
+        for user, moment in moments.items():
+            if self._queue.waiting_of(user):
+                self._queue.granted(user, moment)
 
     def traffic(self, snapshot: FleetSnapshot, now: float) -> FleetSnapshot:
         """The snapshot with the load and demand that admission knows of: the one to decide from."""

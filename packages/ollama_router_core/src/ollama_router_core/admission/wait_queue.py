@@ -218,8 +218,8 @@ class WaitQueue:
             self._turn = {name: turn for name, turn in self._turn.items() if name in self._by_user}
 
     def granted(self, user: str, now: float) -> None:
-        """Note that a user got a slot for which several routers wait."""
-        self._granted[user] = now
+        """Note that a user got a slot for which several routers wait; here, or at another one."""
+        self._granted[user] = max(now, self._granted.get(user, now))
         if len(self._granted) > 4 * self.settings.max_waiting + 64:
             self._granted = {name: at for name, at in self._granted.items() if name in self._by_user}
 

@@ -51,10 +51,7 @@ class WaitingLine:
 
     def heads(self, snapshot: FleetSnapshot, now: float) -> Mapping[str, float]:
         """Return since when the first is in the line of each full server, without those of a batch."""
-        full, found = (
-            FullServers(self._dispatcher.traffic(snapshot, now), now, waits=self.selector.strategy.binds_late),
-            dict[str, float](),
-        )
+        full, found = self._full_servers(snapshot, now), dict[str, float]()
         firsts = [(self._queue.first_since(group), group) for group in self._queue.groups.values()]
         known = [(since, group) for since, group in firsts if since is not None]
         for since, group in sorted(known, key=itemgetter(0)):  # of each server the first is who waits longest

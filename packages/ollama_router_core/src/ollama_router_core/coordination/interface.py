@@ -109,6 +109,10 @@ class Coordination(Protocol):
         """Whether the others cannot be asked: then each member uses its share of every limit."""
 
     @property
+    def others_wait(self) -> bool:
+        """Whether requests wait in members that have to be asked, as far as is known."""
+
+    @property
     def group(self) -> str:
         """The group's name, unlike any other's on the same database."""
 

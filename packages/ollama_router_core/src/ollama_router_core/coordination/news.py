@@ -33,6 +33,7 @@ __all__ = [
     "ServerRenamed",
     "SpeedLearned",
     "TokenVerified",
+    "TurnsTaken",
     "moved",
     "read_news",
     "write_news",
@@ -146,6 +147,12 @@ class RequestsRefused(Struct, frozen=True, tag=True, array_like=True):
     counts: dict[str, int]
 
 
+class TurnsTaken(Struct, frozen=True, tag=True, array_like=True):
+    """Users to whom a member gave slots for which several routers wait, and when each last had one."""
+
+    moments: dict[str, float]
+
+
 News = (
     BreakerOpened
     | BreakerClosed
@@ -160,6 +167,7 @@ News = (
     | TokenVerified
     | RequestEnded
     | RequestsRefused
+    | TurnsTaken
 )
 
 _encoder = msgspec.msgpack.Encoder()
@@ -194,6 +202,8 @@ def moved(news: News, seconds: float) -> News:
             return msgspec.structs.replace(news, until=news.until + seconds)
         case ServerPolled():
             return msgspec.structs.replace(news, found=moved_round(news.found, seconds))
+        case TurnsTaken():
+            return TurnsTaken({user: moment + seconds for user, moment in news.moments.items()})
         case BreakerClosed() | FactsChanged() | LoadBegan() | PrefixHeld() | PromptKept() | SpeedLearned():
             return news
         case PromptCounted() | TokenVerified() | RequestEnded() | RequestsRefused() | ServerRenamed():

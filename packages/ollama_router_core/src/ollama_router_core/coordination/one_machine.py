@@ -44,6 +44,11 @@ class OneMachineMember:
         """Everything is known at any time."""
 
     @property
+    def others_wait(self) -> bool:
+        """Nobody has to be asked."""
+        return False
+
+    @property
     def away(self) -> bool:
         """The others can always be asked."""
         return False

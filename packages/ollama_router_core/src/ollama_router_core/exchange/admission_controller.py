@@ -70,6 +70,7 @@ class AdmissionController:
         self._waiters: dict[int, Waiter] = {}
         self._moves = SlotMoves(claims, fleet, now, limit=self._limit, moved=self._moved)
         self._leaving: set[int] = set()  # preempted while the slot is asked for
+        self._turns: dict[str, float] = {}
         self._listeners: list[Callable[[], None]] = []
 
     def reconfigure(self, config: Config) -> None:
@@ -107,6 +108,16 @@ class AdmissionController:
     def heads(self) -> Mapping[str, float]:
         """Since when the first is in the line of each full server."""
         return self._admission.line.heads(self.fleet.snapshot, self._now())
+
+    def turns_taken(self) -> dict[str, float]:
+        """When users got slots that several routers share, since this was last asked."""
+        turns, self._turns = self._turns, {}
+        return turns
+
+    def hear_turns(self, moments: Mapping[str, float]) -> None:
+        """Take in when users got slots of other routers: they have had their turn here, too."""
+        self._admission.granted_elsewhere(moments)
+        self._tell()
 
     def line(self, user: str | None = None) -> tuple[WaitingGroup, ...]:
         """What waits, by model, the longest wait first; of one user only where one is named."""
@@ -322,6 +333,8 @@ class AdmissionController:
             elif granted:
                 del self._waiters[ticket.number]
                 self._admission.granted(ticket, self._now())
+                if not ticket.batch:
+                    self._turns[ticket.user] = self._now()
                 slot = waiter.outcome = self._slot(ticket, decision, unload, waiter.wake, begun=True, position=position)
                 if leaves and slot.preemption is not None:
                     slot.preemption.request()

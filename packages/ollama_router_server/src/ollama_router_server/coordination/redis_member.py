@@ -104,6 +104,11 @@ class RedisMember:
         return self._replica.rank
 
     @property
+    def others_wait(self) -> bool:
+        """Whether requests wait in other routers."""
+        return self._replica.others_wait
+
+    @property
     def away(self) -> bool:
         """Whether the store does not answer."""
         return self._replica.away

@@ -27,6 +27,7 @@ from ollama_router_core.coordination import (
     ServerRenamed,
     SpeedLearned,
     TokenVerified,
+    TurnsTaken,
     turn_of,
 )
 from ollama_router_core.fleet.notices import (
@@ -261,7 +262,7 @@ class FleetSharing:
                 return server if server in self._state.servers and self._is_quiet(server) else None
             case ServerRenamed(new, old, place):
                 self._leases.renamed_elsewhere(new, old, self._named(new, place), self._state.former)
-            case ServerPolled() | TokenVerified() | RequestEnded() | RequestsRefused():
+            case ServerPolled() | TokenVerified() | RequestEnded() | RequestsRefused() | TurnsTaken():
                 pass  # for those who poll, and not about servers
             case _:
                 assert_never(news)

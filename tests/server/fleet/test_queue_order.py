@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 
 from ollama_router_core.admission import Admission, Dispatch, Ticket
+from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.coordination import InProcess
-from ollama_router_core.fleet.observations import observe_tags
+from ollama_router_core.fleet.observations import observe_load_finished, observe_tags
+from ollama_router_core.fleet.runners import Load
 from ollama_router_server.fleet.fleet_service import FleetService
 from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from support.fleets import make_config, make_request
 from support.storage import FakeClock
 
+MODEL = CanonicalName("llama3.1:8b")
 TAGS = b'{"models": [{"name": "llama3.1:8b", "size": 5000000000, "digest": "d"}]}'
 CONFIG = make_config({"a": {"max_concurrent": 1}, "b": {"enabled": False}}, routing_strategy="priority_with_memory")
 
@@ -109,6 +112,20 @@ def test_a_slot_is_reserved_only_by_the_worker_whose_request_has_waited_longest(
     assert there.fleet.snapshot.slots == {}
     assert here.fleet.snapshot.slots == {"a": 0}
     assert here.fleet.snapshot.in_flight == {"a": 1}
+
+
+def test_who_waits_while_another_worker_reserves_the_only_slot_is_told_its_turn(
+    workers: tuple[Worker, Worker],
+) -> None:
+    """No slot at all is left for it now; it waits for what runs and for its turn all the same."""
+    here, there = workers
+    here.fleet.update("a", lambda facts: observe_load_finished(facts, name=MODEL, load=Load(), now=here.clock.now))
+    here.ask()
+    wait_in(there, here)
+    assert here.fleet.snapshot.slots == {"a": 0}
+    here.ask()
+    rank, seconds = here.admission.place(1, here.fleet.snapshot, here.clock.now)
+    assert (rank, seconds > 0) == (1, True)
 
 
 def test_a_worker_that_is_gone_reserves_nothing(workers: tuple[Worker, Worker]) -> None:

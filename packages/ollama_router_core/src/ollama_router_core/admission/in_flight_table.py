@@ -115,7 +115,8 @@ class ServerLoad(Struct, eq=False):
 
 
 def _until_fewer(left: list[float], than: int) -> float:
-    """Seconds until fewer than so many run, of requests that have so many seconds left."""
+    """Seconds until fewer than so many run, or none, of requests that have so many seconds left."""
+    than = max(than, 1)  # a server whose slots are all kept for others has no less than one, if later
     return sorted(left)[len(left) - than] if len(left) >= than else 0.0
 
 

@@ -29,28 +29,28 @@ _ESCAPED: Mapping[int, str] = {
 _NOT_SHOWN_BELOW, _DELETE = 0x20, 0x7F
 
 
-class _Place(NamedTuple):
+class _State(NamedTuple):
     """What may stand somewhere, after white space, and what is said where something else does."""
 
     allowed: re.Pattern[bytes]
     words: str
 
 
-def _place(allowed: bytes, words: str) -> _Place:
-    return _Place(re.compile(rb"%b(%b)" % (_SPACE, allowed)), words)
+def _state(allowed: bytes, words: str) -> _State:
+    return _State(re.compile(rb"%b(%b)" % (_SPACE, allowed)), words)
 
 
 _VALUE_WORDS, _KEY_WORDS = "looking for beginning of value", "looking for beginning of object key string"
-_VALUE = _place(rb"[{[]|" + _SCALAR, _VALUE_WORDS)
-_FIRST_VALUE = _place(rb"[{[\]]|" + _SCALAR, _VALUE_WORDS)
-_KEY = _place(_TEXT + b'"', _KEY_WORDS)
-_FIRST_KEY = _place(_TEXT + b'"|}', _KEY_WORDS)
-_COLON = _place(b":", "after object key")
-_BEHIND: Mapping[bytes, _Place] = {b"{": _FIRST_KEY, b"[": _FIRST_VALUE, b":": _VALUE}
-_BEHIND_COMMA: Mapping[bytes, _Place] = {b"{": _KEY, b"[": _VALUE}
-_BEHIND_VALUE: Mapping[bytes, _Place] = {
-    b"{": _place(b"[,}]", "after object key:value pair"),
-    b"[": _place(rb"[,\]]", "after array element"),
+_VALUE = _state(rb"[{[]|" + _SCALAR, _VALUE_WORDS)
+_FIRST_VALUE = _state(rb"[{[\]]|" + _SCALAR, _VALUE_WORDS)
+_KEY = _state(_TEXT + b'"', _KEY_WORDS)
+_FIRST_KEY = _state(_TEXT + b'"|}', _KEY_WORDS)
+_COLON = _state(b":", "after object key")
+_BEHIND: Mapping[bytes, _State] = {b"{": _FIRST_KEY, b"[": _FIRST_VALUE, b":": _VALUE}
+_BEHIND_COMMA: Mapping[bytes, _State] = {b"{": _KEY, b"[": _VALUE}
+_BEHIND_VALUE: Mapping[bytes, _State] = {
+    b"{": _state(b"[,}]", "after object key:value pair"),
+    b"[": _state(rb"[,\]]", "after array element"),
 }
 
 
@@ -67,23 +67,23 @@ def syntax_error(body: bytes) -> str | None:
     """
     if len(body) > _LONGEST:
         return None
-    place = _VALUE
+    state = _VALUE
     opened: list[bytes] = []
     at = 0
     for _ in range(_MOST_TOKENS):
-        found = place.allowed.match(body, at)
+        found = state.allowed.match(body, at)
         if found is None:
-            return _words(body, _end(_SKIPPED, body, at), place, opened)
+            return _words(body, _end(_SKIPPED, body, at), state, opened)
         at = found.end()
-        behind = _next_place(place, found[1][:1], opened)
+        behind = _next_state(state, found[1][:1], opened)
         if behind is None:
             return None
-        place = behind
+        state = behind
     return None
 
 
-def _next_place(place: _Place, token: bytes, opened: list[bytes]) -> _Place | None:
-    """Return the place behind a token, None behind the whole value; `opened` are the brackets around it."""
+def _next_state(state: _State, token: bytes, opened: list[bytes]) -> _State | None:
+    """Return the state after a token, None after the whole value; `opened` are the brackets around it."""
     if token in (b"{", b"["):
         opened.append(token)
     elif token in (b"}", b"]"):
@@ -92,14 +92,14 @@ def _next_place(place: _Place, token: bytes, opened: list[bytes]) -> _Place | No
         return _BEHIND[token]
     if token == b",":
         return _BEHIND_COMMA[opened[-1]]
-    if token == b'"' and (place is _KEY or place is _FIRST_KEY):
+    if token == b'"' and (state is _KEY or state is _FIRST_KEY):
         return _COLON
     return _BEHIND_VALUE[opened[-1]] if opened else None
 
 
-def _words(body: bytes, at: int, place: _Place, opened: list[bytes]) -> str | None:
+def _words(body: bytes, at: int, state: _State, opened: list[bytes]) -> str | None:
     """Word a fault in what begins at `at`."""
-    first, words = body[at : at + 1], place.words
+    first, words = body[at : at + 1], state.words
     if first == b'"' and words in (_VALUE_WORDS, _KEY_WORDS):
         at, words = _text_fault(body, at)
     elif first in _LITERALS and words == _VALUE_WORDS:

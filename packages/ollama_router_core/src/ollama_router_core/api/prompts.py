@@ -141,7 +141,7 @@ def _foreign_and_heavy(kinds: bytes, characters: int) -> tuple[int, int]:
 def _sampled(text: str) -> str:
     step = len(text) / _SAMPLES
     length = _COUNTED // _SAMPLES
-    return "".join([text[(start := int(place * step)) : start + length] for place in range(_SAMPLES)])
+    return "".join([text[(start := int(index * step)) : start + length] for index in range(_SAMPLES)])
 
 
 def size_of_prompt(document: JsonObject) -> PromptSize:

@@ -86,19 +86,19 @@ def hosted_kind(tool: Any) -> str | None:
 
 def _runs_at_the_client(kind: str, tool: Mapping[str, Any]) -> bool:
     if kind == "shell":
-        place = tool.get("environment")
-        return isinstance(place, dict) and place.get("type") == "local"
+        environment = tool.get("environment")
+        return isinstance(environment, dict) and environment.get("type") == "local"
     return kind in _LOCAL_TOOLS or kind.startswith(_LOCAL_FAMILIES)
 
 
 def _of_tools(tools: Any, path: str) -> Iterator[tuple[Reach, str]]:
-    for place, tool in enumerate(tools if isinstance(tools, list) else ()):
+    for index, tool in enumerate(tools if isinstance(tools, list) else ()):
         kind = hosted_kind(tool)
         if kind is not None:
-            yield Reach.TOOLS, f"{path}[{place}] ({kind[:64]})"
-            yield from ((_IN_TOOLS[key], f"{path}[{place}].{key}") for key in _IN_TOOLS if tool.get(key))
+            yield Reach.TOOLS, f"{path}[{index}] ({kind[:64]})"
+            yield from ((_IN_TOOLS[key], f"{path}[{index}].{key}") for key in _IN_TOOLS if tool.get(key))
         elif isinstance(tool, dict):
-            yield from _of_tools(tool.get("tools"), f"{path}[{place}].tools")
+            yield from _of_tools(tool.get("tools"), f"{path}[{index}].tools")
 
 
 def _of_content(content: Any, path: str) -> Iterator[tuple[Reach, str]]:
@@ -107,7 +107,7 @@ def _of_content(content: Any, path: str) -> Iterator[tuple[Reach, str]]:
         value, where = waiting.pop()
         if isinstance(value, list):
             waiting += [
-                (each, f"{where}[{place}]") for place, each in enumerate(value) if isinstance(each, list | dict)
+                (each, f"{where}[{index}]") for index, each in enumerate(value) if isinstance(each, list | dict)
             ]
         elif isinstance(value, dict):
             for key, each in _members(value):

@@ -71,7 +71,7 @@ def _address(host: str) -> _Address | None:
     if any(number is None for number in numbers):
         return ipaddress.IPv4Address(0)
     *heads, last = (number or 0 for number in numbers)
-    value = sum(head << (24 - 8 * place) for place, head in enumerate(heads)) + last
+    value = sum(head << (24 - 8 * index) for index, head in enumerate(heads)) + last
     return ipaddress.IPv4Address(value) if value < 1 << 32 else ipaddress.IPv4Address(0)
 
 

@@ -79,14 +79,14 @@ def _stream_class(library: Any, asynchronous: bool) -> Any:  # noqa: FBT001 - a 
     return Stream
 
 
-def failure_of(library: Any, error: Exception, place: str) -> UpstreamError | None:
+def failure_of(library: Any, error: Exception, server: str) -> UpstreamError | None:
     """What an exception of the inner transport means; None when it is not one about transport."""
     if isinstance(error, (library.ConnectError, library.ConnectTimeout, library.PoolTimeout)):
-        return ConnectFailed(f"{place} cannot be reached: {_text(error)}")
+        return ConnectFailed(f"{server} cannot be reached: {_text(error)}")
     if isinstance(error, library.TimeoutException):
-        return UpstreamTimeout(f"{place} was silent for too long", phase="first_byte")
+        return UpstreamTimeout(f"{server} was silent for too long", phase="first_byte")
     if isinstance(error, library.TransportError):
-        return UpstreamDisconnected(f"{place} broke the exchange off: {_text(error)}")
+        return UpstreamDisconnected(f"{server} broke the exchange off: {_text(error)}")
     return None
 
 

@@ -61,7 +61,7 @@ def _setting(key: str, field: FieldInfo, indent: int) -> Iterator[str]:
 def _item(section: type[BaseModel], indent: int) -> Iterator[str]:
     """The fields of a list's only entry; the first one carries the dash."""
     lines = list(_section(section, indent + 2))
-    first = next(place for place, line in enumerate(lines) if line.lstrip().startswith("#") and line.lstrip()[1] != " ")
+    first = next(index for index, line in enumerate(lines) if line.lstrip().startswith("#") and line.lstrip()[1] != " ")
     lines[first] = " " * indent + "#- " + lines[first].lstrip().removeprefix("#")
     yield from (line.removeprefix("  ") for line in lines[:first])
     yield from lines[first:]

@@ -77,6 +77,6 @@ def _reference(tag: str) -> str | None:
     return f"${{{found[2]}:-{default}}}"
 
 
-def _in_comment(text: str, place: int) -> bool:
-    line = text[text.rfind("\n", 0, place) + 1 : place]
+def _in_comment(text: str, offset: int) -> bool:
+    line = text[text.rfind("\n", 0, offset) + 1 : offset]
     return line.lstrip().startswith("#") or " #" in line

@@ -74,8 +74,8 @@ class _Servers(Section):
     servers: dict[DestinationName, Server]
 
 
-def _problem(place: tuple[int | str, ...], message: str, reader: NodeReader) -> Problem:
-    path = tuple(part for part in place[1:] if part != "[key]")
+def _problem(location: tuple[int | str, ...], message: str, reader: NodeReader) -> Problem:
+    path = tuple(part for part in location[1:] if part != "[key]")
     lines = (reader.lines.get(path[:length]) for length in range(len(path), 0, -1))
     return Problem(
         line=next((line for line in lines if line is not None), None), path=render_path(path), message=message
@@ -182,5 +182,5 @@ def _named(config: Config, added: list[FoundServer]) -> list[tuple[str, FoundSer
 
 def name_at(name: str, host: str, port: int) -> str:
     """Return what a server is called whose name alone is not enough; of a long one the address is what stays."""
-    place = safe_name(f"{host}-{port}")
-    return safe_name(f"{name[: MOST_NAME_CHARACTERS - len(place) - 1]}-{place}")
+    address = safe_name(f"{host}-{port}")
+    return safe_name(f"{name[: MOST_NAME_CHARACTERS - len(address) - 1]}-{address}")

@@ -117,11 +117,11 @@ def redacted(config: Config) -> Config:
     return config.model_copy(update=changes) if changes else config
 
 
-def _without_values(places: Mapping[str, Destination]) -> dict[str, Destination]:
-    """Places with the values of their header fields masked."""
+def _without_values(destinations: Mapping[str, Destination]) -> dict[str, Destination]:
+    """Return destinations with the values of their header fields masked."""
     return {
-        name: place.model_copy(update={"headers": dict.fromkeys(place.headers, "***")})
-        for name, place in places.items()
+        name: destination.model_copy(update={"headers": dict.fromkeys(destination.headers, "***")})
+        for name, destination in destinations.items()
     }
 
 

@@ -25,8 +25,8 @@ class Problem(Struct, frozen=True, kw_only=True):
     message: str
 
     def __str__(self) -> str:
-        place = f"line {self.line}" if self.line is not None else ""
-        return ": ".join(part for part in (place, self.path, self.message) if part)
+        location = f"line {self.line}" if self.line is not None else ""
+        return ": ".join(part for part in (location, self.path, self.message) if part)
 
 
 def render_path(path: KeyPath) -> str:

@@ -84,9 +84,9 @@ def granted_ranking(environment: Environment, user: Caller, decision: Decision) 
     role, grants, rule = user.role, user.grants, environment.config.external_hosts_for
     if (grants.hosts is None and rule == "all") or not decision.ranking:
         return decision
-    places = environment.destinations
+    destinations = environment.destinations
     kept = tuple(
-        name for name in decision.ranking if not places[name].external or may_use_host(role, grants, rule, name)
+        name for name in decision.ranking if not destinations[name].external or may_use_host(role, grants, rule, name)
     )
     if not kept:
         check_host(role, grants, rule, decision.ranking[0])

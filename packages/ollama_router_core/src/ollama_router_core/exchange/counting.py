@@ -42,8 +42,8 @@ def count_prompt(environment: Environment, context: RequestContext, request: Par
         ModelNotFound: nobody has the model.
         Forbidden: its host is not for this user.
     """
-    place = assigned_destination(request.route, environment.config)
-    destination = environment.destinations.get(place or "")
+    assigned = assigned_destination(request.route, environment.config)
+    destination = environment.destinations.get(assigned or "")
     if destination is not None and destination.external:
         told = yield from _by_host(environment, context, request, destination)
         if told is not None:
@@ -51,7 +51,7 @@ def count_prompt(environment: Environment, context: RequestContext, request: Par
             fields = [(b"x-router-server", destination.name.encode("ascii", "replace"))]
             yield from answer_whole(context, told.body, JSON_UTF8, status=told.status, fields=fields)
             return
-    elif place is None:
+    elif assigned is None:
         request = yield from _of_known_model(environment, context, request)
     yield from _estimate(environment, context, request)
 

@@ -174,9 +174,9 @@ class _Listing:
         config = self._environment.config
         asked, name = name, resolve_alias(name, config.models)
         title = name if name == asked else f"{asked} ({name})"
-        place = config.models.explicit_assignments.get(name)
-        if place is not None and place in config.external_hosts:
-            listed = self._environment.destinations[place].listing(name)
+        assigned = config.models.explicit_assignments.get(name)
+        if assigned is not None and assigned in config.external_hosts:
+            listed = self._environment.destinations[assigned].listing(name)
             return ListedModel(title, listed.context, listed.output)
         servers = self._environment.fleet.snapshot.servers.values()
         found = ((server.installed or {}).get(canonical_name(name)) for server in servers)

@@ -40,13 +40,13 @@ def check_reach(environment: Environment, context: RequestContext, request: Pars
     open_to_all = frozenset(map(Reach, host.reach))
     if user is None or document is None or open_to_all.union(user.grants.reach or ()) == set(Reach):
         return
-    place = environment.destinations[assigned_destination(request.route, environment.config) or ""]
-    as_it_is = codec_of(place.family).serves(request.endpoint, place.traits)
+    destination = environment.destinations[assigned_destination(request.route, environment.config) or ""]
+    as_it_is = codec_of(destination.family).serves(request.endpoint, destination.traits)
     for kind, member in reaches(document):
         if (as_it_is or kind is Reach.URLS) and not may_reach(user.role, user.grants, open_to_all, kind):
             raise Forbidden(
-                f"{member} {_WHY[kind]}, which this user may not ask of {place.name}; an administrator can allow it"
-                f" (users set --reach {kind}, or the host's setting `reach`)"
+                f"{member} {_WHY[kind]}, which this user may not ask of {destination.name};"
+                f" an administrator can allow it (users set --reach {kind}, or the host's setting `reach`)"
             )
 
 
@@ -64,11 +64,11 @@ def without_hosted_tools(environment: Environment, context: RequestContext, requ
     searches = _searches(environment, context, request.endpoint)
     tools = document.elements("tools")
     kinds = [hosted_kind(tool) for tool in document.get("tools")] if tools else []
-    gone = {place: kind for place, kind in enumerate(kinds) if kind is not None and not (searches and _is_search(kind))}
+    gone = {index: kind for index, kind in enumerate(kinds) if kind is not None and not (searches and _is_search(kind))}
     if not gone:
         return request
-    kept = b",".join(tool for place, tool in enumerate(tools) if place not in gone).decode()
-    context.dropped = *context.dropped, *(f"tools[{place}].{_shown(kind)}" for place, kind in gone.items())
+    kept = b",".join(tool for index, tool in enumerate(tools) if index not in gone).decode()
+    context.dropped = *context.dropped, *(f"tools[{index}].{_shown(kind)}" for index, kind in gone.items())
     edited = request.edited({"tools": f"[{kept}]"})
     uses_cloud = is_cloud_name(request.route.model_text or "") or any(map(_is_search, set(kinds) - set(gone.values())))
     edited = replace(edited, route=replace(request.route, uses_cloud=uses_cloud))

@@ -43,14 +43,19 @@ def rerank(environment: Environment, context: RequestContext, request: ParsedReq
 
 
 def _paths(environment: Environment) -> dict[str, str]:
-    """The path of each enabled place that can rerank."""
+    """The path of each enabled destination that can rerank."""
     config = environment.config
-    places: tuple[tuple[str, Server | ExternalHost], ...] = (*config.servers.items(), *config.external_hosts.items())
-    return {name: place.rerank for name, place in places if place.enabled and place.rerank is not None}
+    destinations: tuple[tuple[str, Server | ExternalHost], ...] = (
+        *config.servers.items(),
+        *config.external_hosts.items(),
+    )
+    return {
+        name: settings.rerank for name, settings in destinations if settings.enabled and settings.rerank is not None
+    }
 
 
 def _places(environment: Environment, request: ParsedRequest) -> Iterator[str]:
-    """Where the model can rerank, the preferred place first: where it is assigned, else servers that have it."""
+    """Where the model can rerank, the preferred one first: where it is assigned, else servers that have it."""
     paths, config, snapshot = _paths(environment), environment.config, environment.fleet.snapshot
     assigned = assigned_destination(request.route, config)
     if assigned is not None:

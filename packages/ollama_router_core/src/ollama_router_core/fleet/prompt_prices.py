@@ -40,8 +40,8 @@ class _Learned:
         self.prices = list(USUAL_PRICES)
         count = len(USUAL_PRICES)
         self.doubts = [[0.0] * count for _ in range(count)]
-        for place, (price, part) in enumerate(zip(USUAL_PRICES, _DOUBT, strict=True)):
-            self.doubts[place][place] = (price * part) ** 2
+        for index, (price, part) in enumerate(zip(USUAL_PRICES, _DOUBT, strict=True)):
+            self.doubts[index][index] = (price * part) ** 2
         self.samples = 0
         self.seen = 0
         self.strange = 0
@@ -58,10 +58,10 @@ class _Learned:
         variance *= max(1.0, off * off / (_DOUBTED * _DOUBTED * variance)) ** 2
         self.strange = 0
         self.samples += 1
-        for place, part in enumerate(spread):
+        for index, part in enumerate(spread):
             gain = part / variance
-            self.prices[place] += gain * off
-            doubt = self.doubts[place]
+            self.prices[index] += gain * off
+            doubt = self.doubts[index]
             for other, its in enumerate(spread):
                 doubt[other] -= gain * its
 

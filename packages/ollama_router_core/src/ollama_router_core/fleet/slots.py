@@ -128,10 +128,10 @@ class LearnedSlots(Struct, frozen=True):
     @property
     def surely_free(self) -> int:
         """The requests that may be before one that still begins at once."""
-        return next((place for place, vote in enumerate(self.votes) if vote > -_SURE), _MOST_SLOTS - 1)
+        return next((index for index, vote in enumerate(self.votes) if vote > -_SURE), _MOST_SLOTS - 1)
 
     def _least(self, votes: int) -> int | None:
-        return next((place for place, vote in enumerate(self.votes, 1) if vote >= votes), None)
+        return next((index for index, vote in enumerate(self.votes, 1) if vote >= votes), None)
 
     def observe(self, queued_ns: int, whole_ns: int, ahead: int, now: float) -> LearnedSlots:
         """Learn from one answer: `queued_ns` of its whole time are neither load nor work, `ahead` came before it."""
@@ -156,8 +156,8 @@ class LearnedSlots(Struct, frozen=True):
     def vote(self, first: int, last: int, vote: int) -> LearnedSlots:
         """Count a vote for each number of requests from `first` to `last`."""
         votes = [
-            max(-_MOST_VOTES, min(_MOST_VOTES, old + vote)) if first <= place <= last else old
-            for place, old in enumerate(self.votes, 1)
+            max(-_MOST_VOTES, min(_MOST_VOTES, old + vote)) if first <= index <= last else old
+            for index, old in enumerate(self.votes, 1)
         ]
         return replace(self, votes=tuple(votes))
 

@@ -1,4 +1,4 @@
-"""Config names to places: address, paths, the API spoken there, and the credential that only this place may see."""
+"""Names of the config to destinations: address, paths, API, and the credential that only that host may see."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Destination:
     with its connection. `credential` holds the fields that authenticate us there, the operator's own included: never
     shown. `key_problem` says why there is no key although one is configured. `models` are the details of an external
     host's models by canonical name. `base_url` is scheme, host and port, without a path; the port is always written.
-    `secrets` are what the place must not echo: values of `credential`, without what is written around a key. `ca_file`
+    `secrets` are what the host must not echo: values of `credential`, without what is written around a key. `ca_file`
     names the authority of its certificate, None for the system's. `profile` is what is known of an external host,
     `traits` what of it holds for all models and routes; `learns` says that what it refuses may be left out. One that is
     not `traced` gets no trace context.
@@ -126,8 +126,8 @@ def build_destinations(
     """Build every configured destination, by name.
 
     `environment` has the variables that `api_key_env` names, `read_text` gives the text of an `api_key_file` or
-    raises OSError or ValueError. A key that cannot be had is a `key_problem`, not an error: other places still work.
-    `profiles` are those that are shipped.
+    raises OSError or ValueError. A key that cannot be had is a `key_problem`, not an error: the other
+    destinations work. `profiles` are those that are shipped.
 
     Raises:
         ConfigError: a shipped profile cannot be read.
@@ -143,9 +143,9 @@ def build_destinations(
 
 
 def missing_keys(config: Config, destinations: Mapping[str, Destination]) -> list[str]:
-    """Return warnings for enabled places whose key cannot be read; requests there go without one."""
-    places: dict[str, Server | ExternalHost] = {**config.servers, **config.external_hosts}
-    problems = ((place.enabled, destinations[name].key_problem) for name, place in places.items())
+    """Return warnings for enabled destinations whose key cannot be read; requests there go without one."""
+    configured: dict[str, Server | ExternalHost] = {**config.servers, **config.external_hosts}
+    problems = ((settings.enabled, destinations[name].key_problem) for name, settings in configured.items())
     return [problem for enabled, problem in problems if enabled and problem is not None]
 
 
@@ -204,7 +204,7 @@ def _family(host: ExternalHost) -> Family:
 
 
 def _key(
-    place: str, host: Server | ExternalHost, environment: Mapping[str, str], read_text: Callable[[str], str]
+    label: str, host: Server | ExternalHost, environment: Mapping[str, str], read_text: Callable[[str], str]
 ) -> tuple[str, str | None]:
     if host.api_key_env is not None:
         key, source = environment.get(host.api_key_env, ""), f"the environment variable {host.api_key_env}"
@@ -213,14 +213,14 @@ def _key(
         try:
             key = read_text(host.api_key_file)
         except (OSError, ValueError) as error:
-            return "", f"{place}: {source} cannot be read ({type(error).__name__}); requests go without"
+            return "", f"{label}: {source} cannot be read ({type(error).__name__}); requests go without"
     else:
         return "", None
     key = key.strip()
     if not key:
-        return "", f"{place}: {source} is not set or empty; requests go without a key"
+        return "", f"{label}: {source} is not set or empty; requests go without a key"
     if not _KEY.fullmatch(key):
-        return "", f"{place}: what {source} holds cannot be a key; requests go without one"
+        return "", f"{label}: what {source} holds cannot be a key; requests go without one"
     return key, None
 
 

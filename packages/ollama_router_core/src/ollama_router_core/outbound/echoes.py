@@ -37,15 +37,15 @@ class EchoedSecret(Struct, frozen=True):
                 return len(data) - found.start()
         return 0
 
-    def _goes_on(self, data: bytes, place: int) -> bool:
+    def _goes_on(self, data: bytes, offset: int) -> bool:
         """Whether everything from here to the end is a part of the key that has begun here."""
         for unit in self.units:
-            if place == len(data) or (len(data) - place < _LONGEST_UNIT and data[place] in b"\\%"):
+            if offset == len(data) or (len(data) - offset < _LONGEST_UNIT and data[offset] in b"\\%"):
                 return True  # the latter may be an escape that has not ended
-            found = unit.match(data, place)
+            found = unit.match(data, offset)
             if found is None:
                 return False
-            place = found.end()
+            offset = found.end()
         return False
 
 

@@ -87,15 +87,15 @@ class UsageChunkFilter:
             self._passed = (before + data)[-_LONGEST_END:]
             return data, b""
         self._passed = None
-        place = end.end() - len(before)
-        return data[:place], data[place:]
+        split = end.end() - len(before)
+        return data[:split], data[split:]
 
     def _whole_events(self, data: bytes) -> tuple[bytes, bytes]:
         """Split off the events that have ended, and of the one that has not, what cannot be held."""
         if not data or data.endswith(b"\n\n"):
             return data, b""
-        place = max((data.rfind(end) + len(end) for end in _ENDS if end in data), default=0)
-        whole, rest = data[:place], data[place:]
+        split = max((data.rfind(end) + len(end) for end in _ENDS if end in data), default=0)
+        whole, rest = data[:split], data[split:]
         if len(rest) <= _LONGEST_CHUNK:
             self._held = rest
             return whole, b""

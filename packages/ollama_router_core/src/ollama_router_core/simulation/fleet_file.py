@@ -60,8 +60,8 @@ def parse_fleet(values: Any) -> tuple[tuple[Machine, ...], tuple[SimulatedModel,
     try:
         fleet = _Fleet.model_validate(values)
     except ValidationError as error:
-        places = (f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors())
-        raise ConfigError(f"the fleet cannot be read: {'; '.join(places)}") from None
+        problems = (f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors())
+        raise ConfigError(f"the fleet cannot be read: {'; '.join(problems)}") from None
     machines = tuple(
         Machine(
             name=name,

@@ -148,8 +148,8 @@ class FakeFleet:
 
 def _lines(whole: Mapping[str, Any], answer: str) -> Iterable[bytes]:
     """The answer's words in a line each, then the last line with the numbers."""
-    for place, word in enumerate(answer.split(" ")):
-        text = f" {word}" if place else word
+    for index, word in enumerate(answer.split(" ")):
+        text = f" {word}" if index else word
         yield json.dumps({**_with_text(whole, text), "done": False}).encode() + b"\n"
     yield json.dumps({**_with_text(whole, ""), **_DONE}).encode() + b"\n"
 

@@ -60,33 +60,33 @@ def fitted(conversation: Conversation, accepts: Accepts, dropped: Dropped) -> Co
 
 
 def _fitted_message(message: Message, accepts: Accepts, dropped: Dropped) -> Message:
-    place = "system" if message.role is Role.SYSTEM else "messages.content"
-    parts = tuple(_fitted_part(part, accepts, dropped, place) for part in message.parts)
+    path = "system" if message.role is Role.SYSTEM else "messages.content"
+    parts = tuple(_fitted_part(part, accepts, dropped, path) for part in message.parts)
     return message if parts == message.parts else Message(message.role, parts)
 
 
-def _fitted_part(part: Part, accepts: Accepts, dropped: Dropped, place: str) -> Part:
+def _fitted_part(part: Part, accepts: Accepts, dropped: Dropped, path: str) -> Part:
     match part:
         case Text() | Image() | ImageUrl() | File() | FileUrl():
-            return _fitted_media(_unmarked(part, accepts, dropped, place), accepts, dropped, place)
+            return _fitted_media(_unmarked(part, accepts, dropped, path), accepts, dropped, path)
         case ToolResult():
-            result = _unmarked(part, accepts, dropped, place)
-            inner = (_unmarked(inner, accepts, dropped, place) for inner in result.parts)
-            return replace(result, parts=tuple(_fitted_media(one, accepts, dropped, place) for one in inner))
+            result = _unmarked(part, accepts, dropped, path)
+            inner = (_unmarked(inner, accepts, dropped, path) for inner in result.parts)
+            return replace(result, parts=tuple(_fitted_media(one, accepts, dropped, path) for one in inner))
         case Thinking() | ToolCall():
             return part
         case _:
             assert_never(part)
 
 
-def _unmarked(part: _Marked, accepts: Accepts, dropped: Dropped, place: str) -> _Marked:
+def _unmarked(part: _Marked, accepts: Accepts, dropped: Dropped, path: str) -> _Marked:
     if not part.cache or accepts.cache_marks:
         return part
-    dropped.add(f"{place}.cache_control")
+    dropped.add(f"{path}.cache_control")
     return replace(part, cache="")
 
 
-def _fitted_media(part: Text | _Media, accepts: Accepts, dropped: Dropped, place: str) -> Text | _Media:
+def _fitted_media(part: Text | _Media, accepts: Accepts, dropped: Dropped, path: str) -> Text | _Media:
     match part:
         case Text():
             return part
@@ -94,34 +94,34 @@ def _fitted_media(part: Text | _Media, accepts: Accepts, dropped: Dropped, place
             if kind and (accepts.image_types is None or kind in accepts.image_types):
                 return part
             what = f"an image of the type {kind}" if kind else "an image of an unknown type"
-            return _note(what, "image", dropped, place)
+            return _note(what, "image", dropped, path)
         case ImageUrl(url=url):
-            return part if accepts.image_addresses else _note(f"an image at {url}", "image_url", dropped, place)
+            return part if accepts.image_addresses else _note(f"an image at {url}", "image_url", dropped, path)
         case File():
-            return _fitted_file(part, accepts, dropped, place)
+            return _fitted_file(part, accepts, dropped, path)
         case FileUrl(url=url):
-            return part if accepts.file_addresses else _note(f"a file at {url}", "file_url", dropped, place)
+            return part if accepts.file_addresses else _note(f"a file at {url}", "file_url", dropped, path)
         case _:
             assert_never(part)
 
 
-def _fitted_file(file: File, accepts: Accepts, dropped: Dropped, place: str) -> Text | File:
+def _fitted_file(file: File, accepts: Accepts, dropped: Dropped, path: str) -> Text | File:
     if file.media_type in accepts.file_types:
         return file
     text = document_text(file)
     title = f' title="{file.name}"' if file.name else ""
     if text is not None:
         if file.media_type == PDF:
-            dropped.add(f"{place}.file.layout")
+            dropped.add(f"{path}.file.layout")
         return Text(f"<document{title}>\n{text}\n</document>", file.cache)
     if is_text(file):
         return Text(f"<document{title}></document>", file.cache)
     named = f"the file {file.name}" if file.name else "a file"
-    return _note(f"{named} of the type {file.media_type}", "file", dropped, place)
+    return _note(f"{named} of the type {file.media_type}", "file", dropped, path)
 
 
-def _note(what: str, name: str, dropped: Dropped, place: str) -> Text:
-    dropped.add(f"{place}.{name}")
+def _note(what: str, name: str, dropped: Dropped, path: str) -> Text:
+    dropped.add(f"{path}.{name}")
     return Text(f"[{what} stood here that this model cannot be shown]")
 
 

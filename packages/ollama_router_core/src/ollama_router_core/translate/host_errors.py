@@ -158,8 +158,8 @@ def _text_in(value: Any) -> str:
 
 def _problem(item: dict[str, Any]) -> str:
     text = text_of(item.get("msg")) or text_of(item.get("message"))
-    place = ".".join(str(step) for step in list_of(item.get("loc")) if isinstance(step, str | int))
-    return f"{place}: {text}" if place and text else text
+    location = ".".join(str(step) for step in list_of(item.get("loc")) if isinstance(step, str | int))
+    return f"{location}: {text}" if location and text else text
 
 
 def _inner_message(raw: Any) -> str:

@@ -79,7 +79,7 @@ def _as_system(message: Any, dropped: Dropped) -> Any:
 
 def _without_later_system(messages: list[Any], dropped: Dropped) -> list[Any]:
     """Make one of the leading system messages, as strict templates want it, and turns of the user's of later ones."""
-    count = next((place for place, message in enumerate(messages) if not _is_system(message)), len(messages))
+    count = next((index for index, message in enumerate(messages) if not _is_system(message)), len(messages))
     ruled = [_as_one(messages[:count])] if count > 1 else messages[:count]
     for message in messages[count:]:
         if _is_system(message):

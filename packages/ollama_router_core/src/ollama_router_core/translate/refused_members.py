@@ -68,6 +68,6 @@ def _candidates(body: dict[str, Any]) -> Iterator[str]:
 
 def _place(problem: dict[str, Any]) -> str:
     """Return the top-level member that a validator's problem is about, empty for one deeper down."""
-    place = list_of(problem.get("loc"))
+    location = list_of(problem.get("loc"))
     forbidden = problem.get("type") == "extra_forbidden" or _REFUSES.search(text_of(problem.get("msg")))
-    return text_of(place[1]) if forbidden and len(place) == 2 and place[0] == "body" else ""
+    return text_of(location[1]) if forbidden and len(location) == 2 and location[0] == "body" else ""

@@ -60,8 +60,8 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
 
 def _first_problem(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"{place or 'body'}: {first['msg']}"
+    location = ".".join(map(str, first["loc"]))
+    return f"{location or 'body'}: {first['msg']}"
 
 
 def moment(text: str | None, name: str = "since") -> float | None:

@@ -75,8 +75,8 @@ def _answer(operation: Operation) -> dict[str, Any]:
     return _json("Done", operation.answer)
 
 
-def _parameter(name: str, place: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": place, "required": place == "path", "schema": schema}
+def _parameter(name: str, location: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": location, "required": location == "path", "schema": schema}
 
 
 def _json(description: str, kind: type[BaseModel]) -> dict[str, Any]:

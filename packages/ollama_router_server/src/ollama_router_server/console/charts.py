@@ -140,10 +140,10 @@ def strip_of(
     lanes, marks = _with_incidents(lanes, incidents), _marks(incidents, begin)
     all_blocks = sorted((block for lane in lanes for block in lane.blocks), key=lambda one: -one.requests)
     kept = {id(block) for block in all_blocks[:_MOST_BLOCKS]}
-    tones = {model: place % _TONES for place, model in enumerate(dict.fromkeys([*models, *models_of(lanes)]))}
+    tones = {model: index % _TONES for index, model in enumerate(dict.fromkeys([*models, *models_of(lanes)]))}
     laid, y = [], 0
     for lane in lanes:
-        rows = {model: min(place, _MOST_ROWS - 1) for place, model in enumerate(dict.fromkeys(models_of([lane])))}
+        rows = {model: min(index, _MOST_ROWS - 1) for index, model in enumerate(dict.fromkeys(models_of([lane])))}
         blocks = [
             _laid(one, y + _NAME + rows[one.model] * _ROW, tones[one.model]) for one in lane.blocks if id(one) in kept
         ]

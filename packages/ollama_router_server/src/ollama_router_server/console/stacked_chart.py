@@ -47,8 +47,8 @@ def stacked(steps: Sequence[UsageStep], *, width: float = 960.0, height: float =
     most = max((one.requests for one in steps), default=0) or 1
     wide = width / (len(steps) or 1)
     columns = [
-        Column(one, round(wide * (place + 0.1), 3), round(wide * 0.8, 3), _parts(one, height / most, height))
-        for place, one in enumerate(steps)
+        Column(one, round(wide * (index + 0.1), 3), round(wide * 0.8, 3), _parts(one, height / most, height))
+        for index, one in enumerate(steps)
     ]
     there = {(part.tone, part.name) for column in columns for part in column.parts}
     return Stacked(width, height, columns, sorted(there, key=lambda one: one[0]))

@@ -97,7 +97,7 @@ def _placed(middles: Sequence[float], labels: Sequence[str]) -> list[float]:
         starts.append(start)
         end = start + width + _BETWEEN
     limit = float(WIDTH)
-    for place in range(len(starts) - 1, -1, -1):
-        starts[place] = max(0.0, min(starts[place], limit - wide[place]))
-        limit = starts[place] - _BETWEEN
+    for index in range(len(starts) - 1, -1, -1):
+        starts[index] = max(0.0, min(starts[index], limit - wide[index]))
+        limit = starts[index] - _BETWEEN
     return [round(start, 1) for start in starts]

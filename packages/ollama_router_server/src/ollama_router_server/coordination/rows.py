@@ -1,6 +1,6 @@
 """Numbers by name and worker in shared memory: each number has one writer, so no lock is taken where requests pass.
 
-Only giving a name its place takes one (a POSIX lock, which the system takes back from a process that dies); places are
+Only giving a name its row takes one (a POSIX lock, which the system takes back from a process that dies); rows are
 never given back. A name beyond the capacity counts nothing and breaks nothing.
 """
 
@@ -14,7 +14,7 @@ from typing import Final
 
 from ollama_router_core.coordination import DAYS_KEPT, DayUse
 
-__all__ = ["SECONDS", "Days", "Places", "Rows"]
+__all__ = ["SECONDS", "Days", "RowIndex", "Rows"]
 
 _WORD = 8
 SECONDS: Final = 61
@@ -24,8 +24,8 @@ _COUNT_BITS: Final = 32
 _COUNT_MASK: Final = (1 << _COUNT_BITS) - 1
 
 
-class Places:
-    """Which place a name has; the same for every worker. Names are kept as 63 bits of a digest."""
+class RowIndex:
+    """Which row a name has; the same for every worker. Names are kept as 63 bits of a digest."""
 
     __slots__ = ("_capacity", "_known", "_lock", "_words")
 
@@ -42,16 +42,16 @@ class Places:
 
     @property
     def taken(self) -> int:
-        """How many names have a place."""
+        """How many names have a row."""
         return int(self._words[0])
 
     def of(self, name: str) -> int | None:
-        """A name's place; None when all are taken."""
+        """A name's row; None when all are taken."""
         try:
             return self._known[name]
         except KeyError:
-            place = self._known[name] = self._give(name)
-            return place
+            row = self._known[name] = self._give(name)
+            return row
 
     def _give(self, name: str) -> int | None:
         digest = int.from_bytes(blake2b(name.encode(), digest_size=_WORD).digest()) >> 1
@@ -68,7 +68,7 @@ class Places:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep the other processes out; no name may get its place meanwhile."""
+        """Keep the other processes out; no name may get its row meanwhile."""
         fcntl.lockf(self._lock, fcntl.LOCK_EX)
         try:
             yield
@@ -79,11 +79,11 @@ class Places:
 class Rows:
     """A count for each name and worker, and one for each second of the last minute where they are `timed`."""
 
-    __slots__ = ("_places", "_stride", "_width", "_words")
+    __slots__ = ("_index", "_stride", "_width", "_words")
 
-    def __init__(self, words: memoryview, places: Places, capacity: int, *, timed: bool = False) -> None:
+    def __init__(self, words: memoryview, index: RowIndex, capacity: int, *, timed: bool = False) -> None:
         self._words = words
-        self._places = places
+        self._index = index
         self._width = self.width(timed=timed)
         self._stride = capacity * self._width
 
@@ -94,35 +94,35 @@ class Rows:
 
     def add(self, worker: int, name: str, change: int) -> None:
         """Change a worker's count; it is never below zero."""
-        place = self._places.of(name)
-        if place is not None:
-            at = worker * self._stride + place * self._width
+        row = self._index.of(name)
+        if row is not None:
+            at = worker * self._stride + row * self._width
             self._words[at] = max(0, self._words[at] + change)
 
     def count(self, worker: int, name: str) -> int:
         """A worker's count."""
-        place = self._places.of(name)
-        return 0 if place is None else int(self._words[worker * self._stride + place * self._width])
+        row = self._index.of(name)
+        return 0 if row is None else int(self._words[worker * self._stride + row * self._width])
 
     def sums(self, workers: Sequence[int], names: Collection[str]) -> Mapping[str, int]:
         """Return the counts of some workers by name, without zeros; one look at the memory of each worker."""
-        length, stride, width = self._places.taken * self._width, self._stride, self._width
+        length, stride, width = self._index.taken * self._width, self._stride, self._width
         columns = [self._words[at : at + length].tolist()[::width] for at in (worker * stride for worker in workers)]
         if not any(map(any, columns)):
             return {}
         totals = [sum(counts) for counts in zip(*columns, strict=True)]
-        places = ((name, self._places.of(name)) for name in names)
-        return {name: totals[at] for name, at in places if at is not None and at < len(totals) and totals[at]}
+        rows = ((name, self._index.of(name)) for name in names)
+        return {name: totals[at] for name, at in rows if at is not None and at < len(totals) and totals[at]}
 
     def tick(self, worker: int, name: str, now: float, number: int = 1) -> None:
         """Add to a worker's number of this second of the monotonic clock, which stays between 0 and 2**32.
 
         Of a second whose cell a later one has, nothing is taken back.
         """
-        place = self._places.of(name)
-        if place is not None:
+        row = self._index.of(name)
+        if row is not None:
             second = int(now)
-            cell = worker * self._stride + place * self._width + 1 + second % SECONDS
+            cell = worker * self._stride + row * self._width + 1 + second % SECONDS
             held, known = divmod(self._words[cell], _COUNT_MASK + 1)
             if held > second:
                 return
@@ -131,44 +131,44 @@ class Rows:
 
     def ticks(self, worker: int, name: str, now: float) -> list[tuple[int, int]]:
         """Seconds of the last minute, and a worker's numbers in them."""
-        place = self._places.of(name)
-        if place is None:
+        row = self._index.of(name)
+        if row is None:
             return []
-        at = worker * self._stride + place * self._width + 1
+        at = worker * self._stride + row * self._width + 1
         oldest = int(now) - 60
         cells = self._words[at : at + SECONDS].tolist()
         return [(cell >> _COUNT_BITS, cell & _COUNT_MASK) for cell in cells if cell >> _COUNT_BITS >= oldest]
 
     def clear(self, worker: int) -> None:
         """A worker is gone: its counts are zero, what was counted by the second stays."""
-        for place in range(self._places.taken):
-            self._words[worker * self._stride + place * self._width] = 0
+        for row in range(self._index.taken):
+            self._words[worker * self._stride + row * self._width] = 0
 
 
 class Days:
-    """Tokens of users by day and month, in one place for all workers: lock the names' places to look and to count."""
+    """Tokens of users by day and month, in one row for all workers: lock the index to look and to count."""
 
     WIDTH: Final = len(DayUse._fields) + 1
 
-    __slots__ = ("_places", "_words")
+    __slots__ = ("_index", "_words")
 
-    def __init__(self, words: memoryview, places: Places) -> None:
+    def __init__(self, words: memoryview, index: RowIndex) -> None:
         self._words = words
-        self._places = places
+        self._index = index
 
     def of(self, user: str, now: float, known: DayUse) -> DayUse:
         """Return what is counted as of the day of `known`, which holds where nothing has changed lately."""
-        place = self._places.of(user)
-        if place is None:
+        row = self._index.of(user)
+        if row is None:
             return known
-        day, today, earlier, at = self._words[place * self.WIDTH : (place + 1) * self.WIDTH].tolist()
+        day, today, earlier, at = self._words[row * self.WIDTH : (row + 1) * self.WIDTH].tolist()
         is_counted = at and now - (at - 1) / _THOUSAND < DAYS_KEPT  # 0 is for what never was
         return (DayUse(day, today, earlier) if is_counted else known).on(known.day)
 
     def use(self, user: str, now: float, day: int, tokens: int, known: DayUse) -> None:
         """Count tokens of a day; `known` is what was known before."""
-        place = self._places.of(user)
-        if place is not None:
+        row = self._index.of(user)
+        if row is not None:
             cells = (*self.of(user, now, known).plus(day, tokens), 1 + int(now * _THOUSAND))
-            for cell, value in enumerate(cells, place * self.WIDTH):
+            for cell, value in enumerate(cells, row * self.WIDTH):
                 self._words[cell] = value

@@ -34,7 +34,7 @@ from ollama_router_core.coordination import (
 )
 from ollama_router_core.fleet.summary import Summary, read_summary, write_summary
 from ollama_router_server.coordination.ring import Ring
-from ollama_router_server.coordination.rows import Days, Places, Rows
+from ollama_router_server.coordination.rows import Days, RowIndex, Rows
 from ollama_router_server.system import random_bytes
 
 __all__ = ["SharedMemory", "WorkerMember"]
@@ -66,8 +66,8 @@ class SharedMemory:
         self._folder = Path(tempfile.mkdtemp(prefix="ollama-router-"))
         self._lock = (self._folder / "lock").open("w")  # open as long as the memory lives
         sizes = [
-            Places.words(_SERVERS),
-            Places.words(_USERS),
+            RowIndex.words(_SERVERS),
+            RowIndex.words(_USERS),
             _SERVERS,
             workers * _SERVERS * Rows.width(timed=False),
             workers * _SERVERS * Rows.width(timed=False),
@@ -79,8 +79,8 @@ class SharedMemory:
         ]
         self._memory = mmap.mmap(-1, sum(sizes) * _WORD)
         servers, users, self.drains, flights, reserved, *minutes, days, self.cells, rings = _cut(self._memory, sizes)
-        self.servers = Places(servers, _SERVERS, self._lock.fileno())
-        self.users = Places(users, _USERS, self._lock.fileno())
+        self.servers = RowIndex(servers, _SERVERS, self._lock.fileno())
+        self.users = RowIndex(users, _USERS, self._lock.fileno())
         self.rows = {
             Scope.SERVER: Rows(flights, self.servers, _SERVERS),
             Scope.RESERVED: Rows(reserved, self.servers, _SERVERS),
@@ -229,7 +229,7 @@ class WorkerMember(OneMachineMember):
         self, user: str, now: float, tokens: int, *, per_minute: int | None, days: DayBudget | None, done: Charged
     ) -> None:
         """Count tokens in this second and day, if what all workers counted leaves room for them."""
-        self._memory.users.of(user)  # giving a name its place takes the lock, too
+        self._memory.users.of(user)  # giving a name its row takes the lock, too
         with self._memory.users.locked():  # no other worker counts between the look and the count
             free = per_minute is None or self._fits(user, now, tokens, per_minute)
             free = free and (days is None or days.has_room(self._days.of(user, now, days.known)))
@@ -280,14 +280,14 @@ class WorkerMember(OneMachineMember):
 
     def drain(self, server: str, *, on: bool) -> None:
         """Begin or end a drain for all workers."""
-        place = self._memory.servers.of(server)
-        if place is not None:
-            self._memory.drains[place] = _DRAINED if on else _UNDRAINED
+        row = self._memory.servers.of(server)
+        if row is not None:
+            self._memory.drains[row] = _DRAINED if on else _UNDRAINED
 
     def drained(self, server: str) -> bool | None:
         """Return what was last told about a server; None when nothing was."""
-        place = self._memory.servers.of(server)
-        said = 0 if place is None else self._memory.drains[place]
+        row = self._memory.servers.of(server)
+        said = 0 if row is None else self._memory.drains[row]
         return {_DRAINED: True, _UNDRAINED: False}.get(said)
 
     def tell(self, news: News) -> None:

@@ -181,7 +181,7 @@ class Operations:
             UpstreamRequest(
                 origin=target.origin,
                 method="POST",
-                target=target.place.own_path("/api/pull"),
+                target=target.destination.own_path("/api/pull"),
                 headers=(*target.credential, (b"content-type", b"application/json")),
                 body=json.dumps({"model": model}).encode(),
                 timeouts=replace(target.timeouts, first_byte=_PATIENCE, idle=_PATIENCE),

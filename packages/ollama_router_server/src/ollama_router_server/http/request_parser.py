@@ -76,8 +76,8 @@ class RequestParser:
         "_headers",
         "_left",
         "_llhttp",
+        "_offset",
         "_payload",
-        "_place",
         "_quiet",
         "_raw",
         "_refusal",
@@ -94,7 +94,7 @@ class RequestParser:
         self._closed = False
         self._events: deque[Event] = deque()
         self._data = b""
-        self._place = 0  # in `_data`: what is before it has been parsed
+        self._offset = 0  # in `_data`: what is before it has been parsed
         self._seen = self._skipped = 0  # of a head: bytes looked through already, and those of blank lines before it
         self._left = 0  # bytes of a sized body
         self._raw = self._payload = self._quiet = 0  # of a chunked body: all bytes, those of the body, those since
@@ -106,7 +106,7 @@ class RequestParser:
     @property
     def held(self) -> int:
         """Bytes that have been fed and not been parsed."""
-        return len(self._data) - self._place
+        return len(self._data) - self._offset
 
     @property
     def in_body(self) -> bool:
@@ -127,16 +127,16 @@ class RequestParser:
         """Take the next bytes from the connection."""
         if self._closed:
             return
-        if self._place < len(self._data):
-            data = self._data[self._place :] + data
+        if self._offset < len(self._data):
+            data = self._data[self._offset :] + data
         self._data = data
-        self._place = 0
+        self._offset = 0
 
     def next_event(self) -> Event | None:
         """The next event, None until more bytes are fed."""
         events = self._events
         while not events:
-            if self._closed or self._place >= len(self._data) or not self._parse():
+            if self._closed or self._offset >= len(self._data) or not self._parse():
                 return None
         return events.popleft()
 
@@ -162,7 +162,7 @@ class RequestParser:
 
     def _parse_head(self) -> bool:
         self._skip_blank_lines()
-        data, start = self._data, self._place
+        data, start = self._data, self._offset
         limit = self._bounds.limits.header_bytes - self._skipped
         seen = max(0, self._seen - len(_HEAD_END) + 1)
         end = data[start + seen :].find(_HEAD_END) if seen else data.find(_HEAD_END, start) - start
@@ -173,7 +173,7 @@ class RequestParser:
         if refusal is not None:
             self._refuse(refusal)
             return True
-        self._place = end
+        self._offset = end
         self._seen = self._skipped = 0
         self._feed_llhttp(data[start:end], _BAD_HEAD)
         if self._upgrade:
@@ -184,12 +184,12 @@ class RequestParser:
 
     def _skip_blank_lines(self) -> None:
         """Drop line ends before a head; they count as a part of it."""
-        data, start = self._data, self._place
+        data, start = self._data, self._offset
         if self._seen == 0:
             while data.startswith(b"\r\n", start):
                 start += 2
-            self._skipped += start - self._place
-            self._place = start
+            self._skipped += start - self._offset
+            self._offset = start
 
     def _judge_partial(self, start: int, limit: int) -> bool:
         """Refuse a head that cannot become valid, by what has come of it since the last look."""
@@ -203,8 +203,8 @@ class RequestParser:
         return refusal is not None
 
     def _parse_sized(self) -> None:
-        piece = self._data[self._place : self._place + self._left]
-        self._place += len(piece)
+        piece = self._data[self._offset : self._offset + self._left]
+        self._offset += len(piece)
         self._left -= len(piece)
         self._feed_llhttp(piece, _BAD_BODY)
 
@@ -214,16 +214,16 @@ class RequestParser:
         The empty line may have begun in the last segment, so the first three bytes are fed one by one; and it may
         have begun among those three.
         """
-        data, place, payload = self._data, self._place, self._payload
-        if place < 3:
-            stop = place + 1
+        data, offset, payload = self._data, self._offset, self._payload
+        if offset < 3:
+            stop = offset + 1
         else:
-            end = data.find(_HEAD_END, place - 3)
+            end = data.find(_HEAD_END, offset - 3)
             stop = len(data) if end < 0 else end + len(_HEAD_END)
-        self._place = stop
-        self._raw += stop - place
-        self._feed_llhttp(data[place:stop], _BAD_BODY)
-        self._quiet = self._quiet + stop - place if self._payload == payload else 0
+        self._offset = stop
+        self._raw += stop - offset
+        self._feed_llhttp(data[offset:stop], _BAD_BODY)
+        self._quiet = self._quiet + stop - offset if self._payload == payload else 0
         limit = self._bounds.limits.header_bytes
         if self._quiet > limit or self._raw - self._payload > limit + self._payload:
             self._refuse(Refusal(400, "more framing than body"))
@@ -236,8 +236,8 @@ class RequestParser:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if not self._upgrade:
                 self._refuse(self._refusal or otherwise)
-        if self._place >= len(self._data):  # a connection or a body that waits must not keep a segment
-            self._data, self._place = b"", 0
+        if self._offset >= len(self._data):  # a connection or a body that waits must not keep a segment
+            self._data, self._offset = b"", 0
 
     def _refuse(self, refusal: Refusal) -> None:
         if not self._closed:
@@ -247,7 +247,7 @@ class RequestParser:
 
     def _discard(self) -> None:
         self._data = b""
-        self._place = 0
+        self._offset = 0
 
     # httptools' protocol ------------------------------------------------------------------------------
 

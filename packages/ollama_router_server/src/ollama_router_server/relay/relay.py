@@ -112,7 +112,7 @@ class Relay:
         `deps.targets` must still hold every destination that it ever held.
         """
         self._deps = deps
-        self._destinations.update({name: target.place for name, target in deps.targets.items()})
+        self._destinations.update({name: target.destination for name, target in deps.targets.items()})
         self._environment.reconfigure(deps.config)
 
     @property

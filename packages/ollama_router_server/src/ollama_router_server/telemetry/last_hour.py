@@ -96,8 +96,8 @@ class LastHour:
         if status != _CLIENT_LEFT and (status >= 400 or record.error is not None):
             sums[_FAILED] += 1
         sums[_TOKENS] += record.completion_tokens or 0
-        for place, ms in enumerate(phase_ms(record), _PHASES):
-            sums[place] += ms
+        for index, ms in enumerate(phase_ms(record), _PHASES):
+            sums[index] += ms
         if record.ttft_ms is not None:
             bands, band = self._first_token[number], band_of(record.ttft_ms)
             bands[band] = bands.get(band, 0) + 1

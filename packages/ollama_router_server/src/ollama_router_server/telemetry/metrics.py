@@ -183,10 +183,10 @@ class Metrics:
         yield _counter(
             "orouter_wasted_seconds", "Server time spent on answers whose client disconnected.", "server", wasted
         )
-        for place, (metric, text) in enumerate(_TIMES):
+        for index, (metric, text) in enumerate(_TIMES):
             times = HistogramMetricFamily(metric, text, labels=("server",))
             for name, server in self._servers.items():
-                times.add_metric((name,), server.times[place].buckets(), server.times[place].total)
+                times.add_metric((name,), server.times[index].buckets(), server.times[index].total)
             yield times
 
 

@@ -24,7 +24,7 @@ async def fetch(
     request = UpstreamRequest(
         origin=target.origin,
         method=method,
-        target=target.place.own_path(path),
+        target=target.destination.own_path(path),
         headers=headers,
         body=body,
         timeouts=timeouts,

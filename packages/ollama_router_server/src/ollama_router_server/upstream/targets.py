@@ -17,9 +17,9 @@ __all__ = ["Target", "build_targets", "missing_keys"]
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """One server or external host; `name` and `external` are its place's."""
+    """One server or external host; `name` and `external` are its destination's."""
 
-    place: Destination
+    destination: Destination
     origin: Origin
     timeouts: Timeouts
     name: str
@@ -28,17 +28,17 @@ class Target(Struct, frozen=True, kw_only=True):
     @property
     def credential(self) -> Headers:
         """The fields that authenticate us there; never shown."""
-        return self.place.credential
+        return self.destination.credential
 
     def redact(self, data: bytes) -> bytes:
-        """The same bytes without our key, should the place echo it."""
-        return self.place.redact(data)
+        """The same bytes without our key, should the server echo it."""
+        return self.destination.redact(data)
 
 
 def build_targets(config: Config, environment: Mapping[str, str]) -> dict[str, Target]:
-    """Every configured place by name; keys come from the environment or from files."""
-    places = build_destinations(config, environment, read_text, shipped_profiles())
-    return {name: _target(place) for name, place in places.items()}
+    """Every configured destination by name; keys come from the environment or from files."""
+    found = build_destinations(config, environment, read_text, shipped_profiles())
+    return {name: _target(destination) for name, destination in found.items()}
 
 
 def missing_keys(config: Config, environment: Mapping[str, str]) -> list[str]:
@@ -46,12 +46,12 @@ def missing_keys(config: Config, environment: Mapping[str, str]) -> list[str]:
     return destinations.missing_keys(config, build_destinations(config, environment, read_text, shipped_profiles()))
 
 
-def _target(place: Destination) -> Target:
-    patience = place.patience
+def _target(destination: Destination) -> Target:
+    patience = destination.patience
     return Target(
-        place=place,
-        name=place.name,
-        external=place.external,
-        origin=Origin(place.scheme, place.host, place.port, place.name, place.ca_file),
+        destination=destination,
+        name=destination.name,
+        external=destination.external,
+        origin=Origin(destination.scheme, destination.host, destination.port, destination.name, destination.ca_file),
         timeouts=Timeouts(connect=patience.connect, first_byte=patience.first_byte, idle=patience.idle),
     )

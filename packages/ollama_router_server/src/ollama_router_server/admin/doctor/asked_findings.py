@@ -45,7 +45,7 @@ async def _ahead(services: Services, name: str) -> float | None:
     request = UpstreamRequest(
         origin=target.origin,
         method="GET",
-        target=target.place.own_path("/api/version"),
+        target=target.destination.own_path("/api/version"),
         headers=target.credential,
         body=b"",
         timeouts=Timeouts(connect=_PATIENCE, first_byte=_PATIENCE, idle=_PATIENCE),

@@ -277,7 +277,7 @@ def draw(rows: Sequence[Row]) -> None:
     right.set(xlabel="p99 to the first token, of the shipped one", ylabel="refused of the largest model's")
     left.set_xticks(TICKS, [f"{one:,}" for one in TICKS])
     left.xaxis.minorticks_off()
-    left.legend(fontsize=7)
+    left.legend(fontsize=7, loc="upper right")
     save(figure, "refusals")
 
 

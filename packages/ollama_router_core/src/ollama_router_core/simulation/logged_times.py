@@ -13,6 +13,9 @@ __all__ = ["Phases", "clocks", "phases", "stay", "worked"]
 _ODD = 0.05
 """The share of a server's answers that may tell more than passed for other reasons than its clock."""
 
+_LOADED = 0.1
+"""The part of an answer's seconds from which on they are those of a load."""
+
 
 class Phases(NamedTuple):
     """Seconds of loading, reading and writing."""
@@ -38,12 +41,13 @@ def worked(row: RequestRecord, clock: float = 1.0) -> float | None:
 def clocks(rows: Iterable[RequestRecord]) -> Mapping[str, float]:
     """Return by server how much time passes while it tells of a second: 1, less where its clock runs ahead.
 
-    That of a simulated server may, such as those of the demonstration.
+    That of a simulated server may, such as those of the demonstration. Answers that were loaded for do not count: the
+    whole load is told to everyone who waited for a part of it.
     """
     ratios: dict[str, list[float]] = {}
     for row in rows:
         told, (came, left) = worked(row), stay(row)
-        if row.server is not None and row.status == 200 and told:
+        if row.server is not None and row.status == 200 and told and (row.load_ms or 0.0) < _LOADED * told * 1000:
             ratios.setdefault(row.server, []).append((left - came) / told)
     return {name: min(1.0, percentile(found, _ODD)) for name, found in ratios.items()}
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from ollama_router_core.coordination import DayBudget, DayUse, FactsChanged, Scope
 from ollama_router_core.fleet.summary import Summary
@@ -378,6 +379,24 @@ async def test_what_a_member_frees_that_is_next_itself_is_told_to_nobody(
     assert messages.new() == []
     await freed(holder)
     assert messages.new() == ["router-1"]
+
+
+async def test_a_connection_that_the_store_closed_is_opened_anew(
+    make_group: Callable[..., RedisGroup], redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the next question, however soon after an answer it is: this member does not go alone for that."""
+    monkeypatch.setattr("ollama_router_server.coordination.redis_store._SOUND_SECONDS", 3600.0)
+    member, other = await joined(make_group(2))
+    assert await claimed(member, 4)
+    stream = member._exchange._store._connection._reader
+    with redis_server.client() as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+    await eventually(lambda: bool(stream.at_eof()))
+    with capture_logs() as logs:
+        assert [await claimed(member, 4) for _ in range(3)] == [True, True, True]
+    assert not member.away
+    assert logs == []
+    assert not await claimed(other, 4)
 
 
 async def test_while_the_store_is_frozen_each_goes_by_its_share(

@@ -173,7 +173,10 @@ class RedisStore:
         pool = self._client.connection_pool
         if self._connection is None:
             self._connection = await pool.get_connection()
-        elif not self._connection.is_connected or asyncio.get_running_loop().time() > self._sound_until:
+            return self._connection
+        if _was_closed(self._connection):
+            await self._connection.disconnect(nowait=True)
+        if not self._connection.is_connected or asyncio.get_running_loop().time() > self._sound_until:
             await pool.ensure_connection(self._connection)
         return self._connection
 
@@ -225,6 +228,16 @@ def _check_parameters(url: str) -> None:
     """
     found: dict[str, Any] = {name: value for name, value in parse_url(url).items() if name != "max_connections"}
     found.pop("connection_class", Connection)(**found)
+
+
+def _was_closed(connection: Any) -> bool:
+    """Say whether the other side is known to have closed a connection.
+
+    The library says only whether this side has (`is_connected`), so its stream is asked; a release that keeps it
+    elsewhere learns it from the next question.
+    """
+    stream = getattr(connection, "_reader", None)
+    return stream is not None and (stream.at_eof() or stream.exception() is not None)
 
 
 async def _within(seconds: float, call: Coroutine[Any, Any, Result]) -> Result:

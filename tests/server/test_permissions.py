@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_server.admin.deferred_router import DeferredRouter
 from ollama_router_server.admin.openapi import openapi_document
 from ollama_router_server.app import create_app
 from support.router import RunningRouter, running_router, server_entry
@@ -130,6 +131,13 @@ async def router(tmp_path: Path) -> AsyncIterator[RunningRouter]:
         running_router(tmp_path, {"one": server_entry(sim)}) as one,
     ):
         yield one
+
+
+@falcon.inspect.register_router(DeferredRouter)
+def _inspect(router: DeferredRouter) -> list[falcon.inspect.RouteInfo]:
+    """The routes that it was told, worked out."""
+    router.find("/")
+    return falcon.inspect.inspect_compiled_router(router)
 
 
 def routes_of(router: RunningRouter) -> set[str]:

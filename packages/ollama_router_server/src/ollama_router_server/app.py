@@ -18,6 +18,7 @@ from ollama_router_core.exchange.events import Headers
 from ollama_router_server.admin.about_resource import AboutResource
 from ollama_router_server.admin.audit_resource import AuditResource
 from ollama_router_server.admin.config_resource import ConfigResource, DiagnosticsResource
+from ollama_router_server.admin.deferred_router import DeferredRouter
 from ollama_router_server.admin.doctor.doctor_resource import DoctorResource
 from ollama_router_server.admin.errors_resource import ErrorsResource
 from ollama_router_server.admin.fleet_resource import (
@@ -260,7 +261,7 @@ def _add_routes_of_all_workers(app: Any, services: Services, sync: WorkerSync) -
 
 def create_app(services: Services) -> RouterApp:
     """Wire the application. Its lifespan starts and stops the services."""
-    app: Any = falcon.asgi.App(middleware=[NamesInPaths(), TokenAccess(services)])
+    app: Any = falcon.asgi.App(router=DeferredRouter(), middleware=[NamesInPaths(), TokenAccess(services)])
     app.req_options.keep_blank_qs_values = True  # `?since=` is a mistake, not nothing
     app.add_route("/health", HealthResource(services))
     app.add_route("/up", LiveResource())

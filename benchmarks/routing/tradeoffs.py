@@ -3,7 +3,8 @@
 The configurations of the quarter that break a law (`misses.toml`) and a dozen that keep all, each with values around
 the one that is shipped: the margin that a load has to gain where a crowd waits, and the seconds that double a ticket's
 weight. FILE gets a JSON line for each configuration and value, and what it has already is not run again. Draws
-docs/images/routing-tradeoffs.svg and fills in the tables of docs/explanation/routing-measured.md.
+docs/images/routing-tradeoffs.svg and fills in the tables of docs/explanation/routing-measured.md. With `--quarter
+NAME` it is one of the constants, such as CROWDED_MARGIN, in all of the quarter, and its table is printed.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Constant(NamedTuple):
 
 
 CONSTANTS = (
-    Constant(scheduler, "CROWDED_MARGIN", "margin of a load in a crowd", (1.1, 2.5, 6.0)),
+    Constant(scheduler, "CROWDED_MARGIN", "margin of a load in a crowd", (1.1, 1.75, 2.5, 4.0, 6.0)),
     Constant(wait_queue, "AGEING", "seconds that double a weight", (10.0, 30.0, 60.0, 120.0, 300.0)),
 )
 COLOURS = dict(zip((one.name for one in CONSTANTS), ("#0b7a4b", "#c77d0a"), strict=True))
@@ -83,28 +84,30 @@ def run(trial: Trial) -> dict[str, Any]:
         setattr(constant.module, constant.name, shipped)
 
 
-def chosen() -> list[Case]:
-    """Those that break a law, and a dozen others, always the same."""
+def chosen(*, every_one: bool) -> list[Case]:
+    """Those that break a law, and a dozen others, always the same; or every one of the quarter."""
     every, known = quarter(list(cases(SLICES, fleets=FLEETS, seeds=[1]))), known_misses()
+    if every_one:
+        return every
     kept = [case for case in every if case.name not in known]
     return [case for case in every if case.name in known] + random.Random(1).sample(kept, HELD)
 
 
-def trials() -> Iterator[Trial]:
-    """The shipped ones with all routers first, then every other value."""
-    found = chosen()
+def trials(alone: str | None) -> Iterator[Trial]:
+    """The shipped ones with all routers first, then every other value; of one constant `alone` in the whole quarter."""
+    found = chosen(every_one=alone is not None)
     yield from (Trial(case, None, 0.0) for case in found)
     for number, constant in enumerate(CONSTANTS):
-        for value in constant.values:
+        for value in constant.values if alone in {None, constant.name} else ():
             if value != constant.shipped:
                 yield from (Trial(case, number, value) for case in found)
 
 
-def measured(file: Path, jobs: int) -> list[Row]:
+def measured(file: Path, jobs: int, alone: str | None) -> list[Row]:
     """Every row, from the file where it is there."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     known = {(row["case"], row["constant"], row["value"]): row for row in map(json.loads, lines)}
-    wanted = list(trials())
+    wanted = list(trials(alone))
     missing = [trial for trial in wanted if trial.key not in known]
     with ProcessPoolExecutor(jobs) as pool, file.open("a", encoding="utf-8") as out:
         for trial, row in zip(missing, pool.map(run, missing), strict=True):
@@ -159,7 +162,7 @@ def tell(rows: Sequence[Row]) -> list[list[str]]:
     for constant in CONSTANTS:
         values = by_value(rows, constant)
         base = values[constant.shipped]
-        for value, found in values.items():
+        for value, found in values.items() if len(values) > 1 else ():
             seconds = [f"{against(found, base, field):.2f}" for field in ("ttft_p50", "ttft_p95", "ttft_p99")]
             refused = sum(row["routers"]["fastest"]["refused"] for row in found.values())
             gained, lost = exchanged(found, base)
@@ -245,8 +248,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--quarter", metavar="NAME", choices=[one.name for one in CONSTANTS])
     options = parser.parse_args()
-    rows = measured(options.json, options.jobs)
+    rows = measured(options.json, options.jobs, options.quarter)
+    if options.quarter:
+        for line in ((*HEAD[:-2], "mended", "broken"), ["---"] * len(HEAD), *tell(rows)):
+            print(f"| {' | '.join(line)} |")
+        return
     draw(rows)
     fill("tradeoffs", HEAD, tell(rows))
     fill("tradeoffs-each", HEAD_EACH, tell_each(rows))

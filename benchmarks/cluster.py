@@ -53,6 +53,8 @@ _NOTICED = 5.0
 """Seconds after which a client has seen that its router was killed, on a busy machine."""
 _FAIR = 0.9
 """Jain's index of users who ask alike from which on the line is fair."""
+_AT_ONCE = 5000
+"""Claims of one instant."""
 _READ_LATE = 0.2
 """Seconds after which a client on a busy machine reads an answer that had been sent."""
 HAPROXY = """\
@@ -477,7 +479,7 @@ async def latency(options: argparse.Namespace, folder: Path, redis: RedisServer)
 
 
 async def round_trips(redis_url: str, count: int) -> None:
-    """Time claims of one member, each by itself, beside a bare question to Redis by the same client."""
+    """Time claims of one member, each by itself and many at once, beside a bare question by the same client."""
     group = RedisGroup(redis_url, 1)
     member = group.redis(0)
     await member.beat(time.monotonic())
@@ -491,8 +493,12 @@ async def round_trips(redis_url: str, count: int) -> None:
     for name, ask in {"claim": claim, "ping": redis.ping}.items():
         times = [await _seconds(ask) for _ in range(count)]
         spent[name] = statistics.median(times) * 1000
+    begun, before = time.perf_counter(), member.round_trips
+    await asyncio.gather(*(claim() for _ in range(_AT_ONCE)))
+    seconds, exchanged = time.perf_counter() - begun, member.round_trips - before
     await redis.aclose()
     await group.aclose()
+    print(f"{_AT_ONCE} claims at once: {seconds:.2f} s, {exchanged} exchanges")
     print(f"p50 of a claim alone {spent['claim']:.3f} ms, of a ping {spent['ping']:.3f} ms")
 
 

@@ -130,6 +130,7 @@ def test_a_word_for_servers_is_no_server_s_name(word: str):
         ("external_hosts: {a: {host: h}}", "external_hosts.a: a server has the same name; names must be unique"),
         ("cache_ttl_seconds: 3", "cache_ttl_seconds: unknown key here; did you mean model_config.cache_ttl_seconds?"),
         ("proxyport: 3", "proxyport: unknown key; did you mean 'proxy_port'?"),
+        ("port: 3", "port: unknown key; did you mean 'proxy_port'?"),
         ("routing_strategy: &x !thing a", "routing_strategy: the tag '!thing' is not supported"),
         ("proxy_port: !!int abc", "proxy_port: not a value of the YAML type int"),
         ("<<: 5", "expected a mapping, or a list of mappings, to merge with <<"),

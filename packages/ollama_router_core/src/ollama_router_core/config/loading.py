@@ -194,7 +194,7 @@ def _unknown_key(path: KeyPath) -> str:
     *parents, key = path
     section = type_at(Config, parents)
     known = [field.alias or name for name, field in section.model_fields.items()]
-    near = nearest(str(key), known)
+    near = nearest(str(key), known) or next((one for one in known if one.endswith(f"_{key}")), None)
     if near:
         return f"unknown key; did you mean {near!r}?"
     homes = [home for home in _homes(Config) if home.rpartition(".")[2] == key]

@@ -44,6 +44,6 @@ def test_who_waits_is_told_seconds_whatever_the_snapshot(strategy, came, asked, 
     admission = Admission(make_config(servers, routing_strategy=strategy))
     for number, (request, batch) in enumerate(arriving):
         admission.arrive(Ticket(number=number, request=request, arrived=0.0, batch=batch), came, 0.0)
-    places = [admission.place(number, asked, now) for number in range(len(arriving))]
+    places = [admission.line.place(number, asked, now) for number in range(len(arriving))]
     assert all(seconds >= 0 and math.isfinite(seconds) for _, seconds in places)
     assert sorted(rank for rank, _ in places if rank) == list(range(1, admission.waiting + 1))

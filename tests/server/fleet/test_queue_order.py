@@ -124,7 +124,7 @@ def test_who_waits_while_another_worker_reserves_the_only_slot_is_told_its_turn(
     wait_in(there, here)
     assert here.fleet.snapshot.slots == {"a": 0}
     here.ask()
-    rank, seconds = here.admission.place(1, here.fleet.snapshot, here.clock.now)
+    rank, seconds = here.admission.line.place(1, here.fleet.snapshot, here.clock.now)
     assert (rank, seconds > 0) == (1, True)
 
 

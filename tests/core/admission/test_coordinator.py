@@ -106,6 +106,35 @@ class TestBoundsForEveryStrategy:
         assert all(at == sorted(at) and at[2] > 2 * at[0] for at in seconds)
         assert [at[0] for at in seconds] == pytest.approx([seconds[0][0] - passed for passed in (0, 1, 2)])
 
+    @pytest.mark.parametrize("strategy", ["priority_with_memory", "fastest"])
+    def test_what_other_processes_have_on_a_server_is_waited_for_too(self, strategy):
+        """They fill its slots: as long as it takes usually, or until one of this process's own is over."""
+        admission = make({"a": {"max_concurrent": 2}}, strategy)
+        admission.arrive(ticket(0), WARM, 0.0)
+        one, two = (replace(WARM, elsewhere={"a": count}, in_flight={"a": count}) for count in (1, 2))
+        assert admission.arrive(ticket(1), two, 0.0) == ()
+        begun, later = (admission.line.place(1, one, now)[1] for now in (0.0, 1.0))
+        assert later == pytest.approx(begun - 1.0)
+        admission.finished(0, two, 1.0)
+        assert admission.line.place(1, two, 1.0) == (1, begun)
+
+    @pytest.mark.parametrize("strategy", ["priority_with_memory", "fastest"])
+    def test_a_batch_is_not_before_others(self, strategy):
+        """Whoever comes after it is told its place and turn as without it; the batch is told of both."""
+        admission = make({"a": {"max_concurrent": 1}}, strategy)
+        admission.arrive(ticket(0), WARM, 0.0)
+        admission.arrive(ticket(1), WARM, 0.0)
+        alone = admission.line.place(1, WARM, 0.0)
+        for number in (2, 3):
+            admission.arrive(replace(ticket(number), batch=True), WARM, 0.0)
+        admission.left(1, WARM, 0.0)
+        admission.arrive(ticket(4), WARM, 0.0)
+        assert admission.line.position(4) == 1
+        assert admission.line.place(4, WARM, 0.0) == alone
+        (second, soon), (third, later) = (admission.line.place(number, WARM, 0.0) for number in (2, 3))
+        assert (second, third) == (2, 3)
+        assert alone[1] < soon < later
+
     def test_what_waits_for_a_model_is_told_in_one_line(self):
         """Whoever reads it could not tell apart the kinds that servers care about."""
         admission = self.full()

@@ -20,7 +20,7 @@ BODY = {"model": MODEL, "prompt": "hi", "stream": False}
 
 
 async def test_the_queue_is_shown_and_its_order_and_bounds_hold(tmp_path: Path) -> None:
-    """One runs; of two that wait the batch one goes last though it came first; one without patience is refused."""
+    """One runs; the batch one goes last, before nobody, though it came first; one without patience is refused."""
     async with (
         OllamaSimulator(models=[model(MODEL, decode_speed=20.0)], time_scale=1.0, answer_tokens=20) as sim,
         running_router(tmp_path, {"one": server_entry(sim, max_concurrent=1)}) as router,
@@ -38,7 +38,7 @@ async def test_the_queue_is_shown_and_its_order_and_bounds_hold(tmp_path: Path) 
         done, _ = await asyncio.wait([batch, later], return_when=asyncio.FIRST_COMPLETED)
         await asyncio.gather(first, batch, later)
     assert done == {later}
-    assert [task.result().headers.get("x-router-queue-position") for task in (first, batch, later)] == [None, "1", "2"]
+    assert [task.result().headers.get("x-router-queue-position") for task in (first, batch, later)] == [None, "1", "1"]
     assert shown["waiting"] == 2
     (row,) = shown["queue"]
     assert (row["model"], row["waiting"], row["batch"]) == (MODEL, 2, 1)

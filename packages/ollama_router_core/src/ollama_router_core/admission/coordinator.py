@@ -256,7 +256,7 @@ class Admission:
     def _enqueue(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
         """Join the queue, if there is room, and see who can go."""
         kind = kind_of(ticket.request)
-        position = self._queue.join(ticket)
+        self._queue.join(ticket)
         outcomes = self._dispatch_waiting(snapshot, now, kinds=(kind,))
         if ticket.number not in self._queue:
             return outcomes
@@ -268,7 +268,7 @@ class Admission:
             return (*outcomes, self._refuse(ticket, error, now))
         if self._queue.has_room(ticket.user, ticket.request.model, joined=True):
             return outcomes
-        is_full = position > self._config.queue.max_waiting
+        is_full = len(self._queue) > self._config.queue.max_waiting
         loser = self._queue.surplus_of(self._queue.waiting_of(ticket.user)) if is_full else None
         loser = loser or ticket
         error = self._overloaded(self.line.expected_wait(loser, snapshot, now), "the queue is full")

@@ -89,17 +89,12 @@ class ServerLoad(Struct, eq=False):
             return 0.0
         return min([max(end - now, least) for end, least in ends])
 
-    def free_in(
-        self, models: Collection[CanonicalName], slots: int, most: int | None, usual: float, now: float
-    ) -> float:
-        """Seconds until one more request for some models can be sent; none where one can be sent now.
+    def left(self, usual: float, now: float) -> list[tuple[CanonicalName | None, float]]:
+        """The models of what runs, and the seconds until each request should be over.
 
-        The models have so many `slots` together, the server takes `most` requests, None without a limit. A request of
-        which nobody knows how long it takes is taken for one of `usual` seconds.
+        One of which nobody knows how long it takes is taken for one of `usual` seconds.
         """
-        left = {number: self._left(one, usual, now) for number, one in self.running.items()}
-        own = [left[number] for number, one in self.running.items() if one.kind.model in models]
-        return max(_until_fewer(own, slots), 0.0 if most is None else _until_fewer([*left.values()], most))
+        return [(one.kind.model, self._left(one, usual, now)) for one in self.running.values()]
 
     def _left(self, running: Running, usual: float, now: float) -> float:
         work = running.work or usual
@@ -112,12 +107,6 @@ class ServerLoad(Struct, eq=False):
             for running in self.running.values()
             if running.kind.model in models
         ]
-
-
-def _until_fewer(left: list[float], than: int) -> float:
-    """Seconds until fewer than so many run, or none, of requests that have so many seconds left."""
-    than = max(than, 1)  # a server whose slots are all kept for others has no less than one, if later
-    return sorted(left)[len(left) - than] if len(left) >= than else 0.0
 
 
 class InFlightTable:

@@ -40,8 +40,23 @@ def _slots(cost: ServiceCost, costs: CostModel) -> int:
 
 
 def _free_in(cost: ServiceCost, costs: CostModel, tokens: float) -> float:
-    """Seconds until such a request could be sent there: once its model is loaded, and a slot is free."""
+    """Seconds until such a request could be sent there: once its model is loaded, and a slot is free.
+
+    Of what other processes have there it is not known how long it takes, nor since when it runs: usual seconds each.
+    """
     if not cost.warm:
         return cost.load
-    limit = slots_of(cost.candidate, costs.snapshot)
-    return cost.server_load.free_in(cost.candidate.runner, cost.parallel, limit, cost.work(tokens), costs.now)
+    candidate, usual = cost.candidate, cost.work(tokens)
+    running = cost.server_load.left(usual, costs.now)
+    until = _until_fewer([left for model, left in running if model in candidate.runner], cost.parallel)
+    limit = slots_of(candidate, costs.snapshot)
+    if limit is None:
+        return until
+    elsewhere = [_seconds(cost, tokens)] * costs.snapshot.elsewhere.get(candidate.name, 0)
+    return max(until, _until_fewer([*[left for _, left in running], *elsewhere], limit))
+
+
+def _until_fewer(left: list[float], than: int) -> float:
+    """Seconds until fewer than so many run, or none, of requests that have so many seconds left."""
+    than = max(than, 1)  # a server whose slots are all kept for others has no less than one, if later
+    return sorted(left)[len(left) - than] if len(left) >= than else 0.0

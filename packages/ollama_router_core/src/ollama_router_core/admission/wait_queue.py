@@ -135,7 +135,7 @@ class WaitQueue:
 
     def rank(self, number: int) -> int:
         """A ticket's position as it is now, from 1; 0 when it does not wait."""
-        return next((rank for rank, one in enumerate(self._tickets, 1) if one == number), 0)
+        return len(self._ahead(number)) + 1 if number in self._tickets else 0
 
     def before(self, number: int) -> tuple[RequestGroup, Mapping[RequestKind, int]]:
         """A waiting ticket's group, and how many tickets of each kind are before it in the line.
@@ -143,9 +143,14 @@ class WaitQueue:
         Raises:
             KeyError: it does not wait.
         """
-        _, group, _ = self._tickets[number]
-        earlier = takewhile(lambda one: one != number, self._tickets)
-        return group, Counter([self._tickets[one][1].kind for one in earlier])
+        return self._tickets[number][1], Counter([group.kind for group in self._ahead(number)])
+
+    def _ahead(self, number: int) -> list[RequestGroup]:
+        """The groups of the tickets before a waiting one: of those that joined earlier, a batch's after all others."""
+        own, tickets = self._tickets[number][0], self._tickets.values()
+        earlier = [one for one in takewhile(lambda one: one[0] is not own, tickets) if one[0].batch == own.batch]
+        others = [one for one in tickets if not one[0].batch] if own.batch else []
+        return [group for _, group, _ in (*others, *earlier)]
 
     def join(self, ticket: Ticket) -> int:
         """Add a ticket; returns its position, from 1."""
@@ -160,7 +165,7 @@ class WaitQueue:
         group.batch += ticket.batch
         self._changes += 1
         group.version = self._changes
-        position = len(self._tickets) + 1
+        position = 1 + (len(self._tickets) if ticket.batch else self.crowd)
         self._tickets[ticket.number] = (ticket, group, position)
         self._by_user.setdefault(ticket.user, {})[ticket.number] = ticket
         heapq.heappush(self._deadlines, (self.deadline(ticket), ticket.number))

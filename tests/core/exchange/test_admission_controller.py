@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.model_names import CanonicalName
@@ -351,6 +352,20 @@ def test_a_slot_that_another_router_has_is_waited_for(shared: tuple[AdmissionCon
     claims.answer(granted=True)
     assert _slot(controller.outcome(third))
     assert controller.outcome(fourth) is None
+
+
+def test_who_is_denied_a_slot_is_woken_to_its_position(
+    shared: tuple[AdmissionController, Claims], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It only asked so far, and stands in the line from then on."""
+    controller, claims = shared
+    woken: list[int] = []
+    waiter = _waiter(controller.admit(CHAT, lambda: woken.append(controller.rank(waiter))))
+    assert controller.rank(waiter) == 0
+    seen = replace(controller.fleet.snapshot, elsewhere={"a": 1, "b": 1}, in_flight={"a": 1, "b": 1})
+    monkeypatch.setattr(FleetBook, "snapshot", property(lambda _: seen))
+    claims.answer(granted=False)
+    assert woken == [1]
 
 
 def test_a_client_that_leaves_while_its_slot_is_asked_for_holds_nothing(

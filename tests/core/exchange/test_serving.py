@@ -435,6 +435,20 @@ def test_a_request_may_have_to_wait() -> None:
     assert ended(stage, exchange, exchange.resume(None)).queue_position == 3
 
 
+def test_who_joins_the_queue_after_asking_for_a_slot_has_queued() -> None:
+    """Its place is noted when it has one, though nothing is told before the interval; so if its client leaves, too."""
+    stage = Stage(load_keepalive=15.0)
+    exchange = stage.exchange()
+    expect(exchange.start(), Verify)
+    expect(exchange.resume(FakeCaller()), ReadBody)
+    expect(exchange.resume(chat(stream=True)), Admit)
+    expect(exchange.resume(Queued(None, 0.0, None, lambda: None)), AwaitSlot)
+    assert exchange.context.queue_position is None
+    expect(exchange.resume(Queued(2, 4.2, None, lambda: None)), AwaitSlot)
+    row = ended(stage, exchange, exchange.interrupt(ClientLeft()))
+    assert (row.status, row.queue_position, row.expected_wait_ms) == (499, 2, 4200.0)
+
+
 @pytest.mark.parametrize(
     ("path", "told"),
     [

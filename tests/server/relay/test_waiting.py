@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from ollama_router_core.testing import OllamaSimulator, Silence, model
+from ollama_router_server.fleet.fleet_service import FleetService
 from support.eventually import eventually
 from support.raw_client import RawClient, parsed, request_bytes
 from support.router import running_router, server_entry
@@ -45,6 +48,31 @@ async def test_the_queue_is_shown_and_its_order_and_bounds_hold(tmp_path: Path) 
     assert impatient.status_code == 503
     assert unreadable.status_code == 400
     assert unreadable.headers["x-router-error"] == "invalid_header"
+
+
+async def test_who_was_denied_its_slot_and_waits_in_vain_is_logged_as_queued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process had the slot; its place is in the row of the request, which no slot ever told."""
+
+    class Taken:
+        """Denies each claim, as another process has the slot."""
+
+        def claim(self, name: str, model: object, limit: int, done: Callable[[bool], None], **more: object) -> None:
+            del model, limit, more
+            seen = replace(router.services.fleet.snapshot, elsewhere={name: 1}, in_flight={name: 1})
+            monkeypatch.setattr(FleetService, "snapshot", property(lambda _: seen))
+            asyncio.get_running_loop().call_soon(done, False)
+
+    async with (
+        OllamaSimulator(models=[model(MODEL)], time_scale=0.0) as sim,
+        running_router(tmp_path, {"one": server_entry(sim, max_concurrent=1)}) as router,
+        router.client() as client,
+    ):
+        monkeypatch.setattr(router.services.admission, "_claims", Taken())
+        refused = await client.post("/api/generate", json=BODY, headers={"X-Router-Max-Wait": "0.2"})
+        (row,) = await router.rows(1)
+    assert (refused.status_code, row.queue_position) == (503, 1)
 
 
 async def test_a_token_of_batch_priority_gives_way(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ Count(user)                 Reservation                 RouterError
 Charge(reservation, tokens) bool: False while it is asked   RouterError
 AwaitCharge(reservation)    None                        RouterError
 Admit(...)                  Slot, Queued or Refused
-AwaitSlot(queued, ...)      Slot or Refused; Queued, as it stands then, if time is up
+AwaitSlot(queued, ...)      Slot or Refused; Queued, as it stands then: time is up, or it has joined
 LookForModels()             bool: was it done
 UseStore(operation)         StoredResponse, None, or bool   RouterError
 Send(request)               Upstream, at once
@@ -165,7 +165,7 @@ class Admit(Struct, frozen=True):
 
 
 class AwaitSlot(Struct, frozen=True):
-    """Wait in the queue, for at most `seconds`."""
+    """Wait in the queue, for at most `seconds`; one that has no position yet, until it has one."""
 
     queued: Queued
     seconds: float | None = None

@@ -343,6 +343,7 @@ class AdmissionController:
                     self._tell()
             else:
                 self._carry_out(self._admission.denied(ticket, self.fleet.snapshot, self._now()))
+                waiter.wake()  # it has a position now
                 self._tell()
 
         since = self._admission.in_line_since(ticket)

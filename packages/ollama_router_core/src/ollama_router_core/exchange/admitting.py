@@ -127,24 +127,35 @@ def admit_again(
     Raises:
         RouterError: no server can take it any more, or waiting took too long.
     """
-    if context.queue_position is None:
-        context.queue_position, context.expected_wait_ms = queued.position, queued.expected_wait * 1000
+    _joined(context, queued)
     outcome = yield from _waited(environment, context, request, queued)
     return _taken(environment, context, _unrefused(environment, context, request, outcome))
+
+
+def _joined(context: RequestContext, queued: Queued) -> None:
+    """Note the position and the expected wait with which a request first joined the queue."""
+    if context.queue_position is None and queued.position:
+        context.queue_position, context.expected_wait_ms = queued.position, queued.expected_wait * 1000
 
 
 def _waited(
     environment: Environment, context: RequestContext, request: ParsedRequest, queued: Queued
 ) -> Steps[Slot | Refused]:
-    """Wait for the turn; a stream is told its place at the interval of its heartbeats."""
+    """Wait for the turn; a stream is told its place at the interval of its heartbeats.
+
+    Who was refused the slot that it asked for joins the queue while it waits, and is logged as one that has queued.
+    """
     heartbeat = heartbeat_for(environment, context, request)
     seconds = None if heartbeat is None else heartbeat.interval
     while True:
         outcome: Slot | Queued | Refused = yield AwaitSlot(queued, seconds)
         if not isinstance(outcome, Queued):
             return outcome
+        has_joined = bool(outcome.position and not queued.position)
         queued = outcome
-        if heartbeat is not None:
+        if has_joined:
+            _joined(context, queued)
+        elif heartbeat is not None:
             place = QueuePlace(queued.position, queued.expected_wait) if queued.position else None
             try:
                 yield from heartbeat.beat(context, place)

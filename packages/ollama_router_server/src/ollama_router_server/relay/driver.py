@@ -193,7 +193,11 @@ class Driver:
 
     def _slot(self, action: AwaitSlot) -> Any:
         admission, waiter = self._collaborators.admission, cast("Waiter", action.queued.waiting)
-        return admission.outcome(waiter) or (admission.place(waiter) if self._timed_out else WAITING)
+        found = admission.outcome(waiter)
+        if found is not None:
+            return found
+        has_joined = not action.queued.position and admission.rank(waiter)
+        return admission.place(waiter) if self._timed_out or has_joined else WAITING
 
     def _head(self, action: AwaitHead) -> Any:
         call: Call = action.upstream  # type: ignore[assignment]  # it is what `_send` returned

@@ -69,14 +69,17 @@ def heads(admission: Admission, snapshot: FleetSnapshot, now: float, *, waits: b
 
 
 @given(limits=servers(), snapshot=fleets(), tickets=TICKETS, running=RUNNING, late=st.booleans())
-def test_heads_are_those_of_every_full_server(
+def test_heads_are_those_of_every_full_server_and_who_waits_longest_is_one(
     limits: dict[str, dict[str, Any]],
     snapshot: FleetSnapshot,
     tickets: list[tuple[str, str, bool]],
     running: list[tuple[str, str]],
     late: bool,
 ) -> None:
-    """However many kinds wait, and also where a server is full for some models only."""
+    """However many kinds wait, and also where a server is full for some models only.
+
+    Slots are kept for who waits longest and given to who is first: if these were not one order, nobody would get any.
+    """
     admission = Admission(make_config(limits, routing_strategy="fastest" if late else "priority_with_memory"))
     for number, (model, server) in enumerate(running):
         admission.bound(Ticket(number=-number - 1, request=make_request(model), arrived=0.0), server, 0.0)
@@ -84,4 +87,8 @@ def test_heads_are_those_of_every_full_server(
         one = Ticket(number=number, request=make_request(model), arrived=number * 0.1, user=user, batch=batch)
         admission._queue.join(one)
         admission._queue.granted("x", 0.35)
-    assert admission.line.heads(snapshot, 2.0) == heads(admission, snapshot, 2.0, waits=late)
+    found = admission.line.heads(snapshot, 2.0)
+    assert found == heads(admission, snapshot, 2.0, waits=late)
+    since, full = admission.line.longest_wait(snapshot, 2.0)
+    assert {found[name] for name in full} <= {since}
+    assert since is None or all(since <= head for head in found.values())

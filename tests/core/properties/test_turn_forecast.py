@@ -26,7 +26,7 @@ snapshots = st.builds(
 requests = st.builds(
     make_request,
     needs=st.sampled_from([frozenset({"completion"}), frozenset({"embedding"})]),
-    prompt_tokens=st.integers(1, 10_000),
+    prompt_tokens=st.integers(0, 10_000),
 )
 
 

@@ -48,8 +48,8 @@ class RequestGroup(Struct, eq=False):
 
     @property
     def mean_tokens(self) -> float:
-        """Prompt tokens of an average ticket."""
-        return self.tokens / len(self.tickets)
+        """Prompt tokens of an average ticket, one and more: no work would be an endless rate."""
+        return max(1.0, self.tokens / len(self.tickets))
 
     @property
     def sample(self) -> Ticket:
@@ -265,9 +265,9 @@ class WaitQueue:
             found[number] = self._tickets[number][0]
         return list(found.values())
 
-    def oldest(self, *, batch: bool = True) -> Ticket | None:
-        """The ticket that joined first; with `batch` false that of those which are of no batch."""
-        return next((ticket for ticket, _, _ in self._tickets.values() if batch or not ticket.batch), None)
+    def oldest(self) -> Ticket | None:
+        """The ticket that joined first."""
+        return next((ticket for ticket, _, _ in self._tickets.values()), None)
 
     def surplus_of(self, waiting: int) -> Ticket | None:
         """The newest ticket of the user with most in a full queue, if that is two more than `waiting`; it gives way."""

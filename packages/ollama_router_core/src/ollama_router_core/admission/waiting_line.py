@@ -10,7 +10,7 @@ from ollama_router_core.admission.dispatching import Dispatcher
 from ollama_router_core.admission.full_servers import FullServers
 from ollama_router_core.admission.tickets import Ticket, WaitingGroup
 from ollama_router_core.admission.turn_forecast import seconds_to_turn
-from ollama_router_core.admission.wait_queue import WaitQueue
+from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import kind_of
@@ -42,22 +42,26 @@ class WaitingLine:
 
         None and no servers while nobody waits. A batch comes after all that wait anywhere, and no slot is kept for it.
         """
-        oldest = self._queue.oldest(batch=False)
-        if oldest is None:
+        firsts = self._firsts()
+        if not firsts:
             since = self.since
             return None if since is None else since + _AFTER_ALL, frozenset()
+        since, group = firsts[0]
         full = self._full_servers(snapshot, now)
-        return oldest.arrived, full.of(self.selector.plan(oldest.request, snapshot))
+        return since, full.of(self.selector.plan(group.sample.request, snapshot))
 
     def heads(self, snapshot: FleetSnapshot, now: float) -> Mapping[str, float]:
         """Return since when the first is in the line of each full server, without those of a batch."""
         full, found = self._full_servers(snapshot, now), dict[str, float]()
-        firsts = [(self._queue.first_since(group), group) for group in self._queue.groups.values()]
-        known = [(since, group) for since, group in firsts if since is not None]
-        for since, group in sorted(known, key=itemgetter(0)):  # of each server the first is who waits longest
+        for since, group in self._firsts():  # of each server the first is who waits longest
             names = full.of(self.selector.plan(group.sample.request, snapshot), but=found.keys())
             found.update(dict.fromkeys(names, since))
         return found
+
+    def _firsts(self) -> list[tuple[float, RequestGroup]]:
+        """Since when the first of each kind is in the line of all routers, the longest wait first; no batches."""
+        firsts = [(self._queue.first_since(group), group) for group in self._queue.groups.values()]
+        return sorted([(since, group) for since, group in firsts if since is not None], key=itemgetter(0))
 
     def _full_servers(self, snapshot: FleetSnapshot, now: float) -> FullServers:
         seen = self._dispatcher.traffic(snapshot, now)

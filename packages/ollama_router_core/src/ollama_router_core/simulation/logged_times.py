@@ -10,8 +10,9 @@ from ollama_router_core.simulation.report import percentile
 
 __all__ = ["Phases", "clocks", "phases", "stay", "worked"]
 
-_ODD = 0.05
-"""The share of a server's answers that may tell more than passed for other reasons than its clock."""
+_ODD, _FEW = 0.05, 20
+"""The share of a server's answers that may tell more than passed for other reasons than its clock. Of fewer than `_FEW`
+that share is nobody, and one odd row would make the whole server fast: then its middle one counts."""
 
 _LOADED = 0.1
 """The part of an answer's seconds from which on they are those of a load."""
@@ -49,7 +50,7 @@ def clocks(rows: Iterable[RequestRecord]) -> Mapping[str, float]:
         told, (came, left) = worked(row), stay(row)
         if row.server is not None and row.status == 200 and told and (row.load_ms or 0.0) < _LOADED * told * 1000:
             ratios.setdefault(row.server, []).append((left - came) / told)
-    return {name: min(1.0, percentile(found, _ODD)) for name, found in ratios.items()}
+    return {name: min(1.0, percentile(found, 0.5 if len(found) < _FEW else _ODD)) for name, found in ratios.items()}
 
 
 def phases(row: RequestRecord, ttft_ms: float, clock: float = 1.0) -> Phases:

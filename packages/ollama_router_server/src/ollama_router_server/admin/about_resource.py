@@ -28,7 +28,7 @@ _LONGEST_LICENCE: Final = 60
 
 
 async def find_about(services: Services, user: User) -> AboutView:
-    """What is known of the program; how it runs is for viewers and admins."""
+    """Return what is known of the program; how it runs is for viewers and admins."""
     view = about_view(
         services.config,
         version=version("ollama-router-server"),
@@ -53,7 +53,7 @@ def _running(services: Services) -> RunningView:
 
 @cache
 def _libraries() -> tuple[LibraryView, ...]:
-    """The libraries that our packages ask for, as far as they are installed; read once."""
+    """List the libraries that our packages require, as far as they are installed; read once."""
     names = {found[0] for ours in _OURS for asked in requires(ours) or () if (found := _NAME.match(asked))}
     return tuple(_installed(names - {*_OURS}))
 

@@ -30,7 +30,7 @@ class Condition(Struct, frozen=True):
 
 
 def condition_of(services: Services) -> Condition:
-    """The router as it is now."""
+    """Return the router's condition now."""
     if services.draining:
         return Condition("stopping", ("the router is stopping",))
     if not services.started:

@@ -18,7 +18,7 @@ __all__ = ["ConfigResource", "DiagnosticsResource", "find_config"]
 
 
 async def find_config(services: Services) -> ConfigView:
-    """What holds now, with what keeps a newer config from holding."""
+    """Return the config in effect, with what keeps a newer one from taking effect."""
     return ConfigView(
         text=await asyncio.to_thread(_text, services.declared),  # 200 servers take a tenth of a second
         problem=services.config_problem,

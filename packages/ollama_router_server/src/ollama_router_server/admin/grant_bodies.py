@@ -11,7 +11,7 @@ __all__ = ["changes_of", "grants_body", "grants_of"]
 
 
 def grants_of(body: GrantsBody | None) -> Grants:
-    """What a body grants.
+    """Return what a body grants.
 
     Raises:
         InvalidGrants: it cannot be granted.
@@ -20,7 +20,7 @@ def grants_of(body: GrantsBody | None) -> Grants:
 
 
 def changes_of(body: GrantsBody | None) -> dict[str, Any]:
-    """The fields of a body that are there, in JSON's types; None takes a grant back."""
+    """Return the fields that a body has, in JSON's types; None takes a grant back."""
     return {} if body is None else body.model_dump(mode="json", exclude_unset=True)
 
 

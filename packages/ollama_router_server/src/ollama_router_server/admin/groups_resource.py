@@ -21,7 +21,7 @@ _MOST: Final = 200
 
 
 async def list_groups(services: Services, request: Request) -> GroupsBody:
-    """A page of groups as asked for in the query."""
+    """List the page of groups that the query asks for."""
     limit = request.get_param_as_int("limit", min_value=1, max_value=_MOST) or _MOST
     search, after = request.get_param("search") or None, request.get_param("after") or None
     page = await services.groups.page(search=search, after=after, limit=limit)

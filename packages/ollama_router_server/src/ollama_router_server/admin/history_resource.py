@@ -26,7 +26,7 @@ _MOST_INCIDENTS = 200
 
 
 async def find_day(services: Services, request: Request, user: User) -> HistoryView:
-    """The day that the query asks for, today without one.
+    """Find the day that the query asks for, today without one.
 
     Raises:
         InvalidBody: it is no day.
@@ -42,7 +42,7 @@ async def find_day(services: Services, request: Request, user: User) -> HistoryV
 
 
 def asked_day(request: Request, wall: float, name: str = "day") -> tuple[str, int]:
-    """The day that the query asks for, today without one, and when it begins (UTC).
+    """Parse the day that the query asks for, today without one, and when it begins (UTC).
 
     Raises:
         InvalidBody: it is no day.

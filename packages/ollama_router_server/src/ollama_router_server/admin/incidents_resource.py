@@ -18,7 +18,7 @@ __all__ = ["IncidentsResource", "find_incidents"]
 
 
 async def find_incidents(services: Services, chosen: IncidentFilter, limit: int) -> IncidentsView:
-    """The newest incidents first, with what each hit."""
+    """Find incidents, the newest first, with what each hit."""
     store = services.incidents.store
     found = await store.list(chosen, limit=limit)
     return incidents_view(found, await store.hits(found), services.clock.wall())

@@ -116,7 +116,7 @@ async def answer_http_error(_request: Request, response: Response, error: HTTPEr
 
 
 def http_error_code(status: int) -> str:
-    """The code that an error of Falcon's has for clients."""
+    """Return the code that clients get for an error of Falcon's."""
     return _FALCONS_CODES.get(status, "invalid_request")
 
 

@@ -15,11 +15,11 @@ INVITATION_SECONDS: Final = 72 * 3_600.0
 
 
 def base_url(services: Services, request: Request) -> str:
-    """The address that people use, without a trailing slash: the config's, else the one that was asked."""
+    """Return the address that people use, without a trailing slash: the config's, else that of the request."""
     host = request.get_header("host") or ""
     return (services.config.console.public_url or f"{request.scheme}://{host}").rstrip("/")
 
 
 def link_of(base: str, secret: str) -> str:
-    """A link that opens the console, signed in; no server sees its secret, as it is the fragment."""
+    """Build a link that opens the console, signed in; no server sees its secret, as it is the fragment."""
     return f"{base}/console/#claim={secret}"

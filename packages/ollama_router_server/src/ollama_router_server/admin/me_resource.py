@@ -35,7 +35,7 @@ _CHECKED_DAYS: Final = 7
 
 
 async def my_usage(services: Services, user: User, days: int) -> MyUsageBody:
-    """What a user's requests of some days add up to."""
+    """Add up a user's requests of the last `days` days."""
     since = services.clock.wall() - days * _DAY
     chosen = LogFilter(user=user.name, since=since)
     stats, hours = await services.request_log.stats(chosen), await services.request_log.history(chosen)
@@ -53,7 +53,7 @@ async def my_usage(services: Services, user: User, days: int) -> MyUsageBody:
 
 
 def find_checks(services: Services, request: Request, user: User, usage: MyUsageBody) -> ChecksView:
-    """What has to be true before the asking user gets an answer, seen from where the request came from."""
+    """Check what the asking user needs to get an answer, as seen from where the request came from."""
     asked = Asked(
         host=(request.get_header("host") or "").rpartition(":")[0],
         address=address_of(services, request),

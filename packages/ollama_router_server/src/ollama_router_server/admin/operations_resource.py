@@ -33,7 +33,7 @@ class NewOperation(BaseModel):
 
 
 async def list_operations(services: Services, limit: int) -> OperationsView:
-    """The newest operations."""
+    """List the newest operations."""
     found = await services.operations.store.list(limit=limit)
     return OperationsView(operations=[operation_view(one) for one in found])
 

@@ -45,7 +45,7 @@ class OtherWorld(Struct, frozen=True, kw_only=True):
         return told if self.max_wait is None else f"{told} and waits of at most {self.max_wait:g} s"
 
     def options(self) -> str:
-        """The options of `orouter replay` that make this world."""
+        """Write the options of `orouter replay` that make this world."""
         told = {
             "strategies": self.strategy,
             "add": self.add,
@@ -58,7 +58,7 @@ class OtherWorld(Struct, frozen=True, kw_only=True):
         return " ".join(f"--{name} {shlex.quote(f'{value}')}" for name, value in told.items() if value is not None)
 
     def question(self, asked: ReplayQuestion) -> ReplayQuestion:
-        """The question with what is different here."""
+        """Return the question with this world's differences."""
         server, _, model = (self.put or "").partition("=")
         return structs.replace(
             asked,
@@ -72,7 +72,7 @@ class OtherWorld(Struct, frozen=True, kw_only=True):
 
 
 def asked_world(request: Request, config: Config) -> OtherWorld:
-    """The world that a query asks for; without a strategy the config's own.
+    """Parse the world that a query asks for; without a strategy it has the config's.
 
     Raises:
         InvalidBody: there is no such strategy, enabled server or GPU, or a number is none.

@@ -52,7 +52,7 @@ _OFF: tuple[IncidentKind, ...] = ("server.down", "server.suspended")
 
 
 async def find_overview(services: Services, sync: WorkerSync) -> OverviewView:
-    """The router now. Since when something needs attention is looked up only where there is something."""
+    """Show the router now. Since when something needs attention is looked up only where there is something."""
     view = overview(services, sync.active_requests(), sync.last_hour(), sync.workers)
     if not view.attention:
         return view
@@ -70,7 +70,7 @@ async def find_servers(services: Services) -> ServersView:
 
 
 async def _dated(services: Services, shown: list[Shown], server: str | None = None) -> list[Shown]:
-    """The same with the beginnings that incidents tell; all these servers, or the only one, by its name."""
+    """Take the beginnings of states from incidents; of all these servers, or of the only one, by its name."""
     if not any(one.state in {"down", "suspended"} for one in shown):
         return shown
     chosen = IncidentFilter(under_way=True, kinds=_OFF, server=server, origin=services.incidents.writer.origin)
@@ -123,7 +123,7 @@ async def find_server_day(services: Services, name: str, user: User) -> ServerDa
 
 
 async def find_models(services: Services, user: User) -> ModelsView:
-    """The models that this user may use; readers are told how often each was used in seven days."""
+    """Find the models that this user may use; readers are told how often each was used in seven days."""
     if user.role == "user":
         return model_views(services, user.grants)
     view, now = model_views(services, None), services.clock.wall()

@@ -65,13 +65,13 @@ class ReplayQuestion(Struct, frozen=True, kw_only=True):
 
 
 def pack(question: ReplayQuestion) -> bytes:
-    """The question as the process reads it; every server is taken as up, with nothing in memory."""
+    """Pickle the question for the process; every server is taken as up, with nothing in memory."""
     servers = {name: _plain(facts) for name, facts in question.servers.items()}
     return pickle.dumps(replace(question, servers=servers))
 
 
 def _plain(facts: ServerFacts) -> ServerFacts:
-    """The same facts with dictionaries for read-only views, which cannot be pickled."""
+    """Return the same facts with dictionaries for read-only views, which cannot be pickled."""
     values: dict[str, Any] = {name: getattr(facts, name) for name in facts.__struct_fields__}
     plain: dict[str, Any] = {
         name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()

@@ -44,7 +44,7 @@ _AROUND: Final = 10.0
 
 
 async def list_requests(services: Services, sync: WorkerSync, request: Request, user: User) -> RequestsView:
-    """A page of the log as asked for in the query, with what is in progress; a plain user's own rows only.
+    """List the page of the log that the query asks for, with what is in progress; a plain user's own rows only.
 
     Raises:
         InvalidBody: a parameter cannot be meant.
@@ -90,7 +90,7 @@ async def _about(services: Services, chosen: LogFilter, page: LogPage) -> int | 
 
 
 def _narrowed(chosen: LogFilter) -> LogFilter:
-    """The same about the time that is in an id, where one is looked for."""
+    """Narrow the filter to about the time that is in an id, where one is searched for."""
     if chosen.text is None or not _ID.fullmatch(chosen.text):
         return chosen
     began = _began(chosen.text)
@@ -151,7 +151,7 @@ def _active(
     ended: Container[str],
     members: Container[str | None] | None,
 ) -> list[ActiveView]:
-    """Requests in progress; they have no ending yet, and belong to no time that is over.
+    """List requests in progress; they have no ending yet, and belong to no time that is over.
 
     What another worker runs is told as of up to a second ago: what is in the log by now is not in progress.
     """

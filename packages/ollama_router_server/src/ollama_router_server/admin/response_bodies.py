@@ -59,7 +59,7 @@ class TokenBody(_Out):
 
 
 def token_body(token: TokenInfo) -> TokenBody:
-    """What is shown of a token."""
+    """Return what is shown of a token."""
     return TokenBody(**asdict(token))
 
 

@@ -29,7 +29,7 @@ class Series:
         self._read: dict[Span, tuple[float, SeriesView]] = {}
 
     async def find(self, span: Span) -> SeriesView:
-        """The series until now; of days and weeks as of at most 15 seconds ago.
+        """Find the series until now; of a day or week as of at most 15 seconds ago.
 
         Raises:
             StorageUnavailable: the database cannot answer.
@@ -61,7 +61,7 @@ class SeriesResource:
 
 
 def asked_span(request: Request) -> Span:
-    """The span that the query asks for, an hour without one.
+    """Parse the span that the query asks for, an hour without one.
 
     Raises:
         InvalidBody: it is none.

@@ -13,7 +13,7 @@ __all__ = ["UserSessionResource", "UserSessionsResource", "list_sessions"]
 
 
 async def list_sessions(services: Services, user: str) -> SessionsBody:
-    """The open sessions of a user, the newest first.
+    """List the open sessions of a user, the newest first.
 
     Raises:
         UnknownUser: there is no such user.

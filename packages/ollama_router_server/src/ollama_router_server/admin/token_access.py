@@ -26,7 +26,7 @@ class Guarded(Protocol):
 
 
 def address_of(services: Services, request: Request) -> str | None:
-    """The client's address, as told by trusted proxies."""
+    """Return the client's address, as told by trusted proxies."""
     peer = request.scope.get("client")
     return services.proxies.client(str(peer[0]) if peer else None, request.scope["headers"])
 

@@ -18,7 +18,7 @@ _Sums = dict[str | None, dict[str, int]]
 
 
 def groups_of_members(groups: Iterable[Group]) -> dict[str, str]:
-    """The group of each user that has one."""
+    """Map each user who has a group to its name."""
     return {member: group.name for group in groups for member in group.members}
 
 

@@ -53,7 +53,7 @@ class FoundUsage(NamedTuple):
 
 
 async def find_usage(services: Services, asked: UsageAsked) -> FoundUsage:
-    """What requests add up to."""
+    """Add up the requests that are asked for."""
     log, chosen = services.request_log, LogFilter(user=asked.user, since=asked.since, before=asked.before)
     kinds = BY if asked.by is None else (asked.by,)
     # At once, in a thread each: the database counts without Python's lock.
@@ -66,7 +66,7 @@ async def find_usage(services: Services, asked: UsageAsked) -> FoundUsage:
 
 
 async def find_steps(services: Services, found: FoundUsage, by: StackBy, step: int) -> list[UsageStep]:
-    """The same by hour or day (`step` seconds), those of the four with most requests apart.
+    """Split the usage by hour or day (`step` seconds), that of the four with most requests apart.
 
     Raises:
         StorageUnavailable: the database cannot answer.
@@ -87,7 +87,7 @@ async def find_steps(services: Services, found: FoundUsage, by: StackBy, step: i
 async def _named_steps(
     services: Services, view: UsageBody, names: tuple[str, ...], by: StackBy, step: int
 ) -> dict[str, dict[int, int]]:
-    """The requests of each name, by the start of the hour, or of the day, that has them."""
+    """Count the requests of each name, by the start of the hour, or of the day, that has them."""
     if by == "group":
         since, before = view.since or 0.0, services.clock.wall() if view.before is None else view.before
         return await services.request_log.group_steps(names, since=since, before=before, step=step)
@@ -102,7 +102,7 @@ async def _named_steps(
 
 
 def one_of(request: Request, name: str, words: Sequence[Word], default: Word) -> Word:
-    """A parameter that has one of these values.
+    """Read a parameter that has one of these values.
 
     Raises:
         InvalidBody: it has another.
@@ -115,7 +115,7 @@ def one_of(request: Request, name: str, words: Sequence[Word], default: Word) ->
 
 
 def usage_asked(request: Request, now: float) -> UsageAsked:
-    """What a page is asked for: the last `days`, or whole days (UTC) from one to another.
+    """Parse what a page is asked for: the last `days`, or whole days (UTC) from one to another.
 
     Raises:
         InvalidBody: a day is none or to come, the last is before the first, or they are more than 366.

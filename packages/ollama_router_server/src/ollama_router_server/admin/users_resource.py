@@ -74,7 +74,7 @@ class UsersResource:
 
 
 async def list_users(services: Services, request: Request) -> UsersBody:
-    """A page of users as asked for in the query.
+    """List the page of users that the query asks for.
 
     Raises:
         InvalidBody: a parameter cannot be meant.
@@ -185,7 +185,7 @@ class TokenResource:
 
 
 def change_of(patch: UserPatch) -> UserChange:
-    """The change that a body describes."""
+    """Return the change that a body describes."""
     return UserChange(
         role=patch.role,
         active=patch.active,

@@ -153,7 +153,7 @@ async def _put(process: asyncio.subprocess.Process, question: bytes) -> None:
 
 
 async def _told(process: asyncio.subprocess.Process) -> dict[str, Any] | None:
-    """The next line that the process writes; None after a second without.
+    """Read the next line that the process writes; None after a second without.
 
     Raises:
         Overloaded: it has ended before its answer, for want of memory, say.
@@ -174,7 +174,7 @@ async def _told(process: asyncio.subprocess.Process) -> dict[str, Any] | None:
 async def events_of(
     steps: AsyncGenerator[ProgressView | WhatIfView, None], written: Callable[[WhatIfView], dict[str, Any]]
 ) -> AsyncGenerator[SSEvent, None]:
-    """The steps as events: `progress`, and in the end `answer`, as it is written, or `error`."""
+    """Yield the steps as events: `progress`, and in the end `answer`, as it is `written`, or `error`."""
     try:
         async with aclosing(steps):
             async for step in steps:
@@ -191,7 +191,7 @@ def _named(world: OtherWorld) -> WorldView:
 
 
 def _command(world: OtherWorld, chosen: LogFilter) -> str:
-    """What tells the same from a shell."""
+    """Return the shell command that answers the same question."""
     since, before = (datetime.fromtimestamp(at or 0.0, UTC).isoformat() for at in (chosen.since, chosen.before))
     return f"orouter replay --since {since} --before {before} --limit {_MOST_ROWS} {world.options()}"
 

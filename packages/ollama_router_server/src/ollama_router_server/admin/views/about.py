@@ -58,7 +58,7 @@ class AboutView(View):
 def about_view(
     config: Config, *, version: str, python: str, database: str, libraries: Iterable[LibraryView]
 ) -> AboutView:
-    """What may be told to everybody who has a token."""
+    """Tell what everybody who has a token may know."""
     prompts = [] if config.responses.store else ["prompts and answers"]
     return AboutView(
         version=version,
@@ -72,7 +72,7 @@ def about_view(
 
 
 def kept_data(config: Config) -> list[KeptDataView]:
-    """What the config lets the router store, each with when it goes."""
+    """List what the config lets the router store, each with how long it is kept."""
     rows, console, answers = config.request_log, config.console, config.responses
     days = "kept" if rows.keep_days is None else f"for {rows.keep_days:g} days"
     most = "" if rows.max_rows is None else f", the newest {rows.max_rows:,}"
@@ -95,7 +95,7 @@ def kept_data(config: Config) -> list[KeptDataView]:
 
 
 def _files(config: Config) -> dict[str, str]:
-    """What is written to files, which end by their size alone."""
+    """List what is written to files, which are rotated by size alone."""
     rows, log = config.request_log, config.logging
     told = {}
     if rows.directory is not None:

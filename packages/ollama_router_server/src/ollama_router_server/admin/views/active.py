@@ -67,7 +67,7 @@ class ActiveView(View):
 
 
 def active_views(services: Services, rows: Sequence[dict[str, Any]], user: str | None = None) -> list[ActiveView]:
-    """Requests in progress in all workers, the oldest first; of one user, or of all."""
+    """Show requests in progress in all workers, the oldest first; of one user, or of all."""
     doing = _Doing(services)
     return [ActiveView(**row, doing=doing.of(row)) for row in rows if user is None or row["user"] == user]
 
@@ -150,7 +150,7 @@ def _answering(row: dict[str, Any]) -> str:
 
 
 def _waited_for(decision: Decision) -> str:
-    """What has to happen: a slot on a server that is full, or what the first one of the ranking has to do."""
+    """Say what is waited for: a slot on a server that is full, or what the first of the ranking has to do."""
     full = [one.server for one in decision.verdicts if one.verdict == "refused" and one.reasons[0].code == FULL]
     if decision.server is None and full:
         more = f" or {len(full) - _MOST_NAMED} more" if len(full) > _MOST_NAMED else ""

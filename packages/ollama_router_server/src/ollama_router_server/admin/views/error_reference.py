@@ -43,5 +43,5 @@ def errors_view() -> ErrorsView:
 
 @cache
 def known_codes() -> frozenset[str]:
-    """The codes that have an entry."""
+    """Return the codes that have an entry."""
     return frozenset(one.code for section in errors_view().sections for one in section.errors)

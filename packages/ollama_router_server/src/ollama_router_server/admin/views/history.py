@@ -84,7 +84,7 @@ def history_view(
     changes: list[AuditEntryBody],
     incidents: list[IncidentView],
 ) -> HistoryView:
-    """A day as its requests tell."""
+    """Show a day as its requests tell."""
     told_until = groups[-1].began if len(groups) >= MOST_GROUPS else None
     groups = [group for group in groups if group.ended >= 0]
     moments = day_moments(groups)
@@ -102,7 +102,7 @@ def history_view(
 
 
 def day_lanes(groups: Iterable[DayGroup]) -> list[LaneView]:
-    """What each server answered with."""
+    """Lay out the models that each server answered with, by server."""
     by_place: dict[str, dict[str | None, list[DayGroup]]] = defaultdict(lambda: defaultdict(list))
     for group in groups:
         if group.server is not None and group.served < STEPS:
@@ -118,7 +118,7 @@ def _name(item: tuple[str | None, list[DayGroup]]) -> str:
 
 
 def _blocks(groups: list[DayGroup]) -> Iterable[BlockView]:
-    """Requests of one model on one server, joined where little time is between them."""
+    """Join requests of one model on one server where little time is between them."""
     joined: list[list[DayGroup]] = []
     end = -STEPS
     for group in sorted(groups, key=lambda one: one.served):
@@ -138,7 +138,7 @@ def _blocks(groups: list[DayGroup]) -> Iterable[BlockView]:
 
 
 def day_moments(groups: Iterable[DayGroup]) -> list[MomentView]:
-    """What was under way in each step in which anything was."""
+    """Count what was under way in each step in which anything was."""
     running, waiting, errors = ([0] * (STEPS + 1) for _ in range(3))
     for group in groups:
         if group.server is not None and group.served < STEPS:

@@ -78,7 +78,7 @@ def incident_views(incidents: Sequence[Incident], hits: Mapping[int, Hit], now: 
 
 
 def incidents_view(incidents: Sequence[Incident], hits: Mapping[int, Hit], now: float) -> IncidentsView:
-    """Some incidents, with a sentence."""
+    """Show some incidents, with a sentence."""
     under_way = sum(one.ended_at is None for one in incidents)
     told = f"{amount(len(incidents), 'incident')}, {under_way or 'none'} under way." if incidents else "No incidents."
     return IncidentsView(sentence=told, incidents=incident_views(incidents, hits, now))

@@ -44,7 +44,7 @@ class MeView(View):
 
 
 async def me_view(services: Services, user: User) -> MeView:
-    """What a user is shown of oneself."""
+    """Return what users are shown of themselves."""
     left = await services.usage_limits.allowances_now(user)
     summary = (await services.users.show(user.name)).summary
     return MeView(

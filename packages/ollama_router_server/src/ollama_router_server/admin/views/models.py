@@ -70,7 +70,7 @@ Copies = dict[CanonicalName, list[tuple[ServerFacts, InstalledModel]]]
 
 
 def model_views(services: Services, grants: Grants | None) -> ModelsView:
-    """The models that somebody with these grants may use, by name; None grants all."""
+    """List the models that somebody with these grants may use, by name; None grants all."""
     snapshot, models = services.fleet.snapshot, services.config.models
     differing = differing_digests(snapshot)
     shown = [_model(copies, models, differs=name in differing) for name, copies in sorted(_copies(snapshot).items())]
@@ -83,7 +83,7 @@ def model_views(services: Services, grants: Grants | None) -> ModelsView:
 
 
 def with_use(view: ModelsView, use: Mapping[CanonicalName, ModelUse]) -> ModelsView:
-    """The same models, each with how often it was used and when last."""
+    """Add to each model how often it was used, and when last."""
     models = [model.model_copy(update=_used(use.get(canonical_name(model.name)))) for model in view.models]
     return view.model_copy(update={"models": models})
 

@@ -37,7 +37,7 @@ class MyModelView(View):
 
 
 async def my_models(services: Services, user: User) -> list[MyModelView]:
-    """The models that a user may use, by name; none for who may use none."""
+    """List the models that a user may use, by name; none for a viewer."""
     if user.role == "viewer":
         return []
     soon = await services.request_log.usual_speeds(since=services.clock.wall() - _DAYS)

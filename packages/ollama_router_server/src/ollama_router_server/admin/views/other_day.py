@@ -30,7 +30,7 @@ class OtherDayView(View):
 
 
 def other_day_view(day: str, begin: int, answered: WhatIfView, found: dict[str, Any]) -> OtherDayView:
-    """A day of a replay that was asked for in the day's steps."""
+    """Show a day of a replay that was asked for in the day's steps."""
     groups = list(_groups(found["groups"]))
     told_from = found["told_from"]
     return OtherDayView(
@@ -45,7 +45,7 @@ def other_day_view(day: str, begin: int, answered: WhatIfView, found: dict[str, 
 
 
 def _groups(counted: Iterable[list[Any]]) -> Iterator[DayGroup]:
-    """What is refused fails, and is answered by no server."""
+    """Yield the replay's groups; what is refused fails, and is answered by no server."""
     for server, model, waited, began, served, ended, loaded, requests in counted:
         yield DayGroup(
             server=server,

@@ -114,7 +114,7 @@ def overview(
     minutes: Sequence[Minute],
     workers: tuple[int, int],
 ) -> OverviewView:
-    """The router now.
+    """Show the router now.
 
     Args:
         services: of this process.
@@ -142,7 +142,7 @@ def overview(
 
 
 def dated(view: OverviewView, incidents: Iterable[Incident]) -> OverviewView:
-    """The same, with since when each thing needs attention, as the incidents that are under way tell."""
+    """Add since when each thing needs attention, as the incidents that are under way tell."""
     began: dict[tuple[str, str | None], float] = {
         (one.kind, one.server or None): one.began_at for one in incidents if not one.model
     }
@@ -151,7 +151,7 @@ def dated(view: OverviewView, incidents: Iterable[Incident]) -> OverviewView:
 
 
 def last_hour_view(minutes: Sequence[Minute]) -> LastHourView:
-    """What the last hour adds up to."""
+    """Add up the last hour."""
     requests, failed = sum(one.requests for one in minutes), sum(one.failed for one in minutes)
     tokens = sum(one.completion_tokens for one in minutes)
     told = f"{amount(requests, 'request')} ended, {failed or 'none'} failed; {amount(tokens, 'token')} written."
@@ -184,7 +184,7 @@ def sentence(
     line: Sequence[ActiveView],
     first_token_ms: float | None = None,
 ) -> str:
-    """The state of the router in one sentence; `first_token_ms` is what 95 of 100 stayed within in the last hour."""
+    """Sum up the router in one sentence; `first_token_ms` is what 95 of 100 stayed within in the last hour."""
     used = [server for server in servers if server.state != "disabled"]
     up = sum(server.state in {"up", "draining"} for server in used)
     longest = f" (longest {max(one.seconds for one in line):.0f} s)" if line else ""
@@ -194,7 +194,7 @@ def sentence(
 
 
 def attention(services: Services, servers: Sequence[ServerView]) -> Iterator[AttentionView]:
-    """What somebody should look at, the worst first."""
+    """Yield what somebody should look at, the worst first."""
     if services.config_problem is not None:
         yield AttentionView(
             severity="bad",

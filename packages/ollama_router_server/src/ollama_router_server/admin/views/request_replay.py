@@ -47,7 +47,7 @@ class RequestReplayView(View):
 
 
 def request_replay_view(record: RequestRecord, found: Mapping[str, Any]) -> RequestReplayView:
-    """The answer of `routing.explanation.explain` with all strategies, about a request of the log."""
+    """Show the answer of `routing.explanation.explain` with all strategies, about a request of the log."""
     error = found["error"]
     return RequestReplayView(
         id=record.id,

@@ -179,14 +179,14 @@ def outcome_of(record: RequestRecord) -> Ended:
 
 
 def phases_of(record: RequestRecord) -> list[PhaseView]:
-    """The parts of a request's time that took any, in their order; they add up to its total."""
+    """List the phases of a request that took any time, in their order; they add up to its total."""
     return [PhaseView(name=name, ms=ms) for name, ms in phase_times(record) if ms > _TINY]
 
 
 def sentence_of(
     record: RequestRecord, expected: Sequence[PhaseView] | None = None, decision: KeptDecisionView | None = None
 ) -> str:
-    """What happened to a request, in one sentence; of an answer also how long it was expected to take.
+    """Say what happened to a request, in one sentence; of an answer also how long it was expected to take.
 
     Where its model was loaded, the decision tells which servers were full.
     """

@@ -68,7 +68,7 @@ class GroupRightsView(View):
 
 
 async def rights_view(services: Services, name: str, change: UserChange = UserChange()) -> RightsView:  # noqa: B008 - frozen
-    """What a user may do, with the reasons; or could do after a change that is not made.
+    """Tell what a user may do, with the reasons; or could do after a change that is not made.
 
     Raises:
         UnknownUser: there is no such user.
@@ -93,7 +93,7 @@ async def rights_view(services: Services, name: str, change: UserChange = UserCh
 
 
 async def group_rights_view(services: Services, name: str, changes: Mapping[str, Any] | None = None) -> GroupRightsView:
-    """What a group's grants come to, for a user in it with none of their own; or would after changes that are not made.
+    """Tell what a group's grants come to for a user with none of their own; or would after changes that are not made.
 
     Raises:
         UnknownGroup: there is no such group.
@@ -169,7 +169,7 @@ def _share(found: list[JudgementView], noun: str) -> str:
 
 
 def _text(name: str, value: Any) -> str:
-    """A value in words."""
+    """Put a value into words."""
     if value is None:
         return _WITHOUT.get(name, "no limit")
     if isinstance(value, bool):

@@ -58,7 +58,7 @@ _Percentile = Callable[[Mapping[int, int], int], float | None]
 
 
 def series_of_minutes(minutes: Sequence[Minute], now: float) -> SeriesView:
-    """The last hour, of all workers."""
+    """Build the series of the last hour, of all workers."""
     steps = [
         StepView(
             start=one.start,
@@ -76,7 +76,7 @@ def series_of_minutes(minutes: Sequence[Minute], now: float) -> SeriesView:
 
 
 def series_of_hours(span: Span, hours: Sequence[HourSums], now: float) -> SeriesView:
-    """A day or a week of the request log."""
+    """Build the series of a day or a week of the request log."""
     found = {one.start: one for one in hours}
     last = int(now // _HOUR) * _HOUR
     starts = range(last - (HOURS[span] - 1) * _HOUR, last + 1, _HOUR)

@@ -82,9 +82,9 @@ def _of_incidents(incidents: Iterable[Incident], begin: float, now: float) -> It
 
 
 def _of_drains(drains: Iterable[AuditEntry], begin: float, now: float, *, draining: bool) -> Iterator[SpanView]:
-    """A drain whose beginning is not in the trail began before the day did; one that the config ended is left out.
+    """Yield drains: one whose start is not in the trail began before the day; one that the config ended is left out.
 
-    So it ended where another begins: unless that entry says that the server was draining already.
+    The config ended it where another begins, unless that entry says that the server was draining already.
     """
     changes = sorted(drains, key=lambda one: one.at)
     on = changes[0].action == "server.undrain" if changes else draining

@@ -67,7 +67,7 @@ class ServerMemoryView(View):
 
 
 def server_memory(services: Services, facts: ServerFacts, host: Server, now: float) -> ServerMemoryView:
-    """The memory of one server; `now` is seconds of the fleet's clock."""
+    """Show the memory of one server; `now` is seconds of the fleet's clock."""
     computed = [services.computed_sizes.find(row, facts, host) for row in facts.loaded.values()]
     known = [size for size in computed if size is not None]
     loads = services.measured_loads.of(facts.name)

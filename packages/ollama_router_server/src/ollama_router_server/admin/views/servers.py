@@ -166,7 +166,7 @@ def server_detail(services: Services, name: str, *, address: bool) -> ServerDeta
 
 
 def probe_view(services: Services, name: str, error: str | None) -> ProbeView:
-    """A server that was just asked, and why it did not answer."""
+    """Show a server that was just probed, and why it did not answer."""
     found = server_detail(services, name, address=False)
     return ProbeView(
         server=name,
@@ -188,7 +188,7 @@ class _Beside(NamedTuple):
 
 
 def _usual_version(snapshot: FleetSnapshot) -> str | None:
-    """The version that most servers have which are up; of equally many the newest."""
+    """Find the version that most servers that are up have; of equally many the newest."""
     counts = Counter(one.version for one in snapshot.servers.values() if one.up and one.version)
     return max(counts, key=lambda one: (counts[one], parse_version(one) or ()), default=None)
 
@@ -242,7 +242,7 @@ def _state(server: Server, facts: ServerFacts, *, draining: bool, suspended: boo
 
 
 def loaded_view(row: LoadedModel, now: float, computed: int | None) -> LoadedView:
-    """A row of `/api/ps`."""
+    """Show a row of `/api/ps`."""
     return LoadedView(
         model=str(row.name),
         size=row.size,
@@ -259,7 +259,7 @@ def _on_disk(facts: ServerFacts, snapshot: FleetSnapshot) -> Iterator[ServerMode
 
 
 def server_model(facts: ServerFacts, installed: InstalledModel, snapshot: FleetSnapshot) -> ServerModelView:
-    """A model of a server with what is expected of it there; without samples the speeds are guesses from its size."""
+    """Show a server's model with what is expected of it there; without samples speeds are guesses from its size."""
     weight = model_weight(installed.spelling, installed)
     speed = snapshot.speeds.expect(facts.name, installed.name, weight) if snapshot.speeds else None
     return ServerModelView(

@@ -70,7 +70,7 @@ def checks_view(services: Services, allowed: Sequence[ModelView] | None, asked: 
 
 
 def first_model(models: Sequence[ModelView]) -> ModelView | None:
-    """The model that is likely to answer soonest: in memory before on disk, small before large."""
+    """Find the model that is likely to answer soonest: in memory before on disk, small before large."""
     chats = [one for one in models if one.capabilities is None or "completion" in one.capabilities]
     return min(chats, key=lambda one: (not one.loaded_on, one.size, one.name), default=None)
 

@@ -137,7 +137,7 @@ class UsageAsked(Struct, frozen=True, kw_only=True):
 
 
 def currency_of(config: Config) -> str | None:
-    """The currency of all prices; None where no model has one."""
+    """Return the currency of all prices; None where no model has a price."""
     priced = any(model.price is not None for host in config.external_hosts.values() for model in host.models.values())
     return config.currency if priced else None
 

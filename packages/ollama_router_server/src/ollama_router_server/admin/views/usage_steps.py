@@ -43,7 +43,7 @@ def usage_steps(
     until: float,
     step: int,
 ) -> list[UsageStep]:
-    """Steps of `step` seconds from `since` to `until`, without gaps; together they are all that was counted.
+    """Build steps of `step` seconds from `since` to `until`, without gaps; together they are all that was counted.
 
     Args:
         hours: all requests, by hour.
@@ -68,7 +68,7 @@ def usage_steps(
 
 
 def _step(start: int, requests: int, parts: Mapping[str, int]) -> UsageStep:
-    """A row that was written between two reads is among the named ones alone: then they are all there is."""
+    """Count a step; rows written between the two reads are among the named alone: then they are all there is."""
     requests = max(requests, sum(parts.values()))
     return UsageStep(
         start=start,

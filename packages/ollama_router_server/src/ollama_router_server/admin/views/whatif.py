@@ -130,7 +130,7 @@ class WhatIfView(View):
 
 
 def whatif_view(world: WorldView, span: str, found: dict[str, Any], command: str) -> WhatIfView:
-    """The answer of a replay of some `span`, with a sentence, and without a verdict where its error is above 25 %."""
+    """Show the answer of a replay of some `span`, with a sentence; no verdict if its error is above 25 %."""
     logged, after = found["worlds"][0], found["worlds"][-1]
     requests, measured = found["requests"], found["measured_p50"]
     error = abs(logged["completion_p50"] / measured - 1) if requests and measured else None
@@ -170,7 +170,7 @@ def _models(before: dict[str, Any], after: dict[str, Any]) -> list[ModelChangeVi
 
 
 def _most_of_it(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """The model that most of the difference is of, in seconds to the first token, where there are several."""
+    """Name the model that makes most of the difference, in seconds to the first token, where there are several."""
     won = {name: _seconds(before.get(name)) - _seconds(after.get(name)) for name in before.keys() | after.keys()}
     total = sum(won.values())
     same = {name: one for name, one in won.items() if one * total > 0}

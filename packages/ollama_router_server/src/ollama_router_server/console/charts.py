@@ -157,7 +157,7 @@ def strip_of(
 
 
 def _with_incidents(lanes: Sequence[LaneView], incidents: Sequence[IncidentView]) -> list[LaneView]:
-    """The day's lanes, and empty ones for servers that answered nothing because something was wrong with them."""
+    """Add empty lanes for servers that answered nothing that day because something was wrong with them."""
     missing = {one.server for one in incidents if one.server} - {lane.server for lane in lanes}
     return sorted([*lanes, *(LaneView(server=name, blocks=[]) for name in missing)], key=lambda one: one.server)
 
@@ -175,7 +175,7 @@ def _step(seconds: float) -> int:
 
 
 def models_of(lanes: Sequence[LaneView]) -> list[str | None]:
-    """The models of all blocks, one after the other."""
+    """List the models of all blocks, one after the other."""
     return [block.model for lane in lanes for block in lane.blocks]
 
 
@@ -184,7 +184,7 @@ def _laid(block: BlockView, y: int, tone: int) -> StripBlock:
 
 
 def _outline(counts: Mapping[int, int], most: int, height: int) -> str:
-    """A path around columns of these heights, one unit wide each; empty where there is nothing."""
+    """Draw a path around columns of these heights, one unit wide each; empty where there is nothing."""
     parts = [
         f"M{step} {height}v{-count / most * height:.2f}h1v{count / most * height:.2f}z"
         for step, count in sorted(counts.items())

@@ -40,7 +40,7 @@ class FindResource:
         raise falcon.HTTPSeeOther(await self._place(text, request.context.user) or "./")
 
     async def _place(self, text: str, user: User) -> str:
-        """A path below `/console/`."""
+        """Find the path below `/console/` that a text means."""
         if _ID.fullmatch(text):
             return f"requests/{text}"
         name = text.lower().replace(" ", "")
@@ -64,7 +64,7 @@ class FindResource:
         return True
 
     async def _among_people(self, text: str) -> str | None:
-        """The page of the user of this name, else of the group."""
+        """Find the page of the user of this name, else of the group; None where there is neither."""
         with suppress(UnknownUser):
             await self._services.users.show(text)
             return f"people/{quote(text, safe='')}"

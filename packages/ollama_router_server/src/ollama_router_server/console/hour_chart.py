@@ -45,7 +45,7 @@ def _shares(minutes: Sequence[MinuteView]) -> list[Share]:
 
 
 def _phase_paths(minutes: Sequence[MinuteView]) -> Iterator[tuple[str, str]]:
-    """A path a phase: its columns begin where those of the phase before end."""
+    """Yield a path for each phase: its columns begin where those of the phase before end."""
     wholes = [sum(one.phases.values()) for one in minutes]
     below = [0.0] * len(minutes)
     for name in PHASES:
@@ -56,7 +56,7 @@ def _phase_paths(minutes: Sequence[MinuteView]) -> Iterator[tuple[str, str]]:
 
 
 def columns_path(high: Sequence[float], below: Iterable[float] | None = None) -> str:
-    """A path around columns of these heights, each on what is below it."""
+    """Draw a path around columns of these heights, each on what is below it."""
     ground = [0.0] * len(high) if below is None else list(below)
     parts = [
         f"M{step} {HEIGHT - ground[step]:.1f}v-{tall:.1f}h1v{tall:.1f}z" for step, tall in enumerate(high) if tall > 0

@@ -46,7 +46,7 @@ class _Part(Struct, frozen=True):
 
 
 def memory_map(view: ServerDetailView) -> list[MapBar]:
-    """The bars of a server, the largest `WIDTH` wide; nothing lies outside its bar."""
+    """Lay out the bars of a server, the largest `WIDTH` wide; nothing lies outside its bar."""
     if view.memory.gpus:
         rows = _of_gpus(view)
     else:

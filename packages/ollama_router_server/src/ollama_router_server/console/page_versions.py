@@ -34,7 +34,7 @@ class Changes:
         }
 
     async def version(self, topic: str, user: User) -> Hashable:
-        """The version of the live page at this path below `/console/`, as this user sees it."""
+        """Return the version of the live page at this path below `/console/`, as this user sees it."""
         name, _, rest = topic.partition("/")
         version = self._known.get(name)
         return self._ages() if version is None else await version(user, rest)

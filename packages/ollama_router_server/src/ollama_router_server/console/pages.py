@@ -82,7 +82,7 @@ class Pages(Struct, frozen=True):
     series: Series
 
     async def start(self, request: Request, user: User) -> Values:
-        """What works, and what to paste where."""
+        """Tell what works, and what to paste where."""
         me = await me_view(self.services, user)
         base = base_url(self.services, request)
         models = model_views(self.services, user.grants if user.role == "user" else None)
@@ -100,14 +100,14 @@ class Pages(Struct, frozen=True):
         }
 
     async def in_progress(self, _request: Request, user: User) -> Values:
-        """What is in progress of one's own, with its place as it is now: the part of Start that follows the router."""
+        """List the user's requests in progress, with their places now: the part of Start that follows the router."""
         own = [row for row in self.sync.active_requests() if row["user"] == user.name]
         waiting = [row["id"] for row in own if row["state"] == "waiting"][:_MOST_PLACED]
         placed = {id_: found[0] for id_ in waiting if (found := self.sync.find_active(id_)) is not None}
         return {"active": active_views(self.services, [placed.get(row["id"], row) for row in own])}
 
     async def now(self, request: Request, _user: User) -> Values:
-        """What runs, what waits, what needs attention; and how it was in the hour, day or week before."""
+        """Show what runs, what waits, what needs attention; and how it was in the hour, day or week before."""
         view = await find_overview(self.services, self.sync)
         values = {"view": view, "hour": hour_of(view.last_hour.minutes)}
         span = asked_span(request)
@@ -117,7 +117,7 @@ class Pages(Struct, frozen=True):
         return {**values, "span": span, "series": None, "chart": None}
 
     async def requests(self, request: Request, user: User) -> Values:
-        """The log, and what runs."""
+        """List the log, and what runs."""
         view = await list_requests(self.services, self.sync, request, user)
         shown = columns_shown(request.get_param("columns"))
         return {
@@ -162,7 +162,7 @@ class Pages(Struct, frozen=True):
         return {"view": view, "day": await find_server_day(self.services, name, user), "title": name, "within": False}
 
     async def models(self, _request: Request, user: User) -> Values:
-        """The models that the user may use."""
+        """List the models that the user may use."""
         return {"view": await find_models(self.services, user)}
 
     async def model(self, request: Request, user: User, name: str) -> Values:
@@ -177,7 +177,7 @@ class Pages(Struct, frozen=True):
         return {"view": found, "fit": fit, "kv_types": KV_TYPES, "title": found.name, "most": most}
 
     async def play(self, request: Request, user: User) -> Values:
-        """A model to try: those in memory first."""
+        """Offer models to try: those in memory first."""
         view = model_views(self.services, user.grants if user.role == "user" else None)
         models = sorted(view.models, key=lambda one: (not one.loaded_on, one.name))
         chosen = (request.get_param("model") or "")[:512] or (models[0].name if models else "")
@@ -192,7 +192,7 @@ class Pages(Struct, frozen=True):
         }
 
     async def operations(self, request: Request, _user: User) -> Values:
-        """What is done with models on servers; the form is filled in from the address."""
+        """List what is done with models on servers; the form is filled in from the address."""
         asked = {name: (request.get_param(name) or "")[:512] for name in ("kind", "model", "servers")}
         return {"view": await list_operations(self.services, 20), "asked": asked}
 
@@ -240,7 +240,7 @@ class Pages(Struct, frozen=True):
         }
 
     async def groups(self, request: Request, _user: User) -> Values:
-        """Groups and what they used, a page at a time."""
+        """List groups and what they used, a page at a time."""
         query = {name: str(value) for name, value in request.params.items() if name != "after"}
         return {"page_of": await list_groups(self.services, request), "query": query}
 
@@ -257,11 +257,11 @@ class Pages(Struct, frozen=True):
         return {"view": view, "chosen_days": request.get_param_as_int("days"), **self.worlds()}
 
     async def doctor(self, _request: Request, _user: User) -> Values:
-        """What is wrong, and what mends it."""
+        """Tell what is wrong, and what fixes it."""
         return {"view": await doctor_view(self.services)}
 
     async def about(self, request: Request, user: User) -> Values:
-        """What the program is, and what it keeps; for admins what holds, and the config once it is asked for."""
+        """Tell what the program is, and what it keeps; for admins what is in effect, and the config if asked for."""
         services = self.services
         asked = user.role == "admin" and request.get_param("config") is not None
         return {
@@ -272,11 +272,11 @@ class Pages(Struct, frozen=True):
         }
 
     async def errors(self, _request: Request, _user: User) -> Values:
-        """What each error code means."""
+        """Explain each error code."""
         return {"view": errors_view()}
 
     async def history(self, request: Request, user: User) -> Values:
-        """A day as its requests tell, and who changed what; the audit trail is for admins, and another world, too."""
+        """Show a day as its requests tell, and who changed what; the audit trail and another world are for admins."""
         view = await find_day(self.services, request, user)
         strip = strip_of(view.lanes, view.moments, view.incidents, begin=view.begin)
         values = {"view": view, "strip": strip, "other": None, **self.worlds()}
@@ -288,7 +288,7 @@ class Pages(Struct, frozen=True):
         return {**values, "entries": entries}
 
     def worlds(self) -> Values:
-        """What another world may have: its strategy, and one more server, like another or with another GPU."""
+        """List what another world may have: its strategy, and one more server, like another or with another GPU."""
         servers = sorted(name for name, one in self.services.config.servers.items() if one.enabled)
         return {"strategies": list(STRATEGIES), "servers": servers, "gpus": GPUS}
 

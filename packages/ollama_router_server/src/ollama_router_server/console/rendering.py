@@ -85,7 +85,7 @@ class Renderer:
 
 @cache
 def _environment() -> jinja2.Environment:
-    """The package's templates, compiled once for each process: nothing of them is an application's."""
+    """Load the package's templates, compiled once for each process: nothing of them is an application's."""
     import jinja2  # noqa: PLC0415 - many routers never show a page
 
     environment = jinja2.Environment(
@@ -122,7 +122,7 @@ def _environment() -> jinja2.Environment:
 
 @cache
 def _glossary() -> Mapping[str, str]:
-    """What each term means, as the package's file has it."""
+    """Read what each term means from the package's file."""
     found: dict[str, str] = yaml.safe_load((files("ollama_router_server.console") / "glossary.yml").read_text("utf-8"))
     return found
 

@@ -45,7 +45,7 @@ class KeptAnswers:
         self._sessions: OrderedDict[str, OrderedDict[str, tuple[float, asyncio.Future[Answer | None]]]] = OrderedDict()
 
     def find(self, session: str, key: str, now: float) -> asyncio.Future[Answer | None] | None:
-        """The first answer to this key, which may still be under way."""
+        """Find the first answer to this key, which may still be under way."""
         keys = self._sessions.get(session)
         at, found = (0.0, None) if keys is None else keys.get(key, (0.0, None))
         return found if now - at < _KEPT_SECONDS else None
@@ -108,7 +108,7 @@ class Repeats:
 
 
 def _key_of(request: Request) -> str | None:
-    """What tells an action from others of its session; None where it is no action, or has no key."""
+    """Return what tells an action from others of its session; None where it is no action, or has no key."""
     key = request.get_header(_KEY_FIELD)
     if not key or request.method in {"GET", "HEAD"} or not request.path.startswith(_ACTIONS):
         return None

@@ -53,7 +53,7 @@ _WHERE_ROOM: Final = (" spare", " wide-only")
 
 
 def columns_shown(asked: str | None) -> tuple[Column, ...]:
-    """The columns that are asked for, `NAME,NAME`, in their usual order; the usual ones if nothing is asked for.
+    """Return the columns asked for, `NAME,NAME`, in their usual order; the usual ones if nothing is asked for.
 
     Those that are asked for are shown on narrow screens, too. Names that are no column are left out.
     """
@@ -64,7 +64,7 @@ def columns_shown(asked: str | None) -> tuple[Column, ...]:
 
 
 def switches(shown: Sequence[Column]) -> list[Switch]:
-    """What each column but the first is shown or left out by."""
+    """Return the switches that show or hide each column but the first."""
     names = {one.name for one in shown}
     return [
         Switch(one, one.name in names, ",".join(other.name for other in COLUMNS if other.name in names ^ {one.name}))

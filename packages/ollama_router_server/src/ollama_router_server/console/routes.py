@@ -89,7 +89,7 @@ def add_console(
 
 
 def _add_actions(app: Any, services: Services, sync: WorkerSync) -> None:
-    """What pages do: the same resources as below `/router/`, for a session instead of a token."""
+    """Route what pages do: the same resources as below `/router/`, for a session instead of a token."""
     app.add_route("/console/act/servers/{name}/drain", DrainResource(services, on=True))
     app.add_route("/console/act/servers/{name}/undrain", DrainResource(services, on=False))
     app.add_route("/console/act/servers/{name}/probe", ProbeResource(services))

@@ -86,7 +86,7 @@ class Sessions:
         return user, token
 
     async def _first_token(self, person: User, address: str | None) -> Token | None:
-        """A token for whoever has none, as a session ends with its token; None where there is one."""
+        """Create a token for whoever has none, as a session ends with its token; None where there is one."""
         if await self._store.first_token(person):
             return None
         users = self._services.users.by(Actor(person.name, "console", address))
@@ -108,7 +108,7 @@ class Sessions:
         return user
 
     def key(self, request: Request) -> str:
-        """What tells the session of a request from others; it opens nothing."""
+        """Return what tells the session of a request from others; it opens nothing."""
         return hashlib.sha256((_secret_of(request, self._cookie_name) or "").encode("latin-1")).hexdigest()
 
     async def sign_out(self, request: Request, response: Response) -> None:
@@ -154,7 +154,7 @@ class Sessions:
 
 
 def _secret_of(request: Request, name: str) -> str | None:
-    """The cookie's value; two cookies of the name are as good as none, since one may be another program's."""
+    """Read the cookie's value; two cookies of the name are as good as none, since one may be another program's."""
     values = []
     for field, value in request.scope["headers"]:
         if field == b"cookie":

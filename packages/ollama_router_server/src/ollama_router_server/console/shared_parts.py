@@ -25,7 +25,7 @@ class SharedParts:
         self._parts: dict[Hashable, Rendered] = {}
 
     def find(self, key: Hashable) -> Rendered | None:
-        """What was kept under this key since the last look."""
+        """Find what was kept under this key since the last look."""
         return self._now().get(key)
 
     def keep(self, key: Hashable, part: Rendered, *, begun: int | None) -> None:

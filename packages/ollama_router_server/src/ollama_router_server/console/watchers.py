@@ -38,7 +38,7 @@ class Versions(Protocol):
     """What pages show now."""
 
     async def version(self, topic: str, user: User) -> Hashable:
-        """The version of a page as this user sees it."""
+        """Return the version of a page as this user sees it."""
 
 
 class Watcher(Struct, kw_only=True, eq=False):
@@ -55,7 +55,7 @@ class Watcher(Struct, kw_only=True, eq=False):
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def key(self, topic: str) -> tuple[str, str | None]:
-        """What it sees of a page: users their own, others the same, but for Start."""
+        """Return the key to what the tab sees of a page: users their own, others the same, but for Start."""
         return topic, self.user.name if self.user.role == "user" or topic == START else None
 
     def tell(self, names: set[str]) -> None:
@@ -134,7 +134,7 @@ class Watchers:
         return watcher
 
     async def follow(self, watcher: Watcher) -> AsyncIterator[Told]:
-        """What a watcher is told: at once nothing, so that it fetches what it may have missed; then what changed."""
+        """Yield what a watcher is told: first nothing, so that it fetches what it may have missed; then each change."""
         told: Told = ()
         while True:
             watcher.writing_since = self._clock.monotonic()

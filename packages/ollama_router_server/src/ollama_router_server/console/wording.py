@@ -52,7 +52,7 @@ def moment(wall: float | None, form: str = "%Y-%m-%d %H:%M:%SZ") -> str:
 
 
 def count(number: float | None) -> str:
-    """A number with its thousands apart."""
+    """Write a number with its thousands apart."""
     return NOTHING if number is None else f"{number:,.0f}"
 
 
@@ -62,7 +62,7 @@ def money(micros: int) -> str:
 
 
 def plain(value: Any) -> str:
-    """A value of JSON's types in words, for people."""
+    """Write a value of JSON's types in words, for people."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -73,6 +73,6 @@ def plain(value: Any) -> str:
 
 
 def short(text: object) -> str:
-    """A text from outside, cut where it would fill the page."""
+    """Cut a text from outside where it would fill the page."""
     shown = str(text)
     return shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"

@@ -84,7 +84,7 @@ asks_what_if = in_place_of(
 
 
 def chosen_routers(text: str) -> Sequence[str]:
-    """The strategies and usual policies that are meant.
+    """Return the strategies and usual policies that an option names.
 
     Raises:
         BadParameter: one of them is not known.

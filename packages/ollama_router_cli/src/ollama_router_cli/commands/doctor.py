@@ -78,7 +78,7 @@ def _look(settings: Settings) -> list[Finding]:
 
 
 def _problems(error: ConfigError) -> list[Finding]:
-    """A config that cannot be read is all that can be told."""
+    """Return the problems of a config that cannot be read: nothing else can be told then."""
     reasons = [str(problem) for problem in error.problems] or [error.message]
     return [
         Finding(subject="config", severity="error", reason=reason, mend="orouter config check, or orouter config diff")

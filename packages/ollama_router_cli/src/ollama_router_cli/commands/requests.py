@@ -175,7 +175,7 @@ def cancel(
 
 
 def _print_parts(phases: list[dict[str, Any]], expected: list[dict[str, Any]] | None) -> None:
-    """The parts of the time, beside what was expected of each where that was kept."""
+    """Print the parts of the time, beside what was expected of each where that was kept."""
     took = {phase["name"]: phase["ms"] for phase in phases}
     if expected is None:
         print_table(("", ""), [(name, format_ms(ms)) for name, ms in took.items()], right=("",))
@@ -201,14 +201,14 @@ def _candidate(one: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _print_decision(decision: dict[str, Any]) -> None:
-    """The servers as they were when it was decided."""
+    """Print the servers as they were at the time of the decision."""
     print_table(("server", "then", "because"), map(_candidate, decision["candidates"]))
     if decision["others"]:
         print_result(clean("others: " + ", ".join(f"{count} {code}" for code, count in decision["others"].items())))
 
 
 def _asker(row: dict[str, Any]) -> str | None:
-    """The user, and whose token asked for it."""
+    """Return the user and, where known, whose token asked on the user's behalf."""
     speaker = row.get("speaker")  # an older router does not tell it of what has ended
     return f"{row['user']} by {speaker}" if speaker else row["user"]
 

@@ -131,7 +131,7 @@ def _account() -> Iterator[Words]:
 
 
 def _section(settings: Settings) -> str | None:
-    """What the service has to be told of the config, because it does not see this shell's variables."""
+    """Return the environment to tell the service, which does not see this shell's variables; None for the default."""
     return None if settings.environment == DEFAULT_ENVIRONMENT else settings.environment
 
 

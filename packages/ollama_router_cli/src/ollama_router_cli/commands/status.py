@@ -196,7 +196,7 @@ def _suspended(there: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _as_router_says(server: Mapping[str, Any]) -> dict[str, Any]:
-    """A server in the words of `/router/status`; where it is and how it is set is not told there."""
+    """Describe a server by what `/router/status` tells of it; its address and settings are not among that."""
     unknown = {"address": None, "priority": None, "max_memory_gb": None}
     if not server["up"]:
         return {"status": "unhealthy", "error": server["error"] or "no answer", **unknown}

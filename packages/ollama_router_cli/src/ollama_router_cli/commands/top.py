@@ -126,7 +126,7 @@ def _room_for_servers(status: Mapping[str, Any], height: int) -> int:
 
 
 def _problems(status: Mapping[str, Any], height: int) -> list[Text]:
-    """What is wrong, a line each, on a third of the screen at most; a list of 200 servers is cut, not wrapped."""
+    """List what is wrong, a line each, on a third of the screen at most; a list of 200 servers is cut, not wrapped."""
     told = [clean(problem) for problem in status["problems"][: height // 3]]
     return [Text(problem, style="red", no_wrap=True, overflow="ellipsis") for problem in told]
 
@@ -145,7 +145,7 @@ def _screen(address: str, status: Mapping[str, Any], look: _Look, height: int) -
 
 
 def _table(part: _Part) -> Table:
-    """A line a row, however narrow the terminal: what is folded would push the rest off the screen."""
+    """Make a table of one line a row, however narrow the terminal: folded rows would push the rest off the screen."""
     table = make_table(part.columns, part.rows, right=part.right)
     for column in table.columns:
         column.no_wrap, column.overflow = True, "ellipsis"
@@ -184,7 +184,7 @@ def _headline(address: str, status: Mapping[str, Any]) -> str:
 
 
 def _servers(status: Mapping[str, Any], needle: str = "") -> _Part:
-    """The servers, those that need attention first."""
+    """Return the servers, those that need attention first."""
     rows: list[tuple[object, ...]] = [
         (
             name,
@@ -230,7 +230,7 @@ def _trouble(server: Mapping[str, Any]) -> str:
 
 
 def _state_of(row: Mapping[str, Any]) -> str:
-    """What a request does; one that waits has its place, and the most seconds until its turn."""
+    """Return what a request does; for one that waits, its place and the most seconds until its turn."""
     if not row["queue_position"] or row["server"]:
         return str(row["state"])
     starts_in = row["starts_in_seconds"]

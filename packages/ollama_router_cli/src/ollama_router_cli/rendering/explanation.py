@@ -39,7 +39,7 @@ def _row(candidate: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _forecasts(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What Ollama predicts, what is computed and what was measured, for each server where it was."""
+    """Yield what Ollama predicts, what is computed and what was measured, for each server with a measurement."""
     for one in candidates:
         forecast = one.get("forecast")
         if forecast is None or forecast["measured_bytes"] is None:
@@ -50,7 +50,7 @@ def _forecasts(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _placements(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What is free of each GPU, and on which the models lie: told by their sizes, or assumed."""
+    """Yield what is free on each GPU, and which of them hold the models: told by their sizes, or assumed."""
     for one in candidates:
         gpus = (one.get("forecast") or {}).get("gpus")
         if gpus is None or not gpus["models"]:

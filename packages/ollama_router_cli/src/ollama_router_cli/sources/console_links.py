@@ -12,7 +12,7 @@ __all__ = ["console_address", "console_sessions"]
 
 
 def console_address(settings: Settings) -> str:
-    """The router's address for people, without a trailing slash.
+    """Return the router's address for people, without a trailing slash.
 
     Raises:
         CommandFailed: the config turns the console off.

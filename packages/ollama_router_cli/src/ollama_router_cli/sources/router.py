@@ -121,7 +121,7 @@ def _silent(client: httpx.Client, error: httpx.HTTPError) -> CommandFailed:
 
 
 def _document(client: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
-    """The JSON object of an answer; the router's refusals and other programs' answers are raised."""
+    """Return the JSON object of an answer; raise for the router's refusals and other programs' answers."""
     try:
         document = json.loads(answer.content, object_hook=_Object)
     except ValueError:

@@ -138,7 +138,7 @@ def reference(
 
 
 def _hints(config: Config) -> list[str]:
-    """What a file of the Rails application, whose destinations have a `name`, lacks for its old behaviour."""
+    """Say what a file of the Rails application, whose destinations have a `name`, lacks for its old behaviour."""
     names = [one.name for one in config.servers.values()] + [one.name for one in config.external_hosts.values()]
     if config.forward_unknown or not any(names):
         return []

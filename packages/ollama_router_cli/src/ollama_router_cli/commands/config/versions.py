@@ -119,7 +119,7 @@ def _kept(shared: SharedOptions) -> tuple[Path, KeptConfigs]:
 
 
 def _database_url(path: Path, shared: SharedOptions) -> str | None:
-    """What is known of the database although the file may have problems."""
+    """Return the database's URL, also from a file that has problems; None where it is not found."""
     environment = chosen_environment(shared.environment, os.environ)
     told = os.environ.get("OROUTER_DATABASE_URL") or read_setting(
         read_text(path), "database_url", environment=environment, env=os.environ
@@ -132,7 +132,7 @@ def _nothing_kept(path: Path, kept: KeptConfigs) -> CommandFailed:
 
 
 def _changes(path: Path, shared: SharedOptions, before: ConfigVersion | None, after: ConfigVersion) -> list[str] | None:
-    """What a version changed; None for the first, and where one of the two cannot be read today."""
+    """Return what a version changed; None for the first, and where one of the two cannot be read today."""
     if before is None:
         return None
     environment = chosen_environment(shared.environment, os.environ)

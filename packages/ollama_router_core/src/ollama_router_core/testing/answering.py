@@ -34,7 +34,7 @@ async def answer_job(exchange: Exchange, engine: Engine, job: Job, dialect: Dial
 
 
 async def _write_early(exchange: Exchange, native: Mapping[str, Any], dialect: Dialect, *, stream: bool) -> None:
-    """Loading and unloading: on /api one JSON object, even when a stream was wanted."""
+    """Answer loading and unloading: on /api with one JSON object, even when a stream was wanted."""
     if stream and dialect.whole_type != "application/json; charset=utf-8":
         exchange.begin_stream(dialect.stream_type, dialect.stream_headers)
         for chunk in dialect.chunks(native):

@@ -44,7 +44,7 @@ class SimulatedClock:
         return seconds / scale if scale else 0.0
 
     def pacer(self) -> Pacer:
-        """A new stretch of work."""
+        """Return a pacer for a new stretch of work."""
         return Pacer(self)
 
 
@@ -77,7 +77,7 @@ def rfc3339(seconds: float) -> str:
 
 @lru_cache(maxsize=64)
 def _to_the_second(seconds: int) -> str:
-    """Cached: every token of a stream carries a time."""
+    """Format a time to the second; cached, as every token of a stream carries one."""
     return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}"
 
 

@@ -33,7 +33,7 @@ class Messages:
         self._called = False
 
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
-        """The events one native message gives rise to, each flushed by itself."""
+        """Return the events one native message gives rise to, each flushed by itself."""
         events = [] if self._started else [self._start()]
         self._started = True
         message = native.get("message", {})
@@ -48,7 +48,7 @@ class Messages:
         return [named_event(event["type"], event) for event in events]
 
     def whole(self, native: Mapping[str, Any]) -> Any:
-        """A `message`."""
+        """Build a `message`."""
         message, content = native.get("message", {}), []
         if message.get("thinking"):
             content.append({"type": "thinking", "thinking": message["thinking"]})

@@ -36,7 +36,7 @@ class Responses:
         self._index = 0
 
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
-        """The events one native message gives rise to, each flushed by itself."""
+        """Return the events one native message gives rise to, each flushed by itself."""
         events: list[Event] = [] if self._sequence else self._opening()
         message = native.get("message", {})
         if message.get("thinking"):
@@ -50,7 +50,7 @@ class Responses:
         return [named_event(one["type"], _in_order(self._numbered(one))) for one in events]
 
     def whole(self, native: Mapping[str, Any]) -> Any:
-        """A completed `response`."""
+        """Build a completed `response`."""
         message = native.get("message", {})
         self._thought, self._text = message.get("thinking", ""), message.get("content", "")
         calls = openai_tool_calls(message.get("tool_calls", []))
@@ -235,7 +235,7 @@ def _in_order(value: Any) -> Any:
 
 
 def _number(request: Mapping[str, Any], key: str) -> int | float:
-    """The number of the request, 1 without one; whole ones as Go writes them."""
+    """Return a number from the request, 1 without one; whole ones as Go writes them."""
     value = request.get(key)
     number = 1.0 if value is None else float(value)
     return int(number) if number.is_integer() else number

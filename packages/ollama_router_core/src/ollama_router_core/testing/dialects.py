@@ -24,13 +24,13 @@ class Dialect(Protocol):
     whole_type: str
 
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
-        """The HTTP chunks for one native message of a stream."""
+        """Return the HTTP chunks for one native message of a stream."""
 
     def whole(self, native: Mapping[str, Any]) -> Any:
-        """The JSON of an answer that is not streamed."""
+        """Return the JSON of an answer that is not streamed."""
 
     def failure(self, message: str) -> list[bytes]:
-        """The HTTP chunks for an error in the middle of a stream."""
+        """Return the HTTP chunks for an error in the middle of a stream."""
 
 
 class Native:
@@ -45,11 +45,11 @@ class Native:
         return [dumps(native) + b"\n"]
 
     def whole(self, native: Mapping[str, Any]) -> Any:
-        """The message itself."""
+        """Return the message itself."""
         return native
 
     def failure(self, message: str) -> list[bytes]:
-        """An error line; the status was sent long ago."""
+        """Return an error line; the status was sent long ago."""
         return [dumps({"error": message}) + b"\n"]
 
 
@@ -73,7 +73,7 @@ class _OpenAI:
         }
 
     def _finish(self, chunk: dict[str, Any], native: Mapping[str, Any]) -> list[bytes]:
-        """The chunk, and after the last one the usage and the end mark, in one write."""
+        """Return the chunk, and after the last one the usage and the end mark, in one write."""
         data = _event(chunk)
         if native.get("done"):
             if self._include_usage:
@@ -91,7 +91,7 @@ class ChatCompletions(_OpenAI):
         self._spoke = False
 
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
-        """A `chat.completion.chunk`; the role is in the first one only."""
+        """Build a `chat.completion.chunk`; the role is in the first one only."""
         delta = self._message(native)
         if self._spoke:
             del delta["role"]
@@ -105,7 +105,7 @@ class ChatCompletions(_OpenAI):
         return self._finish(chunk, native)
 
     def whole(self, native: Mapping[str, Any]) -> Any:
-        """A `chat.completion`."""
+        """Build a `chat.completion`."""
         message = self._message(native)
         self._called = "tool_calls" in message
         reason = native.get("done_reason") or None
@@ -114,7 +114,7 @@ class ChatCompletions(_OpenAI):
         return {**envelope, "choices": [choice], "usage": openai_usage(native)}
 
     def failure(self, message: str) -> list[bytes]:  # noqa: ARG002 - the text is lost, as in Ollama
-        """An empty delta, then nothing: no error, no finish, no end mark."""
+        """Return an empty delta, then nothing: no error, no finish, no end mark."""
         return self.chunks({})
 
     def _reason(self, reason: str | None) -> str | None:
@@ -134,7 +134,7 @@ class Completions(_OpenAI):
     """/v1/completions."""
 
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
-        """A `text_completion` chunk; with usage wanted, every chunk carries zeros before the real numbers."""
+        """Build a `text_completion` chunk; with usage wanted, every chunk carries zeros before the real numbers."""
         envelope = self._envelope("text_completion", native)
         last = {key: envelope.pop(key) for key in ("model", "system_fingerprint")}
         chunk = {**envelope, "choices": [self._choice(native)], **last}
@@ -143,12 +143,12 @@ class Completions(_OpenAI):
         return self._finish(chunk, native)
 
     def whole(self, native: Mapping[str, Any]) -> Any:
-        """A `text_completion`."""
+        """Build a `text_completion`."""
         envelope = self._envelope("text_completion", native)
         return {**envelope, "choices": [self._choice(native)], "usage": openai_usage(native)}
 
     def failure(self, message: str) -> list[bytes]:  # noqa: ARG002 - the text is lost, as in Ollama
-        """An empty chunk, then nothing."""
+        """Return an empty chunk, then nothing."""
         return self.chunks({})
 
     def _choice(self, native: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Completions(_OpenAI):
 
 
 def openai_usage(native: Mapping[str, Any]) -> dict[str, Any]:
-    """The `usage` object of a final native message."""
+    """Build the `usage` object of a final native message."""
     prompt, answer = native.get("prompt_eval_count", 0), native.get("eval_count", 0)
     usage: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
     if "prompt_eval_cached_count" in native:

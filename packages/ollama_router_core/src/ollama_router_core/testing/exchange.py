@@ -60,13 +60,13 @@ class Channel(Protocol):
     """What an exchange needs of its connection."""
 
     async def next_event(self) -> Any:
-        """The next h11 event of the client."""
+        """Return the next h11 event of the client."""
 
     async def want_body(self) -> None:
         """Send `100 Continue` if the client waits for it."""
 
     def frame(self, event: h11.Event) -> bytes:
-        """The bytes of an h11 event."""
+        """Return the bytes of an h11 event."""
 
     async def write(self, data: bytes) -> None:
         """Write bytes to the socket."""
@@ -92,7 +92,7 @@ class Exchange:
         return self.record.status is not None
 
     async def body(self) -> bytes:
-        """The whole request body."""
+        """Read the whole request body."""
         if not self.record.complete:
             await self._channel.want_body()
         while not self.record.complete:
@@ -113,17 +113,17 @@ class Exchange:
             raise HangUp(reset=True)
 
     async def json(self, status: int, value: Any, *, content_type: str = JSON_UTF8, newline: bool = False) -> None:
-        """A whole JSON answer."""
+        """Send a whole JSON answer."""
         await self.whole(status, dumps(value) + (b"\n" if newline else b""), content_type)
 
     async def text(self, status: int, text: str) -> None:
-        """A whole text answer."""
+        """Send a whole text answer."""
         await self.whole(status, text.encode(), TEXT)
 
     async def whole(
         self, status: int, body: bytes, content_type: str = "", headers: Iterable[tuple[str, str]] = ()
     ) -> None:
-        """A whole answer: with a Content-Length when it is small, in one chunk otherwise, as Go does."""
+        """Send a whole answer: with a Content-Length when it is small, in one chunk otherwise, as Go does."""
         small = len(body) <= _GO_BUFFER
         framing = ("Content-Length", str(len(body))) if small else ("Transfer-Encoding", "chunked")
         head = self._head(status, content_type, [framing, *headers])
@@ -138,7 +138,7 @@ class Exchange:
         self.record.finished = True
 
     async def flushed_json(self, status: int, value: Any, headers: Iterable[tuple[str, str]], *, newline: bool) -> None:
-        """A JSON answer of a route that had begun to stream: flushed, so that it has no length."""
+        """Send a JSON answer of a route that had begun to stream: flushed, so that it has no length."""
         head = self._head(status, JSON, [("Transfer-Encoding", "chunked"), *headers])
         body = self._channel.frame(h11.Data(data=dumps(value) + (b"\n" if newline else b"")))
         await self._transmit(head + body + self._channel.frame(h11.EndOfMessage()))
@@ -162,7 +162,7 @@ class Exchange:
         await self._transmit(self._late_head() + self._channel.frame(h11.Data(data=data)))
 
     async def end_stream(self) -> None:
-        """The terminating chunk."""
+        """Send the terminating chunk."""
         await self._transmit(self._late_head() + self._channel.frame(h11.EndOfMessage()))
         self.record.finished = True
 

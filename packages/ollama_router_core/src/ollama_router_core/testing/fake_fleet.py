@@ -147,7 +147,7 @@ class FakeFleet:
 
 
 def _lines(whole: Mapping[str, Any], answer: str) -> Iterable[bytes]:
-    """The answer's words in a line each, then the last line with the numbers."""
+    """Yield the answer's words, a line each, then the last line with the numbers."""
     for index, word in enumerate(answer.split(" ")):
         text = f" {word}" if index else word
         yield json.dumps({**_with_text(whole, text), "done": False}).encode() + b"\n"

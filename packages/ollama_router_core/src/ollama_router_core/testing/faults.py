@@ -148,11 +148,11 @@ class FaultRules:
         self._rules.clear()
 
     def for_connection(self) -> Fault | None:
-        """The fault for a connection just accepted."""
+        """Take the fault for a connection just accepted."""
         return self._take(rule for rule in self._rules if _before_request(rule.fault))
 
     def for_request(self, method: str, path: str) -> Fault | None:
-        """The fault for a request whose head was read."""
+        """Take the fault for a request whose head was read."""
         rules = (rule for rule in self._rules if not _before_request(rule.fault))
         return self._take(rule for rule in rules if rule.hits(method, path))
 

@@ -23,12 +23,12 @@ class Form:
     files: dict[str, bytes]
 
     def value(self, name: str) -> str:
-        """The value that wins, or an empty text."""
+        """Return the value that wins, or an empty string."""
         return self.values.get(name, [""])[0]
 
 
 def read_form(content_type: str, body: bytes, query: str) -> Form:
-    """The form in a request.
+    """Parse the form in a request.
 
     Raises:
         FormError: the content type is not multipart, or there is no boundary.

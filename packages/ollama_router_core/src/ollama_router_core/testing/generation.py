@@ -41,7 +41,7 @@ class Script:
     tool_calls: tuple[dict[str, Any], ...] = ()
 
     def pieces(self) -> Iterator[Piece]:
-        """The pieces in order, as many as `answer_tokens` says."""
+        """Yield the pieces in order, as many as `answer_tokens` says."""
         for index in range(self.thinking_tokens):
             yield Piece(kind="thinking", text=_word("thought", index))
         if self.tool_calls:
@@ -63,7 +63,7 @@ def script_for(
     tools: Sequence[Any],
     wanted_format: Any,
 ) -> Script:
-    """The answer to a prompt.
+    """Build the script of the answer to a prompt.
 
     `length` is how many tokens the model says by itself; `num_predict` cuts it (negative: no limit). A tool is called
     when the last user message contains its name or the word `tool`.
@@ -90,7 +90,7 @@ def count_tokens(text: str) -> int:
 
 
 def embedding(text: str, dimensions: int) -> list[float]:
-    """A unit vector that depends on nothing but the text."""
+    """Compute a unit vector that depends on nothing but the text."""
     source = random.Random(zlib.crc32(text.encode("utf-8", errors="replace")))
     raw = [source.uniform(-1.0, 1.0) for _ in range(dimensions)]
     norm = math.sqrt(sum(one * one for one in raw)) or 1.0
@@ -115,7 +115,7 @@ def _formatted(wanted: Any, tokens: int) -> str:
 
 
 def _instance(schema: Any) -> Any:
-    """The simplest value a JSON schema allows."""
+    """Return the simplest value a JSON schema allows."""
     if not isinstance(schema, Mapping):
         return "value"
     choices = schema.get("enum")

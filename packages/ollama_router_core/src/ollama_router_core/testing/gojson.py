@@ -53,7 +53,7 @@ class Kind(Protocol):
     """How one declared field takes a JSON value."""
 
     def take(self, value: Any, previous: Any, path: str) -> Any:
-        """The field's new value, given what an earlier duplicate left in `previous`."""
+        """Return the field's new value, given what an earlier duplicate left in `previous`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Anything:
     """A Go `any`: whatever was sent."""
 
     def take(self, value: Any, previous: Any, path: str) -> Any:  # noqa: ARG002 - one signature for all kinds
-        """The value with duplicates resolved: the last one wins, case matters."""
+        """Return the value with duplicates resolved: the last one wins, case matters."""
         return _plain(value, path)
 
 
@@ -90,7 +90,7 @@ class Map:
     go_type: str = "map[string]interface {}"
 
     def take(self, value: Any, previous: Any, path: str) -> Any:
-        """The map, merged with the one an earlier duplicate left."""
+        """Return the map, merged with the one an earlier duplicate left."""
         if value is None:
             return None
         if not isinstance(value, _Pairs):
@@ -126,7 +126,7 @@ class Struct:
     package: str = "api"
 
     def take(self, value: Any, previous: Any, path: str) -> Any:
-        """The struct's fields by their declared names; those never sent are absent."""
+        """Return the struct's fields by their declared names; those never sent are absent."""
         if value is None:
             return previous
         if not isinstance(value, _Pairs):
@@ -156,7 +156,7 @@ FLOAT = Scalar("float64", (int, float), pointer=True)
 
 
 def decode(body: bytes, shape: Struct) -> dict[str, Any]:
-    """The first JSON value of `body` as the fields of `shape`.
+    """Decode the first JSON value of `body` as the fields of `shape`.
 
     Raises:
         EmptyBodyError: nothing but white space was sent.

@@ -71,7 +71,7 @@ class Engine:
     clock: SimulatedClock
 
     def find(self, name: str, *, quoted_hint: bool = False) -> SimulatedModel:
-        """The model of that name.
+        """Find the model of that name.
 
         Raises:
             ApiError: 400 for an unreadable name, 404 when it is not here, 401 or 403 for one of ollama.com.
@@ -125,7 +125,7 @@ class Engine:
         return {**self._message(job, Piece(kind="content")), "done": True, "done_reason": job.early_reason}
 
     async def run(self, job: Job) -> AsyncGenerator[dict[str, Any], None]:
-        """The native messages of an answer, one for each token and the final one.
+        """Yield the native messages of an answer, one for each token and the final one.
 
         Raises:
             ApiError: 503 for a full queue, 500 for a failed load; both before the first message.
@@ -187,7 +187,7 @@ class Engine:
     def _final(
         self, job: Job, script: Script, waited: float, load: float, prefill: float, decode: float
     ) -> dict[str, Any]:
-        """The last message; the whole time includes that before there was a slot."""
+        """Build the last message; the total time includes the wait for a slot."""
         metrics = {
             "total_duration": _nanoseconds(waited + load + prefill + decode),
             "load_duration": _nanoseconds(load),
@@ -206,7 +206,7 @@ class Engine:
         }
 
     def _refusal(self, model: SimulatedModel, request: Mapping[str, Any]) -> ApiError | None:
-        """What only the runner finds out."""
+        """Return the error that only the runner finds, None where there is none."""
         wanted = request.get("format")
         if wanted not in (None, "", "json") and not isinstance(wanted, Mapping):
             text = json.dumps(json.dumps(wanted, separators=(",", ":")))
@@ -262,7 +262,7 @@ class Engine:
                 raise ApiError(400, f"{_full(model)} does not support {kind}")
 
     def cloud_error(self, missing: str = "remote model is unavailable") -> ApiError:
-        """What requests for ollama.com get: 403 when that is disabled, else 401, for nobody signed in."""
+        """Return the error for requests for ollama.com: 403 when that is disabled, else 401, for nobody signed in."""
         if self.settings.cloud_disabled:
             return ApiError(403, f"ollama cloud is disabled: {missing}", native=True)
         url = "https://ollama.com/connect?name=simulator"
@@ -270,7 +270,7 @@ class Engine:
 
 
 def keep_alive_seconds(value: Any) -> float | None:
-    """A keep-alive as seconds: a number of seconds or a Go duration; negative is forever.
+    """Return a keep-alive in seconds, from a number of seconds or a Go duration; negative is forever.
 
     Raises:
         ApiError: 400 for anything else.
@@ -299,7 +299,7 @@ def _think(value: Any) -> bool | None:
 
 
 def _prompt(kind: Kind, request: Mapping[str, Any]) -> str:
-    """What the model reads."""
+    """Return what the model reads."""
     if kind == "generate":
         return f"{request.get('system') or ''} {request.get('prompt') or ''}"
     return " ".join(str(one.get("content") or "") for one in request.get("messages") or ())

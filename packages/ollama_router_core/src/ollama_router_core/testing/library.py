@@ -23,7 +23,7 @@ class ModelLibrary:
 
     @classmethod
     def holding(cls, models: Iterable[SimulatedModel | str]) -> ModelLibrary:
-        """A library with these models; a text means `model(text)`."""
+        """Build a library with these models; a text means `model(text)`."""
         library = cls()
         for one in models:
             library.add(model(one) if isinstance(one, str) else one)
@@ -44,7 +44,7 @@ class ModelLibrary:
         return self._models.pop(_key(name), None) is not None
 
     def find(self, text: str, *, exact_case: bool = False) -> SimulatedModel | None:
-        """The model a client means by `text`, case-insensitively unless told otherwise."""
+        """Find the model a client means by `text`, case-insensitively unless told otherwise."""
         parsed = parse_reference(text)
         found = self._models.get(parsed.key) if parsed else None
         if found is None or not exact_case:

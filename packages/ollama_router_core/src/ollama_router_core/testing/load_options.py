@@ -84,5 +84,5 @@ def _check_types(given: Mapping[str, Any]) -> None:
 
 
 def _tier(vram: int) -> int:
-    """The context that Ollama chooses by the memory of all GPUs."""
+    """Return the context that Ollama chooses by the memory of all GPUs."""
     return next((context for least, context in _TIERS if vram >= least), _SMALLEST_TIER)

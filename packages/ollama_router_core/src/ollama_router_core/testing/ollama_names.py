@@ -49,7 +49,7 @@ class Name:
 
 
 def parse_name(text: str) -> Name | None:
-    """The name `text` stands for, or None when the grammar refuses it."""
+    """Parse the name `text` stands for; None when the grammar refuses it."""
     rest, tag = text, "latest"
     if text.rfind(":") > text.rfind("/"):
         rest, _, tag = text.rpartition(":")
@@ -61,12 +61,12 @@ def parse_name(text: str) -> Name | None:
 
 
 def trimmed(text: str) -> str:
-    """The text without what Go's `strings.TrimSpace` takes from its ends."""
+    """Strip from both ends of a text what Go's `strings.TrimSpace` strips."""
     return text.strip(_GO_SPACES)
 
 
 def parse_reference(text: str) -> Name | None:
-    """The name that a request's text stands for: blanks around it and a trailing `:local` do not count."""
+    """Parse the name that a request's text stands for: blanks around it and a trailing `:local` do not count."""
     return parse_name(strip_local(trimmed(text)))
 
 
@@ -77,7 +77,7 @@ def is_cloud(text: str) -> bool:
 
 
 def strip_local(text: str) -> str:
-    """The name without a trailing `:local`, which only forces this server."""
+    """Strip a name's trailing `:local`, which only forces this server."""
     return text[: -len(":local")] if text.lower().endswith(":local") else text
 
 

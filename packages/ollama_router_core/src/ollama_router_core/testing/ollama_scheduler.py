@@ -105,7 +105,7 @@ class Scheduler:
     async def lease(
         self, model: SimulatedModel, options: LoadOptions, keep_alive: float | None
     ) -> AsyncIterator[Lease]:
-        """A slot of `model`, loaded with `options` when it is not.
+        """Lease a slot of `model`, loading it with `options` when it is not loaded.
 
         Raises:
             ServerBusyError: a load is needed and the queue is full.
@@ -121,7 +121,7 @@ class Scheduler:
             self._release(runner)
 
     def running(self) -> list[Runner]:
-        """Loaded models, the longest-lived first."""
+        """Return the loaded models, the longest-lived first."""
         self.expire()
         return sorted(self.loaded.values(), key=lambda one: (-one.expires_at, one.model.name))
 

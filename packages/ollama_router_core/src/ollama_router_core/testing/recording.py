@@ -39,7 +39,7 @@ class RecordedRequest:
         return json.loads(bytes(self.body))
 
     def header(self, name: str) -> str | None:
-        """The first value of a header, found without regard to case."""
+        """Return the first value of a header, found without regard to case."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
     def header_values(self, name: str) -> list[str]:

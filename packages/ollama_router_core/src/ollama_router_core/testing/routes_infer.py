@@ -51,7 +51,7 @@ async def embeddings(server: ServerState, exchange: Exchange) -> None:
 
 
 async def embed_texts(server: ServerState, request: dict[str, Any]) -> dict[str, Any]:
-    """The answer of /api/embed to a native request.
+    """Return the answer of /api/embed to a native request.
 
     Raises:
         ApiError: an unknown model, an input that is neither text nor texts, one that is too long.

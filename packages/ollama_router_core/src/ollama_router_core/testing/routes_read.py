@@ -17,7 +17,7 @@ __all__ = ["ps", "root", "show", "show_model", "status", "tags", "version"]
 
 
 async def root(_: ServerState, exchange: Exchange) -> None:
-    """The heartbeat."""
+    """Answer the heartbeat."""
     await exchange.text(200, "Ollama is running")
 
 
@@ -67,7 +67,7 @@ async def show(server: ServerState, exchange: Exchange) -> None:
 
 
 def show_model(server: ServerState, name: str) -> SimulatedModel:
-    """The model to show.
+    """Find the model to show.
 
     Raises:
         ApiError: 400 without a name, 404 with the short name when it is not here.
@@ -86,7 +86,7 @@ def show_model(server: ServerState, name: str) -> SimulatedModel:
 
 
 def _tag(one: SimulatedModel, *, summary: bool) -> dict[str, Any]:
-    """An entry of /api/tags; what shows the lengths and capabilities came with 0.30."""
+    """Build an entry of /api/tags; its lengths and capabilities (`summary`) came with 0.30."""
     entry: dict[str, Any] = {
         "name": one.name,
         "model": one.name,
@@ -133,7 +133,7 @@ def _modelfile(one: SimulatedModel) -> str:
 
 
 def _parameter_lines(one: SimulatedModel) -> str:
-    """A column of names, then values; texts in quotes."""
+    """Format the parameters as a column of names, then values; texts in quotes."""
     return "\n".join(
         f"{key:<30} {json.dumps(value) if isinstance(value, str) else value}"
         for key, each in one.parameters.items()

@@ -24,7 +24,7 @@ __all__ = ["chat_completions", "completions", "embeddings", "messages", "models"
 
 
 async def v1_body(server: ServerState, exchange: Exchange, shape: Struct) -> dict[str, Any]:
-    """The body of a /v1 route; a hosted model is looked for before anything else in it.
+    """Read the body of a /v1 route; look for a hosted model before anything else in it.
 
     Raises:
         ApiError: 400 with what Go says, `EOF` for no body; what requests for ollama.com get.

@@ -26,7 +26,7 @@ class ServerState:
     next_id: int = 0
 
     def identity(self, prefix: str) -> str:
-        """An id no earlier answer of this server had."""
+        """Return an id no earlier answer of this server had."""
         self.next_id += 1
         return f"{prefix}{self.next_id}"
 
@@ -35,7 +35,7 @@ Route = Callable[[ServerState, Exchange], Awaitable[None]]
 
 
 async def native_body(exchange: Exchange, shape: Struct) -> dict[str, Any]:
-    """The body of a native route.
+    """Read the body of a native route.
 
     Raises:
         ApiError: 400, `missing request body` or what Go says about the JSON.

@@ -98,17 +98,17 @@ class SimulatedModel:
         return self.format == "safetensors"
 
     def renamed(self, name: str) -> SimulatedModel:
-        """The same model (same digest) under another name."""
+        """Return the same model (same digest) under another name."""
         return replace(self, name=name)
 
     def variant(self, name: str, **changes: Any) -> SimulatedModel:
-        """What `FROM` this model makes of it: another manifest, the same weights."""
+        """Return what `FROM` this model makes of it: another manifest, the same weights."""
         text = f"{self.digest} {sorted(changes.items())!r}"
         own = {"digest": hashlib.sha256(text.encode()).hexdigest(), "parent_model": self.name}
         return replace(self, name=name, **{**own, **changes})
 
     def details(self, *, summary: bool = False) -> dict[str, Any]:
-        """The `details` object; the summary in /api/tags also carries the two lengths."""
+        """Build the `details` object; the summary in /api/tags also carries the two lengths."""
         facts: dict[str, Any] = {
             "parent_model": self.parent_model,
             "format": self.format,
@@ -122,7 +122,7 @@ class SimulatedModel:
         return facts
 
     def model_info(self, *, verbose: bool) -> dict[str, Any]:
-        """The `model_info` object of /api/show; arrays are null unless `verbose`."""
+        """Build the `model_info` object of /api/show; arrays are null unless `verbose`."""
         arch = self.family
         optional = {
             f"{arch}.attention.key_length": self.key_length,
@@ -150,7 +150,7 @@ class SimulatedModel:
 
 
 def model(name: str, **changes: Any) -> SimulatedModel:
-    """A model with realistic facts: from the table when the name is well known, else guessed from its size tag.
+    """Make a model with realistic facts: from the table when the name is well known, else guessed from its size tag.
 
     `changes` replace single fields of `SimulatedModel`.
     """
@@ -162,7 +162,7 @@ def model(name: str, **changes: Any) -> SimulatedModel:
 
 
 def known_models() -> tuple[str, ...]:
-    """The names with facts of their own, sorted."""
+    """Return the names with facts of their own, sorted."""
     return tuple(sorted(KNOWN_MODELS))
 
 

@@ -129,7 +129,7 @@ class OllamaSimulator(Settings):
         self.scheduler.expire()
 
     def requests_to(self, path: str, method: str | None = None) -> list[RecordedRequest]:
-        """The recorded requests to one path."""
+        """Return the recorded requests to one path."""
         return [one for one in self.requests if one.path == path and method in {None, one.method}]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -159,7 +159,7 @@ class Connection:
                     pass
 
     async def next_event(self) -> h11.Event | type[h11.PAUSED]:
-        """The next thing the client sent.
+        """Return the next thing the client sent.
 
         Raises:
             h11.RemoteProtocolError: it is not HTTP/1.1.
@@ -181,7 +181,7 @@ class Connection:
         await self.write(self._http.send(event) or b"")
 
     def frame(self, event: h11.Event) -> bytes:
-        """The bytes of one h11 event, not written yet."""
+        """Return the bytes of one h11 event, not written yet."""
         return self._http.send(event) or b""
 
     async def write(self, data: bytes) -> None:
@@ -204,7 +204,7 @@ class Connection:
             self._writer.transport.abort()
 
     async def _refuse(self, error: h11.RemoteProtocolError) -> None:
-        """The answer of Go's server to a request it cannot read."""
+        """Send what Go's server answers to a request it cannot read."""
         reason = {431: "Request Header Fields Too Large"}.get(error.error_status_hint, "Bad Request")
         status = f"{431 if error.error_status_hint == 431 else 400} {reason}"
         if "Host" in str(error):

@@ -14,7 +14,7 @@ __all__ = ["any_library", "as_stream", "exception_of", "failure_of", "library_of
 
 
 def library_of(request: Any) -> Any:
-    """The module that a request, or a subclass of one, comes from.
+    """Return the module that a request's class, or one it is derived from, comes from.
 
     Raises:
         TypeError: it comes from neither library.
@@ -35,7 +35,7 @@ def _library(kind: Hashable) -> Any:
 
 
 def any_library() -> Any:
-    """The library for queries without a request: the one that the program has imported, else either."""
+    """Return the library for queries without a request: the one the program has imported, else an installed one."""
     for name in ("httpx", "httpx2"):
         if name in sys.modules:
             return sys.modules[name]
@@ -80,7 +80,7 @@ def _stream_class(library: Any, asynchronous: bool) -> Any:  # noqa: FBT001 - a 
 
 
 def failure_of(library: Any, error: Exception, server: str) -> UpstreamError | None:
-    """What an exception of the inner transport means; None when it is not one about transport."""
+    """Return the error that an exception of the inner transport means; None when it is not about transport."""
     if isinstance(error, (library.ConnectError, library.ConnectTimeout, library.PoolTimeout)):
         return ConnectFailed(f"{server} cannot be reached: {_text(error)}")
     if isinstance(error, library.TimeoutException):
@@ -91,7 +91,7 @@ def failure_of(library: Any, error: Exception, server: str) -> UpstreamError | N
 
 
 def exception_of(library: Any, request: Any, error: RouterError, original: BaseException) -> BaseException:
-    """What the program is to catch: as its own transport's exceptions, with what the router knows in the text."""
+    """Return what the program is to catch: its own transport's exception, with what the router knows in the text."""
     if isinstance(original, (library.ConnectError, library.ConnectTimeout, library.PoolTimeout)):
         made: BaseException = library.ConnectError(error.message, request=request)
         made.__cause__ = original
@@ -100,6 +100,6 @@ def exception_of(library: Any, request: Any, error: RouterError, original: BaseE
 
 
 def _text(error: Exception) -> str:
-    """The exception's kind and a short, printable text; httpx's own never hold headers or bodies."""
+    """Return the exception's kind and a short, printable text; httpx's own never hold headers or bodies."""
     text = "".join(char for char in str(error) if char.isprintable())[:200]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

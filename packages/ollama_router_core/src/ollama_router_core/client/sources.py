@@ -15,7 +15,7 @@ __all__ = ["config_from_file", "config_from_urls"]
 
 
 def config_from_file(path: str, section: str | None, environment: Mapping[str, str]) -> Config:
-    """The settings of one environment in a file; without a `section` the one of `OROUTER_ENV`, else `production`.
+    """Read the settings of one environment from a file; without a `section` that of `OROUTER_ENV`, else `production`.
 
     Raises:
         ConfigError: it cannot be read, or has problems.

@@ -33,17 +33,17 @@ class SystemClock:
 
 
 def request_ids() -> Callable[[], str]:
-    """Gives ids of requests, also to several threads: 16 random hexadecimal digits for the transport, then a count."""
+    """Return a thread-safe source of request ids: 16 random hexadecimal digits for the transport, then a count."""
     return map(f"{secrets.token_hex(8)}%08x".__mod__, itertools.count(1)).__next__  # no call of Python for each
 
 
 def environment() -> Mapping[str, str]:
-    """The process's environment."""
+    """Return the process's environment."""
     return os.environ
 
 
 def read_text(path: str) -> str:
-    """The text of a small file.
+    """Read the text of a small file.
 
     Raises:
         OSError, ValueError: it cannot be read, or is not UTF-8.

@@ -211,7 +211,7 @@ class Call(Task):
         self._timeouts: Mapping[str, float | None] = request.extensions.get("timeout") or _NO_TIMEOUTS
 
     def timeouts(self, destination: Destination, patience: Patience) -> dict[str, float | None]:
-        """The program's timeouts where it set any, except for brief queries; the config bounds connecting."""
+        """Return the program's timeouts where it set any, except for brief queries; the config bounds connecting."""
         asked, brief = self._timeouts, patience.first_byte < destination.patience.first_byte
         connect, read, write = asked.get("connect"), asked.get("read"), asked.get("write")
         if connect is None or connect > patience.connect:

@@ -59,7 +59,7 @@ def _setting(key: str, field: FieldInfo, indent: int) -> Iterator[str]:
 
 
 def _item(section: type[BaseModel], indent: int) -> Iterator[str]:
-    """The fields of a list's only entry; the first one carries the dash."""
+    """Yield the lines of a list's only entry; its first field carries the dash."""
     lines = list(_section(section, indent + 2))
     first = next(index for index, line in enumerate(lines) if line.lstrip().startswith("#") and line.lstrip()[1] != " ")
     lines[first] = " " * indent + "#- " + lines[first].lstrip().removeprefix("#")
@@ -68,7 +68,7 @@ def _item(section: type[BaseModel], indent: int) -> Iterator[str]:
 
 
 def _shown(field: FieldInfo) -> tuple[Any, str]:
-    """The value to show, and what to say of it beside its type."""
+    """Return the value to show, and what to say of it next to its type."""
     default = field.get_default(call_default_factory=True)
     if default is PydanticUndefined:
         return _example(field), "; required"

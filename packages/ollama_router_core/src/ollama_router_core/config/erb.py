@@ -61,7 +61,7 @@ def _tags(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _reference(tag: str) -> str | None:
-    """A reference to the variable of a tag, None for one that says anything else."""
+    """Return a reference to the variable of a tag, None for a tag that says anything else."""
     if len(tag) > _LONGEST or not tag.startswith("<%=") or not tag.endswith("%>"):
         return None
     code = tag[3:-2].removesuffix("-").strip()

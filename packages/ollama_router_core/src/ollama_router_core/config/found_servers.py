@@ -170,7 +170,7 @@ def _order(one: FoundServer) -> tuple[str, str, str, int]:
 
 
 def _named(config: Config, added: list[FoundServer]) -> list[tuple[str, FoundServer]]:
-    """What each would be called. A name that is what another is called with its address is not its own either."""
+    """Pair each with its name; add its address if others have that name too, or are called that with their address."""
     claims = Counter(one.name for one in added)
     claims.update({*config.servers, *config.external_hosts, *TARGET_WORDS})
     longer = {name_at(one.name, *_address(one.settings)) for one in added if claims[one.name] > 1}

@@ -22,7 +22,7 @@ class LinearPattern(Protocol):
     """A compiled pattern."""
 
     def search(self, text: str, /) -> object | None:
-        """A match anywhere in the text, or None."""
+        """Return a match anywhere in the text, or None."""
 
 
 @lru_cache(maxsize=256)

@@ -86,7 +86,7 @@ def read_setting(
 
 
 def _only_line(text: str, name: str) -> str:
-    """The line that sets something, alone; nothing where several do, as in environments."""
+    """Return just the line that sets something; "" where several do, as in environments, or none does."""
     found = re.findall(rf"^ *({re.escape(name)} *:.*)$", text, re.MULTILINE)
     return str(found[0]) if len(found) == 1 else ""
 

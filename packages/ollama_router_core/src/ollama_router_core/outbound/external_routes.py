@@ -56,7 +56,7 @@ def match_external(method: str, path: str, config: Config) -> ExternalMatch:
 
 
 def checked_query(query: str) -> str:
-    """A query string that may be passed on, with its question mark; "" for none.
+    """Return a query string that may be passed on, with its question mark; "" for none.
 
     Raises:
         InvalidTarget: it is long, or holds what is not allowed in one.

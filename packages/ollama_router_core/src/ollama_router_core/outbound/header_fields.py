@@ -55,7 +55,7 @@ def request_fields(
     defaults: Fields = (),
     translated: bool = False,
 ) -> Fields:
-    """The fields a destination gets: `passed_fields`, our id, and those of `defaults` whose names are not there yet."""
+    """Build a destination's fields: `passed_fields`, our id, and those of `defaults` whose names are not there yet."""
     fields = passed_fields(client, destination, own=own, translated=translated)
     if defaults:
         there = {name for name, _ in fields}
@@ -66,7 +66,7 @@ def request_fields(
 def passed_fields(
     client: Iterable[tuple[bytes, bytes]], destination: Destination, *, own: Fields = (), translated: bool = False
 ) -> Fields:
-    """The fields of a client that matter to a destination, and the key that is for it alone.
+    """Return the fields of a client that matter to a destination, and the key that is for it alone.
 
     Names are in lower case. `own` stand in place of the client's of the same name. A `translated` request takes
     nothing along that belongs to the client's dialect.
@@ -89,7 +89,7 @@ def passed_fields(
 
 
 def answer_fields(server: Iterable[tuple[bytes, bytes]], *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:
-    """The fields of a server's answer that a client gets; without those about its body when that was `rewritten`."""
+    """Return the fields of a server's answer that a client gets, without those about its body if it was `rewritten`."""
     allowed = _IN_OTHER_WORDS if rewritten else TO_CLIENTS
     kept: list[tuple[bytes, bytes]] = []
     nominated = _NOBODY
@@ -104,11 +104,11 @@ def answer_fields(server: Iterable[tuple[bytes, bytes]], *, rewritten: bool = Fa
 
 @lru_cache(maxsize=1024)  # 9 us
 def reason_field(reason: str) -> bytes:
-    """A decision's reason as a header value: printable ASCII, at most 512 bytes."""
+    """Encode a decision's reason as a header value: printable ASCII, at most 512 bytes."""
     text = reason.encode("ascii", "replace")[:512]
     return bytes(byte if 32 <= byte < 127 else 32 for byte in text)
 
 
 def _tokens(connection: bytes) -> frozenset[bytes]:
-    """The fields that a Connection field says are for this connection only."""
+    """Return the names of the fields that a Connection field limits to this connection."""
     return frozenset([token.strip().lower() for token in connection.split(b",")])

@@ -15,12 +15,12 @@ PHASES: tuple[PhaseName, ...] = ("queue", "connect", "load", "prefill", "decode"
 
 
 def phase_times(record: RequestRecord) -> list[tuple[PhaseName, float]]:
-    """The parts of a request's time by name, in their order, as `phase_ms` has them."""
+    """Return the parts of a request's time by name, in their order, as `phase_ms` has them."""
     return list(zip(PHASES, phase_ms(record), strict=True))
 
 
 def phase_ms(record: RequestRecord) -> Sequence[float]:
-    """The parts of a request's time (milliseconds), in the order of `PHASES`; they add up to its total.
+    """Return the parts of a request's time (milliseconds), in the order of `PHASES`; they add up to its total.
 
     What a server reports of loading, reading and writing is taken as it says, as far as there was time for it. Where it
     reports nothing, the time to the first token is reading, and what comes after it is writing.

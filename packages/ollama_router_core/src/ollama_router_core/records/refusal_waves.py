@@ -31,7 +31,7 @@ class RefusalWave:
         self._looks: deque[tuple[float, Mapping[str, int]]] = deque()
 
     def see(self, refused: Mapping[str, int], now: float) -> str | None:
-        """What is wrong, in words, while many were refused within the last minute; `refused` counts by error code."""
+        """Say what is wrong while many were refused within the last minute; `refused` counts by error code."""
         self._looks.append((now, dict(refused)))
         while now - self._looks[0][0] > _WINDOW:
             self._looks.popleft()

@@ -74,5 +74,5 @@ class RequestRecord(Struct, frozen=True, kw_only=True, gc=False):
     decision: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name, in their order."""
+        """Return the fields by name, in their order."""
         return asdict(self)

@@ -14,13 +14,13 @@ _LONG_WORD = re.compile(rf"\S{{{LONGEST_TEXT + 1},}}")
 
 
 def shown(text: str, most: int = LONGEST_TEXT) -> str:
-    """A user's text, escaped as Python would where it cannot be printed, and cut."""
+    """Escape a user's text as Python would where it cannot be printed, and cut it."""
     escaped = text if text.isprintable() else repr(text)[1:-1]
     return escaped if len(escaped) <= most else f"{escaped[: most - 1]}…"
 
 
 def shown_within(message: str, name: str | None) -> str:
-    """A sentence of the router's, with a user's texts in it cut: the model's name, and any word as long."""
+    """Cut the user's texts in a message of the router's: the model's name, and any word as long."""
     if len(message) <= LONGEST_TEXT:
         return shown(message)
     if name is not None and len(name) > LONGEST_TEXT:

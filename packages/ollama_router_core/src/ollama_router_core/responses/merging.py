@@ -80,7 +80,7 @@ def merge_tags(
 def _aliased(
     rows: Iterable[Row], aliases: Mapping[str, str], row_of: Callable[[str, Row], dict[str, Any]]
 ) -> list[Row]:
-    """The rows of further names, in their order; one that is a model's own name is none."""
+    """Return the rows of further names, in their order; a name that is a model's own gets none."""
     if not aliases:
         return []
     known = {_name(row): row for row in rows}
@@ -89,7 +89,7 @@ def _aliased(
 
 
 def _tags_alias(alias: str, row: Row) -> dict[str, Any]:
-    """A further name in `/api/tags`, marked as Ollama marks what stands for a model under another name."""
+    """Build the row of a further name in `/api/tags`, marked as Ollama marks what stands for another model."""
     meant = str(row.get("name") or row.get("model"))
     details = row.get("details")
     told = {**details, "parent_model": meant} if isinstance(details, dict) else {"parent_model": meant}
@@ -183,7 +183,7 @@ def find_openai_model(
 
 
 def openai_from_tags(body: bytes) -> bytes:
-    """The `/v1/models` of a server whose `/api/tags` is known, by Ollama's own rule."""
+    """Build the `/v1/models` of a server whose `/api/tags` is known, by Ollama's own rule."""
     rows = [
         {
             "id": str(row.get("name")),
@@ -212,7 +212,7 @@ def merge_status(bodies: Bodies, *, allowed: bool) -> bytes:
 
 
 def lowest_version(bodies: Bodies) -> str | None:
-    """The oldest version among `/api/version` bodies: clients that look at it stay on safe ground."""
+    """Return the oldest version among `/api/version` bodies: clients that look at it stay on safe ground."""
     found = [version for body in bodies.values() if is_version(version := _object(body).get("version"))]
     return min(found, key=_version_key, default=None)
 
@@ -241,7 +241,7 @@ def _rows(bodies: Bodies, key: str, may_see: Callable[[Row], bool]) -> Iterable[
 
 
 def _untouched(bodies: Bodies, key: str, rows: Iterable[Row]) -> bytes | None:
-    """The only server's own bytes, if nothing was taken out of them."""
+    """Return the only server's own bytes if nothing was taken out of them, else None."""
     (body,) = bodies.values()
     try:
         document = read_document(body)
@@ -261,7 +261,7 @@ def _number(value: Any) -> float:
 
 
 def _moment(value: Any) -> datetime:
-    """An RFC 3339 moment, for ordering; what is none comes last."""
+    """Parse an RFC 3339 time, for ordering; anything else comes last."""
     try:
         found = datetime.fromisoformat(value)
         return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -109,7 +109,7 @@ class MergedProgress:
         return self._failed
 
     def line(self, server: str, line: Line) -> Line | None:
-        """What to write for one line of one server, None for nothing."""
+        """Return what to write for one line of one server, None for nothing."""
         error, status = line.get("error"), line.get("status")
         if error:
             self._failed.setdefault(server, str(error))
@@ -126,7 +126,7 @@ class MergedProgress:
         return line
 
     def end(self, server: str, error: str | None = None) -> None:
-        """A server's stream has ended, in order or with an error."""
+        """Note that a server's stream has ended, in order or with an error."""
         self._running.remove(server)
         if error is None and server not in self._succeeded:
             error = "the server ended without saying success"
@@ -136,7 +136,7 @@ class MergedProgress:
             self._done.append(server)
 
     def conclusion(self) -> Line:
-        """The last line, once every server has ended."""
+        """Return the last line, once every server has ended."""
         if not self._failed:
             return {"status": "success"}
         return {"error": failed_on(self._verb, dict(sorted(self._failed.items())), sorted(self._done))}

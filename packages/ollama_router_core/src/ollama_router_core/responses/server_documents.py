@@ -51,7 +51,7 @@ def read_document(body: bytes) -> Document:
 
 
 def read_rows(document: Document, key: str) -> list[dict[str, Any]]:
-    """The objects of the list under a key; null is an empty list.
+    """Return the objects of the list under a key; null is an empty list.
 
     Raises:
         UpstreamProtocolError: there is no list, or one of more than 2,000 rows.
@@ -105,7 +105,7 @@ def _constant(_: str) -> object:
 
 
 def words_of(status: int, body: bytes) -> str:
-    """What a server says about why it has refused."""
+    """Return the status, and what a server says about why it refused."""
     try:
         found = json.loads(body)
     except ValueError:

@@ -141,6 +141,6 @@ def _document(body: bytes) -> Any:
 
 
 def _words(status: int, body: bytes) -> str:
-    """The server's text on one line, short enough for a log and a table."""
+    """Return the server's text on one line, short enough for a log and a table."""
     text = " ".join(read_host_error(status, body).message.split())
     return "".join(char for char in text if char.isprintable())[:_LONGEST_TEXT]

@@ -100,7 +100,7 @@ class RouterApp:
         return True
 
     def end_requests(self) -> None:
-        """The grace period of a shutdown is over: tell every client, and cut the answers that have begun."""
+        """Tell every client, and cut the answers that have begun: the grace period of a shutdown is over."""
         self._relay.shut_down()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:

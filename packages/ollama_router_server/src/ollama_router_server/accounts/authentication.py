@@ -115,7 +115,7 @@ class Authenticator:
         await self._writes.aclose()
 
     def authenticate(self, headers: Headers, address: str | None = None) -> User | Verification:
-        """The user, or what has to be awaited where only bcrypt can say; `address` is the client's.
+        """Return the user, or what has to be awaited where only bcrypt can say; `address` is the client's.
 
         Raises:
             MissingCredential, AmbiguousCredential, InvalidCredential, UserInactive: the request is refused.
@@ -126,7 +126,7 @@ class Authenticator:
         return Verification(self._verify, credential, address) if known is None else self._admit(known)
 
     def speaking(self, speaker: User, name: str) -> User | Coroutine[Any, Any, User]:
-        """The person for whom a user asks, or what has to be awaited where the database must be asked.
+        """Return the person for whom a user asks, or what has to be awaited where the database must be asked.
 
         Raises:
             Forbidden: the user may not ask for this person.

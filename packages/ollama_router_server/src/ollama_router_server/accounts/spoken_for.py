@@ -39,7 +39,7 @@ class SpokenFor:
         self._made: deque[float] = deque()
 
     def find(self, speaker: User, name: str, *, epoch: int) -> User | Coroutine[Any, Any, User]:
-        """The person, or what has to be awaited where the database must be asked.
+        """Find the person, or return what has to be awaited where the database must be asked.
 
         Raises:
             Forbidden: the speaker may not ask for this person, who may be deactivated.
@@ -79,7 +79,7 @@ class SpokenFor:
 
 
 def _spoken_for(speaker: User, person: User) -> User:
-    """The person as the speaker asks: with the speaker's token, and no more than a user's rights."""
+    """Return the person as the speaker asks: with the speaker's token, and no more than a user's rights."""
     if speaker.grants.speaks_for == "group" and (person.group is None or person.group != speaker.group):
         raise Forbidden(f"{speaker.name} may only ask for people of its own group")
     if not person.active:

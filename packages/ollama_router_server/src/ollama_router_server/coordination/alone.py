@@ -9,5 +9,5 @@ __all__ = ["alone"]
 
 
 def alone() -> Coordination:
-    """The only member of a group whose name nobody else has."""
+    """Return the only member of a group whose name nobody else has."""
     return InProcess(random_bytes(12).hex(), random_bytes(32)).member()

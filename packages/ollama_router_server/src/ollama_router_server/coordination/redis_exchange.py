@@ -192,7 +192,7 @@ class RedisExchange:
                 self.send("head", server, self._moment(heads.get(server)))
 
     def _line(self) -> list[Operation]:
-        """What `wait` has told."""
+        """Return what `wait` has told."""
         replica = self._replica
         heads = [("head", server, self._moment(since)) for server, since in replica.heads.items()]
         return [("wait", self._moment(replica.since)), *heads]
@@ -358,7 +358,7 @@ class RedisExchange:
                 self._news.append(moved(news, -self.offset))
 
     def _learn_clock(self, answer: Answer, sent: float) -> None:
-        """The store's clock is the group's: it was read between `sent` and now, which says most where that is short."""
+        """Learn the group's clock, the store's: read between `sent` and now, it says most where that is short."""
         now = self._clock.monotonic()
         if now - sent <= self._offset_within or now >= self._offset_until or self._replica.away:
             self.offset = answer.body["now"] / 1000 - (sent + now) / 2

@@ -53,7 +53,7 @@ class Ring:
         self._ends[_HEAD] = head + len(framed)
 
     def read(self, position: int) -> tuple[list[bytes], int]:
-        """The messages from a position on, and the position to go on from."""
+        """Return the messages from a position on, and the position to go on from."""
         head = int(self._ends[_HEAD])
         position = max(position, self.tail)
         data = self._read(position, max(0, head - position))

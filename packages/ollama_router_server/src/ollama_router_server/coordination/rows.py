@@ -46,7 +46,7 @@ class RowIndex:
         return int(self._words[0])
 
     def of(self, name: str) -> int | None:
-        """A name's row; None when all are taken."""
+        """Return a name's row; None when all are taken."""
         try:
             return self._known[name]
         except KeyError:
@@ -100,7 +100,7 @@ class Rows:
             self._words[at] = max(0, self._words[at] + change)
 
     def count(self, worker: int, name: str) -> int:
-        """A worker's count."""
+        """Return a worker's count."""
         row = self._index.of(name)
         return 0 if row is None else int(self._words[worker * self._stride + row * self._width])
 
@@ -140,7 +140,7 @@ class Rows:
         return [(cell >> _COUNT_BITS, cell & _COUNT_MASK) for cell in cells if cell >> _COUNT_BITS >= oldest]
 
     def clear(self, worker: int) -> None:
-        """A worker is gone: its counts are zero, what was counted by the second stays."""
+        """Set the counts of a worker that is gone to zero; what was counted by the second stays."""
         for row in range(self._index.taken):
             self._words[worker * self._stride + row * self._width] = 0
 

@@ -354,4 +354,4 @@ class WorkerMember(OneMachineMember):
         """Nothing has to be fetched."""
 
     async def leave(self) -> None:
-        """The supervisor ends the leases of a worker that has stopped."""
+        """Do nothing: the supervisor ends the leases of a worker that has stopped."""

@@ -99,15 +99,15 @@ class WorkerSync:
         self._soon.set()
 
     def figures(self) -> list[Family]:
-        """The figures of all workers."""
+        """Add up the figures of all workers."""
         return add_up([self._own(), *map(_families, self._others())])
 
     def active_requests(self) -> list[dict[str, Any]]:
-        """The requests under way in all workers that are heard; those of the others as of up to a second ago."""
+        """List the requests under way in all workers that are heard; those of the others as of up to a second ago."""
         return [row for one in ({_ACTIVE: self._active_requests()}, *self._heard()) for row in one.get(_ACTIVE, ())]
 
     def find_active(self, request_id: str) -> tuple[dict[str, Any], RequestRecord | None] | None:
-        """A request under way, and the row that it would leave now where it is in this worker.
+        """Find a request under way, and the row that it would leave now where it is in this worker.
 
         Of another worker's, only the 200 oldest are known, as of up to a second ago; of another router's, none.
         """
@@ -118,12 +118,12 @@ class WorkerSync:
         return next(((row, None) for row in others), None)
 
     def last_hour(self) -> list[Minute]:
-        """The minutes of the last hour, of all workers; what the others have counted as of up to a second ago."""
+        """Return the minutes of the last hour, of all workers; those of the others as of up to a second ago."""
         others = [row for one in self._others() for row in one.get(_LAST_HOUR, ())]
         return minutes_of([*self._own_hour(), *others], self._clock.wall())
 
     def servers_hour(self) -> Mapping[str, ServerHour]:
-        """What each server did in the last hour, in all workers; of the others as of up to a second ago."""
+        """Return what each server did in the last hour, in all workers; of the others as of up to a second ago."""
         others = [row for one in self._others() for row in one.get(_SERVERS, ())]
         return servers_of([*self._own_servers(), *others], self._clock.wall())
 
@@ -136,7 +136,7 @@ class WorkerSync:
         return [_read(page) for page in self._coordination.pages()]
 
     def _heard(self) -> list[dict[str, Any]]:
-        """What the others published that are not silent: what one that is gone ran has ended."""
+        """Return what the others published that are not silent: what one that is gone ran has ended."""
         oldest = self._clock.monotonic() - _SILENT
         return [one for one in self._others() if one.get(_AT, oldest) > oldest]
 
@@ -180,7 +180,7 @@ class WorkerSync:
 
 
 def _read(page: bytes) -> dict[str, Any]:
-    """What a worker published; nothing where it has published nothing yet."""
+    """Parse what a worker published; nothing where it has published nothing yet."""
     try:
         found: dict[str, Any] = json.loads(page)
     except ValueError:

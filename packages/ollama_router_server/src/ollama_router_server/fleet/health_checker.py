@@ -48,7 +48,7 @@ class Book(FactBook, Protocol):
         """Keep what a server answered on a path."""
 
     def polled(self, name: str, *, came_up: bool) -> None:
-        """A server was asked; `came_up` when it was not up before."""
+        """Note that a server was asked; `came_up` when it was not up before."""
 
     def turn(self, name: str) -> int:
         """How many other processes are to ask a server before this one."""
@@ -254,7 +254,7 @@ class HealthChecker:
         return Told(status, body, self._clock.monotonic(), self._clock.wall(), asked)
 
     async def _probe(self, name: str) -> tuple[int, bytes, float]:
-        """The status and the body of a probe's answer, and the milliseconds it took."""
+        """Return the status and the body of a probe's answer, and the milliseconds it took."""
         started = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._probe_seconds):

@@ -87,7 +87,7 @@ class LastingDrains:
         await self._say((server,), self._store.set(server, on=on))
 
     async def forget(self, servers: Collection[str]) -> None:
-        """The config has another word about some servers."""
+        """Forget the drains of some servers, about which the config has another word."""
         if not self._follows or not servers:
             return
         await self._say(servers, self._store.forget(servers))

@@ -33,7 +33,7 @@ class ModelLoader:
         self.config = config
 
     def request(self, model: str, context: int | None = None) -> ParsedRequest:
-        """A request without a prompt loads a model; it must ask for the context that later ones will.
+        """Build the request without a prompt that loads a model; it must ask for the context that later ones will.
 
         Raises:
             RequestError: no model can have this name.

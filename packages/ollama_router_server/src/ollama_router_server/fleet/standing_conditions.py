@@ -46,7 +46,7 @@ class StandingConditions:
         self._reported: dict[IncidentKind, float] = {}
 
     def see(self, standing: Standing, at: float, now: float) -> list[Began | Ended]:
-        """What begins and what is over since the last look.
+        """Return what begins and what is over since the last look.
 
         `at` is in seconds since 1970, for what is told; `now` is of a clock that is never set back, and measures.
         """

@@ -74,7 +74,7 @@ class ConnectionCaps:
             _log.warning("connections_shed", client=origin, count=1, open=len(self._open))
 
     def busy(self, connection: Connection) -> None:
-        """A request has begun on it."""
+        """Note that a request has begun on it."""
         self._idle.pop(connection, None)
         address = self._open.get(connection)
         of_address = None if address is None else self._idle_of.get(address)
@@ -85,14 +85,14 @@ class ConnectionCaps:
             del self._idle_of[address]
 
     def idle(self, connection: Connection) -> None:
-        """It waits for a request, from now."""
+        """Note that it waits for a request, from now."""
         address = self._open.get(connection)
         if address is not None:
             self._idle[connection] = None
             self._idle_of.setdefault(address, {})[connection] = None
 
     def closed(self, connection: Connection) -> None:
-        """It is gone, or on its way."""
+        """Forget a connection that is gone, or on its way."""
         self.busy(connection)
         address = self._open.pop(connection, None)
         if address is not None:

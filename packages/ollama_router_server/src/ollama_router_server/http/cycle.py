@@ -53,10 +53,10 @@ class Front(Protocol):
         """Close once the client has taken what was written; one that stops reading is cut."""
 
     def on_response_complete(self) -> None:
-        """An answer has ended."""
+        """Note that an answer has ended."""
 
     def body_wanted(self) -> None:
-        """The application waits for more of a body."""
+        """Note that the application waits for more of a body."""
 
 
 class FrontApp(Protocol):
@@ -141,7 +141,7 @@ class FrontCycle:
     # what the front tells -----------------------------------------------------------------------------
 
     def add_body(self, piece: bytes) -> None:
-        """A piece of the body has come; much that nobody has asked for holds the client back."""
+        """Take a piece of the body; hold the client back where much is there that nobody has asked for."""
         if self.response_complete:
             return
         if not self.body:
@@ -155,7 +155,7 @@ class FrontCycle:
         self._wake()
 
     def body_complete(self) -> None:
-        """The body has ended."""
+        """Note the end of the body."""
         if not self.response_complete:
             self.more_body = False
             self._wake()
@@ -167,13 +167,13 @@ class FrontCycle:
         self._wake()
 
     def left(self) -> None:
-        """The connection is gone."""
+        """Tell `on_leave` that the connection is gone, unless the answer is complete."""
         told, self.on_leave, self.on_drained, self.on_body = self.on_leave, None, None, None
         if told is not None and not self.response_complete:
             told()
 
     def body_arrived(self) -> None:
-        """The parser is done with a piece of the body, or with its end."""
+        """Tell `on_body` that the parser is done with a piece of the body, or with its end."""
         if self.on_body is not None:
             self.on_body()
 
@@ -189,7 +189,7 @@ class FrontCycle:
             self.flow.resume_reading()
 
     def take_body(self) -> bytes:
-        """What has come of the body and was not taken yet; `more_body` says whether there will be more."""
+        """Take what has come of the body and was not taken yet; `more_body` says whether there will be more."""
         body, self.body = bytes(self.body), _NOTHING
         if self.flow.read_paused:  # after the body's end, too: the client's leaving is read
             self.call_soon(self._read_on)
@@ -233,7 +233,7 @@ class FrontCycle:
         self.waiting_for_100_continue = False
 
     def _framing(self, status: int, length: int | None) -> bytes:
-        """The fields that say where the answer ends, and the end of the head."""
+        """Return the fields that say where the answer ends, and the end of the head."""
         framing = b"\r\n"
         if length is not None:
             self.expected_content_length = length

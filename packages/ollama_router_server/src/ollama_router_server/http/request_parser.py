@@ -133,7 +133,7 @@ class RequestParser:
         self._offset = 0
 
     def next_event(self) -> Event | None:
-        """The next event, None until more bytes are fed."""
+        """Return the next event, None until more bytes are fed."""
         events = self._events
         while not events:
             if self._closed or self._offset >= len(self._data) or not self._parse():
@@ -252,21 +252,21 @@ class RequestParser:
     # httptools' protocol ------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """Begin a head."""
         self._target = b""
         self._headers = []
 
     def on_url(self, url: bytes) -> None:
-        """A piece of the request target."""
+        """Add a piece to the request target."""
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of a head; fields after a body (trailers) are dropped."""
+        """Keep a field of a head; drop fields after a body (trailers)."""
         if self._expected is _Expected.HEAD:
             self._headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """A head has been parsed: check it, and find out where its body ends."""
+        """Check a head that has been parsed, and find out where its body ends."""
         parser = self._llhttp
         assert parser is not None  # noqa: S101 - it is calling us
         version, limits, fields = parser.get_http_version(), self._bounds.limits, self._headers
@@ -302,7 +302,7 @@ class RequestParser:
         self._events.append(body)
 
     def on_message_complete(self) -> None:
-        """A request has ended; after one that closes the connection, nothing more is read."""
+        """End a request; after one that closes the connection, read nothing more."""
         parser = self._llhttp
         assert parser is not None  # noqa: S101 - it is calling us
         self._expected = _Expected.HEAD

@@ -85,7 +85,7 @@ class StrictProtocol(asyncio.Protocol):
     # the connection -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected, perhaps one too many: its first head has to come in time."""
+        """Take a client that has connected, perhaps one too many: its first head has to come in time."""
         self.transport = cast("asyncio.Transport", transport)
         self.flow = FlowControl(self.transport)
         self._addresses = Addresses.of(transport)
@@ -102,12 +102,12 @@ class StrictProtocol(asyncio.Protocol):
         )
 
     def pause_writing(self) -> None:
-        """The client takes less than the application sends."""
+        """Pause writing: the client takes less than the application sends."""
         self.flow.pause_writing()
         self._stall.start()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Resume writing: the client has caught up."""
         self.flow.resume_writing()
         if self._cycle is not None and self._cycle.on_drained is not None:
             self._cycle.on_drained()
@@ -116,7 +116,7 @@ class StrictProtocol(asyncio.Protocol):
             self._stall.start_if_idle()  # the rest below the low-water mark has to be taken, too
 
     def shutdown(self) -> None:
-        """The server stops: close, after the answer that is under way if there is one; called by uvicorn's server.
+        """Close, after the answer that is under way if there is one: the server stops; called by uvicorn's server.
 
         After retiring, what is still open waits for its client's last request, for the time of a keep-alive.
         """
@@ -144,7 +144,7 @@ class StrictProtocol(asyncio.Protocol):
         self._advance()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
-        """The connection is gone, and with it every deadline."""
+        """Clean up after the connection: it is gone, and with it every deadline."""
         self._bounds.caps.closed(self)
         self._requests.close()
         self._deadline.close()
@@ -230,12 +230,12 @@ class StrictProtocol(asyncio.Protocol):
                 self.flow.pause_reading()  # until the application asks for more
 
     def body_wanted(self) -> None:
-        """The application waits for more of a body: its deadline runs from now."""
+        """Run the body's deadline from now: the application waits for more of it."""
         if self._deadline.phase == "body" and self._deadline.is_set:
             self._deadline.set(self._bounds.limits.body_idle, "body")
 
     def on_response_complete(self) -> None:
-        """An answer has ended: continue with pipelined data, or wait for more."""
+        """Continue with pipelined data, or wait for more: an answer has ended."""
         self.server_state.total_requests += 1
         self._bounds.caps.idle(self)
         if self.transport.is_closing():

@@ -207,7 +207,7 @@ class KubernetesFinder:
         return ((b"authorization", b"Bearer " + self._read("token").encode()), (b"accept", b"application/json"))
 
     def _read(self, name: str) -> str:
-        """A file of the service account, as it is now: tokens are renewed every hour."""
+        """Read a file of the service account, as it is now: tokens are renewed every hour."""
         try:
             return read_text(str(self._account / name)).strip()
         except OSError as error:

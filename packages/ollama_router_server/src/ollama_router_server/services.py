@@ -328,7 +328,7 @@ class Services:
                 await self._take_up(())
 
     def _with_found(self) -> tuple[Config, Mapping[str, str]]:
-        """What is declared and found, and where."""
+        """Return what is declared and found, and where."""
         return with_found(self.declared, self.discovery.found)
 
     async def _take_up(self, spoken: Collection[str]) -> None:
@@ -435,7 +435,7 @@ def _proxies(config: Config) -> Proxies:
 
 
 def _asked(config: Config) -> set[str]:
-    """The servers and hosts of which anything can be wrong: those that are in use."""
+    """Return the servers and hosts with which anything can be wrong: those that are in use."""
     servers = {name for name, one in config.servers.items() if one.enabled}
     return servers | {name for name, one in config.external_hosts.items() if one.enabled}
 

@@ -20,7 +20,7 @@ class RouterAddress(Struct, frozen=True, kw_only=True):
 
 
 def read_address(url: str) -> RouterAddress:
-    """A router's address from a URL; without a scheme it is http on port 11434.
+    """Parse a router's address from a URL; without a scheme it is http on port 11434.
 
     Raises:
         ConfigError: it is no such URL, or it holds a user, a query or a fragment. The text does not repeat it.

@@ -160,7 +160,7 @@ class _Service:
         return start_successor(self._sock, self._environment)
 
     def succeeded(self, successor: Successor) -> None:
-        """It accepts connections."""
+        """Hand over to the successor, which accepts connections."""
         self._notifier.succeeded(successor.pid)
         self._sock.close()
 
@@ -179,7 +179,7 @@ class _Service:
         self._notifier.stopping()
 
     def alive(self) -> None:
-        """The supervisor is not stuck."""
+        """Tell the watchdog, if there is one, that the supervisor is not stuck."""
         if self._notifier.watchdog is not None:
             self._notifier.alive()
 

@@ -22,7 +22,7 @@ class ShimClient:
         self._read = asyncio.Event()
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The request body as it comes.
+        """Yield the request body as it comes.
 
         Raises:
             ClientLeft: the client left before the body was complete.
@@ -32,7 +32,7 @@ class ShimClient:
         self._read.set()
 
     async def read_nothing(self) -> bytes:
-        """The body of a request that has none.
+        """Read the body of a request that has none.
 
         Raises:
             ClientLeft: the client left.

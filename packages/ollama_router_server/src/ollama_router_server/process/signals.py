@@ -61,7 +61,7 @@ class SignalQueue:
         return readable
 
     def take(self) -> list[int]:
-        """The signals since the last call."""
+        """Take the signals since the last call."""
         pending, self._pending = self._pending, []
         return pending
 

@@ -69,19 +69,19 @@ class Supervised(Protocol):
         """Start the program anew on the same socket; may raise OSError."""
 
     def succeeded(self, successor: Successor) -> None:
-        """It accepts connections; the workers are told next."""
+        """Note that the successor accepts connections; the workers are told next."""
 
     def program_has_changed(self) -> bool:
         """Whether a successor would be another program."""
 
     def reloading(self) -> None:
-        """The workers receive SIGHUP next, to read the config in place."""
+        """Note that the workers receive SIGHUP next, to read the config in place."""
 
     def stopping(self) -> None:
-        """The first SIGTERM or SIGINT arrived, or the workers cannot start; called once."""
+        """Note that the first SIGTERM or SIGINT arrived, or that the workers cannot start; called once."""
 
     def alive(self) -> None:
-        """The supervisor is not stuck; called about twice a second."""
+        """Note that the supervisor is not stuck; called about twice a second."""
 
 
 class _Child(Struct, kw_only=True):

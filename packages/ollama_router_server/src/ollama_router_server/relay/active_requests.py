@@ -48,11 +48,11 @@ class ActiveRequests:
         return len(self._active)
 
     def add(self, driver: ActiveExchange) -> None:
-        """An exchange begins."""
+        """Add an exchange that begins."""
         self._active[driver.exchange.context.id] = driver
 
     def remove(self, context: RequestContext) -> tuple[float, float] | None:
-        """It has ended; of one that has waited, the seconds between which that was to end, where enough is known."""
+        """Drop one that has ended; return the seconds between which its wait, if any, was to end, where known."""
         self._active.pop(context.id, None)
         if context.expected_wait_ms is None or context.decided is None or context.preempted:
             return None
@@ -81,14 +81,14 @@ class ActiveRequests:
                 driver.interrupt(Revoked())
 
     def watched(self) -> Iterator[Watched]:
-        """What they tell of the runners that serve them."""
+        """Yield what they tell of the runners that serve them."""
         for driver in self._active.values():
             one = driver.exchange.context.watched
             if one is not None:
                 yield one
 
     def to_json(self, now: float) -> list[dict[str, Any]]:
-        """The oldest ones of known users, first come first; `now` is seconds of the monotonic clock.
+        """Return the oldest ones of known users, first come first; `now` is seconds of the monotonic clock.
 
         `state` is `waiting` for a server, `sent` to one, or `answering`; of one that waits, `queue_position` is its
         place as it is now. `starts_in_seconds` are the least and the most until its turn, by what was expected when it
@@ -140,7 +140,7 @@ class ActiveRequests:
         }
 
     def _starts_in(self, context: RequestContext, now: float) -> tuple[float, float] | None:
-        """The range of seconds until the turn of a request that waits; None where nothing was expected of it."""
+        """Return the range of seconds until the turn of a request that waits; None where nothing was expected of it."""
         if context.server is not None or not context.queue_position or context.expected_wait_ms is None:
             return None
         least, most = self._forecasts.range(context.expected_wait_ms / 1000)

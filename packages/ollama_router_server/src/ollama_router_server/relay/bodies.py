@@ -36,7 +36,7 @@ _MOST_FRAMES = 64
 
 
 async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:
-    """The request body as it comes, however long.
+    """Yield the request body as it comes, however long.
 
     Raises:
         ClientLeft: the client left before the body was complete; what came is worth nothing.
@@ -62,7 +62,7 @@ def check_size(size: int, asked: ReadBody) -> None:
 
 
 def decoded(body: bytes, asked: ReadBody) -> bytes:
-    """The body as a server would read it: what a zstd body holds, frame after frame.
+    """Return the body as a server would read it: what a zstd body holds, frame after frame.
 
     Raises:
         BodyTooLarge: more than `asked.limit` bytes, or 20 MiB, or a window of more than 8 MiB.

@@ -80,7 +80,7 @@ class Driver:
         asyncio.get_running_loop().call_soon(self.wake)
 
     def _pieces(self) -> AsyncIterator[bytes]:
-        """The request's body as it comes."""
+        """Yield the request's body as it comes."""
         raise NotImplementedError
 
     def _count_body(self, context: RequestContext, size: int) -> None:
@@ -153,7 +153,7 @@ class Driver:
         return self._poll()
 
     def _poll(self) -> Any:
-        """The result of the action that is waited for, or `WAITING`.
+        """Return the result of the action that is waited for, or `WAITING`.
 
         Raises:
             RouterError: it failed.
@@ -236,7 +236,7 @@ class Driver:
         self._timed_out = False
 
     def _close(self) -> None:
-        """The exchange has ended."""
+        """Clean up after the exchange, which has ended."""
         if self._counted is not None:
             self._body_ended(*self._counted)
         if self._pump is not None:
@@ -288,7 +288,7 @@ class Driver:
         return tee.readers
 
     def _next_arrival(self, calls: tuple[Call, ...]) -> Arrival | Literal[Waiting.WAITING] | None:
-        """What has come from any of them; each has its turn to be asked first."""
+        """Return what has come from any of them; each has its turn to be asked first."""
         for number in range(len(calls)):
             call = calls[(self._turn + number) % len(calls)]
             try:

@@ -63,7 +63,7 @@ class FrontDriver(Driver):
             self._go_on(self.exchange.resume, result)
 
     def _left(self) -> None:
-        """The client has left; while its user is being verified that waits, so that the record says who it was."""
+        """Stop, as the client has left; while its user is verified that waits, so that the record says who it was."""
         if isinstance(self._action, Verify):
             self._leaves = True
         else:

@@ -38,7 +38,7 @@ class ModelSearch:
         return True
 
     def done(self) -> asyncio.Future[bool]:
-        """True once the look is over, however it ended."""
+        """Return a future that is True once the look is over, however it ended."""
         over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         looking = self._looking
         if looking is not None:

@@ -133,7 +133,7 @@ class Relay:
         return self._active.cancel(request_id, by=by)
 
     def shut_down(self) -> None:
-        """The grace period is over: end what is in progress."""
+        """End what is in progress: the grace period is over."""
         self._active.interrupt_all(Shutdown)
 
     async def __call__(

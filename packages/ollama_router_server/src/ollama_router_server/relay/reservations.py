@@ -41,7 +41,7 @@ class Reservation:
         return self._charged
 
     def settle(self, tokens: int) -> None:
-        """The request has ended, and used so many."""
+        """Settle a request that has ended, with the tokens that it used."""
         self._limits.settle(self._ticket, tokens)
 
 

@@ -86,7 +86,7 @@ class AuditEntry(Struct, frozen=True, kw_only=True):
     detail: Mapping[str, Any] = {}
 
     def to_json(self) -> dict[str, Any]:
-        """The entry as one flat object."""
+        """Return the entry as one flat object."""
         return {
             "at": self.at,
             "actor": self.actor.name,

@@ -45,7 +45,7 @@ class KeptConfigs(Struct, frozen=True):
     versions: Sequence[ConfigVersion]
 
     def text(self, number: int) -> str:
-        """The text of a version, with `***` in place of secrets.
+        """Return the text of a version, with `***` in place of secrets.
 
         Raises:
             ConfigError: there is no such version.

@@ -63,7 +63,7 @@ class ConfigVersionStore:
         return True
 
     async def versions(self) -> list[ConfigVersion]:
-        """The versions that are kept, oldest first."""
+        """Return the versions that are kept, oldest first."""
         table = config_versions
         query = select(table).where(table.c.path == self._path).order_by(table.c.number)
         rows = await self._database.read(lambda connection: connection.execute(query).all())

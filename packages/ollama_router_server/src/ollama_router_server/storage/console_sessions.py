@@ -94,7 +94,7 @@ class ConsoleSessions:
         await self._database.write(_execute, delete(console_sessions).where(ours))
 
     async def list(self, user: str) -> tuple[OpenSession, ...]:
-        """The open sessions of a user, the newest first.
+        """List the open sessions of a user, the newest first.
 
         Raises:
             UnknownUser: there is no such user.
@@ -143,7 +143,7 @@ class ConsoleSessions:
         return await self._database.write(_claim, _digest(secret), self._clock.wall())
 
     async def first_token(self, user: User) -> int:
-        """The id of a user's oldest token, which a link's session is opened with; 0 if there is none."""
+        """Return the id of a user's oldest token, which a link's session is opened with; 0 if there is none."""
         oldest = select(func.coalesce(func.min(tokens.c.id), 0)).where(tokens.c.user_id == user.id)
         return await self._database.read(lambda connection: int(connection.execute(oldest).scalar_one()))
 
@@ -201,14 +201,14 @@ def _end(
 
 
 def _end_links(connection: Connection, user_id: int, now: float) -> int:
-    """An open link would sign its user in again at once."""
+    """End a user's open links: one would sign the user in again at once."""
     columns = console_claims.c
     unused = delete(console_claims).where(columns.user_id == user_id, columns.expires_at >= now)
     return connection.execute(unused).rowcount
 
 
 def _name_of(digest: str) -> str:
-    """What an admin calls a session: the digest itself stays in the database."""
+    """Return what an admin calls a session: the digest itself stays in the database."""
     return _digest(f"name of {digest}")[:12]
 
 
@@ -239,5 +239,5 @@ def _claim(connection: Connection, digest: str, now: float) -> str | None:
 
 
 def _digest(secret: str) -> str:
-    """A plain hash is enough: the secret has 256 random bits."""
+    """Hash a secret; a plain hash is enough, as it has 256 random bits."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

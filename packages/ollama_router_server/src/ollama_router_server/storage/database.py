@@ -44,13 +44,13 @@ _CALLERS_FAULT = (IntegrityError, SqlDataError, ProgrammingError)
 
 
 def default_database_url() -> str:
-    """A SQLite file in the platform's data directory of this user."""
+    """Return the URL of a SQLite file in the platform's data directory of this user."""
     path = Path(platformdirs.user_data_dir("ollama-router", appauthor=False)) / "router.sqlite3"
     return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
 def describe_url(url: str) -> str:
-    """The URL for people and logs: its passwords are hidden, also those in its query."""
+    """Return the URL for people and logs: its passwords are hidden, also those in its query."""
     try:
         return without_password(make_url(url).render_as_string(hide_password=True))
     except (ArgumentError, ValueError):  # ValueError: its port is no number
@@ -74,7 +74,7 @@ def _parse(url: str) -> URL:
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file of a SQLite URL, None for PostgreSQL.
+    """Return the file of a SQLite URL, None for PostgreSQL.
 
     Raises:
         ConfigError: the URL is of no database we know, or its driver is not installed.
@@ -209,7 +209,7 @@ def _inode_of(path: Path) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """The driver's own words, without the statement."""
+    """Return the driver's own words, without the statement."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
 

@@ -84,7 +84,7 @@ class DatabaseSink:
         return bool(self._queue) if user is None else any(row.user == user for row in self._queue)
 
     def find(self, request_id: str) -> RequestRecord | None:
-        """A row that waits in memory, by its request's id."""
+        """Find a row that waits in memory, by its request's id."""
         return next((row for row in self._queue if row.id == request_id), None)
 
     @property

@@ -92,7 +92,7 @@ def _members(connection: Connection, ids: Sequence[int]) -> dict[int, int]:
 
 
 def _week(connection: Connection, ids: Sequence[int], today: int) -> dict[int, tuple[int, int]]:
-    """Requests and tokens of a week, by the keys of the totals of each member's days."""
+    """Sum a week's requests and tokens by group, found by the keys of the totals of each member's days."""
     totals = log_totals.c
     days = [day * DAY for day in range(today - _WEEK + 1, today + 1)]
     tokens = func.sum(totals.prompt_tokens + totals.completion_tokens)

@@ -169,7 +169,7 @@ class UserChange(Struct, frozen=True, kw_only=True):
     grants: Mapping[str, Any] = {}
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that change."""
+        """Return the fields that change."""
         changed = {"role": self.role, "active": self.active, "grants": dict(self.grants) or None}
         moved = {"group": self.group} if self.moves else {}
         return {name: value for name, value in changed.items() if value is not None} | moved

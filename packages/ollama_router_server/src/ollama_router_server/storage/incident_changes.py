@@ -196,7 +196,7 @@ def _start(connection: Connection, backend: str, origin: Origin, started: Starte
 
 
 def _stop(connection: Connection, backend: str, origin: Origin, stopped: Stopped) -> None:
-    """A router whose successor has started already, on the same socket, was never off."""
+    """Note that a router stopped; one whose successor has started already, on the same socket, was never off."""
     columns = incidents.c
     mine = (columns.router == origin.router) & (columns.kind == _RESTART)
     succeeded = select(exists().where(mine, columns.ended_at > stopped.since))

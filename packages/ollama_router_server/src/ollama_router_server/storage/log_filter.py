@@ -64,7 +64,7 @@ class LogFilter(Struct, frozen=True, kw_only=True):
         return LogFilter(user=self.user, since=self.since, before=self.before)
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The same as SQL."""
+        """Return the filter as SQL."""
         return [_CONDITIONS[name](request_log.c, value) for name, value in self._given().items()]
 
     def _given(self) -> dict[str, Any]:

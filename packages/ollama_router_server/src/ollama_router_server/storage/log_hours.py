@@ -29,7 +29,7 @@ class HourSums(Struct, frozen=True, kw_only=True):
 
 
 def read_hours(connection: Connection, since: int, before: int) -> tuple[HourSums, ...]:
-    """Sums of the hours that begin within a time, the oldest first; those without requests are left out."""
+    """Read the sums of the hours that begin within a time, the oldest first; those without requests are left out."""
     totals, bands = log_totals.c, log_latencies.c
     sums = [func.sum(column) for column in (totals.requests, totals.errors, totals.completion_tokens)]
     hours = starts_between(connection, totals.start, HOUR, since, before)

@@ -149,7 +149,7 @@ def usage_of_user(connection: Connection, user: str) -> tuple[UsageRow, float | 
 
 
 def tokens_by_day(connection: Connection, user: str, *, since: int) -> dict[int, int]:
-    """A user's tokens by the day's start, from a day's start on (seconds since 1970)."""
+    """Sum a user's tokens by the day's start, from a day's start on (seconds since 1970)."""
     columns = request_log.c
     second = whole(connection.dialect.name, columns.started_at)
     day = (second - second % DAY).label("day")
@@ -261,7 +261,7 @@ def _busiest_first(usage: Mapping[str, Counter[str]]) -> tuple[UsageRow, ...]:
 
 
 def _spans(connection: Connection, first: int, end: int) -> Iterator[ColumnElement[bool]]:
-    """The days, and the hours before and after them, that make up the hours between two moments; each by the key.
+    """Yield the days, and the hours before and after them, that make up the hours between two moments; each by the key.
 
     A statement has them once for each dimension.
     """

@@ -111,7 +111,7 @@ def band(backend: str, time: ColumnElement[float]) -> ColumnElement[int]:
 def starts_between(
     connection: Connection, start: ColumnElement[int], span: int, first: int, end: int, *, times: int = 1
 ) -> ColumnElement[bool]:
-    """The days or hours with totals between two moments, one by one: else those of every name in each are read.
+    """Name the days or hours with totals between two moments, one by one: else those of every name in each are read.
 
     `times` says how often one statement has the condition. Too many for it are a range.
     """
@@ -132,7 +132,7 @@ def ends_of(connection: Connection, span: int, *within: ColumnElement[bool]) -> 
 
 
 def spans_between(first: int, end: int) -> Iterator[tuple[int, range]]:
-    """The starts of the days, and of the hours before and after them, between two whole hours (seconds since 1970)."""
+    """Yield the starts of the days between two whole hours (seconds since 1970), and of the hours around those days."""
     first_day = -(-first // DAY) * DAY
     end_day = max(first_day, end // DAY * DAY)
     yield DAY, range(first_day, end_day, DAY)

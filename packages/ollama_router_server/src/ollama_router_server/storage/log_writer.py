@@ -105,7 +105,7 @@ def _insert_some(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> Non
 
 @cache
 def _adding(driver: str) -> tuple[SQLCompiler, ...]:
-    """What each batch of rows is followed by, as the driver takes it.
+    """Compile what each batch of rows is followed by, as the driver takes it.
 
     Building and compiling it takes 15 ms, during which requests wait for Python's lock: once in a process, not for each
     database that it opens.

@@ -95,17 +95,17 @@ class RequestLog:
         await self._database.write(lambda connection: connection.execute(note))
 
     async def list(self, chosen: LogFilter, *, limit: int = 50) -> tuple[RequestRecord, ...]:
-        """The newest rows first, at most `limit`."""
+        """List the newest rows first, at most `limit`."""
         return await self._database.read(select_records, chosen, limit=limit)
 
     async def page(self, chosen: LogFilter, *, after: Cursor | None = None, limit: int = 50) -> LogPage:
-        """A page of rows, the newest first; it may have fewer than there are, but then says how far it has looked."""
+        """Read a page of rows, newest first; it may have fewer than there are, but then says how far it has looked."""
         return await self._database.read(select_page, chosen, after, limit, self._searched)
 
     async def group_steps(
         self, names: Sequence[str], *, since: float, before: float, step: int
     ) -> dict[str, dict[int, int]]:
-        """Requests of each of these groups, by the start (seconds since 1970) of the hour or day that has them."""
+        """Count the requests of each of these groups by the start (seconds since 1970) of their hour or day."""
         return await self._database.read(read_group_steps, names, since=since, before=before, step=step)
 
     async def count(self, chosen: LogFilter) -> int | None:
@@ -113,7 +113,7 @@ class RequestLog:
         return await self._database.read(read_count, chosen)
 
     async def find(self, request_id: str, *, since: float, before: float) -> RequestRecord | None:
-        """The row of one request that began in this time (seconds since 1970): ids have no index, moments have."""
+        """Find the row of one request that began in this time (seconds since 1970): ids have no index, moments have."""
         return await self._database.read(_find, request_id, since, before)
 
     async def stats(self, chosen: LogFilter) -> LogStats:
@@ -145,7 +145,7 @@ class RequestLog:
         return await self._database.read(read_history, chosen)
 
     async def hours(self, since: int, before: int) -> tuple[HourSums, ...]:
-        """Sums of the hours that begin within a time (seconds since 1970), from the totals alone."""
+        """Read the sums of the hours that begin within a time (seconds since 1970), from the totals alone."""
         return await self._database.read(read_hours, since, before)
 
     async def series(self, chosen: LogSeries) -> AsyncIterator[tuple[SeriesRow, ...]]:
@@ -156,7 +156,7 @@ class RequestLog:
             rows = await self._database.read(read_series, chosen, rows[-1])
 
     async def day(self, begin: int) -> tuple[DayGroup, ...]:
-        """The requests of the day that begins then (seconds since 1970), counted in steps of two minutes."""
+        """Count the requests of the day that begins then (seconds since 1970) in steps of two minutes."""
         return await self._database.read(read_day, begin)
 
     async def cleanup(self, *, before: float, batch: int = 2_000) -> int:
@@ -190,14 +190,14 @@ class RequestLog:
         return (rows[-1].seq if rows else seq), tuple(_record(row[1:]) for row in rows)
 
     async def last_number(self) -> int:
-        """The number of the row written last, 0 if there is none."""
+        """Return the number of the row written last, 0 if there is none."""
         return await self._database.read(last_number)
 
 
 def select_records(
     connection: Connection, chosen: LogFilter, *, limit: int, after: Cursor | None = None
 ) -> tuple[RequestRecord, ...]:
-    """The newest rows first, at most `limit`, those behind `after`; within a transaction that is open already."""
+    """Return rows, newest first, at most `limit`, those behind `after`; within a transaction that is open already."""
     columns = request_log.c
     behind = () if after is None else (after.older(),)
     newest = select(*_COLUMNS).order_by(columns.started_at.desc(), columns.id.desc())

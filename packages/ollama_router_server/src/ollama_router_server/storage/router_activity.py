@@ -41,11 +41,11 @@ class RouterActivity:
         self._read_at = self._cleaned_at = float("-inf")
 
     def changed(self, user: str) -> None:
-        """A request of a user was admitted here, or has ended."""
+        """Note that a request of a user was admitted here, or has ended."""
         self._unsaid.add(user)
 
     def elsewhere(self, user: str, now: float) -> Elsewhere:
-        """What is known of the other routers' requests of a user."""
+        """Return what is known of the other routers' requests of a user."""
         rows = self._remote.get(user)
         if not rows:
             return NOWHERE

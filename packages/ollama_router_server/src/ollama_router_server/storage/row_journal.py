@@ -29,7 +29,7 @@ class _Turn:
         self.rows = 0
 
     def append(self, record: RequestRecord) -> None:
-        """Raises `OSError`, and `UnicodeError` for a row that no database takes.
+        """Append a row; raises `OSError`, and `UnicodeError` for a row that no database takes.
 
         A file that failed is not tried again until its rows are written.
         """

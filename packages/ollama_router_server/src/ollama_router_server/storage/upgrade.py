@@ -165,7 +165,7 @@ async def prepare_database(url: str) -> SchemaState:
 
 
 def known_revisions() -> tuple[str, ...]:
-    """The revisions of this release, oldest first: each file is named after its revision."""
+    """Return the revisions of this release, oldest first: each file is named after its revision."""
     return tuple(sorted(step.stem.removeprefix("v") for step in _MIGRATIONS.joinpath("versions").glob("v[0-9]*.py")))
 
 

@@ -94,7 +94,7 @@ def read_details(connection: Connection, name: str) -> UserDetails:
 
 
 def action_of(change: UserChange) -> AuditAction:
-    """What the audit trail calls a change of a user."""
+    """Return what the audit trail calls a change of a user."""
     match change.active:
         case True:
             return "user.activate"

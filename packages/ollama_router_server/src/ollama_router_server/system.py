@@ -49,7 +49,7 @@ _moment, _prefix = -1, ""  # the millisecond of the last id, and what all ids of
 
 
 def _renew() -> None:
-    """A forked process must not give the ids of its siblings."""
+    """Start new ids: a forked process must not give those of its siblings."""
     global _process, _numbers, _moment  # noqa: PLW0603 - the ids of a process
     _moment = -1
     _process = secrets.token_hex(4)
@@ -73,27 +73,27 @@ def new_request_id() -> str:
 
 
 def random_below(bound: int) -> int:
-    """An unpredictable integer in `range(bound)`."""
+    """Return an unpredictable integer in `range(bound)`."""
     return secrets.randbelow(bound)
 
 
 def random_bytes(count: int) -> bytes:
-    """That many unpredictable bytes."""
+    """Return that many unpredictable bytes."""
     return secrets.token_bytes(count)
 
 
 def environment() -> Mapping[str, str]:
-    """A copy of the process's environment."""
+    """Return a copy of the process's environment."""
     return dict(os.environ)
 
 
 def machine_name() -> str:
-    """The name that this machine has for itself."""
+    """Return the name that this machine has for itself."""
     return socket.gethostname()
 
 
 def read_text(path: str) -> str:
-    """The text of a small file, such as one that holds a key.
+    """Read the text of a small file, such as one that holds a key.
 
     Raises:
         OSError, ValueError: it cannot be read, or is not UTF-8.

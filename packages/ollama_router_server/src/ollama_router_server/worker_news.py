@@ -129,11 +129,11 @@ class WorkerNews:
             self._coordination.tell(RequestEnded(request_id, by))
 
     def servers_hour(self) -> Mapping[str, ServerHour]:
-        """What each server did in the last hour, in all workers."""
+        """Return what each server did in the last hour, in all workers."""
         return {} if self.sync is None else self.sync.servers_hour()
 
     def figures(self) -> dict[str, int]:
-        """Requests that wait, rows dropped and rows pending, of all workers."""
+        """Count requests that wait, rows dropped and rows pending, of all workers."""
         self._show_figures()
         return {figure.value: self._coordination.total(figure) for figure in Figure}
 

@@ -68,7 +68,7 @@ class LastHour:
             self._count()
 
     def rows(self) -> list[Row]:
-        """The minutes in which requests ended."""
+        """Return the minutes in which requests ended."""
         self._count()
         return [
             (number, *map(round, sums), *(one for pair in self._first_token[number].items() for one in pair))
@@ -76,7 +76,7 @@ class LastHour:
         ]
 
     def server_rows(self, now: float) -> list[ServerRow]:
-        """The servers on which requests ended, until `now` in seconds since 1970."""
+        """Return the servers on which requests ended, until `now` in seconds since 1970."""
         self._count()
         return self._servers.rows(now)
 
@@ -103,7 +103,7 @@ class LastHour:
             bands[band] = bands.get(band, 0) + 1
 
     def _begin(self, number: int) -> list[float]:
-        """A request may end a moment before one that ended the minute before was counted."""
+        """Begin a minute; a request may end a moment before one that ended the minute before was counted."""
         oldest, newest = number - MINUTES, number + 1
         self._minutes = {at: sums for at, sums in self._minutes.items() if oldest <= at <= newest}
         self._first_token = {at: self._first_token[at] for at in self._minutes}

@@ -64,7 +64,7 @@ class ServerHours:
             sums[3] += round(record.decode_ms)
 
     def rows(self, now: float) -> list[ServerRow]:
-        """The servers of the hour until `now`, in seconds since 1970; a row for each five minutes in which one did."""
+        """Return a row for each server and five minutes with requests in the hour until `now` (seconds since 1970)."""
         gone = _last_gone(now)
         self._sums = {name: steps for name, steps in self._sums.items() if max(steps) > gone}
         return [(name, at, *sums) for name, steps in self._sums.items() for at, sums in steps.items() if at > gone]
@@ -98,7 +98,7 @@ def servers_of(rows: Iterable[ServerRow], now: float) -> Mapping[str, ServerHour
 
 
 def _last_gone(now: float) -> int:
-    """The number of the newest five minutes that are not told any more."""
+    """Return the number of the newest five minutes that are not told any more."""
     return int(now) // _STEP - _STEPS
 
 
@@ -107,7 +107,7 @@ def _added(one: Sequence[int], other: Sequence[int]) -> Sequence[int]:
 
 
 def _in_vain(record: RequestRecord) -> list[str]:
-    """The servers of attempts before the last that failed, as far as they are kept."""
+    """Return the servers of attempts before the last that failed, as far as they are kept."""
     kept = {} if record.decision is None else msgspec.json.decode(record.decision)
     tried = kept.get("attempts", ())[: record.attempts - 1]
     return [one["server"] for one in tried if one["end"] != "preempted"]

@@ -14,12 +14,12 @@ _LONGEST: Final = 400
 
 
 def band_of(ms: float) -> int:
-    """The number of a time's band; times below a millisecond are in the first."""
+    """Return the number of a time's band; times below a millisecond are in the first."""
     return min(int(log(ms) / _WIDTH), _LONGEST) if ms > 1.0 else 0
 
 
 def percentile_ms(counts: Mapping[int, int], percent: int) -> float | None:
-    """The time that so many of 100 stay within (nearest rank), to 5 in 100; None without any."""
+    """Return the time that so many of 100 stay within (nearest rank), to 5 in 100; None without any."""
     left = -(-sum(counts.values()) * percent // 100)
     for band in sorted(counts):
         left -= counts[band]

@@ -38,11 +38,11 @@ class UpstreamCall:
         self._connecting = task
 
     def sent(self, connection: Connection) -> None:
-        """The request is written to this connection."""
+        """Note the connection that the request is written to."""
         self._connection = connection
 
     def not_sent(self) -> None:
-        """The request cannot be written as one; the connection is free again."""
+        """Note that the request cannot be written as one; the connection is free again."""
         self._connection = None
 
     def failed(self, error: BaseException) -> None:
@@ -68,7 +68,7 @@ class UpstreamCall:
         return True
 
     def take(self) -> bytes:
-        """What has come of the body and was not taken yet; b"" if nothing has.
+        """Take what has come of the body and was not taken yet; b"" if nothing has.
 
         Raises:
             UpstreamError: the answer broke off, and all that came before was taken.

@@ -107,7 +107,7 @@ class Connection(asyncio.BufferedProtocol):
         return False
 
     def take(self) -> bytes:
-        """What has arrived of the body; b"" if nothing has, and then the server must not be silent for too long.
+        """Take what has arrived of the body; b"" if nothing has, and then the server must not be silent for too long.
 
         Raises:
             UpstreamError: there is nothing left to take before the failure.
@@ -279,7 +279,7 @@ class Connection(asyncio.BufferedProtocol):
     # asyncio's protocol -------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The transport is ready."""
+        """Take the transport, which is ready."""
         transport = cast("asyncio.Transport", transport)  # uvloop's transports do not inherit from it
         self._transport = transport
         transport.set_write_buffer_limits(high=_WRITE_HIGH, low=0)
@@ -313,7 +313,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def eof_received(self) -> None:
-        """The server has closed its side: complete an answer without a length; the transport closes itself."""
+        """Complete an answer without a length, as the server has closed its side; the transport closes itself."""
         if self._busy:
             self.parser.feed_eof()
             self._wake()
@@ -321,11 +321,11 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
 
     def pause_writing(self) -> None:
-        """The transport holds more than `_WRITE_HIGH`."""
+        """Note that the transport holds more than `_WRITE_HIGH`."""
         self._write_paused = True
 
     def resume_writing(self) -> None:
-        """The kernel has taken everything."""
+        """Resume writing: the kernel has taken everything."""
         self._write_paused = False
         if self._draining is not None:
             if not self._draining.done():
@@ -334,7 +334,7 @@ class Connection(asyncio.BufferedProtocol):
             self._deadline.set(self._timeouts.first_byte, "first_byte")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is closed: an exchange that is not complete has failed."""
+        """Let go of the socket, which is closed: an exchange that is not complete has failed."""
         if not self._busy:
             self._pool.forget(self)
         elif not self.parser.complete:

@@ -28,7 +28,7 @@ _NO_LENGTH_NEEDED: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
 
 def encode_head(request: UpstreamRequest, host_line: bytes) -> bytes:
-    """The request line and fields, ready to be sent.
+    """Encode the request line and fields, ready to be sent.
 
     Args:
         request: what to send; its framing follows from `body` and `body_length`.
@@ -143,7 +143,7 @@ class ResponseParser:
                 self._count_quiet(len(data))
 
     def feed_eof(self) -> None:
-        """The sender has closed: this completes an answer without a length, and truncates any other."""
+        """Note that the sender has closed: this completes an answer without a length, and truncates any other."""
         self.keep_alive = False
         if self._until_close and self.broken is None:
             self.complete = True
@@ -233,18 +233,18 @@ class ResponseParser:
     # httptools' protocol ------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """A new head begins: the first, one after an interim answer, or one that nobody asked for."""
+        """Begin a new head: the first, one after an interim answer, or one that nobody asked for."""
         if self.complete:
             raise _RefusedError
         self._fields = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of a head, or a trailer, which is dropped."""
+        """Keep a field of a head; drop a trailer."""
         if not self.status:
             self._fields.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """A head has ended: swallow an interim one, check the framing of a final one."""
+        """End a head: swallow an interim one, check the framing of a final one."""
         parser = self._parser
         assert parser is not None  # noqa: S101  # it is calling us
         status = parser.get_status_code()
@@ -260,7 +260,7 @@ class ResponseParser:
             self.keep_alive = parser.should_keep_alive()
 
     def on_message_complete(self) -> None:
-        """The answer has ended as its framing says."""
+        """Note that the answer has ended as its framing says."""
         if self.status and not self._head_only and self._parser is not None:
             self.complete = True
             self.keep_alive = self._parser.should_keep_alive()

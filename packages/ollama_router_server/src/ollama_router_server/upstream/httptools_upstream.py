@@ -47,7 +47,7 @@ class HttptoolsResponse:
         return self._call.complete
 
     async def read(self) -> bytes:
-        """The next piece of the body, b"" at a complete end; see `UpstreamResponse.read`."""
+        """Read the next piece of the body, b"" at a complete end; see `UpstreamResponse.read`."""
         while not self._call.complete:
             if self._closed:
                 raise UpstreamDisconnected("the answer was closed before its end")
@@ -147,7 +147,7 @@ class HttptoolsUpstream:
             call.failed(error)
 
     def _idle(self, request: UpstreamRequest) -> Connection | None:
-        """A kept connection, unless the request wants a fresh one."""
+        """Take a kept connection, unless the request wants a fresh one."""
         return None if request.fresh else self._pool.take(request.origin)
 
     def _start(self, call: UpstreamCall, connection: Connection, request: UpstreamRequest) -> None:

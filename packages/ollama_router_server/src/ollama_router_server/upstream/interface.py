@@ -95,7 +95,7 @@ class UpstreamResponse(Protocol):
         """Whether all of the body has been handed out: the next `read` is known to give b"" at once."""
 
     async def read(self) -> bytes:
-        """The next piece of the body as soon as any is there, at most 256 KiB; b"" exactly at a complete end.
+        """Read the next piece of the body as soon as any is there, at most 256 KiB; b"" exactly at a complete end.
 
         Cancelling this loses nothing: it may be called again, and `close` is still owed.
 
@@ -147,7 +147,7 @@ class Call(Protocol):
         """
 
     def take(self) -> bytes:
-        """What has arrived of the body and was not taken yet; b"" if nothing has, or with `complete` all was taken.
+        """Take what has arrived of the body and was not taken yet; b"" if nothing has, or if with `complete` all was.
 
         The server must say something within `timeouts.idle` from when nothing was there.
 

@@ -49,7 +49,7 @@ class Pool(Generic[ConnectionT]):
         return sum(len(stack) for stack in self._idle.values())
 
     def take(self, origin: Origin) -> ConnectionT | None:
-        """The connection used last that is still good; those found closed on the way are dropped."""
+        """Take the connection used last that is still good; drop those found closed on the way."""
         stack = self._idle.get(origin)
         while stack:
             connection = stack.pop()
@@ -66,16 +66,16 @@ class Pool(Generic[ConnectionT]):
             self._idle.setdefault(connection.origin, []).append(connection)
 
     def opened(self, connection: ConnectionT) -> None:
-        """A connection has been made, and may have been lost since."""
+        """Note a connection that has been made, and may have been lost since."""
         if not connection.lost:
             self._open.add(connection)
 
     def at(self, origin: Origin) -> list[ConnectionT]:
-        """The open connections to one origin, idle or not."""
+        """Return the open connections to one origin, idle or not."""
         return [connection for connection in self._open if connection.origin == origin]
 
     def forget(self, connection: ConnectionT) -> None:
-        """An idle connection must not be taken any more; its stack goes when it is empty."""
+        """Forget an idle connection, which must not be taken any more; its stack goes when it is empty."""
         stack = self._idle.get(connection.origin)
         if stack is not None and connection in stack:
             stack.remove(connection)
@@ -83,7 +83,7 @@ class Pool(Generic[ConnectionT]):
                 del self._idle[connection.origin]
 
     def lost(self, connection: ConnectionT) -> None:
-        """A connection's socket is closed."""
+        """Note that a connection's socket is closed."""
         self._open.discard(connection)
         if self._emptied is not None and not self._open and not self._emptied.done():
             self._emptied.set_result(None)

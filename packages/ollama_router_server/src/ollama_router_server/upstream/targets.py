@@ -31,7 +31,7 @@ class Target(Struct, frozen=True, kw_only=True):
         return self.destination.credential
 
     def redact(self, data: bytes) -> bytes:
-        """The same bytes without our key, should the server echo it."""
+        """Return the same bytes without our key, should the server echo it."""
         return self.destination.redact(data)
 
 

@@ -26,7 +26,7 @@ class ArrivalRates:
         self._seen[model] = (self._count(model, now) + weight, now)
 
     def rate(self, model: CanonicalName, now: float) -> float:
-        """Requests a second."""
+        """Return a model's requests a second."""
         return self._count(model, now) / self._window
 
     def rates(self, now: float) -> Mapping[CanonicalName, float]:

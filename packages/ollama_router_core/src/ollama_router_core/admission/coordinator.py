@@ -69,7 +69,7 @@ class Admission:
     # --- what happened ---------------------------------------------------------------------------------------------
 
     def arrive(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
-        """A request that may go now, wait, or be refused."""
+        """Dispatch a request now, let it wait, or refuse it."""
         sent = self.at_once(ticket, snapshot, now)
         if sent is not None:
             return (sent,)
@@ -89,7 +89,7 @@ class Admission:
         return self._dispatcher.start(scheduled, now, 0)
 
     def turn_away(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Overloaded | None:
-        """The refusal of a request that a full queue has no room for, at the least cost; None leaves it to `arrive`.
+        """Refuse a request that a full queue has no room for, at the least cost; None leaves it to `arrive`.
 
         Where others of its kind wait already, no server is considered for one more: whatever could have let one of
         them go was considered when it happened.
@@ -220,7 +220,7 @@ class Admission:
                 self._queue.granted(user, moment)
 
     def traffic(self, snapshot: FleetSnapshot, now: float) -> FleetSnapshot:
-        """The snapshot with the load and demand that admission knows of: the one to decide from."""
+        """Return the snapshot with the load and demand that admission knows of: the one to decide from."""
         return self._dispatcher.traffic(snapshot, now)
 
     def _note_arrival(self, ticket: Ticket, now: float) -> None:
@@ -275,7 +275,7 @@ class Admission:
         return (*outcomes, self._refuse(loser, error, now))
 
     def _preempt(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Preempt | None:
-        """The batch request that gives its slot up to a ticket that waits, None where none does."""
+        """Find the batch request that gives its slot up to a ticket that waits, None where none does."""
         most = self._config.queue.max_preemptions
         if not most or ticket.batch:
             return None
@@ -339,7 +339,7 @@ class Admission:
 
 
 def _changed_servers(old: FleetSnapshot, new: FleetSnapshot) -> frozenset[str] | None:
-    """The servers of which something else is known; None for all, when it is more than facts of some."""
+    """Return the servers whose facts changed; None for all, where more changed than the facts of some."""
     if _limits_of(old) != _limits_of(new):
         return None
     return frozenset([name for name, facts in new.servers.items() if old.servers.get(name) is not facts])

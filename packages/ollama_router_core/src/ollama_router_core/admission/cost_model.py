@@ -90,7 +90,7 @@ class CostModel:
         return self._now
 
     def costs_of(self, group: RequestGroup) -> dict[str, ServiceCost]:
-        """The servers that may take a group now, slow ones only when there is no other."""
+        """Return the costs on the servers that may take a group now, slow ones only when there is no other."""
         return self._current(group).by_name
 
     def _current(self, group: RequestGroup) -> KindCosts:
@@ -131,7 +131,7 @@ class CostModel:
         return found
 
     def _make_costs(self, group: RequestGroup, known: Mapping[str, ServiceCost]) -> dict[str, ServiceCost]:
-        """The servers that may take a group; `known` costs of the same candidates are used again."""
+        """Work out the costs on the servers that may take a group; reuse `known` costs of the same candidates."""
         snapshot = self._snapshot
         able = self._selector.plan(group.sample.request, snapshot).able
         usable = [one for one in able if in_service(one, snapshot, self._now)]
@@ -192,7 +192,7 @@ class CostModel:
         return bool(self._rated(group).rates)
 
     def serving(self, group: RequestGroup) -> list[ServiceCost]:
-        """The servers that have a group's model loaded, load it or make room for it."""
+        """Return the servers that have a group's model loaded, load it or make room for it."""
         found = self._rated(group)
         return [found.by_name[name] for name in found.rates]
 
@@ -207,7 +207,7 @@ class CostModel:
         return found.rate - own, found.all_ahead - found.ahead[server]
 
     def weight(self, group: RequestGroup) -> float:
-        """The weights of a group's tickets together."""
+        """Sum the weights of a group's tickets."""
         known = self._weights.get(group.kind)
         if known is not None and known[0] == group.version and self._now - known[1] < _WEIGHTS_LAST:
             return known[2]
@@ -221,7 +221,7 @@ class CostModel:
         return 0.0 if model is None else self._rates.rate(model, self._now)
 
     def loss(self, candidate: Candidate, loaded: LoadedModel, seconds: float) -> float:
-        """What is lost when a loaded model has to go from a server for so long."""
+        """Return what is lost when a loaded model has to leave a server for so many seconds."""
         return self._value_of(candidate, loaded).loss(seconds)
 
     def way_back(self, candidate: Candidate, victims: Collection[CanonicalName], *, batch: bool) -> float:
@@ -241,7 +241,7 @@ class CostModel:
         return value
 
     def _load_seconds(self, server: str, loaded: LoadedModel) -> float:
-        """The seconds of a model's load, as learned; worked out anew only when something was learned."""
+        """Return the seconds of a model's load, as learned; work them out anew only when something was learned."""
         speeds, key = self._snapshot.speeds, (server, loaded.name)
         if speeds is None:
             return reload_seconds(loaded.size)
@@ -292,7 +292,7 @@ class CostModel:
         return seconds
 
     def expected_wait(self, group: RequestGroup) -> float:
-        """Expected seconds until a newcomer to a group is dispatched, if nothing else waited."""
+        """Forecast the seconds until a newcomer to a group is dispatched, if nothing else waited."""
         rate, ahead = self.elsewhere(group, "")
         count = len(group.tickets)
         if rate:

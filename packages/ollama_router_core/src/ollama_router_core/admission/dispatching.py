@@ -19,7 +19,7 @@ __all__ = ["Dispatcher", "able", "decide"]
 
 
 def able(selector: ServerSelector, ticket: Ticket, snapshot: FleetSnapshot) -> tuple[Candidate, ...]:
-    """The servers that could take a ticket, now or later."""
+    """List the servers that could take a ticket, now or later."""
     return selector.plan(ticket.request, snapshot).able
 
 
@@ -69,13 +69,13 @@ class Dispatcher:
     def _loads_of_others(
         self, groups: list[RequestGroup], servers: Collection[str], now: float, *, only: bool
     ) -> Iterator[Dispatch]:
-        """Loads whose room is made, then those that pay; with `only` none for a batch."""
+        """Yield the loads whose room is made, then those that pay; with `only` none for a batch."""
         for scheduled in self._scheduler.start_reserved_loads():
             yield self._carry_out(scheduled, now)
         yield from self._loads([one for one in groups if not one.only_batch] if only else groups, servers, now)
 
     def _loads(self, groups: list[RequestGroup], servers: Collection[str], now: float) -> Iterator[Dispatch]:
-        """Loads that pay, the best first, one a server."""
+        """Yield the loads that pay, the best first, one a server."""
         for _ in servers:
             load = self._scheduler.best_load(groups, servers)
             if load is None:

@@ -59,9 +59,9 @@ class Evictions:
         return tuple([one.name for one in (*victims, *gone)]), loss
 
     def named(self, candidate: Candidate, victims: tuple[CanonicalName, ...]) -> tuple[CanonicalName, ...]:
-        """The victims to be unloaded beforehand: those without whom there is surely no room.
+        """Pick the victims to unload beforehand: those without whose removal there is surely no room.
 
-        None where only a number of models is in the way that nobody saw.
+        Empty where only a guessed limit on the number of models is in the way.
         """
         room, own = candidate.room, candidate.loaded
         sizes = {one.name: one.size for one in candidate.others}

@@ -62,7 +62,7 @@ class ServerLoad(Struct, eq=False):
         return float((len(self.running) + 1) ** SHARING) if self.running else 1.0
 
     def loading(self, facts: ServerFacts, now: float) -> Running | None:
-        """The request whose model is being loaded, or waits for room: no answer yet, and no report shows the model."""
+        """Find the request whose model is loading, or waits for room: no answer yet, and no report shows the model."""
         for running in self.running.values():
             if not running.answering and running.may_load(facts, now):
                 return running
@@ -73,7 +73,7 @@ class ServerLoad(Struct, eq=False):
         return any(kind.model == model for kind in self.by_kind)
 
     def running_of(self, models: Collection[CanonicalName]) -> int:
-        """The requests that run for any of some models."""
+        """Count the requests that run for any of some models."""
         return sum([count for kind, count in self.by_kind.items() if kind.model in models])
 
     def rest(self, model: CanonicalName, now: float) -> float:
@@ -90,9 +90,9 @@ class ServerLoad(Struct, eq=False):
         return min([max(end - now, least) for end, least in ends])
 
     def left(self, usual: float, now: float) -> list[tuple[CanonicalName | None, float]]:
-        """The models of what runs, and the seconds until each request should be over.
+        """Return the model of each running request, and the seconds until it should be over.
 
-        One of which nobody knows how long it takes is taken for one of `usual` seconds.
+        A request of unknown length is taken for one of `usual` seconds.
         """
         return [(one.kind.model, self._left(one, usual, now)) for one in self.running.values()]
 
@@ -123,7 +123,7 @@ class InFlightTable:
         return number in self._at
 
     def server(self, server: str) -> ServerLoad:
-        """The load of one server, made when first asked for."""
+        """Return the load of one server; make it when first asked for."""
         found = self.servers.get(server)
         if found is None:
             found = self.servers[server] = ServerLoad()
@@ -136,7 +136,7 @@ class InFlightTable:
     def start(
         self, ticket: Ticket, server: str, now: float, *, work: float = 0.0, load: float = 0.0, size: int = 0
     ) -> None:
-        """A ticket goes to a server."""
+        """Note that a ticket goes to a server."""
         self._put(server, Running(ticket, kind_of(ticket.request), now, work, load, size))
 
     def _put(self, server: str, running: Running) -> None:
@@ -162,7 +162,7 @@ class InFlightTable:
                 self._put(*found)
 
     def answered(self, number: int) -> None:
-        """The first byte came."""
+        """Note the first byte."""
         server = self._at.get(number)
         if server is None:
             return
@@ -172,7 +172,7 @@ class InFlightTable:
             _count(self._answering, running.kind, server, 1)
 
     def end(self, number: int) -> tuple[str, Running] | None:
-        """A ticket is done with its server."""
+        """Take a ticket off its server; return both, None where it was on none."""
         server = self._at.pop(number, None)
         if server is None:
             return None
@@ -191,15 +191,15 @@ class InFlightTable:
         return server, running
 
     def running(self, kind: RequestKind) -> Mapping[str, int]:
-        """The servers that work for a kind."""
+        """Count the running requests of a kind by server."""
         return self._running.get(kind, EMPTY)
 
     def answering(self, kind: RequestKind) -> Mapping[str, int]:
-        """The servers that answer requests of a kind now: they have its model loaded, whatever else is known."""
+        """Return the servers that answer requests of a kind now: they have its model loaded, whatever else is known."""
         return self._answering.get(kind, EMPTY)
 
     def counts(self) -> tuple[Mapping[str, int], Mapping[str, Mapping[CanonicalName, int]]]:
-        """Requests by server, and by server and model: `FleetSnapshot.in_flight` and `.active`. Made once a change."""
+        """Count requests by server, and by server and model (`FleetSnapshot.in_flight`, `.active`), once a change."""
         if self._counts is None:
             in_flight: dict[str, int] = {}
             active: dict[str, dict[CanonicalName, int]] = {}

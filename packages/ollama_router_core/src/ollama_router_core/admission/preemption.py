@@ -25,7 +25,7 @@ class Preemptor:
     def victim(
         self, ticket: Ticket, able: Iterable[Candidate], most: int, now: float, goes: Callable[[str], bool]
     ) -> Preempt | None:
-        """The request that has to go for a ticket that waits, the one begun last, as least of it is lost; or None.
+        """Pick the request that has to go for a ticket that waits, the one begun last, as least of it is lost; or None.
 
         Args:
             ticket: waits.
@@ -61,6 +61,6 @@ class Preemptor:
 
 
 def preempted(running: Running, patience: float, now: float) -> Ticket:
-    """The ticket of a request that is off its server. Its time there does not count as waiting."""
+    """Return the ticket of a request that is off its server. Its time there does not count as waiting."""
     ticket = running.ticket
     return replace(ticket, max_wait=patience + (now - running.since), preemptions=ticket.preemptions + 1)

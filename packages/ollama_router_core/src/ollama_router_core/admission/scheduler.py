@@ -164,7 +164,7 @@ class Scheduler:
     def _next_by_prefix(
         self, group: RequestGroup, usual: ServiceCost, ticket: Ticket, open_: list[ServiceCost]
     ) -> tuple[Ticket, ServiceCost, int]:
-        """The shortest by what is left to read where its conversation is held, and how many tokens are held there."""
+        """Pick the ticket with least left to read where its conversation is held, and count the tokens held there."""
         snapshot = self._costs.snapshot
         by_name = {cost.candidate.name: cost for cost in open_}
         best, least = (ticket, usual, 0), usual.seconds(ticket.request.prompt_tokens) / self._worth(group, ticket)
@@ -181,11 +181,11 @@ class Scheduler:
         return best
 
     def _worth(self, group: RequestGroup, ticket: Ticket) -> float:
-        """A ticket's weight among its group; the only one need not be in the queue."""
+        """Return a ticket's weight among its group; the only one need not be in the queue."""
         return 1.0 if len(group.tickets) == 1 else self._queue.weight(ticket, self._costs.now)
 
     def _next(self, group: RequestGroup, cost: ServiceCost) -> Ticket:
-        """The shortest, with age and fairness weighed in."""
+        """Pick the shortest ticket, with age and fairness weighed in."""
         queue, now = self._queue, self._costs.now
         tickets = group.tickets.values()
         if len(tickets) == 1:
@@ -239,7 +239,7 @@ class Scheduler:
         return self._schedule(group, self._next(group, cost), cost, load=cost.load, unload=gone, reason=reason)
 
     def best_load(self, groups: Iterable[RequestGroup], servers: Iterable[str]) -> ScheduledTicket | None:
-        """The load that pays most among these groups and servers, if one does and its room is free.
+        """Find the load that pays most among these groups and servers, if one does and its room is free.
 
         Where busy models must go first, the server is reserved instead, and the next best is considered.
         """
@@ -305,9 +305,9 @@ class Scheduler:
         return CALM_MARGIN + (CROWDED_MARGIN - CALM_MARGIN) * min(1.0, crowd)
 
     def _served(self, group: RequestGroup, cost: ServiceCost, server_load: ServerLoad) -> tuple[float, float] | None:
-        """The weight served by a load and the seconds that takes, the load included.
+        """Return the weight served by a load and the seconds that takes, the load included.
 
-        None where the others would be done with all of them before this server is with its first.
+        None where the other servers would be done with all tickets before this one is with its first.
         """
         rate, ahead = self._costs.elsewhere(group, cost.candidate.name)
         work = cost.work(group.mean_tokens) * server_load.pace_with_one_more
@@ -321,7 +321,7 @@ class Scheduler:
         return self._costs.weight(group) / count * (seconds - cost.load) / work, seconds
 
     def _best_batch(self, group: RequestGroup, cost: ServiceCost, pace: float) -> tuple[float, float]:
-        """The shortest tickets up to where one more would lower the weight a second."""
+        """Take the shortest tickets up to where one more would lower the weight a second."""
         queue, now = self._queue, self._costs.now
         pairs = sorted(
             [(cost.work(one.request.prompt_tokens) * pace, queue.weight(one, now)) for one in group.tickets.values()]

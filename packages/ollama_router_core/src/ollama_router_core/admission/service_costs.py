@@ -33,7 +33,7 @@ class ServiceCost(Struct, eq=False):
         return tokens * self.per_token + self.decode
 
     def seconds(self, tokens: float) -> float:
-        """The same beside what runs there now."""
+        """Return the seconds of a request with so long a prompt, beside what runs there now."""
         work = tokens * self.per_token + self.decode
         return work * self.server_load.pace_with_one_more if self.server_load.running else work
 
@@ -73,7 +73,7 @@ class ResidentValue(Struct, frozen=True):
     batch_reload: float
 
     def loss(self, seconds: float) -> float:
-        """The weight it would serve here within so many seconds, and the price of its reload."""
+        """Return the weight it would serve here within so many seconds, plus the price of its reload."""
         if not self.waiting:
             return self.rate * seconds / (1 + self.replicas) + self.price
         share = 0.0

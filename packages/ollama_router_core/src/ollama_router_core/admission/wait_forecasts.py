@@ -23,7 +23,7 @@ class WaitForecasts:
         self._ratios: deque[float] = deque(maxlen=_KEPT)
 
     def ended(self, expected: float, waited: float) -> None:
-        """A wait of which `expected` seconds were told ended after `waited` seconds with a server."""
+        """Note that a wait of which `expected` seconds were told ended after `waited` seconds with a server."""
         if expected >= _SHORTEST:
             self._ratios.append(max(waited, 0.0) / expected)
 

@@ -58,7 +58,7 @@ class RequestGroup(Struct, eq=False):
 
 
 def group_of_one(ticket: Ticket) -> RequestGroup:
-    """A group outside the queue, for a ticket that need not wait."""
+    """Make a group outside the queue, for a ticket that need not wait."""
     talks = ticket.conversation is not None
     return RequestGroup(
         kind_of(ticket.request),
@@ -130,15 +130,15 @@ class WaitQueue:
         return most is None or self.waiting_of(user) + more <= most
 
     def position(self, number: int) -> int:
-        """The position a ticket had when it joined, from 1; 0 when it does not wait."""
+        """Return the position a ticket had when it joined, from 1; 0 when it does not wait."""
         return self._tickets[number][2] if number in self._tickets else 0
 
     def rank(self, number: int) -> int:
-        """A ticket's position as it is now, from 1; 0 when it does not wait."""
+        """Return a ticket's current position, from 1; 0 when it does not wait."""
         return len(self._ahead(number)) + 1 if number in self._tickets else 0
 
     def before(self, number: int) -> tuple[RequestGroup, Mapping[RequestKind, int]]:
-        """A waiting ticket's group, and how many tickets of each kind are before it in the line.
+        """Return a waiting ticket's group, and how many tickets of each kind are before it in the line.
 
         Raises:
             KeyError: it does not wait.
@@ -146,7 +146,7 @@ class WaitQueue:
         return self._tickets[number][1], Counter([group.kind for group in self._ahead(number)])
 
     def _ahead(self, number: int) -> list[RequestGroup]:
-        """The groups of the tickets before a waiting one: of those that joined earlier, a batch's after all others."""
+        """List the groups of the tickets before a waiting one: the earlier ones, a batch's after all others."""
         own, tickets = self._tickets[number][0], self._tickets.values()
         earlier = [one for one in takewhile(lambda one: one[0] is not own, tickets) if one[0].batch == own.batch]
         others = [one for one in tickets if not one[0].batch] if own.batch else []
@@ -258,7 +258,7 @@ class WaitQueue:
         return number in self._tickets and self.deadline(self._tickets[number][0]) == at
 
     def expired(self, now: float) -> list[Ticket]:
-        """The tickets whose wait has ended."""
+        """List the tickets whose wait has ended."""
         found = {}
         while (at := self.next_deadline()) is not None and at <= now:
             number = heapq.heappop(self._deadlines)[1]
@@ -266,18 +266,18 @@ class WaitQueue:
         return list(found.values())
 
     def oldest(self) -> Ticket | None:
-        """The ticket that joined first."""
+        """Return the ticket that joined first."""
         return next((ticket for ticket, _, _ in self._tickets.values()), None)
 
     def surplus_of(self, waiting: int) -> Ticket | None:
-        """The newest ticket of the user with most in a full queue, if that is two more than `waiting`; it gives way."""
+        """Find who gives way in a full queue: the newest ticket of the user with most, if two more than `waiting`."""
         user = max(self._by_user, key=lambda name: (len(self._by_user[name]), name), default=None)
         if user is None or len(self._by_user[user]) < waiting + 2:
             return None
         return next(reversed(self._by_user[user].values()))
 
     def weight(self, ticket: Ticket, now: float) -> float:
-        """What a ticket's turn is worth: its age, and its user's fair share divided by what that user has waiting.
+        """Weigh a ticket's turn: its age, and its user's fair share divided by what that user has waiting.
 
         Nothing of it depends on the batches that wait beside it.
         """
@@ -288,7 +288,7 @@ class WaitQueue:
         return (1.0 + age * age) * share
 
     def weight_of(self, group: RequestGroup, now: float) -> float:
-        """The weights of a group together."""
+        """Sum the weights of a group's tickets."""
         if len(self._by_user) == 1 and not self._batch:
             ages = [now - ticket.arrived for ticket in group.tickets.values()]
             return len(ages) + sum([age * age for age in ages]) / self._ageing() ** 2

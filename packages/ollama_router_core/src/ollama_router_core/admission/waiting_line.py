@@ -76,7 +76,7 @@ class WaitingLine:
         return max(self._costs.expected_wait(group) + 0.5 * self._costs.backlog(group), 0.0)
 
     def groups(self, snapshot: FleetSnapshot, now: float, user: str | None = None) -> tuple[WaitingGroup, ...]:
-        """What waits, by model and context, the longest wait first; of one user only where one is named."""
+        """List what waits, by model and context, the longest wait first; of one user only where one is named."""
         found: dict[tuple[CanonicalName | None, int | None], WaitingGroup] = {}
         for group in self._queue.groups.values():
             own = [one for one in group.tickets.values() if user is None or one.user == user]
@@ -94,15 +94,15 @@ class WaitingLine:
         return tuple(sorted(found.values(), key=lambda one: -one.longest))
 
     def position(self, number: int) -> int:
-        """The position a ticket had when it joined the queue, from 1; 0 when it does not wait."""
+        """Return the position a ticket had when it joined the queue, from 1; 0 when it does not wait."""
         return self._queue.position(number)
 
     def rank(self, number: int) -> int:
-        """A ticket's position as it is now, from 1; 0 when it does not wait."""
+        """Return a ticket's current position, from 1; 0 when it does not wait."""
         return self._queue.rank(number)
 
     def place(self, number: int, snapshot: FleetSnapshot, now: float) -> tuple[int, float]:
-        """A ticket's position as it is now, from 1, and the seconds until its turn; zeros if it does not wait."""
+        """Return a ticket's current position, from 1, and the seconds until its turn; zeros if it does not wait."""
         if number not in self._queue:
             return 0, 0.0
         self._costs.refresh(snapshot, now)

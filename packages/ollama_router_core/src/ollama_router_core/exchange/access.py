@@ -76,7 +76,7 @@ def check_hosted(environment: Environment, context: RequestContext, request: Par
 
 
 def granted_ranking(environment: Environment, user: Caller, decision: Decision) -> Decision:
-    """The decision without external hosts that the user may not use.
+    """Drop from a decision the external hosts that the user may not use.
 
     Raises:
         Forbidden: nothing is left.

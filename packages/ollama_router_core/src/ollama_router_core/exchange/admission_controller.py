@@ -120,11 +120,11 @@ class AdmissionController:
         self._tell()
 
     def line(self, user: str | None = None) -> tuple[WaitingGroup, ...]:
-        """What waits, by model, the longest wait first; of one user only where one is named."""
+        """List what waits, by model, the longest wait first; of one user only where one is named."""
         return self._admission.line.groups(self.fleet.snapshot, self._now(), user)
 
     def traffic(self) -> FleetSnapshot:
-        """The fleet with the load and the demand that admission knows of: what decisions are made from."""
+        """Return the fleet with the load and the demand that admission knows of: what decisions are made from."""
         snapshot = self.fleet.snapshot
         return self._admission.traffic(snapshot, self._now()) if self._counting else snapshot
 
@@ -135,7 +135,7 @@ class AdmissionController:
     # --- arriving, waiting, leaving -----------------------------------------------------------------------------------
 
     def admit(self, asked: Admit, wake: Callable[[], None]) -> ServerSlot | Queued | Refused:
-        """A slot, or a place in the queue, or why there is neither.
+        """Return a slot, or a place in the queue, or why there is neither.
 
         `wake` is called when `outcome` has something, while the cause is still being dealt with: it must only note it.
         """
@@ -174,7 +174,7 @@ class AdmissionController:
             )
 
     def outcome(self, waiter: Waiter) -> ServerSlot | Refused | None:
-        """What has become of a request in the queue; None while it waits."""
+        """Return what has become of a request in the queue; None while it waits."""
         found = waiter.outcome
         return Refused(found.error, waiter.decision) if isinstance(found, Refused) else found
 
@@ -184,11 +184,11 @@ class AdmissionController:
         return Queued(position, expected, waiter, partial(self.leave, waiter))
 
     def rank(self, waiter: Waiter) -> int:
-        """A request's position as it is now, from 1; 0 when it does not wait. It costs no forecast, as `place` does."""
+        """Return a request's current position, from 1; 0 when it does not wait. Unlike `place` it makes no forecast."""
         return self._admission.line.rank(waiter.number)
 
     def leave(self, waiter: Waiter) -> None:
-        """A request does not wait any more; a slot that it was given in the same moment goes to the next."""
+        """Drop a request that does not wait any more; give a slot that it got in the same moment to the next."""
         if isinstance(waiter.outcome, ServerSlot):
             waiter.outcome.close()
         elif not self._moves.leave(waiter) and self._waiters.pop(waiter.number, None) is not None:
@@ -258,7 +258,7 @@ class AdmissionController:
         begun: bool = False,
         position: int = 0,
     ) -> ServerSlot:
-        """The slot of a request that admission counts."""
+        """Make the slot of a request that admission counts."""
         leaves = ticket.preemptible and ticket.preemptions < self._config.queue.max_preemptions
         preemption = Preemption() if leaves else None
         return ServerSlot(
@@ -291,7 +291,7 @@ class AdmissionController:
     def _go(
         self, ticket: Ticket, decision: Decision, unload: tuple[CanonicalName, ...], wake: Callable[[], None]
     ) -> ServerSlot | Queued:
-        """A slot for a request that need not wait, or the wait for it to be granted."""
+        """Return a slot for a request that need not wait, or the wait for it to be granted."""
         if not self._is_shared(decision.ranking[0]):
             return self._slot(ticket, decision, unload, wake)
         waiter = Waiter(ticket.number, wake, None)
@@ -350,7 +350,7 @@ class AdmissionController:
         self._claims.claim(server, decision.request.model, limit, done, arrived=since)
 
     def move(self, slot: ServerSlot, server: str, wake: Callable[[], None]) -> Queued | None:
-        """Forwarding goes on to another server: at once, or when other routers have left it a slot there."""
+        """Move a slot to the next server that is tried: at once, or when other routers have left it a slot there."""
         if not self._is_shared(server):
             self._moved(slot, server)
             return None
@@ -386,23 +386,23 @@ class AdmissionController:
             self._admission.moved(slot.number, server, self._now())
 
     def answering(self, slot: ServerSlot) -> None:
-        """An answer began."""
+        """Note that an answer began."""
         if self._strategy.binds_late or slot.preemption is not None:
             now = self._now()
             self._carry_out(self._admission.first_byte(slot.number, self._facts(), now))
 
     def opened(self, slot: ServerSlot) -> None:
-        """A slot is taken."""
+        """Note that a slot is taken."""
         self._open[slot.number] = slot
 
     def finished(self, slot: ServerSlot) -> None:
-        """A slot is free."""
+        """Note that a slot is free."""
         del self._open[slot.number]
         if self._counting:
             self._carry_out(self._admission.finished(slot.number, self._facts(), self._now()))
 
     def requeue(self, slot: ServerSlot) -> Queued:
-        """A slot is free, as its request was preempted, which waits for another."""
+        """Free the slot of a preempted request, which waits for another."""
         del self._open[slot.number]
         waiter = self._waiters[slot.number] = Waiter(slot.number, slot.wake, None)
         self._carry_out(self._admission.preempted(slot.number, self.fleet.snapshot, self._now()))
@@ -410,7 +410,7 @@ class AdmissionController:
         return self.place(waiter)
 
     def _facts(self) -> FleetSnapshot:
-        """The fleet for those in the queue; while it is empty nobody looks at it."""
+        """Return the fleet for those in the queue; while it is empty nobody looks at it."""
         return self.fleet.snapshot if self._admission.waiting else _UNSEEN
 
     # --- time and facts -----------------------------------------------------------------------------------------------
@@ -442,7 +442,7 @@ class AdmissionController:
         self._tell()
 
     def facts_changed(self) -> None:
-        """What is believed about the servers has changed: some may go."""
+        """Let those go who may, now that what is believed about the servers has changed."""
         if self._admission.waiting:
             self._carry_out(self._admission.changed(self.fleet.snapshot, self._now()))
             self._tell()
@@ -453,11 +453,11 @@ class AdmissionController:
 
 
 def _nobody() -> None:
-    """A request that nobody waits for any more."""
+    """Do nothing: nobody waits for the request any more."""
 
 
 def _ticket(asked: Admit, number: int, now: float) -> Ticket:
-    """What one of those that wait, or are counted, is known by."""
+    """Make the ticket of a request that waits, or is counted."""
     endpoint, batch = asked.request.endpoint, asked.waiting.batch
     return Ticket(
         number=number,

@@ -30,7 +30,7 @@ _LONGEST_RETRY_AFTER = 30.0
 def admit(
     environment: Environment, context: RequestContext, request: ParsedRequest
 ) -> Steps[tuple[ParsedRequest, Slot]]:
-    """A slot on a server; a model that cannot be served may have a stand-in, which is then what is asked for.
+    """Get a slot on a server; a model that cannot be served may have a stand-in, which is then what is asked for.
 
     Raises:
         RouterError: no server can take it, the queue is full, waiting took too long, or the user may not.
@@ -184,7 +184,7 @@ def _unasked(servers: tuple[str, ...]) -> str:
 
 
 def _worded(environment: Environment, request: ParsedRequest, error: RouterError) -> RouterError:
-    """The error as the client gets it: Ollama's own words for what is not there, when to come back for the rest."""
+    """Word the error for the client: Ollama's own words for what is not there, when to come back for the rest."""
     environment.fleet.refresh_unknown(request.route.model)
     if isinstance(error, ModelNotFound):
         missing = model_not_found(request.endpoint.name, request.route.model_text or "")

@@ -23,7 +23,7 @@ _ABOUT_ONE_MODEL = frozenset({Routing.ONE, Routing.COUNT, Routing.RERANK})
 
 
 def applied_policy(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
-    """The request as it will be sent; everything after this is about it.
+    """Apply the policy: return the request as it will be sent; everything after this is about it.
 
     Raises:
         InvalidHeader: it names a server that is none.
@@ -36,7 +36,7 @@ def applied_policy(environment: Environment, context: RequestContext, request: P
 
 
 def _counted(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
-    """The request with as many tokens as its model is known to make of such a prompt."""
+    """Give the request as many tokens as its model is known to make of such a prompt."""
     model = request.route.model
     tokens = None if model is None else environment.fleet.prompts.tokens(model, request.route.prompt)
     if tokens is None:
@@ -65,7 +65,7 @@ def _as_decided(environment: Environment, context: RequestContext, request: Pars
 
 
 def stand_in(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest | None:
-    """The same request for the model that may answer instead; None without one, or if the user may not use it.
+    """Return the same request for the model that may answer instead; None without one, or if the user may not use it.
 
     The context is about the stand-in from then on.
     """
@@ -88,7 +88,7 @@ def stand_in(environment: Environment, context: RequestContext, request: ParsedR
 
 
 def _keeping_models(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
-    """The request without an order to unload that its user may not give: others may be using the model.
+    """Drop from the request an order to unload that its user may not give: others may be using the model.
 
     Raises:
         Forbidden: it asks for nothing else.

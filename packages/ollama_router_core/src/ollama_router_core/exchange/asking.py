@@ -64,7 +64,7 @@ class Order(Struct, frozen=True, kw_only=True):
     patient: bool = False
 
     def to(self, environment: Environment, context: RequestContext, server: str) -> Outgoing:
-        """The request as one server gets it."""
+        """Build the request as one server gets it."""
         destination = environment.destinations[server]
         return Outgoing(
             destination=destination,
@@ -80,7 +80,7 @@ class Order(Struct, frozen=True, kw_only=True):
 def own_request(
     environment: Environment, server: str, method: str, path: str, *, body: bytes = b"", seconds: float | None = None
 ) -> Outgoing:
-    """A small request of the router's own; its answer has to come, and go on, within `seconds`."""
+    """Build a small request of the router's own; its answer has to come, and go on, within `seconds`."""
     destination = environment.destinations[server]
     wait = environment.config.model_info_timeout if seconds is None else seconds
     connect = environment.config.connect_timeout if seconds is None else seconds
@@ -168,7 +168,7 @@ class _Collecting:
         self.open[upstream] = number
 
     def again(self, arrival: Arrival) -> tuple[int, Outgoing] | None:
-        """The request to be sent in place of one that met a stale connection."""
+        """Return the request to send in place of one that met a stale connection, with its number; else None."""
         number = self.open[arrival.upstream]
         request = self.requests[number]
         if isinstance(arrival.result, Piece) or not met_stale_connection(request, arrival.result):

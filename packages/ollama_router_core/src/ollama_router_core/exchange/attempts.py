@@ -180,7 +180,7 @@ def _learned(environment: Environment, context: RequestContext, answer: Answer) 
 def _judged(
     environment: Environment, context: RequestContext, request: ParsedRequest, answer: Answer, permit: BreakerPermit
 ) -> Steps[Outcome]:
-    """What an answer's status means for its server and for the next; where the status alone does not say, its words.
+    """Judge by an answer's status what it means for its server and the next; where that does not say, by its words.
 
     Raises:
         UpstreamError: it broke off before it had said so.

@@ -121,7 +121,7 @@ def _server_field(context: RequestContext) -> Headers:
 
 
 def _creator(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[str]:
-    """The one server that has what the new model is made of."""
+    """Find the one server that has what the new model is made of."""
     up = up_servers(environment)
     if request.blobs:
         up = (yield from _with_all(environment, context, request.blobs, up)) or (

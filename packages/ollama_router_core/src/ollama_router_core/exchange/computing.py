@@ -16,7 +16,7 @@ _Result = TypeVar("_Result")
 
 
 def computed(size: int, function: Callable[[], _Result]) -> Steps[_Result]:
-    """The function's value; `size` is how many bytes it goes through. What it raises is raised."""
+    """Compute the function's value; `size` is how many bytes it goes through. What it raises is raised."""
     if size < LARGE:
         return function()
     result: _Result = yield Compute(function)

@@ -31,16 +31,16 @@ class Observer(Protocol):
     """Watches one exchange, for traces."""
 
     def sending(self, context: RequestContext, server: str) -> tuple[tuple[bytes, bytes], ...]:
-        """A server is tried; returns header fields for it."""
+        """Note that a server is tried; return header fields for it."""
 
     def answered(self, status: int) -> None:
-        """The head of its answer came."""
+        """Note the head of its answer."""
 
     def failed(self, code: str) -> None:
-        """It could not be reached, or broke off."""
+        """Note that it could not be reached, or broke off."""
 
     def ended(self, context: RequestContext, now: float) -> None:
-        """The exchange is over."""
+        """Note the end of the exchange."""
 
 
 class RequestContext(Struct, eq=False, kw_only=True):
@@ -130,7 +130,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         return f"RequestContext({self.id})"
 
     def header(self, name: bytes) -> str | None:
-        """A request field's value, several joined by commas; None when it is absent."""
+        """Return a request field's value, several joined by commas; None when it is absent."""
         values = [value.decode("latin-1") for field, value in self.headers if field == name]
         return ",".join(values) if values else None
 
@@ -194,7 +194,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         self.server = self.decided = self.last_wait = None
 
     def router_fields(self) -> list[tuple[bytes, bytes]]:
-        """The fields of an answer that say what the router did."""
+        """Build the fields of an answer that say what the router did."""
         fields = [(b"x-router-request-id", self.id.encode())]
         if self.attempts:
             fields.append((b"x-router-attempts", b"%d" % self.attempts))
@@ -226,7 +226,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         return estimate_unseen(self.endpoint, self.route) if unseen else NO_TOKENS
 
     def record(self, now: float, costs: Costs = NO_COSTS) -> RequestRecord:
-        """The row for the log, at the moment the exchange ends."""
+        """Build the row for the log, at the moment the exchange ends."""
         usage = self.usage.usage if self.usage else Usage()
         tokens = self.tokens
         route = self.route or RouteRequest()
@@ -281,7 +281,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         return max(decided, before), (now - self.started) * 1000
 
     def _kept(self) -> str | None:
-        """What is kept of its way: the decision, and beside it what was not as usual."""
+        """Return what is kept of its way: the decision, and beside it what was not as usual."""
         decision = self._decision_kept()
         dropped = (*self.dropped, *self.changed)
         refused = self.error is not None and self.attempts == 0
@@ -290,7 +290,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         return kept_course(Course(self.in_vain, self.changes, dropped, self.standing), decision)
 
     def _decision_kept(self) -> str | None:
-        """The decision of a request that failed for it, was sent on or has waited; else what was kept at the time."""
+        """Return the decision of a request that failed for it, was sent on or waited; else what was kept before."""
         decision = self.decision
         if self.kept_decision is not None or decision is None:
             return self.kept_decision

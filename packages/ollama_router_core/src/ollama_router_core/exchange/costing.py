@@ -14,7 +14,7 @@ __all__ = ["costs_of"]
 
 
 def costs_of(environment: Environment, context: RequestContext, now: float) -> Costs:
-    """What the request cost by now; nothing where no server computed anything for it."""
+    """Work out what the request cost by now; nothing where no server computed anything for it."""
     wait, endpoint = context.last_wait, context.endpoint
     if wait is None or endpoint is None or endpoint.kind is not Kind.INFER or isinstance(context.error, ConnectFailed):
         return NO_COSTS

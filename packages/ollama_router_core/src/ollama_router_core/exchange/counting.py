@@ -59,7 +59,7 @@ def count_prompt(environment: Environment, context: RequestContext, request: Par
 def _by_host(
     environment: Environment, context: RequestContext, request: ParsedRequest, destination: Destination
 ) -> Steps[Reply | None]:
-    """What an external host says, None if it cannot count or does not answer."""
+    """Ask an external host for the count; None if it cannot count or does not answer."""
     user = context.user
     if user is not None:
         check_host(user.role, user.grants, environment.config.external_hosts_for, destination.name)
@@ -82,7 +82,7 @@ def _by_host(
 
 
 def _of_known_model(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[ParsedRequest]:
-    """The request, or the same for the model that stands in, once its model was looked for.
+    """Look for the request's model; return the request, or the same for the model that stands in.
 
     Raises:
         ModelNotFound: nobody has either.

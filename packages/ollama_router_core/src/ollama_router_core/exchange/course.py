@@ -46,7 +46,7 @@ class Course(Struct, frozen=True):
 
 
 def attempt_of(server: str, outcome: Outcome, start_ms: float, end_ms: float) -> Attempt:
-    """A try that ended in this, as it is told."""
+    """Describe a try that ended in this outcome."""
     match outcome:
         case Unreachable(error):
             return Attempt(server, start_ms, end_ms, "unreachable", error=error.message)
@@ -63,7 +63,7 @@ def attempt_of(server: str, outcome: Outcome, start_ms: float, end_ms: float) ->
 
 
 def kept_course(course: Course, decision: str | None) -> str | None:
-    """The course added to a kept decision, which is a JSON object, or alone; None where there is neither.
+    """Add the course to a kept decision, which is a JSON object, or return it alone; None where there is neither.
 
     `{"attempts": [{"server", "start_ms", "end_ms", "end", "status", "error"}], "changes": [...], "dropped": [...],
     "limits": {NAME: {"limit", "remaining", "reset_seconds"}}}`; what is empty is left out, of long lists the end. At
@@ -79,7 +79,7 @@ def kept_course(course: Course, decision: str | None) -> str | None:
 
 
 def with_said_wait(record: RequestRecord, said: tuple[float, float]) -> RequestRecord:
-    """The record with the seconds between which its wait was to end, beside its decision as `"said_seconds"`."""
+    """Add the seconds between which the record's wait was to end, beside its decision as `"said_seconds"`."""
     if record.decision is None:
         return record
     told = _encode({"said_seconds": [round(one, 1) for one in said]}).decode()

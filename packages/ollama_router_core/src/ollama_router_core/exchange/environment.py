@@ -59,10 +59,10 @@ class Fleet(Protocol):
         """Seconds until the first suspended server is tried again, None when none is suspended."""
 
     def running(self, name: str) -> int:
-        """Requests in flight on a server."""
+        """Count the requests in flight on a server."""
 
     def beside(self, name: str) -> Mapping[CanonicalName, int]:
-        """The same by model."""
+        """Count the requests in flight on a server, by model."""
 
     def running_for(self, name: str, model: CanonicalName) -> int:
         """Those that the runner of a model serves there."""
@@ -74,16 +74,16 @@ class Fleet(Protocol):
         """Whether some server told that this model can write text."""
 
     def sent(self, name: str, model: CanonicalName, load: Load) -> bool:
-        """A request is on its way; says whether it begins the only load there."""
+        """Note that a request is on its way; return whether it begins the only load there."""
 
     def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> bool:
         """Change what is believed about a server; says whether other models are now in its memory."""
 
     def evicted(self, name: str, model: CanonicalName) -> None:
-        """A model was unloaded to make room."""
+        """Note that a model was unloaded to make room."""
 
     def learn(self, server: str, model: CanonicalName, sample: Sample) -> None:
-        """An answer's metrics say how fast a server is."""
+        """Learn from an answer's metrics how fast a server is."""
 
     def learn_prompt(self, model: CanonicalName, size: PromptSize, tokens: int) -> None:
         """So many tokens were counted of a prompt."""
@@ -92,7 +92,7 @@ class Fleet(Protocol):
         """Learn from the next turn of a conversation, of whose prompt the server found `tokens` in its cache."""
 
     def holds(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
-        """A turn of a conversation was answered: the server holds its prompt."""
+        """Note that a turn of a conversation was answered: the server holds its prompt."""
 
     def measure_soon(self, name: str) -> None:
         """Have a server asked what it has in memory, in the background."""
@@ -101,13 +101,13 @@ class Fleet(Protocol):
         """Have the models of one server, or of all, asked for again, in the background."""
 
     def refresh_unknown(self, model: CanonicalName | None) -> None:
-        """A request for a model found no server: have the lists asked for again, within bounds."""
+        """Have the lists asked for again, within bounds, as a request for a model found no server."""
 
     def remember(self, name: str, path: str, body: bytes | None) -> None:
         """Keep what a server answered on a path, for when it is slow; None forgets it."""
 
     def last_reply(self, name: str, path: str) -> bytes | None:
-        """What a server answered last on a path."""
+        """Return what a server answered last on a path."""
 
 
 class Limits(Protocol):

@@ -46,7 +46,7 @@ def cut_stream(context: RequestContext, error: RouterError) -> Steps[None]:
 
 
 def _line_end(context: RequestContext) -> bytes:
-    """What ends a line that the server did not, so that ours is read as one of its own."""
+    """Return what ends a line that the server did not, so that ours is read as one of its own."""
     if context.usage is None or not context.usage.mid_line:
         return b""
     return codec_of(context.family).framing.end

@@ -143,7 +143,7 @@ class Reservation(Protocol):
     """A request that counts against its user's limits, until it is settled."""
 
     def settle(self, tokens: int) -> None:
-        """The request has ended, and used so many."""
+        """Settle the request, which has ended, for the tokens that it used."""
 
 
 class BodyStream(Protocol):
@@ -184,7 +184,7 @@ class Slot(Protocol):
         """What goes along with what is sent there, None for what stays until it is answered."""
 
     def answering(self) -> None:
-        """The head of an answer came: the model is loaded."""
+        """Note the head of an answer: the model is loaded."""
 
     def requeue(self) -> Queued:
         """Give the slot back after a preemption, and wait for another."""

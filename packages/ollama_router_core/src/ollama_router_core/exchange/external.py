@@ -18,7 +18,7 @@ __all__ = ["pass_external", "read_external"]
 
 
 def read_external(environment: Environment, context: RequestContext) -> ParsedRequest:
-    """What to send where, without the body, which is passed on as it comes.
+    """Read what to send where, without the body, which is passed on as it comes.
 
     Raises:
         RouterError: no such route, or this user may not use it.

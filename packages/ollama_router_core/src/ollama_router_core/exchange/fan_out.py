@@ -87,7 +87,7 @@ def ask_fleet(environment: Environment, path: str) -> Steps[Replies]:
 
 
 def _learned(environment: Environment, name: str, path: str, answer: Reply | RouterError) -> bytes | None:
-    """What a server says, now or last, once what it said now is believed."""
+    """Take in what a server says; return it if it is believed, else what it said last."""
     fleet = environment.fleet
     if isinstance(answer, Reply) and answer.status == 200 and _is_believed(environment, name, path, answer.body):
         fleet.remember(name, path, answer.body)
@@ -167,7 +167,7 @@ class _Listing:
         return json.dumps({"version": version}, separators=(",", ":")).encode()
 
     def details_of(self, name: str) -> ListedModel:
-        """What a list for Anthropic's clients tells of a model: what its host's settings or its servers say.
+        """Describe a model in a list for Anthropic's clients, by what its host's settings or its servers say.
 
         A model of a server may write until its context is full.
         """

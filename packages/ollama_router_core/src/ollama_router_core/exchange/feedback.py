@@ -43,7 +43,7 @@ class Sent(Struct, frozen=True):
 
 
 def note_sent(fleet: Fleet, server: str, request: ParsedRequest, now: float, conversation: int | None = None) -> Sent:
-    """A request is on its way: if its model is not in memory there, it is being loaded from now on."""
+    """Note that a request is on its way: if its model is not in memory there, it is being loaded from now on."""
     model = inferred_model(request)
     if model is None:
         return Sent(server, None, loads=False, running=0)
@@ -56,7 +56,7 @@ def note_sent(fleet: Fleet, server: str, request: ParsedRequest, now: float, con
 
 
 def note_answered(environment: Environment, server: str, request: ParsedRequest, status: int) -> None:
-    """The head of an answer came: the model is in memory, or unloaded."""
+    """Note the head of an answer: the model is in memory, or unloaded."""
     if request.route.model is None or request.endpoint.kind is not Kind.INFER:
         return
     fleet = environment.fleet
@@ -71,7 +71,7 @@ def note_answered(environment: Environment, server: str, request: ParsedRequest,
 
 
 def note_fault(environment: Environment, server: str, request: ParsedRequest, fault: Fault) -> None:
-    """A server said why it could not serve a model: it is not there, or not in memory, whatever was believed."""
+    """Note why a server could not serve a model: it is not there, or not in memory, whatever was believed."""
     model, fleet = request.route.model, environment.fleet
     if fault.kind is FaultKind.NO_ROUTE and request.route.versions is not None:
         path = request.endpoint.path
@@ -87,7 +87,7 @@ def note_fault(environment: Environment, server: str, request: ParsedRequest, fa
 
 
 def note_finished(fleet: Fleet, sent: Sent, context: RequestContext, now: float) -> None:
-    """An answer came to its end: its metrics say how fast the server is."""
+    """Learn from the metrics of an answer that came to its end how fast the server is."""
     if sent.model is None or context.usage is None:
         return
     usage = context.usage.usage

@@ -28,7 +28,7 @@ class StreamHeartbeat:
         self._written = b""
 
     def beat(self, context: RequestContext, place: QueuePlace | None = None) -> Steps[None]:
-        """An interval has passed without an answer; a request that waits is told its place."""
+        """Send a sign of life after an interval without an answer; a request that waits is told its place."""
         if not context.head_written:
             yield from write_head(context, 200, self._head(context))
             context.kept_alive = True
@@ -68,7 +68,7 @@ class StreamHeartbeat:
 
 
 def heartbeat_for(environment: Environment, context: RequestContext, request: ParsedRequest) -> StreamHeartbeat | None:
-    """The heartbeats of a request, None where neither its way in nor the settings want any, or its dialect has none."""
+    """Return a request's heartbeats, None if neither its way in nor the settings want any or its dialect has none."""
     interval = context.heartbeat or environment.config.load_keepalive
     sign = None if interval is None else keepalive_of(request, wall=context.started_at)
     return None if interval is None or sign is None else StreamHeartbeat(interval, sign)

@@ -23,11 +23,11 @@ class Redactor:
         self._held = b""
 
     def redact(self, piece: Piece) -> bytes:
-        """What may pass now."""
+        """Redact a piece; return what may pass now."""
         return self.feed(piece.data) + (self.end() if piece.complete else b"")
 
     def feed(self, piece: bytes) -> bytes:
-        """The bytes that may pass now."""
+        """Mask keys in a piece; return the bytes that may pass now."""
         data = self._held + piece
         for secret in self._secrets:
             data = secret.pattern.sub(_mask, data)
@@ -36,7 +36,7 @@ class Redactor:
         return data[: len(data) - keep]
 
     def end(self) -> bytes:
-        """What was held back and turned out to be no key."""
+        """Return what was held back and turned out to be no key."""
         held, self._held = self._held, b""
         return held
 
@@ -46,6 +46,6 @@ def _mask(found: re.Match[bytes]) -> bytes:
 
 
 def redactor_for(destination: Destination) -> Redactor | None:
-    """What masks our keys in an answer from there; None where there is no key of ours."""
+    """Make the redactor of our keys in an answer from there; None where there is no key of ours."""
     secrets = destination.secrets
     return Redactor(secrets) if secrets else None

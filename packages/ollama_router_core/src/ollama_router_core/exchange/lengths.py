@@ -9,7 +9,7 @@ __all__ = ["declared_length"]
 
 
 def declared_length(headers: Headers) -> int | None:
-    """The request's Content-Length, None for a chunked body.
+    """Read the request's Content-Length, None for a chunked body.
 
     Raises:
         InvalidBody: it is no number.

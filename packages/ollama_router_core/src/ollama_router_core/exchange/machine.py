@@ -90,6 +90,6 @@ def _end(context: RequestContext, reason: Interruption | RouterError) -> Steps[N
 
 
 def _settle(context: RequestContext) -> None:
-    """What a counted request was taken for is replaced by what it used, as its row tells."""
+    """Replace what a counted request was taken for by what it used, as its row tells."""
     if context.reservation is not None:
         context.reservation.settle(context.tokens.total)

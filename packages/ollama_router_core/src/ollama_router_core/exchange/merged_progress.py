@@ -35,7 +35,7 @@ class _Progress:
         self._size = 0
 
     def lines(self, arrival: Arrival) -> Iterator[Line]:
-        """The lines that are whole now.
+        """Yield the lines that are whole now.
 
         Raises:
             UpstreamError: the stream cannot go on.
@@ -52,7 +52,7 @@ class _Progress:
             yield self._line(rest)
 
     def _whole(self, data: bytes) -> list[bytes]:
-        """The lines that end in `data`; what follows the last end is joined once its own has come."""
+        """Return the lines that end in `data`; keep what follows the last end until its own has come."""
         first, *more = data.split(b"\n")
         self._rest.append(first)
         self._size += len(first)

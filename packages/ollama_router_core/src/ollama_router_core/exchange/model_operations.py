@@ -227,7 +227,7 @@ def pass_on(
 
 
 def target_of(environment: Environment, context: RequestContext) -> Target:
-    """The servers that the client names in `X-Router-Target`.
+    """Read which servers the client names in `X-Router-Target`.
 
     Raises:
         InvalidTarget: one of them is not enabled, or is none.
@@ -262,6 +262,6 @@ def _order(request: ParsedRequest) -> Order:
 
 
 def sized_as(request: ParsedRequest) -> RouteRequest:
-    """What a new model is as large as: the one it is made from."""
+    """Size a new model as the one it is made from."""
     name = request.base or request.route.model_text or ""
     return RouteRequest(model_text=name, model=canonical_name(name))

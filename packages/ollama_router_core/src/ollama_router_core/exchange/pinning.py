@@ -16,7 +16,7 @@ _SHOWN = 100
 
 
 def pinned(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
-    """The request for the server that its client names; as it is where none is named.
+    """Pin the request to the server that its client names; leave it as it is where none is named.
 
     Raises:
         Forbidden: only admins may, and programs that route their own requests.

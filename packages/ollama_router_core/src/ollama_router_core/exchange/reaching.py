@@ -51,7 +51,7 @@ def check_reach(environment: Environment, context: RequestContext, request: Pars
 
 
 def without_hosted_tools(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
-    """The request without tools that an Ollama server cannot run, or may not for this user; named in the context.
+    """Drop from the request tools that an Ollama server cannot run, or may not for this user; name them in the context.
 
     Clients such as Codex list `web_search` in every request. One that has to be used stays: then it is refused, or the
     server says what it thinks of it.

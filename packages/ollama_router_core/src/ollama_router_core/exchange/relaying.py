@@ -164,14 +164,14 @@ def _relay_redacted(context: RequestContext, answer: Answer, fields: Headers) ->
 
 
 def retry_field(answer: Answer, fields: Headers) -> list[tuple[bytes, bytes]]:
-    """What the host's profile says about another try, where nothing else has said it."""
+    """Return what the host's profile says about another try, where nothing else has said it."""
     if answer.retry is None or b"x-should-retry" in dict(fields):
         return []
     return [(b"x-should-retry", b"true" if answer.status in answer.retry else b"false")]
 
 
 def answer_head(context: RequestContext, answer: Answer, *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:
-    """The fields of the answer as the client gets them; of a `rewritten` body the caller adds type and length."""
+    """Build the fields of the answer as the client gets them; of a `rewritten` body the caller adds type and length."""
     fields = answer_fields(answer.upstream.headers, rewritten=rewritten)
     if answer.destination.secrets:
         fields = [(name, answer.destination.redact(value)) for name, value in fields]

@@ -43,7 +43,7 @@ def rerank(environment: Environment, context: RequestContext, request: ParsedReq
 
 
 def _paths(environment: Environment) -> dict[str, str]:
-    """The path of each enabled destination that can rerank."""
+    """Map each enabled destination that can rerank to its path."""
     config = environment.config
     destinations: tuple[tuple[str, Server | ExternalHost], ...] = (
         *config.servers.items(),

@@ -38,7 +38,7 @@ def is_kept(environment: Environment, context: RequestContext) -> bool:
 def continued(
     context: RequestContext, request: ParsedRequest, parsed: Callable[[bytes], ParsedRequest]
 ) -> Steps[ParsedRequest]:
-    """The request with the conversation that it goes on from; its answer is kept if the client did not say no.
+    """Add the conversation that the request goes on from; its answer is kept if the client did not say no.
 
     Raises:
         InvalidBody: nothing is kept under the id that it names, for this user.
@@ -58,7 +58,7 @@ def continued(
 def keeping(
     environment: Environment, context: RequestContext, request: ParsedRequest, steps: Steps[None]
 ) -> Steps[None]:
-    """The steps of a relay; the answer is kept before the client can know that it is whole."""
+    """Yield the steps of a relay; keep the answer before the client can know that it is whole."""
     collector = AnswerCollector(streamed=request.route.stream, most=parse_size(environment.config.responses.max_size))
     step: Callable[[], Action] = partial(steps.send, None)
     while True:

@@ -32,16 +32,16 @@ class SlotFleet(Protocol):
         """Whether other processes may free or take a server."""
 
     def begin(self, name: str, model: CanonicalName | None = None) -> None:
-        """A request for a model goes to a server."""
+        """Note that a request for a model goes to a server."""
 
     def end(self, name: str, model: CanonicalName | None = None) -> None:
-        """It ended there."""
+        """Note that it ended there."""
 
     def moved(self, old: str, new: str, model: CanonicalName | None = None) -> None:
-        """A request is at a server that has another name now, as another server has its own."""
+        """Note that the server of a request has another name now, as another server has its own."""
 
     def permit(self, server: str, *, forced: bool = False, model: CanonicalName | None = None) -> BreakerPermit | None:
-        """The right to send one request now, None while the server, or its model, is suspended."""
+        """Return the right to send one request now, None while the server, or its model, is suspended."""
 
     def take_retry(self, waiting: int) -> bool:
         """Take one retry from the budget, if it has one; `waiting` requests count as in flight too."""
@@ -74,10 +74,10 @@ class SlotIssuer(Protocol):
         """Where the slots are."""
 
     def opened(self, slot: ServerSlot) -> None:
-        """A slot is taken."""
+        """Note that a slot is taken."""
 
     def move(self, slot: ServerSlot, server: str, wake: Callable[[], None]) -> Queued | None:
-        """Forwarding goes on to another server: at once, or when other routers have left it a slot there."""
+        """Move a slot to the next server that is tried: at once, or when other routers have left it a slot there."""
 
     def has_room(self, server: str) -> bool:
         """Whether a server takes one more request at once."""
@@ -86,13 +86,13 @@ class SlotIssuer(Protocol):
         """Take one of the fleet's retries, if there is one left."""
 
     def answering(self, slot: ServerSlot) -> None:
-        """An answer began."""
+        """Note that an answer began."""
 
     def finished(self, slot: ServerSlot) -> None:
-        """A slot is free."""
+        """Note that a slot is free."""
 
     def requeue(self, slot: ServerSlot) -> Queued:
-        """A slot is free, and its request waits for another."""
+        """Free a slot whose request waits for another."""
 
 
 class ServerSlot:
@@ -170,7 +170,7 @@ class ServerSlot:
         return True
 
     def answering(self) -> None:
-        """The head of the answer came: the model is loaded."""
+        """Note the head of the answer: the model is loaded."""
         self._admission.answering(self)
 
     def close(self) -> None:

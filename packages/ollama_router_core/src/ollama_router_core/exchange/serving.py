@@ -127,7 +127,7 @@ def admit_origin(environment: Environment, context: RequestContext) -> str | Non
 
 
 def find_route(environment: Environment, context: RequestContext) -> Match:
-    """The row of the endpoint table that a request is for, or one that the operator lets pass unknown.
+    """Find the row of the endpoint table that a request is for, or one that the operator lets pass unknown.
 
     Raises:
         UnknownRoute, MethodNotAllowed: there is none.
@@ -150,7 +150,7 @@ def find_route(environment: Environment, context: RequestContext) -> Match:
 
 
 def _told(environment: Environment, context: RequestContext) -> UnknownRoute:
-    """The error for a path outside the table, with the address that was probably meant."""
+    """Build the error for a path outside the table, with the address that was probably meant."""
     meant = meant_endpoint(context.path)
     if meant is None:
         return UnknownRoute("404 page not found")

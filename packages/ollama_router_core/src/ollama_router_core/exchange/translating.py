@@ -27,7 +27,7 @@ _DRAIN_SECONDS = 1.0
 def answer_in_place(
     environment: Environment, context: RequestContext, request: ParsedRequest, decision: Decision
 ) -> Steps[None] | None:
-    """The steps that answer what an external host has no route for; None when the request has to go somewhere."""
+    """Return the steps that answer what an external host has no route for; None when the request must go somewhere."""
     destination = environment.destinations.get(decision.server or "")
     body = None if destination is None else answer_here(request, destination, context.identity)
     if body is None:

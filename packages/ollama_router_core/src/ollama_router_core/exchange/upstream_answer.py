@@ -50,13 +50,13 @@ class Answer(Struct, eq=False):
         return self.upstream.status
 
     def take(self, piece: Piece) -> bytes:
-        """The bytes of the next piece, without our keys."""
+        """Take the bytes of the next piece, without our keys."""
         self.complete = piece.complete
         return piece.data if self.redactor is None else self.redactor.redact(piece)
 
 
 def read_error(answer: Answer) -> Steps[bytes]:
-    """The body of an error, of an endless one the beginning.
+    """Read the body of an error, of an endless one the beginning.
 
     Raises:
         UpstreamError: it broke off.
@@ -98,7 +98,7 @@ def _told_why(context: RequestContext) -> bool:
 
 
 def look_at(answer: Answer) -> Steps[bytes]:
-    """The body of an error, which is kept for whoever passes it on; the connection is given back if it breaks off."""
+    """Read the body of an error, and keep it for whoever passes it on; give the connection back if it breaks off."""
     try:
         body = yield from read_error(answer)
     except BaseException:

@@ -31,7 +31,7 @@ USUAL = Waiting()
 
 
 def waiting_of(config: Config, context: RequestContext) -> Waiting:
-    """What holds for a request: the shortest of what was said, and batch if anybody said so.
+    """Work out what holds for a request: the shortest of what was said, and batch if anybody said so.
 
     Raises:
         InvalidHeader: `X-Router-Max-Wait` or `X-Router-Priority` cannot be read.

@@ -54,7 +54,7 @@ def check_origin(origin: str, host: str | None, allowed: Iterable[str]) -> None:
 
 
 def allowed_origin_fields(origin: str, allowed: Iterable[str]) -> Fields:
-    """What an answer to an allowed page says, so that its browser shows it."""
+    """Return the header fields by which an allowed page's browser shows it an answer."""
     shown = b"*" if "*" in allowed else origin.encode("latin-1")
     return (
         (b"access-control-allow-origin", shown),
@@ -64,7 +64,7 @@ def allowed_origin_fields(origin: str, allowed: Iterable[str]) -> Fields:
 
 
 def preflight_fields(origin: str, allowed: Iterable[str]) -> Fields:
-    """What a browser is told that asks before it sends a page's request; it may remember that for 12 hours."""
+    """Return the header fields that answer a browser's preflight request; it may cache them for 12 hours."""
     return (
         allowed_origin_fields(origin, allowed)[0],
         (b"access-control-allow-methods", _METHODS),

@@ -128,17 +128,17 @@ def combine_grants(own: Grants, group: Grants) -> Grants:
 
 
 def grants_by_token(grants: Grants, *, batch: bool) -> Grants:
-    """What a user is granted who asks with one token: a `batch` token lowers the priority, and none raises it."""
+    """Return what a user with one token is granted: a `batch` token lowers the priority, and none raises it."""
     return replace(grants, batch=True) if batch else grants
 
 
 def kinds_of(role: Role) -> tuple[Kind, ...]:
-    """The kinds of route that a role may use."""
+    """Return the kinds of route that a role may use."""
     return _KINDS[role]
 
 
 def granted_by(patterns: Iterable[str], model: str) -> str | None:
-    """The first of these patterns that a model's name, in any spelling, matches."""
+    """Find the first of these patterns that a model's name, in any spelling, matches; None where none does."""
     name = canonical_name(model)
     return next((pattern for pattern in patterns if matches_pattern(name, pattern)), None)
 

@@ -304,7 +304,7 @@ class VerifiedTokens(Generic[Value]):
             self._rejected.popitem(last=False)
 
     def proof(self, key: bytes, digest: str) -> bytes:
-        """What shows a process with the same key that the credential of this `key` fits a token's bcrypt digest."""
+        """Prove to a process with the same key that the credential of this `key` fits a token's bcrypt digest."""
         return blake2b(key + digest.encode(), key=self._key, digest_size=16, person=b"fits").digest()
 
     def carry_over(self, epoch: int, renew: Callable[[Value], Value | None]) -> None:
@@ -324,5 +324,5 @@ class VerifiedTokens(Generic[Value]):
                 entry.value, entry.epoch = value, epoch
 
     def key(self, credential: str) -> bytes:
-        """What entries are kept under; worthless where this object's key is not known."""
+        """Return the key of a credential's entries; worthless where this object's own key is not known."""
         return blake2b(credential.encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()

@@ -66,7 +66,7 @@ def _matcher(pattern: str) -> Callable[[CanonicalName], bool]:
 
 
 def _without_place(pattern: str) -> tuple[str, int]:
-    """What of a pattern canonical names have, and how many slashes they have at most."""
+    """Return the part of a pattern that canonical names have, and how many slashes they have at most."""
     scheme, mark, rest = pattern.partition("://")
     text = rest if mark and _WILDCARDS.isdisjoint(scheme) else pattern
     if text.startswith((f"{DEFAULT_HOST}/{DEFAULT_NAMESPACE}/", f"{DEFAULT_NAMESPACE}/")):

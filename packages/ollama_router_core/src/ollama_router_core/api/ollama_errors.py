@@ -89,25 +89,25 @@ _BLANK = b" \t\r\n"
 
 
 def no_body(native: bool) -> InvalidBody:  # noqa: FBT001 - the one thing it depends on
-    """A body of no bytes, on Ollama's own routes or on its compatible ones."""
+    """Build the error for an empty body, on Ollama's own routes or on its compatible ones."""
     return InvalidBody("missing request body" if native else "EOF")
 
 
 def no_form(content_type: bytes) -> InvalidBody:
-    """A Content-Type that is none of a form; one that is, with a boundary that servers could read in two ways."""
+    """Build the error for a Content-Type that is no form's, or whose boundary servers could read in two ways."""
     if content_type.partition(b";")[0].strip().lower() == b"multipart/form-data":
         return InvalidBody("send multipart/form-data with one boundary parameter")
     return InvalidBody("failed to parse multipart form: request Content-Type isn't multipart/form-data")
 
 
 def nothing_asked(endpoint: str, given: Container[str]) -> InvalidBody | None:
-    """A body without what the model is to answer; `given` are its members. Ollama looks at these before the model."""
+    """Return the error for a body that asks nothing; `given` are its members. Ollama checks these before the model."""
     member, words = _ASKED.get(endpoint, ("", ""))
     return InvalidBody(words) if member and member not in given else None
 
 
 def unreadable_body(endpoint: str, body: bytes, *, native: bool) -> InvalidBody | None:
-    """A body that is no JSON object, None where Ollama sees no fault in it."""
+    """Return the error for a body that is no JSON object, None where Ollama sees no fault in it."""
     if not body.strip(_BLANK):
         return no_body(native)
     fault = syntax_error(body)
@@ -120,7 +120,7 @@ def unreadable_body(endpoint: str, body: bytes, *, native: bool) -> InvalidBody 
 
 
 def wrong_type(endpoint: str, key: str, found: type[object]) -> InvalidBody | None:
-    """A member of a type that Ollama does not take, None where that is not known."""
+    """Return the error for a member of a type that Ollama does not take, None where that is not known."""
     kind = _KINDS[found]
     if key == "keep_alive":
         return InvalidBody(f"Unsupported type: '{_ANY.get(kind, kind)}'")
@@ -133,7 +133,7 @@ def wrong_type(endpoint: str, key: str, found: type[object]) -> InvalidBody | No
 
 
 def no_model(endpoint: str, *, key: str = "source", blank: str = "") -> RequestError | ModelNotFound:
-    """A request that names no model, or only white space; `key` is the one of copy's two names that is missing."""
+    """Build the error for a request that names no model, or a blank one; `key` is the missing one of copy's names."""
     if endpoint in _EMPTY_IS_NOT_FOUND:
         return ModelNotFound(f"model '{blank if blank.isprintable() else ''}' not found")
     if endpoint in {"create", "copy", "pull"}:
@@ -142,7 +142,7 @@ def no_model(endpoint: str, *, key: str = "source", blank: str = "") -> RequestE
 
 
 def bad_model_name(endpoint: str, text: str, *, key: str = "source") -> InvalidModelName:
-    """A text that cannot name a model."""
+    """Build the error for a text that cannot name a model."""
     match endpoint:
         case "delete":
             return InvalidModelName(f'name "{text}" is invalid')

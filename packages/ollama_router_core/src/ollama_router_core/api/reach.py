@@ -73,7 +73,7 @@ def reaches(document: JsonObject) -> Iterator[tuple[Reach, str]]:
 
 
 def hosted_kind(tool: Any) -> str | None:
-    """The kind of a tool that does not run at the client, None for one that does."""
+    """Return the kind of a tool that does not run at the client, None for one that does."""
     if not isinstance(tool, dict):
         return None
     kinds = [value for key, value in tool.items() if key.casefold() == "type" and value is not None]
@@ -118,7 +118,7 @@ def _of_content(content: Any, path: str) -> Iterator[tuple[Reach, str]]:
 
 
 def _members(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The members that are content, and no data of tools."""
+    """Iterate over the members that are content, not tools' data."""
     is_call = value.get("type") in _CALLS
     return ((key, each) for key, each in value.items() if key not in _DATA and not (is_call and key == "input"))
 

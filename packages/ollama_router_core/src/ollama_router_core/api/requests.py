@@ -268,13 +268,13 @@ def _model_text(document: JsonObject, endpoint: Endpoint) -> str:
 
 @lru_cache(maxsize=4096)  # 1.4 us
 def _name(text: str) -> tuple[CanonicalName, bool]:
-    """What a name that can be shown means, and whether it is one of Ollama's hosted service."""
+    """Return what a name that can be shown means, and whether it is one of Ollama's hosted service."""
     _refuse_unshowable(text)
     return canonical_name(text), is_cloud_name(text)
 
 
 def _spoken(text: str, endpoint: Endpoint) -> str:
-    """A name without the white space around it, as Ollama reads it."""
+    """Strip the white space around a name, as Ollama does."""
     spoken = without_spaces(text)
     if not spoken:
         raise no_model(endpoint.name, blank=text)

@@ -86,7 +86,7 @@ def continued_body(request: ParsedRequest, before: StoredResponse | None) -> byt
 
 
 def _sent_back(item: Any) -> Any:
-    """An item of an answer as clients send it back: its id means nothing to another server."""
+    """Return an item of an answer as clients send it back: its id means nothing to another server."""
     if not isinstance(item, dict):
         return item
     return {key: value for key, value in item.items() if key not in {"id", "status"}}
@@ -140,7 +140,7 @@ class AnswerCollector:
 
 
 def _response_in(data: bytes) -> bytes | None:
-    """The response that an event ends, None for any other event."""
+    """Return the response that an event ends, None for any other event."""
     try:
         event: Mapping[str, Any] = parse_object(data).values
     except RequestError:

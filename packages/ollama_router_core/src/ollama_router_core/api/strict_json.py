@@ -214,7 +214,7 @@ def parse_object(body: bytes) -> JsonObject:
 
 
 def _read_quickly(body: bytes) -> dict[str, msgspec.Raw] | None:
-    """The texts of the values of most bodies, at a fraction of the price; None for one that has to be walked.
+    """Read the texts of most bodies' values, at a fraction of the cost; None for a body that has to be walked.
 
     msgspec is as strict as `_walk`, but keeps the last of two members with one key, and does not look at the encoding
     of what it passes over. What the members it kept do not account for is white space or a member it dropped: too
@@ -250,7 +250,7 @@ def _decoded(text: str) -> Any:
 
 
 def _values_of(source: bytes | str) -> Mapping[str, Any]:
-    """The same for all values of one."""
+    """Parse all values of a text that was read before."""
     if isinstance(source, str):
         return _parse_text(source).values
     try:
@@ -278,7 +278,7 @@ def _parse_text(text: str) -> JsonObject:
 
 
 def _walk_any_integers(text: str) -> JsonObject:
-    """The second, slower reading is only for bodies with an integer longer than Python converts."""
+    """Walk a text; a second, slower time only where an integer is longer than Python converts."""
     try:
         return _walk(text, _DECODER)
     except json.JSONDecodeError:

@@ -58,7 +58,7 @@ def _is_inside(host: str) -> bool:
 
 
 def _address(host: str) -> _Address | None:
-    """The address that a host is, in any of the ways in which the C library reads one."""
+    """Parse a host that is an address, in any of the ways in which the C library reads one."""
     if ":" in host:
         try:
             return ipaddress.IPv6Address(host.partition("%")[0])
@@ -91,7 +91,7 @@ def _is_public(address: _Address) -> bool:
 
 
 def _inner(address: _Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address within an IPv6 one that leads to it."""
+    """Return the IPv4 address within an IPv6 one that leads to it."""
     if not isinstance(address, ipaddress.IPv6Address):
         return None
     if address in _NAT64:

@@ -41,7 +41,7 @@ def _count(text: bytes, *words: bytes) -> int:
 
 
 def outside_strings(body: bytes) -> Iterator[bytes]:
-    """What of a JSON text stands between its strings, slice by slice."""
+    """Yield what stands between the strings of a JSON text, slice by slice."""
     inside, carried = 0, b""
     for start in range(0, len(body), _SLICE):
         piece = carried + body[start : start + _SLICE]

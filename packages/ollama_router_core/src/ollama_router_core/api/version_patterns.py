@@ -54,7 +54,7 @@ def _matcher(pattern: str) -> Callable[[str], bool]:
 
 
 def _translated(text: str) -> str:
-    """A shell pattern as a regular expression without the ends that `fnmatch` gives it, and without its groups."""
+    """Translate a shell pattern to a regular expression without the ends that `fnmatch` adds, and without groups."""
     return "".join(
         ".*?" if piece == "*" else fnmatch.translate(piece).removeprefix("(?s:").removesuffix(_ANY)
         for piece in re.split(r"(\*)", text)

@@ -53,7 +53,7 @@ class Capacity(Struct, frozen=True):
     def observe(
         self, before: Mapping[CanonicalName, HeldModel], after: Mapping[CanonicalName, HeldModel], now: float
     ) -> Capacity:
-        """What is believed after another look, when `before` was held at the last one."""
+        """Return what is believed after another look, when `before` was held at the last one."""
         most = max(self.most, sum([one.size_vram for one in after.values()]))
         models = max(self.models, len(after))
         less, too_many, at = self.less_than, self.too_many, self.at
@@ -73,7 +73,7 @@ class Capacity(Struct, frozen=True):
         )
 
     def room(self, told: int | None, *, models_told: int | None = None, gpus: int = 1) -> Room:
-        """What fits, given the operator's limits in bytes and models, and the number of its GPUs.
+        """Return what fits, given the operator's limits in bytes and models, and the number of its GPUs.
 
         Ollama holds three models for each GPU, unless it was told another number.
         """
@@ -102,7 +102,7 @@ def _size_below(most: int) -> int:
 def _bound(
     before: Mapping[CanonicalName, HeldModel], after: Mapping[CanonicalName, HeldModel], now: float
 ) -> int | None:
-    """The memory that a server must have less than, None when nothing was evicted or had to stay outside."""
+    """Return what a server's memory must be below, None when nothing was evicted or had to stay outside."""
     came = [one.size for name, one in after.items() if name not in before]
     evicted = [one for name, one in before.items() if name not in after and _has_time_left(one, now)]
     if came and evicted:
@@ -155,5 +155,5 @@ class Room(Struct, frozen=True):
         return bool(held) and size > _FIT_SHARE * (self.most - held)
 
     def holds(self, size: int, held: int) -> bool:
-        """The same by bytes alone."""
+        """Return whether a model of `size` bytes is loaded beside others of `held` bytes, by bytes alone."""
         return not held or size <= _FIT_SHARE * (self.limit - held)

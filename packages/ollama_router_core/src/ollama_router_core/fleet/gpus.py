@@ -84,7 +84,7 @@ GPUS: Mapping[str, Gpu] = MappingProxyType(
 
 
 def read_gpu(text: str) -> Gpu | None:
-    """The GPU of this name, or one typed as `GIB,GB/s,TFLOP/s`, such as `24,1010,82.6`; None for anything else."""
+    """Look up a GPU, or read one typed as `GIB,GB/s,TFLOP/s`, such as `24,1010,82.6`; None for anything else."""
     known = GPUS.get(text)
     if known is not None:
         return known

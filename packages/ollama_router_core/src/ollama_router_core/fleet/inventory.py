@@ -95,7 +95,7 @@ def take_stock(
 def _learn_architectures(
     name: str, book: Book, unusable: Callable[[UpstreamProtocolError], None]
 ) -> Generator[Question, Told | None, None]:
-    """What models are made of: each digest is asked about once in the whole fleet, at most 200 in a round."""
+    """Ask what models are made of: about each digest once in the whole fleet, at most 200 in a round."""
     for models in islice(copy_known_facts(name, book).values(), _MOST_QUESTIONS):
         told = yield Question("POST", "/api/show", json.dumps({"model": models[0].spelling}).encode())
         if told is None:
@@ -122,7 +122,7 @@ def copy_known_facts(name: str, book: Book) -> dict[str, list[InstalledModel]]:
 
 
 def _without_facts(facts: ServerFacts) -> dict[str, list[InstalledModel]]:
-    """The models that a server may be asked about, those of one digest together; one without a digest is alone."""
+    """Group the models that a server may be asked about by digest; one without a digest is alone."""
     found: dict[str, list[InstalledModel]] = {}
     for model in (facts.installed or {}).values():
         if model.facts is None and model.remote_host is None:

@@ -37,20 +37,20 @@ _WHATEVER = 0
 
 
 def observe_version(facts: ServerFacts, body: bytes, *, probe_ms: float, now: float) -> ServerFacts:
-    """The server answered its probe in `probe_ms`; the body may be `/api/version` or anything else it answers."""
+    """Note an answer to the probe after `probe_ms`; the body may be `/api/version` or anything else it answers."""
     known = read_version(body) or facts.version
     missing = facts.missing_routes if known == facts.version else frozenset[str]()
     return replace(facts, up=True, error=None, probe_ms=probe_ms, probed_at=now, version=known, missing_routes=missing)
 
 
 def observe_down(facts: ServerFacts, error: str, *, now: float) -> ServerFacts:
-    """The server did not answer: nothing is loaded there as far as anyone knows, its files are believed to stay."""
+    """Note that the server did not answer: nothing is known to be loaded there, its files are believed to stay."""
     gone = replace(facts, loaded=EMPTY, loading=EMPTY, loading_at=EMPTY, driven_out=EMPTY)
     return replace(gone, up=False, error=error, probe_ms=None, probed_at=now)
 
 
 def observe_tags(facts: ServerFacts, body: bytes, *, now: float) -> ServerFacts:
-    """The models on disk, from `/api/tags`; facts learned from `/api/show` stay while the digest is the same.
+    """Note the models on disk, from `/api/tags`; facts learned from `/api/show` stay while the digest is the same.
 
     Raises:
         UpstreamProtocolError: the body is not what the route answers.
@@ -67,7 +67,7 @@ def observe_tags(facts: ServerFacts, body: bytes, *, now: float) -> ServerFacts:
 
 
 def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float, asked: float | None = None) -> ServerFacts:
-    """The models in memory, from `/api/ps`. A load seen by our own traffic ends when its model appears.
+    """Note the models in memory, from `/api/ps`. A load seen by our own traffic ends when its model appears.
 
     One that is being loaded anew for another context is not what it was any more, even while it is still listed. What
     our traffic loaded it with is known as long as its context stays. What our traffic showed since the server was
@@ -108,7 +108,7 @@ def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float, aske
 def _believed(
     facts: ServerFacts, reported: Mapping[CanonicalName, LoadedModel], newer: Collection[CanonicalName]
 ) -> dict[CanonicalName, LoadedModel]:
-    """What was reported, and of the models that our traffic has shown since then what it showed."""
+    """Merge the models reported with those that our traffic has shown since then, as it showed them."""
     loaded = {**reported, **{name: facts.loaded[name] for name in newer if name in facts.loaded}}
     for name, context in facts.loading_at.items():
         if name in loaded and loaded[name].context_length not in {None, context}:
@@ -119,7 +119,7 @@ def _believed(
 def _measured(
     facts: ServerFacts, loaded: Mapping[CanonicalName, LoadedModel]
 ) -> Mapping[tuple[CanonicalName, int | None], int]:
-    """The sizes known, with those of what is loaded now; of models that are on disk still.
+    """Return the sizes known, with those of what is loaded now; of models that are still on disk.
 
     A model of the MLX runner takes more with use: of its sizes the largest is kept.
     """
@@ -135,7 +135,7 @@ def _measured(
 
 
 def _on_cpu(facts: ServerFacts, loaded: Mapping[CanonicalName, LoadedModel]) -> Mapping[CanonicalName, float]:
-    """The models that are known to be partly on the CPU, with their shares; one that is whole now is none of them."""
+    """Return the models known to be partly on the CPU, with their shares; one that is whole now is none of them."""
     shares = {name: share for name, row in loaded.items() if (share := share_on_cpu(facts, row))}
     kept = {
         name: share for name, share in facts.on_cpu.items() if name not in loaded and name in (facts.installed or ())
@@ -144,7 +144,7 @@ def _on_cpu(facts: ServerFacts, loaded: Mapping[CanonicalName, LoadedModel]) -> 
 
 
 def _held(facts: ServerFacts, loaded: Mapping[CanonicalName, LoadedModel]) -> dict[CanonicalName, HeldModel]:
-    """What is in memory, with sizes; a model that was seen to answer only counts with what it took before."""
+    """Return what is in memory, with sizes; a model that was only seen to answer counts with what it took before."""
     found = {}
     for name, row in loaded.items():
         size = row.size or facts.measured.get((name, row.context_length)) or facts.measured.get((name, None)) or 0
@@ -198,7 +198,7 @@ def with_facts(facts: ServerFacts, learned: Mapping[CanonicalName, ModelFacts]) 
 def observe_load_started(
     facts: ServerFacts, name: CanonicalName, *, now: float, load: Load = _ANY, default_context: int | None = None
 ) -> ServerFacts:
-    """A request was sent for a model that is not in memory there, or not as the request wants it: it is being loaded.
+    """Note a request for a model that is not in memory there, or not as the request wants it: it is being loaded.
 
     `default_context` is the server's own in tokens, when its operator told it.
     """
@@ -221,7 +221,7 @@ def observe_load_started(
 def observe_load_finished(
     facts: ServerFacts, name: CanonicalName, *, now: float, load: Load = _ANY, default_context: int | None = None
 ) -> ServerFacts:
-    """An answer began: the model is in memory there, with the context that was asked for if one was.
+    """Note that an answer began: the model is in memory there, with the context that was asked for if one was.
 
     Its size is 0, not measured, until `/api/ps` tells. One that names of the same weights share keeps the name that
     loaded it.
@@ -246,7 +246,7 @@ def observe_load_finished(
 
 
 def observe_unloaded(facts: ServerFacts, name: CanonicalName, *, now: float) -> ServerFacts:
-    """The model left the server's memory, or its load was given up."""
+    """Note that the model left the server's memory, or its load was given up."""
     gone = runner_of(facts, name)
     loaded = {model: row for model, row in facts.loaded.items() if row is not gone}
     left = gone.name if gone is not None else name if name in facts.loading else None
@@ -260,7 +260,7 @@ def observe_loads_ended(facts: ServerFacts) -> ServerFacts:
 
 
 def _without_loads(facts: ServerFacts, models: Container[CanonicalName]) -> ServerFacts:
-    """The loads of these models are over."""
+    """End the loads of these models."""
     if not facts.loading:
         return facts
     loading = {name: since for name, since in facts.loading.items() if name not in models}
@@ -273,12 +273,12 @@ def _without_loads(facts: ServerFacts, models: Container[CanonicalName]) -> Serv
 
 
 def _context(facts: ServerFacts, name: CanonicalName, load: Load, default_context: int | None) -> int | None:
-    """The context that somebody chose, at most what the model was made for; None for what Ollama chooses."""
+    """Return the context that somebody chose, at most what the model was made for; None for what Ollama chooses."""
     return explicit_context(facts.installed.get(name) if facts.installed else None, load.num_ctx, default_context)
 
 
 def forget_model(facts: ServerFacts, name: CanonicalName, *, now: float) -> ServerFacts:
-    """The server said 404 for a model: it does not have it, and its list is due again."""
+    """Forget a model that the server answered 404 for: it does not have it, and its list is due again."""
     installed = {model: row for model, row in (facts.installed or EMPTY).items() if model != name}
     gone = observe_unloaded(facts, name, now=now)
     return replace(gone, installed=MappingProxyType(installed), installed_at=None)

@@ -102,6 +102,6 @@ class RunnerWatch:
 
 
 def weight_there(facts: ServerFacts, model: CanonicalName) -> ModelWeight:
-    """A model's weight as a server has it now."""
+    """Return a model's weight as a server has it now."""
     on_cpu = share_on_cpu(facts, runner_of(facts, model))
     return model_weight(model, (facts.installed or EMPTY).get(model), on_cpu=on_cpu)

@@ -28,7 +28,7 @@ _NEVER_EXPIRES = 50 * 365 * 86400
 
 
 def read_version(body: bytes) -> str | None:
-    """The version that an answer to `/api/version` gives, None if it gives none that could be one."""
+    """Read the version that an answer to `/api/version` gives, None if it gives none that could be one."""
     try:
         version = read_document(body).values.get("version")
     except UpstreamProtocolError:
@@ -37,7 +37,7 @@ def read_version(body: bytes) -> str | None:
 
 
 def read_tags(body: bytes, version: str | None) -> list[InstalledModel]:
-    """The models on disk that an answer to `/api/tags` lists, of a server of this version.
+    """Read the models on disk that an answer to `/api/tags` lists, of a server of this version.
 
     Raises:
         UpstreamProtocolError: the body is not what the route answers.
@@ -46,7 +46,7 @@ def read_tags(body: bytes, version: str | None) -> list[InstalledModel]:
 
 
 def read_ps(body: bytes, now: float, wall: float) -> list[LoadedModel]:
-    """The models in memory that an answer to `/api/ps` lists.
+    """Read the models in memory that an answer to `/api/ps` lists.
 
     Raises:
         UpstreamProtocolError: the body is not what the route answers.
@@ -55,7 +55,7 @@ def read_ps(body: bytes, now: float, wall: float) -> list[LoadedModel]:
 
 
 def read_show(body: bytes) -> ModelFacts:
-    """The architecture that an answer to `/api/show` tells.
+    """Read the architecture that an answer to `/api/show` gives.
 
     Raises:
         UpstreamProtocolError: the body is not what the route answers.
@@ -72,12 +72,12 @@ def _name_of(row: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str | None:
-    """A text that can be shown; lone surrogates and control characters would break whatever writes it."""
+    """Return a text if it can be shown; lone surrogates and control characters would break whatever writes it."""
     return value if isinstance(value, str) and value and value.isprintable() else None
 
 
 def _whole(value: Any) -> int | None:
-    """A count or a size; Go's are int64, so anything beyond is not one."""
+    """Return a value if it is a count or a size; Go's are int64, so anything beyond is not one."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else None
 
 

@@ -207,7 +207,7 @@ class SlotBook:
 
 
 def _with(slots: Mapping[str, int], server: str, number: int | None) -> Mapping[str, int]:
-    """The slots with those of one server; the same mapping where they are the same."""
+    """Return the slots with those of one server; the same mapping where they are the same."""
     if number == slots.get(server):
         return slots
     others = {one: other for one, other in slots.items() if one != server}

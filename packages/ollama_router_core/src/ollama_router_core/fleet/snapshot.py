@@ -177,13 +177,13 @@ class Speeds(Protocol):
     """What the fleet is known to be capable of; see `speeds.SpeedBook`."""
 
     def expect(self, server: str, model: CanonicalName, weight: ModelWeight) -> ModelSpeed:
-        """The expectation for one model on one server."""
+        """Return the expectation for one model on one server."""
 
     def version(self, server: str) -> object:
         """Another object whenever something about this server was learned."""
 
     def answer_tokens(self, model: CanonicalName) -> float:
-        """The usual length of an answer, learned from all servers."""
+        """Return the usual length of an answer, learned from all servers."""
 
 
 class SuspendedModel(Struct, frozen=True):
@@ -223,11 +223,11 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
     prefixes: Prefixes | None = None
 
     def held(self, conversation: int | None) -> HeldPrefix | None:
-        """The server that holds a conversation's prompt now, None where no server does."""
+        """Return where a conversation's prompt is held now, None where no server holds it."""
         return None if conversation is None or self.prefixes is None else self.prefixes.of(conversation)
 
     def with_server(self, facts: ServerFacts) -> FleetSnapshot:
-        """The same fleet with one server's facts replaced or added."""
+        """Return the same fleet with one server's facts replaced or added."""
         return structs.replace(self, servers=MappingProxyType({**self.servers, facts.name: facts}))
 
     def with_traffic(
@@ -236,7 +236,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
         active: Mapping[str, Mapping[CanonicalName, int]],
         demand: Mapping[CanonicalName, float],
     ) -> FleetSnapshot:
-        """The same facts with other counts of this process; written out, as it runs for every request."""
+        """Return the same facts with other counts of this process; written out, as it runs for every request."""
         if self.elsewhere:
             names = in_flight.keys() | self.elsewhere.keys()
             in_flight = {name: in_flight.get(name, 0) + self.elsewhere.get(name, 0) for name in names}
@@ -258,6 +258,6 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
 
 
 def stubs(servers: Mapping[str, ServerFacts]) -> frozenset[CanonicalName]:
-    """The models that some server only knows as those of Ollama's hosted service."""
+    """Return the models that some server only knows as those of Ollama's hosted service."""
     known = [row for facts in servers.values() if facts.installed for row in facts.installed.values()]
     return frozenset([row.name for row in known if row.remote_host is not None])

@@ -73,7 +73,7 @@ class Sample(Struct, frozen=True, kw_only=True):
 
 
 def model_weight(model: str, installed: InstalledModel | None = None, *, on_cpu: float = 0.0) -> ModelWeight:
-    """A model's weight from what a server says about it, else from its name, else a 7-billion guess.
+    """Estimate a model's weight from what a server says about it, else from its name, else as 7 billion parameters.
 
     `on_cpu` is the share of it that lies in the memory of a machine whose GPUs hold the rest.
     """
@@ -174,7 +174,7 @@ class SpeedBook(Struct, frozen=True, kw_only=True):
         return SpeedBook(servers=servers, answers=answers, any_answer=any_answer)
 
     def expect(self, server: str, model: CanonicalName, weight: ModelWeight) -> ModelSpeed:
-        """What a request for this model can expect on this server."""
+        """Return what a request for this model can expect on this server."""
         known = self.servers.get(server) or _ServerRates()
         row = known.of(model, weight)
         load = _PRIOR_LOAD * math.exp(_expected(row.load, known.factor.load))
@@ -224,7 +224,7 @@ def _prior_decode(weight: ModelWeight) -> float:
 
 
 def _both(gpu: float, cpu: float, on_cpu: float) -> float:
-    """The rate of work of which a share is done by the CPU, one after the other."""
+    """Return the rate of work of which the CPU does a share, one after the other."""
     return 1.0 / ((1.0 - on_cpu) / gpu + on_cpu / cpu) if on_cpu else gpu
 
 
@@ -250,7 +250,7 @@ def _expected(row: _Median, factor: _Median) -> float:
 
 
 def _learn(row: _Median, factor: _Median, rate: float | None) -> tuple[_Median, _Median]:
-    """The row and the server's factor after one observation, if there is one; surprises count, but only so far."""
+    """Update the row and the server's factor by one observation, if there is one; surprises count, but only so far."""
     if rate is None:
         return row, factor
     expected = _expected(row, factor)

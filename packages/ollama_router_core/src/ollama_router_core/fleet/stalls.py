@@ -82,7 +82,7 @@ def _turn(speed: ModelSpeed, prompt_tokens: int) -> float:
 def stalled(
     waits: Iterable[Wait], signs: Mapping[CanonicalName, float], expected: Callable[[Wait], float], now: float
 ) -> dict[CanonicalName, float]:
-    """The models of one server of which nothing has come for longer than was `expected`, with the seconds.
+    """Return the models of one server of which nothing has come for longer than was `expected`, with the seconds.
 
     `signs` says when anything last came of a model there: a sign since a request was sent excuses the wait for it.
     """
@@ -97,7 +97,7 @@ def stalled(
 
 
 def stall_words(model: CanonicalName, seconds: float, facts: ServerFacts) -> str:
-    """What an operator is told: which of the two it is, and the remedy."""
+    """Word a stall for an operator: which of the two it is, and the remedy."""
     kept = _kept_for_ever(model, facts)
     if kept:
         names = ", ".join(sorted(kept))
@@ -109,7 +109,7 @@ def stall_words(model: CanonicalName, seconds: float, facts: ServerFacts) -> str
 
 
 def _kept_for_ever(model: CanonicalName, facts: ServerFacts) -> Collection[CanonicalName]:
-    """The models that a load may wait for without end; none for a model that is in memory itself."""
+    """Return the models that a load may wait for without end; none for a model that is in memory itself."""
     if model in facts.loaded:
         return ()
     return [name for name, row in facts.loaded.items() if row.expires_at is None]

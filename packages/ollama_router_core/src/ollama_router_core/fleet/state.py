@@ -163,7 +163,7 @@ class FleetState:
         return [name for name, facts in self.servers.items() if facts.up]
 
     def _holders(self, model: CanonicalName, now: float) -> Collection[str]:
-        """The servers that could be asked for a model: they have it, as far as is known."""
+        """Return the servers that could be asked for a model: they have it, as far as is known."""
         suspended, draining = self.health.suspended(self._up(), now), self.health.draining
         return [
             name

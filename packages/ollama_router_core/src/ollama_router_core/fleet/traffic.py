@@ -20,7 +20,7 @@ _INFER = Kind.INFER  # looking a member up costs as much as a call
 
 
 def inferred_model(request: ParsedRequest) -> CanonicalName | None:
-    """The model that has to be in memory for a request, None when it needs none there."""
+    """Return the model that has to be in memory for a request, None when it needs none there."""
     if request.endpoint.kind is not _INFER or request.route.unloads:
         return None
     return request.route.model
@@ -29,7 +29,7 @@ def inferred_model(request: ParsedRequest) -> CanonicalName | None:
 def observe_answered(
     facts: ServerFacts, request: ParsedRequest, status: int, *, now: float, default_context: int | None = None
 ) -> ServerFacts:
-    """The head of an answer came: the model is in memory, or unloaded."""
+    """Note the head of an answer: the model is in memory, or unloaded."""
     model = request.route.model
     if model is None or request.endpoint.kind is not _INFER:
         return facts
@@ -52,7 +52,7 @@ def shows_nothing_new(
 
 
 def sample_of(usage: Usage, *, loaded: bool, prompt_held: bool = False, neighbours: float = 0.0) -> Sample | None:
-    """What an answer's metrics say about a server's speed, None when they say nothing.
+    """Return what an answer's metrics say about a server's speed, None when they say nothing.
 
     `loaded`: the request began the only load there; Ollama reports the wait for a load of others as its own.
     `prompt_held`: the prompt was read in part only, which says nothing about speed unless the server (0.33.3) tells how
@@ -82,7 +82,7 @@ def queued_ns(usage: Usage, *, within: float) -> int | None:
 
 
 def _read_tokens(usage: Usage, *, prompt_held: bool) -> int:
-    """The tokens of the prompt that were read in `prompt_eval_duration`, 0 when that is not known."""
+    """Count the tokens of the prompt that were read in `prompt_eval_duration`, 0 when that is not known."""
     if usage.cached_tokens is not None:
         return max(0, (usage.prompt_tokens or 0) - usage.cached_tokens)
     return 0 if prompt_held else usage.prompt_tokens or 0

@@ -147,7 +147,7 @@ def context_tiers(gib: float) -> tuple[int, ...]:
 
 
 def _usable_gib(host: Server) -> float:
-    """What Ollama chooses a context by: the memory of all GPUs without the overhead of each."""
+    """Return what Ollama chooses a context by: the memory of all GPUs without the overhead of each."""
     gpus = host.gpus or (host.max_memory_gb or 0.0,)
     return sum(gpus) - host.gpu_overhead_gb * len(gpus)
 
@@ -198,7 +198,7 @@ def _override(model: CanonicalName, overrides: Mapping[str, float]) -> float | N
 
 
 def known_model(model: CanonicalName, server: ServerFacts, others: Iterable[ServerFacts]) -> InstalledModel | None:
-    """The model as this server has it; else the largest that another server has under this name."""
+    """Return the model as this server has it; else the largest that another server has under this name."""
     own = server.installed.get(model) if server.installed else None
     if own is not None:
         return own
@@ -207,7 +207,7 @@ def known_model(model: CanonicalName, server: ServerFacts, others: Iterable[Serv
 
 
 def _with_facts(installed: InstalledModel | None, others: Iterable[ServerFacts]) -> InstalledModel | None:
-    """The model with its architecture, from another server that has the same files when this one was not asked yet."""
+    """Add a model's architecture, from another server that has the same files when this one was not asked yet."""
     if installed is None or installed.facts is not None:
         return installed
     for server in others:
@@ -224,7 +224,7 @@ def _measured(
     wanted: int | None,
     host: Server | None,
 ) -> MemoryEstimate | None:
-    """What `/api/ps` says, now or earlier; for another context, corrected by the difference of the KV caches."""
+    """Return what `/api/ps` says, now or earlier; for another context, corrected by the difference of the KV caches."""
     loaded = runner_of(server, model)
     if loaded is not None and loaded.size > 0 and wanted is not None and loaded.context_length not in {None, wanted}:
         return _corrected(loaded, installed.facts if installed is not None else None, wanted, host)

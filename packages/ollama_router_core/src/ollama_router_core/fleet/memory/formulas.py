@@ -47,7 +47,7 @@ _USUAL_VOCABULARY = 128_256
 
 
 def effective_context(facts: ModelFacts | None, num_ctx: int) -> int:
-    """The context a server would give: at most what the model was made for, at least 4 tokens."""
+    """Return the context a server would give: at most what the model was made for, at least 4 tokens."""
     longest = facts.context_length if facts is not None else None
     return max(_MIN_CONTEXT, num_ctx if longest is None else min(num_ctx, longest))
 
@@ -91,7 +91,7 @@ def compute_buffer_size(
 
 
 def predicted_vram(file_size: int, facts: ModelFacts, num_ctx: int, *, parallel: int = 1) -> int | None:
-    """What Ollama 0.30 and later compares with 80 % of the free VRAM; None when the facts do not suffice.
+    """Return what Ollama 0.30 and later compares with 80 % of the free VRAM; None when the facts do not suffice.
 
     Always f16, no window, no scratch buffers; the surcharge for larger batches is not in it.
     """
@@ -143,7 +143,7 @@ def _guessed_vocabulary(architecture: str | None) -> int:
 
 
 def _attention_buffer(facts: ModelFacts, batch: int, context: int, width: int, heads: int) -> int:
-    """The arm of GraphSize that grows with the context, without flash attention."""
+    """Compute the branch of GraphSize that grows with the context, without flash attention."""
     architecture = facts.architecture or ""
     if architecture.startswith("qwen"):
         return 4 * batch * (1 + 2 * width + context + context * heads)

@@ -42,7 +42,7 @@ def parse_size_from_name(model: str) -> int | None:
 
 @lru_cache(maxsize=4096)  # 1.5 us for every server of a plan
 def parse_parameters(model: str) -> float | None:
-    """The number of parameters in a name, all experts included."""
+    """Parse the number of parameters in a name, all experts included."""
     for text in _parts(model):
         experts = _EXPERTS.search(text)
         if experts:
@@ -55,7 +55,7 @@ def parse_parameters(model: str) -> float | None:
 
 @lru_cache(maxsize=4096)  # 1.1 us for every server of a plan
 def parse_active_parameters(model: str) -> float | None:
-    """The number of parameters that each token passes through: fewer than all in a mixture of experts."""
+    """Parse the number of parameters that each token passes through: fewer than all in a mixture of experts."""
     for text in _parts(model):
         active = _ACTIVE.search(text)
         if active:

@@ -89,7 +89,7 @@ class RequestKind(NamedTuple):
 
 
 def kind_of(request: RouteRequest) -> RequestKind:
-    """A request's kind."""
+    """Return a request's kind."""
     return RequestKind(
         request.model, request.num_ctx, request.needs, request.load_options, request.versions, request.pin
     )
@@ -153,7 +153,7 @@ class Candidate:
         return max(0, self.room.limit - sum([one.held for one in self.others])) if self.room.is_known else None
 
     def speed(self, model: CanonicalName | None, speeds: Speeds | None) -> ModelSpeed:
-        """The model's expected speeds here; worked out anew only when something was learned that changes them."""
+        """Return the model's expected speeds here; worked out anew only when something learned changes them."""
         book = speeds if speeds is not None else _NOTHING_LEARNED
         known = self._speed
         if known is None or (book is not self._book and self._has_changed(known, book, model or CanonicalName(""))):
@@ -172,7 +172,7 @@ class Candidate:
 def make_candidate(
     name: str, kind: RequestKind, snapshot: FleetSnapshot, config: Config, *, index: int = 0
 ) -> Candidate:
-    """A server of the config as a kind of request sees it."""
+    """Build the candidate that a server of the config is for a kind of request."""
     facts = snapshot.servers.get(name) or ServerFacts(name=name)
     server = config.servers[name]
     vram = memory_limit(server)
@@ -216,12 +216,12 @@ def make_candidate(
 
 
 def reload_seconds(size: int) -> float:
-    """A guess at how long bytes take from disk to GPU on a server of which nothing is known."""
+    """Guess how long bytes take from disk to GPU on a server of which nothing is known."""
     return 0.5 + size / 1.5e9
 
 
 def _foreseen_on_cpu(kind: RequestKind, facts: ServerFacts, size: int, vram: int | None) -> float:
-    """The share that was on the CPU when the model was there last, else what goes beyond the GPUs."""
+    """Return the share beyond the GPUs, at least the one that was on the CPU when the model was there last."""
     beyond = 0.0 if vram is None or size <= vram else 1.0 - vram / size
     return beyond if kind.model is None else max(beyond, facts.on_cpu.get(kind.model, 0.0))
 
@@ -242,7 +242,7 @@ def _health_tier(kind: RequestKind, facts: ServerFacts, config: Config, *, partl
 def _sized(
     one: LoadedModel, snapshot: FleetSnapshot, facts: ServerFacts, config: Config, server: Server
 ) -> LoadedModel:
-    """A loaded model with its size: one that was seen to answer is measured only when the server is asked next."""
+    """Give a loaded model its size: one that was seen to answer is measured only when the server is asked next."""
     if one.size:
         return one
     estimate = estimate_memory(one.name, facts, snapshot, config.models, num_ctx=one.context_length, host=server)
@@ -288,7 +288,7 @@ def _warmth(
 
 
 def _reloaded(needed: str | None, model: CanonicalName, loaded: LoadedModel) -> tuple[int, Reason]:
-    """Loaded, by this name or by another one of the same weights: as the request wants it, or to be loaded anew."""
+    """Rate a model loaded by this name or another of the same weights: as the request wants it, or to be reloaded."""
     at = f" at {loaded.context_length} tokens" if loaded.context_length else ""
     by = "" if loaded.name == model else f" as {loaded.name}"
     if needed is None:

@@ -64,7 +64,7 @@ class Explanation(Protocol):
         """Every server and external host, the ranked ones first and in order."""
 
     def summary(self, most: int) -> tuple[tuple[Verdict, ...], Mapping[str, int]]:
-        """The first `most` servers, and how many others have which reason, by its code; hosts are left out."""
+        """Return the first `most` servers, and how many others have which reason, by code; hosts are left out."""
 
 
 class StatedExplanation(Struct, frozen=True):
@@ -84,7 +84,7 @@ class StatedExplanation(Struct, frozen=True):
         return None
 
     def summary(self, most: int) -> tuple[tuple[Verdict, ...], Mapping[str, int]]:
-        """The first `most` servers, and how many others have which reason, by its code; hosts are left out."""
+        """Return the first `most` servers, and how many others have which reason, by code; hosts are left out."""
         servers = [verdict for verdict in self.verdicts if verdict.verdict != "skipped"]
         return tuple(servers[:most]), Counter(verdict.reasons[0].code for verdict in servers[most:] if verdict.reasons)
 
@@ -116,7 +116,7 @@ class LateExplanation(Struct, eq=False):
         return self._whole.verdicts
 
     def summary(self, most: int) -> tuple[tuple[Verdict, ...], Mapping[str, int]]:
-        """The first `most` servers, and how many others have which reason, by its code; hosts are left out."""
+        """Return the first `most` servers, and how many others have which reason, by code; hosts are left out."""
         return self._whole.summary(most)
 
     @property
@@ -154,11 +154,11 @@ class Decision(Struct, frozen=True, kw_only=True, eq=False):
         return self.explanation.verdicts
 
     def among(self, servers: tuple[str, ...]) -> Decision:
-        """The same decision with only some servers of its ranking left."""
+        """Return the same decision with only some servers of its ranking left."""
         return replace(self, ranking=servers)
 
     def to_json(self) -> dict[str, Any]:
-        """The decision in the nouns that library, command line and HTTP share."""
+        """Return the decision in the terms that library, command line and HTTP share."""
         return {
             "model": self.request.model_text,
             "strategy": self.strategy,

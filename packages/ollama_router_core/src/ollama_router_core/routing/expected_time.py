@@ -57,7 +57,7 @@ def expected_time(
     now: float,
     prefix: HeldPrefix | None = None,
 ) -> ExpectedTime:
-    """The expected time of a request on a server that it is sent to now."""
+    """Return the expected time of a request on a server that it is sent to now."""
     speed = candidate.speed(request.model, snapshot.speeds)
     running = snapshot.in_flight.get(candidate.name, 0)
     crowd = (running + 1.0) ** SHARING if running else 1.0
@@ -81,7 +81,7 @@ def expected_time(
 
 
 def _ahead(candidate: Candidate, request: RouteRequest, snapshot: FleetSnapshot) -> float:
-    """Turns to wait for one of the model's slots."""
+    """Count the turns to wait for one of the model's slots."""
     active = snapshot.active.get(candidate.name)
     if not active or request.model is None:
         return 0.0
@@ -98,7 +98,7 @@ def _answer(request: RouteRequest, speed: ModelSpeed) -> float:
 
 
 def _loads_ahead(candidate: Candidate, now: float) -> float:
-    """Loads are serial: what is left of those that the server is at."""
+    """Sum what is left of the loads that the server is at, in seconds: loads are serial."""
     loading = candidate.facts.loading
     return sum(max(0.0, _load_of(candidate, model) - (now - since)) for model, since in loading.items())
 
@@ -110,6 +110,6 @@ def _load_of(candidate: Candidate, model: CanonicalName) -> float:
 
 
 def _harm(candidate: Candidate, snapshot: FleetSnapshot) -> float:
-    """Reloads that the evicted models will cause: each one's seconds, as likely as somebody will ask for it."""
+    """Sum the reloads that the evicted models will cause: each one's seconds, as likely as somebody will ask for it."""
     demand = snapshot.demand
     return sum(min(1.0, demand.get(name, 0.0) * _HORIZON) * seconds for name, seconds in candidate.victims)

@@ -65,7 +65,7 @@ class Question(Struct, frozen=True, kw_only=True):
         return None if self.held_by is None else HeldPrefix(self.held_by, self.prompt_tokens)
 
     def request(self, config: Config) -> tuple[RouteRequest, tuple[str, ...]]:
-        """The request after the config's policy, and what that changed.
+        """Return the request after the config's policy, and what that changed.
 
         Raises:
             RequestError: no model can have this name.
@@ -182,7 +182,7 @@ def _error_json(decision: Decision) -> dict[str, Any] | None:
 
 
 def _would_change(decision: Decision) -> Iterator[dict[str, Any]]:
-    """What has to happen for another answer: losing the chosen server first, then what each refused one lacks."""
+    """Yield what has to happen for another answer: losing the chosen server, then what each refused one lacks."""
     if decision.server is not None:
         after = decision.ranking[1] if len(decision.ranking) > 1 else None
         yield {"server": decision.server, "if": "it cannot take it", "then": after or "the request fails"}

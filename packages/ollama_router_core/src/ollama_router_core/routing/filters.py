@@ -42,14 +42,14 @@ class Filter(Protocol):
     """Says why a server cannot take a kind of request, or None when it can."""
 
     def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
-        """The reason against this server, if there is one."""
+        """Return the reason against this server, if there is one."""
 
 
 class LiveFilter(Protocol):
     """The same, for what changes from one moment to the next."""
 
     def refuse(self, candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
-        """The reason against this server now, if there is one."""
+        """Return the reason against this server now, if there is one."""
 
 
 class Pinned:
@@ -258,7 +258,7 @@ def proven_slots(candidate: Candidate, snapshot: FleetSnapshot) -> int:
 
 
 def installed_model(facts: ServerFacts, request: RouteRequest) -> InstalledModel | None:
-    """The requested model as this server has it, None when it has not or is not known to."""
+    """Return the requested model as this server has it, None when it has not or is not known to."""
     if facts.installed is None or request.model is None:
         return None
     return facts.installed.get(request.model)

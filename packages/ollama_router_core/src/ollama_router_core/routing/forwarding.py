@@ -122,7 +122,7 @@ DEFAULT_LIMITS = ForwardingLimits()
 
 
 def outcome_of_status(status: int) -> Rejected | Answered:
-    """What a complete head means for forwarding: a status of `REJECTIONS` says that the server did not even start."""
+    """Return what a complete head means for forwarding: with a status of `REJECTIONS` the server did not even start."""
     return Rejected(status) if status in REJECTIONS else Answered(status)
 
 
@@ -168,7 +168,7 @@ def forward(
 
 
 def _exhausted(last: Unreachable | Rejected | Unable | Lost, holder: str, attempts: int) -> Relay | GiveUp:
-    """A server's own refusal is a better answer than ours, as long as its connection is the last one held."""
+    """Relay a server's own refusal, as long as its connection is the last one held; it is a better answer than ours."""
     match last:
         case Rejected() | Unable():
             return Relay(holder, attempts)

@@ -19,7 +19,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def kept_decision(decision: Decision) -> str:
-    """The decision as JSON of at most 2 KiB: its first servers, at most 8, and the others counted by reason.
+    """Encode the decision as JSON of at most 2 KiB: its first servers, at most 8, and the others counted by reason.
 
     `{"strategy", "server", "reason", "candidates": [{"server", "verdict", "reasons": [{"code", "text"}], "bytes",
     "memory", "ready_seconds", "done_seconds"}], "others": {CODE: COUNT}, "expected": {"wait_seconds", "load_seconds",

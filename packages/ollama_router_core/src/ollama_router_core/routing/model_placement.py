@@ -85,7 +85,7 @@ def read_target(value: str | None, config: Config) -> Target:
 
 
 def _named(text: str, known: Collection[str]) -> Iterator[str]:
-    """The names of a list with commas between them; the longest that is known first, as a name may have commas."""
+    """Yield the names of a comma-separated list; the longest that is known first, as a name may have commas."""
     parts, at = text.split(","), 0
     most = 1 + max((name.count(",") for name in known), default=0)
     while at < len(parts):

@@ -63,7 +63,7 @@ def without_noise(request: ParsedRequest) -> tuple[ParsedRequest, tuple[str, ...
 
 
 def _said_anew(value: Any, kinds: list[Noise], names: set[str]) -> str | None:
-    """The JSON text of a value without noise; None where there is none, or JSON could not hold the rest."""
+    """Return the JSON text of a value without noise; None where there is none, or JSON could not hold the rest."""
     found: set[str] = set()
     cleaned = _cleaned(value, kinds, found)
     try:
@@ -75,7 +75,7 @@ def _said_anew(value: Any, kinds: list[Noise], names: set[str]) -> str | None:
 
 
 def _cleaned(value: Any, kinds: list[Noise], found: set[str]) -> Any:
-    """A text, or texts within messages and their parts; a part of nothing but noise is no part any more."""
+    """Clean a text, or texts within messages and their parts; a part of nothing but noise is dropped."""
     if isinstance(value, str):
         for noise in kinds:
             value, count = noise.pattern.subn("", value)

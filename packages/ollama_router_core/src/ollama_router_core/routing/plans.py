@@ -54,7 +54,7 @@ class Planner:
         self._disks: list[object] = []
 
     def plan(self, request: RouteRequest, snapshot: FleetSnapshot) -> Plan:
-        """The plan for a request's kind."""
+        """Return the plan for a request's kind."""
         kind = kind_of(request)
         known = self._plans.get(kind)
         if known is not None and known.servers is snapshot.servers:
@@ -90,7 +90,7 @@ class Planner:
         return candidate, refused(candidate, request)
 
     def _disks_of(self, servers: Mapping[str, ServerFacts]) -> object:
-        """The same object as long as every server has the models on disk that it had."""
+        """Return the same object as long as every server has the models on disk that it had."""
         disks = [facts.installed for facts in servers.values()]
         if len(disks) != len(self._disks) or any(map(is_not, disks, self._disks)):
             self._disks = list(disks)

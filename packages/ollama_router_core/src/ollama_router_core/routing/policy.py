@@ -60,7 +60,7 @@ def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPoli
 
 
 def resolve_alias(text: str, settings: ModelSettings) -> str:
-    """The model that a name means; an alias of an alias is followed, a circle is left at its start."""
+    """Resolve a name to the model it means; an alias of an alias is followed, a cycle is left at its start."""
     aliases = {canonical_name(name): target for name, target in settings.aliases.items()}
     seen = {canonical_name(text)}
     meant = text
@@ -73,7 +73,7 @@ def resolve_alias(text: str, settings: ModelSettings) -> str:
 
 
 def fallback_for(model: CanonicalName, settings: ModelSettings) -> str | None:
-    """The model that may stand in, None without one.
+    """Return the model that may stand in, None without one.
 
     The caller decides anew for it, under its own name: permission and capabilities must hold for it as well. A
     stand-in has no stand-in of its own.
@@ -87,7 +87,7 @@ def stays_local(model: CanonicalName, settings: ModelSettings) -> bool:
 
 
 def leaks(config: Config) -> tuple[str, ...]:
-    """Settings by which something that must stay local would leave, one text each; none is how it should be."""
+    """List settings by which something that must stay local would leave, one text each; none is how it should be."""
     settings = config.models
     found = [
         f"{name} must stay local, but its {kind} leads to {target}, which is outside"
@@ -127,7 +127,7 @@ def _matches(model: CanonicalName, patterns: Iterable[str]) -> bool:
 
 
 def rule_for(model: CanonicalName, settings: ModelSettings) -> ModelRule | None:
-    """The first rule for a model, None without one."""
+    """Find the first rule for a model, None without one."""
     return next((rule for rule in settings.rules if matches_pattern(model, rule.pattern)), None)
 
 

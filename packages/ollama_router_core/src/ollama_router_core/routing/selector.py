@@ -85,7 +85,7 @@ class ServerSelector:
         return RankedExplanation(plan, self.strategy, ranked, context, _headline=headline)
 
     def fixed_decision(self, request: RouteRequest, snapshot: FleetSnapshot) -> Decision | None:
-        """The decision where no strategy is asked: the model is assigned, or hosted by ollama.com; else None."""
+        """Return the decision where no strategy is asked: the model is assigned, or hosted by ollama.com; else None."""
         assigned = assigned_destination(request, self._config)
         if assigned is not None:
             return _by_assignment(request, assigned, self._config)
@@ -94,7 +94,7 @@ class ServerSelector:
         return None
 
     def _ranked(self, plan: Plan, context: RankingContext) -> RankedExplanation | None:
-        """The candidates that can take the request now, the best first; None where there is none."""
+        """Rank the candidates that can take the request now, the best first; None where there is none."""
         snapshot, now, strategy = context.snapshot, context.now, self.strategy
         waits = strategy.binds_late
         open_now = [one for one in plan.able if refused_now(one, snapshot, now, waits=waits) is None]
@@ -154,7 +154,7 @@ def decide(
 
 
 def assigned_destination(request: RouteRequest, config: Config) -> str | None:
-    """The enabled server or host that an explicit assignment names; a disabled one leaves the model to the strategy.
+    """Return the enabled server or host that a model is assigned to; a disabled one leaves the model to the strategy.
 
     A request that names its server goes there, wherever its model is assigned.
     """
@@ -184,7 +184,7 @@ def _by_assignment(request: RouteRequest, assigned: str, config: Config) -> Deci
 
 
 def _by_hosting(request: RouteRequest, ranking: tuple[str, ...]) -> Decision | None:
-    """What runs at ollama.com needs no memory here: any server that sends it on will do."""
+    """Decide for a model at ollama.com, which needs no memory here: any server that sends it on will do."""
     if not ranking:
         return None
     why = Reason("hosted", "sends it on to ollama.com")
@@ -198,5 +198,5 @@ def _by_hosting(request: RouteRequest, ranking: tuple[str, ...]) -> Decision | N
 
 
 def _tie_order(salt: int, tiebreak: int) -> int:
-    """A place among equals: another order for each tiebreak (multiplicative hashing by two odd constants)."""
+    """Return a place among equals: another order for each tiebreak (multiplicative hashing by two odd constants)."""
     return (salt ^ tiebreak * 0x9E3779B1 & 0xFFFFFFFF) * 0x85EBCA6B & 0xFFFFFFFF

@@ -78,7 +78,7 @@ class RankedExplanation(Struct, eq=False):
         return self.ranked[0].warmth == WARM
 
     def summary(self, most: int) -> tuple[tuple[Verdict, ...], Mapping[str, int]]:
-        """The first `most` servers, and how many others have which reason, by its code; hosts are left out."""
+        """Return the first `most` servers, and how many others have which reason, by code; hosts are left out."""
         able = [self._able(candidate, chosen=index == 0) for index, candidate in enumerate(self.ranked[:most])]
         refused = self._refused()
         left = most - len(able)
@@ -148,7 +148,7 @@ def external_verdicts(config: Config) -> tuple[Verdict, ...]:
 def selection_error(
     context: RankingContext, refused: Sequence[Verdict], unasked: frozenset[str] = frozenset()
 ) -> SelectionError | RequestError:
-    """What a client is told when every server was refused; what the `unasked` have is not known.
+    """Build the error for a client when every server was refused; what the `unasked` have is not known.
 
     Of a request that names its server, only that one's reason counts.
     """
@@ -174,7 +174,7 @@ def selection_error(
 
 
 def _smaller_context(refused: Sequence[Verdict], context: RankingContext) -> str:
-    """What to ask instead: the largest usual context that fits one of the servers with the most memory, if one does."""
+    """Suggest the largest usual context that fits one of the servers with the most memory, if one does."""
     too_small = [one.candidate for one in refused if one.candidate is not None and one.reasons[0].code == "memory"]
     alike = {(one.limit or 0, one.size): one for one in reversed(too_small)}
     large = [one for _, one in sorted(alike.items(), key=lambda pair: -pair[0][0])]

@@ -17,7 +17,7 @@ class Fastest:
     uses_prefixes = True
 
     def expected_time(self, candidate: Candidate, context: RankingContext) -> ExpectedTime:
-        """The expected time, term by term."""
+        """Return the expected time, term by term."""
         return expected_time(candidate, context.request, context.snapshot, now=context.now, prefix=context.prefix)
 
     def key(self, candidate: Candidate, context: RankingContext, expected: ExpectedTime) -> tuple[float, ...]:

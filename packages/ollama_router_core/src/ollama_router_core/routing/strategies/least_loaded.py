@@ -27,7 +27,7 @@ class LeastLoaded:
         return (candidate.health_tier, load, candidate.warmth, candidate.server.priority)
 
     def reasons(self, candidate: Candidate, context: RankingContext, expected: None) -> tuple[Reason, ...]:
-        """The same in words."""
+        """Return what the key is made of, in words."""
         del expected
         return (
             in_flight_reason(candidate, context.snapshot),

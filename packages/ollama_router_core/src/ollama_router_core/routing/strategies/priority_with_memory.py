@@ -20,7 +20,7 @@ class PriorityWithMemory:
     uses_prefixes = False
 
     def expected_time(self, candidate: Candidate, context: RankingContext) -> ExpectedTime | None:
-        """The expected time on a server at work; None for one that does nothing, where it plays no part."""
+        """Return the expected time on a server at work; None for an idle one, where it plays no part."""
         snapshot = context.snapshot
         if not snapshot.in_flight.get(candidate.name) and not candidate.facts.loading:
             return None
@@ -35,7 +35,7 @@ class PriorityWithMemory:
     def reasons(
         self, candidate: Candidate, context: RankingContext, expected: ExpectedTime | None
     ) -> tuple[Reason, ...]:
-        """The same in words."""
+        """Return what the key is made of, in words."""
         return (
             Reason("priority", f"priority {candidate.server.priority}"),
             *_at_work(candidate, expected),
@@ -53,7 +53,7 @@ def _at_work(candidate: Candidate, expected: ExpectedTime | None) -> tuple[Reaso
 
 
 def _loads_before(candidate: Candidate, expected: ExpectedTime | None) -> int:
-    """What is before a request on a server at work, in whole loads of its model on a usual server."""
+    """Count what is before a request on a server at work, in whole loads of its model on a usual server."""
     return int(_before(candidate, expected) / reload_seconds(round(candidate.weight.size)))
 
 

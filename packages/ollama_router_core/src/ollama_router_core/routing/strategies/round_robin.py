@@ -25,7 +25,7 @@ class RoundRobin:
         return (candidate.health_tier, distance)
 
     def reasons(self, candidate: Candidate, context: RankingContext, expected: None) -> tuple[Reason, ...]:
-        """The same in words."""
+        """Return what the key is made of, in words."""
         del expected
         return (
             Reason("turn", "its turn"),

@@ -47,13 +47,13 @@ class Strategy(Protocol[Expected]):
         """Whether it matters which server answered a conversation's last turn."""
 
     def expected_time(self, candidate: Candidate, context: RankingContext) -> Expected:
-        """The expected seconds that `key` and `reasons` rest on, None where they play no part."""
+        """Return the expected seconds that `key` and `reasons` rest on, None where they play no part."""
 
     def key(self, candidate: Candidate, context: RankingContext, expected: Expected) -> tuple[float, ...]:
-        """The sort key, the health tier first; the smallest is chosen, equal ones by `tiebreak`."""
+        """Return the sort key, the health tier first; the smallest is chosen, equal ones by `tiebreak`."""
 
     def reasons(self, candidate: Candidate, context: RankingContext, expected: Expected) -> tuple[Reason, ...]:
-        """What the key is made of, in words."""
+        """Return what the key is made of, in words."""
 
 
 def in_flight_reason(candidate: Candidate, snapshot: FleetSnapshot) -> Reason:

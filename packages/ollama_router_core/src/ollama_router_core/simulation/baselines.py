@@ -20,7 +20,7 @@ class Pick(Protocol):
     """Chooses among the servers that are up and can hold the job's model."""
 
     def __call__(self, able: Sequence[ServerState], job: Job, rng: random.Random) -> ServerState:
-        """The server."""
+        """Choose the server."""
 
 
 class ImmediateRouter:
@@ -55,7 +55,7 @@ class ImmediateRouter:
         return () if failed is None else [Rejection(failed.job, "load_failed", now)]
 
     def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Action]:
-        """A health check that sees everything at once: kinder to baselines than life is."""
+        """Note a server's health at once, as a perfect health check would: kinder to baselines than life is."""
         del lost, now
         (self._down.discard if up else self._down.add)(server)
         return ()
@@ -145,5 +145,5 @@ BASELINES: Mapping[str, Callable[[], ImmediateRouter]] = {
 
 
 def all_resident() -> ImmediateRouter:
-    """A bound, for machines whose models are all `resident`: no load, true speeds, lengths known beforehand."""
+    """Build a router as a bound, for machines whose models are all `resident`: no load, true speeds, known lengths."""
     return ImmediateRouter("all resident", _Soonest())

@@ -23,7 +23,7 @@ class _Maker(Protocol):
     """Makes a fresh router for some machines; what is known beforehand matters to our own strategies alone."""
 
     def __call__(self, machines: Sequence[Machine], knowledge: Knowledge | None = None, /) -> Router:
-        """The router."""
+        """Make the router."""
 
 
 def _baseline(name: str) -> _Maker:
@@ -67,7 +67,7 @@ def results(
     change: Change | None = None,
     heard: Callable[[], object] | None = None,
 ) -> Iterator[SimulationResult]:
-    """What `compare` summarises; `heard` is called for each job that arrives in a world."""
+    """Yield what `compare` summarises; `heard` is called for each job that arrives in a world."""
     other = changed(scenario, change) if change else None
     for name in routers:
         yield serve(ROUTERS[name](scenario.machines, scenario.knowledge), scenario, heard)
@@ -77,7 +77,7 @@ def results(
 
 
 def bound(scenario: Scenario) -> Summary:
-    """What the same machines would do with every model always loaded, by true speeds and lengths: nothing real can."""
+    """Summarise the same machines with every model always loaded, by true speeds and lengths: nothing real can."""
     machines = tuple(replace(one, resident=True) for one in scenario.machines)
     return summarise(serve(all_resident(), replace(scenario, machines=machines)))
 

@@ -124,22 +124,22 @@ class Router(Protocol):
     name: str
 
     def start(self, servers: Mapping[str, ServerState], models: Mapping[str, SimulatedModel]) -> None:
-        """The fleet before the first job; the states may be read, never changed."""
+        """Start with the fleet before the first job; the states may be read, never changed."""
 
     def arrive(self, job: Job, now: float) -> Iterable[Action]:
-        """A job came."""
+        """React to a job that came."""
 
     def observe(self, server: str, event: Event, now: float) -> Iterable[Action]:
-        """A server finished something."""
+        """React to what a server finished."""
 
     def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Action]:
-        """A server went or came back; `lost` jobs arrive again right after."""
+        """React to a server that went or came back; `lost` jobs arrive again right after."""
 
     def wake_at(self, now: float) -> float:
         """When the router wants to be called without a cause; infinite for never."""
 
     def wake(self, now: float) -> Iterable[Action]:
-        """The time it asked for."""
+        """Act at the time that `wake_at` gave."""
 
 
 class _Run:
@@ -281,7 +281,7 @@ _Change = tuple[float, int, Callable[[float], None]]
 
 
 def _changes(run: _Run, outages: Sequence[Outage], slowdowns: Sequence[Slowdown]) -> list[_Change]:
-    """What goes wrong and when, in order."""
+    """List what goes wrong and when, in order."""
     found: list[tuple[float, Callable[[float], None]]] = []
     for outage in outages:
         found.append((outage.start, partial(run.lose, outage.server)))

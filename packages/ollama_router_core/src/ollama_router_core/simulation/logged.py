@@ -38,7 +38,7 @@ _PAUSE = 900.0
 
 
 def replayed(rows: Iterable[RequestRecord], config: Config) -> tuple[RequestRecord, ...]:
-    """The rows that can be served again, in order of time: requests for a model, on servers of our own.
+    """Return the rows that can be served again, in order of time: requests for a model, on servers of our own.
 
     Of those that were refused only those count that had to wait too long or found the queue full.
     """
@@ -55,12 +55,12 @@ def _is_ours(row: RequestRecord, config: Config) -> bool:
 
 
 def model_of(row: RequestRecord) -> str:
-    """The model that a row is about, as it was logged; empty for none."""
+    """Return the model that a row is about, as it was logged; empty for none."""
     return row.model_served or (row.model_asked or "" if row.server is None else "")
 
 
 def logged_scenario(rows: Sequence[RequestRecord], snapshot: FleetSnapshot, config: Config) -> Scenario:
-    """The scenario of rows that are `replayed`.
+    """Build the scenario of rows that are `replayed`.
 
     A server is as fast as the log shows, has on disk what `snapshot` says and holds what `config` says: one that tells
     no memory holds three models of any size. It has the slots that were told of it, unless the log shows fewer, else
@@ -92,7 +92,7 @@ def _installed(snapshot: FleetSnapshot) -> dict[CanonicalName, InstalledModel]:
 
 
 def _simulated(name: CanonicalName, weight: ModelWeight, installed: InstalledModel | None) -> SimulatedModel:
-    """A model with what decides its slots and its runner, where a server told that."""
+    """Build a model with what decides its slots and its runner, where a server told that."""
     family, format_ = (None, None) if installed is None else (installed.family, installed.format)
     return SimulatedModel(
         name=name,
@@ -133,7 +133,7 @@ def _machine(
 
 
 def _jobs(rows: Sequence[RequestRecord]) -> Iterator[Job]:
-    """Requests that were refused are as long as others for their model."""
+    """Yield a job for each row; requests that were refused are as long as others for their model."""
     prompts, outputs = _usual(rows, "prompt_tokens"), _usual(rows, "completion_tokens")
     for number, (row, at) in enumerate(zip(rows, _without_pauses(rows), strict=True)):
         model = canonical_name(model_of(row))

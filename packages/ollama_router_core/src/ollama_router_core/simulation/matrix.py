@@ -96,7 +96,7 @@ def quarter(every: Sequence[Case]) -> list[Case]:
 
 
 def make_case(case: Case, arrivals: Sequence[Arrival]) -> Scenario:
-    """The scenario of a case, from all arrivals of its trace."""
+    """Build the scenario of a case, from all arrivals of its trace."""
     part = arrivals[case.first : case.first + case.count]
     stretch = (len(part) - 1) / case.rate / (part[-1].at - part[0].at)
     moved = [replace(one, at=(one.at - part[0].at) * stretch) for one in part]

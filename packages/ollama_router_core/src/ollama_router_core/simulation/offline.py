@@ -57,13 +57,13 @@ class PlannedRouter:
         self._running = {name: {} for name in servers}
 
     def arrive(self, job: Job, now: float) -> Iterable[Action]:
-        """It may be its turn."""
+        """Note a job that came; it may be its turn."""
         del now
         self._here[job.number] = job
         return self._next(self._plan[job.number].server)
 
     def observe(self, server: str, event: Event, now: float) -> Iterable[Action]:
-        """An answer that has ended may let the next one go."""
+        """Note an answer that has ended; it may let the next one go."""
         del now
         if event.kind != "finished" or event.timing is None:
             return ()
@@ -103,7 +103,7 @@ class PlannedRouter:
 
 
 def cost(result: SimulationResult) -> float:
-    """What a plan is to make small: p95 and mean of the seconds to the first token."""
+    """Return what a plan is to minimise: p95 plus mean of the seconds to the first token."""
     waits = [one.ttft for one in result.outcomes] + [one.wait for one in result.rejections]
     return percentile(waits, 0.95) + sum(waits) / max(1, len(waits))
 
@@ -111,7 +111,7 @@ def cost(result: SimulationResult) -> float:
 def best_plan(
     scenario: Scenario, rng: random.Random, *, tries: int, beginnings: Sequence[str] = BEGINNINGS
 ) -> SimulationResult:
-    """The best result of `tries` plans a beginning, each of which is what one of the routers did, changed step by step.
+    """Find the best result of `tries` plans a beginning: what one of the routers did, changed step by step.
 
     Raises:
         ValueError: a job fits on no server.
@@ -134,7 +134,7 @@ def _homes(scenario: Scenario) -> list[list[str]]:
 
 
 def _plan_of(result: SimulationResult, homes: Sequence[Sequence[str]]) -> list[Planned]:
-    """What was done as a plan; a job that was refused goes last to its first home."""
+    """Turn what was done into a plan; a job that was refused goes last to its first home."""
     plan = [Planned(names[0], math.inf) for names in homes]
     for one in result.outcomes:
         plan[one.job.number] = Planned(one.server, one.sent)

@@ -89,14 +89,14 @@ class _Intervals:
         return max(0.0, (self._passed(end) - self._passed(begin)) / (end - begin) - 1.0)
 
     def _passed(self, at: float) -> float:
-        """The lengths of all, as far as they had passed."""
+        """Sum the lengths of all, as far as they had passed."""
         begun, ended = self._summed()
         before, over = bisect_left(self._begins, at), bisect_left(self._ends, at)
         first = self._begins[0]
         return (before - over) * (at - first) - begun[before] + ended[over]
 
     def _summed(self) -> tuple[list[float], list[float]]:
-        """The sums of the first begins and ends, in order and from the first begin on."""
+        """Return the sums of the first begins and ends, in order and from the first begin on."""
         if self._sums is None:
             self._begins.sort()
             self._ends.sort()

@@ -70,11 +70,11 @@ class Polls:
         return min(self._due.values(), default=math.inf)
 
     def due(self, now: float) -> list[str]:
-        """The servers to be asked now."""
+        """Return the servers to be asked now."""
         return [name for name, at in self._due.items() if at <= now]
 
     def load_begun(self, name: str, now: float) -> None:
-        """It is asked soon whether the load is over."""
+        """Schedule a poll soon, to see whether the load is over."""
         self._due[name] = now + WHILE_LOADING
 
     def ask(self, fleet: FleetState, name: str, now: float) -> None:
@@ -99,7 +99,7 @@ class Polls:
         return Told(200, b"{}", now, now, now)
 
     def _ps(self, name: str, now: float) -> tuple[float, bytes]:
-        """What a server held, and when."""
+        """Return what a server held, and when."""
         state = self._servers[name]
         rows = [
             {
@@ -119,7 +119,7 @@ class Polls:
 
 
 def _installed(model: SimulatedModel) -> dict[str, Any]:
-    """A row of `/api/tags`; what is not known of a model is left out."""
+    """Build a row of `/api/tags`; what is not known of a model is left out."""
     details = {"family": model.family, "format": model.format, "context_length": model.context_length}
     known = {name: value for name, value in details.items() if value is not None}
     row: dict[str, Any] = {

@@ -31,7 +31,7 @@ class ModelFigures:
     busy: float
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name, seconds to a millisecond."""
+        """Return the fields by name, seconds to a millisecond."""
         return {name: _rounded(getattr(self, name)) for name in self.__slots__}
 
 
@@ -66,7 +66,7 @@ class Summary:
     by_model: Mapping[str, ModelFigures]
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name, seconds to a millisecond, None where there is nothing to tell."""
+        """Return the fields by name, seconds to a millisecond, None where there is nothing to tell."""
         values = {name: getattr(self, name) for name in self.__slots__}
         return {name: _rounded(value) for name, value in values.items()}
 
@@ -80,14 +80,14 @@ def _rounded(value: Any) -> Any:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of all are not above; nan without values."""
+    """Return the smallest value that at least `share` of all are not above; nan without values."""
     if not values:
         return math.nan
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def summarise(result: SimulationResult) -> Summary:
-    """The numbers of one run."""
+    """Return the numbers of one run."""
     first = [(one.job, one.ttft) for one in result.outcomes] + [(one.job, one.wait) for one in result.rejections]
     ttft = sorted(seconds for _, seconds in first)
     done = sorted([one.completion for one in result.outcomes] + [one.wait for one in result.rejections])
@@ -150,7 +150,7 @@ _LINES = (
 
 
 def table(summaries: Iterable[Summary]) -> str:
-    """The summaries as text, a column each: counts, seconds, why was refused, and p95 to the first token by model."""
+    """Format the summaries, a column each: counts, seconds, refusals by reason, and p95 to the first token by model."""
     found = list(summaries)
     rows = [["", *(one.router for one in found)]]
     rows += [[title, *(format(getattr(one, name), form) for one in found)] for name, title, form in _LINES]

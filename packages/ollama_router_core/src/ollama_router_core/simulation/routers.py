@@ -53,7 +53,7 @@ class Knowledge:
 
 
 def fleet_config(machines: Iterable[Machine], strategy: StrategyName, knowledge: Knowledge | None = None) -> Config:
-    """The settings an operator would write for these machines."""
+    """Build the settings an operator would write for these machines."""
     knows = knowledge or Knowledge()
     if knows.config is not None:
         return knows.config.model_copy(update={"routing_strategy": strategy})
@@ -116,7 +116,7 @@ class StrategyRouter:
             self._fleet.learn(machine.name, model.name, sample, 0.0)
 
     def snapshot(self, now: float) -> FleetSnapshot:
-        """What is believed about the fleet by now."""
+        """Return what is believed about the fleet by now."""
         return self._fleet.snapshot(now)
 
     # --- jobs ------------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ class StrategyRouter:
         return found
 
     def _preempt(self, job: Job, server: str, now: float) -> list[Action]:
-        """It is off its server, and waits again."""
+        """Take a job off its server; it waits again."""
         self._fleet.end(server, now, job.model)
         self._loads.discard(job.number)
         outcomes = self._admission.preempted(job.number, self.snapshot(now), now)
@@ -217,7 +217,7 @@ class StrategyRouter:
         return self._actions(self._admission.finished(number, self.snapshot(now), now), now)
 
     def _next_server(self, job: Job, server: str, now: float) -> Iterable[Action]:
-        """A load failed: the next of the ranking, and no other for this model here for a while."""
+        """Send a job whose load failed to the next of its ranking, and no other for this model here for a while."""
         self._fleet.end(server, now, job.model)
         self._fleet.update(server, partial(observe_unloaded, name=job.model, now=now), now)
         self._fleet.health.models.failed(server, job.model, "the load failed", now, at_once=True)
@@ -252,7 +252,7 @@ class StrategyRouter:
             self._fleet.holds(server, CanonicalName(job.model), conversation, tokens)
 
     def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Action]:
-        """A health check noticed."""
+        """Note what a health check saw."""
         if up:
             self._fleet.update(server, partial(observe_version, body=b"{}", probe_ms=1.0, now=now), now)
             self._polls.ask(self._fleet, server, now)
@@ -272,7 +272,7 @@ class StrategyRouter:
         return min(self._polls.next_at, math.inf if at is None else at)
 
     def _ask(self, server: str, now: float) -> list[Action]:
-        """What a server holds, in its turn and when an answer shows that this has changed."""
+        """Ask what a server holds, in its turn and when an answer shows that this has changed."""
         self._polls.ask(self._fleet, server, now)
         return self._actions(self._admission.changed(self.snapshot(now), now), now)
 

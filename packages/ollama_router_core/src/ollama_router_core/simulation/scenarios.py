@@ -60,7 +60,7 @@ class Scenario:
 
 
 def make_scenario(name: ScenarioName, trace: str, *, stretch: float = 4.0, seed: int = 1) -> Scenario:
-    """A scenario from the text of a trace; the seed draws the models."""
+    """Build a scenario from the text of a trace; the seed draws the models."""
     rng = random.Random(seed)  # noqa: S311 - seeded on purpose, nothing secret
     jobs = assign_models(parse_trace(trace, stretch=stretch), MODELS, zipf_weights(len(MODELS)), rng)
     outages: tuple[Outage, ...] = ()

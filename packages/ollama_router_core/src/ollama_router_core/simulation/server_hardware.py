@@ -76,7 +76,7 @@ class Machine:
         return 1 if model.one_slot else self.num_parallel
 
     def context(self, model: SimulatedModel, num_ctx: int | None = None) -> Context:
-        """The context that a request for `num_ctx` tokens has a model loaded with, None for what Ollama chooses.
+        """Return the context that a request for `num_ctx` tokens loads a model with, None for what Ollama chooses.
 
         At most what the model was made for. Ollama chooses by the memory, and once less where that does not fit.
         """

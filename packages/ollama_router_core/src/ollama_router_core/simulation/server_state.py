@@ -42,7 +42,7 @@ class ServerState:
     _events: list[Event] = field(default_factory=list)
 
     def submit(self, job: Job, now: float) -> list[Event]:
-        """A request arrives; returns what it caused at once."""
+        """Accept a request; return what it caused at once."""
         model = self.model_of(job.model)
         machine = self.machine
         context = machine.context(model, job.num_ctx).tokens
@@ -64,7 +64,7 @@ class ServerState:
         return self._take_events()
 
     def runner_for(self, job: Job) -> Residency | None:
-        """The loaded model that serves a job as it is; None where it has to be loaded, or loaded anew.
+        """Return the loaded model that serves a job as it is; None where it has to be loaded, or loaded anew.
 
         Two contexts that Ollama chose agree, whatever they are; any others must be equal.
         """
@@ -76,7 +76,7 @@ class ServerState:
         return held if both or wanted.tokens == held.context.tokens else None
 
     def unload(self, model: str, now: float) -> list[Event]:
-        """The router asks for a model's memory back; a busy model gives it when it is idle."""
+        """Free a model's memory, as the router asks; a busy model gives it when it is idle."""
         self._pass(now)
         held = self.loaded.get(model)
         if held is not None:
@@ -106,7 +106,7 @@ class ServerState:
         return self._take_events()
 
     def cancel(self, job: Job, now: float) -> list[Event]:
-        """The connection of a request ends, and with it what was done for it."""
+        """End the connection of a request, and with it what was done for it."""
         self._pass(now)
         for held in self.loaded.values():
             held.running = [one for one in held.running if one.job is not job]
@@ -118,7 +118,7 @@ class ServerState:
         return [*self._take_events(), *self.advance(now)]
 
     def fail(self) -> list[Job]:
-        """The machine is lost: nothing is loaded any more; returns the jobs it had."""
+        """Lose the machine: nothing is loaded any more; return the jobs it had."""
         timings = [timing for held in self.loaded.values() for timing in (*held.running, *held.waiting)]
         timings += [*self.pending, *([self.loading] if self.loading is not None else [])]
         self.loaded.clear()
@@ -130,7 +130,7 @@ class ServerState:
         return sum(len(held.running) for held in self.loaded.values())
 
     def _at_work(self) -> set[str]:
-        """The models that run or are being loaded."""
+        """Return the models that run or are being loaded."""
         names: set[str] = {held.model.name for held in self.loaded.values() if held.running}
         return names if self.loading is None else names | {self.loading.job.model}
 
@@ -169,7 +169,7 @@ class ServerState:
 
     @staticmethod
     def _queue(held: Residency, timing: Timing) -> None:
-        """It waits for a slot, however long; how long the model is to be kept is what it says, if it does."""
+        """Queue a request for a slot, however long the wait; it says how long the model is to be kept, if it does."""
         wanted = timing.job.keep_alive
         if wanted is not None:
             held.keep_alive = wanted if wanted >= 0 else math.inf

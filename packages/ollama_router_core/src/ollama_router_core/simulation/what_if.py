@@ -60,7 +60,7 @@ class Change:
 
 
 def changed(scenario: Scenario, change: Change) -> Scenario:
-    """The scenario with the change made to its servers, and told to its router.
+    """Return the scenario with the change made to its servers, and told to its router.
 
     Raises:
         ConfigError: there is no server, model or GPU of that name; or no server would be left.
@@ -99,7 +99,7 @@ def _without(off: Iterable[str], machines: Iterable[Machine]) -> list[Machine]:
 
 
 def _with_model(name: str, model: str, machines: Sequence[Machine], models: Iterable[SimulatedModel]) -> list[Machine]:
-    """The machines, of which one has this model on disk, too; it is as fast with it as can be told of it."""
+    """Put this model on one machine's disk, too; the machine is as fast with it as can be told of it."""
     wanted, asked = canonical_name(model), sorted(one.name for one in models)
     if wanted not in asked:
         raise ConfigError(f"nobody asked for a model {model}; asked for were {', '.join(asked)}")
@@ -112,7 +112,7 @@ def _with_model(name: str, model: str, machines: Sequence[Machine], models: Iter
 
 
 def _with_gpu(text: str, machines: Iterable[Machine]) -> Machine:
-    """A server with this GPU alone, which has every model on disk that fits."""
+    """Build a server with this GPU alone, which has every model on disk that fits."""
     names, found = {one.name for one in machines}, read_gpu(text)
     if found is None:
         raise ConfigError(f"no GPU is known as {text}, and it is not GIB,GB/s,TFLOP/s; known are {', '.join(GPUS)}")
@@ -133,7 +133,7 @@ def _free_name(name: str, taken: Container[str]) -> str:
 
 
 def _told(knows: Knowledge, machines: Iterable[Machine], twins: Mapping[str, str], change: Change) -> Knowledge:
-    """What the router is told in the changed world; a twin has the settings of the server that it is like.
+    """Return what the router is told in the changed world; a twin has the settings of the server that it is like.
 
     Of a server with another GPU it is told how much memory that has.
     """
@@ -174,7 +174,7 @@ class Loss:
         return f"{self.kind} {self.name} {self.before:.1f} -> {self.after:.1f}{more}"
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name, seconds to a millisecond."""
+        """Return the fields by name, seconds to a millisecond."""
         return {
             "kind": self.kind,
             "name": self.name,

@@ -305,6 +305,17 @@ class Run:
         for sim in self.sims:
             sim.max_in_flight = 0
 
+    async def watch(self) -> None:
+        """Tell when a server has more than its slots, until cancelled."""
+        told: dict[int, int] = {}
+        while True:
+            for number, sim in enumerate(self.sims):
+                if sim.max_in_flight > max(SLOTS, told.get(number, 0)):
+                    told[number] = sim.max_in_flight
+                    now = time.monotonic()
+                    print(f"s{number}: {sim.max_in_flight} at once, {after_what(now)}", file=sys.stderr, flush=True)
+            await asyncio.sleep(0.01)
+
     async def disturb(self, admin: str, environment: dict[str, str]) -> None:
         """Everything that goes wrong, one after the other."""
         rest, outage = self.options.seconds / 12, self.options.outage
@@ -371,7 +382,9 @@ async def measure(options: argparse.Namespace, folder: Path, redis: RedisServer,
             users = [list(tokens.items())[number % USERS] for number in range(options.clients)]
             clients = [asyncio.create_task(client_loop(front, *user, run.tally, ends)) for user in users]
             before = exchanges(redis)
+            watching = asyncio.create_task(run.watch())
             await run.disturb(admin, environment)
+            watching.cancel()
             ends.set()
             await asyncio.gather(*clients)
             seconds = time.monotonic() - begun

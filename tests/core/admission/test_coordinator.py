@@ -76,6 +76,24 @@ class TestBoundsForEveryStrategy:
         assert numbers(admission.denied(first, busy, 0.2)) == []
         assert numbers(admission.changed(WARM, 0.3)) == [1]
 
+    @pytest.mark.parametrize("strategy", ["priority_with_memory", "fastest"])
+    def test_a_slot_that_was_free_before_the_line_began_is_seen_when_it_is_free_again(self, strategy):
+        """Though all is then as it was when it was looked at last: nobody waited, and nobody has waited since."""
+        admission = make({"a": {"max_concurrent": 1}}, strategy)
+        busy = replace(WARM, elsewhere={"a": 1}, in_flight={"a": 1})
+        assert admission.changed(WARM, 0.0) == ()
+        assert admission.arrive(ticket(1), busy, 0.1) == ()
+        assert numbers(admission.changed(WARM, 0.2)) == [1]
+
+    @pytest.mark.parametrize("strategy", ["priority_with_memory", "fastest"])
+    def test_who_is_next_is_not_refused_for_the_time_that_its_own_answer_takes(self, strategy):
+        """Its wait is what is left of the one that runs, however long a usual one is."""
+        admission = make({"a": {"max_concurrent": 1}}, strategy)
+        admission.arrive(ticket(0), WARM, 0.0)
+        admission.first_byte(0, WARM, 0.1)
+        assert isinstance(admission.arrive(replace(ticket(1), max_wait=0.5), WARM, 0.1)[0], Refusal)
+        assert admission.arrive(replace(ticket(2, arrived=4.5), max_wait=0.5), WARM, 4.5) == ()
+
     def test_where_a_ticket_stands_now(self):
         """Behind those who joined before it and still wait, for as long as these and what runs take."""
         admission = self.full()

@@ -260,6 +260,10 @@ class Admission:
         outcomes = self._dispatch_waiting(snapshot, now, kinds=(kind,))
         if ticket.number not in self._queue:
             return outcomes
+        if _of_others(self._last_snapshot) != _of_others(snapshot):
+            self._last_snapshot = (
+                FleetSnapshot()
+            )  # the end of what it waits for is a change, though not to what was seen
         preempt = self._preempt(ticket, snapshot, now)
         if preempt is not None:
             return (*outcomes, preempt)
@@ -294,9 +298,12 @@ class Admission:
         """Why waiting would be in vain: its turn is not expected before its time is up."""
         patience = self._queue.patience(ticket)
         wait = self.line.expected_wait(ticket, snapshot, now)
+        if wait > _DOUBT * patience:  # a usual wait; who is next waits for what is left of one that runs
+            _, turn = self.line.place(ticket.number, snapshot, now)
+            wait = min(wait, turn)
         if wait <= _DOUBT * patience:
             return None
-        return self._overloaded(wait, f"its turn is expected in {wait:.0f} s and it may wait for {patience:.0f} s")
+        return self._overloaded(wait, f"its turn is expected in {wait:.0f} s and it may wait for {patience:g} s")
 
     def _must_queue(self, ticket: Ticket, snapshot: FleetSnapshot) -> bool:
         """Whether another request waits for a server that this one could take."""
@@ -343,6 +350,10 @@ def _changed_servers(old: FleetSnapshot, new: FleetSnapshot) -> frozenset[str] |
     if _limits_of(old) != _limits_of(new):
         return None
     return frozenset([name for name, facts in new.servers.items() if old.servers.get(name) is not facts])
+
+
+def _of_others(one: FleetSnapshot) -> tuple[object, ...]:
+    return one.elsewhere, one.slots
 
 
 def _limits_of(one: FleetSnapshot) -> tuple[object, ...]:

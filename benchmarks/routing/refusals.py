@@ -10,11 +10,9 @@ Draws docs/images/routing-refusals.svg and fills in the tables of docs/explanati
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -26,6 +24,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from plots import fill, save
 from run import SLICES, arrivals
+from sweeps import Row, measured
 from tradeoffs import against
 
 from ollama_router_core.admission import coordinator
@@ -41,8 +40,6 @@ LAW = "refusals of the largest"
 MAX_WAIT = Queue().max_wait
 STEEP = 4
 """Age counts more by this power of the part of the wait that is over: hardly before two thirds of it."""
-
-Row = Mapping[str, Any]
 
 
 class Way(NamedTuple):
@@ -154,20 +151,6 @@ def serve(scenario: Scenario, largest: str, way: str, value: float) -> Summary:
         replace(one, expected=one.expected * patience(largest, one.job.model, way, value)) for one in result.rejections
     ]
     return summarise(replace(result, rejections=tuple(refused)))
-
-
-def measured(file: Path, jobs: int) -> list[Row]:
-    """Every row, from the file where it is there."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    known = {(row["case"], row["way"], row["value"]): row for row in map(json.loads, lines)}
-    wanted = list(trials())
-    missing = [trial for trial in wanted if trial.key not in known]
-    with ProcessPoolExecutor(jobs) as pool, file.open("a", encoding="utf-8") as out:
-        for trial, row in zip(missing, pool.map(run, missing), strict=True):
-            known[trial.key] = row
-            out.write(json.dumps(row) + "\n")
-            out.flush()
-    return [known[trial.key] for trial in wanted]
 
 
 def by_value(rows: Sequence[Row], way: Way) -> dict[float, dict[str, Row]]:
@@ -301,7 +284,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    rows = measured(options.json, options.jobs)
+    rows = measured(options.json, options.jobs, trials(), run, swept="way")
     draw(rows)
     fill("refusals", HEAD, tell(rows))
     fill("refusals-each", HEAD_EACH, tell_each(rows))

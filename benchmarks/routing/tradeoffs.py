@@ -10,12 +10,10 @@ NAME` it is one of the constants, such as CROWDED_MARGIN, in all of the quarter,
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -25,12 +23,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from plots import fill, save
 from run import SLICES, arrivals
+from sweeps import Row, measured
 
 from ollama_router_core.admission import scheduler, wait_queue
 from ollama_router_core.simulation.matrix import FLEETS, Case, cases, quarter, run_case
 
 HELD = 12
-Row = Mapping[str, Any]
 
 
 class Constant(NamedTuple):
@@ -101,20 +99,6 @@ def trials(alone: str | None) -> Iterator[Trial]:
         for value in constant.values if alone in {None, constant.name} else ():
             if value != constant.shipped:
                 yield from (Trial(case, number, value) for case in found)
-
-
-def measured(file: Path, jobs: int, alone: str | None) -> list[Row]:
-    """Every row, from the file where it is there."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    known = {(row["case"], row["constant"], row["value"]): row for row in map(json.loads, lines)}
-    wanted = list(trials(alone))
-    missing = [trial for trial in wanted if trial.key not in known]
-    with ProcessPoolExecutor(jobs) as pool, file.open("a", encoding="utf-8") as out:
-        for trial, row in zip(missing, pool.map(run, missing), strict=True):
-            known[trial.key] = row
-            out.write(json.dumps(row) + "\n")
-            out.flush()
-    return [known[trial.key] for trial in wanted]
 
 
 def by_value(rows: Sequence[Row], constant: Constant) -> dict[float, dict[str, Row]]:
@@ -250,7 +234,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--quarter", metavar="NAME", choices=[one.name for one in CONSTANTS])
     options = parser.parse_args()
-    rows = measured(options.json, options.jobs, options.quarter)
+    rows = measured(options.json, options.jobs, trials(options.quarter), run, swept="constant")
     if options.quarter:
         for line in ((*HEAD[:-2], "mended", "broken"), ["---"] * len(HEAD), *tell(rows)):
             print(f"| {' | '.join(line)} |")

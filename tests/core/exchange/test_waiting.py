@@ -23,8 +23,12 @@ CONFIG = Config.model_validate({"queue": {"max_wait": 60.0}, "model_config": {"r
 
 
 def waiting(model="llama3.1:8b", grants=None, **fields):
-    """What holds for a request with these header fields."""
-    headers = tuple((name.replace("_", "-").encode(), value.encode()) for name, value in fields.items())
+    """What holds for a request with these header fields; a list is a field sent in several lines."""
+    headers = tuple(
+        (name.replace("_", "-").encode(), line.encode())
+        for name, value in fields.items()
+        for line in ([value] if isinstance(value, str) else value)
+    )
     context = RequestContext(id="1", method="POST", path="/api/chat", headers=headers, started=0.0, started_at=0.0)
     context.route = make_request(model)
     context.user = SimpleNamespace(grants=grants or Grants())
@@ -47,10 +51,13 @@ def test_usually_the_queue_decides():
         ({"prefer": "respond-async"}, None),
         ({"prefer": "await=10"}, None),
         ({"prefer": "wait=10", "x_router_max_wait": "4"}, 4.0),
+        ({"prefer": ["wait=10", "respond-async"]}, 10.0),
+        ({"prefer": ["respond-async", "wait=10"]}, 10.0),
+        ({"prefer": ["wait=10", "wait=5"]}, 10.0),
     ],
 )
 def test_a_client_may_wait_for_less(fields, seconds):
-    """`X-Router-Max-Wait`, or `Prefer: wait`; never longer than the operator allows."""
+    """`X-Router-Max-Wait`, or the first `Prefer: wait` (RFC 7240); never longer than the operator allows."""
     assert waiting(**fields).max_wait == seconds
 
 
@@ -93,7 +100,14 @@ def test_a_token_or_a_client_lowers_the_priority_and_never_raises_it(rule, own, 
 
 
 @pytest.mark.parametrize(
-    "fields", [{"x_router_max_wait": "soon"}, {"x_router_max_wait": "-1"}, {"x_router_priority": "urgent"}]
+    "fields",
+    [
+        {"x_router_max_wait": "soon"},
+        {"x_router_max_wait": "-1"},
+        {"x_router_max_wait": ["5", "9"]},
+        {"x_router_priority": "urgent"},
+        {"x_router_priority": ["batch", "interactive"]},
+    ],
 )
 def test_what_cannot_be_read_is_an_error(fields):
     """A wait or a priority that a client believes in must not be ignored."""

@@ -34,14 +34,15 @@ def waiting_of(config: Config, context: RequestContext) -> Waiting:
     """Work out what holds for a request: the shortest of what was said, and batch if anybody said so.
 
     Raises:
-        InvalidHeader: `X-Router-Max-Wait` or `X-Router-Priority` cannot be read.
+        InvalidHeader: `X-Router-Max-Wait` or `X-Router-Priority` cannot be read, or was sent twice.
     """
-    said_by_client = {name: value for name, value in context.headers if name in _FIELDS}
+    lines = [(name, value) for name, value in context.headers if name in _FIELDS]
     grants = None if context.user is None else context.user.grants
     granted = grants is not None and (grants.batch or grants.max_wait is not None)
-    if not (said_by_client or granted or config.models.rules):
+    if not (lines or granted or config.models.rules):
         return USUAL
-    asked, asked_batch = _asked_wait(said_by_client), _asked_batch(said_by_client)
+    fields = _combined(lines)
+    asked, asked_batch = _asked_wait(fields), _asked_batch(fields)
     model = None if context.route is None else context.route.model
     rule = None if model is None or not config.models.rules else rule_for(model, config.models)
     bounds = [None if rule is None else rule.max_wait, None if grants is None else grants.max_wait, asked]
@@ -53,6 +54,14 @@ def waiting_of(config: Config, context: RequestContext) -> Waiting:
         return USUAL
     longest = math.inf if rule is not None and rule.max_wait is not None else config.queue.max_wait
     return Waiting(min([*said, longest]) if said else None, batch)
+
+
+def _combined(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Join the values of lines that share a name by commas (RFC 9110, section 5.2)."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in lines:
+        fields[name] = fields[name] + b", " + value if name in fields else value
+    return fields
 
 
 def _asked_wait(fields: Mapping[bytes, bytes]) -> float | None:

@@ -32,8 +32,8 @@ async def test_the_config_in_force_is_told_without_secrets(tmp_path: Path) -> No
 async def test_what_keeps_a_newer_config_from_holding_is_on_the_page(tmp_path: Path) -> None:
     """Its problem as the log has it, and what waits for a restart; for admins alone."""
     async with running_router(tmp_path, SERVERS) as router, router.client("") as browser:
-        router.services.config_problem = "line 7: queue.max_wait: must be a number"
-        router.services.needs_restart = ("proxy_port",)
+        router.services.running_config.problem = "line 7: queue.max_wait: must be a number"
+        router.services.running_config.needs_restart = ("proxy_port",)
         for token, told in ((router.admin_token, True), (router.token, False)):
             await browser.post("/console/session", json={"token": token}, headers={"x-console": "1"})
             page = (await browser.get("/console/about?config=1")).text

@@ -41,7 +41,7 @@ async def test_what_runs_at_a_server_counts_there_under_the_name_that_it_has_now
             first = asyncio.create_task(client.post("/api/generate", json=body("one:1b")))
             await eventually(lambda: one.in_flight == 1)
             written = {"servers": {"a": servers["b"], "b": servers["a"]}, "proxy_port": 1}
-            await services.reconfigure(load_config(json.dumps(written)))
+            await services.running_config.declare(load_config(json.dumps(written)))
             assert [services.fleet.running(name) for name in "ab"] == [0, 1]
             second = asyncio.create_task(client.post("/api/generate", json=body("one:1b")))
             await eventually(lambda: services.admission.waiting == 1)

@@ -225,7 +225,7 @@ def _gauges(services: Services, in_flight: Callable[[], int], console: Callable[
         log_dropped=lambda: services.sink.dropped,
         log_lines_dropped=lambda: 0 if services.log_files is None else services.log_files.dropped,
         coordination_away=lambda: services.coordination.away if services.coordination.asks else None,
-        config_refused=lambda: services.config_problem is not None,
+        config_refused=lambda: services.running_config.problem is not None,
         console=console,
     )
 
@@ -287,5 +287,5 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/router/history/whatif", OtherDayResource(whatif))
     console = add_console(app, services, sync, whatif, usage_export, series)
     relay = Relay(_relay_deps(services, metrics))
-    services.on_config(lambda: relay.reconfigure(_relay_deps(services, metrics)))
+    services.running_config.on_change(lambda _change: relay.reconfigure(_relay_deps(services, metrics)))
     return RouterApp(services, relay, app, console.playground)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 
 import structlog
-from msgspec.structs import replace
 
 from ollama_router_core.access.token_proofs import TokenProver
 from ollama_router_core.access.trusted_proxies import Proxies
-from ollama_router_core.config.found_servers import with_found
 from ollama_router_core.config.settings import Config
 from ollama_router_core.coordination import Coordination
-from ollama_router_core.errors import ConfigError
 from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.records.sinks import LogSink
-from ollama_router_core.routing.policy import leaks
 from ollama_router_server.accounts.authentication import Authenticator
 from ollama_router_server.accounts.usage_limits import UsageLimits
 from ollama_router_server.coordination.alone import alone
@@ -36,10 +31,11 @@ from ollama_router_server.fleet.reachability import Reachability
 from ollama_router_server.fleet.standing_conditions import Standing
 from ollama_router_server.fleet.warmup import WarmUp
 from ollama_router_server.relay.queue_timer import QueueTimer
+from ollama_router_server.running_config import ConfigChange, RunningConfig, check_local_only
 from ollama_router_server.storage.activity import ActivityStore
 from ollama_router_server.storage.audit_log import AuditLog
 from ollama_router_server.storage.console_sessions import ConsoleSessions
-from ollama_router_server.storage.database import Database, default_database_url
+from ollama_router_server.storage.database import Database, database_url_of
 from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.storage.drains import DrainStore
 from ollama_router_server.storage.group_store import GroupStore
@@ -61,18 +57,12 @@ from ollama_router_server.telemetry.log_files import Several, open_log_files
 from ollama_router_server.telemetry.router_log import set_level
 from ollama_router_server.telemetry.traces import open_traces
 from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
-from ollama_router_server.upstream.interface import Origin
-from ollama_router_server.upstream.targets import Target, build_targets, missing_keys
+from ollama_router_server.upstream.targets import build_targets
 from ollama_router_server.worker_news import WorkerNews
 
-__all__ = ["Services", "database_url_of"]
+__all__ = ["Services"]
 
 _log = structlog.get_logger("services")
-
-
-def database_url_of(config: Config, environment: Mapping[str, str]) -> str:
-    """`OROUTER_DATABASE_URL`, else the config's `database_url`, else a SQLite file in the user's data directory."""
-    return environment.get("OROUTER_DATABASE_URL") or config.database_url or default_database_url()
 
 
 class Services:
@@ -95,37 +85,38 @@ class Services:
         coordination: Coordination | None = None,
         patience: float = START_SECONDS,
     ) -> None:
-        if found := leaks(config):
-            raise ConfigError("; ".join(found))
-        self.config = self.declared = config
-        """What holds: `declared`, which somebody wrote, with the servers that were found."""
-        self.found_by: Mapping[str, str] = {}
-        """Where each found server was found, by name."""
-        self._taking_up = asyncio.Lock()
+        check_local_only(config)
         self.clock = clock or SystemClock()
         self.database_url = database_url_of(config, environment)
         prover = make_token_prover(token_key_path(self.database_url, environment))
         self.coordination = between_routers(config, coordination or alone(), prover=prover, clock=self.clock)
         self.proxies = _proxies(config)
-        self.config_problem: str | None = None
-        """Why the config as it is now cannot be used; None while it can, and is."""
-        self.needs_restart: tuple[str, ...] = ()
-        """Settings that the config changes and a restart takes up."""
         self.environment = environment
+        self.router_name = f"{machine_name()[:80]}:{config.proxy_port}"
+        """What this router is called among those on one database."""
         self.computed_sizes = ComputedSizes()
         self._differing = DifferingModels()
         self.refused: Counter[str] = Counter()
         """Requests refused since the start, by error code: see `refusal_waves.is_refused`."""
-        self._taken_up: list[Callable[[], None]] = []
         self._patience = patience
         self.draining = self.started = False
-        self._warnings = missing_keys(config, environment)
         self.targets = build_targets(config, environment)
         self._build_storage(config, prover)
         self._build_accounts(config)
         self._build_log(config)
         self._build_fleet(config)
         self._build_admission(config)
+        self.running_config = RunningConfig(
+            config,
+            environment,
+            targets=self.targets,
+            discovery=self.discovery,
+            fleet=self.fleet,
+            drains=self.drains,
+            warm_up=self.warm_up,
+            first=self.first,
+        )
+        self.running_config.on_change(self._go_by)
         self.worker_news = WorkerNews(
             self.coordination,
             fleet=self.fleet,
@@ -151,14 +142,21 @@ class Services:
         self.audit = AuditLog(self.database, clock=self.clock)
 
     def _build_accounts(self, config: Config) -> None:
-        self.usage_limits = self._new_usage_limits()
-        self.authenticator = Authenticator(
-            self.users, clock=self.clock, workers=self.coordination, grace=config.database_grace
-        )
+        shared = self.coordination
+        activity = ActivityStore(self.database, router=shared.group, worker=shared.index)
+        routers = RouterActivity(activity, clock=self.clock)
+        self.usage_limits = UsageLimits(TokenUsage(self.database), workers=shared, routers=routers, clock=self.clock)
+        self.authenticator = Authenticator(self.users, clock=self.clock, workers=shared, grace=config.database_grace)
         self.authenticator.persons.settings = config.persons
 
     def _build_log(self, config: Config) -> None:
-        self.incidents = self._new_incidents()
+        self.incidents = Incidents(
+            IncidentStore(self.database),
+            router=self.router_name,
+            coordination=self.coordination,
+            clock=self.clock,
+            standing=self._standing,
+        )
         self.log_retention = LogRetention(
             self.request_log, self.audit, self.incidents.store, config.request_log, clock=self.clock
         )
@@ -181,7 +179,7 @@ class Services:
             upstream=self.upstream,
             environment=self.environment,
             clock=self.clock,
-            changed=self._take_up_found,
+            changed=lambda: self.running_config.take_up_found(),  # noqa: PLW0108 - made below
         )
         self.fleet = FleetService(
             config=config,
@@ -237,8 +235,7 @@ class Services:
         Raises:
             StorageUnavailable: users cannot be read.
         """
-        for warning in self._warnings:
-            _log.warning("external_host_without_key", detail=warning)
+        self.running_config.warn()
         for text in unshared(self.config, self.database_url) if self.first else ():
             _log.info("coordination_not_shared", detail=text)
         if self.coordination.asks:
@@ -253,28 +250,21 @@ class Services:
             self.log_retention.start()
             self.warm_up.start()
         await self.drains.start()
-        self.fleet.on_notice(self.incidents.notice)
-        await self.fleet.start(self._patience)
-        await self.discovery.start(self._patience)
-        await self._take_up_found()
-        await self.fleet.asked()
-        health, now = self.fleet.health, self.clock.monotonic()
-        await self.incidents.go_on([name for name in self.config.servers if health.state_of(name, now) != "closed"])
+        await self._start_fleet()
         if self.first:
             self.operations.start()
         self.reachability.start()
         self.worker_news.start()
         self.started = True
 
-    def _new_incidents(self) -> Incidents:
-        store = IncidentStore(self.database)
-        return Incidents(
-            store,
-            router=self.router_name,
-            coordination=self.coordination,
-            clock=self.clock,
-            standing=self._standing,
-        )
+    async def _start_fleet(self) -> None:
+        self.fleet.on_notice(self.incidents.notice)
+        await self.fleet.start(self._patience)
+        await self.discovery.start(self._patience)
+        await self.running_config.take_up_found()
+        await self.fleet.asked()
+        health, now = self.fleet.health, self.clock.monotonic()
+        await self.incidents.go_on([name for name in self.config.servers if health.state_of(name, now) != "closed"])
 
     def _standing(self) -> Standing:
         return Standing(
@@ -286,94 +276,12 @@ class Services:
             versions=frozenset(one.version for one in self.fleet.servers.values() if one.up and one.version),
         )
 
-    @property
-    def router_name(self) -> str:
-        """What this router is called among those on one database."""
-        return f"{machine_name()[:80]}:{self.config.proxy_port}"
-
-    def _new_usage_limits(self) -> UsageLimits:
-        shared = self.coordination
-        store = ActivityStore(self.database, router=shared.group, worker=shared.index)
-        routers = RouterActivity(store, clock=self.clock)
-        return UsageLimits(TokenUsage(self.database), workers=shared, routers=routers, clock=self.clock)
-
-    def on_config(self, taken_up: Callable[[], None]) -> None:
-        """Call back in the moment in which another config holds."""
-        self._taken_up.append(taken_up)
-
-    async def reconfigure(self, config: Config) -> None:
-        """Go by another config from now on; what needs a restart stays as it is.
-
-        Nothing under way is touched: a request that runs on a server which is gone now ends there.
-
-        Raises:
-            ConfigError: it cannot be used; nothing has changed.
-        """
-        if found := leaks(config):
-            raise ConfigError("; ".join(found))
-        build_targets(config, self.environment)
-        warnings = missing_keys(config, self.environment)
-        async with self._taking_up:
-            await self.discovery.reconfigure(config)
-            old, self.declared = self.declared, config
-            spoken = {name for name, one in config.servers.items() if _drain(old, name) != one.drain}
-            await self._take_up(spoken)
-        for warning in warnings:
-            _log.warning("external_host_without_key", detail=warning)
-
-    async def _take_up_found(self) -> None:
-        """Go by what was found since the last time, if it changes anything."""
-        async with self._taking_up:
-            if self._with_found()[0] != self.config:
-                await self._take_up(())
-
-    def _with_found(self) -> tuple[Config, Mapping[str, str]]:
-        """Return what is declared and found, and where."""
-        return with_found(self.declared, self.discovery.found)
-
-    async def _take_up(self, spoken: Collection[str]) -> None:
-        """Go by what is declared and found; `spoken` are servers whose `drain` was changed in the declared config."""
-        await self.drains.forget(spoken)  # first: from the new config to the fleet that goes by it nothing waits
-        config, found_by = self._with_found()
-        targets, known = build_targets(config, self.environment), self.targets
-        moved = {name for name, target in targets.items() if name in known and known[name].origin != target.origin}
-        renamed, taken = self._renamed(targets), self._taken(config.servers, targets)
-        same = {new: old for new, old in renamed.items() if _drain(config, new) == _drain(self.config, old)}
-        await self.drains.renamed(same)
-        if found_by != self.found_by and self.first:
-            come, gone = found_by.keys() - self.found_by.keys(), self.found_by.keys() - found_by.keys()
-            _log.info("servers_found", found=sorted(come), gone=sorted(gone), use=config.discovery.use)
-        old, self.config, self.found_by, self.proxies = self.config, config, found_by, _proxies(config)
+    def _go_by(self, change: ConfigChange) -> None:
+        config = change.config
+        self.proxies = _proxies(config)
         self._loader.config = config
-        self.targets.update(targets)  # places that are gone stay: requests may be on their way there
-        self.fleet.take_names(taken)
-        self.admission.renamed({before: name for name, before in taken.items()})
-        self._taken_up_by_all(old, config)
-        await self.fleet.reconfigure(config, moved=moved, renamed=renamed, taken=taken)
-        if self.first:
-            self.warm_up.reconfigure(config)
-
-    def _renamed(self, targets: Mapping[str, Target]) -> Mapping[str, str]:
-        """Names that go, by those that come for the same addresses."""
-        here = self.fleet.servers
-        gone = {_address(self.targets[name]): name for name in here if name not in targets}
-        come = (name for name in targets if name not in here and _address(targets[name]) in gone)
-        return {name: gone[_address(targets[name])] for name in come}
-
-    def _taken(self, servers: Collection[str], targets: Mapping[str, Target]) -> Mapping[str, str]:
-        """Names that servers have from others that go on, or had themselves as others have them now: the old by new."""
-        here = self.fleet.servers
-        had = {_address(self.targets[name]): name for name in here}
-        known = {
-            name: had[_address(targets[name])] for name in servers if name in targets and _address(targets[name]) in had
-        }
-        left = {name for name in here if name not in targets or _address(targets[name]) != _address(self.targets[name])}
-        return {
-            new: old for new, old in known.items() if old in left and new != old and (new in here or old in targets)
-        }
-
-    def _taken_up_by_all(self, old: Config, config: Config) -> None:
-        if old.logging.level != config.logging.level:
+        self.admission.renamed({old: new for new, old in change.taken.items()})
+        if change.before.logging.level != config.logging.level:
             set_level(config.logging.level)
         self.admission.reconfigure(config)
         self.authenticator.grace = config.database_grace
@@ -383,8 +291,11 @@ class Services:
         self.reachability.reconfigure(config)
         self.measured_loads.reconfigure(config.servers)
         self.incidents.reconfigure(_asked(config))
-        for taken_up in self._taken_up:
-            taken_up()
+
+    @property
+    def config(self) -> Config:
+        """The config that holds."""
+        return self.running_config.config
 
     @property
     def sinks(self) -> LogSink:
@@ -426,10 +337,6 @@ class Services:
         self._journal.close()
 
 
-def _address(target: Target) -> Origin:
-    return replace(target.origin, name="")
-
-
 def _proxies(config: Config) -> Proxies:
     return Proxies(config.trusted_proxies, config.forwarded_header)
 
@@ -438,8 +345,3 @@ def _asked(config: Config) -> set[str]:
     """Return the servers and hosts with which anything can be wrong: those that are in use."""
     servers = {name for name, one in config.servers.items() if one.enabled}
     return servers | {name for name, one in config.external_hosts.items() if one.enabled}
-
-
-def _drain(config: Config, name: str) -> bool | None:
-    server = config.servers.get(name)
-    return None if server is None else server.drain

@@ -75,11 +75,11 @@ async def test_a_router_that_starts_later_calls_servers_the_same(tmp_path: Path)
         write(first, gpu=server_entry(one))
         write(second)
         async with running_router(tmp_path, {}, discovery=discovery) as router:
-            assert set(router.services.found_by) == {"gpu"}
+            assert set(router.services.running_config.found_by) == {"gpu"}
             write(second, gpu=server_entry(two))
             await eventually(lambda: len(router.services.fleet.servers) == 2)
             async with running_router(tmp_path, {}, fresh=False, discovery=discovery) as later:
-                assert later.services.found_by == router.services.found_by
+                assert later.services.running_config.found_by == router.services.running_config.found_by
 
 
 async def test_a_file_with_problems_changes_nothing_and_is_told(tmp_path: Path) -> None:

@@ -60,10 +60,9 @@ class Settings:
     @property
     def database_url(self) -> str:
         """The SQLAlchemy URL in effect; it may contain a password."""
-        from ollama_router_server.storage.database import default_database_url  # noqa: PLC0415 - most ask no database
+        from ollama_router_server.storage.database import database_url_of  # noqa: PLC0415 - most ask no database
 
-        chosen = self.variables.get("OROUTER_DATABASE_URL") or self.config.database_url
-        return chosen or default_database_url()
+        return database_url_of(self.config, self.variables)
 
     @property
     def installation(self) -> Installation:

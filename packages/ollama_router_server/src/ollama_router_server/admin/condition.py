@@ -89,5 +89,5 @@ def _log(services: Services) -> Iterator[_Problem]:
     sink = services.sink
     if not sink.healthy:
         yield f"rows of the request log cannot be written: {sink.pending} wait, {sink.dropped} are lost", "degraded"
-    if services.config_problem is not None:
+    if services.running_config.problem is not None:
         yield "the config file has problems and was not applied", "degraded"

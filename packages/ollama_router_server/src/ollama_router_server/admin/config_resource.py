@@ -20,9 +20,9 @@ __all__ = ["ConfigResource", "DiagnosticsResource", "find_config"]
 async def find_config(services: Services) -> ConfigView:
     """Return the config in effect, with what keeps a newer one from taking effect."""
     return ConfigView(
-        text=await asyncio.to_thread(_text, services.declared),  # 200 servers take a tenth of a second
-        problem=services.config_problem,
-        needs_restart=list(services.needs_restart),
+        text=await asyncio.to_thread(_text, services.running_config.declared),  # 200 servers take a tenth of a second
+        problem=services.running_config.problem,
+        needs_restart=list(services.running_config.needs_restart),
     )
 
 

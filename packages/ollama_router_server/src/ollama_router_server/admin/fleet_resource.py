@@ -60,7 +60,7 @@ class StatusResource:
             "waiting": figures["waiting"],
             "under_way": self._sync.active_requests(),
             **_processes_json(services.coordination),
-            "config_problem": services.config_problem,
+            "config_problem": services.running_config.problem,
             "discovery": {
                 source: {"servers": count, "problem": discovery.problems.get(source)}
                 for source, count in discovery.counts.items()
@@ -188,7 +188,7 @@ def _servers_json(services: Services, snapshot: FleetSnapshot) -> dict[str, Any]
     return {
         name: {
             "in_flight": snapshot.in_flight.get(name, 0),
-            "found_by": services.found_by.get(name),
+            "found_by": services.running_config.found_by.get(name),
             **services.fleet.health.to_json(name, now),
             **_facts_json(facts, now),
         }

@@ -43,7 +43,7 @@ class Changes:
         services = self._services
         active = tuple(self._active(_only(user)))
         return (
-            services.config_problem,
+            services.running_config.problem,
             services.coordination.away,
             services.sink.healthy,
             active,

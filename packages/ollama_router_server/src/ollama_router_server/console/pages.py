@@ -267,8 +267,8 @@ class Pages(Struct, frozen=True):
         return {
             "view": await find_about(services, user),
             "config": await find_config(services) if asked else None,
-            "problem": services.config_problem,
-            "needs_restart": services.needs_restart,
+            "problem": services.running_config.problem,
+            "needs_restart": services.running_config.needs_restart,
         }
 
     async def errors(self, _request: Request, _user: User) -> Values:

@@ -126,33 +126,32 @@ class Reloader:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
     async def _reload(self, *, forced: bool) -> None:
-        services = self._services
+        services, running = self._services, self._services.running_config
         report = _log if services.first else _Silent()
         try:
             read = await asyncio.to_thread(self._source.read)
-            config = read.config
-            paths = changed_paths(services.declared, config)
+            paths = changed_paths(running.declared, read.config)
             if paths or forced:
-                await services.reconfigure(config)
+                await running.declare(read.config)
         except ConfigError as error:
-            services.config_problem = error.message
-            services.incidents.config(error.message)
+            self._judged(error.message)
             report.error("config_refused", error=error.message)
             return
         except Exception:  # noqa: BLE001 - the old config stays, whatever this was
-            services.config_problem = "internal error; see the log"
-            services.incidents.config(services.config_problem)
+            self._judged("internal error; see the log")
             _log.exception("config_not_taken_up")
             return
-        services.config_problem = None
-        services.incidents.config(None)
-        await self._keep(read.text, "signal" if forced else "file")
+        self._judged(None)
+        actor = Actor(ROUTER.name, "signal" if forced else "file")
+        await self._keep(read.text, actor.via)
         if services.first and (paths or forced):
-            await services.audit.record(
-                Actor(ROUTER.name, "signal" if forced else "file"), "config.reload", changed=paths
-            )
-        waiting = services.needs_restart = tuple(needs_restart(changed_paths(self._started_with, config)))
-        report.info("config_reloaded", changed=list(paths), needs_restart=list(waiting))
+            await services.audit.record(actor, "config.reload", changed=paths)
+        running.needs_restart = tuple(needs_restart(changed_paths(self._started_with, read.config)))
+        report.info("config_reloaded", changed=list(paths), needs_restart=list(running.needs_restart))
+
+    def _judged(self, problem: str | None) -> None:
+        self._services.running_config.problem = problem
+        self._services.incidents.config(problem)
 
     async def _keep(self, text: str | None, cause: str) -> None:
         """Keep a text that was taken up, in one of the workers; a router that cannot goes on without."""

@@ -31,7 +31,7 @@ from ollama_router_server.process.succession import (
     tell_predecessor,
 )
 from ollama_router_server.process.workers import Supervisor, Worker
-from ollama_router_server.services import Services, database_url_of
+from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import DuplicateName
 from ollama_router_server.storage.token_key import token_key_path
 from ollama_router_server.system import SystemClock
@@ -108,7 +108,7 @@ async def _prepare(services: Services, environment: Mapping[str, str], sock: soc
     """Migrate the database, and create the first admin if the token can be handed to a person."""
     if await services.prepare():
         return
-    data = token_key_path(database_url_of(services.config, environment), {}).parent
+    data = token_key_path(services.database_url, {}).parent
     if not can_hand_over(environment, sys.stderr, data):
         tell_how(sys.stderr)
         return

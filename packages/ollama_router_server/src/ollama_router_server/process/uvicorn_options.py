@@ -15,6 +15,7 @@ from ollama_router_server.http.connection_caps import ConnectionCaps
 from ollama_router_server.http.file_limit import most_connections
 from ollama_router_server.http.protocol_limits import Bounds, ProtocolLimits
 from ollama_router_server.http.strict import strict_protocol
+from ollama_router_server.running_config import ConfigChange
 from ollama_router_server.services import Services
 
 __all__ = ["uvicorn_config"]
@@ -51,12 +52,12 @@ def uvicorn_config(services: Services) -> tuple[uvicorn.Config, Bounds]:
         ssl_keyfile=tls.key,
     )
 
-    def follow() -> None:
-        bounds.limits = _front_limits(services.config.limits)
+    def follow(change: ConfigChange) -> None:
+        bounds.limits = _front_limits(change.config.limits)
         if config.ssl is not None:
             _renew(config.ssl, tls)
 
-    services.on_config(follow)
+    services.running_config.on_change(follow)
     return config, bounds
 
 

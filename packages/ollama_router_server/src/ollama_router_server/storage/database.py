@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,10 +22,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, Programmin
 from sqlalchemy.exc import DataError as SqlDataError
 
 from ollama_router_core.config import without_password
+from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError, StorageUnavailable
 from ollama_router_server.storage.daemon_threads import DaemonThreads
 
-__all__ = ["Database", "create_sqlite_file", "default_database_url", "describe_url", "sqlite_path"]
+__all__ = ["Database", "create_sqlite_file", "database_url_of", "default_database_url", "describe_url", "sqlite_path"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -41,6 +42,11 @@ _READERS = 5
 _DEAD_PEER = {"tcp_user_timeout": 10_000, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 # The statement or a value is at fault; trying again later would not help.
 _CALLERS_FAULT = (IntegrityError, SqlDataError, ProgrammingError)
+
+
+def database_url_of(config: Config, environment: Mapping[str, str]) -> str:
+    """Return `OROUTER_DATABASE_URL`, else the config's `database_url`, else the default; it may contain a password."""
+    return environment.get("OROUTER_DATABASE_URL") or config.database_url or default_database_url()
 
 
 def default_database_url() -> str:

@@ -86,7 +86,7 @@ def _server(services: Services, name: str, facts: ServerFacts, snapshot: FleetSn
         reason = "is suspended after failures in a row; one request tries it again"
         yield Finding(subject=subject, severity="warning", reason=reason, mend=f"orouter servers show {name}")
     if name in health.draining:
-        found_by = services.found_by.get(name)
+        found_by = services.running_config.found_by.get(name)
         reason = "is draining" if found_by is None else f"was found by {found_by}, and is used once it is undrained"
         yield Finding(subject=subject, severity="warning", reason=reason, mend=f"orouter servers undrain {name}")
     yield from slots_finding(name, services.config.servers[name], snapshot.parallel.get(name))

@@ -195,11 +195,11 @@ def sentence(
 
 def attention(services: Services, servers: Sequence[ServerView]) -> Iterator[AttentionView]:
     """Yield what somebody should look at, the worst first."""
-    if services.config_problem is not None:
+    if services.running_config.problem is not None:
         yield AttentionView(
             severity="bad",
             kind="config.refused",
-            what=f"The config on disk cannot be used: {services.config_problem}",
+            what=f"The config on disk cannot be used: {services.running_config.problem}",
             fix="orouter config check",
         )
     if services.coordination.away:

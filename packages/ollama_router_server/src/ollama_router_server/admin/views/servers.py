@@ -203,7 +203,7 @@ def _server(services: Services, name: str, snapshot: FleetSnapshot, now: float, 
     speed = hour.tokens_per_second
     return ServerView(
         name=name,
-        found_by=services.found_by.get(name),
+        found_by=services.running_config.found_by.get(name),
         state=state,
         since=services.fleet.state_times.since(name, state),
         is_odd_version=bool(facts.up and facts.version) and facts.version != beside.version,

@@ -225,9 +225,9 @@ async def test_incidents_are_listed(tmp_path: Path) -> None:
     """A line for each; `--json` is the route's view."""
     async with running_router(tmp_path, {"gone": {"host": "127.0.0.1", "port": 9}}) as router:
         told = (await orouter(router, "incidents", "list", "--kind", "router.restart"))[1]
-        assert re.match(r"1 incident, none under way\.\n\n", told)
+        assert re.match(r"1 incident, none active\.\n\n", told)
         assert re.search(r" router\.restart +\S+:1: started for the first time", told)
-        shown = await as_json(router, "incidents", "list", "--server", "gone", "--under-way")
+        shown = await as_json(router, "incidents", "list", "--server", "gone", "--active")
         assert [one["kind"] for one in shown["incidents"]] == ["server.down"]
 
 

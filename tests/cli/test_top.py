@@ -69,7 +69,7 @@ async def test_a_stream_a_server_and_its_model_are_shown(sim: OllamaSimulator, t
     assert server[1:4] == ["up", "1", "llama3.1:8b"]
     shown = sorted(line.split()[:4] for line in lines if line.startswith("alice"))
     assert shown == [["alice", "llama3.1:8b", "-", "waiting"], ["alice", "llama3.1:8b", "one", "answering"]]
-    assert [row["state"] for row in status["under_way"]] == ["answering", "waiting"]
+    assert [row["state"] for row in status["active_requests"]] == ["answering", "waiting"]
 
 
 async def test_what_is_wrong_is_said(sim: OllamaSimulator, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def drawn(look: _Look, height: int = 40, *, width: int = 120, problem: str = "a 
     servers = dict(a_server(f"gpu-{number:03}", models=(f"m{number % 5}:8b",)) for number in range(198))
     servers |= dict([a_server("zz-down", up=False), a_server("zz-leaving", draining=True)])
     status = {
-        "servers": servers, "problems": [problem], "under_way": [], "waiting": 0,
+        "servers": servers, "problems": [problem], "active_requests": [], "waiting": 0,
         "request_log": {"pending": 0, "dropped": 0}, "worker": {"index": 0, "count": 1},
     }  # fmt: skip
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=False)

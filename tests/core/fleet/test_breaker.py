@@ -183,11 +183,11 @@ class TestPanic:
 class TestRetryBudget:
     """At most a fifth of what is under way, and three in any case."""
 
-    @pytest.mark.parametrize(("under_way", "retries"), [(0, 3), (10, 3), (15, 3), (20, 4), (100, 20)])
-    def test_share(self, under_way, retries):
+    @pytest.mark.parametrize(("active", "retries"), [(0, 3), (10, 3), (15, 3), (20, 4), (100, 20)])
+    def test_share(self, active, retries):
         """max(3, 20 %)."""
         budget = RetryBudget()
-        assert sum(budget.take(under_way) for _ in range(200)) == retries
+        assert sum(budget.take(active) for _ in range(200)) == retries
 
     def test_comes_back(self):
         """A retry that is over makes room for another."""

@@ -190,16 +190,16 @@ def test_external_hosts_have_no_breaker():
     assert state.permit("openai", 0.0) is not None
 
 
-@given(under_way=st.integers(0, 100), waiting=st.integers(0, 100))
-def test_a_fifth_of_the_requests_may_be_retries_and_three_in_any_case(under_way, waiting):
+@given(active=st.integers(0, 100), waiting=st.integers(0, 100))
+def test_a_fifth_of_the_requests_may_be_retries_and_three_in_any_case(active, waiting):
     """Those that wait count as well."""
     state = make_state()
-    for _ in range(under_way):
+    for _ in range(active):
         state.begin("a")
     taken = 0
     while state.take_retry(waiting):
         taken += 1
-    assert taken == max(3, (under_way + waiting) // 5)
+    assert taken == max(3, (active + waiting) // 5)
 
 
 def test_a_refresh_for_an_unknown_model_happens_once_in_five_seconds():

@@ -64,7 +64,7 @@ def test_what_is_not_known_is_left_open() -> None:
     assert incidents_view([], {}, 0.0).sentence == "No incidents."
     found = [incident("server.down", None, server="big"), incident("config.refused", 101.0, id=8)]
     view = incidents_view(found, {7: Hit(3, 2)}, 200.0)
-    assert view.sentence == "2 incidents, 1 under way."
+    assert view.sentence == "2 incidents, 1 active."
     assert [(one.failed_requests, one.users, one.server) for one in view.incidents] == [
         (3, 2, "big"),
         (None, None, None),
@@ -87,7 +87,7 @@ async def test_a_server_that_goes_and_comes_is_an_incident(tmp_path: Path) -> No
                 return ("server.down", "gone", False) in await told(router)
 
             await eventually_async(is_down)
-            view = (await admin.get("/router/incidents", params={"under_way": "true"})).json()
+            view = (await admin.get("/router/incidents", params={"active": "true"})).json()
             (down,) = view["incidents"]
             assert (down["server"], down["ended_at"], down["failed_requests"]) == ("gone", None, 0)
             assert down["router"].endswith(":1")
@@ -98,7 +98,7 @@ async def test_a_server_that_goes_and_comes_is_an_incident(tmp_path: Path) -> No
             await admin.post("/console/session", json={"token": router.admin_token}, headers=OURS)
             page = (await admin.get("/console/history", headers=PERSON)).text
             assert 'data-incident="gone is down now for ' in page
-            assert '<span class="state down">under way</span>' in page
+            assert '<span class="state down">active</span>' in page
             assert "started for the first time" in page
         async with running_router(tmp_path, {"one": server_entry(sim)}, fresh=False) as again:
 

@@ -33,7 +33,7 @@ async def test_what_needs_attention_says_since_when(tmp_path: Path) -> None:
     async with running_router(tmp_path, servers) as router, router.client(router.admin_token) as admin:
 
         async def is_told() -> bool:
-            return bool(await router.services.incidents.store.list(IncidentFilter(server="off", under_way=True)))
+            return bool(await router.services.incidents.store.list(IncidentFilter(server="off", active=True)))
 
         await eventually_async(is_told)
         (incident,) = await router.services.incidents.store.list(IncidentFilter(server="off"))

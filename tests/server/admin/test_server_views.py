@@ -40,7 +40,7 @@ async def test_a_list_of_servers_tells_since_when_what_failed_and_who_is_odd(tmp
             store, began = router.services.incidents.store, []
 
             async def is_told() -> bool:
-                began[:] = await store.list(IncidentFilter(server="off", under_way=True))
+                began[:] = await store.list(IncidentFilter(server="off", active=True))
                 return bool(began)
 
             await eventually_async(is_told)

@@ -47,9 +47,9 @@ def status(client: httpx.Client) -> int:
     return client.post("/api/chat", json=CHAT).status_code
 
 
-def under_way_in(admin: httpx.Client) -> list[dict[str, Any]]:
+def active_requests_of(admin: httpx.Client) -> list[dict[str, Any]]:
     """The requests under way as a worker lists them."""
-    found: list[dict[str, Any]] = admin.get("/router/status").json()["under_way"]
+    found: list[dict[str, Any]] = admin.get("/router/status").json()["active_requests"]
     return found
 
 
@@ -85,15 +85,17 @@ def test_requests_at_once_are_counted_over_all_workers(tmp_path):
         with served(tmp_path, {"a": entry(simulator)}, "--workers", "4") as router:
             limit(router, "alice", concurrent_requests=2)
             with ThreadPoolExecutor(2) as pool:
-                under_way = [pool.submit(ask_once, router.url, router.token) for _ in range(2)]
+                asked = [pool.submit(ask_once, router.url, router.token) for _ in range(2)]
                 wait_until(lambda: simulator.simulator.in_flight == 2, "both are under way")
                 with router.each_worker() as clients:
                     assert [status(client) for client in clients.values()] == [429] * 4
                 with router.each_worker(router.admin_token) as admins:
-                    wait_until(lambda: all(len(under_way_in(one)) == 2 for one in admins.values()), "all list both")
+                    wait_until(
+                        lambda: all(len(active_requests_of(one)) == 2 for one in admins.values()), "all list both"
+                    )
                 for pid in router.pids():
                     os.kill(pid, signal.SIGKILL)
-                for one in under_way:
+                for one in asked:
                     assert isinstance(one.exception(), httpx.HTTPError)
             simulator.simulator.faults.clear()
             wait_until(lambda: len(router.pids()) == 4, "new workers")

@@ -168,8 +168,8 @@ async def test_incidents_are_chosen_by_when_they_were_under_way(small: Database)
 
     assert await servers(since=15.0, before=16.0) == ["big"]
     assert await servers(since=21.0) == ["small", "mid"]
-    assert await servers(under_way=True) == ["mid"]
-    assert await servers(under_way=False, server="big") == ["big"]
+    assert await servers(active=True) == ["mid"]
+    assert await servers(active=False, server="big") == ["big"]
     assert await servers(kinds=["config.refused"]) == []
     shared = [Origin(name, fleet="lab") for name in ("here:11434", "there:11434")]
     for origin in (THERE, *shared):

@@ -28,7 +28,7 @@ app = command_group("Read what went wrong and when. Incidents are kept as long a
 def list_incidents(
     *,
     since: Annotated[
-        str, typer.Option(metavar="TIME", help="What was under way since then: 30m, 12h, 7d or 2026-01-31T15:00.")
+        str, typer.Option(metavar="TIME", help="What was active since then: 30m, 12h, 7d or 2026-01-31T15:00.")
     ] = "7d",
     kind: Annotated[
         str | None,
@@ -40,7 +40,7 @@ def list_incidents(
         ),
     ] = None,
     server: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this server.")] = None,
-    under_way: Annotated[bool, typer.Option("--under-way", help="Only what is not over.")] = False,
+    active: Annotated[bool, typer.Option("--active", help="Only incidents that have not ended.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, metavar="N", help="Incidents to show.")] = 50,
     router: RouterAccess,
     as_json: JsonOption = False,
@@ -57,7 +57,7 @@ def list_incidents(
         "limit": limit,
     }
     with router_client(**asdict(router)) as client:
-        view = ask_router(client, "/router/incidents", under_way="true" if under_way else None, **query)
+        view = ask_router(client, "/router/incidents", active="true" if active else None, **query)
     if as_json:
         print_json(view)
         return
@@ -69,6 +69,6 @@ def list_incidents(
 
 
 def _row(one: dict[str, Any]) -> tuple[object, ...]:
-    ended = "under way" if one["ended_at"] is None else format_time(one["ended_at"])
+    ended = "active" if one["ended_at"] is None else format_time(one["ended_at"])
     counts = (format_count(one[name]) for name in ("failed_requests", "users"))
     return format_time(one["began_at"]), ended, one["kind"], one["sentence"], *counts

@@ -121,7 +121,7 @@ def _watch(client: httpx.Client, address: str, status: dict[str, Any], interval:
 
 def _room_for_servers(status: Mapping[str, Any], height: int) -> int:
     """Lines for servers: what the headings, the problems and a few requests leave."""
-    requests = min(len(status["under_way"]) + 1, max(_LEAST_REQUESTS, height // 3))
+    requests = min(len(status["active_requests"]) + 1, max(_LEAST_REQUESTS, height // 3))
     return max(3, height - len(_problems(status, height)) - requests - 7)
 
 
@@ -165,7 +165,7 @@ def _print(address: str, status: Mapping[str, Any]) -> None:
     print_result(_headline(address, status))
     for problem in status["problems"]:
         print_result(clean(problem))
-    for part in (_servers(status), _requests(status, len(status["under_way"]))):
+    for part in (_servers(status), _requests(status, len(status["active_requests"]))):
         print_result()
         print_table(part.columns, part.rows, right=part.right)
 
@@ -238,7 +238,7 @@ def _state_of(row: Mapping[str, Any]) -> str:
 
 
 def _requests(status: Mapping[str, Any], most: int) -> _Part:
-    under_way = status["under_way"]
+    active = status["active_requests"]
     rows: list[tuple[object, ...]] = [
         (
             row["user"],
@@ -249,9 +249,9 @@ def _requests(status: Mapping[str, Any], most: int) -> _Part:
             None if row["first_byte_seconds"] is None else f"{row['first_byte_seconds']:.2f} s",
             format_count(row["bytes_out"]),
         )
-        for row in under_way[:most]
+        for row in active[:most]
     ]
-    if len(under_way) > most:
-        rows.append((f"and {len(under_way) - most} more", "", "", "", "", "", ""))
+    if len(active) > most:
+        rows.append((f"and {len(active) - most} more", "", "", "", "", "", ""))
     columns = ("user", "model", "server", "state", "for", "first byte", "bytes")
     return _Part(columns, rows, ("for", "first byte", "bytes"))

@@ -222,9 +222,9 @@ class RetryBudget:
         self._least = least
         self._retrying = 0
 
-    def take(self, under_way: int) -> bool:
-        """Take one retry if the budget has one; `under_way` counts requests in flight or waiting."""
-        if self._retrying >= max(self._least, math.floor(self._share * under_way)):
+    def take(self, active_requests: int) -> bool:
+        """Take one retry if the budget has one; `active_requests` counts requests in flight or waiting."""
+        if self._retrying >= max(self._least, math.floor(self._share * active_requests)):
             return False
         self._retrying += 1
         return True

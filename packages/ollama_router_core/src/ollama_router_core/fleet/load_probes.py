@@ -33,12 +33,12 @@ class LoadProbe(Struct, frozen=True, kw_only=True):
 
 
 class _Suspect(Struct):
-    """What its probe asks for, why, when that is due, and whether it is under way."""
+    """What its probe asks for, why, when that is due, and whether it is running."""
 
     request: RouteRequest
     words: str
     due: float
-    under_way: bool = False
+    running: bool = False
 
 
 class LoadProbes:
@@ -61,10 +61,10 @@ class LoadProbes:
         """Return whether a runner is under suspicion."""
         return (server, model) in self._suspects
 
-    def is_under_way(self, server: str, model: CanonicalName) -> bool:
+    def is_running(self, server: str, model: CanonicalName) -> bool:
         """Return whether a probe of a runner has been sent and not ended."""
         found = self._suspects.get((server, model))
-        return found is not None and found.under_way
+        return found is not None and found.running
 
     def due(
         self,
@@ -75,7 +75,7 @@ class LoadProbes:
         take: Callable[[CanonicalName], bool],
         seconds: Callable[[RouteRequest], float],
     ) -> LoadProbe | None:
-        """Return the probe of a server that is due, which is under way from now on.
+        """Return the probe of a server that is due, which is running from now on.
 
         `is_out` says whether a model is under suspicion still, `take` makes the probe its one trial unless there is
         one, `seconds` says how long a request may take.
@@ -84,8 +84,8 @@ class LoadProbes:
             found = self._suspects[key]
             if not is_out(key[1]):
                 del self._suspects[key]
-            elif not found.under_way and found.due <= now and take(key[1]):
-                found.under_way = True
+            elif not found.running and found.due <= now and take(key[1]):
+                found.running = True
                 path, body = _request(found.request)
                 return LoadProbe(
                     server=server,
@@ -98,12 +98,12 @@ class LoadProbes:
         return None
 
     def ended(self, probe: LoadProbe, *, again: float | None) -> None:
-        """End a probe that was under way; `again` is when the next one is due, None when there is none."""
+        """End a probe; `again` is when the next one is due, None when there is none."""
         key = (probe.server, probe.model)
         if again is None:
             self._suspects.pop(key, None)
         elif key in self._suspects:
-            self._suspects[key].due, self._suspects[key].under_way = again, False
+            self._suspects[key].due, self._suspects[key].running = again, False
 
 
 def _request(request: RouteRequest) -> tuple[str, bytes]:

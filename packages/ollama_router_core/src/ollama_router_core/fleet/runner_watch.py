@@ -44,7 +44,7 @@ class RunnerWatch:
         here = [one for one in told if isinstance(one, Wait)]
         signs = {model: self._last_sign(facts, model) for one in here if (model := one.request.model) is not None}
         for model, seconds in stalled(here, signs, partial(self._patience, facts, speeds), now).items():
-            if self._probes.is_under_way(name, model):
+            if self._probes.is_running(name, model):
                 continue  # its answer decides
             words = stall_words(model, seconds, facts)
             self._health.models.failed(name, model, words, now, at_once=True)

@@ -58,7 +58,7 @@ class StatusResource:
             "problems": list(condition.problems),
             "servers": _servers_json(services, snapshot),
             "waiting": figures["waiting"],
-            "under_way": self._sync.active_requests(),
+            "active_requests": self._sync.active_requests(),
             **_processes_json(services.coordination),
             "config_problem": services.running_config.problem,
             "discovery": {

@@ -25,7 +25,7 @@ async def find_incidents(services: Services, chosen: IncidentFilter, limit: int)
 
 
 class IncidentsResource:
-    """`GET /router/incidents[?since=SECONDS][&before=SECONDS][&kind=KIND][&server=NAME][&under_way=true][&limit=N]`."""
+    """`GET /router/incidents[?since=SECONDS][&before=SECONDS][&kind=KIND][&server=NAME][&active=true][&limit=N]`."""
 
     roles = READERS
 
@@ -39,7 +39,7 @@ class IncidentsResource:
             before=moment(request.get_param("before"), "before"),
             kinds=_kinds(request.get_param("kind")),
             server=request.get_param("server"),
-            under_way=request.get_param_as_bool("under_way"),
+            active=request.get_param_as_bool("active"),
         )
         limit = request.get_param_as_int("limit", min_value=1, max_value=200, default=50)
         answer(response, await find_incidents(self._services, chosen, limit))

@@ -115,7 +115,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="get",
         path="/router/incidents",
-        summary="What went wrong and when: those that were under way at any moment between `since` and `before`",
+        summary="What went wrong and when: those active at any moment between `since` and `before`",
         answer=IncidentsView,
         roles=READERS,
         query=INCIDENTS_QUERY,

@@ -91,7 +91,7 @@ INCIDENTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("before", MOMENT),
     ("kind", {"type": "string", "enum": list(get_args(IncidentKind))}),
     ("server", TEXT),
-    ("under_way", {"anyOf": [{"type": "boolean"}, {"const": ""}], "description": "Empty is true."}),
+    ("active", {"anyOf": [{"type": "boolean"}, {"const": ""}], "description": "Empty is true."}),
     ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
 )
 EXPLAIN_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (

@@ -56,7 +56,7 @@ async def find_overview(services: Services, sync: WorkerSync) -> OverviewView:
     view = overview(services, sync.active_requests(), sync.last_hour(), sync.workers)
     if not view.attention:
         return view
-    chosen = IncidentFilter(under_way=True, kinds=_NOT_OF_MODELS, origin=services.incidents.writer.origin)
+    chosen = IncidentFilter(active=True, kinds=_NOT_OF_MODELS, origin=services.incidents.writer.origin)
     try:
         found = await services.incidents.store.list(chosen, limit=_MOST_INCIDENTS)
     except StorageUnavailable:
@@ -73,7 +73,7 @@ async def _dated(services: Services, shown: list[Shown], server: str | None = No
     """Take the beginnings of states from incidents; of all these servers, or of the only one, by its name."""
     if not any(one.state in {"down", "suspended"} for one in shown):
         return shown
-    chosen = IncidentFilter(under_way=True, kinds=_OFF, server=server, origin=services.incidents.writer.origin)
+    chosen = IncidentFilter(active=True, kinds=_OFF, server=server, origin=services.incidents.writer.origin)
     try:
         found = await services.incidents.store.list(chosen, limit=_MOST_INCIDENTS)
     except StorageUnavailable:

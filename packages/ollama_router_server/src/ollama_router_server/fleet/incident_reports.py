@@ -93,7 +93,7 @@ class Incidents:
             self._report_first(Started(at=self._since, servers=frozenset(servers)))
         self.writer.start()
         self._tasks = [
-            asyncio.create_task(self._keep_alive(), name="incidents-under-way"),
+            asyncio.create_task(self._keep_alive(), name="incidents-keep-alive"),
             asyncio.create_task(self._watch(), name="standing-conditions"),
         ]
 

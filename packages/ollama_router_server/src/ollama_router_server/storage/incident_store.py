@@ -38,7 +38,7 @@ _PATIENCE: Final = 10.0
 
 
 class Incident(Struct, frozen=True, kw_only=True):
-    """One incident; moments are seconds since 1970, `ended_at` is None while it is under way.
+    """One incident; moments are seconds since 1970, `ended_at` is None while it is active.
 
     Attributes:
         router: that saw it.
@@ -59,7 +59,7 @@ class Incident(Struct, frozen=True, kw_only=True):
 class IncidentFilter(Struct, frozen=True, kw_only=True):
     """Conditions on incidents; None leaves a field open.
 
-    `since` and `before` are seconds since 1970: an incident is among those between if it was under way at any moment.
+    `since` and `before` are seconds since 1970: an incident is among those between if it was active at any moment.
     Those of an `origin` are its router's own, and those that count once for the fleet that shares its breakers.
     """
 
@@ -68,7 +68,7 @@ class IncidentFilter(Struct, frozen=True, kw_only=True):
     kinds: Sequence[IncidentKind] | None = None
     server: str | None = None
     origin: Origin | None = None
-    under_way: bool | None = None
+    active: bool | None = None
 
 
 _NAMES: Final = Incident.__struct_fields__
@@ -113,7 +113,7 @@ class IncidentStore:
         self, origin: Origin, suffered: Collection[IncidentKey], now: float, *, end_silent: bool
     ) -> None:
         """Say that these incidents go on; if asked to, end those of which nobody has said so for half an hour."""
-        seen = await self._database.read(_read_under_way)
+        seen = await self._database.read(_read_active)
         ours = {(origin.scope(kind), kind, server, model[:LONGEST_MODEL]) for kind, server, model in suffered}
         kept = [one.id for one in seen if (one.scope, one.kind, one.server, one.model) in ours]
         oldest = now - SILENT_SECONDS if end_silent else None
@@ -144,9 +144,9 @@ def _select(connection: Connection, chosen: IncidentFilter, limit: int) -> tuple
         query = query.where(columns.server == chosen.server)
     if chosen.origin is not None:
         query = query.where(columns.scope.in_(chosen.origin.scopes))
-    if chosen.under_way is not None:
+    if chosen.active is not None:
         over = columns.ended_at.is_not(None)
-        query = query.where(~over if chosen.under_way else over)
+        query = query.where(~over if chosen.active else over)
     return tuple(Incident(**row) for row in connection.execute(query.limit(limit)).mappings())
 
 
@@ -157,7 +157,7 @@ def _of_fleet(connection: Connection, origin: Origin, since: float) -> tuple[Inc
     return tuple(Incident(**row) for row in found.mappings())
 
 
-def _read_under_way(connection: Connection) -> Sequence[Any]:
+def _read_active(connection: Connection) -> Sequence[Any]:
     columns = incidents.c
     shown = select(columns.id, columns.scope, columns.kind, columns.server, columns.model, columns.seen_at)
     return connection.execute(shown.where(columns.ended_at.is_(None))).all()
@@ -165,12 +165,12 @@ def _read_under_way(connection: Connection) -> Sequence[Any]:
 
 def _keep_alive(connection: Connection, kept: Sequence[int], now: float, oldest: float | None) -> None:
     columns = incidents.c
-    under_way = columns.ended_at.is_(None)
+    active = columns.ended_at.is_(None)
     if kept:
-        one = update(incidents).where(under_way, columns.id == bindparam("kept")).values(seen_at=now)
+        one = update(incidents).where(active, columns.id == bindparam("kept")).values(seen_at=now)
         connection.execute(one, [{"kept": number} for number in kept])
     if oldest is not None:
-        silent = update(incidents).where(under_way, columns.seen_at < oldest)
+        silent = update(incidents).where(active, columns.seen_at < oldest)
         connection.execute(silent.values(ended_at=columns.seen_at))
 
 

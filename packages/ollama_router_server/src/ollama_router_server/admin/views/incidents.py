@@ -43,7 +43,7 @@ _TEXTS: Final[Mapping[IncidentKind, tuple[str, str]]] = {
 
 
 class IncidentView(View):
-    """An incident, from `began_at` to `ended_at`; null while it is under way.
+    """An incident, from `began_at` to `ended_at`; null while it is active.
 
     `router` is the one that saw it. `server` and `model` are null where it is about none. `cause` is the first one, as
     it was told. `failed_requests` failed at that server, for that model, in the incident's first hour, and are of
@@ -66,7 +66,7 @@ class IncidentView(View):
 
 
 class IncidentsView(View):
-    """Incidents, newest first, and how many of them are under way."""
+    """Incidents, newest first, and how many of them are active."""
 
     sentence: str
     incidents: list[IncidentView]
@@ -79,8 +79,8 @@ def incident_views(incidents: Sequence[Incident], hits: Mapping[int, Hit], now: 
 
 def incidents_view(incidents: Sequence[Incident], hits: Mapping[int, Hit], now: float) -> IncidentsView:
     """Show some incidents, with a sentence."""
-    under_way = sum(one.ended_at is None for one in incidents)
-    told = f"{amount(len(incidents), 'incident')}, {under_way or 'none'} under way." if incidents else "No incidents."
+    active = sum(one.ended_at is None for one in incidents)
+    told = f"{amount(len(incidents), 'incident')}, {active or 'none'} active." if incidents else "No incidents."
     return IncidentsView(sentence=told, incidents=incident_views(incidents, hits, now))
 
 

@@ -110,7 +110,7 @@ class OverviewView(View):
 
 def overview(
     services: Services,
-    under_way: Sequence[dict[str, Any]],
+    active_requests: Sequence[dict[str, Any]],
     minutes: Sequence[Minute],
     workers: tuple[int, int],
 ) -> OverviewView:
@@ -118,11 +118,11 @@ def overview(
 
     Args:
         services: of this process.
-        under_way: the requests in progress in all workers.
+        active_requests: the requests in progress in all workers.
         minutes: those of the last hour, of all workers.
         workers: how many are heard, and how many there are.
     """
-    active = active_views(services, under_way)
+    active = active_views(services, active_requests)
     waiting = [one for one in active if one.state == "waiting"]
     running = [one for one in active if one.state != "waiting"]
     servers, count = server_views(services).servers, services.worker_news.figures()["waiting"]

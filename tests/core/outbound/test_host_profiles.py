@@ -95,7 +95,7 @@ def test_an_operators_lines_and_where_they_stand() -> None:
         },
         max_tokens_key="max_completion_tokens",
     )
-    assert [(line.name, line.place) for line in profile.lines] == [
+    assert [(line.name, line.defined_in) for line in profile.lines] == [
         ("json", "external_hosts.paid.profile.lines.json"),
         ("mine", "external_hosts.paid.profile.lines.mine"),
         ("settings", "external_hosts.paid"),

@@ -30,7 +30,7 @@ def anyio_backend() -> str:
 class Process:
     """What one process believes and shares."""
 
-    place = 7
+    address = 7
     """The server's address."""
 
     def __init__(self, member: Coordination, name: str = "a") -> None:
@@ -39,7 +39,7 @@ class Process:
         self.later = 0.0
         self.state = FleetState(config_of(name))
         self.sharing = FleetSharing(
-            self.state, member, lambda: time.monotonic() + self.later, lambda: {self.name: self.place}
+            self.state, member, lambda: time.monotonic() + self.later, lambda: {self.name: self.address}
         )
 
     def begin(self, name: str) -> None:
@@ -187,9 +187,9 @@ async def test_a_process_that_starts_with_another_name_passes_no_limit(
             process.later += 4.0
 
 
-@pytest.mark.parametrize(("place", "drained"), [(Process.place, True), (8, None)])
+@pytest.mark.parametrize(("address", "drained"), [(Process.address, True), (8, None)])
 async def test_a_drain_is_known_to_who_starts_with_another_name(
-    make_group: Callable[[int], Group], place: int, drained: bool | None
+    make_group: Callable[[int], Group], address: int, drained: bool | None
 ) -> None:
     """It is the same server; one at another address is not."""
     group = make_group(2)
@@ -199,7 +199,7 @@ async def test_a_drain_is_known_to_who_starts_with_another_name(
     process.sharing.remember()
     await beats([process])
     newcomer = Process(group.member(1), "b")
-    newcomer.place = place
+    newcomer.address = address
     await beats([newcomer])
     newcomer.sharing.recall()
     assert newcomer.sharing.drained("b") is drained
@@ -259,7 +259,7 @@ async def test_a_name_that_comes_back_counts_each_request_once(make_group: Calla
 
 
 class Exchanging:
-    """A process whose two servers, known here by their places, may exchange their names."""
+    """A process whose two servers, known here by their addresses, may exchange their names."""
 
     def __init__(self, member: Coordination) -> None:
         self.member = member
@@ -267,16 +267,16 @@ class Exchanging:
         self.later = 0.0
         self.running: list[str] = []
         self.state = FleetState(TWO)
-        self.sharing = FleetSharing(self.state, member, lambda: time.monotonic() + self.later, self.places)
+        self.sharing = FleetSharing(self.state, member, lambda: time.monotonic() + self.later, self.addresses)
 
-    def places(self) -> dict[str, int]:
+    def addresses(self) -> dict[str, int]:
         """The addresses by the names."""
-        return {name: place for place, name in self.names.items()}
+        return {name: address for address, name in self.names.items()}
 
     def exchange(self) -> None:
         """The config has the other name for each, as `Services` has the fleet and its slots take it up."""
         taken = {"a": "b", "b": "a"}
-        self.names = {place: taken[name] for place, name in self.names.items()}
+        self.names = {address: taken[name] for address, name in self.names.items()}
         self.sharing.renamed(taken, taken=taken)
         began, self.running = self.running, []
         for name in began:
@@ -297,9 +297,9 @@ class Exchanging:
         self.state.end(name, time.monotonic())
         self.sharing.end(name)
 
-    async def claim(self, place: int) -> bool:
-        """Ask for a slot of the server at a place."""
-        name = self.names[place]
+    async def claim(self, address: int) -> bool:
+        """Ask for a slot of the server at an address."""
+        name = self.names[address]
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.sharing.claim(name, LIMIT, answer.set_result)
         if await answer:
@@ -311,9 +311,9 @@ class Exchanging:
 TWO = Config.model_validate({"servers": {name: {"host": name, "max_concurrent": LIMIT} for name in "ab"}})
 
 
-def at(processes: list[Exchanging], place: int) -> int:
-    """Requests of all that run at a place."""
-    return sum(process.running.count(process.names[place]) for process in processes)
+def at(processes: list[Exchanging], address: int) -> int:
+    """Requests of all that run at an address."""
+    return sum(process.running.count(process.names[address]) for process in processes)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -328,11 +328,11 @@ async def test_no_limit_is_passed_while_servers_exchange_their_names(
         for process in chance.sample(processes, 3):
             process.exchange()
             for _ in range(16):
-                asking, place = chance.choice(processes), chance.choice((1, 2))
+                asking, address = chance.choice(processes), chance.choice((1, 2))
                 if asking.running and chance.random() < 0.3:
                     asking.end_of(asking.running.pop(chance.randrange(len(asking.running))))
                 else:
-                    await asking.claim(place)
+                    await asking.claim(address)
                 assert max(at(processes, 1), at(processes, 2)) <= LIMIT
             await hear(processes)
             pause = chance.choice([0.0, 3.0, 6.0, 12.0])
@@ -342,11 +342,11 @@ async def test_no_limit_is_passed_while_servers_exchange_their_names(
         each.later += 12.0
         each.sharing.waits(None, frozenset())
     await beats(processes)
-    for place in (1, 2):
+    for address in (1, 2):
         for process in processes * LIMIT:
-            await process.claim(place)
+            await process.claim(address)
             await beats(processes)
-        assert at(processes, place) == LIMIT
+        assert at(processes, address) == LIMIT
 
 
 async def test_a_process_that_starts_with_names_exchanged_passes_no_limit(make_group: Callable[[int], Group]) -> None:

@@ -92,7 +92,11 @@ def _is_about(line: SourcedLine, model: str) -> bool:
 
 
 def _line_json(line: SourcedLine) -> dict[str, Any]:
-    return {"name": line.name, "place": line.place, **line.line.model_dump(mode="json", exclude_defaults=True)}
+    return {
+        "name": line.name,
+        "defined_in": line.defined_in,
+        **line.line.model_dump(mode="json", exclude_defaults=True),
+    }
 
 
 def _lines_text(lines: Iterable[SourcedLine]) -> Iterable[str]:
@@ -101,4 +105,4 @@ def _lines_text(lines: Iterable[SourcedLine]) -> Iterable[str]:
         source = f" ({line.line.source}{read})" if line.line.source else ""
         yield f"{line.name}: {models_in_words(line.line)}"
         yield f"  {words_of(line.line)}"
-        yield f"  from {line.place}{source}"
+        yield f"  from {line.defined_in}{source}"

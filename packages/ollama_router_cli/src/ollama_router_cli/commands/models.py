@@ -61,7 +61,7 @@ def show(
         return
     print_table(
         ("server", "digest", "on disk", "in memory", "context", "load", "prefill", "decode", "samples"),
-        map(_place, view["servers"]),
+        map(_on_server, view["servers"]),
         right=("on disk", "in memory", "context", "load", "prefill", "decode", "samples"),
     )
 
@@ -195,7 +195,7 @@ def _row(model: dict[str, Any]) -> tuple[object, ...]:
     )
 
 
-def _place(one: dict[str, Any]) -> tuple[object, ...]:
+def _on_server(one: dict[str, Any]) -> tuple[object, ...]:
     disk, memory = one["disk"], one["memory"]
     return (
         one["server"],

@@ -1,4 +1,4 @@
-"""What a router needs beside its servers: the store of coordination, and the places where servers are found."""
+"""What a router needs beside its servers: the store of coordination, and the sources of discovery."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 __all__ = ["coordination_findings", "discovery_findings"]
 
 _MENDS: Final[Mapping[str, str]] = {
-    "file": "ls -l {place}",
-    "dns": "dig {place}",
-    "kubernetes": "kubectl get endpointslices -l {place}; kubectl auth can-i watch endpointslices.discovery.k8s.io",
-    "mdns": "avahi-browse -rt {place}",
+    "file": "ls -l {target}",
+    "dns": "dig {target}",
+    "kubernetes": "kubectl get endpointslices -l {target}; kubectl auth can-i watch endpointslices.discovery.k8s.io",
+    "mdns": "avahi-browse -rt {target}",
 }
 
 _MENDED_URL: Final = "coordination.url: redis://:PASSWORD@HOST:6379/0 in the config"
@@ -47,7 +47,7 @@ def coordination_findings(settings: Settings) -> Iterator[Finding]:
 
 
 def discovery_findings(settings: Settings) -> Iterator[Finding]:
-    """Look once at every place where servers are found."""
+    """Look once at every source of discovery."""
     yield from asyncio.run(_looks(settings))
 
 
@@ -75,8 +75,8 @@ async def _looks(settings: Settings) -> list[Finding]:
 
 
 async def _look(finder: Finder) -> Finding:
-    kind, _, place = finder.source.partition(":")
-    mend = _MENDS[kind].format(place=place)
+    kind, _, target = finder.source.partition(":")
+    mend = _MENDS[kind].format(target=target)
     subject = f"discovery {finder.source}"
     try:
         found = len(await finder.look())

@@ -1,6 +1,6 @@
 """Shell patterns over model names, as grants, `local_only` and rules use them.
 
-A pattern is compared with canonical names, so it means the same whichever way it writes the place that those leave out:
+A pattern is compared with canonical names, so it means the same with and without the registry that those leave out:
 `registry.ollama.ai/library/secret*`, `library/secret*` and `secret*` are one, and none of the first two is `*`.
 """
 
@@ -24,7 +24,7 @@ from ollama_router_core.api.model_names import (
 __all__ = ["can_match", "matches_pattern"]
 
 _WILDCARDS = frozenset("*?[")
-_ANY_PLACE = 10_000  # slashes; more than a name has characters
+_NO_LIMIT = 10_000  # slashes; more than a name has characters
 _SET = re.compile(r"\[[!^]?\]?[^\]]*\]")
 _ANY_CHARACTER = re.compile(r"[?]|" + _SET.pattern)
 
@@ -57,7 +57,7 @@ def _fits(text: str, pattern: str) -> bool:
 def _matcher(pattern: str) -> Callable[[CanonicalName], bool]:
     if _WILDCARDS.isdisjoint(pattern):
         return canonical_name(pattern).__eq__
-    text, slashes = _without_place(pattern.lower())
+    text, slashes = _without_registry(pattern.lower())
     texts = [text]
     if ":" not in text.rpartition("/")[2]:
         texts.append(f"{text}:{DEFAULT_TAG}")  # without, it is one of other servers' ids, which have no tags
@@ -65,7 +65,7 @@ def _matcher(pattern: str) -> Callable[[CanonicalName], bool]:
     return lambda name: name.count("/") <= slashes and match(name) is not None
 
 
-def _without_place(pattern: str) -> tuple[str, int]:
+def _without_registry(pattern: str) -> tuple[str, int]:
     """Return the part of a pattern that canonical names have, and how many slashes they have at most."""
     scheme, mark, rest = pattern.partition("://")
     text = rest if mark and _WILDCARDS.isdisjoint(scheme) else pattern
@@ -73,4 +73,4 @@ def _without_place(pattern: str) -> tuple[str, int]:
         return text.removeprefix(f"{DEFAULT_HOST}/").removeprefix(f"{DEFAULT_NAMESPACE}/"), 0
     if text.startswith(f"{DEFAULT_HOST}/"):
         return text.removeprefix(f"{DEFAULT_HOST}/"), 1
-    return text, _ANY_PLACE
+    return text, _NO_LIMIT

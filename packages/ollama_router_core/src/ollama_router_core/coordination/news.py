@@ -71,12 +71,12 @@ class ServerPolled(Struct, frozen=True, tag=True, array_like=True):
 class ServerRenamed(Struct, frozen=True, tag=True, array_like=True):
     """A member has taken up a config in which a server has another name: whoever has the old one counts under both.
 
-    `place` is a number for the server's address, the same in all members; 0 where it is not told.
+    `address` is a hash of the server's address, the same in all members; 0 where it is not told.
     """
 
     new: str
     old: str
-    place: int = 0
+    address: int = 0
 
 
 class LoadBegan(Struct, frozen=True, tag=True, array_like=True):

@@ -207,14 +207,14 @@ class _Listing:
     def _assigned(self) -> list[ExternalModel]:
         """Models that the config assigns: external hosts list nothing, and a server may not have its own yet."""
         config, found = self._environment.config, []
-        for model, place in config.models.explicit_assignments.items():
-            host = config.external_hosts.get(place)
-            target = host or config.servers.get(place)
+        for model, name in config.models.explicit_assignments.items():
+            host = config.external_hosts.get(name)
+            target = host or config.servers.get(name)
             if target is None or not target.enabled or not self._may_use(model):
                 continue
-            if host is not None and not self._may_use_host(place):
+            if host is not None and not self._may_use_host(name):
                 continue
-            found.append(self._environment.destinations[place].listing(model))
+            found.append(self._environment.destinations[name].listing(model))
         return found
 
 

@@ -29,7 +29,7 @@ def rerank(environment: Environment, context: RequestContext, request: ParsedReq
         Forbidden: the host is not for this user.
         UpstreamError: the server failed.
     """
-    name = next(_places(environment, request), None)
+    name = next(_rerankers(environment, request), None)
     if name is None:
         raise UnknownRoute(_nobody(environment, request))
     destination, user = environment.destinations[name], context.user
@@ -54,7 +54,7 @@ def _paths(environment: Environment) -> dict[str, str]:
     }
 
 
-def _places(environment: Environment, request: ParsedRequest) -> Iterator[str]:
+def _rerankers(environment: Environment, request: ParsedRequest) -> Iterator[str]:
     """Where the model can rerank, the preferred one first: where it is assigned, else servers that have it."""
     paths, config, snapshot = _paths(environment), environment.config, environment.fleet.snapshot
     assigned = assigned_destination(request.route, config)

@@ -45,7 +45,7 @@ from ollama_router_core.exchange.on_behalf_of import speak, speak_for_named
 from ollama_router_core.exchange.relaying import relay, relay_late_error
 from ollama_router_core.exchange.reranking import rerank
 from ollama_router_core.exchange.responses_store import continued, is_kept, keeping, serve_stored
-from ollama_router_core.exchange.translating import answer_in_place, relay_translated
+from ollama_router_core.exchange.translating import answer_locally, relay_translated
 from ollama_router_core.exchange.upstream_answer import Answer, release
 from ollama_router_core.outbound.external_routes import EXTERNAL, PREFIX, checked_query
 from ollama_router_core.routing.selector import assigned_destination
@@ -253,7 +253,7 @@ def _serve_there(
 ) -> Steps[Queued | None]:
     """Have the slot's server answer, or the next that can; the place in the queue of a request that was preempted."""
     try:
-        made = answer_in_place(environment, context, request, slot.decision)
+        made = answer_locally(environment, context, request, slot.decision)
         if made is not None:
             yield from made
             return None

@@ -19,12 +19,12 @@ from ollama_router_core.responses.usage import UsageReader
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.translate import HostFailed, StreamTranslator, TranslatedError, TurnThoughts
 
-__all__ = ["answer_in_place", "relay_translated"]
+__all__ = ["answer_locally", "relay_translated"]
 
 _DRAIN_SECONDS = 1.0
 
 
-def answer_in_place(
+def answer_locally(
     environment: Environment, context: RequestContext, request: ParsedRequest, decision: Decision
 ) -> Steps[None] | None:
     """Return the steps that answer what an external host has no route for; None when the request must go somewhere."""

@@ -45,13 +45,13 @@ class Suspension(Struct, frozen=True, array_like=True):
 class Summary(Struct, frozen=True, kw_only=True):
     """What is worth telling; the conversation that was answered last comes last.
 
-    `places` are numbers of servers' addresses, by the names under which all count what runs there.
+    `addresses` are hashes of servers' addresses, by the names under which all count what runs there.
     """
 
     speeds: SpeedBook = SpeedBook()
     held: tuple[Holding, ...] = ()
     suspended: tuple[Suspension, ...] = ()
-    places: dict[str, int] = {}
+    addresses: dict[str, int] = {}
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=dict)  # an empty mapping is a view

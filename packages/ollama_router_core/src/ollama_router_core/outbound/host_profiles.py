@@ -87,11 +87,11 @@ def _is_at(host: ExternalHost, address: str) -> bool:
 
 
 class SourcedLine(Struct, frozen=True, kw_only=True):
-    """A line of a profile in effect, and where it stands: the name of a shipped profile, or a path in the settings."""
+    """A line of a profile in effect, defined in a shipped profile (its name) or in the settings (a path)."""
 
     name: str
     line: ProfileLine
-    place: str
+    defined_in: str
 
 
 class HostFacts(Struct, frozen=True, kw_only=True):
@@ -157,21 +157,21 @@ def profile_of(name: str, host: ExternalHost, source: ProfileSource) -> Profile:
     Raises:
         ConfigError: a shipped text is no profile.
     """
-    wanted, place = host.profile, f"external_hosts.{name}"
+    wanted, setting = host.profile, f"external_hosts.{name}"
     base = source.guess(host) if wanted.base is None else wanted.base
     lines = {
-        each: SourcedLine(name=each, line=line, place=base)
+        each: SourcedLine(name=each, line=line, defined_in=base)
         for each, line in source.lines(base).items()
         if each not in wanted.without
     }
     for each, line in wanted.lines.items():
-        lines[each] = SourcedLine(name=each, line=line, place=f"{place}.profile.lines.{each}")
+        lines[each] = SourcedLine(name=each, line=line, defined_in=f"{setting}.profile.lines.{each}")
     if base == _AZURE and _is_old(host.query or ""):
         known = ProfileLine(takes=Takes(stream_usage=False))
-        lines["api_version"] = SourcedLine(name="api_version", line=known, place=f"{place}.query")
+        lines["api_version"] = SourcedLine(name="api_version", line=known, defined_in=f"{setting}.query")
     settings = {key: value for key in _TRAITS if (value := getattr(host, key)) is not None}
     if settings:
-        lines["settings"] = SourcedLine(name="settings", line=ProfileLine(takes=Takes(**settings)), place=place)
+        lines["settings"] = SourcedLine(name="settings", line=ProfileLine(takes=Takes(**settings)), defined_in=setting)
     return Profile(base, lines.values(), guessed=wanted.base is None)
 
 

@@ -28,7 +28,7 @@ BEGINNINGS = ("least connections", *(name for name in ROUTERS if name.removesuff
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One job's place: its server, its turn among the jobs there, and whether it waits until nothing else runs."""
+    """Where one job runs: its server, its turn among the jobs there, and whether it waits until nothing else runs."""
 
     server: str
     turn: float

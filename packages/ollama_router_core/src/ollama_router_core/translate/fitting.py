@@ -213,15 +213,15 @@ def _wrapped(messages: list[Message]) -> list[Message]:
             waiting = []
             continue
         if waiting and message.role is not Role.TOOL:
-            _place(waiting, ordered, first)
+            _append(waiting, ordered, first)
             waiting = []
         ordered.append(message)
     if waiting:
-        _place(waiting, ordered, first)
+        _append(waiting, ordered, first)
     return ordered
 
 
-def _place(waiting: list[Part], ordered: list[Message], first: int) -> None:
+def _append(waiting: list[Part], ordered: list[Message], first: int) -> None:
     """Add to the user's turn at the end, or make one: there is no following turn that could take them."""
     if len(ordered) > first and ordered[-1].role is Role.USER:
         ordered[-1] = Message(Role.USER, (*ordered[-1].parts, *waiting))

@@ -60,13 +60,13 @@ def _candidates(body: dict[str, Any]) -> Iterator[str]:
     if refuses or _REFUSES.search(code.replace("_", " ")):
         yield text_of(error.get("param")).partition(".")[0]
     for problems in (body.get("detail"), body.get("message"), object_of(body.get("message")).get("detail")):
-        yield from (_place(object_of(problem)) for problem in list_of(problems))
+        yield from (_named_member(object_of(problem)) for problem in list_of(problems))
     if refuses:
         yield from (found[1].partition(".")[0] for found in _QUOTED.finditer(text))
         yield from (_HUMP.sub(r"_\1", found[0]).lower() for found in _WORD.finditer(text))
 
 
-def _place(problem: dict[str, Any]) -> str:
+def _named_member(problem: dict[str, Any]) -> str:
     """Return the top-level member that a validator's problem is about, empty for one deeper down."""
     location = list_of(problem.get("loc"))
     forbidden = problem.get("type") == "extra_forbidden" or _REFUSES.search(text_of(problem.get("msg")))

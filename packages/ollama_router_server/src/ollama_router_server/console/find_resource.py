@@ -37,9 +37,9 @@ class FindResource:
     async def on_get(self, request: Request, _response: Response) -> None:
         """Lead there."""
         text = (request.get_param("q") or "").strip()[:_LONGEST]
-        raise falcon.HTTPSeeOther(await self._place(text, request.context.user) or "./")
+        raise falcon.HTTPSeeOther(await self._path(text, request.context.user) or "./")
 
-    async def _place(self, text: str, user: User) -> str:
+    async def _path(self, text: str, user: User) -> str:
         """Find the path below `/console/` that a text means."""
         if _ID.fullmatch(text):
             return f"requests/{text}"
@@ -52,8 +52,8 @@ class FindResource:
             return f"servers/{quote(text, safe='')}"
         if user.role in READERS and self._is_model(text, user):
             return f"models/{quote(text, safe='')}"
-        if user.role in ADMINS and (place := await self._among_people(text)) is not None:
-            return place
+        if user.role in ADMINS and (found := await self._among_people(text)) is not None:
+            return found
         return f"requests?{urlencode({'text': text})}"
 
     def _is_model(self, text: str, user: User) -> bool:

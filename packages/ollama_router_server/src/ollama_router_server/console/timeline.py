@@ -78,9 +78,9 @@ def _row(name: str, phases: Sequence[PhaseView], most: float, whole: float) -> T
     drawn = [_drawn(one, most) for one in phases]
     laid = segments(drawn, WIDTH, whole=whole, least=_LEAST * WIDTH)
     labels = [f"{one.name} {duration(one.ms)}" for one in phases]
-    places = _placed([one.x + one.width / 2 for one in laid], labels)
+    starts = _placed([one.x + one.width / 2 for one in laid], labels)
     parts, gap = [], None
-    for phase, shown, segment, label, at in zip(phases, drawn, laid, labels, places, strict=True):
+    for phase, shown, segment, label, at in zip(phases, drawn, laid, labels, starts, strict=True):
         parts.append(Part(phase.name, phase.ms, segment.x, segment.width, label, at))
         if shown < phase.ms:
             width = min(_GAP, segment.width)

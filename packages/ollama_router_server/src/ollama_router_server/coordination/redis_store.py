@@ -106,8 +106,10 @@ class RedisStore:
         options: dict[str, Any] = {"socket_connect_timeout": self._connect_timeout, "socket_timeout": None}
         options["retry"] = Retry(NoBackoff(), 0)
         if settings.sentinels:
-            places = [(host, int(port)) for host, _, port in (place.rpartition(":") for place in settings.sentinels)]
-            sentinels: Any = Sentinel(places, **options)  # type: ignore[no-untyped-call]  # so in the library
+            addresses = [
+                (host, int(port)) for host, _, port in (address.rpartition(":") for address in settings.sentinels)
+            ]
+            sentinels: Any = Sentinel(addresses, **options)  # type: ignore[no-untyped-call]  # so in the library
             self._sentinels = sentinels.sentinels
             own = {name: value for name, value in parse_url(url).items() if name not in {"host", "port", "path"}}
             own["ssl"] = own.pop("connection_class", None) is SSLConnection

@@ -22,7 +22,7 @@ from ollama_router_core.fleet.state import FleetState
 from ollama_router_server.fleet.fleet_log import log_drain, log_load_probe, log_notice, log_up
 from ollama_router_server.fleet.health_checker import START_SECONDS, HealthChecker
 from ollama_router_server.fleet.load_prober import LoadProber
-from ollama_router_server.fleet.server_leases import place_of
+from ollama_router_server.fleet.server_leases import address_hash
 from ollama_router_server.fleet.sharing import FleetSharing
 from ollama_router_server.fleet.state_times import StateTimes
 from ollama_router_server.system import Clock
@@ -54,7 +54,7 @@ class FleetService(ClockedFleet):
         self._targets = targets
         self._upstream = upstream
         self._clock = clock
-        self._sharing = FleetSharing(self.state, coordination, clock.monotonic, self._places)
+        self._sharing = FleetSharing(self.state, coordination, clock.monotonic, self._addresses)
         self._secret = coordination.secret
         self._listeners: list[Callable[[], None]] = []
         self._up_listeners: list[Callable[[str], None]] = []
@@ -67,9 +67,9 @@ class FleetService(ClockedFleet):
         self._starting: asyncio.Task[None] | None = None
         self._patience = START_SECONDS
 
-    def _places(self) -> Mapping[str, int]:
+    def _addresses(self) -> Mapping[str, int]:
         here = {name: self._targets[name] for name in self.servers if name in self._targets}
-        return {name: place_of(target.origin, self._secret) for name, target in here.items()}
+        return {name: address_hash(target.origin, self._secret) for name, target in here.items()}
 
     def _new_polls(self) -> HealthChecker:
         return HealthChecker(

@@ -17,20 +17,20 @@ from ollama_router_core.coordination import Coordination, Scope
 from ollama_router_server.system import machine_name
 from ollama_router_server.upstream.interface import Origin
 
-__all__ = ["ServerLeases", "place_of"]
+__all__ = ["ServerLeases", "address_hash"]
 
 _OLD_DECIDES: Final = 5.0
 """Seconds within which every process has heard of a new name."""
 _ALL_COUNT: Final = 2 * _OLD_DECIDES
 
 
-def place_of(origin: Origin, secret: bytes) -> int:
-    """Return a number for an address; one of this machine's loopback is another one on each machine."""
+def address_hash(origin: Origin, secret: bytes) -> int:
+    """Return a hash of an address; one of this machine's loopback is another one on each machine."""
     own = origin.host == "localhost"
     with suppress(ValueError):
         own = own or ipaddress.ip_address(origin.host).is_loopback
-    place = f"{origin.scheme} {origin.authority} {machine_name() if own else ''}"
-    return int.from_bytes(blake2b(place.encode(), digest_size=7, key=secret[:64]).digest())
+    address = f"{origin.scheme} {origin.authority} {machine_name() if own else ''}"
+    return int.from_bytes(blake2b(address.encode(), digest_size=7, key=secret[:64]).digest())
 
 
 class _Link(NamedTuple):

@@ -61,7 +61,7 @@ _KEPT_WHILE_RENAMED = 0.25
 class FleetSharing:
     """One worker's side.
 
-    `now` gives seconds of the clock that all workers of a machine have in common, `places` a number for the address of
+    `now` gives seconds of the clock that all workers of a machine have in common, `addresses` a hash of the address of
     each server, the same in all processes that reach it there.
     """
 
@@ -70,10 +70,10 @@ class FleetSharing:
         state: FleetState,
         coordination: Coordination,
         now: Callable[[], float],
-        places: Callable[[], Mapping[str, int]] = dict,
+        addresses: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._state = state
-        self._places = places
+        self._addresses = addresses
         self._coordination = coordination
         self._now = now
         self._leases = ServerLeases(coordination, now)
@@ -122,9 +122,9 @@ class FleetSharing:
         has `taken` have to be `moved` after that.
         """
         if names:
-            places = self._places()
+            addresses = self._addresses()
             for new, old in self._leases.renamed(names, self._state.former, taken=taken):
-                self._coordination.tell(ServerRenamed(new, old, places.get(new, 0)))
+                self._coordination.tell(ServerRenamed(new, old, addresses.get(new, 0)))
 
     def moved(self, old: str, new: str) -> None:
         """Count a request under the name that its server has now."""
@@ -204,21 +204,21 @@ class FleetSharing:
         pause = _KEPT_WHILE_RENAMED if self._leases.are_renamed else _KEPT_SECONDS
         if self.with_others and shared.rank == 0 and not shared.away and now - self._remembered >= pause:
             self._remembered = now
-            places = {self._leases.name_for_all(name): place for name, place in self._places().items()}
-            shared.remember(replace(self._state.summary(), places=places))
+            addresses = {self._leases.name_for_all(name): address for name, address in self._addresses().items()}
+            shared.remember(replace(self._state.summary(), addresses=addresses))
 
     def recall(self) -> None:
         """Take over what the others believed as this process came."""
         found = self._coordination.remembered() if self.with_others else None
         if found is not None:
             self._state.recall(found)
-            self._known_otherwise(found.places)
+            self._known_otherwise(found.addresses)
 
-    def _known_otherwise(self, places: Mapping[str, int]) -> None:
+    def _known_otherwise(self, addresses: Mapping[str, int]) -> None:
         """Take servers that the others know by another name for renamed: as if this process had had that name, too."""
-        here, theirs = self._places(), {place: name for name, place in places.items()}
-        unlike = {place: name for name, place in here.items() if places.get(name) != place}  # one name of each
-        known = {name: theirs[place] for place, name in unlike.items() if place in theirs}
+        here, theirs = self._addresses(), {address: name for name, address in addresses.items()}
+        unlike = {address: name for name, address in here.items() if addresses.get(name) != address}  # one name of each
+        known = {name: theirs[address] for address, name in unlike.items() if address in theirs}
         names = {name: old for name, old in known.items() if here.get(old) != here[name]}
         for new, old in names.items():
             if old not in here and self.drained(old) and self.drained(new) is None:
@@ -260,17 +260,17 @@ class FleetSharing:
                 self._state.prompts.learn(model, size, tokens)
             case FactsChanged(server):
                 return server if server in self._state.servers and self._is_quiet(server) else None
-            case ServerRenamed(new, old, place):
-                self._leases.renamed_elsewhere(new, old, self._named(new, place), self._state.former)
+            case ServerRenamed(new, old, address):
+                self._leases.renamed_elsewhere(new, old, self._named(new, address), self._state.former)
             case ServerPolled() | TokenVerified() | RequestEnded() | RequestsRefused() | TurnsTaken():
                 pass  # for those who poll, and not about servers
             case _:
                 assert_never(news)
         return None
 
-    def _named(self, new: str, place: int) -> Collection[str]:
+    def _named(self, new: str, address: int) -> Collection[str]:
         """Return names that the server may have here to which another process gave a new one."""
-        there = [name for name, one in self._places().items() if one == place] if place else []
+        there = [name for name, one in self._addresses().items() if one == address] if address else []
         return there or ((new,) if new in self._state.servers else self._state.servers)
 
     def _hear_of_breaker(self, news: BreakerOpened | BreakerClosed) -> None:

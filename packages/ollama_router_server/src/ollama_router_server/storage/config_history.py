@@ -39,9 +39,9 @@ class ConfigVersion:
 
 
 class KeptConfigs(Struct, frozen=True):
-    """The versions that are kept at a place, oldest first."""
+    """The versions that are kept, oldest first."""
 
-    place: str
+    location: str
     versions: Sequence[ConfigVersion]
 
     def text(self, number: int) -> str:

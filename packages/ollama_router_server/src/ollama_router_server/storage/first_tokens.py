@@ -85,13 +85,13 @@ def _medians(rows: CTE, kind: str) -> Select[Any]:
         select(
             name.label("name"),
             value.label("value"),
-            func.row_number().over(partition_by=name, order_by=value).label("place"),
+            func.row_number().over(partition_by=name, order_by=value).label("rank"),
             func.count().over(partition_by=name).label("all"),
         )
         .where(value > 0)
         .subquery()
     )
-    middle = func.min(case((ranked.c.place * 2 >= ranked.c["all"], ranked.c.value)))
+    middle = func.min(case((ranked.c.rank * 2 >= ranked.c["all"], ranked.c.value)))
     return select(literal(kind), ranked.c.name, middle).group_by(ranked.c.name)
 
 
@@ -124,11 +124,11 @@ def _percentiles(rows: CTE, kind: str) -> Select[Any]:
     ranked = select(
         name.label("name"),
         time.label("ms"),
-        func.row_number().over(partition_by=name, order_by=time).label("place"),
+        func.row_number().over(partition_by=name, order_by=time).label("rank"),
         func.count().over(partition_by=name).label("all"),
     ).subquery()
 
     def within(percent: int) -> ColumnElement[float]:
-        return func.min(case((ranked.c.place * 100 >= ranked.c["all"] * percent, ranked.c.ms)))
+        return func.min(case((ranked.c.rank * 100 >= ranked.c["all"] * percent, ranked.c.ms)))
 
     return select(literal(kind), ranked.c.name, within(50), within(95)).group_by(ranked.c.name)

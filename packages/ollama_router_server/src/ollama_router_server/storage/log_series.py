@@ -41,7 +41,7 @@ class SeriesRow(Usage, frozen=True, kw_only=True):
 def read_series(connection: Connection, chosen: LogSeries, after: SeriesRow | None) -> tuple[SeriesRow, ...]:
     """Read at most `AT_ONCE` rows by time and name, those behind `after`; steps without requests have none."""
     columns = log_totals.c
-    place = tuple_(columns.start, columns.name)
+    key = tuple_(columns.start, columns.name)
     query = select(columns.start, columns.name, *(columns[name] for name in FIGURES))
     query = query.where(columns.span == chosen.step, columns.dimension == chosen.dimension, columns.requests > 0)
     first = 0 if chosen.since is None else int(chosen.since // chosen.step) * chosen.step
@@ -52,6 +52,6 @@ def read_series(connection: Connection, chosen: LogSeries, after: SeriesRow | No
         steps = starts_between(connection, columns.start, chosen.step, first, end)
         query = query.where(steps, columns.name.in_(chosen.names))
     if after is not None:
-        query = query.where(columns.start >= after.start, place > tuple_(after.start, after.name or ""))
+        query = query.where(columns.start >= after.start, key > tuple_(after.start, after.name or ""))
     rows = connection.execute(query.order_by(columns.start, columns.name).limit(AT_ONCE))
     return tuple(SeriesRow(start=start, name=name or None, **by_name(figures)) for start, name, *figures in rows)

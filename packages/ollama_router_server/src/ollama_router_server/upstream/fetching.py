@@ -46,8 +46,8 @@ async def fetch_whole(upstream: Upstream, request: UpstreamRequest) -> tuple[int
             pieces.append(piece)
             size += len(piece)
             if size > LONGEST_DOCUMENT:
-                place, path = request.origin.shown, request.target.partition("?")[0]
-                raise UpstreamProtocolError(f"{place} answered {path} with more than {LONGEST_DOCUMENT} bytes")
+                origin, path = request.origin.shown, request.target.partition("?")[0]
+                raise UpstreamProtocolError(f"{origin} answered {path} with more than {LONGEST_DOCUMENT} bytes")
     finally:
         response.close()
     return response.status, b"".join(pieces)

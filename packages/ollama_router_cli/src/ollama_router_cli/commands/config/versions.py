@@ -54,7 +54,7 @@ def history(*, shared: SharedOptions) -> None:
             }
             for one, changed in rows
         ]
-        print_json({"config": str(path), "kept_in": kept.place, "versions": versions})
+        print_json({"config": str(path), "kept_in": kept.location, "versions": versions})
         return
     if not rows:
         raise _nothing_kept(path, kept)
@@ -128,7 +128,7 @@ def _database_url(path: Path, shared: SharedOptions) -> str | None:
 
 
 def _nothing_kept(path: Path, kept: KeptConfigs) -> CommandFailed:
-    return CommandFailed(f"no version of {path} is kept in {kept.place}; a running router keeps what it takes up")
+    return CommandFailed(f"no version of {path} is kept in {kept.location}; a running router keeps what it takes up")
 
 
 def _changes(path: Path, shared: SharedOptions, before: ConfigVersion | None, after: ConfigVersion) -> list[str] | None:

@@ -150,12 +150,12 @@ def _read_assistant(fields: JsonReader, index: int, calls: _OpenCalls) -> Messag
     return Message(Role.ASSISTANT, tuple(parts))
 
 
-def _read_call(fields: JsonReader, id_of_place: str) -> ToolCall:
+def _read_call(fields: JsonReader, default_id: str) -> ToolCall:
     function = fields.need_child("function")
     function.raw("index")
     arguments = read_arguments_text(function.raw("arguments"), function.path_of("arguments"))
     fields.raw("type")
-    return ToolCall(fields.text("id") or id_of_place, function.need_text("name"), arguments)
+    return ToolCall(fields.text("id") or default_id, function.need_text("name"), arguments)
 
 
 def _read_images(fields: JsonReader) -> tuple[Image | ImageUrl | Text, ...]:

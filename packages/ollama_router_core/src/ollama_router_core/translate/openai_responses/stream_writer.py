@@ -75,10 +75,10 @@ class ResponsesWriter:
         self._sequence = 0
         self._output: list[dict[str, Any]] = []
         self._open: _Message | _Reasoning | _Call | None = None
-        self._place: dict[str, Any] = {}
+        self._ref: dict[str, Any] = {}
         self._pieces: list[str] = []
         self._signature = ""
-        self._text_place = b""
+        self._text_ref = b""
 
     def write(self, event: Event) -> bytes:
         """See `StreamWriter.write`."""
@@ -121,7 +121,7 @@ class ResponsesWriter:
 
     def _begin(self, opened: _Message | _Reasoning | _Call, item: dict[str, Any]) -> bytes:
         self._open = opened
-        self._place = {"item_id": item["id"], "output_index": len(self._output)}
+        self._ref = {"item_id": item["id"], "output_index": len(self._output)}
         return self._event("output_item.added", {"output_index": len(self._output), "item": item})
 
     def _write_text(self, text: str) -> bytes:
@@ -130,21 +130,21 @@ class ResponsesWriter:
         self._hold(text)
         number = b"%d" % self._sequence
         self._sequence += 1
-        return written + _TEXT_DELTA + number + self._text_place + encode(text) + b"}\n\n"
+        return written + _TEXT_DELTA + number + self._text_ref + encode(text) + b"}\n\n"
 
     def _begin_text(self) -> bytes:
         written = self._end_item()
         written += self._begin(_Message(), message_item(self._identity, len(self._output), [], "in_progress"))
-        self._text_place = b"," + encode({**self._place, **_CONTENT, "logprobs": []})[1:-1] + b',"delta":'
-        return written + self._event("content_part.added", {**self._place, **_CONTENT, "part": text_part("")})
+        self._text_ref = b"," + encode({**self._ref, **_CONTENT, "logprobs": []})[1:-1] + b',"delta":'
+        return written + self._event("content_part.added", {**self._ref, **_CONTENT, "part": text_part("")})
 
     def _write_thinking(self, text: str) -> bytes:
         written = self._begin_thinking()
         if not self._pieces:
             part = {"type": "summary_text", "text": ""}
-            written += self._event("reasoning_summary_part.added", {**self._place, **_SUMMARY, "part": part})
+            written += self._event("reasoning_summary_part.added", {**self._ref, **_SUMMARY, "part": part})
         self._hold(text)
-        return written + self._event("reasoning_summary_text.delta", {**self._place, **_SUMMARY, "delta": text})
+        return written + self._event("reasoning_summary_text.delta", {**self._ref, **_SUMMARY, "delta": text})
 
     def _begin_thinking(self) -> bytes:
         if isinstance(self._open, _Reasoning):
@@ -167,7 +167,7 @@ class ResponsesWriter:
         self._hold(text)
         if isinstance(self._open, _Call) and self._open.is_custom:
             return b""
-        return self._event("function_call_arguments.delta", {**self._place, "delta": text})
+        return self._event("function_call_arguments.delta", {**self._ref, "delta": text})
 
     def _end_item(self) -> bytes:
         if self._open is None:
@@ -195,20 +195,20 @@ class ResponsesWriter:
         arguments = "".join(self._pieces)
         item = call_item(self._identity, len(self._output), ToolCall(call.id, call.name, arguments), call.tool)
         if call.is_custom:
-            written += self._event("custom_tool_call_input.delta", {**self._place, "delta": item["input"]})
-            return written + self._event("custom_tool_call_input.done", {**self._place, "input": item["input"]}), item
-        return written + self._event("function_call_arguments.done", {**self._place, "arguments": arguments}), item
+            written += self._event("custom_tool_call_input.delta", {**self._ref, "delta": item["input"]})
+            return written + self._event("custom_tool_call_input.done", {**self._ref, "input": item["input"]}), item
+        return written + self._event("function_call_arguments.done", {**self._ref, "arguments": arguments}), item
 
     def _end_text(self) -> bytes:
-        part, place = text_part("".join(self._pieces)), {**self._place, **_CONTENT}
-        done = self._event("output_text.done", {**place, "text": part["text"], "logprobs": []})
-        return done + self._event("content_part.done", {**place, "part": part})
+        part, ref = text_part("".join(self._pieces)), {**self._ref, **_CONTENT}
+        done = self._event("output_text.done", {**ref, "text": part["text"], "logprobs": []})
+        return done + self._event("content_part.done", {**ref, "part": part})
 
     def _end_summary(self) -> bytes:
-        text, place = "".join(self._pieces), {**self._place, **_SUMMARY}
-        done = self._event("reasoning_summary_text.done", {**place, "text": text})
+        text, ref = "".join(self._pieces), {**self._ref, **_SUMMARY}
+        done = self._event("reasoning_summary_text.done", {**ref, "text": text})
         part = {"type": "summary_text", "text": text}
-        return done + self._event("reasoning_summary_part.done", {**place, "part": part})
+        return done + self._event("reasoning_summary_part.done", {**ref, "part": part})
 
     def _final(self, event: Finished) -> bytes:
         response = response_object(

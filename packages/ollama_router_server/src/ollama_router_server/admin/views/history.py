@@ -103,13 +103,13 @@ def history_view(
 
 def day_lanes(groups: Iterable[DayGroup]) -> list[LaneView]:
     """Lay out the models that each server answered with, by server."""
-    by_place: dict[str, dict[str | None, list[DayGroup]]] = defaultdict(lambda: defaultdict(list))
+    by_server: dict[str, dict[str | None, list[DayGroup]]] = defaultdict(lambda: defaultdict(list))
     for group in groups:
         if group.server is not None and group.served < STEPS:
-            by_place[group.server][group.model].append(group)
+            by_server[group.server][group.model].append(group)
     return [
         LaneView(server=server, blocks=[block for _, of in sorted(models.items(), key=_name) for block in _blocks(of)])
-        for server, models in sorted(by_place.items())
+        for server, models in sorted(by_server.items())
     ]
 
 

@@ -106,7 +106,7 @@ def model_detail(services: Services, name: str) -> ModelDetailView:
     return ModelDetailView(
         **_model(copies, services.config.models, differs=key in differing_digests(snapshot)).model_dump(),
         assigned=_assigned(services.config, key),
-        servers=list(_places(services, copies, now)),
+        servers=list(_on_servers(services, copies, now)),
     )
 
 
@@ -116,7 +116,7 @@ def _may(grants: Grants | None, *names: str) -> bool:
 
 def _assigned(config: Config, key: CanonicalName) -> str | None:
     found = config.models.explicit_assignments.items()
-    return next((place for name, place in found if canonical_name(name) == key), None)
+    return next((target for name, target in found if canonical_name(name) == key), None)
 
 
 def _copies(snapshot: FleetSnapshot) -> Copies:
@@ -146,7 +146,7 @@ def _model(copies: list[tuple[ServerFacts, InstalledModel]], models: ModelSettin
     )
 
 
-def _places(
+def _on_servers(
     services: Services, copies: list[tuple[ServerFacts, InstalledModel]], now: float
 ) -> Iterator[ModelOnServerView]:
     for facts, installed in sorted(copies, key=lambda copy: copy[0].name):

@@ -45,8 +45,8 @@ async def my_models(services: Services, user: User) -> list[MyModelView]:
     hosted = list(_hosted(services, user.role, user.grants, speeds))
     assigned = {
         canonical_name(name)
-        for name, place in services.config.models.explicit_assignments.items()
-        if place in services.config.external_hosts
+        for name, target in services.config.models.explicit_assignments.items()
+        if target in services.config.external_hosts
     }
     fleet = model_views(services, user.grants).models
     own = [_of_fleet(model, speeds) for model in fleet if canonical_name(model.name) not in assigned]
@@ -70,18 +70,18 @@ def _hosted(
     services: Services, role: Role, grants: Grants, speeds: Mapping[CanonicalName, UsualSpeed]
 ) -> Iterator[MyModelView]:
     config = services.config
-    for name, place in config.models.explicit_assignments.items():
-        host = config.external_hosts.get(place)
+    for name, target in config.models.explicit_assignments.items():
+        host = config.external_hosts.get(target)
         if host is None or not host.enabled or not may_use_model(grants, name):
             continue
-        if not may_use_host(role, grants, config.external_hosts_for, place):
+        if not may_use_host(role, grants, config.external_hosts_for, target):
             continue
         details = next((one for key, one in host.models.items() if canonical_name(key) == canonical_name(name)), None)
         details = details or HostedModel()
         price = details.price
         yield MyModelView(
             name=name,
-            host=place,
+            host=target,
             warm=None,
             context=details.context_length,
             capabilities=None if details.capabilities is None else sorted(details.capabilities),

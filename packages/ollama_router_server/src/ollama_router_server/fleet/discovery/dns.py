@@ -41,11 +41,11 @@ class DnsFinder(Periodic):
             LookFailed: no resolver answers.
         """
         found = [
-            found_server(name, self.source, host, port, self._settings) async for name, host, port in self._places()
+            found_server(name, self.source, host, port, self._settings) async for name, host, port in self._addresses()
         ]
         return tuple(one for one in found if one is not None)
 
-    async def _places(self) -> AsyncIterator[tuple[str, str, int]]:
+    async def _addresses(self) -> AsyncIterator[tuple[str, str, int]]:
         """Names, hosts and ports."""
         if self._name.type == "srv":
             for record in await self._ask("SRV"):

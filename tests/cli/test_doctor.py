@@ -25,6 +25,7 @@ from ollama_router_server.admin.doctor.asked_findings import certificate_finding
 from ollama_router_server.admin.doctor.fleet_findings import slots_finding
 from ollama_router_server.admin.doctor.machine_findings import certificate_finding
 from ollama_router_server.fleet.discovery.kubernetes import KubernetesFinder
+from ollama_router_server.storage import upgrade
 from support.certificates import certificate_for_loopback
 from support.kubernetes_api import SELECTOR, endpoint, kubernetes_api
 from support.orouter import Orouter
@@ -91,10 +92,16 @@ def test_another_program_at_the_router_s_port_is_an_error(cli, servers, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("revision", "mend"), [("9999", "a newer release"), ("copying-x", "orouter db copy"), (None, "orouter db restore")]
+    ("revision", "mend"),
+    [
+        ("9999", "a newer release"),
+        ("0004_token_priority_expand", "with the last development version"),
+        ("copying-x", "orouter db copy"),
+        (None, "orouter db restore"),
+    ],
 )
 def test_a_database_that_this_release_cannot_read_is_told_with_what_can(cli, servers, tmp_path, revision, mend):
-    """An upgrade would not: a newer release's, one that a copy into was broken off, and what is none."""
+    """An upgrade would not: a newer release's, a development version's, an unfinished copy, and what is none."""
     path = tmp_path / "router.sqlite3"
     if revision is None:
         path.write_text("not a database " * 100)
@@ -370,12 +377,13 @@ def test_what_mends_a_smell_is_about_it(cli, servers, tmp_path):
 
 
 def words_of_the_doctor():
-    """What its modules say, docstrings and all."""
-    for package in (ollama_router_cli.sources, ollama_router_server.admin.doctor):
-        for path in Path(package.__path__[0]).glob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    yield node.value
+    """What its modules say, docstrings and all, and what says how a database becomes usable."""
+    packages = (ollama_router_cli.sources, ollama_router_server.admin.doctor)
+    paths = [path for package in packages for path in Path(package.__path__[0]).glob("*.py")]
+    for path in (*paths, Path(upgrade.__file__)):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
 
 
 def test_commands_that_mend_exist(cli):

@@ -1,14 +1,10 @@
-"""docs/how-to/deploy.md's upgrade of routers on one PostgreSQL, with the program as it was before the newest revision.
-
-That program is taken out of the repository's history, and runs with the dependencies of now.
-"""
+"""docs/how-to/deploy.md's upgrade of routers on one PostgreSQL, with this program and one that has a revision more."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import httpx
@@ -16,25 +12,21 @@ import pytest
 
 from ollama_router_core.testing import SimulatorThread
 from support.asking import CHAT, MODEL
+from support.next_releases import add_revisions
 from support.orouter import Orouter
 from support.postgresql import find_binaries, running_cluster
 
 ROOT = Path(__file__).parents[2]
-REVISIONS = "packages/ollama_router_server/src/ollama_router_server/storage/migrations/versions"
+MIGRATIONS = "packages/ollama_router_server/src/ollama_router_server/storage/migrations"
 PACKAGES = ("ollama_router_core", "ollama_router_server", "ollama_router_cli")
 
 
-def git(*words: str) -> bytes:
-    """What git prints; nothing where it cannot."""
-    command = [shutil.which("git") or "false", "-C", str(ROOT), *words]
-    return subprocess.run(command, capture_output=True, timeout=60, check=False).stdout
-
-
-def before_the_newest_revision() -> str:
-    """The commit before the one that added the newest file of the migrations; empty without a history."""
-    newest = max(path.relative_to(ROOT) for path in (ROOT / REVISIONS).glob("v*.py"))
-    added = git("log", "--diff-filter=A", "--format=%H", "-1", "--", str(newest)).decode().strip()
-    return git("rev-parse", "--verify", "--quiet", f"{added}~1").decode().strip() if added else ""
+def with_a_revision_more(folder: Path) -> Path:
+    """A copy of this program that also has a revision which adds to the log, and a table."""
+    for name in PACKAGES:
+        shutil.copytree(ROOT / "packages" / name / "src", folder / "packages" / name / "src")
+    add_revisions(folder / MIGRATIONS, "colours_expand")
+    return folder
 
 
 def machine(folder: Path, program: Path, database: str, port: int) -> Orouter:
@@ -66,17 +58,11 @@ def test_the_release_before_serves_while_the_new_one_comes_and_goes(tmp_path: Pa
 
     It takes six commands and three routers, some ten seconds: only two programs show that two programs agree.
     """
-    commit = before_the_newest_revision()
-    if not commit:
-        pytest.skip("the repository's history is not here")
-    (tmp_path / "before").mkdir()
-    unpack = [shutil.which("tar") or "false", "-x", "-C", str(tmp_path / "before")]
-    subprocess.run(unpack, input=git("archive", commit, "packages"), timeout=60, check=True)
     binaries = find_binaries()
     assert binaries is not None
     with running_cluster(binaries) as cluster, SimulatorThread(models=[MODEL]) as simulator:
-        old = machine(tmp_path / "old", tmp_path / "before", cluster.url, simulator.port)
-        new = machine(tmp_path / "new", ROOT, cluster.url, simulator.port)
+        old = machine(tmp_path / "old", ROOT, cluster.url, simulator.port)
+        new = machine(tmp_path / "new", with_a_revision_more(tmp_path / "next"), cluster.url, simulator.port)
         done(old, "db", "upgrade")
         alice = old.json("users", "create", "alice")["token"]
         with old.serve("--port", "0") as first:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -11,13 +12,13 @@ import pytest
 
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_server.storage.schema_lock import LockPatience
-from ollama_router_server.storage.upgrade import check_database, downgrade_database, upgrade_database
+from ollama_router_server.storage.upgrade import check_database, known_revisions, upgrade_database
+from support.next_releases import next_release
 
 pytestmark = pytest.mark.anyio
 
+_BEFORE = known_revisions()[-1]
 _SHORT = LockPatience(wait=0.1, pause=0.05, tries=2)
-_BEFORE = "0002_incidents_expand"
-"""The next revision changes the log, which a query holds here."""
 
 
 def with_parameter(url: str, name: str, value: str) -> str:
@@ -27,28 +28,24 @@ def with_parameter(url: str, name: str, value: str) -> str:
 
 
 @pytest.fixture
-async def old_postgresql(empty_postgresql: str) -> str:
-    """A database of a release whose next one changes the log."""
-    await _make_old(empty_postgresql)
-    return empty_postgresql
-
-
-async def _make_old(url: str) -> None:
-    await upgrade_database(url)
-    while (await check_database(url)).current != _BEFORE:
-        await downgrade_database(url)
+async def old_postgresql(empty_postgresql: str) -> AsyncIterator[str]:
+    """A database of a release whose next one, which is this one here, changes the log."""
+    await upgrade_database(empty_postgresql)
+    with next_release("colours_expand"):
+        yield empty_postgresql
 
 
 @pytest.fixture
-async def of_plain_role(empty_postgresql: str) -> str:
+async def of_plain_role(empty_postgresql: str) -> AsyncIterator[str]:
     """The same, owned by a role without privileges, which has its connections."""
     with psycopg.connect(empty_postgresql) as connection:
         if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'router_plain'").fetchone() is None:
             connection.execute("CREATE ROLE router_plain")
         connection.execute("GRANT ALL ON SCHEMA public TO router_plain")
     url = with_parameter(empty_postgresql, "options", "-c role=router_plain")
-    await _make_old(url)
-    return url
+    await upgrade_database(url)
+    with next_release("colours_expand"):
+        yield url
 
 
 async def test_an_upgrade_behind_a_long_query_gives_up_and_says_who_is_in_the_way(old_postgresql: str) -> None:

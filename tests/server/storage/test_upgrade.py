@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import sqlite3
 import stat
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from msgspec.structs import replace
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 
@@ -35,12 +32,13 @@ from ollama_router_server.storage.upgrade import (
     prepare_database,
     upgrade_database,
 )
+from support.next_releases import next_release
 from support.records import make_record
 from support.storage import sqlite_url
 
 pytestmark = pytest.mark.anyio
 
-NEWEST = "0005_speakers_expand"
+NEWEST = "0001_initial"
 
 
 def differences(connection: Connection) -> object:
@@ -171,7 +169,10 @@ async def test_a_newer_release_s_database_is_left_alone(database_url: str, datab
     assert not (await check_database(database_url)).known
 
 
-@pytest.mark.parametrize("revision", ["0001", "0005"])
+@pytest.mark.parametrize(
+    "revision",
+    ["0001", "0005", "0001_first_release", "0002_incidents_expand", "0003_usage_expand", "0004_token_priority_expand"],
+)
 async def test_a_development_version_s_database_is_refused_with_a_way_out(
     database_url: str, database: Database, revision: str
 ) -> None:
@@ -181,63 +182,70 @@ async def test_a_development_version_s_database_is_refused_with_a_way_out(
     for refuse in (upgrade_database, prepare_database):
         with pytest.raises(ConfigError, match=r"development version.*create the users again"):
             await refuse(database_url)
+    assert not (await check_database(database_url)).usable
 
 
-NEXT = """\
-import sqlalchemy as sa
-from alembic import op
-
-revision = "{name}"
-down_revision = "0005_speakers_expand"
-branch_labels = None
-depends_on = None
-
-
-def upgrade():
-    op.add_column("users", sa.Column("colour", sa.String(8), nullable=True))
-
-
-def downgrade():
-    op.drop_column("users", "colour")
-"""
+async def test_the_last_development_version_s_database_is_the_first_release_s(
+    database_url: str, database: Database
+) -> None:
+    """It has the same tables: routers start on it, and the next release brings it up to date with what is in it."""
+    row = make_record(1, user="ann", speaker="webui")
+    await RequestLog(database).insert([row])
+    last = text("UPDATE alembic_version SET version_num = '0005_speakers_expand'")
+    await database.write(lambda connection: connection.execute(last))
+    assert (await prepare_database(database_url)).up_to_date
+    assert (await upgrade_database(database_url)).current == NEWEST
+    with next_release("colours_expand") as (name,):
+        assert (await upgrade_database(database_url)).current == name
+        assert (await downgrade_database(database_url)).current == NEWEST
+    assert await RequestLog(database).list(LogFilter()) == (row,)
 
 
-@contextmanager
-def next_release(folder: Path, name: str) -> Iterator[None]:
-    """Be the release whose newest revision has this name."""
-    with pytest.MonkeyPatch.context() as patch:
-        shutil.copytree(upgrade._MIGRATIONS, folder / name)
-        (folder / name / "versions" / f"v{name}.py").write_text(NEXT.replace("{name}", name))
-        patch.setattr(upgrade, "_MIGRATIONS", folder / name)
-        yield
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database that is not there yet, or is empty."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "router.sqlite3")
+    url: str = request.getfixturevalue("empty_postgresql")
+    return url
 
 
-async def columns_of_users(url: str) -> set[str]:
-    """What the table of users has."""
+async def columns_of_log(url: str) -> set[str]:
+    """What the request log has."""
     database = Database(url)
-    found = await database.read(lambda connection: inspect(connection).get_columns("users"))
+    found = await database.read(lambda connection: inspect(connection).get_columns("request_log"))
     await database.aclose()
     return {column["name"] for column in found}
 
 
-async def test_the_revision_before_shares_the_database(database_url: str) -> None:
+async def test_the_revision_before_shares_the_database(new_url: str) -> None:
     """It starts on it and leaves it alone; its own database is brought up to date with what is in it.
 
     A row of the log is as one that it wrote then.
     """
     row = make_record(1, user="ann", speaker="webui")
-    database = Database(database_url)
+    await upgrade_database(new_url)
+    with next_release("colours_expand"):
+        await upgrade_database(new_url)
+    database = Database(new_url)
     await RequestLog(database).insert([row])
+    coloured = text("UPDATE request_log SET colours = 'red'")
+    await database.write(lambda connection: connection.execute(coloured))
     await database.aclose()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upgrade, "known_revisions", lambda: known_revisions()[:-1])
-        assert (await prepare_database(database_url)).usable
-    await downgrade_database(database_url)
-    assert not (await check_database(database_url)).usable
-    assert (await upgrade_database(database_url)).up_to_date
-    database = Database(database_url)
+    assert (await prepare_database(new_url)).usable
+    with next_release("colours_expand"):
+        await downgrade_database(new_url)
+        assert not (await check_database(new_url)).usable
+    database = Database(new_url)
     assert await database.read(differences) == []
-    assert await RequestLog(database).list(LogFilter()) == (replace(row, speaker=None),)
+    assert await RequestLog(database).list(LogFilter()) == (row,)
+    await database.aclose()
+    with next_release("colours_expand"):
+        assert (await upgrade_database(new_url)).up_to_date
+    database = Database(new_url)
+    assert await RequestLog(database).list(LogFilter()) == (row,)
+    colours = text("SELECT colours FROM request_log")
+    assert await database.read(lambda connection: list(connection.execute(colours).scalars())) == [None]
     await database.aclose()
 
 
@@ -262,55 +270,61 @@ def shape(connection: Connection) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-async def test_a_revision_that_expands_takes_nothing_from_the_release_before(
-    tmp_path: Path, engine: str, request: pytest.FixtureRequest
-) -> None:
-    """Tables, columns and keys are as they were, and a row without what is new can be written; each such step."""
-    url = sqlite_url(tmp_path / "r.sqlite3") if engine == "sqlite" else request.getfixturevalue("empty_postgresql")
-    await upgrade_database(url)
-    database = Database(url)
-    for step in reversed(upgrade.known_revisions()[1:]):
-        after = await database.read(shape)
-        await downgrade_database(url)
-        before = await database.read(shape)
-        assert before != after
-        for name, table in before.items() if step.endswith("_expand") else ():
-            new = after[name]
-            assert table["columns"].items() <= new["columns"].items(), (step, name)
-            assert new["columns"].keys() - table["columns"].keys() <= new["optional"], (step, name)
-            kept = ("key", "unique", "rules")
-            assert {part: table[part] for part in kept} == {part: new[part] for part in kept}, (step, name)
-    await database.aclose()
+async def test_a_revision_that_expands_takes_nothing_from_the_release_before(new_url: str) -> None:
+    """Tables, columns and keys are as they were, and a row without what is new can be written; each such step.
+
+    Of those that ship, and of two more.
+    """
+    await upgrade_database(new_url)
+    with next_release("colours_expand", "shades_expand"):
+        await upgrade_database(new_url)
+        database = Database(new_url)
+        for step in reversed(upgrade.known_revisions()[1:]):
+            after = await database.read(shape)
+            await downgrade_database(new_url)
+            before = await database.read(shape)
+            assert before != after
+            for name, table in before.items() if step.endswith("_expand") else ():
+                new = after[name]
+                assert table["columns"].items() <= new["columns"].items(), (step, name)
+                assert new["columns"].keys() - table["columns"].keys() <= new["optional"], (step, name)
+                kept = ("key", "unique", "rules")
+                assert {part: table[part] for part in kept} == {part: new[part] for part in kept}, (step, name)
+        await database.aclose()
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-async def test_a_revision_that_only_adds_is_shared_and_taken_back(
-    tmp_path: Path, engine: str, request: pytest.FixtureRequest
-) -> None:
+async def test_a_revision_that_only_adds_is_shared_and_taken_back(new_url: str) -> None:
     """The release before starts on it and leaves it alone; the newer one takes it back, and what it added goes."""
-    url = sqlite_url(tmp_path / "r.sqlite3") if engine == "sqlite" else request.getfixturevalue("empty_postgresql")
-    await upgrade_database(url)
-    with next_release(tmp_path, "0006_colours_expand"):
-        assert (await upgrade_database(url)).up_to_date
-    state = await prepare_database(url)
-    assert (state.current, state.usable, state.up_to_date) == ("0006_colours_expand", True, False)
-    assert "colour" in await columns_of_users(url)
-    with pytest.raises(ConfigError, match="orouter db downgrade --to 0005_speakers_expand"):
-        await downgrade_database(url)
-    with next_release(tmp_path / "again", "0006_colours_expand"):
-        assert (await downgrade_database(url)).current == NEWEST
-    assert "colour" not in await columns_of_users(url)
-    assert (await prepare_database(url)).up_to_date
+    await upgrade_database(new_url)
+    with next_release("colours_expand") as (name,):
+        assert (await upgrade_database(new_url)).up_to_date
+    state = await prepare_database(new_url)
+    assert (state.current, state.usable, state.up_to_date) == (name, True, False)
+    assert "colours" in await columns_of_log(new_url)
+    with pytest.raises(ConfigError, match=f"orouter db downgrade --to {NEWEST}"):
+        await downgrade_database(new_url)
+    with next_release("colours_expand"):
+        assert (await downgrade_database(new_url)).current == NEWEST
+    assert "colours" not in await columns_of_log(new_url)
+    assert (await prepare_database(new_url)).up_to_date
+
+
+async def test_two_revisions_that_only_add_are_one_too_many(new_url: str) -> None:
+    """A release works with what the next one adds, and not with what the one after that does."""
+    await upgrade_database(new_url)
+    with next_release("colours_expand", "shades_expand"):
+        await upgrade_database(new_url)
+    with pytest.raises(ConfigError, match=f"with that one run: orouter db downgrade --to {NEWEST}"):
+        await prepare_database(new_url)
 
 
 async def test_a_revision_that_takes_away_is_refused_with_the_way_back(tmp_path: Path) -> None:
     """By a release that may still need what is gone; the text has the command."""
     url = sqlite_url(tmp_path / "router.sqlite3")
     await upgrade_database(url)
-    with next_release(tmp_path, "0006_less"):
+    with next_release("less"):
         await upgrade_database(url)
-    with pytest.raises(ConfigError, match="with that one run: orouter db downgrade --to 0005_speakers_expand"):
+    with pytest.raises(ConfigError, match=f"with that one run: orouter db downgrade --to {NEWEST}"):
         await prepare_database(url)
 
 
@@ -320,13 +334,15 @@ async def test_there_is_nothing_before_the_first_revision(tmp_path: Path) -> Non
     with pytest.raises(StorageUnavailable):
         await downgrade_database(url)
     await upgrade_database(url)
-    await downgrade_database(url, known_revisions()[0])
+    with next_release("colours_expand", "shades_expand") as (colours, _):
+        await upgrade_database(url)
+        with pytest.raises(ConfigError, match=f"those are {known_revisions()[0]}, {colours}$"):
+            await downgrade_database(url, "0009_more")
+        await downgrade_database(url, known_revisions()[0])
+        with pytest.raises(ConfigError, match="none before it"):
+            await downgrade_database(url)
     with pytest.raises(ConfigError, match="none before it"):
         await downgrade_database(url)
-    with next_release(tmp_path, "0006_colours_expand"):
-        await upgrade_database(url)
-        with pytest.raises(ConfigError, match="those are 0001_first_release, 0002_incidents_expand, 0003_usage"):
-            await downgrade_database(url, "0006_more")
 
 
 async def test_checking_creates_nothing(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def upgrade(*, shared: SharedOptions) -> None:
     )
 
 
-@app.command(epilog=examples("orouter db downgrade", "orouter db downgrade --to 0001_first_release --yes"))
+@app.command(epilog=examples("orouter db downgrade", "orouter db downgrade --to 0001_initial --yes"))
 @takes_shared_options
 def downgrade(
     *,
@@ -180,10 +180,9 @@ def _told(state: SchemaState) -> str:
     if state.usable:
         return f"is at revision {state.current} of the next release, which only added to {state.newest}"
     if state.unfinished:
-        return "is an unfinished copy: run the same orouter db copy again"
-    way = "orouter db upgrade" if state.known else "use a newer release, or orouter db downgrade with that one"
+        return f"is an unfinished copy: {state.remedy}"
     found = "has no tables yet" if state.current is None else f"is at revision {state.current}"
-    return f"{found}, this release needs revision {state.newest}: {way}"
+    return f"{found}, this release needs revision {state.newest}: {state.remedy}"
 
 
 def _show(url: str, found: DatabaseStatus) -> None:

@@ -42,7 +42,14 @@ UNFINISHED = "copying-"
 
 _EXPANDS = "_expand"
 _MIGRATIONS = Path(__file__).with_name("migrations")
-_NEVER_RELEASED = frozenset({"0001", "0002", "0003", "0004", "0005"})
+_LAST_UNRELEASED = "0005_speakers_expand"
+"""The last revision before the first release; its tables are those of the first one."""
+_NEVER_RELEASED = frozenset(
+    {
+        *("0001", "0002", "0003", "0004", "0005"),
+        *("0001_first_release", "0002_incidents_expand", "0003_usage_expand", "0004_token_priority_expand"),
+    }
+)
 _PATIENCE = LockPatience()
 
 
@@ -65,14 +72,33 @@ class SchemaState(Struct, frozen=True, kw_only=True):
     @property
     def usable(self) -> bool:
         """Whether this release works with the database: it is up to date, or the next release only added to it."""
-        if self.up_to_date or self.current is None:
+        if self.up_to_date or self.current is None or self.never_released:
             return self.up_to_date
         return self.current.endswith(_EXPANDS) and _number(self.current) == _number(self.newest) + 1
+
+    @property
+    def never_released(self) -> bool:
+        """Whether a development version made the database, whose tables no release reads."""
+        return self.current in _NEVER_RELEASED
 
     @property
     def unfinished(self) -> bool:
         """Whether another database is being copied into this one, or was."""
         return self.current is not None and self.current.startswith(UNFINISHED)
+
+    @property
+    def remedy(self) -> str:
+        """What to do so that a database that is not usable becomes so, for whoever runs the router."""
+        if self.known:
+            return "orouter db upgrade"
+        if self.unfinished:
+            return "run the same orouter db copy again, which goes on where it ended"
+        if self.never_released:
+            return (
+                f"upgrade it to {_LAST_UNRELEASED} with the last development version, or move the file away, or empty "
+                "the PostgreSQL database, and create the users again"
+            )
+        return f"use a newer release, or with that one run: orouter db downgrade --to {self.newest}"
 
 
 async def check_database(url: str) -> SchemaState:
@@ -159,7 +185,7 @@ async def prepare_database(url: str) -> SchemaState:
         refuse_unknown(state)
         raise ConfigError(
             f"the database is at revision {state.current or 'none'}, this release needs {state.newest}; "
-            "run: orouter db upgrade"
+            f"run: {state.remedy}"
         )
     return state
 
@@ -175,6 +201,8 @@ def read_state(connection: Connection) -> SchemaState:
     if inspect(connection).has_table("alembic_version"):
         current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     known = known_revisions()
+    if current == _LAST_UNRELEASED:
+        current = known[0]
     return SchemaState(current=current, newest=known[-1], known=current is None or current in known)
 
 
@@ -184,6 +212,8 @@ def _upgrade(connection: Connection) -> SchemaState:
     if not inspect(connection).has_table("alembic_version"):
         create_tables(connection, state.newest)
     elif not state.up_to_date:
+        if state.current is not None:
+            set_revision(connection, state.current)  # Alembic does not know the last unreleased one
         migrate(connection)
     return read_state(connection)
 
@@ -243,16 +273,9 @@ def refuse_unknown(state: SchemaState) -> None:
     """
     if state.known:
         return
+    found = f"the database is at revision {state.current}, which this release does not know"
     if state.unfinished:
-        raise ConfigError(
-            "a copy into this database was broken off; run the same orouter db copy again, which goes on where it ended"
-        )
-    if state.current in _NEVER_RELEASED:
-        raise ConfigError(
-            f"the database was made by a development version (revision {state.current}), whose tables no release "
-            "reads; move the file away, or empty the PostgreSQL database, and create the users again"
-        )
-    raise ConfigError(
-        f"the database is at revision {state.current}, which this release does not know; use a newer release, or with "
-        f"that one run: orouter db downgrade --to {state.newest}"
-    )
+        found = "a copy into this database was broken off"
+    elif state.never_released:
+        found = f"a development version made the database (revision {state.current}), and no release reads its tables"
+    raise ConfigError(f"{found}; {state.remedy}")

@@ -119,14 +119,9 @@ def _database(installed: Installation) -> Iterator[Finding]:
     reason = f"{shown} is at revision {state.current}"
     if state.usable:
         yield Finding(subject="database", severity="ok", reason=reason)
-    elif not state.known:
-        mend = f"a newer release of orouter, or with that one: orouter db downgrade --to {state.newest}"
-        if state.unfinished:
-            mend = "orouter db copy, as it was called before: it goes on where it ended"
-        yield Finding(subject="database", severity="error", reason=f"{reason}, which this one does not know", mend=mend)
-    else:
-        reason += f", this release needs {state.newest}"
-        yield Finding(subject="database", severity="error", reason=reason, mend="orouter db upgrade")
+        return
+    reason += f", this release needs {state.newest}" if state.known else ", which this one does not know"
+    yield Finding(subject="database", severity="error", reason=reason, mend=state.remedy)
 
 
 def _missing(shown: str, path: Path) -> Finding:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_first_release"  # development versions called theirs 0001 to 0005
+revision = "0001_initial"
 down_revision = None
 branch_labels = None
 depends_on = None
 
 _SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_OPEN = sa.text("ended_at IS NULL")
 
 
 def upgrade() -> None:
@@ -24,6 +25,8 @@ def upgrade() -> None:
     _create_request_log()
     _create_audit_log()
     _create_operations()
+    _create_incidents()
+    _create_config_versions()
     _create_log_figures()
     epoch = op.create_table(
         "auth_epoch",
@@ -85,6 +88,7 @@ def _create_tokens() -> None:
         sa.Column("imported", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("last_used_at", sa.Double()),
+        sa.Column("batch", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_tokens_user_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="pk_tokens"),
         sa.UniqueConstraint("user_id", "name", name="uq_tokens_user_id_name"),
@@ -178,6 +182,7 @@ def _create_request_log() -> None:
         sa.Column("client", sa.Text()),
         sa.Column("method", sa.String(16), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("speaker", sa.String(100)),
         sa.Column("model_asked", sa.Text()),
         sa.Column("model_served", sa.Text()),
         sa.Column("server", sa.Text()),
@@ -199,6 +204,8 @@ def _create_request_log() -> None:
         sa.Column("cache_write_tokens", sa.BigInteger()),
         sa.Column("reasoning_tokens", sa.BigInteger()),
         sa.Column("tokens_estimated", sa.Boolean(), nullable=False),
+        sa.Column("gpu_ms", sa.BigInteger()),
+        sa.Column("cost_micros", sa.BigInteger()),
         sa.Column("num_ctx", sa.BigInteger()),
         sa.Column("bytes_in", sa.BigInteger(), nullable=False),
         sa.Column("bytes_out", sa.BigInteger(), nullable=False),
@@ -248,6 +255,46 @@ def _create_operations() -> None:
     op.create_index("ix_operations_created_at", "operations", ["created_at"])
 
 
+def _create_incidents() -> None:
+    op.create_table(
+        "incidents",
+        sa.Column("id", _SERIAL, nullable=False),
+        sa.Column("scope", sa.String(100), nullable=False),
+        sa.Column("router", sa.String(100), nullable=False),
+        sa.Column("kind", sa.String(32), nullable=False),
+        sa.Column("server", sa.String(100), nullable=False),
+        sa.Column("model", sa.String(512), nullable=False),
+        sa.Column("began_at", sa.Double(), nullable=False),
+        sa.Column("ended_at", sa.Double()),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.Column("cause", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_incidents"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_incidents_began_at", "incidents", ["began_at"])
+    op.create_index(
+        "ix_incidents_under_way",
+        "incidents",
+        ["scope", "kind", "server", "model"],
+        unique=True,
+        sqlite_where=_OPEN,
+        postgresql_where=_OPEN,
+    )
+
+
+def _create_config_versions() -> None:
+    op.create_table(
+        "config_versions",
+        sa.Column("path", sa.String(512), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("taken_up_at", sa.Double(), nullable=False),
+        sa.Column("router", sa.String(100), nullable=False),
+        sa.Column("cause", sa.String(16), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("path", "number", name="pk_config_versions"),
+    )
+
+
 def _create_log_figures() -> None:
     op.create_table(
         "log_totals",
@@ -263,6 +310,9 @@ def _create_log_figures() -> None:
         sa.Column("cache_write_tokens", sa.BigInteger(), nullable=False),
         sa.Column("reasoning_tokens", sa.BigInteger(), nullable=False),
         sa.Column("estimated", sa.BigInteger(), nullable=False),
+        sa.Column("gpu_ms", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("wasted_ms", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("cost_micros", sa.BigInteger(), nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("span", "start", "dimension", "name", name="pk_log_totals"),
         sqlite_with_rowid=False,
     )

@@ -705,7 +705,7 @@ async def test_what_was_charged_alone_is_taken_back_from_its_second(
     member.charge("alice", 0.0, 300, per_minute=1_000, days=None, done=charged.set_result)
     moment = await charged
     assert moment is not None
-    member._exchange.offset += shift
+    member._exchange.clock.offset += shift
     member.spend("alice", moment, -300)
     assert not sum(row.tokens for row in member.spent("alice", time.monotonic()))
 

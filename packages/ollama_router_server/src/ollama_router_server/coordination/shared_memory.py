@@ -7,11 +7,7 @@ all of them. Pages (figures for metrics, requests under way) are too long for it
 from __future__ import annotations
 
 import mmap
-import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from ollama_router_core.access.limits import room_for
@@ -33,8 +29,10 @@ from ollama_router_core.coordination import (
     write_news,
 )
 from ollama_router_core.fleet.summary import Summary, read_summary, write_summary
+from ollama_router_server.coordination.page_files import PageFiles
 from ollama_router_server.coordination.ring import Ring
 from ollama_router_server.coordination.rows import Days, RowIndex, Rows
+from ollama_router_server.coordination.worker_cells import WorkerCells
 from ollama_router_server.system import random_bytes
 
 __all__ = ["SharedMemory", "WorkerMember"]
@@ -43,11 +41,6 @@ _WORD = 8
 _SERVERS: Final = 1024
 _USERS: Final = 16_384
 _DRAINED, _UNDRAINED = 1, 2
-_BEAT, _SINCE, _FIGURES = 0, 1, 2
-_CELLS: Final = _FIGURES + len(Figure)
-_FIGURE_CELLS: Final = {figure: _FIGURES + number for number, figure in enumerate(Figure)}
-_THOUSAND = 1000
-"""Moments are kept as whole milliseconds, and one more, as 0 is for none."""
 
 
 class SharedMemory:
@@ -57,14 +50,22 @@ class SharedMemory:
         name: of the router, among all that share its database.
         secret: 32 bytes that the workers have in common.
         size: how many workers there are.
+        drains: the last word about each server, by its row.
+        servers, users: the rows that their names have.
+        rows: what is held, by scope; of users also what was admitted.
+        charged: tokens of users.
+        days: the same by day.
+        cells: what each worker says of itself.
+        rings: news, one ring for each worker.
+        pages: what is too long for the memory.
     """
 
     def __init__(self, workers: int) -> None:
         self.name = random_bytes(12).hex()
         self.secret = random_bytes(32)
         self.size = workers
-        self._folder = Path(tempfile.mkdtemp(prefix="ollama-router-"))
-        self._lock = (self._folder / "lock").open("w")  # open as long as the memory lives
+        self.pages = PageFiles()
+        self._lock = (self.pages.folder / "lock").open("w")  # open as long as the memory lives
         sizes = [
             RowIndex.words(_SERVERS),
             RowIndex.words(_USERS),
@@ -74,11 +75,11 @@ class SharedMemory:
             workers * _USERS * Rows.width(timed=True),
             workers * _USERS * Rows.width(timed=True),
             _USERS * Days.WIDTH,
-            workers * _CELLS,
+            workers * WorkerCells.WIDTH,
             workers * Ring.WORDS,
         ]
         self._memory = mmap.mmap(-1, sum(sizes) * _WORD)
-        servers, users, self.drains, flights, reserved, *minutes, days, self.cells, rings = _cut(self._memory, sizes)
+        servers, users, self.drains, flights, reserved, *minutes, days, cells, rings = _cut(self._memory, sizes)
         self.servers = RowIndex(servers, _SERVERS, self._lock.fileno())
         self.users = RowIndex(users, _USERS, self._lock.fileno())
         self.rows = {
@@ -88,6 +89,7 @@ class SharedMemory:
         }
         self.charged = Rows(minutes[1], self.users, _USERS, timed=True)
         self.days = Days(days, self.users)
+        self.cells = WorkerCells(cells)
         self.rings = [Ring(rings[worker * Ring.WORDS : (worker + 1) * Ring.WORDS]) for worker in range(workers)]
 
     def __repr__(self) -> str:
@@ -101,27 +103,16 @@ class SharedMemory:
         """End the leases of a worker that is gone; what it admitted in the last minute still counts."""
         for rows in self.rows.values():
             rows.clear(index)
-        start = index * _CELLS
-        for cell in range(start, start + _CELLS):
-            self.cells[cell] = 0
+        self.cells.clear(index)
 
     def last_beat(self, index: int) -> float | None:
         """Return when a worker last beat; None before it first did."""
-        return _moment(self.cells[index * _CELLS + _BEAT])
-
-    @property
-    def summary(self) -> Path:
-        """The file of what a worker believed of the fleet."""
-        return self._folder / "fleet"
-
-    def page(self, index: int) -> Path:
-        """Return the file of a worker's page."""
-        return self._folder / f"{index}.page"
+        return self.cells.last_beat(index)
 
     def close(self) -> None:
         """Release the memory's files."""
         self._lock.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self.pages.close()
 
 
 def _cut(memory: mmap.mmap, sizes: Sequence[int]) -> Iterator[memoryview]:
@@ -129,28 +120,6 @@ def _cut(memory: mmap.mmap, sizes: Sequence[int]) -> Iterator[memoryview]:
     for size in sizes:
         yield words[start : start + size]
         start += size
-
-
-def _moment(word: int) -> float | None:
-    return (word - 1) / _THOUSAND if word else None
-
-
-def _word(moment: float) -> int:
-    return 1 + int(moment * _THOUSAND)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    new = path.with_suffix(".new")
-    with suppress(OSError):  # the folder is gone: the router is ending
-        new.write_bytes(data)
-        new.replace(path)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
 
 
 class WorkerMember(OneMachineMember):
@@ -161,7 +130,7 @@ class WorkerMember(OneMachineMember):
         self._memory = memory
         self._users, self._rows, self._charged = memory.rows[Scope.USER], memory.rows, memory.charged
         self._days = memory.days
-        self._cells = memory.cells[index * _CELLS : (index + 1) * _CELLS]
+        self._cells, self._pages = memory.cells, memory.pages
         self._others = [other for other in range(memory.size) if other != index]
         self._seen_alive = self._others
         self._heard = {other: memory.rings[other].tail for other in self._others}
@@ -268,12 +237,12 @@ class WorkerMember(OneMachineMember):
     def waits(self, since: float | None, heads: Mapping[str, float] = NO_HEADS) -> None:
         """Tell when the longest waiting request arrived."""
         del heads  # what the others see at once needs no reservation for longer than until they look
-        self._cells[_SINCE] = 0 if since is None else _word(since)
+        self._cells.wait(self.index, since)
 
     def waits_longest(self) -> bool:
         """Say whether that request has waited longest in all workers."""
-        own = self._cells[_SINCE]
-        others = ((self._memory.cells[other * _CELLS + _SINCE], other) for other in self._living)
+        own = self._cells.waits_since(self.index)
+        others = ((self._cells.waits_since(other), other) for other in self._living)
         return bool(own) and all((own, self.index) < (since, other) for since, other in others if since)
 
     # --- facts ------------------------------------------------------------------------------------------------------
@@ -304,38 +273,37 @@ class WorkerMember(OneMachineMember):
 
     def remember(self, summary: Summary) -> None:
         """Keep what this worker believes of the fleet for those that are started again."""
-        _replace(self._memory.summary, write_summary(summary))
+        self._pages.write_fleet(write_summary(summary))
 
     def remembered(self) -> Summary | None:
         """Return what was last kept."""
-        return read_summary(_read(self._memory.summary))
+        return read_summary(self._pages.read_fleet())
 
     # --- figures ----------------------------------------------------------------------------------------------------
 
     def show(self, figure: Figure, value: int) -> None:
         """Set this worker's figure."""
-        self._cells[_FIGURE_CELLS[figure]] = value
+        self._cells.show(self.index, figure, value)
 
     def total(self, figure: Figure) -> int:
         """Return the sum over all workers."""
-        cell = _FIGURE_CELLS[figure]
-        return sum([int(self._memory.cells[worker * _CELLS + cell]) for worker in range(self.size)])
+        return self._cells.total(figure)
 
     def publish(self, page: bytes) -> None:
         """Replace this worker's page."""
-        _replace(self._memory.page(self.index), page)
+        self._pages.write(self.index, page)
 
     def pages(self) -> list[bytes]:
         """Return the other workers' pages."""
-        return [page for other in self._others if (page := _read(self._memory.page(other)))]
+        return [page for other in self._others if (page := self._pages.read(other))]
 
     def own_page(self) -> bytes:
         """Return this worker's page."""
-        return _read(self._memory.page(self.index))
+        return self._pages.read(self.index)
 
     async def beat(self, now: float) -> None:
         """Renew this worker's leases, and look which of the others are valid."""
-        self._cells[_BEAT] = _word(now)
+        self._cells.beat(self.index, now)
         self._seen_alive = self._look()
 
     @property
@@ -346,8 +314,8 @@ class WorkerMember(OneMachineMember):
         return self._seen_alive
 
     def _look(self) -> list[int]:
-        own = self._memory.last_beat(self.index)
-        beats = ((other, self._memory.last_beat(other)) for other in self._others)
+        own = self._cells.last_beat(self.index)
+        beats = ((other, self._cells.last_beat(other)) for other in self._others)
         return [other for other, beat in beats if own is None or beat is None or own - beat < LEASE_SECONDS]
 
     def on_change(self, stirred: Callable[[], None]) -> None:

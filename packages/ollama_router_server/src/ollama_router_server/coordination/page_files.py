@@ -1,0 +1,51 @@
+"""What is too long for shared memory: files in a folder of the router's own, each replaced as a whole by one worker."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["PageFiles"]
+
+_FLEET = "fleet"
+
+
+class PageFiles:
+    """A page of each worker, and one of the fleet, in a new folder; empty until somebody writes it."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="ollama-router-"))
+
+    def write(self, worker: int, page: bytes) -> None:
+        """Replace a worker's page."""
+        self._replace(f"{worker}.page", page)
+
+    def read(self, worker: int) -> bytes:
+        """Return a worker's page."""
+        return self._read(f"{worker}.page")
+
+    def write_fleet(self, page: bytes) -> None:
+        """Replace what is believed of the fleet."""
+        self._replace(_FLEET, page)
+
+    def read_fleet(self) -> bytes:
+        """Return what was last believed of the fleet."""
+        return self._read(_FLEET)
+
+    def close(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _replace(self, name: str, data: bytes) -> None:
+        new = self.folder / f"{name}.new"
+        with suppress(OSError):  # the folder is gone: the router is ending
+            new.write_bytes(data)
+            new.replace(self.folder / name)
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError:
+            return b""

@@ -105,7 +105,7 @@ async def fuzzed(folder: Path, **config: Any) -> AsyncIterator[tuple[RouterApp, 
     upstream = WritingUpstream()
     real, services.upstream = services.upstream, upstream  # type: ignore[assignment]
     services.fleet._upstream = upstream
-    services.fleet._polls = services.fleet._new_polls()
+    services.fleet._polling.checker = services.fleet._new_checker(services.config)
     await services.users.set_grants("alice", {"models": [ALLOWED]})
     await services.start()
     await eventually(lambda: all(facts.installed for facts in services.fleet.snapshot.servers.values()))

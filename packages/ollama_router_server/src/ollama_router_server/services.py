@@ -189,7 +189,7 @@ class Services:
             coordination=self.coordination,
         )
         self.measured_loads = MeasuredLoads(self.computed_sizes, self.clock.wall)
-        self.fleet.on_polled(self._look_at_memory)
+        self.fleet.events.on_polled(self._look_at_memory)
         self._loader = ModelLoader(config=config, targets=self.targets, upstream=self.upstream, fleet=self.fleet)
         self.drains = LastingDrains(DrainStore(self.database), self.audit, self.fleet, follows=self.first)
         self.warm_up = WarmUp(config=config, loader=self._loader, fleet=self.fleet)
@@ -217,7 +217,7 @@ class Services:
             decided=self.deciding.observe,
             claims=self.fleet if self.coordination.asks else None,
         )
-        self.fleet.on_change(self.admission.facts_changed)
+        self.fleet.events.on_change(self.admission.facts_changed)
         self._queue_timer = QueueTimer(self.admission, self.clock)
 
     async def prepare(self) -> bool:
@@ -258,7 +258,7 @@ class Services:
         self.started = True
 
     async def _start_fleet(self) -> None:
-        self.fleet.on_notice(self.incidents.notice)
+        self.fleet.events.on_notice(self.incidents.notice)
         await self.fleet.start(self._patience)
         await self.discovery.start(self._patience)
         await self.running_config.take_up_found()

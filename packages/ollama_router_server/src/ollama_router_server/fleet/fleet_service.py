@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping
 
 from ollama_router_core.api.model_names import CanonicalName
@@ -19,9 +18,11 @@ from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
+from ollama_router_server.fleet.fleet_events import FleetEvents
 from ollama_router_server.fleet.fleet_log import log_drain, log_load_probe, log_notice, log_up
 from ollama_router_server.fleet.health_checker import START_SECONDS, HealthChecker
 from ollama_router_server.fleet.load_prober import LoadProber
+from ollama_router_server.fleet.polling import Polling
 from ollama_router_server.fleet.server_leases import address_hash
 from ollama_router_server.fleet.sharing import FleetSharing
 from ollama_router_server.fleet.state_times import StateTimes
@@ -56,24 +57,19 @@ class FleetService(ClockedFleet):
         self._clock = clock
         self._sharing = FleetSharing(self.state, coordination, clock.monotonic, self._addresses)
         self._secret = coordination.secret
-        self._listeners: list[Callable[[], None]] = []
-        self._up_listeners: list[Callable[[str], None]] = []
-        self._polled_listeners: list[Callable[[str], None]] = []
-        self._notice_listeners: list[Callable[[Notice], None]] = []
+        self.events = FleetEvents()
         self.state_times = StateTimes(clock.wall)
         """Since when servers are up, down, suspended or draining."""
         self._load_prober = LoadProber(targets, upstream, self._load_probe_ended)
-        self._polls = self._new_polls()
-        self._starting: asyncio.Task[None] | None = None
-        self._patience = START_SECONDS
+        self._polling = Polling(config, self._new_checker)
 
     def _addresses(self) -> Mapping[str, int]:
         here = {name: self._targets[name] for name in self.servers if name in self._targets}
         return {name: address_hash(target.origin, self._secret) for name, target in here.items()}
 
-    def _new_polls(self) -> HealthChecker:
+    def _new_checker(self, config: Config) -> HealthChecker:
         return HealthChecker(
-            config=self._config,
+            config=config,
             targets=self._targets,
             upstream=self._upstream,
             clock=self._clock,
@@ -83,20 +79,16 @@ class FleetService(ClockedFleet):
 
     async def start(self, patience: float = START_SECONDS) -> None:
         """Begin to poll. Returns when every server has answered or failed once, after `patience` seconds at most."""
-        self._patience = patience
-        await self._polls.start(patience)
+        await self._polling.start(patience)
         self._sharing.recall()
 
     async def asked(self) -> None:
         """Wait, as `start` does, for the servers that came with the last change of the config."""
-        while self._starting is not None and not self._starting.done():
-            await asyncio.wait([self._starting])  # another change replaces it
+        await self._polling.asked()
 
     async def aclose(self) -> None:
         """Stop polling."""
-        if self._starting is not None:
-            self._starting.cancel()
-        await self._polls.aclose()
+        await self._polling.aclose()
         await self._load_prober.aclose()
 
     def take_names(self, taken: Mapping[str, str]) -> None:
@@ -124,49 +116,27 @@ class FleetService(ClockedFleet):
         for name, server in config.servers.items():
             if name in old and old[name].drain != server.drain:
                 self._sharing.drain(name, on=server.drain)
-        drains = {
-            name: self._goes_on(old[before], before, config.servers[name])
-            for name, before in renamed.items()
-            if name in config.servers
-        }
+        drains = self._drains_that_go_on(old, config.servers, renamed)
         self._sharing.renamed(renamed)
         self.state.reconfigure(config, moved=moved, renamed={**renamed, **taken})
         for name, on in drains.items():
-            if on is not None and self._sharing.drained(name) is None:
+            if self._sharing.drained(name) is None:
                 self.drain(name, on=on)
         self.forget_replies(self.servers.keys() - set(moved))
         self.state_times.reconfigure(self.servers)
-        closing, self._polls = self._polls, self._new_polls()
-        await closing.aclose()
-        if self._starting is not None:
-            self._starting.cancel()
-        self._starting = asyncio.create_task(self._polls.start(self._patience))
-        self._changed()
+        await self._polling.reconfigure(config)
+        self.events.changed()
 
-    def _goes_on(self, before: Server, name: str, now: Server) -> bool | None:
-        """Return what somebody said of a drain, to go on under another name; None where the config decides."""
-        on = name in self.health.draining
-        return on if before.drain == now.drain and on != now.drain else None
-
-    def on_change(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever facts or states changed in a way that may let a waiting request go."""
-        self._listeners.append(listener)
-
-    def on_up(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with the name of each server that comes up, once its facts are known."""
-        self._up_listeners.append(listener)
-
-    def on_polled(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with the name of each server that has told what it has in memory, whoever asked it."""
-        self._polled_listeners.append(listener)
-
-    def on_notice(self, listener: Callable[[Notice], None]) -> None:
-        """Call `listener` with each change of a server's state that this process found out by itself."""
-        self._notice_listeners.append(listener)
-
-    def _changed(self) -> None:
-        for listener in self._listeners:
-            listener()
+    def _drains_that_go_on(
+        self, old: Mapping[str, Server], servers: Mapping[str, Server], renamed: Mapping[str, str]
+    ) -> dict[str, bool]:
+        """Return what somebody said of drains, to go on under other names; without those that the config decides."""
+        draining, found = self.health.draining, {}
+        for name, before in renamed.items():
+            on = before in draining
+            if name in servers and old[before].drain == servers[name].drain != on:
+                found[name] = on
+        return found
 
     @property
     def snapshot(self) -> FleetSnapshot:
@@ -240,7 +210,7 @@ class FleetService(ClockedFleet):
         if self._loading(name) != loading:
             self._sharing.loading(name, model, load)
         if begins:
-            self._polls.load_begun(name)
+            self._polling.checker.load_begun(name)
         return begins
 
     def _loading(self, name: str) -> Mapping[CanonicalName, object]:
@@ -251,12 +221,12 @@ class FleetService(ClockedFleet):
 
     def measure_soon(self, name: str) -> None:
         """Poll a server now, in the background: what it has in memory has changed."""
-        self._polls.soon(name)
+        self._polling.checker.soon(name)
 
     async def probe(self, name: str) -> str | None:
         """Ask a server now, for its models too; return why it did not answer, None if it did."""
         self.state.lists_are_due(name, self.now())
-        return await self._polls.ask_now(name)
+        return await self._polling.checker.ask_now(name)
 
     def refresh_soon(self, name: str | None = None) -> None:
         """Have the models of one server, or of all, asked for again at once, in the background."""
@@ -265,7 +235,7 @@ class FleetService(ClockedFleet):
 
     def _refresh(self, server: str) -> None:
         self.state.lists_are_due(server, self.now())
-        self._polls.soon(server)
+        self._polling.checker.soon(server)
 
     def refresh_unknown(self, model: CanonicalName | None) -> None:
         """Have the lists asked for again after a request found no server, at most once in five seconds."""
@@ -275,27 +245,22 @@ class FleetService(ClockedFleet):
     def polled(self, name: str, *, came_up: bool) -> None:
         """Note that a server was polled."""
         self._told(name)
-        self._changed()
+        self.events.changed()
         if came_up:
             log_up(name, self.servers[name])
-            for listener in self._up_listeners:
-                listener(name)
+            self.events.up(name)
 
     def _told(self, name: str) -> None:
-        self._judge(name)
-        for listener in self._polled_listeners:
-            listener(name)
-
-    def _judge(self, name: str) -> None:
         """Judge the requests that wait at a server which has just answered."""
         probe = self.load_probe_after_poll(name)
         if probe is not None:
             self._load_prober.begin(probe)
+        self.events.polled(name)
 
     def _load_probe_ended(self, probe: LoadProbe, error: str | None) -> None:
         self.load_probe_ended(probe, error)
         log_load_probe(probe, error)
-        self._changed()
+        self.events.changed()
 
     def turn(self, name: str) -> int:
         """Return how many other processes are to poll a server before this one."""
@@ -311,8 +276,7 @@ class FleetService(ClockedFleet):
             self._give_up_waiting(notice.server)
         self.state_times.notice(notice)
         self._sharing.notice(notice)
-        for listener in self._notice_listeners:
-            listener(notice)
+        self.events.noticed(notice)
 
     def _give_up_waiting(self, server: str) -> None:
         """End the requests that wait for a server which has stopped answering; those that may go on elsewhere do."""
@@ -346,7 +310,7 @@ class FleetService(ClockedFleet):
         self.state_times.drained(name, on=on)
         self.health.drain(name, on=on)
         log_drain(name, on=on)
-        self._changed()
+        self.events.changed()
 
     def follow(self, told: Collection[News]) -> None:
         """Take over drains of other workers and what they found out."""
@@ -356,13 +320,13 @@ class FleetService(ClockedFleet):
                 self._drain(name, on=on)
         asked_again = [self._sharing.hear(news) for news in told]
         for news in told:
-            if isinstance(news, ServerPolled) and self._polls.heard(news.server, news.found):
+            if isinstance(news, ServerPolled) and self._polling.checker.heard(news.server, news.found):
                 self._told(news.server)
         for loading in {news.server for news in told if isinstance(news, LoadBegan) and self._loading(news.server)}:
-            self._polls.load_begun(loading)
+            self._polling.checker.load_begun(loading)
         for server in asked_again:
             if server is not None:
                 self._refresh(server)
         self._sharing.remember()
         if told:
-            self._changed()
+            self.events.changed()

@@ -36,7 +36,7 @@ class WarmUp:
 
     def start(self) -> None:
         """Begin to watch; to be called before the fleet is."""
-        self._fleet.on_up(self._begin)
+        self._fleet.events.on_up(self._begin)
 
     async def aclose(self) -> None:
         """Stop; a load under way is given up."""

@@ -26,8 +26,7 @@ from ollama_router_core.config.client_settings import Limits
 from ollama_router_core.testing import Drip, SimulatorThread
 from ollama_router_server.process.installation import Installation
 from ollama_router_server.process.serve import seconds_to_stop
-from ollama_router_server.process.server import Succession
-from ollama_router_server.process.succession import Successor, start_patience, start_successor
+from ollama_router_server.process.succession import Succession, Successor, start_patience, start_successor
 from ollama_router_server.storage.copying import copy_database
 from ollama_router_server.storage.database import Database
 from support.asking import CHAT, MODEL, PATIENCE, Asker, stream
@@ -309,22 +308,21 @@ def events(router: ServedRouter) -> Counter[str]:
     return Counter(row["event"] for row in router.log())
 
 
-@pytest.mark.anyio
-async def test_a_stop_while_a_successor_is_being_started_stops_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_while_a_successor_is_being_started_stops_it_too() -> None:
     """The signal comes before there is one to stop."""
     read, write = os.pipe()
-    server = SimpleNamespace(should_exit=False, on_stop=None)
     process = SimpleNamespace(pid=1, terminate=lambda: ended.append(1))
+    stops: list[int] = []
     ended: list[int] = []
 
-    def start(*_: object) -> Successor:
-        server.should_exit = True
-        server.on_stop()
+    def start() -> Successor:
+        stops.append(1)
+        succession.stop()
         return Successor(process, read, Installation())
 
-    monkeypatch.setattr("ollama_router_server.process.server.start_successor", start)
-    with socket.socket() as sock:
-        Succession(server, sock, {}, None, lambda: None).begin()
+    succession = Succession(start=start, succeeded=lambda _: None, in_place=lambda: None, is_ending=lambda: bool(stops))
+    succession.take_up(signal.SIGUSR2)
+    os.close(read)
     os.close(write)
     assert ended == [1]
 

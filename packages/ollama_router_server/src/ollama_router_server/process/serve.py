@@ -18,7 +18,6 @@ from ollama_router_core.errors import RouterError
 from ollama_router_server.accounts.first_admin import LINK_SECONDS, can_hand_over, hand_over, tell_how
 from ollama_router_server.http.certificates import check_certificate
 from ollama_router_server.http.file_limit import raise_file_limit
-from ollama_router_server.process.installation import Installation
 from ollama_router_server.process.listening import console_url, listen, print_listening
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.reload import ConfigSource
@@ -142,7 +141,6 @@ class _Service:
         self._config = config
         self._environment = environment
         self._notifier = Notifier(environment)
-        self._installation = Installation()
         self._sock = sock
 
     def open_log(self) -> Callable[[], None]:
@@ -163,10 +161,6 @@ class _Service:
         """Hand over to the successor, which accepts connections."""
         self._notifier.succeeded(successor.pid)
         self._sock.close()
-
-    def program_has_changed(self) -> bool:
-        """Whether a successor would be another program."""
-        return self._installation.has_changed()
 
     def reloading(self) -> None:
         """Each worker reads the config for itself, and nobody waits for that."""

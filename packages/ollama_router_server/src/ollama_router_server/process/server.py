@@ -10,24 +10,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from types import FrameType
 from typing import cast
 
-import structlog
 import uvicorn
 
 from ollama_router_core.errors import RouterError
 from ollama_router_server.app import RouterApp
 from ollama_router_server.http.protocol_limits import Bounds
 from ollama_router_server.http.strict import StrictProtocol
-from ollama_router_server.process.installation import Installation
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.reload import ConfigSource, Reloader
 from ollama_router_server.process.signals import heed
-from ollama_router_server.process.succession import Successor, held_by_manager, start_successor
+from ollama_router_server.process.succession import Succession, Successor, held_by_manager, start_successor
 from ollama_router_server.process.uvicorn_options import uvicorn_config
 from ollama_router_server.services import Services
 
 __all__ = ["RouterServer", "serve"]
-
-_log = structlog.get_logger("serve")
 
 _LOOK_SECONDS = 0.05
 _LAST_WORDS_SECONDS = 0.5
@@ -179,9 +175,9 @@ async def serve(
             loop.add_signal_handler(signal.SIGUSR2, server.succeeded)
             loop.add_signal_handler(signal.SIGHUP, reload)
         else:
-            succession = Succession(server, sock, environment, notifier, reload)
-            loop.add_signal_handler(signal.SIGUSR2, succession.begin)
-            loop.add_signal_handler(signal.SIGHUP, succession.reload)
+            succession = _succession(server, sock, environment, notifier, reload)
+            for number in (signal.SIGUSR2, signal.SIGHUP):
+                loop.add_signal_handler(number, succession.take_up, number)
         if lifeline is not None:
             _on_end_of_file(lifeline, lambda: server.handle_exit(signal.SIGTERM, None))
         if notifier is not None and notifier.watchdog is not None:
@@ -191,74 +187,33 @@ async def serve(
         raise RouterError("the server could not start; the lines above say why")
 
 
-class Succession:
-    """Starts a successor and ends the server once it is there; where none comes, the config is read in place."""
+def _succession(
+    server: RouterServer,
+    sock: socket.socket,
+    environment: Mapping[str, str],
+    notifier: Notifier | None,
+    in_place: Callable[[], None],
+) -> Succession:
+    """Have the server's successor, which this event loop listens to, end the server."""
+    loop = asyncio.get_running_loop()
 
-    def __init__(
-        self,
-        server: RouterServer,
-        sock: socket.socket,
-        environment: Mapping[str, str],
-        notifier: Notifier | None,
-        in_place: Callable[[], None],
-    ) -> None:
-        self._server, self._sock, self._environment, self._notifier = server, sock, environment, notifier
-        self._in_place = in_place
-        self._installation = Installation()
-        self._successor: Successor | None = None
-        server.on_stop = self._stop
+    def start() -> Successor:
+        successor = start_successor(sock, environment)
+        loop.add_reader(successor.ready, hear, successor)
+        return successor
 
-    def reload(self) -> None:
-        """SIGHUP: take up what is there now, with a successor if the program is another, else in place."""
-        if self._installation.has_changed():
-            self._begin_or_ask(signal.SIGHUP)
-            return
-        if self._successor is not None:
-            self._successor.ask(signal.SIGHUP)
-        self._in_place()
+    def hear(successor: Successor) -> None:
+        loop.remove_reader(successor.ready)
+        succession.hear(successor)
 
-    def begin(self) -> None:
-        """SIGUSR2: start a successor; one that starts already is to have one of its own."""
-        self._begin_or_ask(signal.SIGUSR2)
+    def succeeded(successor: Successor) -> None:
+        if notifier is not None:
+            notifier.succeeded(successor.pid)
+        server.succeeded()
 
-    def _begin_or_ask(self, number: signal.Signals) -> None:
-        if self._successor is not None:
-            self._successor.ask(number)
-        elif not self._server.should_exit:
-            self._start()
-
-    def _start(self) -> None:
-        try:
-            self._successor = start_successor(self._sock, self._environment)
-        except OSError as error:
-            _log.error("successor_failed", detail=error.strerror)
-            self._in_place()
-            return
-        _log.info("successor_starts", pid=self._successor.pid)
-        asyncio.get_running_loop().add_reader(self._successor.ready, self._heard, self._successor)
-        if self._server.should_exit:  # by a signal while it was being started
-            self._successor.stop()
-
-    def _stop(self) -> None:
-        if self._successor is not None:
-            self._successor.stop()
-
-    def _heard(self, successor: Successor) -> None:
-        asyncio.get_running_loop().remove_reader(successor.ready)
-        if successor.heard():
-            if self._notifier is not None:
-                self._notifier.succeeded(successor.pid)
-            self._server.succeeded()
-            return
-        self._successor = None
-        if successor.stopped:
-            return
-        if successor.asked is signal.SIGUSR2:
-            self.begin()
-        elif successor.asked is signal.SIGHUP:
-            self.reload()
-        else:
-            self._in_place()
+    succession = Succession(start=start, succeeded=succeeded, in_place=in_place, is_ending=lambda: server.should_exit)
+    server.on_stop = succession.stop
+    return succession
 
 
 def _on_end_of_file(descriptor: int, callback: Callable[[], None]) -> None:

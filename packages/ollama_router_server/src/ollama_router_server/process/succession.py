@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
@@ -25,6 +25,7 @@ from ollama_router_server.fleet.health_checker import START_SECONDS
 from ollama_router_server.process.installation import Installation
 
 __all__ = [
+    "Succession",
     "Successor",
     "held_by_manager",
     "inherited_socket",
@@ -105,6 +106,82 @@ class Successor(Struct, eq=False):
         self.asked = None
         _log.info("signal_passed_on", signal=number.name, successor=self.pid)
         self.process.send_signal(number)
+
+
+class Succession:
+    """Starts a successor where a signal asks for one; where none comes, the config is read in place.
+
+    Args:
+        start: starts one; may raise OSError.
+        succeeded: called once it accepts connections.
+        in_place: has this process read the config again.
+        is_ending: whether this process is told to end.
+    """
+
+    def __init__(
+        self,
+        *,
+        start: Callable[[], Successor],
+        succeeded: Callable[[Successor], None],
+        in_place: Callable[[], None],
+        is_ending: Callable[[], bool],
+    ) -> None:
+        self._start = start
+        self._succeeded = succeeded
+        self._in_place = in_place
+        self._is_ending = is_ending
+        self._installation = Installation()
+        self._successor: Successor | None = None
+
+    @property
+    def starting(self) -> Successor | None:
+        """The successor that has not told yet whether it goes on: `hear` it when its `ready` can be read."""
+        successor = self._successor
+        return None if successor is None or successor.accepts else successor
+
+    def take_up(self, number: signal.Signals) -> None:
+        """Take up what is there now: on SIGUSR2 with a successor, on SIGHUP with one only if the program is another."""
+        if number is signal.SIGUSR2 or self._installation.has_changed():
+            self._begin(number)
+            return
+        if self._successor is not None:
+            self._successor.ask(number)
+        self._in_place()
+
+    def _begin(self, number: signal.Signals) -> None:
+        if self._successor is not None:
+            self._successor.ask(number)  # one that starts already is to have one of its own
+        elif not self._is_ending():
+            self._try()
+
+    def _try(self) -> None:
+        try:
+            self._successor = self._start()
+        except OSError as error:
+            _log.error("successor_failed", detail=error.strerror)
+            self._in_place()
+            return
+        _log.info("successor_starts", pid=self._successor.pid)
+        if self._is_ending():  # by a signal while it was being started
+            self._successor.stop()
+
+    def stop(self) -> None:
+        """End a successor that has not taken over."""
+        if self._successor is not None:
+            self._successor.stop()
+
+    def hear(self, successor: Successor) -> None:
+        """Read what a successor tells; what it was asked for and cannot do is done here."""
+        if successor.heard():
+            self._succeeded(successor)
+            return
+        self._successor = None
+        if successor.stopped:
+            return
+        if successor.asked is None:
+            self._in_place()
+        else:
+            self.take_up(successor.asked)
 
 
 def start_successor(sock: socket.socket, environment: Mapping[str, str]) -> Successor:

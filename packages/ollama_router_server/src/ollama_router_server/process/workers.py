@@ -23,7 +23,7 @@ from ollama_router_core.coordination import LEASE_SECONDS, Coordination
 from ollama_router_core.errors import RouterError
 from ollama_router_server.coordination.shared_memory import SharedMemory
 from ollama_router_server.process.signals import SignalQueue
-from ollama_router_server.process.succession import Successor
+from ollama_router_server.process.succession import Succession, Successor
 from ollama_router_server.system import SystemClock
 
 __all__ = ["Supervised", "Supervisor", "Worker"]
@@ -71,9 +71,6 @@ class Supervised(Protocol):
     def succeeded(self, successor: Successor) -> None:
         """Note that the successor accepts connections; the workers are told next."""
 
-    def program_has_changed(self) -> bool:
-        """Whether a successor would be another program."""
-
     def reloading(self) -> None:
         """Note that the workers receive SIGHUP next, to read the config in place."""
 
@@ -108,7 +105,12 @@ class Supervisor:
         self._clock = SystemClock()
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {}
-        self._successor: Successor | None = None
+        self._succession = Succession(
+            start=service.successor,
+            succeeded=self._succeeded,
+            in_place=self._reload,
+            is_ending=lambda: self._stop_at is not None,
+        )
         self._signals = SignalQueue()
         self._stop_at: float | None = None
         self._accepting = False
@@ -187,11 +189,11 @@ class Supervisor:
     def _read_ready(self) -> None:
         """Wait for workers to accept connections, for a signal, or for a while."""
         waiting = {child.ready: child for child in self._children.values() if not child.accepts}
-        starting = self._successor if self._successor is not None and not self._successor.accepts else None
+        starting = self._succession.starting
         ends = [*waiting] if starting is None else [*waiting, starting.ready]
         for end in self._signals.wait(ends, _POLL_SECONDS):
             if starting is not None and end == starting.ready:
-                self._hear_successor(starting)
+                self._succession.hear(starting)
             elif os.read(end, 1):
                 self._note_ready(waiting[end])
 
@@ -207,38 +209,12 @@ class Supervisor:
     def _all_accept(self) -> bool:
         return len(self._children) == self._count and all(each.accepts for each in self._children.values())
 
-    def _start_successor(self, number: signal.Signals) -> None:
-        if self._successor is not None:
-            self._successor.ask(number)
-        if self._successor is not None or self._stop_at is not None:
-            return
-        try:
-            self._successor = self._service.successor()
-        except OSError as error:
-            _log.error("successor_failed", detail=error.strerror)
-            self._reload()
-            return
-        _log.info("successor_starts", pid=self._successor.pid)
-
-    def _hear_successor(self, successor: Successor) -> None:
-        if successor.heard():
-            self._service.succeeded(successor)
-            self._end_workers(signal.SIGUSR2)
-            return
-        self._successor = None
-        if successor.stopped:
-            return
-        if successor.asked is None:
-            self._reload()
-        else:
-            self._take_up(successor.asked)
-
     # --- ending -----------------------------------------------------------------------------------------------------
 
     def _handle_signals(self) -> None:
         for number in self._signals.take():
             if number in {signal.SIGUSR2, signal.SIGHUP}:
-                self._take_up(signal.Signals(number))
+                self._succession.take_up(signal.Signals(number))
             elif self._stop_at is None:
                 self._stop()
             else:
@@ -246,21 +222,16 @@ class Supervisor:
         if self._stop_at is not None and self._clock.monotonic() >= self._stop_at:
             self._send(signal.SIGKILL)
 
-    def _take_up(self, number: signal.Signals) -> None:
-        if number is signal.SIGUSR2 or self._service.program_has_changed():
-            self._start_successor(number)
-            return
-        if self._successor is not None:
-            self._successor.ask(number)
-        self._reload()
+    def _succeeded(self, successor: Successor) -> None:
+        self._service.succeeded(successor)
+        self._end_workers(signal.SIGUSR2)
 
     def _reload(self) -> None:
         self._service.reloading()
         self._send(signal.SIGHUP)
 
     def _stop(self) -> None:
-        if self._successor is not None:
-            self._successor.stop()
+        self._succession.stop()
         self._service.stopping()
         self._end_workers(signal.SIGTERM)
 

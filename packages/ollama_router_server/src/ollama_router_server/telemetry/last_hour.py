@@ -12,6 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from ollama_router_core.exchange.machine import CLIENT_LEFT
 from ollama_router_core.records.phases import PHASES, PhaseName, phase_ms
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.telemetry.server_hour import ServerHours, ServerRow
@@ -21,7 +22,6 @@ __all__ = ["MINUTES", "LastHour", "Minute", "Row", "add_up_minutes", "minutes_of
 
 MINUTES: Final = 60
 _SECONDS: Final = 60
-_CLIENT_LEFT: Final = 499
 _UNCOUNTED: Final = 256
 
 Row = Sequence[int]
@@ -93,7 +93,7 @@ class LastHour:
             sums = self._begin(number)
         sums[_REQUESTS] += 1
         status = record.status
-        if status != _CLIENT_LEFT and (status >= 400 or record.error is not None):
+        if status != CLIENT_LEFT and (status >= 400 or record.error is not None):
             sums[_FAILED] += 1
         sums[_TOKENS] += record.completion_tokens or 0
         for index, ms in enumerate(phase_ms(record), _PHASES):

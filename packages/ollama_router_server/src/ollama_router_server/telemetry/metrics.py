@@ -6,6 +6,7 @@ request, only plain numbers in dictionaries are incremented; they become metrics
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ollama_router_core.exchange.machine import CLIENT_LEFT
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.decision import Decision
 from ollama_router_server.telemetry.histograms import Histogram
@@ -23,7 +25,6 @@ from ollama_router_server.telemetry.metric_aggregation import Family, families
 __all__ = ["ConsoleGauges", "Gauges", "Metrics", "ServerGauges"]
 
 _NOWHERE = "none"
-_CLIENT_LEFT = 499
 _TIMES = (
     ("orouter_queue_seconds", "Time until a server was chosen."),
     ("orouter_ttft_seconds", "Time until the first byte was sent to the client."),
@@ -78,7 +79,7 @@ class _OfServer:
     __slots__ = ("load", "queue", "requests", "tokens_in", "tokens_out", "total", "ttft", "wasted")
 
     def __init__(self) -> None:
-        self.requests: dict[tuple[str, int], int] = {}  # by route and class of status
+        self.requests = Counter[tuple[str, int]]()  # by route and class of status
         self.queue, self.ttft, self.total, self.load = Histogram(), Histogram(), Histogram(), Histogram()
         self.tokens_in = 0
         self.tokens_out = 0
@@ -99,7 +100,7 @@ class _OfServer:
         if load is not None:
             self.load.observe(load / 1000)
         self.total.observe(total / 1000)
-        if record.status == _CLIENT_LEFT and record.server is not None:
+        if record.status == CLIENT_LEFT and record.server is not None:
             self.wasted += (total - (queue or 0.0)) / 1000
 
 
@@ -109,10 +110,10 @@ class Metrics:
     def __init__(self, gauges: Gauges) -> None:
         self.last_hour = LastHour()
         self._servers: dict[str, _OfServer] = {}
-        self._refused: dict[str, int] = {}
-        self._errors: dict[str, int] = {}
-        self._decisions: dict[tuple[str, str], int] = {}
-        self._preemptions: dict[str, int] = {}
+        self._refused = Counter[str]()
+        self._errors = Counter[str]()
+        self._decisions = Counter[tuple[str, str]]()
+        self._preemptions = Counter[str]()
         self._retries = 0
         self._registry = CollectorRegistry()
         self._registry.register(_AtScrape(self._counted, gauges))
@@ -124,17 +125,15 @@ class Metrics:
         server = self._servers.get(name)
         if server is None:
             server = self._servers[name] = _OfServer()
-        key = (record.path, status if status == _CLIENT_LEFT else status // 100)
-        server.requests[key] = server.requests.get(key, 0) + 1
+        server.requests[record.path, status if status == CLIENT_LEFT else status // 100] += 1
         if record.error_code is not None:
-            self._errors[record.error_code] = self._errors.get(record.error_code, 0) + 1
+            self._errors[record.error_code] += 1
         if decision is not None and decision.ranking:
-            choice = (decision.strategy, decision.ranking[0])
-            self._decisions[choice] = self._decisions.get(choice, 0) + 1
+            self._decisions[decision.strategy, decision.ranking[0]] += 1
         if record.attempts > 1:
             self._retries += record.attempts - 1
         for name in preempted:
-            self._preemptions[name] = self._preemptions.get(name, 0) + 1
+            self._preemptions[name] += 1
         if record.prompt_tokens is not None:
             server.tokens_in += record.prompt_tokens
         if record.completion_tokens is not None:
@@ -144,7 +143,7 @@ class Metrics:
 
     def refused(self, code: str) -> None:
         """Count a request that was rejected before a user was identified."""
-        self._refused[code] = self._refused.get(code, 0) + 1
+        self._refused[code] += 1
 
     def families(self) -> list[Family]:
         """Return all metrics as plain values, to be merged with those of other workers."""
@@ -192,7 +191,7 @@ class Metrics:
 
 def _status(status: int) -> str:
     """Reduce a status to its class: servers may send any three digits."""
-    return "client_left" if status == _CLIENT_LEFT else f"{status}xx"
+    return "client_left" if status == CLIENT_LEFT else f"{status}xx"
 
 
 def _counter(name: str, text: str, label: str, counts: Mapping[str, float]) -> Metric:

@@ -8,13 +8,13 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from ollama_router_core.exchange.machine import CLIENT_LEFT
 from ollama_router_core.records.request_record import RequestRecord
 
 __all__ = ["ServerHour", "ServerHours", "ServerRow", "add_up_server_rows", "servers_of"]
 
 _STEP: Final = 300
 _STEPS: Final = 12
-_CLIENT_LEFT: Final = 499
 _NOTHING: Final = (0, 0, 0, 0)
 
 ServerRow = Sequence[Any]
@@ -58,7 +58,7 @@ class ServerHours:
             return
         sums = self._of(record.server, step)
         sums[0] += 1
-        sums[1] += record.status != _CLIENT_LEFT and (record.status >= 400 or record.error is not None)
+        sums[1] += record.status != CLIENT_LEFT and (record.status >= 400 or record.error is not None)
         if record.decode_ms and record.completion_tokens:
             sums[2] += record.completion_tokens
             sums[3] += round(record.decode_ms)

@@ -6,12 +6,11 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from msgspec import Struct
-from sqlalchemy import CTE, ColumnElement, Select, String, case, cast, func, literal, select, union_all
+from sqlalchemy import CTE, ColumnElement, Select, String, Subquery, case, cast, func, literal, select, union_all
 from sqlalchemy.engine import Connection
 
-from ollama_router_server.storage.dialect import whole
 from ollama_router_server.storage.log_filter import IS_ERROR, LogFilter
-from ollama_router_server.storage.log_totals import DAY
+from ollama_router_server.storage.log_totals import DAY, start_of
 from ollama_router_server.storage.schema import LONGEST_TOTALS_NAME, groups, memberships, request_log, users
 
 __all__ = ["KINDS", "LOOKED_AT", "FirstToken", "FirstTokens", "UsualSpeed", "read_first_tokens", "read_usual_speeds"]
@@ -80,28 +79,15 @@ def _writing() -> ColumnElement[float]:
 
 
 def _medians(rows: CTE, kind: str) -> Select[Any]:
-    name, value = rows.c.name, rows.c[kind]
-    ranked = (
-        select(
-            name.label("name"),
-            value.label("value"),
-            func.row_number().over(partition_by=name, order_by=value).label("rank"),
-            func.count().over(partition_by=name).label("all"),
-        )
-        .where(value > 0)
-        .subquery()
-    )
-    middle = func.min(case((ranked.c.rank * 2 >= ranked.c["all"], ranked.c.value)))
-    return select(literal(kind), ranked.c.name, middle).group_by(ranked.c.name)
+    ranked = _ranked(rows.c.name, rows.c[kind], rows.c[kind] > 0)
+    return select(literal(kind), ranked.c.name, _within(ranked, 50)).group_by(ranked.c.name)
 
 
 def _newest(backend: str, chosen: LogFilter, most: int) -> CTE:
     columns = request_log.c
-    second = whole(backend, columns.started_at)
+    day = start_of(DAY, backend, columns.started_at).label("day")
     wanted = (
-        select(
-            columns.user, columns.model_served, columns.model_asked, columns.server, columns.ttft_ms, second.label("s")
-        )
+        select(columns.user, columns.model_served, columns.model_asked, columns.server, columns.ttft_ms, day)
         .where(columns.ttft_ms.is_not(None), *chosen.conditions())
         .order_by(columns.started_at.desc())
         .limit(most)
@@ -112,7 +98,7 @@ def _newest(backend: str, chosen: LogFilter, most: int) -> CTE:
     model = func.coalesce(wanted.c.model_served, wanted.c.model_asked)
     names: dict[str, ColumnElement[str]] = {
         "user": wanted.c.user, "group": groups.c.name, "model": model, "server": wanted.c.server,
-        "day": cast(wanted.c.s - wanted.c.s % DAY, String),
+        "day": cast(wanted.c.day, String),
     }  # fmt: skip
     shown = (func.substr(func.coalesce(of, ""), 1, LONGEST_TOTALS_NAME).label(name) for name, of in names.items())
     joined = rows.outerjoin(groups, groups.c.id == memberships.c.group_id)
@@ -120,15 +106,24 @@ def _newest(backend: str, chosen: LogFilter, most: int) -> CTE:
 
 
 def _percentiles(rows: CTE, kind: str) -> Select[Any]:
-    name, time = rows.c[kind], rows.c.ttft_ms
-    ranked = select(
-        name.label("name"),
-        time.label("ms"),
-        func.row_number().over(partition_by=name, order_by=time).label("rank"),
-        func.count().over(partition_by=name).label("all"),
-    ).subquery()
+    ranked = _ranked(rows.c[kind], rows.c.ttft_ms)
+    return select(literal(kind), ranked.c.name, _within(ranked, 50), _within(ranked, 95)).group_by(ranked.c.name)
 
-    def within(percent: int) -> ColumnElement[float]:
-        return func.min(case((ranked.c.rank * 100 >= ranked.c["all"] * percent, ranked.c.ms)))
 
-    return select(literal(kind), ranked.c.name, within(50), within(95)).group_by(ranked.c.name)
+def _ranked(name: ColumnElement[str], value: ColumnElement[float], *conditions: ColumnElement[bool]) -> Subquery:
+    """Rank the values of each name from the smallest on."""
+    return (
+        select(
+            name.label("name"),
+            value.label("value"),
+            func.row_number().over(partition_by=name, order_by=value).label("rank"),
+            func.count().over(partition_by=name).label("all"),
+        )
+        .where(*conditions)
+        .subquery()
+    )
+
+
+def _within(ranked: Subquery, percent: int) -> ColumnElement[float]:
+    """Return the value that so many of 100 stay within, by nearest rank."""
+    return func.min(case((ranked.c.rank * 100 >= ranked.c["all"] * percent, ranked.c.value)))

@@ -13,12 +13,12 @@ from ollama_router_core.config.settings import RequestLogSettings
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_server.storage.audit_log import AuditLog
 from ollama_router_server.storage.incident_store import IncidentStore
+from ollama_router_server.storage.log_totals import DAY
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.system import Clock
 
 __all__ = ["LogRetention"]
 
-_DAY = 86_400
 _FIRST_PAUSE = 10.0  # seconds: the start is busy enough
 
 _log = structlog.get_logger(__name__)
@@ -77,7 +77,7 @@ class LogRetention:
             StorageUnavailable: the database cannot take it now; what was deleted before stays deleted.
         """
         gone, days = 0, self._settings.keep_days
-        before = None if days is None else self._clock.wall() - days * _DAY
+        before = None if days is None else self._clock.wall() - days * DAY
         await self._audit.cleanup(before=before, most=self._settings.max_rows)
         await self._incidents.cleanup(before=before)
         if before is not None:

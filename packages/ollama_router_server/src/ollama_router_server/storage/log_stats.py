@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
-from ollama_router_server.storage.dialect import give_room, whole
+from ollama_router_server.storage.dialect import give_room
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.log_totals import (
     DAY,
@@ -39,6 +39,8 @@ from ollama_router_server.storage.log_totals import (
     by_name,
     ends_of,
     rows_where,
+    spans_between,
+    start_of,
     starts_between,
     sums_of,
 )
@@ -124,8 +126,7 @@ def read_history(connection: Connection, chosen: LogFilter) -> tuple[HourRow, ..
             hours[int(start)].update(by_name(sums))
     if end != NO_END:
         rows = rows_where(*replace(chosen, since=end).conditions())
-        second = whole(connection.dialect.name, rows.c.started_at)
-        hour = (second - second % HOUR).label("hour")
+        hour = start_of(HOUR, connection.dialect.name, rows.c.started_at).label("hour")
         for start, *sums in connection.execute(select(hour, *sums_of(rows)).group_by("hour")):
             hours[int(start)].update(by_name(sums))
     return tuple(HourRow(start=start, **sums) for start, sums in sorted(hours.items()) if sums["requests"])
@@ -151,8 +152,7 @@ def usage_of_user(connection: Connection, user: str) -> tuple[UsageRow, float | 
 def tokens_by_day(connection: Connection, user: str, *, since: int) -> dict[int, int]:
     """Sum a user's tokens by the day's start, from a day's start on (seconds since 1970)."""
     columns = request_log.c
-    second = whole(connection.dialect.name, columns.started_at)
-    day = (second - second % DAY).label("day")
+    day = start_of(DAY, connection.dialect.name, columns.started_at).label("day")
     tokens = func.sum(func.coalesce(columns.prompt_tokens, 0) + func.coalesce(columns.completion_tokens, 0))
     query = select(day, tokens).where(columns.user == user, columns.started_at >= since).group_by("day")
     return {int(start): int(total) for start, total in connection.execute(query)}
@@ -265,8 +265,7 @@ def _spans(connection: Connection, first: int, end: int) -> Iterator[ColumnEleme
 
     A statement has them once for each dimension.
     """
-    first_day = -(-first // DAY) * DAY
-    end_day = max(first_day, end // DAY * DAY)
     columns, times = log_totals.c, len(get_args(Dimension))
-    for span, a, b in ((DAY, first_day, end_day), (HOUR, first, min(first_day, end)), (HOUR, end_day, end)):
-        yield and_(columns.span == span, starts_between(connection, columns.start, span, a, b, times=times))
+    for span, starts in spans_between(first, end):
+        known = starts_between(connection, columns.start, span, starts.start, starts.stop, times=times)
+        yield and_(columns.span == span, known)

@@ -26,12 +26,15 @@ __all__ = [
     "ends_of",
     "rows_where",
     "spans_between",
+    "start_of",
     "starts_between",
     "sums_of",
+    "week_of_users",
 ]
 
 HOUR = 3_600
 DAY = 86_400
+_WEEK_DAYS = 7
 NO_END = 2**53
 """A moment that nothing is after, in seconds since 1970; SQLite and JSON can tell it."""
 
@@ -106,6 +109,18 @@ def band(backend: str, time: ColumnElement[float]) -> ColumnElement[int]:
     milliseconds = whole(backend, time)
     bands = [(milliseconds < most, milliseconds - milliseconds % width) for most, width in _BANDS]
     return case(*bands, else_=_LONGEST_BAND)
+
+
+def start_of(span: int, backend: str, moment: ColumnElement[float]) -> ColumnElement[int]:
+    """Return the start of the hour or day (`span`, in seconds) that a moment is in; both are seconds since 1970."""
+    second = whole(backend, moment)
+    return second - second % span
+
+
+def week_of_users(today: int) -> ColumnElement[bool]:
+    """Choose the totals of users of seven days, found by their key; `today`, the last one, is days since 1970-01-01."""
+    columns, days = log_totals.c, range(today - _WEEK_DAYS + 1, today + 1)
+    return and_(columns.span == DAY, columns.start.in_([day * DAY for day in days]), columns.dimension == "user")
 
 
 def starts_between(

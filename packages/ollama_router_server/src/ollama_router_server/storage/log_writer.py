@@ -16,8 +16,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_server.storage.dialect import adding_into, whole
-from ollama_router_server.storage.log_totals import DAY, HOUR, Dimension, Measure, band, rows_where, sums_of
+from ollama_router_server.storage.dialect import adding_into
+from ollama_router_server.storage.log_totals import DAY, HOUR, Dimension, Measure, band, rows_where, start_of, sums_of
 from ollama_router_server.storage.schema import log_latencies, log_totals, request_log
 
 __all__ = ["add_rows", "delete_empty", "delete_oldest", "insert_records", "last_number"]
@@ -118,8 +118,7 @@ def _adding(driver: str) -> tuple[SQLCompiler, ...]:
 def _changes(backend: str, *conditions: ColumnElement[bool], sign: int) -> tuple[Insert, ...]:
     """Add the rows that meet the conditions to both tables, or subtract them."""
     rows = rows_where(*conditions)
-    second = whole(backend, rows.c.started_at)
-    starts = {span: (second - second % span).label("start") for span in (HOUR, DAY)}
+    starts = {span: start_of(span, backend, rows.c.started_at).label("start") for span in (HOUR, DAY)}
     sums = [sign * each for each in sums_of(rows)]
     totals = (
         select(literal(span, BigInteger), start, literal(one), rows.c[one], *sums).group_by("start", rows.c[one])

@@ -12,12 +12,10 @@ from sqlalchemy.engine import Connection
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.limits import first_day_of_month
 from ollama_router_server.storage.identity_rows import load_grants
-from ollama_router_server.storage.log_totals import DAY
+from ollama_router_server.storage.log_totals import week_of_users
 from ollama_router_server.storage.schema import groups, log_totals, memberships, token_usage, users
 
 __all__ = ["RecentUse", "read_recent_use"]
-
-_WEEK = 7
 
 
 class RecentUse(Struct, kw_only=True):
@@ -39,10 +37,7 @@ def read_recent_use(connection: Connection, names: Sequence[str] | None, *, toda
         return true() if names is None else name.in_(names)
 
     totals = log_totals.c
-    days = [day * DAY for day in range(today - _WEEK + 1, today + 1)]
-    week = select(totals.name, func.sum(totals.requests)).where(
-        totals.span == DAY, totals.start.in_(days), totals.dimension == "user", ours(totals.name)
-    )
+    week = select(totals.name, func.sum(totals.requests)).where(week_of_users(today), ours(totals.name))
     for name, requests in connection.execute(week.group_by(totals.name)):
         found[name].requests = int(requests)
     counted = token_usage.c

@@ -8,13 +8,11 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from ollama_router_server.storage.identities import Group, GroupPage, GroupSummary
-from ollama_router_server.storage.identity_rows import load_grants, require_group
-from ollama_router_server.storage.log_totals import DAY
+from ollama_router_server.storage.identity_rows import load_grants, page_by_name, require_group
+from ollama_router_server.storage.log_totals import week_of_users
 from ollama_router_server.storage.schema import groups, log_totals, memberships, users
 
 __all__ = ["read_group", "read_group_page", "read_groups"]
-
-_WEEK = 7
 
 
 def read_groups(connection: Connection) -> tuple[Group, ...]:
@@ -63,11 +61,8 @@ def read_group_page(
     found = select(groups)
     if search:
         found = found.where(groups.c.name.icontains(search, autoescape=True))
-    matching = connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()
-    behind = () if after is None else (groups.c.name > after,)
-    rows = connection.execute(found.where(*behind).order_by(groups.c.name).limit(limit + 1)).all()
-    shown = rows[:limit]
-    ids = [row.id for row in shown]
+    page = page_by_name(connection, found, groups, after, limit)
+    ids = [row.id for row in page.rows]
     members, week = _members(connection, ids), _week(connection, ids, today)
     return GroupPage(
         groups=tuple(
@@ -79,10 +74,10 @@ def read_group_page(
                 tokens=week.get(row.id, (0, 0))[1],
                 created_at=row.created_at,
             )
-            for row in shown
+            for row in page.rows
         ),
-        next=shown[-1].name if len(rows) > limit else None,
-        matching=matching,
+        next=page.next,
+        matching=page.matching,
     )
 
 
@@ -94,14 +89,12 @@ def _members(connection: Connection, ids: Sequence[int]) -> dict[int, int]:
 def _week(connection: Connection, ids: Sequence[int], today: int) -> dict[int, tuple[int, int]]:
     """Sum a week's requests and tokens by group, found by the keys of the totals of each member's days."""
     totals = log_totals.c
-    days = [day * DAY for day in range(today - _WEEK + 1, today + 1)]
     tokens = func.sum(totals.prompt_tokens + totals.completion_tokens)
     query = (
         select(memberships.c.group_id, func.sum(totals.requests), tokens)
         .join(users, users.c.id == memberships.c.user_id)
         .join(log_totals, totals.name == users.c.name)
-        .where(memberships.c.group_id.in_(ids))
-        .where(totals.span == DAY, totals.start.in_(days), totals.dimension == "user")
+        .where(memberships.c.group_id.in_(ids), week_of_users(today))
         .group_by(memberships.c.group_id)
     )
     return {int(group): (int(requests), int(used)) for group, requests, used in connection.execute(query)}

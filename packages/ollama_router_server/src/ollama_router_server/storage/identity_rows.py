@@ -6,9 +6,9 @@ import difflib
 import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, get_args
 
-from sqlalchemy import Row, Table, select, update
+from sqlalchemy import Row, Select, Table, func, select, update
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.access.grants import Grants, InvalidGrants, grants_from_json, grants_to_json
@@ -24,6 +24,7 @@ __all__ = [
     "identity_change",
     "load_grants",
     "next_epoch",
+    "page_by_name",
     "require_group",
     "require_user",
 ]
@@ -32,6 +33,14 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 _NAMES_SHOWN = 20
+
+
+class NamedRows(NamedTuple):
+    """Some rows by name; `next` is the name after which the next page begins, `matching` how many there are in all."""
+
+    rows: Sequence[Row[Any]]
+    next: str | None
+    matching: int
 
 
 async def identity_change(
@@ -74,6 +83,15 @@ def check_role(role: str) -> None:
     """
     if role not in get_args(Role):
         raise ValueError(f"expected a role among {', '.join(get_args(Role))}, got {role!r}")
+
+
+def page_by_name(connection: Connection, found: Select[Any], table: Table, after: str | None, limit: int) -> NamedRows:
+    """Read at most `limit` of the rows that were found of a table with names, those behind the name `after`."""
+    matching = connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()
+    behind = () if after is None else (table.c.name > after,)
+    rows = connection.execute(found.where(*behind).order_by(table.c.name).limit(limit + 1)).all()
+    shown = rows[:limit]
+    return NamedRows(shown, shown[-1].name if len(rows) > limit else None, matching)
 
 
 def require_user(connection: Connection, name: str) -> Row[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, insert, select, update
 from sqlalchemy.engine import Connection
 
 from ollama_router_server.storage.audit_log import AuditAction
@@ -21,6 +21,7 @@ from ollama_router_server.storage.identities import (
 from ollama_router_server.storage.identity_rows import (
     dump_grants,
     load_grants,
+    page_by_name,
     require_group,
     require_user,
 )
@@ -40,27 +41,14 @@ def read_summaries(connection: Connection) -> tuple[UserSummary, ...]:
     """Read every user, by name."""
     give_room(connection)
     rows = connection.execute(select(users).order_by(users.c.name)).all()
-    infos = token_infos(connection)
-    counts = requests_by_user(connection)
-    names = _groups_of_users(connection)
-    return tuple(_summary(row, infos.get(row.id, ()), counts.get(row.name, 0), names.get(row.id)) for row in rows)
+    return _summaries(connection, rows, every=True)
 
 
 def read_page(connection: Connection, chosen: UserFilter, after: str | None, limit: int) -> UserPage:
     """Read some users by name, and how many match in all."""
     found = select(users).outerjoin(memberships, memberships.c.user_id == users.c.id).where(*_conditions(chosen))
-    matching = connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()
-    behind = () if after is None else (users.c.name > after,)
-    rows = connection.execute(found.where(*behind).order_by(users.c.name).limit(limit + 1)).all()
-    shown = rows[:limit]
-    ids = [row.id for row in shown]
-    infos, names = token_infos(connection, ids), _groups_of_users(connection, ids)
-    counts = requests_by_user(connection, [row.name for row in shown])
-    return UserPage(
-        users=tuple(_summary(row, infos.get(row.id, ()), counts.get(row.name, 0), names.get(row.id)) for row in shown),
-        next=shown[-1].name if len(rows) > limit else None,
-        matching=matching,
-    )
+    page = page_by_name(connection, found, users, after, limit)
+    return UserPage(users=_summaries(connection, page.rows), next=page.next, matching=page.matching)
 
 
 def _conditions(chosen: UserFilter) -> Iterator[ColumnElement[bool]]:
@@ -155,6 +143,14 @@ def _groups_of_users(connection: Connection, ids: Sequence[int] | None = None) -
     if ids is not None:
         joined = joined.where(memberships.c.user_id.in_(ids))
     return {row.user_id: row.name for row in connection.execute(joined)}
+
+
+def _summaries(connection: Connection, rows: Sequence[Row[Any]], *, every: bool = False) -> tuple[UserSummary, ...]:
+    """Read what the list says of these users, or of all: with thousands they are not named in the queries."""
+    ids, names = (None, None) if every else ([row.id for row in rows], [row.name for row in rows])
+    infos, joined = token_infos(connection, ids), _groups_of_users(connection, ids)
+    counts = requests_by_user(connection, names)
+    return tuple(_summary(row, infos.get(row.id, ()), counts.get(row.name, 0), joined.get(row.id)) for row in rows)
 
 
 def _summary(row: Row[Any], infos: tuple[TokenInfo, ...], requests: int, group: str | None) -> UserSummary:

@@ -9,17 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import anyio
-from sqlalchemy import URL
 
+from ollama_router_server.storage.database import sqlite_url
 from ollama_router_server.storage.upgrade import upgrade_database
 from support.clock import FakeClock
 
 __all__ = ["FakeClock", "back_up", "create_sqlite", "delete_database", "restore", "sqlite_url"]
-
-
-def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file."""
-    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
 def create_sqlite(path: Path) -> str:

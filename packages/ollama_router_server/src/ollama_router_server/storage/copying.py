@@ -12,12 +12,12 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
-from sqlalchemy import URL, Table, inspect, select, text, update
+from sqlalchemy import Table, inspect, select, text, update
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.errors import ConfigError, StorageUnavailable
 from ollama_router_server.storage.audit_log import AuditEntry, insert_entry
-from ollama_router_server.storage.database import Database, create_sqlite_file, describe_url
+from ollama_router_server.storage.database import Database, create_sqlite_file, describe_url, sqlite_url
 from ollama_router_server.storage.schema import auth_epoch, console_claims, console_sessions
 from ollama_router_server.storage.schema_lock import lock_schema
 from ollama_router_server.storage.table_copies import (
@@ -77,7 +77,7 @@ async def back_up_database(url: str, path: Path, *, report: Report) -> tuple[Cop
     """
     draft = _draft_of(path)
     try:
-        tables = await copy_database(url, _sqlite_url(draft), report=report)
+        tables = await copy_database(url, sqlite_url(draft), report=report)
         _publish(draft, path)
     finally:
         _delete_sqlite(draft)
@@ -99,7 +99,7 @@ async def restore_database(path: Path, url: str, *, entry: AuditEntry, report: R
         ConfigError: one of the two is not of this release.
         StorageUnavailable: there is no such file, or one of them cannot answer; nothing was changed.
     """
-    backup, target = Database(_sqlite_url(path)), Database(url, busy_timeout=_PATIENCE)
+    backup, target = Database(sqlite_url(path)), Database(url, busy_timeout=_PATIENCE)
     if backup.path == target.path:
         raise ConfigError(f"{path} is the database itself")
     try:
@@ -200,10 +200,6 @@ def _require_current(connection: Connection, what: str) -> None:
 def _mark(url: str) -> str:
     """Tell which database is being copied, in as many characters as a revision may have."""
     return UNFINISHED + blake2b(describe_url(url).encode(), digest_size=8).hexdigest()
-
-
-def _sqlite_url(path: Path) -> str:
-    return URL.create("sqlite", database=str(path.absolute())).render_as_string(hide_password=False)
 
 
 def _draft_of(path: Path) -> Path:

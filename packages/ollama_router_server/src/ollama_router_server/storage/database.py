@@ -26,7 +26,15 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError, StorageUnavailable
 from ollama_router_server.storage.daemon_threads import DaemonThreads
 
-__all__ = ["Database", "create_sqlite_file", "database_url_of", "default_database_url", "describe_url", "sqlite_path"]
+__all__ = [
+    "Database",
+    "create_sqlite_file",
+    "database_url_of",
+    "default_database_url",
+    "describe_url",
+    "sqlite_path",
+    "sqlite_url",
+]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -51,8 +59,12 @@ def database_url_of(config: Config, environment: Mapping[str, str]) -> str:
 
 def default_database_url() -> str:
     """Return the URL of a SQLite file in the platform's data directory of this user."""
-    path = Path(platformdirs.user_data_dir("ollama-router", appauthor=False)) / "router.sqlite3"
-    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+    return sqlite_url(Path(platformdirs.user_data_dir("ollama-router", appauthor=False)) / "router.sqlite3")
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of a SQLite file."""
+    return URL.create("sqlite", database=str(path.absolute())).render_as_string(hide_password=False)
 
 
 def describe_url(url: str) -> str:

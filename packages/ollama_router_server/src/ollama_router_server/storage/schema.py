@@ -145,7 +145,6 @@ token_proofs = Table(
     Column("proof", String(64), nullable=False),
 )
 
-# Who is signed in to the console, by digest of a cookie; a session ends with the token that it was opened with.
 # Servers that somebody drained, or put back into service, and how often; what the config says of the others holds.
 drains = Table(
     "drains",
@@ -155,6 +154,7 @@ drains = Table(
     Column("version", Integer, nullable=False),
 )
 
+# Who is signed in to the console, by digest of a cookie; a session ends with the token that it was opened with.
 console_sessions = Table(
     "console_sessions",
     metadata,
@@ -284,6 +284,8 @@ config_versions = Table(
     Column("text", Text, nullable=False),
 )
 
+_OPEN = text("ended_at IS NULL")
+
 # What went wrong and when, once for all processes of a `scope`: a router or the fleet of several. See `incident_store`.
 incidents = Table(
     "incidents",
@@ -298,25 +300,17 @@ incidents = Table(
     Column("ended_at", Double),
     Column("seen_at", Double, nullable=False),  # when the router that saw it last said that it goes on
     Column("cause", Text, nullable=False),
+    Index("ix_incidents_under_way", "scope", "kind", "server", "model", unique=True, sqlite_where=_OPEN),
     sqlite_autoincrement=True,
-)
-_OPEN = text("ended_at IS NULL")
-_under_way = Index(
-    "ix_incidents_under_way",
-    incidents.c.scope,
-    incidents.c.kind,
-    incidents.c.server,
-    incidents.c.model,
-    unique=True,
-    sqlite_where=_OPEN,
 )
 
 
 @event.listens_for(incidents, "before_create")
-def _say_what_is_open(_table: Table, connection: Connection, **_options: object) -> None:
+def _say_what_is_open(table: Table, connection: Connection, **_options: object) -> None:
     """Say it to PostgreSQL only when it is there: `postgresql_where` imports its dialects, 5 MB with every start."""
     if connection.dialect.name == "postgresql":
-        _under_way.dialect_options["postgresql"]["where"] = _OPEN
+        (under_way,) = (index for index in table.indexes if index.unique)
+        under_way.dialect_options["postgresql"]["where"] = _OPEN
 
 
 log_drops = Table(

@@ -68,10 +68,15 @@ def _slot(outcome: object) -> ServerSlot:
     return outcome
 
 
-def _waiter(outcome: object) -> Waiter:
+def _queued(outcome: object) -> Queued:
     assert isinstance(outcome, Queued)
-    assert isinstance(outcome.waiting, Waiter)
-    return outcome.waiting
+    return outcome
+
+
+def _waiter(outcome: object) -> Waiter:
+    waiter = _queued(outcome).waiting
+    assert isinstance(waiter, Waiter)
+    return waiter
 
 
 def _nothing() -> None:
@@ -84,10 +89,10 @@ def test_a_slot_is_given_while_there_is_one_and_passed_on(clock: Clock) -> None:
     first, second = (_slot(controller.admit(CHAT, _nothing)) for _ in range(2))
     assert {first.server, second.server} == {"a", "b"}
     waiter = _waiter(controller.admit(CHAT, lambda: woken.append("third")))
-    assert (controller.waiting, controller.outcome(waiter)) == (1, None)
+    assert (controller.waiting, waiter.outcome) == (1, None)
     first.close()
     assert woken == ["third"]
-    assert _slot(controller.outcome(waiter)).server == first.server
+    assert _slot(waiter.outcome).server == first.server
     assert controller.fleet.snapshot.in_flight == {"a": 1, "b": 1}
 
 
@@ -132,10 +137,10 @@ def test_leaving_gives_a_slot_to_the_next(clock: Clock) -> None:
     """Also one that was given in the same moment."""
     controller = _controller(clock)
     first, _ = (_slot(controller.admit(CHAT, _nothing)) for _ in range(2))
-    leaving, staying = (_waiter(controller.admit(CHAT, _nothing)) for _ in range(2))
+    leaving, staying = (_queued(controller.admit(CHAT, _nothing)) for _ in range(2))
     first.close()
-    controller.leave(leaving)
-    assert _slot(controller.outcome(staying)).server == first.server
+    leaving.leave()
+    assert _slot(_waiter(staying).outcome).server == first.server
     assert controller.waiting == 0
 
 
@@ -149,7 +154,7 @@ def test_waiting_ends_and_says_why_it_was_necessary(clock: Clock) -> None:
     assert told == [clock.now + 5.0]
     clock.now += 5.0
     controller.look()
-    refused = controller.outcome(waiter)
+    refused = waiter.outcome
     assert isinstance(refused, Refused)
     assert isinstance(refused.error, Overloaded)
     assert refused.decision is not None
@@ -218,15 +223,15 @@ def test_a_batch_request_is_told_to_leave_and_waits_in_its_turn(clock: Clock) ->
         slot.preemption.on_request(lambda slot=slot: told.append(slot.server))
     waiter = _waiter(controller.admit(CHAT, _nothing))
     (server,) = told
-    assert controller.outcome(waiter) is None
+    assert waiter.outcome is None
     leaving = first if first.server == server else second
     again = leaving.requeue()
-    assert (again.position, _slot(controller.outcome(waiter)).server) == (1, server)
+    assert (again.position, _slot(waiter.outcome).server) == (1, server)
     assert controller.fleet.snapshot.in_flight == {"a": 1, "b": 1}
     with pytest.raises(ValueError, match="closed"):
         leaving.requeue()
-    _slot(controller.outcome(waiter)).close()
-    back = _slot(controller.outcome(_waiter(again)))
+    _slot(waiter.outcome).close()
+    back = _slot(_waiter(again).outcome)
     assert back.preemption is None  # once is as often as the setting says
     back.close()
     (second if leaving is first else first).close()
@@ -266,15 +271,18 @@ def test_what_is_told_to_leave_before_it_was_sent_leaves_when_it_is() -> None:
     assert told == [1]
 
 
+def _shared_config(**queue: Any) -> Config:
+    servers = {name: {"host": name, "max_concurrent": 1, "num_parallel": 1} for name in "ab"}
+    return Config.model_validate({"servers": servers, "queue": queue})
+
+
 @pytest.fixture
 def shared(clock: Clock) -> tuple[AdmissionController, Claims]:
     """As `_controller`, where slots are claimed."""
     fleet = _controller(clock).fleet
     assert isinstance(fleet, FleetBook)
     claims = Claims(fleet)
-    servers = {name: {"host": name, "max_concurrent": 1, "num_parallel": 1} for name in "ab"}
-    config = Config.model_validate({"servers": servers})
-    return AdmissionController(config, fleet, clock.monotonic, claims=claims), claims
+    return AdmissionController(_shared_config(), fleet, clock.monotonic, claims=claims), claims
 
 
 def test_a_slot_of_all_routers_is_asked_for_first(shared: tuple[AdmissionController, Claims]) -> None:
@@ -282,9 +290,9 @@ def test_a_slot_of_all_routers_is_asked_for_first(shared: tuple[AdmissionControl
     controller, claims = shared
     woken: list[str] = []
     waiter = _waiter(controller.admit(CHAT, lambda: woken.append("first")))
-    assert (controller.outcome(waiter), controller.waiting, len(claims.asked)) == (None, 0, 1)
+    assert (waiter.outcome, controller.waiting, len(claims.asked)) == (None, 0, 1)
     claims.answer(granted=True)
-    slot = _slot(controller.outcome(waiter))
+    slot = _slot(waiter.outcome)
     assert woken == ["first"]
     assert controller.fleet.snapshot.in_flight[slot.server] == 1
     slot.close()
@@ -296,22 +304,21 @@ def test_a_slot_that_a_preemption_frees_is_asked_for_as_any_other(
 ) -> None:
     """Another router may have it first: then it is asked for again, for the interactive request."""
     controller, claims = shared
-    config = Config.model_validate({**controller._config.model_dump(), "queue": {"max_preemptions": 1}})
-    controller.reconfigure(config)
+    controller.reconfigure(_shared_config(max_preemptions=1))
     _load(controller, clock)
     batch = [_waiter(controller.admit(BATCH, _nothing)) for _ in range(2)]
     for _ in batch:
         claims.answer(granted=True)
-    slots = [_slot(controller.outcome(waiter)) for waiter in batch]
+    slots = [_slot(waiter.outcome) for waiter in batch]
     clock.now += 1.0
     waiter = _waiter(controller.admit(CHAT, _nothing))
     (leaving,) = [slot for slot in slots if slot.preemption is not None and slot.preemption.requested]
     again = _waiter(leaving.requeue())
     claims.answer(granted=False)
-    assert (controller.outcome(waiter), controller.outcome(again)) == (None, None)
+    assert (waiter.outcome, again.outcome) == (None, None)
     claims.answer(granted=True)
-    assert _slot(controller.outcome(waiter)).server == leaving.server
-    assert controller.outcome(again) is None
+    assert _slot(waiter.outcome).server == leaving.server
+    assert again.outcome is None
 
 
 @pytest.mark.parametrize("granted", [True, False])
@@ -320,7 +327,7 @@ def test_who_is_preempted_while_its_slot_is_asked_for_leaves_with_its_first_step
 ) -> None:
     """It has nothing to leave before; one that gets no slot has left already, and is not told when it gets another."""
     controller, claims = shared
-    controller.reconfigure(Config.model_validate({**controller._config.model_dump(), "queue": {"max_preemptions": 1}}))
+    controller.reconfigure(_shared_config(max_preemptions=1))
     _load(controller, clock)
     batch = [_waiter(controller.admit(BATCH, _nothing)) for _ in range(2)]
     _waiter(controller.admit(CHAT, _nothing))
@@ -328,7 +335,7 @@ def test_who_is_preempted_while_its_slot_is_asked_for_leaves_with_its_first_step
         claims.answer(granted=granted)
     while claims.asked:
         claims.answer(granted=True)
-    slots = [controller.outcome(waiter) for waiter in batch]
+    slots = [waiter.outcome for waiter in batch]
     told = [isinstance(one, ServerSlot) and one.preemption is not None and one.preemption.requested for one in slots]
     assert sum(told) == granted
 
@@ -340,7 +347,7 @@ def test_a_slot_that_another_router_has_is_waited_for(shared: tuple[AdmissionCon
     second = _waiter(controller.admit(CHAT, _nothing))
     for _ in range(2):
         claims.answer(granted=True)
-    held = _slot(controller.outcome(first)), _slot(controller.outcome(second))
+    held = _slot(first.outcome), _slot(second.outcome)
     clock.now += 1.0
     third = _waiter(controller.admit(CHAT, _nothing))
     clock.now += 1.0
@@ -348,10 +355,10 @@ def test_a_slot_that_another_router_has_is_waited_for(shared: tuple[AdmissionCon
     assert controller.waiting == 2
     held[0].close()
     claims.answer(granted=False)
-    assert controller.outcome(third) is None
+    assert third.outcome is None
     claims.answer(granted=True)
-    assert _slot(controller.outcome(third))
-    assert controller.outcome(fourth) is None
+    assert _slot(third.outcome)
+    assert fourth.outcome is None
 
 
 def test_who_is_denied_a_slot_is_woken_to_its_position(
@@ -374,18 +381,18 @@ def test_a_client_that_leaves_while_its_slot_is_asked_for_holds_nothing(
     """A slot that is granted then is given back; one that is not leaves nobody in the queue."""
     controller, claims = shared
     for granted in (True, False):
-        controller.leave(_waiter(controller.admit(CHAT, _nothing)))
+        _queued(controller.admit(CHAT, _nothing)).leave()
         claims.answer(granted=granted)
         assert (controller.waiting, sum(controller.fleet.snapshot.in_flight.values())) == (0, 0)
 
 
-def _moving(controller: AdmissionController, claims: Claims) -> tuple[ServerSlot, str, Waiter]:
+def _moving(controller: AdmissionController, claims: Claims) -> tuple[ServerSlot, str, Queued]:
     """A slot on one server, the other one, and the request's wait for a slot there."""
     waiter = _waiter(controller.admit(CHAT, _nothing))
     claims.answer(granted=True)
-    slot = _slot(controller.outcome(waiter))
+    slot = _slot(waiter.outcome)
     other = "b" if slot.server == "a" else "a"
-    return slot, other, _waiter(slot.move(other))
+    return slot, other, _queued(slot.move(other))
 
 
 def test_a_retry_on_another_server_is_counted_by_a_claim_of_its_own(
@@ -394,9 +401,9 @@ def test_a_retry_on_another_server_is_counted_by_a_claim_of_its_own(
     """Granted, the slot is there; its permit is the other server's."""
     controller, claims = shared
     slot, other, moving = _moving(controller, claims)
-    assert controller.outcome(moving) is None
+    assert _waiter(moving).outcome is None
     claims.answer(granted=True)
-    assert controller.outcome(moving) is slot
+    assert _waiter(moving).outcome is slot
     permit = slot.permit(other)
     assert permit is not None
     assert (slot.server, permit.server) == (other, other)
@@ -408,12 +415,12 @@ def test_a_retry_waits_for_a_slot_of_the_next_server(shared: tuple[AdmissionCont
     controller, claims = shared
     slot, other, moving = _moving(controller, claims)
     claims.answer(granted=False)
-    assert (controller.outcome(moving), controller.waiting) == (None, 0)
+    assert (_waiter(moving).outcome, controller.waiting) == (None, 0)
     assert controller.next_look() is not None
     clock.now += 10.0
     controller.look()
     claims.answer(granted=False)
-    assert isinstance(controller.outcome(moving), Refused)
+    assert isinstance(_waiter(moving).outcome, Refused)
     assert controller.next_look() is None
     assert slot.server != other
     slot.close()
@@ -426,7 +433,7 @@ def test_a_client_that_leaves_while_its_retry_is_asked_for_holds_nothing(
     """A slot that is granted then is given back."""
     controller, claims = shared
     slot, _, moving = _moving(controller, claims)
-    controller.leave(moving)
+    moving.leave()
     slot.close()
     claims.answer(granted=True)
     assert not any(controller.fleet.snapshot.in_flight.values())

@@ -65,10 +65,10 @@ async def test_a_turn_at_one_router_is_a_turn_at_each(tmp_path: Path, redis_serv
         second = await asked(elsewhere, "second of alice", two, 1)
         other = await asked(root, "root's", one, 2)
         arrived = time.monotonic()
-        assert two.services.admission.heads()["a"] < arrived
+        assert two.services.admission.view.heads()["a"] < arrived
         holds.cancel()
         await eventually(lambda: len(sim.requests_to("/api/generate")) == 2)
-        await eventually(lambda: two.services.admission.heads()["a"] > arrived)
+        await eventually(lambda: two.services.admission.view.heads()["a"] > arrived)
         first.cancel()
         assert [answer.status_code for answer in await asyncio.gather(other, second)] == [200, 200]
         order = [request.json["prompt"] for request in sim.requests_to("/api/generate")[2:]]

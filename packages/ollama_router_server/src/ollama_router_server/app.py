@@ -212,7 +212,7 @@ def _gauges(services: Services, in_flight: Callable[[], int], console: Callable[
             )
 
     def longest_wait() -> float:
-        arrived = services.admission.waiting_since
+        arrived = services.admission.view.waiting_since
         return 0.0 if arrived is None else services.clock.monotonic() - arrived
 
     return Gauges(

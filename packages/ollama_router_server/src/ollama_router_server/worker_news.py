@@ -113,7 +113,7 @@ class WorkerNews:
             self._announcing = None
         self._announced = bool(self._admission.waiting)
         self._fleet.waits(
-            *self._admission.longest_wait(), self._admission.heads() if self._coordination.asks else NO_HEADS
+            *self._admission.view.longest_wait(), self._admission.view.heads() if self._coordination.asks else NO_HEADS
         )
 
     async def aclose(self) -> None:

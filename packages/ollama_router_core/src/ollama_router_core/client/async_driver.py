@@ -25,7 +25,7 @@ from ollama_router_core.exchange.actions import (
     Steps,
     WriteHead,
 )
-from ollama_router_core.exchange.events import Refused
+from ollama_router_core.exchange.events import Queued, Refused
 from ollama_router_core.exchange.fan_out import ask_fleet
 from ollama_router_core.exchange.server_slot import ServerSlot, Waiter
 
@@ -136,26 +136,27 @@ class AsyncDriver:
                     await self._tasks.release(task, _ours(upstream))
                 return None
             case AwaitSlot():
-                return await self._await_slot(task, cast("Waiter", wait.queued.waiting))
+                return await self._await_slot(task, wait.queued)
             case LookForModels():
                 return await self._look_for_models(task.library)
             case _:
                 assert_never(wait)
 
-    async def _await_slot(self, task: Task, waiter: Waiter) -> ServerSlot | Refused:
+    async def _await_slot(self, task: Task, queued: Queued) -> ServerSlot | Refused:
         admission, now = self._state.admission, self._state.clock.monotonic
+        waiter = cast("Waiter", queued.waiting)
         try:
             while True:
                 await self.know_the_fleet(task.library)
                 at = admission.next_look()
                 pause = LONGEST_PAUSE if at is None else min(LONGEST_PAUSE, max(0.0, at - now()))
                 await self._tasks.wait_for(lambda: waiter.outcome, pause)
-                outcome = admission.outcome(waiter)
+                outcome = waiter.outcome
                 if outcome is not None:
                     return outcome
                 admission.look()
         except BaseException:
-            admission.leave(waiter)
+            queued.leave()
             raise
 
     async def _look_for_models(self, library: Any) -> bool:

@@ -23,11 +23,11 @@ def explain(state: State, model: str, context: int | None, needs: Iterable[str])
     body = json.dumps({"model": model, **({} if context is None else {"options": {"num_ctx": context}})}).encode()
     request = apply_policy(parse_request(match_endpoint("POST", "/api/chat"), body), state.config.models).request
     request = replace(request, route=replace(request.route, needs=frozenset(needs)))
-    decision = state.admission.decide(request.route)
+    decision = state.admission.view.decide(request.route)
     if isinstance(decision.error, ModelNotFound) and (yield LookForModels()):
-        decision = state.admission.decide(request.route)
+        decision = state.admission.view.decide(request.route)
     name = None if request.route.model is None else fallback_for(request.route.model, state.config.models)
     if decision.error is None or name is None:
         return decision
-    instead = state.admission.decide(request.with_model(name).route)
+    instead = state.admission.view.decide(request.with_model(name).route)
     return decision if instead.error is not None else instead

@@ -22,7 +22,7 @@ from ollama_router_core.exchange.actions import (
     Steps,
     WriteHead,
 )
-from ollama_router_core.exchange.events import Refused
+from ollama_router_core.exchange.events import Queued, Refused
 from ollama_router_core.exchange.fan_out import ask_fleet
 from ollama_router_core.exchange.server_slot import ServerSlot, Waiter
 from ollama_router_core.fleet.load_probes import LoadProbe
@@ -165,14 +165,15 @@ class SyncDriver:
                     self._threads.release(task, _ours(upstream))
                 return None
             case AwaitSlot():
-                return self._await_slot(task, cast("Waiter", wait.queued.waiting))
+                return self._await_slot(task, wait.queued)
             case LookForModels():
                 return self._look_for_models(task.library)
             case _:
                 assert_never(wait)
 
-    def _await_slot(self, task: Task, waiter: Waiter) -> ServerSlot | Refused:
+    def _await_slot(self, task: Task, queued: Queued) -> ServerSlot | Refused:
         admission, now = self._state.admission, self._state.clock.monotonic
+        waiter = cast("Waiter", queued.waiting)
         try:
             while True:
                 self.know_the_fleet(task.library)
@@ -180,13 +181,13 @@ class SyncDriver:
                     at = admission.next_look()
                     pause = LONGEST_PAUSE if at is None else min(LONGEST_PAUSE, max(0.0, at - now()))
                     self._changed.wait_for(lambda: waiter.outcome, pause)
-                    outcome = admission.outcome(waiter)
+                    outcome = waiter.outcome
                     if outcome is not None:
                         return outcome
                     admission.look()
         except BaseException:
             with self._changed:
-                admission.leave(waiter)
+                queued.leave()
             raise
 
     def _look_for_models(self, library: Any) -> bool:

@@ -205,11 +205,12 @@ class Waiter(Struct, eq=False):
     """One request in the queue; `wake` is called when it has an outcome.
 
     `decision` is the one by which it has to wait, if the queue was not simply before it. `claims` is True while it
-    waits for a slot to be granted in common.
+    waits for a slot to be granted in common, `preempted` if it has to leave that as soon as it has it.
     """
 
     number: int
     wake: Callable[[], None]
-    decision: Decision | None
+    decision: Decision | None = None
     outcome: ServerSlot | Refused | None = None
     claims: bool = False
+    preempted: bool = False

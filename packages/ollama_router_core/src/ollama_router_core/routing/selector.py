@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ollama_router_core.api.model_names import canonical_name, is_cloud_name
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import Reason
-from ollama_router_core.routing.decision import Decision, Explanation, StatedExplanation, Verdict
+from ollama_router_core.routing.decision import Decision, Explanation, LateExplanation, StatedExplanation, Verdict
 from ollama_router_core.routing.filters import refused_now
 from ollama_router_core.routing.model_placement import hosted_ranking
 from ollama_router_core.routing.plans import Plan, Planner
@@ -60,7 +62,7 @@ class ServerSelector:
             explanation=explanation,
         )
 
-    def explained(
+    def ranked_by_line(
         self,
         request: RouteRequest,
         snapshot: FleetSnapshot,
@@ -69,8 +71,30 @@ class ServerSelector:
         *,
         now: float,
         prefix: HeldPrefix | None = None,
+        warm: bool | None = None,
+    ) -> Decision:
+        """Return the decision where the line ranked the servers and not the strategy; explained when somebody asks.
+
+        `headline` and `warm` are those of `LateExplanation`, the rest the arguments of the function `decide`.
+        """
+        explain = partial(self._explained, request, snapshot, ranking, headline, now, prefix)
+        return Decision(
+            request=request,
+            strategy=self._config.routing_strategy,
+            ranking=ranking,
+            explanation=LateExplanation(headline, explain, warm),
+        )
+
+    def _explained(
+        self,
+        request: RouteRequest,
+        snapshot: FleetSnapshot,
+        ranking: tuple[str, ...],
+        headline: str,
+        now: float,
+        prefix: HeldPrefix | None,
     ) -> Explanation:
-        """Why these servers, in this order: every server as it was, where the line decided and not the strategy."""
+        """Why these servers, in this order: every server as it was."""
         fixed = self.fixed_decision(request, snapshot)
         if fixed is not None:
             return StatedExplanation(headline, fixed.verdicts)

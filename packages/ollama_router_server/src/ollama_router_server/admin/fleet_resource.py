@@ -84,7 +84,7 @@ class QueueResource:
     async def on_get(self, request: Request, response: Response) -> None:
         """Answer how many wait for what, since when, and how long a newcomer would."""
         user: User = request.context.user
-        line = self._services.admission.line(None if user.role in READERS else user.name)
+        line = self._services.admission.view.line(None if user.role in READERS else user.name)
         queue = [
             QueuedBody(
                 model=group.model,
@@ -134,7 +134,7 @@ class ExplainResource:
             grants=None if user is None else await services.users.grants(user),
         )
         now, all_strategies = services.clock.monotonic(), bool(request.get_param_as_bool("all_strategies"))
-        snapshot = services.admission.traffic()
+        snapshot = services.admission.view.traffic()
         response.media = {
             **explain(question, snapshot, services.config, now=now, all_strategies=all_strategies),
             "waiting": services.admission.waiting,

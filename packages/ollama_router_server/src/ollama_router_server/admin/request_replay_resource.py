@@ -37,7 +37,7 @@ async def replay_request(services: Services, record: RequestRecord) -> RequestRe
         user=record.user,
         grants=await _grants_of(services, record.user),
     )
-    now, traffic = services.clock.monotonic(), services.admission.traffic()
+    now, traffic = services.clock.monotonic(), services.admission.view.traffic()
     return request_replay_view(record, explain(question, traffic, services.config, now=now, all_strategies=True))
 
 

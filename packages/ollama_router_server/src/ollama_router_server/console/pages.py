@@ -171,7 +171,7 @@ class Pages(Struct, frozen=True):
         context = request.get_param_as_int("context", min_value=1)
         question = Question(model=found.name, context=context, kv_type=kv_type_asked(request))
         services = self.services
-        traffic, now = services.admission.traffic(), services.clock.monotonic()
+        traffic, now = services.admission.view.traffic(), services.clock.monotonic()
         fit = explain(question, traffic, services.config, now=now)
         most = _MOST_ROWS if request.get_param("all") else _FIRST_ROWS
         return {"view": found, "fit": fit, "kv_types": KV_TYPES, "title": found.name, "most": most}

@@ -79,7 +79,7 @@ class PlayDoor:
 def expected_start(services: Services, model: ModelView) -> str:
     """When an answer of this model would begin, in words, by what is known of the servers at this moment."""
     found = explain(
-        Question(model=model.name), services.admission.traffic(), services.config, now=services.clock.monotonic()
+        Question(model=model.name), services.admission.view.traffic(), services.config, now=services.clock.monotonic()
     )
     chosen = next((one for one in found["candidates"] if one["verdict"] == "chosen"), None)
     state = "is in memory" if model.loaded_on else "has to be loaded"

@@ -193,9 +193,8 @@ class Driver:
 
     def _slot(self, action: AwaitSlot) -> Any:
         admission, waiter = self._collaborators.admission, cast("Waiter", action.queued.waiting)
-        found = admission.outcome(waiter)
-        if found is not None:
-            return found
+        if waiter.outcome is not None:
+            return waiter.outcome
         has_joined = not action.queued.position and admission.rank(waiter)
         return admission.place(waiter) if self._timed_out or has_joined else WAITING
 
@@ -215,7 +214,7 @@ class Driver:
     def _cancel(self) -> None:
         """Give up what is waited for; what comes of it all the same is undone."""
         if isinstance(self._action, AwaitSlot):
-            self._collaborators.admission.leave(cast("Waiter", self._action.queued.waiting))
+            self._action.queued.leave()
         task = self._task
         if isinstance(self._action, Count) and task is not None and task.done() and task.exception() is None:
             task.result().settle(0)

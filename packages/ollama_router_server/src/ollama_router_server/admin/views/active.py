@@ -116,7 +116,7 @@ class _Doing:
             route, _ = Question(model=model, context=context).request(services.config)
         except RouterError:
             return "waiting"
-        return _waited_for(services.admission.decide(replace(route, pin=pin)))
+        return _waited_for(services.admission.view.decide(replace(route, pin=pin)))
 
     def _sent(self, row: dict[str, Any]) -> str:
         loading = self._loading(row["server"], row["model"])

@@ -1,0 +1,118 @@
+"""Slots that other routers use, too: each is asked for before it is taken, also by a request that goes on to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from msgspec import Struct
+
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.config.settings import Config
+from ollama_router_core.errors import NoServerFits
+from ollama_router_core.exchange.events import Refused
+from ollama_router_core.exchange.server_slot import ServerSlot, SlotClaims, SlotFleet, Waiter
+
+__all__ = ["SharedSlots"]
+
+_LONGEST_MOVE = 10.0
+"""Seconds that a request which a server could not take waits for a slot of the next; as long as connecting may take."""
+
+
+class _Moved(Protocol):
+    """Have a slot on another server; `begun` where the fleet counts its request there already."""
+
+    def __call__(self, slot: ServerSlot, server: str, *, begun: bool = False) -> None: ...
+
+
+class _Move(Struct, eq=False):
+    """A slot that is to go to another server, by a claim of its own; `asked` while that is not answered."""
+
+    slot: ServerSlot
+    server: str
+    until: float
+    asked: bool = False
+
+
+class SharedSlots:
+    """Asks for the slots of servers with a limit, and has the moves that wait for one.
+
+    Args:
+        config: the limits.
+        claims: where slots are asked for; None where what is known here is enough.
+        fleet: what is in flight.
+        now: seconds of the fleet's clock.
+        moved: told of each slot that has moved.
+    """
+
+    def __init__(
+        self, config: Config, claims: SlotClaims | None, fleet: SlotFleet, now: Callable[[], float], *, moved: _Moved
+    ) -> None:
+        self._config = config
+        self._claims = claims
+        self._fleet = fleet
+        self._now = now
+        self._moved = moved
+        self._moves: dict[Waiter, _Move] = {}
+
+    def reconfigure(self, config: Config) -> None:
+        """Go by other limits from now on."""
+        self._config = config
+
+    def includes(self, server: str) -> bool:
+        """Whether slots of a server have to be asked for."""
+        return self._claims is not None and self._limit(server) is not None
+
+    def _limit(self, server: str) -> int | None:
+        settings = self._config.servers.get(server)
+        return None if settings is None else settings.max_concurrent
+
+    def claim(
+        self, server: str, model: CanonicalName | None, done: Callable[[bool], None], *, arrived: float | None = None
+    ) -> None:
+        """Ask for a slot of a server that `includes` is true of; see `SlotClaims.claim`."""
+        limit = self._limit(server)
+        if self._claims is None or limit is None:
+            raise AssertionError(f"{server} has no slots to claim")
+        self._claims.claim(server, model, limit, done, arrived=arrived)
+
+    # --- moves --------------------------------------------------------------------------------------------------------
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a move waits."""
+        return bool(self._moves)
+
+    def move(self, slot: ServerSlot, server: str, wake: Callable[[], None]) -> Waiter:
+        """Move a slot to a server as soon as one there is granted; who waits for that is woken."""
+        waiter = Waiter(slot.number, wake)
+        self._moves[waiter] = _Move(slot, server, self._now() + _LONGEST_MOVE)
+        self.ask()
+        return waiter
+
+    def leave(self, waiter: Waiter) -> bool:
+        """Give a move up; False if it is none."""
+        return self._moves.pop(waiter, None) is not None
+
+    def ask(self) -> None:
+        """Claim the slots of moves that nobody has been asked for, or that were denied so far."""
+        for waiter, move in tuple(self._moves.items()):
+            if not move.asked and self.includes(move.server):
+                move.asked = True
+                self.claim(move.server, move.slot.decision.request.model, partial(self._answered, waiter, move))
+
+    def _answered(self, waiter: Waiter, move: _Move, granted: bool) -> None:  # noqa: FBT001 - an answer
+        move.asked = False
+        if waiter not in self._moves:
+            if granted:
+                self._fleet.end(move.server, move.slot.decision.request.model)
+            return
+        if granted:
+            self._moved(move.slot, move.server, begun=True)
+        elif self._now() < move.until:
+            return
+        del self._moves[waiter]
+        full = NoServerFits(f"{move.server} has no slot free", retry_after=5)
+        waiter.outcome = move.slot if granted else Refused(full)
+        waiter.wake()

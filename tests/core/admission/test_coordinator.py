@@ -243,9 +243,9 @@ class TestBoundsForEveryStrategy:
         """A full line of the same kind: the refusal that `arrive` gives, for nobody who may take another's place."""
         admission = self.full(max_waiting=2)
         admission.arrive(ticket(1), WARM, 0.0)
-        assert admission.turn_away(ticket(2), WARM, 0.0) is None, "there is room"
+        assert admission.shedding.turn_away(ticket(2), WARM, 0.0) is None, "there is room"
         admission.arrive(ticket(2), WARM, 0.0)
-        error = admission.turn_away(ticket(3), WARM, 0.0)
+        error = admission.shedding.turn_away(ticket(3), WARM, 0.0)
         (refusal,) = admission.arrive(ticket(3), WARM, 0.0)
         assert isinstance(error, Overloaded)
         assert (str(error), error.retry_after) == (str(refusal.error), refusal.error.retry_after)
@@ -256,16 +256,16 @@ class TestBoundsForEveryStrategy:
         admission = self.full(max_waiting=3)
         for number in (1, 2, 3):
             admission.arrive(ticket(number, user="hog"), WARM, 0.0)
-        assert admission.turn_away(ticket(4, user="hog"), WARM, 0.0) is not None
-        assert admission.turn_away(ticket(5, user="victim"), WARM, 0.0) is None
-        assert admission.turn_away(ticket(6, "other", user="hog"), WARM, 0.0) is None
+        assert admission.shedding.turn_away(ticket(4, user="hog"), WARM, 0.0) is not None
+        assert admission.shedding.turn_away(ticket(5, user="victim"), WARM, 0.0) is None
+        assert admission.shedding.turn_away(ticket(6, "other", user="hog"), WARM, 0.0) is None
 
     def test_a_user_at_his_own_limit_is_turned_away_while_others_may_wait(self):
         """The limit of one user is no full line."""
         admission = self.full(max_waiting_per_user=1)
         admission.arrive(ticket(1), WARM, 0.0)
-        assert isinstance(admission.turn_away(ticket(2), WARM, 0.0), Overloaded)
-        assert admission.turn_away(ticket(3, user="bob"), WARM, 0.0) is None
+        assert isinstance(admission.shedding.turn_away(ticket(2), WARM, 0.0), Overloaded)
+        assert admission.shedding.turn_away(ticket(3, user="bob"), WARM, 0.0) is None
 
     def test_nobody_waits_for_longer_than_allowed(self):
         """At the time that `next_tick` gives, the wait ends."""

@@ -69,7 +69,7 @@ async def test_who_was_denied_its_slot_and_waits_in_vain_is_logged_as_queued(
         running_router(tmp_path, {"one": server_entry(sim, max_concurrent=1)}) as router,
         router.client() as client,
     ):
-        monkeypatch.setattr(router.services.admission, "_claims", Taken())
+        monkeypatch.setattr(router.services.admission._shared, "_claims", Taken())
         refused = await client.post("/api/generate", json=BODY, headers={"X-Router-Max-Wait": "0.2"})
         (row,) = await router.rows(1)
     assert (refused.status_code, row.queue_position) == (503, 1)

@@ -10,14 +10,14 @@ from ollama_router_core.admission.availability import Availability
 from ollama_router_core.admission.cost_model import CostModel
 from ollama_router_core.admission.dispatching import Dispatcher, able, decide
 from ollama_router_core.admission.in_flight_table import InFlightTable
+from ollama_router_core.admission.load_planning import LoadPlanner
+from ollama_router_core.admission.load_shedding import LoadShedding
 from ollama_router_core.admission.preemption import Preemptor, preempted
 from ollama_router_core.admission.scheduler import Scheduler
 from ollama_router_core.admission.tickets import Dispatch, Outcome, Preempt, Refusal, Ticket
 from ollama_router_core.admission.wait_queue import BATCH_WEIGHT, WaitQueue, group_of_one
 from ollama_router_core.admission.waiting_line import WaitingLine
-from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.config.settings import Config
-from ollama_router_core.errors import Overloaded, RequestError, SelectionError, amount
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import RequestKind, kind_of
 from ollama_router_core.routing.decision import Decision
@@ -26,11 +26,6 @@ from ollama_router_core.routing.selector import ServerSelector
 
 __all__ = ["Admission"]
 
-MOST_RETRY_AFTER = 30.0
-_TOLD_WAIT_LASTS = 0.1
-"""Seconds for which those who are turned away are told the same time to come back."""
-_DOUBT = 2.0
-"""Expected waits are often wrong by so much: a request is refused only where its wait would end even then too late."""
 _RECHECK_SECONDS = 0.5
 """Seconds after which a server is considered again though nothing happened: waiting alone changes what pays."""
 
@@ -49,12 +44,13 @@ class Admission:
         self._rates = ArrivalRates()
         self.selector = ServerSelector(config)
         self._costs = CostModel(self.selector, self._queue, self._in_flight, self._rates)
-        self._scheduler = Scheduler(self._queue, self._in_flight, self._costs)
-        self._dispatcher = Dispatcher(self._queue, self._in_flight, self._scheduler, self._rates)
+        self._scheduler = Scheduler(self._queue, self._costs)
+        planner = LoadPlanner(self._queue, self._in_flight, self._costs, self._scheduler)
+        self._dispatcher = Dispatcher(self._queue, self._in_flight, self._scheduler, planner, self._rates)
         self.line = WaitingLine(self._queue, self._costs, self._dispatcher, self.selector)
+        self.shedding = LoadShedding(self._queue, self.line)
         self._preemptor = Preemptor(self._in_flight)
         self._rotation = 0
-        self._told_wait: tuple[RequestKind | None, float, float] = None, 0.0, 0.0
         self._last_check = float("-inf")
         self._last_snapshot = FleetSnapshot()
 
@@ -73,7 +69,8 @@ class Admission:
         sent = self.at_once(ticket, snapshot, now)
         if sent is not None:
             return (sent,)
-        error = self.turn_away(ticket, snapshot, now)
+        self._note_arrival(ticket, now)
+        error = self.shedding.turn_away(ticket, snapshot, now)
         return self._admit(ticket, snapshot, now) if error is None else (Refusal(ticket=ticket, error=error),)
 
     def at_once(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Dispatch | None:
@@ -87,26 +84,6 @@ class Admission:
             return None
         self._note_arrival(ticket, now)
         return self._dispatcher.start(scheduled, now, 0)
-
-    def turn_away(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Overloaded | None:
-        """Refuse a request that a full queue has no room for, at the least cost; None leaves it to `arrive`.
-
-        Where others of its kind wait already, no server is considered for one more: whatever could have let one of
-        them go was considered when it happened.
-        """
-        request, queue = ticket.request, self._queue
-        if queue.has_room(ticket.user, request.model) or kind_of(request) not in queue.groups:
-            return None
-        if self.selector.fixed_decision(request, snapshot) is not None:
-            return None
-        if len(queue) >= queue.settings.max_waiting and queue.surplus_of(queue.waiting_of(ticket.user) + 1):
-            return None
-        self._note_arrival(ticket, now)
-        kind, at, wait = self._told_wait
-        if kind != kind_of(request) or now - at > _TOLD_WAIT_LASTS:
-            wait = self.line.expected_wait(ticket, snapshot, now)
-            self._told_wait = kind_of(request), now, wait
-        return self._overloaded(wait, "the queue is full")
 
     def bound(self, ticket: Ticket, server: str, now: float) -> None:
         """Count a request whose server was decided elsewhere."""
@@ -156,9 +133,7 @@ class Admission:
 
     def left(self, number: int, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
         """Note that the client is gone; there will be no outcome for its ticket."""
-        if self._queue.leave(number) is not None:
-            return ()
-        return self.finished(number, snapshot, now)
+        return () if self._queue.leave(number) else self.finished(number, snapshot, now)
 
     def changed(self, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
         """Note other facts: some may go elsewhere, some have nowhere left to go."""
@@ -173,17 +148,14 @@ class Admission:
                 continue
             decision = decide(self.selector, group.sample, availability.snapshot, now)
             if decision.error is not None and not _only_full(decision):
-                outcomes += [self._refuse(ticket, decision.error, now) for ticket in list(group.tickets.values())]
+                outcomes += [
+                    self.shedding.refuse(ticket, decision.error, now) for ticket in list(group.tickets.values())
+                ]
         return tuple(outcomes)
 
     def tick(self, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
         """End waits that took too long; under late binding consider one more server."""
-        refused = [
-            self._refuse(
-                ticket, self._overloaded(self.line.expected_wait(ticket, snapshot, now), "waited for too long"), now
-            )
-            for ticket in self._queue.expired(now)
-        ]
+        refused = self.shedding.expired(snapshot, now)
         servers = sorted(self._config.servers)
         if not servers or not self._binds_late:
             return tuple(refused)
@@ -235,9 +207,7 @@ class Admission:
     # --- going and waiting -----------------------------------------------------------------------------------------
 
     def _admit(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
-        request = ticket.request
-        self._note_arrival(ticket, now)
-        fixed = self.selector.fixed_decision(request, snapshot)
+        fixed = self.selector.fixed_decision(ticket.request, snapshot)
         if self._binds_late and fixed is None and self._is_servable(ticket, snapshot, now):
             return self._enqueue(ticket, snapshot, now)
         decision = fixed or decide(self.selector, ticket, self.traffic(snapshot, now), now)
@@ -267,16 +237,8 @@ class Admission:
         preempt = self._preempt(ticket, snapshot, now)
         if preempt is not None:
             return (*outcomes, preempt)
-        error = self._hopeless(ticket, snapshot, now)
-        if error is not None:
-            return (*outcomes, self._refuse(ticket, error, now))
-        if self._queue.has_room(ticket.user, ticket.request.model, joined=True):
-            return outcomes
-        is_full = len(self._queue) > self._config.queue.max_waiting
-        loser = self._queue.surplus_of(self._queue.waiting_of(ticket.user)) if is_full else None
-        loser = loser or ticket
-        error = self._overloaded(self.line.expected_wait(loser, snapshot, now), "the queue is full")
-        return (*outcomes, self._refuse(loser, error, now))
+        refused = self.shedding.relieve(ticket, snapshot, now)
+        return outcomes if refused is None else (*outcomes, refused)
 
     def _preempt(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Preempt | None:
         """Find the batch request that gives its slot up to a ticket that waits, None where none does."""
@@ -293,17 +255,6 @@ class Admission:
             return Availability(self.traffic(snapshot, now), now, among).any_now(candidates)
 
         return self._preemptor.victim(ticket, candidates, most, now, goes)
-
-    def _hopeless(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Overloaded | None:
-        """Why waiting would be in vain: its turn is not expected before its time is up."""
-        patience = self._queue.patience(ticket)
-        wait = self.line.expected_wait(ticket, snapshot, now)
-        if wait > _DOUBT * patience:  # a usual wait; who is next waits for what is left of one that runs
-            _, turn = self.line.place(ticket.number, snapshot, now)
-            wait = min(wait, turn)
-        if wait <= _DOUBT * patience:
-            return None
-        return self._overloaded(wait, f"its turn is expected in {wait:.0f} s and it may wait for {patience:g} s")
 
     def _must_queue(self, ticket: Ticket, snapshot: FleetSnapshot) -> bool:
         """Whether another request waits for a server that this one could take."""
@@ -330,19 +281,6 @@ class Admission:
         chosen = list(groups.values()) if kinds is None else [groups[kind] for kind in kinds if kind in groups]
         self._costs.refresh(snapshot, now)
         return tuple(self._dispatcher.scheduled(chosen, self._config.servers, servers, now))
-
-    # --- refusing --------------------------------------------------------------------------------------------------
-
-    def _refuse(self, ticket: Ticket, error: SelectionError | RequestError, now: float) -> Refusal:
-        position = self._queue.position(ticket.number)
-        self._queue.leave(ticket.number)
-        return Refusal(ticket=ticket, error=error, waited=now - ticket.arrived, position=position)
-
-    def _overloaded(self, wait: float, why: str) -> Overloaded:
-        wait = min(MOST_RETRY_AFTER, max(1.0, wait))
-        waiting = amount(len(self._queue), "request")
-        text = f"{SERVER_BUSY} ({waiting} waiting for a server, {why}; try again in {wait:.0f} s)"
-        return Overloaded(text, retry_after=wait)
 
 
 def _changed_servers(old: FleetSnapshot, new: FleetSnapshot) -> frozenset[str] | None:

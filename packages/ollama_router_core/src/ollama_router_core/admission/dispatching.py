@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from ollama_router_core.admission.arrival_rates import ArrivalRates
 from ollama_router_core.admission.availability import Availability
 from ollama_router_core.admission.in_flight_table import InFlightTable
+from ollama_router_core.admission.load_planning import LoadPlanner
 from ollama_router_core.admission.scheduler import ScheduledTicket, Scheduler
 from ollama_router_core.admission.tickets import Dispatch, Outcome, Ticket
 from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue
@@ -32,10 +33,18 @@ def decide(selector: ServerSelector, ticket: Ticket, snapshot: FleetSnapshot, no
 class Dispatcher:
     """Takes tickets out of the queue and counts them as in flight."""
 
-    def __init__(self, queue: WaitQueue, in_flight: InFlightTable, scheduler: Scheduler, rates: ArrivalRates) -> None:
+    def __init__(
+        self,
+        queue: WaitQueue,
+        in_flight: InFlightTable,
+        scheduler: Scheduler,
+        planner: LoadPlanner,
+        rates: ArrivalRates,
+    ) -> None:
         self._queue = queue
         self._in_flight = in_flight
         self._scheduler = scheduler
+        self._planner = planner
         self._rates = rates
 
     def traffic(self, snapshot: FleetSnapshot, now: float) -> FleetSnapshot:
@@ -60,7 +69,7 @@ class Dispatcher:
             begun.add(load.server)
             yield load
         if batch:
-            begun |= self._scheduler.wanted_by_others(servers)
+            begun |= self._planner.wanted_by_others(servers)
             left = [name for name in sorted(servers) if name not in begun]
             for scheduled in self._scheduler.fill_free_slots(batch, left, batch=True):
                 yield self._carry_out(scheduled, now)
@@ -70,23 +79,21 @@ class Dispatcher:
         self, groups: list[RequestGroup], servers: Collection[str], now: float, *, only: bool
     ) -> Iterator[Dispatch]:
         """Yield the loads whose room is made, then those that pay; with `only` none for a batch."""
-        for scheduled in self._scheduler.start_reserved_loads():
+        for scheduled in self._planner.reserved():
             yield self._carry_out(scheduled, now)
         yield from self._loads([one for one in groups if not one.only_batch] if only else groups, servers, now)
 
     def _loads(self, groups: list[RequestGroup], servers: Collection[str], now: float) -> Iterator[Dispatch]:
         """Yield the loads that pay, the best first, one a server."""
         for _ in servers:
-            load = self._scheduler.best_load(groups, servers)
+            load = self._planner.best(groups, servers)
             if load is None:
                 return
             yield self._carry_out(load, now)
-            self._scheduler.refresh(now)
+            self._planner.refresh(now)
 
     def _carry_out(self, scheduled: ScheduledTicket, now: float) -> Dispatch:
-        position = self._queue.position(scheduled.ticket.number)
-        self._queue.leave(scheduled.ticket.number)
-        return self.start(scheduled, now, position)
+        return self.start(scheduled, now, self._queue.leave(scheduled.ticket.number))
 
     def start(self, scheduled: ScheduledTicket, now: float, position: int) -> Dispatch:
         """Send a ticket where it was scheduled; its `position` is the one it had in the queue, 0 for none."""
@@ -111,28 +118,21 @@ class Dispatcher:
     ) -> Iterator[Outcome]:
         """Under strategies that bind on arrival: users in turn, each where a server has a free slot."""
         availability = Availability(self.traffic(snapshot, now), now, servers)
-        ready = {
-            kind
-            for kind, group in self._queue.groups.items()
-            if availability.any_now(able(selector, group.sample, snapshot))
-        }
+        groups = self._queue.groups.items()
+        ready = {kind for kind, group in groups if availability.any_now(able(selector, group.sample, snapshot))}
         for ticket in self._queue.in_turn() if ready else ():
             kind = kind_of(ticket.request)
             if kind not in ready:
                 continue
-            if not availability.any_now(able(selector, ticket, snapshot)):
-                ready.discard(kind)
-                if not ready:
-                    return
+            goes = availability.any_now(able(selector, ticket, snapshot))
+            decision = decide(selector, ticket, availability.snapshot, now) if goes else None
+            if decision is not None and decision.server is not None:
+                yield self.bind(ticket, decision, now, self._queue.leave(ticket.number))
+                availability = Availability(self.traffic(snapshot, now), now, servers)
                 continue
-            decision = decide(selector, ticket, availability.snapshot, now)
-            if decision.server is None:
-                ready.discard(kind)
-                continue
-            position = self._queue.position(ticket.number)
-            self._queue.leave(ticket.number)
-            yield self.bind(ticket, decision, now, position)
-            availability = Availability(self.traffic(snapshot, now), now, servers)
+            ready.discard(kind)
+            if not ready:
+                return
 
     def bind(self, ticket: Ticket, decision: Decision, now: float, position: int) -> Dispatch:
         """Send a ticket to the first of a decision's ranking."""

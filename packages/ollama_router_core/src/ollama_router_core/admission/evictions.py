@@ -28,15 +28,24 @@ class Evictions:
         """Whose room to take, the least missed for its size first, and the loss; None beyond `most`."""
         candidate = cost.candidate
         own, room = candidate.loaded, candidate.room
-        victims: list[LoadedModel] = [] if own is None else [own]
         loss = 0.0 if own is None else self._costs.loss(candidate, own, seconds)
         arriving = self._arriving(candidate)
         held = sum([one.size for one in candidate.others]) + sum(arriving)
         count = len(candidate.others) + len(arriving)
-        if room.fits(candidate.size, held, count):
-            if held and not room.measured:
-                loss += RISK * sum([self._costs.loss(candidate, one, seconds) for one in candidate.others])
-            return tuple([one.name for one in victims]), loss
+        gone: list[LoadedModel] | None = []
+        if not room.fits(candidate.size, held, count):
+            gone, loss = self._driven_out(candidate, held, count, seconds, loss, most)
+        elif held and not room.measured:
+            loss += RISK * sum([self._costs.loss(candidate, one, seconds) for one in candidate.others])
+        if gone is None:
+            return None, loss
+        return tuple([one.name for one in (*([] if own is None else [own]), *gone)]), loss
+
+    def _driven_out(
+        self, candidate: Candidate, held: int, count: int, seconds: float, loss: float, most: float
+    ) -> tuple[list[LoadedModel] | None, float]:
+        """Pick whose room to take of `count` models with `held` bytes; add up the loss to the one so far."""
+        room = candidate.room
         priced = sorted(
             [(self._costs.loss(candidate, one, seconds) / max(one.size, 1), one.name, one) for one in candidate.others],
         )
@@ -56,7 +65,7 @@ class Evictions:
                 gone.remove(one)
                 held, count = held + one.size, count + 1
                 loss -= self._costs.loss(candidate, one, seconds)
-        return tuple([one.name for one in (*victims, *gone)]), loss
+        return gone, loss
 
     def named(self, candidate: Candidate, victims: tuple[CanonicalName, ...]) -> tuple[CanonicalName, ...]:
         """Pick the victims to unload beforehand: those without whose removal there is surely no room.

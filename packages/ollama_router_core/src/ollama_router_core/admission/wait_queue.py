@@ -181,12 +181,12 @@ class WaitQueue:
         for number in later:
             self._tickets[number] = self._tickets.pop(number)
 
-    def leave(self, number: int) -> Ticket | None:
-        """Remove a ticket, for whatever reason."""
+    def leave(self, number: int) -> int:
+        """Remove a ticket, for whatever reason; returns the position with which it joined, 0 if it did not wait."""
         found = self._tickets.pop(number, None)
         if found is None:
-            return None
-        ticket, group, _ = found
+            return 0
+        ticket, group, position = found
         self._count(ticket, -1)
         del group.tickets[number]
         group.tokens -= ticket.request.prompt_tokens
@@ -202,7 +202,7 @@ class WaitQueue:
         del self._by_user[ticket.user][number]
         if not self._by_user[ticket.user]:
             del self._by_user[ticket.user]
-        return ticket
+        return position
 
     def _count(self, ticket: Ticket, change: int) -> None:
         """Note that one more waits or one less: as a batch, or as one of its user's who are served in turn."""

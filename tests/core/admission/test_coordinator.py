@@ -86,6 +86,17 @@ class TestBoundsForEveryStrategy:
         assert numbers(admission.changed(WARM, 0.2)) == [1]
 
     @pytest.mark.parametrize("strategy", ["priority_with_memory", "fastest"])
+    def test_a_drain_that_began_before_the_line_and_ends_is_seen(self, strategy):
+        """Though all is then as it was when it was looked at last: nobody waited when the drain began."""
+        admission = make({"a": {"max_concurrent": 1}, "b": {"max_concurrent": 1}}, strategy)
+        both = make_fleet(*(make_facts(name, DISK, (loaded(SMALL, 5 * GIB),)) for name in "ab"))
+        draining = replace(both, draining=frozenset({"b"}))
+        assert admission.changed(both, 0.0) == ()
+        assert numbers(admission.arrive(ticket(0), draining, 0.1)) == [0]
+        assert admission.arrive(ticket(1), draining, 0.1) == ()
+        assert numbers(admission.changed(both, 0.2)) == [1]
+
+    @pytest.mark.parametrize("strategy", ["priority_with_memory", "fastest"])
     def test_who_is_next_is_not_refused_for_the_time_that_its_own_answer_takes(self, strategy):
         """Its wait is what is left of the one that runs, however long a usual one is."""
         admission = make({"a": {"max_concurrent": 1}}, strategy)

@@ -230,10 +230,8 @@ class Admission:
         outcomes = self._dispatch_waiting(snapshot, now, kinds=(kind,))
         if ticket.number not in self._queue:
             return outcomes
-        if _of_others(self._last_snapshot) != _of_others(snapshot):
-            self._last_snapshot = (
-                FleetSnapshot()
-            )  # the end of what it waits for is a change, though not to what was seen
+        if _limits_of(self._last_snapshot) != _limits_of(snapshot):
+            self._last_snapshot = FleetSnapshot()  # the end of what it waits for is a change, if not to what was seen
         preempt = self._preempt(ticket, snapshot, now)
         if preempt is not None:
             return (*outcomes, preempt)
@@ -288,10 +286,6 @@ def _changed_servers(old: FleetSnapshot, new: FleetSnapshot) -> frozenset[str] |
     if _limits_of(old) != _limits_of(new):
         return None
     return frozenset([name for name, facts in new.servers.items() if old.servers.get(name) is not facts])
-
-
-def _of_others(one: FleetSnapshot) -> tuple[object, ...]:
-    return one.elsewhere, one.slots
 
 
 def _limits_of(one: FleetSnapshot) -> tuple[object, ...]:

@@ -120,7 +120,7 @@ def server_cost(config: Config, facts: dict[str, ServerFacts], requests: list[Ro
     fleet = FleetService(config=config, targets={}, upstream=_Nowhere(), clock=SystemClock(), coordination=alone())
     for name, known in facts.items():
         fleet.update(name, partial(_always, known))
-    fleet.state._speeds = book  # noqa: SLF001 (what was learned cannot be handed in)
+    fleet.state.speeds = book
     controller = AdmissionController(config, fleet, SystemClock().monotonic)
     request: Any = SimpleNamespace(route=requests[0], document=parse_object(BODY))
 

@@ -53,7 +53,7 @@ def suspect(transport: Any) -> None:
     """Let a request have waited on the first server for hours, and have that asked for news."""
     fleet = transport._state.fleet
     wait = Wait("one", RouteRequest(model=MODEL, model_text=NAME, stream=True), fleet.now() - LONG)
-    fleet.state.suspect("one", [wait], fleet.now())
+    fleet.state.runners.suspect("one", [wait], fleet.now())
     fleet.measure_soon("one")
 
 

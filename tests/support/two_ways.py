@@ -123,7 +123,7 @@ class Stage:
         """
         fleet, name = self.way.fleet, canonical_name(model)
         waiting = RouteRequest(model=name, model_text=model, stream=True)
-        fleet.state.suspect(server, [Wait(server, waiting, fleet.now() - 9999.0)], fleet.now())
+        fleet.state.runners.suspect(server, [Wait(server, waiting, fleet.now() - 9999.0)], fleet.now())
         fleet.measure_soon(server)
 
         async def ended() -> bool:

@@ -122,35 +122,35 @@ def test_an_answer_that_goes_on_excuses_who_waits_for_its_runner() -> None:
     """A long answer is no frozen runner; one of which nothing more has come is no excuse."""
     state = FleetState(make_config({"a": {}}))
     state.update("a", lambda facts: replace(facts, up=True), 0.0)
-    state.suspect("a", [progress(10)], 900.0)
-    state.suspect("a", [Wait("a", request(), 0.0), progress(20)], 1000.0)
+    state.runners.suspect("a", [progress(10)], 900.0)
+    state.runners.suspect("a", [Wait("a", request(), 0.0), progress(20)], 1000.0)
     assert state.health.models.until("a", MODEL) is None
-    state.suspect("a", [Wait("a", request(), 1001.0), progress(20)], 2000.0)
+    state.runners.suspect("a", [Wait("a", request(), 1001.0), progress(20)], 2000.0)
     assert state.health.models.until("a", MODEL) is not None
 
 
 def test_while_a_load_probe_is_under_way_its_answer_decides() -> None:
     """The request that still waits does not count against the model once more with each poll."""
     state, waits = suspected()
-    assert state.load_probe_due("a", 1000.0) is not None
+    assert state.runners.probe_due("a", 1000.0) is not None
     before = state.health.models.to_json("a", 1000.0)[MODEL]["ejections"]
     for now in (1010.0, 1020.0, 1030.0):
-        state.suspect("a", waits, now)
+        state.runners.suspect("a", waits, now)
     assert state.health.models.to_json("a", 1030.0)[MODEL]["ejections"] == before
 
 
 def test_an_answer_that_goes_on_again_ends_the_suspicion() -> None:
     """At once, and a probe that waited behind that answer in vain says nothing any more."""
     state, waits = suspected()
-    probe = state.load_probe_due("a", 1000.0)
+    probe = state.runners.probe_due("a", 1000.0)
     assert probe is not None
-    state.suspect("a", [*waits, progress(10)], 1001.0)
+    state.runners.suspect("a", [*waits, progress(10)], 1001.0)
     assert state.health.models.until("a", MODEL) is not None
-    state.suspect("a", [*waits, progress(11)], 1002.0)
-    state.load_probe_ended(probe, "no answer within 30 s", 1030.0)
-    state.suspect("a", [*waits, progress(12)], 1031.0)
+    state.runners.suspect("a", [*waits, progress(11)], 1002.0)
+    state.runners.probe_ended(probe, "no answer within 30 s", 1030.0)
+    state.runners.suspect("a", [*waits, progress(12)], 1031.0)
     assert state.health.models.until("a", MODEL) is None
-    assert state.load_probe_due("a", 1031.0) is None
+    assert state.runners.probe_due("a", 1031.0) is None
 
 
 def test_what_comes_of_a_sibling_comes_of_the_same_runner() -> None:
@@ -159,8 +159,8 @@ def test_what_comes_of_a_sibling_comes_of_the_same_runner() -> None:
     facts = make_facts("a", tuple(installed(name, facts=weights) for name in ("llama3.1:8b", "mine")))
     state = FleetState(make_config({"a": {}}))
     state.update("a", lambda _: facts, 0.0)
-    state.suspect("a", [progress(1, "mine")], 900.0)
-    state.suspect("a", [Wait("a", request(), 0.0), progress(2, "mine")], 1000.0)
+    state.runners.suspect("a", [progress(1, "mine")], 900.0)
+    state.runners.suspect("a", [Wait("a", request(), 0.0), progress(2, "mine")], 1000.0)
     assert state.health.models.until("a", MODEL) is None
 
 
@@ -170,7 +170,7 @@ def suspected(*, load_probe: bool = True, **asked: Any) -> tuple[FleetState, lis
     state = FleetState(config)
     state.update("a", lambda facts: replace(facts, up=True), 0.0)
     waits = [Wait("a", replace_request(request(), **asked), 0.0)]
-    state.suspect("a", waits, 1000.0)
+    state.runners.suspect("a", waits, 1000.0)
     return state, waits
 
 
@@ -178,7 +178,7 @@ def test_a_load_probe_asks_for_one_token_as_the_request_wants_its_model_loaded()
     """Nothing is loaded anew for it; an embedder is asked for a vector."""
     options = frozenset({("num_gpu", 20), ("shift", False)})
     state, _ = suspected(num_ctx=8192, load_options=options)
-    probe = state.load_probe_due("a", 1000.0)
+    probe = state.runners.probe_due("a", 1000.0)
     assert probe is not None
     assert (probe.path, json.loads(probe.body)) == (
         "/api/generate",
@@ -191,39 +191,39 @@ def test_a_load_probe_asks_for_one_token_as_the_request_wants_its_model_loaded()
             "options": {"num_gpu": 20, "num_ctx": 8192, "num_predict": 1},
         },
     )
-    embedder = suspected(needs=frozenset({"embedding"}))[0].load_probe_due("a", 1000.0)
+    embedder = suspected(needs=frozenset({"embedding"}))[0].runners.probe_due("a", 1000.0)
     assert embedder is not None
     assert (embedder.path, json.loads(embedder.body)["input"]) == ("/api/embed", "hi")
 
 
 def test_no_load_probe_is_sent_unless_the_operator_wants_it_nor_two_at_once() -> None:
     """Off by default; one for each model that is under suspicion."""
-    assert suspected(load_probe=False)[0].load_probe_due("a", 1000.0) is None
+    assert suspected(load_probe=False)[0].runners.probe_due("a", 1000.0) is None
     state, _ = suspected()
-    assert state.load_probe_due("a", 1000.0) is not None
-    assert state.load_probe_due("a", 1001.0) is None
-    assert state.load_probe_due("b", 1001.0) is None
+    assert state.runners.probe_due("a", 1000.0) is not None
+    assert state.runners.probe_due("a", 1001.0) is None
+    assert state.runners.probe_due("b", 1001.0) is None
 
 
 def test_an_answered_load_probe_ends_the_suspicion() -> None:
     """The model is asked for again, and the request that still waits is no reason against it."""
     state, waits = suspected()
-    probe = state.load_probe_due("a", 1000.0)
+    probe = state.runners.probe_due("a", 1000.0)
     assert probe is not None
     assert state.health.models.until("a", MODEL) is not None
-    state.load_probe_ended(probe, None, 1010.0)
-    state.suspect("a", waits, 1011.0)
+    state.runners.probe_ended(probe, None, 1010.0)
+    state.runners.suspect("a", waits, 1011.0)
     assert state.health.models.until("a", MODEL) is None
-    assert state.load_probe_due("a", 1011.0) is None
+    assert state.runners.probe_due("a", 1011.0) is None
 
 
 def test_a_load_probe_without_an_answer_keeps_the_model_out_and_comes_again() -> None:
     """Before a user's request would be tried; the words keep the remedy."""
     state, _ = suspected()
-    probe = state.load_probe_due("a", 1000.0)
+    probe = state.runners.probe_due("a", 1000.0)
     assert probe is not None
     before = state.health.models.until("a", MODEL)
-    state.load_probe_ended(probe, "no answer within 30 s", 1030.0)
+    state.runners.probe_ended(probe, "no answer within 30 s", 1030.0)
     after = state.health.models.until("a", MODEL)
     assert before is not None
     assert after is not None
@@ -231,6 +231,6 @@ def test_a_load_probe_without_an_answer_keeps_the_model_out_and_comes_again() ->
     words = state.health.models.to_json("a", 1031.0)[MODEL]["error"]
     assert "may be frozen" in words
     assert "load probe: no answer" in words
-    assert state.load_probe_due("a", 1031.0) is None
-    assert state.load_probe_due("a", after - 1.0) is not None
+    assert state.runners.probe_due("a", 1031.0) is None
+    assert state.runners.probe_due("a", after - 1.0) is not None
     assert not state.health.models.take("a", MODEL, after + 1.0)  # a user's request is no trial meanwhile

@@ -219,7 +219,7 @@ def test_loads_end_with_the_last_request_on_a_server():
     assert state.servers["a"].loading
     state.end("a", 2.0)
     assert not state.servers["a"].loading
-    assert state.running("a") == 0
+    assert state.in_flight.running("a") == 0
 
 
 def test_requests_of_other_processes_count_in_flight():

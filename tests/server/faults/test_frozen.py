@@ -155,7 +155,7 @@ async def test_loads_that_stand_still_are_named_with_the_remedy(tmp_path: Path) 
         await eventually(lambda: any(isinstance(one, Progress) and one.pieces for one in fleet._watched()))
         waits = asyncio.create_task(client.post("/api/chat", json={**asked, "model": "tiny:0.1b"}))
         await eventually(lambda: any(isinstance(one, Wait) for one in fleet._watched()))
-        fleet.state.suspect("one", fleet._watched(), fleet.now() + 9999.0)
+        fleet.state.runners.suspect("one", fleet._watched(), fleet.now() + 9999.0)
         shown = (await admin.get("/router/status")).json()["servers"]["one"]
         for task in (waits, busy):
             task.cancel()

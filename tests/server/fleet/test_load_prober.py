@@ -23,7 +23,7 @@ def suspect(router: RunningRouter) -> None:
     """Let a request have waited there for hours, and the server be polled."""
     fleet = router.services.fleet
     asked = RouteRequest(model=MODEL, model_text="llama3.1:8b", stream=True)
-    fleet.state.suspect("one", [Wait("one", asked, fleet.now() - 9999.0)], fleet.now())
+    fleet.state.runners.suspect("one", [Wait("one", asked, fleet.now() - 9999.0)], fleet.now())
     assert is_out(router)
     fleet.measure_soon("one")
 

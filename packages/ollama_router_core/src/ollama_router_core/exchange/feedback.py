@@ -7,7 +7,6 @@ from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
-from msgspec.structs import replace as replace_fields
 
 from ollama_router_core.api.endpoints import Kind
 from ollama_router_core.api.model_names import CanonicalName
@@ -17,7 +16,7 @@ from ollama_router_core.exchange.environment import Environment, Fleet
 from ollama_router_core.fleet.observations import forget_model, observe_unloaded
 from ollama_router_core.fleet.runners import load_of
 from ollama_router_core.fleet.snapshot import EMPTY
-from ollama_router_core.fleet.traffic import inferred_model, observe_answered, queued_ns, sample_of, shows_nothing_new
+from ollama_router_core.fleet.traffic import inferred_model, observe_answered, sample_of, shows_nothing_new
 from ollama_router_core.responses.server_faults import Fault, FaultKind
 from ollama_router_core.responses.usage import Usage
 
@@ -98,11 +97,16 @@ def note_finished(fleet: Fleet, sent: Sent, context: RequestContext, now: float)
     if context.route is not None and usage.prompt_tokens and usage.finished:
         fleet.learn_prompt(sent.model, context.route.prompt, usage.prompt_tokens)
     beside = (sent.running + fleet.running(sent.server)) / 2 - 1
-    sample = sample_of(usage, loaded=sent.loads, prompt_held=sent.prompt_held, neighbours=beside)
+    sample = sample_of(
+        usage,
+        loaded=sent.loads,
+        prompt_held=sent.prompt_held,
+        neighbours=beside,
+        seconds=now - sent.at,
+        ahead=sent.ahead,
+    )
     if sample is not None:
-        queued = queued_ns(usage, within=now - sent.at)
-        whole = usage.total_duration or 0
-        fleet.learn(sent.server, sent.model, replace_fields(sample, queued_ns=queued, whole_ns=whole, ahead=sent.ahead))
+        fleet.learn(sent.server, sent.model, sample)
 
 
 def _held_tokens(context: RequestContext, usage: Usage) -> int:

@@ -11,7 +11,7 @@ from ollama_router_core.fleet.load_probes import LoadProbe
 from ollama_router_core.fleet.prefixes import Prefixes
 from ollama_router_core.fleet.prompt_prices import PromptPrices
 from ollama_router_core.fleet.runners import Load
-from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
+from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts, writes_text
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.stalls import Watched
 from ollama_router_core.fleet.state import FleetState
@@ -70,7 +70,7 @@ class ClockedFleet:
 
     def writes_text(self, model: CanonicalName | None) -> bool:
         """Say whether some server told that this model can write text."""
-        return self.state.writes_text(model)
+        return writes_text(self.state.servers, model)
 
     def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> bool:
         """Replace the facts about a server; returns whether other models are now in its memory."""
@@ -99,12 +99,12 @@ class ClockedFleet:
 
     def load_probe_after_poll(self, name: str) -> LoadProbe | None:
         """Judge those that wait at a server which was polled; return the probe of a runner that is to be sent now."""
-        self.state.suspect(name, self._watched(), self.now())
-        return self.state.load_probe_due(name, self.now())
+        self.state.runners.suspect(name, self._watched(), self.now())
+        return self.state.runners.probe_due(name, self.now())
 
     def load_probe_ended(self, probe: LoadProbe, error: str | None) -> None:
         """Take in what came of a probe: `error` says why it was not answered."""
-        self.state.load_probe_ended(probe, error, self.now())
+        self.state.runners.probe_ended(probe, error, self.now())
 
     # --- traffic ----------------------------------------------------------------------------------------------------
 
@@ -123,11 +123,11 @@ class ClockedFleet:
 
     def running(self, name: str) -> int:
         """Return this process's requests in flight on a server."""
-        return self.state.running(name)
+        return self.state.in_flight.running(name)
 
     def beside(self, name: str) -> Mapping[CanonicalName, int]:
         """Return them by their models."""
-        return self.state.beside(name)
+        return self.state.in_flight.beside(name)
 
     def running_for(self, name: str, model: CanonicalName) -> int:
         """Return those that the runner of a model serves there."""

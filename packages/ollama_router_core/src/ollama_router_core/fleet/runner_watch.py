@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import Protocol
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.health import Health
+from ollama_router_core.fleet.in_flight_counts import InFlightCounts
 from ollama_router_core.fleet.load_probes import LoadProbe, LoadProbes
 from ollama_router_core.fleet.memory import share_on_cpu
 from ollama_router_core.fleet.runners import runner_names, runner_of
@@ -18,6 +20,14 @@ from ollama_router_core.fleet.stalls import AnswersSeen, Progress, Wait, Watched
 __all__ = ["RunnerWatch", "weight_there"]
 
 
+class _Believed(Protocol):
+    """What is believed about the servers, and what this process has in flight there."""
+
+    servers: Mapping[str, ServerFacts]
+    speeds: SpeedBook
+    in_flight: InFlightCounts
+
+
 class RunnerWatch:
     """Suspects runners and clears them; the models of suspected ones are kept out by `health`.
 
@@ -25,25 +35,28 @@ class RunnerWatch:
         config: says whether suspected runners are probed, and how often servers are.
     """
 
-    def __init__(self, config: Config, health: Health) -> None:
+    def __init__(self, config: Config, health: Health, fleet: _Believed) -> None:
         self.config = config
         self._health = health
+        self._fleet = fleet
         self._probes = LoadProbes()
         self._answers = AnswersSeen()
 
-    def suspect(self, facts: ServerFacts, watched: Iterable[Watched], speeds: SpeedBook, now: float) -> None:
+    def suspect(self, name: str, watched: Iterable[Watched], now: float) -> None:
         """Judge the requests that wait for a first byte on a server that answers its probes.
 
         A model of which nothing came for much longer than expected is not asked for there for a while. An answer that
         goes on excuses who waits for its runner.
         """
-        name = facts.name
+        facts = self._fleet.servers.get(name)
+        if facts is None or not facts.up:
+            return
         told = [one for one in watched if one.server == name]
         for moved in self._answers.moved(name, [one for one in told if isinstance(one, Progress)]):
             self._lives(facts, moved, now)
         here = [one for one in told if isinstance(one, Wait)]
         signs = {model: self._last_sign(facts, model) for one in here if (model := one.request.model) is not None}
-        for model, seconds in stalled(here, signs, partial(self._patience, facts, speeds), now).items():
+        for model, seconds in stalled(here, signs, partial(self._patience, facts), now).items():
             if self._probes.is_running(name, model):
                 continue  # its answer decides
             words = stall_words(model, seconds, facts)
@@ -51,22 +64,18 @@ class RunnerWatch:
             request = next(wait.request for wait in here if wait.request.model == model)
             self._probes.suspect(name, request, words, now)
 
-    def probe_due(
-        self, facts: ServerFacts, beside: Mapping[CanonicalName, int], speeds: SpeedBook, now: float
-    ) -> LoadProbe | None:
-        """Return the probe of a suspected runner that is to be sent now, if the operator wants such probes.
-
-        `beside` are the requests that are there now, by their models.
-        """
-        if not self.config.load_probe:
+    def probe_due(self, name: str, now: float) -> LoadProbe | None:
+        """Return the probe of a suspected runner that is to be sent now, if the operator wants such probes."""
+        facts, models = self._fleet.servers.get(name), self._health.models
+        if facts is None or not self.config.load_probe:
             return None
-        name, models = facts.name, self._health.models
+        beside = self._fleet.in_flight.beside(name)
         return self._probes.due(
             name,
             now,
             is_out=lambda model: models.until(name, model) is not None,
             take=partial(models.probe, name),
-            seconds=lambda request: self._patience(facts, speeds, Wait(name, request, now, beside)),
+            seconds=lambda request: self._patience(facts, Wait(name, request, now, beside)),
         )
 
     def probe_ended(self, probe: LoadProbe, error: str | None, now: float) -> None:
@@ -95,9 +104,9 @@ class RunnerWatch:
         signs = self._health.signs
         return max(signs.get((facts.name, name), float("-inf")) for name in runner_names(facts, model))
 
-    def _patience(self, facts: ServerFacts, speeds: SpeedBook, wait: Wait) -> float:
+    def _patience(self, facts: ServerFacts, wait: Wait) -> float:
         """Seconds that a request may wait for its first byte, at least three intervals between probes."""
-        least = 3.0 * self.config.health_check_interval
+        least, speeds = 3.0 * self.config.health_check_interval, self._fleet.speeds
         return max(least, patience(wait, lambda model: speeds.expect(facts.name, model, weight_there(facts, model))))
 
 

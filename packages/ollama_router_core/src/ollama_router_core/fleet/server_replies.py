@@ -17,11 +17,12 @@ from ollama_router_core.errors import UpstreamProtocolError
 from ollama_router_core.fleet.snapshot import EMPTY, InstalledModel, LoadedModel, ModelFacts
 from ollama_router_core.responses.server_documents import is_version, read_document, read_rows
 
-__all__ = ["read_ps", "read_show", "read_tags", "read_version"]
+__all__ = ["read_ps", "read_show", "read_tags", "read_version", "version_fault"]
 
 _BLOB = re.compile(r"(?P<instruction>FROM|ADAPTER)\s+\S*sha256[-:](?P<digest>[0-9a-f]{64})\s*")
 _LONGEST_MODELFILE = 1 << 20  # characters; licenses are in it
 _NAME_AND_VALUE = 2
+_OK = 200
 _INCOMPLETE_FROM, _COMPLETE_FROM = (0, 30), (0, 34, 1)
 _NEVER_EXPIRES = 50 * 365 * 86400
 """A keep_alive below zero gives an `expires_at` near the year 2318."""
@@ -34,6 +35,13 @@ def read_version(body: bytes) -> str | None:
     except UpstreamProtocolError:
         return None
     return version if is_version(version) else None
+
+
+def version_fault(status: int, body: bytes) -> str | None:
+    """Say why an answer to `/api/version` is not one of an Ollama; None if it is."""
+    if status == _OK and read_version(body) is not None:
+        return None
+    return f"answered /api/version {'without a version' if status == _OK else f'with {status}'}: is this Ollama?"
 
 
 def read_tags(body: bytes, version: str | None) -> list[InstalledModel]:

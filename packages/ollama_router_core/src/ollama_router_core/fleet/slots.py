@@ -24,6 +24,7 @@ __all__ = [
     "parallel_slots",
     "slots_for",
     "told_slots",
+    "without_reserved",
 ]
 
 _ONE_AT_A_TIME = frozenset(
@@ -204,6 +205,18 @@ class SlotBook:
         self._learned[server] = learned
         self.parallel = _with(self.parallel, server, learned.surest if told else learned.slots)
         self.proven = _with(self.proven, server, learned.proven)
+
+
+def without_reserved(
+    slots: Mapping[str, int], reserved: Mapping[str, int], servers: Mapping[str, Server]
+) -> Mapping[str, int]:
+    """Return the slots that are left beside reserved ones, where a server has a limit at all."""
+    found = dict(slots)
+    for name, count in reserved.items():
+        limits = [limit for limit in (slots.get(name), servers[name].max_concurrent) if limit]
+        if limits:
+            found[name] = max(0, min(limits) - count)
+    return found
 
 
 def _with(slots: Mapping[str, int], server: str, number: int | None) -> Mapping[str, int]:

@@ -24,6 +24,8 @@ __all__ = [
     "ServerFacts",
     "SuspendedModel",
     "stubs",
+    "unloaded",
+    "writes_text",
 ]
 
 LoadOptions = frozenset[tuple[str, object]]
@@ -261,3 +263,22 @@ def stubs(servers: Mapping[str, ServerFacts]) -> frozenset[CanonicalName]:
     """Return the models that some server only knows as those of Ollama's hosted service."""
     known = [row for facts in servers.values() if facts.installed for row in facts.installed.values()]
     return frozenset([row.name for row in known if row.remote_host is not None])
+
+
+def writes_text(servers: Mapping[str, ServerFacts], model: CanonicalName | None) -> bool:
+    """Say whether some server told that a model can write text."""
+    rows = [facts.installed.get(model) for facts in servers.values() if facts.installed and model]
+    told = [(row.facts and row.facts.capabilities) or row.capabilities or () for row in rows if row is not None]
+    return any("completion" in capabilities for capabilities in told)
+
+
+def unloaded(
+    before: Mapping[CanonicalName, LoadedModel], after: Mapping[CanonicalName, LoadedModel]
+) -> list[CanonicalName]:
+    """List the models that are not loaded any more, or anew with another context."""
+    found = []
+    for model, old in before.items():
+        new = after.get(model)
+        if new is None or len({old.context_length, new.context_length} - {None}) > 1:
+            found.append(model)
+    return found

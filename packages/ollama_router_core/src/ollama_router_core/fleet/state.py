@@ -6,8 +6,7 @@ monotonic clock.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from types import MappingProxyType
 
@@ -16,8 +15,8 @@ from msgspec.structs import replace
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.health import BreakerPermit, Health
+from ollama_router_core.fleet.in_flight_counts import InFlightCounts
 from ollama_router_core.fleet.load_counts import LoadCounts
-from ollama_router_core.fleet.load_probes import LoadProbe
 from ollama_router_core.fleet.notices import Notice, ServerDown, ServerLost, ServerUp
 from ollama_router_core.fleet.observations import (
     observe_down,
@@ -32,11 +31,10 @@ from ollama_router_core.fleet.prompt_prices import PromptPrices
 from ollama_router_core.fleet.rounds import Round
 from ollama_router_core.fleet.runner_watch import RunnerWatch, weight_there
 from ollama_router_core.fleet.runners import Load, misfit, runner_names, runner_of
-from ollama_router_core.fleet.server_replies import read_version
-from ollama_router_core.fleet.slots import SlotBook, told_slots
-from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel, ServerFacts, stubs
+from ollama_router_core.fleet.server_replies import version_fault
+from ollama_router_core.fleet.slots import SlotBook, told_slots, without_reserved
+from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, ServerFacts, stubs, unloaded
 from ollama_router_core.fleet.speeds import Sample, SpeedBook
-from ollama_router_core.fleet.stalls import Watched
 from ollama_router_core.fleet.summary import MOST_ROWS, Holding, Summary
 
 __all__ = ["WHILE_LOADING", "FleetState"]
@@ -46,11 +44,6 @@ WHILE_LOADING = 1.0
 _REFRESH_SECONDS = 5.0
 """Seconds between two refreshes that requests for unknown models may ask for."""
 _OK = 200
-
-
-def _no_version(status: int) -> str:
-    """Why a probe's answer is not one of an Ollama."""
-    return f"answered /api/version {'without a version' if status == _OK else f'with {status}'}: is this Ollama?"
 
 
 def _ignore(_: Notice) -> None:
@@ -65,7 +58,10 @@ class FleetState:
         health: breakers, the retry budget, drains.
         prefixes: which conversations' prompts servers still hold.
         prompts: how many tokens prompts are for each model.
+        speeds: how fast servers are, as far as was learned.
         loads: models loaded and evicted since the start.
+        in_flight: this process's requests; what `begin` and `end` count.
+        runners: judges requests that wait for a first byte.
     """
 
     def __init__(self, config: Config, *, notify: Callable[[Notice], None] = _ignore) -> None:
@@ -75,17 +71,15 @@ class FleetState:
         self._probes: dict[str, ProbeState] = {}
         self._stubs: frozenset[CanonicalName] | None = None
         self._foreign: set[str] = set()
-        self._in_flight: dict[str, int] = {}
-        self._active: dict[str, Mapping[CanonicalName, int]] = {}
-        self._former: dict[str, tuple[str, ...]] = {}
+        self.in_flight = InFlightCounts()
         self._slots = SlotBook()
-        self._speeds = SpeedBook()
+        self.speeds = SpeedBook()
         self._refreshed_at = float("-inf")
         self.health = Health(config, notify)
         self.prefixes = Prefixes()
         self.prompts = PromptPrices()
         self.loads = LoadCounts()
-        self._runners = RunnerWatch(config, self.health)
+        self.runners = RunnerWatch(config, self.health, self)
         self._enlist(EMPTY)
 
     def reconfigure(self, config: Config, *, moved: Collection[str] = (), renamed: Mapping[str, str] = EMPTY) -> None:
@@ -95,12 +89,9 @@ class FleetState:
         names that servers had by those that they have now: whether one is up, its models and requests are known on.
         """
         self._config = config
-        former = self._former | {name: (old, *self.former(old)) for name, old in renamed.items()}
-        self._former = {
-            name: tuple(set(olds) - config.servers.keys()) for name, olds in former.items() if name in config.servers
-        }
+        self.in_flight.rename(renamed, config.servers.keys())
         self.health.reconfigure(config)
-        self._runners.config = config
+        self.runners.config = config
         known = {name: facts for name, facts in self.servers.items() if name not in moved}
         known |= {name: replace(self.servers[old], name=name) for name, old in renamed.items()}
         self._enlist(known)
@@ -122,9 +113,10 @@ class FleetState:
         `elsewhere` counts the requests of other processes of the router by server, `reserved` the slots that they hold
         for requests that have waited longer than any here.
         """
-        health, in_flight, active = self.health, self._in_flight.copy(), self._active.copy()
-        if self._former:
-            self._count_former(in_flight, active)
+        health, counts = self.health, self.in_flight
+        in_flight, active = counts.by_server.copy(), counts.by_model.copy()
+        if counts.old_names:
+            counts.add_former(in_flight, active)
         for name, count in elsewhere.items():
             in_flight[name] = in_flight.get(name, 0) + count
         troubled = health.troubled
@@ -136,28 +128,13 @@ class FleetState:
             active=active,
             suspended=health.suspended(self._up(), now) if troubled else EMPTY,
             suspended_models=health.models.suspended(partial(self._holders, now=now), now) if troubled else EMPTY,
-            slots=self._less(slots, reserved) if reserved else slots,
+            slots=without_reserved(slots, reserved, self._config.servers) if reserved else slots,
             parallel=self._slots.parallel,
             proven=self._slots.proven,
             draining=health.draining,
-            speeds=self._speeds,
+            speeds=self.speeds,
             prefixes=self.prefixes,
         )
-
-    def _count_former(self, in_flight: dict[str, int], active: dict[str, Mapping[CanonicalName, int]]) -> None:
-        """Add what runs at a server since it had another name."""
-        for name, old in ((name, old) for name, olds in self._former.items() for old in olds if in_flight.get(old)):
-            in_flight[name] = in_flight.get(name, 0) + in_flight[old]
-            active[name] = Counter(active.get(name, EMPTY)) + Counter(active.get(old, EMPTY))
-
-    def _less(self, slots: Mapping[str, int], reserved: Mapping[str, int]) -> Mapping[str, int]:
-        """Subtract reserved slots, where a server has a limit at all."""
-        found = dict(slots)
-        for name, count in reserved.items():
-            limits = [limit for limit in (slots.get(name), self._config.servers[name].max_concurrent) if limit]
-            if limits:
-                found[name] = max(0, min(limits) - count)
-        return found
 
     def _up(self) -> Collection[str]:
         return [name for name, facts in self.servers.items() if facts.up]
@@ -181,8 +158,8 @@ class FleetState:
 
         It is up then, unless it answered for its models as no Ollama does and has to list them first.
         """
-        if status != _OK or read_version(body) is None:
-            self.probe_failed(name, _no_version(status), now=now)
+        if (error := version_fault(status, body)) is not None:
+            self.probe_failed(name, error, now=now)
             return False
         probe = self._probes[name]
         probe.passed()
@@ -225,21 +202,6 @@ class FleetState:
         if probe.lost:
             self._notify(ServerLost(name))
 
-    def suspect(self, name: str, watched: Iterable[Watched], now: float) -> None:
-        """Judge the requests that wait for a first byte on a server that answers its probes; see `RunnerWatch`."""
-        facts = self.servers.get(name)
-        if facts is not None and facts.up:
-            self._runners.suspect(facts, watched, self._speeds, now)
-
-    def load_probe_due(self, name: str, now: float) -> LoadProbe | None:
-        """Return the probe of a suspected runner that is to be sent now, if the operator wants such probes."""
-        facts = self.servers.get(name)
-        return None if facts is None else self._runners.probe_due(facts, self.beside(name), self._speeds, now)
-
-    def load_probe_ended(self, probe: LoadProbe, error: str | None, now: float) -> None:
-        """Take in what came of a probe: an answer ends the suspicion, anything else keeps the model out for longer."""
-        self._runners.probe_ended(probe, error, now)
-
     def probe_pause(self, name: str) -> float:
         """Return seconds until the next probe of a server; few while a load of ours has to be seen to end."""
         pause = self._probes[name].pause
@@ -267,17 +229,9 @@ class FleetState:
                 self._stubs = None
         if changed.loaded is facts.loaded:
             return False
-        self._forget_prefixes(name, facts.loaded, changed.loaded)
+        for model in unloaded(facts.loaded, changed.loaded):
+            self.prefixes.forget_model(name, model)
         return True
-
-    def _forget_prefixes(
-        self, name: str, before: Mapping[CanonicalName, LoadedModel], after: Mapping[CanonicalName, LoadedModel]
-    ) -> None:
-        """Forget the conversations of models that were unloaded, or reloaded with another context."""
-        for model, old in before.items():
-            new = after.get(model)
-            if new is None or len({old.context_length, new.context_length} - {None}) > 1:
-                self.prefixes.forget_model(name, model)
 
     def lists_are_due(self, name: str, now: float) -> None:
         """Have a server asked for its models with its next probe."""
@@ -296,45 +250,21 @@ class FleetState:
             self._stubs = stubs(self.servers)
         return model in self._stubs
 
-    def writes_text(self, model: CanonicalName | None) -> bool:
-        """Say whether some server told that this model can write text."""
-        rows = [facts.installed.get(model) for facts in self.servers.values() if facts.installed and model]
-        told = [(row.facts and row.facts.capabilities) or row.capabilities or () for row in rows if row is not None]
-        return any("completion" in capabilities for capabilities in told)
-
     # --- traffic ----------------------------------------------------------------------------------------------------
 
     def begin(self, name: str, model: CanonicalName | None = None) -> None:
         """Count a request that goes to a server, for a model."""
-        self._in_flight[name] = self._in_flight.get(name, 0) + 1
-        if model is not None:
-            active = self._active.get(name, EMPTY)
-            self._active[name] = {**active, model: active.get(model, 0) + 1}
+        self.in_flight.begin(name, model)
 
     def end(self, name: str, now: float, model: CanonicalName | None = None) -> None:
         """Count it out. With none left, nothing is being loaded there for us."""
-        left = self._in_flight[name] = self._in_flight[name] - 1
-        if model is not None:
-            self._active[name] = _counted_out(self._active[name], model)
-        facts = self.servers.get(name)
+        left, facts = self.in_flight.end(name, model), self.servers.get(name)
         if facts is not None and facts.loading and not left:
             self.update(name, observe_loads_ended, now)
 
-    def running(self, name: str) -> int:
-        """Return this process's requests in flight on a server, of those that began under this name."""
-        return self._in_flight.get(name, 0)
-
-    def former(self, name: str) -> tuple[str, ...]:
-        """Return the names that a server had before."""
-        return self._former.get(name, ())
-
-    def beside(self, name: str) -> Mapping[CanonicalName, int]:
-        """Return them by their models; the mapping is replaced, never changed."""
-        return self._active.get(name, EMPTY)
-
     def running_for(self, name: str, model: CanonicalName) -> int:
         """Return those that the runner of a model serves there."""
-        facts, active = self.servers.get(name), self._active.get(name, EMPTY)
+        facts, active = self.servers.get(name), self.in_flight.beside(name)
         names = (model,) if facts is None else runner_names(facts, model)
         return sum([active.get(one, 0) for one in names])
 
@@ -352,7 +282,7 @@ class FleetState:
 
         Return it with `health.retries.give_back`.
         """
-        return self.health.retries.take(sum(self._in_flight.values()) + waiting)
+        return self.health.retries.take(sum(self.in_flight.by_server.values()) + waiting)
 
     def sent(self, name: str, model: CanonicalName, load: Load, now: float) -> bool:
         """Note a request that needs a model in memory; returns whether it begins the only load there."""
@@ -382,7 +312,7 @@ class FleetState:
         facts = self.servers.get(name)
         if facts is None:
             return
-        self._speeds = self._speeds.observe(name, model, weight_there(facts, model), sample)
+        self.speeds = self.speeds.observe(name, model, weight_there(facts, model), sample)
         if sample.queued_ns is not None:
             settings = self._config.servers.get(name)
             told = settings is not None and settings.num_parallel is not None
@@ -392,21 +322,19 @@ class FleetState:
         """Return what a router that comes now would take long to learn."""
         held = self.prefixes.latest(MOST_ROWS)
         return Summary(
-            speeds=self._speeds.latest(MOST_ROWS),
+            speeds=self.speeds.latest(MOST_ROWS),
             held=tuple(Holding(prefix.server, model, number, prefix.tokens) for number, prefix, model in held),
             suspended=self.health.suspensions(),
         )
 
     def recall(self, summary: Summary) -> None:
         """Take over what another router believed, but not of what was learned here."""
-        self._speeds = self._speeds.over(summary.speeds)
-        for one in summary.held:
-            if self.prefixes.of(one.conversation) is None:
-                self.holds(one.server, one.model, one.conversation, one.tokens)
-        for server in summary.suspended:
-            self.health.opened_elsewhere(
-                server.server, until=server.until, ejections=server.ejections, refused=server.refused
-            )
+        self.speeds = self.speeds.over(summary.speeds)
+        for held in summary.held:
+            if self.prefixes.of(held.conversation) is None:
+                self.holds(held.server, held.model, held.conversation, held.tokens)
+        for one in summary.suspended:
+            self.health.opened_elsewhere(one.server, until=one.until, ejections=one.ejections, refused=one.refused)
 
     def holds(self, name: str, model: CanonicalName, conversation: int, tokens: int) -> None:
         """Note that a server holds the prompt of a conversation's last turn."""
@@ -414,8 +342,3 @@ class FleetState:
         if settings is not None and facts is not None:
             slots = self._slots.of(name, told_slots((facts.installed or EMPTY).get(model), settings))
             self.prefixes.answered(conversation, name, model, tokens=tokens, slots=slots)
-
-
-def _counted_out(active: Mapping[CanonicalName, int], model: CanonicalName) -> Mapping[CanonicalName, int]:
-    left = active[model] - 1
-    return {**active, model: left} if left else {name: count for name, count in active.items() if name != model}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ollama_router_core.api.endpoints import Kind
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import ParsedRequest
@@ -11,7 +13,7 @@ from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.responses.usage import Usage
 
-__all__ = ["inferred_model", "observe_answered", "queued_ns", "sample_of", "shows_nothing_new"]
+__all__ = ["inferred_model", "observe_answered", "sample_of", "shows_nothing_new"]
 
 
 _ROUNDED_NS = 10_000_000
@@ -51,12 +53,21 @@ def shows_nothing_new(
     return held is not None and misfit(facts, route.model, held, load_of(route), default_context) is None
 
 
-def sample_of(usage: Usage, *, loaded: bool, prompt_held: bool = False, neighbours: float = 0.0) -> Sample | None:
+def sample_of(
+    usage: Usage,
+    *,
+    loaded: bool,
+    prompt_held: bool = False,
+    neighbours: float = 0.0,
+    seconds: float = math.inf,
+    ahead: int = 0,
+) -> Sample | None:
     """Return what an answer's metrics say about a server's speed, None when they say nothing.
 
     `loaded`: the request began the only load there; Ollama reports the wait for a load of others as its own.
     `prompt_held`: the prompt was read in part only, which says nothing about speed unless the server (0.33.3) tells how
-    much of it was cached: only the rest was read. `neighbours` ran beside it.
+    much of it was cached: only the rest was read. `neighbours` ran beside it, `ahead` of its model were there before,
+    and it took so many `seconds` here.
     """
     if usage.eval_duration is None and usage.prompt_eval_duration is None:
         return None
@@ -67,10 +78,13 @@ def sample_of(usage: Usage, *, loaded: bool, prompt_held: bool = False, neighbou
         output_tokens=usage.completion_tokens or 0,
         output_ns=usage.eval_duration or 0,
         neighbours=neighbours,
+        queued_ns=_queued_ns(usage, within=seconds),
+        whole_ns=usage.total_duration or 0,
+        ahead=ahead,
     )
 
 
-def queued_ns(usage: Usage, *, within: float) -> int | None:
+def _queued_ns(usage: Usage, *, within: float) -> int | None:
     """Nanoseconds of an answer's whole time that are neither load nor work: its wait for a slot, and a little more.
 
     None where its durations do not say, or say more than the `within` seconds that it took.

@@ -189,7 +189,7 @@ class StrategyRouter:
         self._rankings[number] = [name for name in ranking if name != server]
         self._ahead[number] = self._fleet.running_for(server, job.model)
         self._fleet.begin(server, job.model)
-        self._began[number] = self._fleet.running(server)
+        self._began[number] = self._fleet.in_flight.running(server)
         if self._fleet.sent(server, job.model, Load(job.num_ctx), now):
             self._loads.add(number)
             self._polls.load_begun(server, now)
@@ -240,7 +240,7 @@ class StrategyRouter:
             prompt_ns=round((timing.first_token - timing.started) * 1e9),
             output_tokens=job.output_tokens,
             output_ns=round((timing.finished - timing.first_token) * 1e9),
-            neighbours=(self._fleet.running(server) + self._began.pop(job.number, 1)) / 2 - 1,
+            neighbours=(self._fleet.in_flight.running(server) + self._began.pop(job.number, 1)) / 2 - 1,
             queued_ns=round((timing.started - timing.sent - timing.load_wait) * 1e9),
             whole_ns=round((timing.finished - timing.sent) * 1e9),
             ahead=self._ahead.pop(job.number, 0),

@@ -123,7 +123,7 @@ class FleetSharing:
         """
         if names:
             addresses = self._addresses()
-            for new, old in self._leases.renamed(names, self._state.former, taken=taken):
+            for new, old in self._leases.renamed(names, self._state.in_flight.former, taken=taken):
                 self._coordination.tell(ServerRenamed(new, old, addresses.get(new, 0)))
 
     def moved(self, old: str, new: str) -> None:
@@ -261,7 +261,7 @@ class FleetSharing:
             case FactsChanged(server):
                 return server if server in self._state.servers and self._is_quiet(server) else None
             case ServerRenamed(new, old, address):
-                self._leases.renamed_elsewhere(new, old, self._named(new, address), self._state.former)
+                self._leases.renamed_elsewhere(new, old, self._named(new, address), self._state.in_flight.former)
             case ServerPolled() | TokenVerified() | RequestEnded() | RequestsRefused() | TurnsTaken():
                 pass  # for those who poll, and not about servers
             case _:

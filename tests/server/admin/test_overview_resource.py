@@ -98,7 +98,7 @@ async def test_models_that_are_not_as_expected_are_told(tmp_path: Path) -> None:
         told = list(attention(router.services, [views[0].model_copy(update={"loaded": [loaded]})]))
         config = router.services.config
         overridden = config.models.model_copy(update={"memory_overrides": {"llama3.2:3b": 2.0}})
-        router.services.config = config.model_copy(update={"models": overridden})
+        router.services.running_config.config = config.model_copy(update={"models": overridden})
         left = list(attention(router.services, [views[0].model_copy(update={"loaded": [loaded]})]))
     (differs, memory) = told
     assert left == [differs]

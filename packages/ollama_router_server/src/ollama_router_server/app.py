@@ -269,15 +269,9 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/readyz", ReadyResource(services))
     _add_admin_routes(app, services)
     metrics = Metrics(_gauges(services, lambda: relay.in_flight, lambda: console.gauges()))  # noqa: PLW0108 - both made below
-    sync = services.worker_news.join(
-        services.clock,
-        metrics.families,
-        metrics.last_hour.rows,
-        metrics.last_hour.server_rows,
-        lambda: relay.active_requests(),  # noqa: PLW0108 - made below
-        lambda request_id: relay.find_active(request_id),  # noqa: PLW0108 - made below
-        lambda request_id, *, by: relay.cancel(request_id, by=by),
-    )
+    relay = Relay(_relay_deps(services, metrics))
+    services.running_config.on_change(lambda _change: relay.reconfigure(_relay_deps(services, metrics)))
+    sync = services.worker_news.join(services.clock, metrics, relay)
     _add_routes_of_all_workers(app, services, sync)
     series = Series(services, sync)
     app.add_route("/router/series", SeriesResource(series))
@@ -286,6 +280,4 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/router/whatif", WhatIfResource(whatif))
     app.add_route("/router/history/whatif", OtherDayResource(whatif))
     console = add_console(app, services, sync, whatif, usage_export, series)
-    relay = Relay(_relay_deps(services, metrics))
-    services.running_config.on_change(lambda _change: relay.reconfigure(_relay_deps(services, metrics)))
     return RouterApp(services, relay, app, console.playground)

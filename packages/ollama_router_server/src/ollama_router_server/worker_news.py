@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from ollama_router_core.coordination import (
     NO_HEADS,
@@ -18,16 +17,15 @@ from ollama_router_core.coordination import (
     TurnsTaken,
 )
 from ollama_router_core.exchange.admission_controller import AdmissionController
-from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.accounts.authentication import Authenticator
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.fleet.fleet_service import FleetService
 from ollama_router_server.fleet.incident_reports import Incidents
+from ollama_router_server.relay.relay import Relay
 from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.system import Clock
-from ollama_router_server.telemetry.last_hour import Row
-from ollama_router_server.telemetry.metric_aggregation import Family
-from ollama_router_server.telemetry.server_hour import ServerHour, ServerRow
+from ollama_router_server.telemetry.metrics import Metrics
+from ollama_router_server.telemetry.server_hour import ServerHour
 
 __all__ = ["WorkerNews"]
 
@@ -58,40 +56,27 @@ class WorkerNews:
         self._announcing: asyncio.Handle | None = None
         self._announced = False
         admission.on_change(self._queue_changed)
-        self._cancel: Callable[..., bool] = lambda _request_id, *, by: False  # noqa: ARG005 - until there is a relay
+        self._relay: Relay | None = None
         self.sync: WorkerSync | None = None
         """Set by `join`."""
 
-    def join(
-        self,
-        clock: Clock,
-        collect: Callable[[], list[Family]],
-        last_hour: Callable[[], list[Row]],
-        servers_hour: Callable[[float], list[ServerRow]],
-        active_requests: Callable[[], list[dict[str, Any]]],
-        find_active: Callable[[str], tuple[dict[str, Any], RequestRecord] | None],
-        cancel: Callable[..., bool],
-    ) -> WorkerSync:
+    def join(self, clock: Clock, metrics: Metrics, relay: Relay) -> WorkerSync:
         """Begin to share with the other workers what is asked of all. To be called before `start`.
 
         Args:
             clock: for signs of life.
-            collect: this process's figures.
-            last_hour: its minutes.
-            servers_hour: its sums by server.
-            active_requests: its requests in progress, as JSON.
-            find_active: one of them by its id, with the row that it would leave now.
-            cancel: ends one of them, by its id and `by` whom; says whether it was there.
+            metrics: of this process.
+            relay: has its requests in progress.
         """
-        self._cancel = cancel
+        self._relay = relay
         self.sync = WorkerSync(
             self._coordination,
             clock,
-            collect=collect,
-            last_hour=last_hour,
-            servers_hour=servers_hour,
-            active_requests=active_requests,
-            find_active=find_active,
+            collect=metrics.families,
+            last_hour=metrics.last_hour.rows,
+            servers_hour=metrics.last_hour.server_rows,
+            active_requests=relay.active_requests,
+            find_active=relay.find_active,
             follow=self._follow,
         )
         return self.sync
@@ -125,8 +110,11 @@ class WorkerNews:
 
     def cancel(self, request_id: str, *, by: str) -> None:
         """End a request in whichever worker it is, because this user asked for it."""
-        if not self._cancel(request_id, by=by):
+        if not self._cancel_here(request_id, by=by):
             self._coordination.tell(RequestEnded(request_id, by))
+
+    def _cancel_here(self, request_id: str, *, by: str) -> bool:
+        return self._relay is not None and self._relay.cancel(request_id, by=by)
 
     def servers_hour(self) -> Mapping[str, ServerHour]:
         """Return what each server did in the last hour, in all workers."""
@@ -146,7 +134,7 @@ class WorkerNews:
             if isinstance(news, TokenVerified):
                 self._authenticator.hear(news)
             elif isinstance(news, RequestEnded):
-                self._cancel(news.id, by=news.by)
+                self._cancel_here(news.id, by=news.by)
             elif isinstance(news, RequestsRefused):
                 self.refused_elsewhere.update(news.counts)
             elif isinstance(news, TurnsTaken):

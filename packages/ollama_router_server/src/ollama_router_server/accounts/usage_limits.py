@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from msgspec import Struct
 
@@ -215,20 +216,25 @@ class UsageLimits:
             self._charge_day(ticket, user, tokens)
             charged.set_result(None)
             return charged
-
-        def done(at: float | None) -> None:
-            if at is None:
-                _end(charged, self._too_many(user, tokens))
-                return
-            ticket.in_minute, ticket.charged_at = tokens if per_minute is not None else 0, at
-            self._charge_day(ticket, user, tokens)
-            if ticket.ended:  # the client left meanwhile
-                self._replace(ticket, 0)
-            _end(charged, None)
-
+        done = partial(self._charged, ticket, user, tokens, charged)
         now = self._clock.monotonic()
         self._workers.charge(user.name, now, tokens, per_minute=per_minute, days=days, done=done)
         return charged
+
+    def _charged(
+        self, ticket: Ticket, user: User, tokens: int, charged: asyncio.Future[None], at: float | None
+    ) -> None:
+        """Take up what all members decided: `at` is when they were counted, None if they were not."""
+        if at is None:
+            _end(charged, self._too_many(user, tokens))
+            return
+        if user.grants.tokens_per_minute is not None:
+            ticket.in_minute = tokens
+        ticket.charged_at = at
+        self._charge_day(ticket, user, tokens)
+        if ticket.ended:  # the client left meanwhile
+            self._replace(ticket, 0)
+        _end(charged, None)
 
     def _budget(self, user: Caller) -> DayBudget | None:
         """Return what is counted in common of a user's days; nothing without such a limit, or without others."""

@@ -49,12 +49,16 @@ def console_url(sock: socket.socket, config: Config) -> str | None:
         return None
     host, port = sock.getsockname()[:2]
     local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not listened on
-    return f"{(config.console.public_url or _url(config, local, port)).rstrip('/')}/console/"
+    return _console(config, _url(config, local, port))
 
 
 def _url(config: Config, host: str, port: int) -> str:
     shown = f"[{host}]" if ":" in host else host
     return f"{'https' if config.tls.certificate is not None else 'http'}://{shown}:{port}"
+
+
+def _console(config: Config, url: str) -> str:
+    return f"{(config.console.public_url or url).rstrip('/')}/console/"
 
 
 def print_listening(sock: socket.socket, out: TextIO, config: Config) -> None:
@@ -63,5 +67,5 @@ def print_listening(sock: socket.socket, out: TextIO, config: Config) -> None:
     url = _url(config, host, port)
     print(f"listening on {url}", file=out)
     if config.console.enabled:
-        print(f"console at {(config.console.public_url or url).rstrip('/')}/console/", file=out)
+        print(f"console at {_console(config, url)}", file=out)
     out.flush()

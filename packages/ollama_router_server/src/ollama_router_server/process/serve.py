@@ -96,9 +96,7 @@ async def _serve_alone(
 
     def accepting() -> None:
         _freeze_start_up()
-        print_listening(sock, sys.stdout, config)
-        notifier.ready()
-        tell_predecessor(environment)
+        _tell_accepting(config, environment, sock, notifier)
 
     await serve(services, sock, source=source, accepting=accepting, notifier=notifier, environment=environment)
 
@@ -118,6 +116,13 @@ async def _prepare(services: Services, environment: Mapping[str, str], sock: soc
     url = console_url(sock, services.config)
     claim = None if url is None else await services.console_sessions.invite(created.user, seconds=LINK_SECONDS)
     hand_over(created, None if url is None else f"{url}#claim={claim}", environment, sys.stderr, data)
+
+
+def _tell_accepting(config: Config, environment: Mapping[str, str], sock: socket.socket, notifier: Notifier) -> None:
+    """Tell the terminal, the service manager and the predecessor that connections are accepted."""
+    print_listening(sock, sys.stdout, config)
+    notifier.ready()
+    tell_predecessor(environment)
 
 
 def _freeze_start_up() -> None:
@@ -149,9 +154,7 @@ class _Service:
 
     def accepting(self) -> None:
         """Every worker accepts connections."""
-        print_listening(self._sock, sys.stdout, self._config)
-        self._notifier.ready()
-        tell_predecessor(self._environment)
+        _tell_accepting(self._config, self._environment, self._sock, self._notifier)
 
     def successor(self) -> Successor:
         """Start one on the same socket."""

@@ -6,6 +6,7 @@ route is made. `registry` is the only module that knows every codec.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
@@ -19,6 +20,7 @@ from ollama_router_core.translate.conversation import Conversation, ReplyOptions
 from ollama_router_core.translate.embeddings import EmbeddingReply, EmbeddingRequest
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.framing import Framing
+from ollama_router_core.translate.host_errors import read_host_error
 from ollama_router_core.translate.json_reader import Dropped, JsonReader
 from ollama_router_core.translate.replies import Event, QueuePlace, Reply, ReplyIdentity
 from ollama_router_core.translate.token_counts import TokenCountFormat
@@ -151,112 +153,78 @@ Route = ConversationRoute | EmbeddingRoute
 
 
 class Codec(Protocol):
-    """One dialect: everything that the rest of the router has to know about it."""
+    """One dialect: everything that the rest of the router has to know about it.
 
-    @property
-    def family(self) -> Family:
-        """The name of the dialect."""
-        ...
+    Attributes:
+        family: the name of the dialect.
+        routes: those that can be translated.
+        framing: how its streams are cut into payloads.
+        token_counts: where an answer that passes by says what it cost.
+        accepts: what its hosts take of a conversation unless more is known of one.
+        hosted_tools: what an Ollama server gets of the tools in a request that the vendor would run itself.
+        domains: domains whose hosts speak it unless the settings say otherwise.
+        base_path: what its paths begin with; a host's `path_prefix` replaces it.
+        client_base: what its clients expect at the end of a base URL; they add the rest of the path.
+        effort_member: the member of a request without which Ollama takes thinking for a wish, None if it is always a
+            demand. A model that cannot think is refused only where thinking is demanded.
+        counts_on_request: whether a stream tells its token counts only if `stream_options` asks for them.
+        request_fields: header fields that a translated request needs.
+    """
 
-    @property
-    def routes(self) -> tuple[Route, ...]:
-        """Its routes that can be translated."""
-        ...
+    family: Family
+    routes: tuple[Route, ...]
+    framing: Framing
+    token_counts: TokenCountFormat
+    accepts: Accepts
+    hosted_tools: HostedTools
+    domains: tuple[str, ...] = ()
+    base_path: str = "/v1"
+    client_base: str = "/v1"
+    effort_member: str | None = None
+    counts_on_request: bool = False
+    request_fields: tuple[HeaderField, ...] = ()
 
-    @property
-    def framing(self) -> Framing:
-        """How its streams are cut into payloads."""
-        ...
-
-    @property
-    def token_counts(self) -> TokenCountFormat:
-        """Where an answer that passes by says what it cost."""
-        ...
-
-    @property
-    def accepts(self) -> Accepts:
-        """What its hosts take of a conversation unless more is known of one."""
-        ...
-
-    @property
-    def domains(self) -> tuple[str, ...]:
-        """Domains whose hosts speak it unless the settings say otherwise."""
-        ...
-
-    @property
-    def base_path(self) -> str:
-        """What its paths begin with; a host's `path_prefix` replaces it."""
-        ...
-
-    @property
-    def client_base(self) -> str:
-        """What its clients expect at the end of a base URL; they add the rest of the path."""
-        ...
-
-    @property
-    def effort_member(self) -> str | None:
-        """The member of a request without which Ollama takes thinking for a wish, None if it is always a demand.
-
-        A model that cannot think is refused only where thinking is demanded.
-        """
-        ...
-
-    @property
-    def counts_on_request(self) -> bool:
-        """Whether a stream tells its token counts only if `stream_options` asks for them."""
-        ...
-
-    @property
-    def hosted_tools(self) -> HostedTools:
-        """What an Ollama server gets of the tools in a request that the vendor would run itself."""
-        ...
-
-    @property
-    def request_fields(self) -> tuple[HeaderField, ...]:
-        """Header fields that a translated request needs."""
-        ...
-
-    def credential(self, key: bytes) -> HeaderField:
-        """Return the field that carries a key."""
-        ...
-
-    def serves(self, endpoint: Endpoint, traits: HostTraits) -> bool:
-        """Whether a host of the dialect has this route itself, so that requests pass untranslated."""
-        ...
-
+    @abstractmethod
     def route_for(self, source: Route) -> Route:
         """Return the route on which a host of the dialect is asked what a client asked on `source`.
 
         Raises:
             UntranslatableRequest: the dialect has no such route.
         """
-        ...
+
+    @abstractmethod
+    def write_error(self, error: ApiError, request_id: str) -> bytes:
+        """Return the JSON body of an error answer."""
+
+    @abstractmethod
+    def write_stream_error(self, error: ApiError, request_id: str) -> bytes:
+        """Return the last line or event of a stream that has begun and cannot go on."""
+
+    @abstractmethod
+    def model_entry(self, model: ExternalModel) -> dict[str, Any]:
+        """Return the entry of a model in the dialect's list of models."""
+
+    def serves(self, endpoint: Endpoint, _traits: HostTraits) -> bool:
+        """Whether a host of the dialect has this route itself, so that requests pass untranslated."""
+        return endpoint.family is self.family
+
+    def credential(self, key: bytes) -> HeaderField:
+        """Return the field that carries a key."""
+        return (b"authorization", b"Bearer " + key)
 
     def read_error(self, status: int, body: bytes) -> ApiError:
         """Read an error answer of a host. Never raises, whatever the body is."""
-        ...
+        return read_host_error(status, body)
 
-    def write_error(self, error: ApiError, request_id: str) -> bytes:
-        """Return the JSON body of an error answer."""
-        ...
-
-    def write_stream_error(self, error: ApiError, request_id: str) -> bytes:
-        """Return the last line or event of a stream that has begun and cannot go on."""
-        ...
-
-    def model_entry(self, model: ExternalModel) -> dict[str, Any]:
-        """Return the entry of a model in the dialect's list of models."""
-        ...
-
-    def heartbeat(self, path: str, identity: ReplyIdentity, place: QueuePlace | None = None) -> bytes | None:
+    def heartbeat(self, _path: str, _identity: ReplyIdentity, place: QueuePlace | None = None) -> bytes | None:
         """Return what keeps a stream of this route alive and clients skip, None if there is no such thing.
 
         While the request waits it says where: in a comment, or in a member that Ollama does not have.
         """
-        ...
+        return b": keepalive\n\n" if place is None else place.comment
 
     def answer_locally(
-        self, path: str, body: Mapping[str, Any], model: ExternalModel, identity: ReplyIdentity
+        self, _path: str, _body: Mapping[str, Any], _model: ExternalModel, _identity: ReplyIdentity
     ) -> bytes | None:
         """Answer a request for a model elsewhere that no host needs to see, None for any other request."""
-        ...
+        return None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from ollama_router_core.api.endpoints import Endpoint, Family
+from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.accepts import Accepts, CallIds
 from ollama_router_core.translate.anthropic import errors
 from ollama_router_core.translate.anthropic.read_requests import read_messages
@@ -14,19 +13,11 @@ from ollama_router_core.translate.anthropic.streams import AnthropicReader, Anth
 from ollama_router_core.translate.anthropic.token_counts import ANTHROPIC_TOKEN_COUNTS
 from ollama_router_core.translate.anthropic.write_requests import write_messages
 from ollama_router_core.translate.api_errors import ApiError
-from ollama_router_core.translate.codec import (
-    Codec,
-    ConversationRoute,
-    EmbeddingRoute,
-    HeaderField,
-    HostTraits,
-    Route,
-)
+from ollama_router_core.translate.codec import Codec, ConversationRoute, EmbeddingRoute, HeaderField, Route
 from ollama_router_core.translate.conversation import ReplyOptions
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.framing import SERVER_SENT_EVENTS
-from ollama_router_core.translate.host_errors import read_host_error
 from ollama_router_core.translate.replies import QueuePlace, ReplyIdentity
 from ollama_router_core.translate.timestamps import rfc3339
 
@@ -53,11 +44,11 @@ ANTHROPIC_MESSAGES = ConversationRoute(
 class AnthropicCodec(Codec):
     """Anthropic's API."""
 
-    family: Final = Family.ANTHROPIC
-    routes: Final[tuple[Route, ...]] = (ANTHROPIC_MESSAGES,)
-    framing: Final = SERVER_SENT_EVENTS
-    token_counts: Final = ANTHROPIC_TOKEN_COUNTS
-    accepts: Final = Accepts(
+    family = Family.ANTHROPIC
+    routes = (ANTHROPIC_MESSAGES,)
+    framing = SERVER_SENT_EVENTS
+    token_counts = ANTHROPIC_TOKEN_COUNTS
+    accepts = Accepts(
         later_system="wrapped",
         file_types=frozenset({"application/pdf", "text/plain"}),
         file_addresses=True,
@@ -65,31 +56,17 @@ class AnthropicCodec(Codec):
         call_ids=CallIds(alphabet="word"),
         cache_marks=True,
     )
-    domains: Final[tuple[str, ...]] = ("anthropic.com",)
-    base_path: Final = "/v1"
-    client_base: Final = ""
-    effort_member: Final = "output_config"
-    counts_on_request: Final = False
-    hosted_tools: Final = "passed_on"
-    request_fields: Final[tuple[HeaderField, ...]] = ((b"anthropic-version", b"2023-06-01"),)
-
-    def credential(self, key: bytes) -> HeaderField:
-        """See `Codec.credential`."""
-        return (b"x-api-key", key)
-
-    def serves(self, endpoint: Endpoint, _traits: HostTraits) -> bool:
-        """See `Codec.serves`."""
-        return endpoint.family is self.family
+    hosted_tools = "passed_on"
+    domains = ("anthropic.com",)
+    client_base = ""
+    effort_member = "output_config"
+    request_fields = ((b"anthropic-version", b"2023-06-01"),)
 
     def route_for(self, source: Route) -> Route:
         """See `Codec.route_for`: messages are the only route."""
         if isinstance(source, EmbeddingRoute):
             raise UntranslatableRequest("Anthropic has no embeddings; choose a model of another host")
         return ANTHROPIC_MESSAGES
-
-    def read_error(self, status: int, body: bytes) -> ApiError:
-        """See `Codec.read_error`."""
-        return read_host_error(status, body)
 
     def write_error(self, error: ApiError, request_id: str) -> bytes:
         """See `Codec.write_error`."""
@@ -101,20 +78,14 @@ class AnthropicCodec(Codec):
 
     def model_entry(self, model: ExternalModel) -> dict[str, Any]:
         """See `Codec.model_entry`."""
-        return {
-            "type": "model",
-            "id": model.name,
-            "display_name": model.name,
-            "created_at": rfc3339(model.since_ns),
-        }
+        created = rfc3339(model.since_ns)
+        return {"type": "model", "id": model.name, "display_name": model.name, "created_at": created}
+
+    def credential(self, key: bytes) -> HeaderField:
+        """See `Codec.credential`."""
+        return (b"x-api-key", key)
 
     def heartbeat(self, _path: str, _identity: ReplyIdentity, place: QueuePlace | None = None) -> bytes | None:
         """See `Codec.heartbeat`: a stream may hold any number of pings."""
         told = b"" if place is None else place.comment
         return told + b'event: ping\ndata: {"type": "ping"}\n\n'
-
-    def answer_locally(
-        self, _path: str, _body: Mapping[str, Any], _model: ExternalModel, _identity: ReplyIdentity
-    ) -> bytes | None:
-        """See `Codec.answer_locally`."""
-        return None

@@ -5,23 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, assert_never
+from typing import Any, assert_never
 
 from ollama_router_core.api.endpoints import Endpoint, Family
 from ollama_router_core.translate.accepts import Accepts
 from ollama_router_core.translate.api_errors import ApiError
-from ollama_router_core.translate.codec import (
-    Codec,
-    ConversationRoute,
-    EmbeddingRoute,
-    HeaderField,
-    HostTraits,
-    Route,
-)
+from ollama_router_core.translate.codec import Codec, ConversationRoute, EmbeddingRoute, HostTraits, Route
 from ollama_router_core.translate.conversation import ReplyOptions
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.framing import NDJSON
-from ollama_router_core.translate.host_errors import read_host_error
 from ollama_router_core.translate.json_text import encode
 from ollama_router_core.translate.ollama import embeddings, errors, read_requests, replies, write_requests
 from ollama_router_core.translate.ollama.listings import load_reply, show_reply, tags_entry
@@ -90,22 +82,15 @@ _EMPTY_CHUNKS: Mapping[str, Mapping[str, object]] = MappingProxyType(
 class OllamaCodec(Codec):
     """Ollama's own API. An Ollama server has the routes of the other dialects too."""
 
-    family: Final = Family.OLLAMA
-    routes: Final[tuple[Route, ...]] = (OLLAMA_CHAT, OLLAMA_GENERATE, OLLAMA_EMBED, OLLAMA_EMBEDDINGS)
-    framing: Final = NDJSON
-    token_counts: Final = OLLAMA_TOKEN_COUNTS
-    accepts: Final = Accepts(image_types=None, image_addresses=False, paired=False)
-    domains: Final = ("ollama.com",)
-    base_path: Final = ""
-    client_base: Final = ""
-    effort_member: Final = None
-    counts_on_request: Final = False
-    hosted_tools: Final = "passed_on"
-    request_fields: Final[tuple[HeaderField, ...]] = ()
-
-    def credential(self, key: bytes) -> HeaderField:
-        """See `Codec.credential`."""
-        return (b"authorization", b"Bearer " + key)
+    family = Family.OLLAMA
+    routes = (OLLAMA_CHAT, OLLAMA_GENERATE, OLLAMA_EMBED, OLLAMA_EMBEDDINGS)
+    framing = NDJSON
+    token_counts = OLLAMA_TOKEN_COUNTS
+    accepts = Accepts(image_types=None, image_addresses=False, paired=False)
+    hosted_tools = "passed_on"
+    domains = ("ollama.com",)
+    base_path = ""
+    client_base = ""
 
     def serves(self, _endpoint: Endpoint, _traits: HostTraits) -> bool:
         """See `Codec.serves`."""
@@ -122,10 +107,6 @@ class OllamaCodec(Codec):
                 return OLLAMA_GENERATE if source.plain_prompt else OLLAMA_CHAT
             case _:
                 assert_never(source)
-
-    def read_error(self, status: int, body: bytes) -> ApiError:
-        """See `Codec.read_error`."""
-        return read_host_error(status, body)
 
     def write_error(self, error: ApiError, _request_id: str) -> bytes:
         """See `Codec.write_error`."""

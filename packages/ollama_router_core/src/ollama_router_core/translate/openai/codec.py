@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, assert_never
+from typing import Any, assert_never
 
 from ollama_router_core.api.endpoints import Endpoint, Family
 from ollama_router_core.translate.accepts import OPENAI_DEFAULT
 from ollama_router_core.translate.api_errors import ApiError
-from ollama_router_core.translate.codec import (
-    Codec,
-    ConversationRoute,
-    EmbeddingRoute,
-    HeaderField,
-    HostTraits,
-    Route,
-)
+from ollama_router_core.translate.codec import Codec, ConversationRoute, EmbeddingRoute, HostTraits, Route
 from ollama_router_core.translate.conversation import ReplyOptions
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.framing import SERVER_SENT_EVENTS
-from ollama_router_core.translate.host_errors import read_host_error
 from ollama_router_core.translate.openai import completions, embeddings, errors, read_requests, replies, write_requests
 from ollama_router_core.translate.openai.listings import model_entry
 from ollama_router_core.translate.openai.streams import OpenAIReader, OpenAIWriter
 from ollama_router_core.translate.openai.token_counts import OPENAI_TOKEN_COUNTS
-from ollama_router_core.translate.replies import QueuePlace, ReplyIdentity
+from ollama_router_core.translate.replies import ReplyIdentity
 
 __all__ = ["OPENAI_CHAT", "OPENAI_COMPLETIONS", "OPENAI_EMBEDDINGS", "OpenAICodec"]
 
@@ -74,22 +65,14 @@ OPENAI_EMBEDDINGS = EmbeddingRoute(
 class OpenAICodec(Codec):
     """OpenAI's API but for `/v1/responses`, which is a dialect of its own."""
 
-    family: Final = Family.OPENAI
-    routes: Final[tuple[Route, ...]] = (OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_EMBEDDINGS)
-    framing: Final = SERVER_SENT_EVENTS
-    token_counts: Final = OPENAI_TOKEN_COUNTS
-    accepts: Final = OPENAI_DEFAULT
-    domains: Final[tuple[str, ...]] = ("openai.com",)
-    base_path: Final = "/v1"
-    client_base: Final = "/v1"
-    effort_member: Final = None
-    counts_on_request: Final = True
-    hosted_tools: Final = "left_out"
-    request_fields: Final[tuple[HeaderField, ...]] = ()
-
-    def credential(self, key: bytes) -> HeaderField:
-        """See `Codec.credential`."""
-        return (b"authorization", b"Bearer " + key)
+    family = Family.OPENAI
+    routes = (OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_EMBEDDINGS)
+    framing = SERVER_SENT_EVENTS
+    token_counts = OPENAI_TOKEN_COUNTS
+    accepts = OPENAI_DEFAULT
+    hosted_tools = "left_out"
+    domains = ("openai.com",)
+    counts_on_request = True
 
     def serves(self, endpoint: Endpoint, traits: HostTraits) -> bool:
         """See `Codec.serves`."""
@@ -107,10 +90,6 @@ class OpenAICodec(Codec):
             case _:
                 assert_never(source)
 
-    def read_error(self, status: int, body: bytes) -> ApiError:
-        """See `Codec.read_error`."""
-        return read_host_error(status, body)
-
     def write_error(self, error: ApiError, _request_id: str) -> bytes:
         """See `Codec.write_error`."""
         return errors.write_error(error)
@@ -122,13 +101,3 @@ class OpenAICodec(Codec):
     def model_entry(self, model: ExternalModel) -> dict[str, Any]:
         """See `Codec.model_entry`."""
         return model_entry(model)
-
-    def heartbeat(self, _path: str, _identity: ReplyIdentity, place: QueuePlace | None = None) -> bytes | None:
-        """See `Codec.heartbeat`: a comment, which parsers of server-sent events skip."""
-        return b": keepalive\n\n" if place is None else place.comment
-
-    def answer_locally(
-        self, _path: str, _body: Mapping[str, Any], _model: ExternalModel, _identity: ReplyIdentity
-    ) -> bytes | None:
-        """See `Codec.answer_locally`."""
-        return None

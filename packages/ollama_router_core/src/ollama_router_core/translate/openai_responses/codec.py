@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, assert_never
+from typing import Any
 
-from ollama_router_core.api.endpoints import Endpoint, Family
+from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.accepts import Accepts, CallIds
 from ollama_router_core.translate.api_errors import ApiError
-from ollama_router_core.translate.codec import Codec, ConversationRoute, EmbeddingRoute, HeaderField, HostTraits, Route
+from ollama_router_core.translate.codec import Codec, ConversationRoute, EmbeddingRoute, Route
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.framing import SERVER_SENT_EVENTS
-from ollama_router_core.translate.host_errors import read_host_error
 from ollama_router_core.translate.openai.errors import write_error
 from ollama_router_core.translate.openai.listings import model_entry
 from ollama_router_core.translate.openai_responses.errors import write_error_event
@@ -22,7 +20,6 @@ from ollama_router_core.translate.openai_responses.stream_reader import Response
 from ollama_router_core.translate.openai_responses.stream_writer import ResponsesWriter
 from ollama_router_core.translate.openai_responses.token_counts import RESPONSES_TOKEN_COUNTS
 from ollama_router_core.translate.openai_responses.write_requests import write_response_request
-from ollama_router_core.translate.replies import QueuePlace, ReplyIdentity
 
 __all__ = ["OPENAI_RESPONSES", "ResponsesCodec"]
 
@@ -42,42 +39,20 @@ OPENAI_RESPONSES = ConversationRoute(
 class ResponsesCodec(Codec):
     """OpenAI's `/v1/responses`, without the state that its servers keep."""
 
-    family: Final = Family.OPENAI_RESPONSES
-    routes: Final[tuple[Route, ...]] = (OPENAI_RESPONSES,)
-    framing: Final = SERVER_SENT_EVENTS
-    token_counts: Final = RESPONSES_TOKEN_COUNTS
-    accepts: Final = Accepts(
+    family = Family.OPENAI_RESPONSES
+    routes = (OPENAI_RESPONSES,)
+    framing = SERVER_SENT_EVENTS
+    token_counts = RESPONSES_TOKEN_COUNTS
+    accepts = Accepts(
         file_types=frozenset({"application/pdf"}), file_addresses=True, result_files=True, call_ids=CallIds(longest=64)
     )
-    domains: Final[tuple[str, ...]] = ()
-    base_path: Final = "/v1"
-    client_base: Final = "/v1"
-    effort_member: Final = None
-    counts_on_request: Final = False
-    hosted_tools: Final = "search"
-    request_fields: Final[tuple[HeaderField, ...]] = ()
-
-    def credential(self, key: bytes) -> HeaderField:
-        """See `Codec.credential`."""
-        return (b"authorization", b"Bearer " + key)
-
-    def serves(self, endpoint: Endpoint, _traits: HostTraits) -> bool:
-        """See `Codec.serves`."""
-        return endpoint.family is self.family
+    hosted_tools = "search"
 
     def route_for(self, source: Route) -> Route:
         """See `Codec.route_for`: responses are the only route."""
-        match source:
-            case EmbeddingRoute():
-                raise UntranslatableRequest("OpenAI's Responses have no embeddings; choose a model of another host")
-            case ConversationRoute():
-                return OPENAI_RESPONSES
-            case _:
-                assert_never(source)
-
-    def read_error(self, status: int, body: bytes) -> ApiError:
-        """See `Codec.read_error`."""
-        return read_host_error(status, body)
+        if isinstance(source, EmbeddingRoute):
+            raise UntranslatableRequest("OpenAI's Responses have no embeddings; choose a model of another host")
+        return OPENAI_RESPONSES
 
     def write_error(self, error: ApiError, _request_id: str) -> bytes:
         """See `Codec.write_error`."""
@@ -90,13 +65,3 @@ class ResponsesCodec(Codec):
     def model_entry(self, model: ExternalModel) -> dict[str, Any]:
         """See `Codec.model_entry`."""
         return model_entry(model)
-
-    def heartbeat(self, _path: str, _identity: ReplyIdentity, place: QueuePlace | None = None) -> bytes | None:
-        """See `Codec.heartbeat`: a comment, which parsers of server-sent events skip."""
-        return b": keepalive\n\n" if place is None else place.comment
-
-    def answer_locally(
-        self, _path: str, _body: Mapping[str, Any], _model: ExternalModel, _identity: ReplyIdentity
-    ) -> bytes | None:
-        """See `Codec.answer_locally`."""
-        return None

@@ -105,12 +105,21 @@ class StreamWriter(Protocol):
         ...
 
 
-class ConversationRoute(Struct, frozen=True, kw_only=True):
+class _Route(Struct, frozen=True, kw_only=True):
+    """Any route: `name` is stable and may stand in logs and settings, `path` is that below a host's base address."""
+
+    name: str
+    family: Family
+    path: str
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+class ConversationRoute(_Route, frozen=True, kw_only=True):
     """A route that continues a conversation.
 
     Attributes:
-        name: stable; may stand in logs and settings.
-        path: the path below a host's base address.
         read_request: raises `UntranslatableRequest`.
         write_request: returns the body without the model; raises `UntranslatableRequest`.
         read_reply: raises `UntranslatableReply`.
@@ -119,9 +128,6 @@ class ConversationRoute(Struct, frozen=True, kw_only=True):
         plain_prompt: whether a conversation here is one prompt of plain text.
     """
 
-    name: str
-    family: Family
-    path: str
     read_request: Callable[[JsonReader], Conversation]
     write_request: Callable[[Conversation, HostTraits, Dropped], dict[str, Any]]
     read_reply: Callable[[dict[str, Any]], Reply]
@@ -130,23 +136,14 @@ class ConversationRoute(Struct, frozen=True, kw_only=True):
     stream_writer: Callable[[ReplyIdentity, ReplyOptions, int], StreamWriter]
     plain_prompt: bool = False
 
-    def __repr__(self) -> str:
-        return f"<{self.name}>"
 
-
-class EmbeddingRoute(Struct, frozen=True, kw_only=True):
+class EmbeddingRoute(_Route, frozen=True, kw_only=True):
     """A route that turns texts into vectors. Its functions raise as those of `ConversationRoute` do."""
 
-    name: str
-    family: Family
-    path: str
     read_request: Callable[[JsonReader], EmbeddingRequest]
     write_request: Callable[[EmbeddingRequest, Dropped], dict[str, Any]]
     read_reply: Callable[[dict[str, Any]], EmbeddingReply]
     write_reply: Callable[[EmbeddingReply, ReplyIdentity, ReplyOptions], dict[str, Any]]
-
-    def __repr__(self) -> str:
-        return f"<{self.name}>"
 
 
 Route = ConversationRoute | EmbeddingRoute

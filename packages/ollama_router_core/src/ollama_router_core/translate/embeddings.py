@@ -7,7 +7,7 @@ from typing import Any
 from ollama_router_core.translate.confidential import Confidential
 from ollama_router_core.translate.conversation import NO_REPLY_OPTIONS, ReplyOptions
 from ollama_router_core.translate.errors import UntranslatableReply, UntranslatableRequest
-from ollama_router_core.translate.json_reader import JsonReader
+from ollama_router_core.translate.json_reader import Dropped, JsonReader
 from ollama_router_core.translate.lenient_json import list_of
 from ollama_router_core.translate.replies import Timings
 
@@ -42,7 +42,7 @@ def read_inputs(body: JsonReader, key: str) -> tuple[str, ...]:
     return inputs
 
 
-def write_inputs(request: EmbeddingRequest) -> dict[str, Any]:
+def write_inputs(request: EmbeddingRequest, _dropped: Dropped) -> dict[str, Any]:
     """Return `input` and `dimensions`, which Ollama and OpenAI write alike."""
     inputs = list(request.inputs)
     body: dict[str, Any] = {"input": inputs[0] if len(inputs) == 1 else inputs}

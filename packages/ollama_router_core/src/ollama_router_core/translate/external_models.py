@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from ollama_router_core.translate.known_models import known_model
+from ollama_router_core.translate.known_models import KnownModel, known_model
 
 __all__ = ["ExternalModel"]
+
+_UNKNOWN = KnownModel(("completion",))
 
 
 class ExternalModel(Struct, frozen=True, kw_only=True):
@@ -37,19 +39,18 @@ class ExternalModel(Struct, frozen=True, kw_only=True):
     @property
     def abilities(self) -> tuple[str, ...]:
         """What the operator says it can do, else what is known of it by its name."""
-        if self.capabilities is not None:
-            return self.capabilities
-        known = known_model(self.remote_name)
-        return ("completion",) if known is None else known.capabilities
+        return self._known.capabilities if self.capabilities is None else self.capabilities
 
     @property
     def context(self) -> int | None:
         """The context in tokens: what the operator says, else what is known of it."""
-        known = known_model(self.remote_name)
-        return self.context_length if self.context_length is not None or known is None else known.context
+        return self._known.context if self.context_length is None else self.context_length
 
     @property
     def output(self) -> int | None:
         """The longest answer in tokens: what the operator says, else what is known of it."""
-        known = known_model(self.remote_name)
-        return self.max_output_tokens if self.max_output_tokens is not None or known is None else known.output
+        return self._known.output if self.max_output_tokens is None else self.max_output_tokens
+
+    @property
+    def _known(self) -> KnownModel:
+        return known_model(self.remote_name) or _UNKNOWN

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from ollama_router_core.translate.arguments import arguments_object
 from ollama_router_core.translate.conversation import CacheLife, ClientTool, Tool, ToolChoice
 from ollama_router_core.translate.json_reader import JsonReader
@@ -76,15 +78,7 @@ def _read_entry(fields: JsonReader) -> Tool:
     # The Responses' form, without an entry of its own, is what some clients send everywhere.
     function = fields.child("function") or fields
     tool = read_function(function)
-    return tool if tool.cache or function is fields else _cached(tool, read_cache(fields))
-
-
-def _cached(tool: Tool, cache: CacheLife) -> Tool:
-    if not cache:
-        return tool
-    return Tool(
-        name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict, cache=cache
-    )
+    return tool if tool.cache or function is fields else replace(tool, cache=read_cache(fields))
 
 
 def read_function(function: JsonReader) -> Tool:
@@ -134,9 +128,9 @@ def known_tools(tools: tuple[Tool, ...], allowed: Iterable[str] | None) -> tuple
 
 def fitting_choice(choice: ToolChoice | None, tools: tuple[Tool, ...], body: JsonReader) -> ToolChoice | None:
     """Return the choice without one of a tool that was left behind."""
-    if choice is None or not (choice.mode == "named" and all(tool.name != choice.name for tool in tools)):
+    if choice is None or choice.mode != "named" or body.values.get("tools") is None:
         return choice
-    if any(tool.name == choice.name for tool in tools) or body.values.get("tools") is None:
+    if any(tool.name == choice.name for tool in tools):
         return choice
     body.note("tool_choice")
     return None

@@ -12,8 +12,7 @@ from typing import Any
 
 from ollama_router_core.errors import UpstreamError
 from ollama_router_core.translate.api_errors import ApiError
-from ollama_router_core.translate.json_text import JsonError, decode_patiently
-from ollama_router_core.translate.lenient_json import list_of, object_of, text_of
+from ollama_router_core.translate.lenient_json import decoded, list_of, object_of, text_of
 from ollama_router_core.translate.replies import Failed
 
 __all__ = ["failed_event", "is_error_body", "is_final", "read_error_object", "read_host_error"]
@@ -67,10 +66,7 @@ _SAYS_NOTHING = frozenset({"provider returned error", "error from provider", "up
 
 def read_host_error(status: int, body: bytes) -> ApiError:
     """Read an error answer, whatever its body is."""
-    try:
-        value = decode_patiently(body)
-    except JsonError:
-        value = None
+    value = decoded(body)
     if isinstance(value, list):  # Gemini's
         value = next((item for item in value if isinstance(item, dict)), None)
     if isinstance(value, dict):
@@ -165,10 +161,7 @@ def _problem(item: dict[str, Any]) -> str:
 def _inner_message(raw: Any) -> str:
     """Return the words of the provider behind a gateway, which may be an error body of their own."""
     text = text_of(raw)
-    try:
-        value = decode_patiently(text) if text.lstrip().startswith("{") else None
-    except JsonError:
-        value = None
+    value = decoded(text) if text.lstrip().startswith("{") else None
     if not isinstance(value, dict):
         return text if text and not text.lstrip().startswith(("<", "{")) else ""
     error = object_of(value.get("error"))

@@ -7,7 +7,7 @@ from typing import Any
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.json_text import JsonError, decode_patiently, encode
 
-__all__ = ["count_of", "list_of", "object_of", "object_text", "reply_object", "text_of"]
+__all__ = ["count_of", "decoded", "list_of", "object_of", "object_text", "reply_object", "text_of"]
 
 _EMPTY: dict[str, Any] = {}
 
@@ -30,6 +30,14 @@ def text_of(value: Any) -> str:
 def count_of(value: Any) -> int:
     """Return a count or a number of nanoseconds, or 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+def decoded(text: bytes | str) -> Any:
+    """Return what a JSON text says, None for what is none."""
+    try:
+        return decode_patiently(text)
+    except JsonError:
+        return None
 
 
 def object_text(value: Any) -> str:

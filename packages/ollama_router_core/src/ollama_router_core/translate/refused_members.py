@@ -17,8 +17,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from ollama_router_core.translate.json_text import JsonError, decode_patiently
-from ollama_router_core.translate.lenient_json import list_of, object_of, text_of
+from ollama_router_core.translate.lenient_json import decoded, list_of, object_of, text_of
 
 __all__ = ["REFUSING_STATUSES", "refused_member"]
 
@@ -41,10 +40,7 @@ def refused_member(status: int, body: bytes, sent: Collection[str]) -> str | Non
     """Return the member among those that were sent which an error says is refused, None if it says so of none."""
     if status not in REFUSING_STATUSES:
         return None
-    try:
-        value = decode_patiently(body)
-    except JsonError:
-        return None
+    value = decoded(body)
     if isinstance(value, list):  # Gemini's
         value = next(iter(value), None)
     candidates = _candidates(object_of(value))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from msgspec import Struct
-
 from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute, HostTraits, Route
 from ollama_router_core.translate.confidential import Confidential
 from ollama_router_core.translate.conversation import ReplyOptions
@@ -41,12 +39,6 @@ class TranslatedRequest(Confidential, frozen=True, kw_only=True):
     dropped: tuple[str, ...] = ()
 
 
-class _Written(Struct, frozen=True, kw_only=True):
-    body: dict[str, Any]
-    stream: bool = False
-    reply_options: ReplyOptions
-
-
 def translate_request(
     body: Mapping[str, Any] | bytes,
     *,
@@ -68,23 +60,18 @@ def translate_request(
     try:
         reader = JsonReader(dict(body) if isinstance(body, Mapping) else decode(body), "", dropped)
         reader.raw("model")
-        written = _rewrite(reader, source, target, traits, dropped, recall)
-        body_there = with_rules(written.body, rules, dropped) if rules.concern(written.body.keys()) else written.body
+        written, stream, options = _rewrite(reader, source, target, traits, dropped, recall)
+        body_there = with_rules(written, rules, dropped) if rules.concern(written.keys()) else written
         text = encode_exactly({"model": model, **body_there})
     except JsonError as error:
         raise UntranslatableRequest(f"the body cannot be carried over: {error}") from None
-    return TranslatedRequest(
-        route=target,
-        body=text,
-        stream=written.stream,
-        reply_options=written.reply_options,
-        dropped=dropped.names(),
-    )
+    return TranslatedRequest(route=target, body=text, stream=stream, reply_options=options, dropped=dropped.names())
 
 
 def _rewrite(
     reader: JsonReader, source: Route, target: Route, traits: HostTraits, dropped: Dropped, recall: Recall | None
-) -> _Written:
+) -> tuple[dict[str, Any], bool, ReplyOptions]:
+    """Return the body without the model, whether its answer is a stream, and what the client wants of that."""
     match source:
         case ConversationRoute():
             if not isinstance(target, ConversationRoute):
@@ -95,17 +82,14 @@ def _rewrite(
             if recall is not None:
                 conversation = with_thoughts(conversation, recall)
             conversation = fitted(conversation, accepts, dropped)
-            return _Written(
-                body=target.write_request(conversation, traits, dropped),
-                stream=conversation.stream,
-                reply_options=conversation.reply_options,
-            )
+            written = target.write_request(conversation, traits, dropped)
+            return written, conversation.stream, conversation.reply_options
         case EmbeddingRoute():
             if not isinstance(target, EmbeddingRoute):
                 raise _unlike(source, target)
             request = source.read_request(reader)
             reader.close()
-            return _Written(body=target.write_request(request, dropped), reply_options=request.reply_options)
+            return target.write_request(request, dropped), False, request.reply_options
         case _:
             assert_never(source)
 

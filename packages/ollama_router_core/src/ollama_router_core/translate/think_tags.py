@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from msgspec.structs import replace
+
 from ollama_router_core.translate.conversation import Text, Thinking
 from ollama_router_core.translate.replies import Event, Reply, ReplyPart, TextDelta, ThinkingDelta
 
@@ -101,10 +103,4 @@ def without_think_tags(reply: Reply) -> Reply:
             parts.append(Text(event.text))
     if len(parts) == 1 and parts[0] == first:
         return reply
-    return Reply(
-        parts=(*parts, *reply.parts[1:]),
-        finish=reply.finish,
-        stop_sequence=reply.stop_sequence,
-        usage=reply.usage,
-        timings=reply.timings,
-    )
+    return replace(reply, parts=(*parts, *reply.parts[1:]))

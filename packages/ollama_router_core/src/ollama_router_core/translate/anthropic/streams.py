@@ -35,7 +35,13 @@ from ollama_router_core.translate.replies import (
     ToolCallDelta,
 )
 from ollama_router_core.translate.signatures import own_redacted, read_redacted, read_signature, write_signature
-from ollama_router_core.translate.streaming import SAYS_NOTHING, ended_early
+from ollama_router_core.translate.streaming import (
+    SAYS_NOTHING,
+    ended_early,
+    signature_events,
+    text_events,
+    thinking_events,
+)
 from ollama_router_core.translate.timestamps import call_id
 
 __all__ = ["AnthropicReader", "AnthropicWriter"]
@@ -90,12 +96,11 @@ class AnthropicReader:
         block = object_of(event.get("content_block"))
         match block.get("type"):
             case "text":
-                return _text(block.get("text"))
+                return text_events(block.get("text"))
             case "thinking":
-                return _thinking(block.get("thinking"))
+                return thinking_events(block.get("thinking"))
             case "redacted_thinking":
-                redacted = read_redacted(text_of(block.get("data")))
-                return [ThinkingSigned(redacted)] if redacted else []
+                return signature_events(read_redacted(text_of(block.get("data"))))
             case "tool_use":
                 number = self._calls[str(event.get("index"))] = len(self._calls)
                 arguments = reply_arguments_text(block.get("input"))
@@ -107,12 +112,11 @@ class AnthropicReader:
         delta = object_of(event.get("delta"))
         match delta.get("type"):
             case "text_delta":
-                return _text(delta.get("text"))
+                return text_events(delta.get("text"))
             case "thinking_delta":
-                return _thinking(delta.get("thinking"))
+                return thinking_events(delta.get("thinking"))
             case "signature_delta":
-                proof = read_signature(text_of(delta.get("signature")), Family.ANTHROPIC)
-                return [ThinkingSigned(proof)] if proof else []
+                return signature_events(read_signature(text_of(delta.get("signature")), Family.ANTHROPIC))
             case "input_json_delta":
                 return self._read_arguments(event, text_of(delta.get("partial_json")))
             case _:
@@ -132,16 +136,6 @@ class AnthropicReader:
         if not self._stop.get("stop_reason"):
             raise ended_early()
         return [self._finished()]
-
-
-def _text(value: Any) -> list[Event]:
-    text = text_of(value)
-    return [TextDelta(text)] if text else []
-
-
-def _thinking(value: Any) -> list[Event]:
-    text = text_of(value)
-    return [ThinkingDelta(text)] if text else []
 
 
 class AnthropicWriter:

@@ -12,6 +12,7 @@ from ollama_router_core.translate.accepts import Accepts
 from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.codec import Codec, ConversationRoute, EmbeddingRoute, HostTraits, Route
 from ollama_router_core.translate.conversation import ReplyOptions
+from ollama_router_core.translate.embeddings import write_inputs
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.framing import NDJSON
 from ollama_router_core.translate.json_text import encode
@@ -60,7 +61,7 @@ OLLAMA_EMBED = EmbeddingRoute(
     family=Family.OLLAMA,
     path="/api/embed",
     read_request=embeddings.read_embed,
-    write_request=embeddings.write_embed,
+    write_request=write_inputs,
     read_reply=embeddings.read_embed_reply,
     write_reply=embeddings.write_embed_reply,
 )

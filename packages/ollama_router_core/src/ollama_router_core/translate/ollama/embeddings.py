@@ -11,7 +11,6 @@ from ollama_router_core.translate.embeddings import (
     read_inputs,
     read_vector,
     vector_list,
-    write_inputs,
 )
 from ollama_router_core.translate.errors import UntranslatableReply, UntranslatableRequest
 from ollama_router_core.translate.json_reader import Dropped, JsonReader
@@ -24,7 +23,6 @@ __all__ = [
     "read_embed_reply",
     "read_embeddings",
     "read_embeddings_reply",
-    "write_embed",
     "write_embed_reply",
     "write_embeddings",
     "write_embeddings_reply",
@@ -51,11 +49,6 @@ def read_embeddings(body: JsonReader) -> EmbeddingRequest:
     """
     body.drop(*_MACHINE_KEYS)
     return EmbeddingRequest(inputs=read_inputs(body, "prompt"))
-
-
-def write_embed(request: EmbeddingRequest, _dropped: Dropped) -> dict[str, Any]:
-    """Write a request of `/api/embed`."""
-    return write_inputs(request)
 
 
 def write_embeddings(request: EmbeddingRequest, dropped: Dropped) -> dict[str, Any]:

@@ -38,20 +38,8 @@ class _End(Struct):
     eval_duration: _Duration = None
 
 
-class _LooseEnd(Struct):
-    """The same where one of them is no count."""
-
-    done: Any = None
-    error: Any = None
-    prompt_eval_count: Any = None
-    prompt_eval_cached_count: Any = None
-    eval_count: Any = None
-    total_duration: Any = None
-    load_duration: Any = None
-    prompt_eval_duration: Any = None
-    eval_duration: Any = None
-
-
+_LooseEnd = msgspec.defstruct("_LooseEnd", [(name, Any, None) for name in _End.__struct_fields__])
+"""The same where one of them is no count."""
 _decode = msgspec.json.Decoder(_End).decode
 _decode_leniently = msgspec.json.Decoder(_LooseEnd).decode
 
@@ -75,19 +63,12 @@ def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `To
     return msgspec.structs.replace(usage, finished=True) if whole and usage.counts else usage
 
 
-def _counted(end: _LooseEnd) -> _End:
+def _counted(end: Struct) -> _End:
     """Return the same without what is no count."""
-    return _End(
-        done=end.done,
-        error=end.error,
-        prompt_eval_count=count_of(end.prompt_eval_count),
-        prompt_eval_cached_count=count_of(end.prompt_eval_cached_count),
-        eval_count=count_of(end.eval_count),
-        total_duration=duration_of(end.total_duration),
-        load_duration=duration_of(end.load_duration),
-        prompt_eval_duration=duration_of(end.prompt_eval_duration),
-        eval_duration=duration_of(end.eval_duration),
-    )
+    told = msgspec.structs.asdict(end)
+    for name in told.keys() - {"done", "error"}:
+        told[name] = duration_of(told[name]) if name.endswith("duration") else count_of(told[name])
+    return _End(**told)
 
 
 def _line(line: bytes) -> bytes:

@@ -40,9 +40,9 @@ def read_embedding(body: JsonReader) -> EmbeddingRequest:
     )
 
 
-def write_embedding(request: EmbeddingRequest, _dropped: Dropped) -> dict[str, Any]:
+def write_embedding(request: EmbeddingRequest, dropped: Dropped) -> dict[str, Any]:
     """Write a request; vectors are asked for as numbers."""
-    return {**write_inputs(request), "encoding_format": "float"}
+    return {**write_inputs(request, dropped), "encoding_format": "float"}
 
 
 def read_embedding_reply(body: dict[str, Any]) -> EmbeddingReply:

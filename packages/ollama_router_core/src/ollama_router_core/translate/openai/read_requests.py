@@ -44,6 +44,7 @@ __all__ = [
     "read_chat",
     "read_person",
     "read_sampling",
+    "read_schema",
     "read_stream_options",
     "read_tool_choice",
     "read_verbosity",
@@ -262,14 +263,15 @@ def _read_format(body: JsonReader) -> ResponseFormat | None:
             loose = fields.mapping("schema")
             return JsonSchema(schema=loose) if loose else JsonMode()
         case "json_schema":
-            schema = fields.need_child("json_schema")
-            return JsonSchema(
-                schema=schema.mapping("schema") or {},
-                name=schema.text("name") or "",
-                strict=schema.flag("strict"),
-            )
+            return read_schema(fields.need_child("json_schema"))
         case _:
             raise fields.wrong("type", "text, json_object or json_schema")
+
+
+def read_schema(fields: JsonReader) -> JsonSchema:
+    """Read a schema with its name."""
+    name, strict = fields.text("name") or "", fields.flag("strict")
+    return JsonSchema(schema=fields.mapping("schema") or {}, name=name, strict=strict)
 
 
 def _read_effort(body: JsonReader) -> ThinkingLevel | None:

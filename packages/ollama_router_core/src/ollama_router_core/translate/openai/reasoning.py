@@ -14,8 +14,8 @@ from typing import Any
 
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.conversation import Text, Thinking
-from ollama_router_core.translate.json_text import JsonError, decode_patiently, encode
-from ollama_router_core.translate.lenient_json import list_of, object_of, text_of
+from ollama_router_core.translate.json_text import encode
+from ollama_router_core.translate.lenient_json import decoded, list_of, object_of, text_of
 from ollama_router_core.translate.signatures import is_tagged, own_signature, read_signature
 
 __all__ = [
@@ -87,10 +87,7 @@ def spelling_of(part: Thinking) -> str:
 
 def details_of_proof(part: Thinking) -> list[Any]:
     """Return the `reasoning_details` that a host of the dialect gave."""
-    try:
-        return list_of(decode_patiently(own_signature(part.signature, Family.OPENAI)))
-    except JsonError:
-        return []
+    return list_of(decoded(own_signature(part.signature, Family.OPENAI)))
 
 
 class Details:

@@ -13,7 +13,6 @@ from ollama_router_core.translate.conversation import (
     ClientTool,
     Conversation,
     JsonMode,
-    JsonSchema,
     Message,
     ReasoningSummary,
     ReplyOptions,
@@ -38,6 +37,7 @@ from ollama_router_core.translate.openai.read_requests import (
     EFFORTS,
     allowed_names,
     read_person,
+    read_schema,
     read_tool_choice,
     read_verbosity,
 )
@@ -157,11 +157,7 @@ def _read_format(text: JsonReader | None) -> ResponseFormat | None:
         case "json_object":
             return JsonMode()
         case "json_schema":
-            return JsonSchema(
-                schema=fields.mapping("schema") or {},
-                name=fields.text("name") or "",
-                strict=fields.flag("strict"),
-            )
+            return read_schema(fields)
         case _:
             raise fields.wrong("type", "text, json_object or json_schema")
 

@@ -10,17 +10,15 @@ from ollama_router_core.translate.host_errors import failed_event, is_error_body
 from ollama_router_core.translate.lenient_json import object_of, reply_object, text_of
 from ollama_router_core.translate.openai_responses.read_items import PARAGRAPH
 from ollama_router_core.translate.openai_responses.replies import read_finish, read_usage
-from ollama_router_core.translate.replies import (
-    Event,
-    Finished,
-    Started,
-    TextDelta,
-    ThinkingDelta,
-    ThinkingSigned,
-    ToolCallDelta,
-)
+from ollama_router_core.translate.replies import Event, Finished, Started, ThinkingDelta, ToolCallDelta
 from ollama_router_core.translate.signatures import read_signature
-from ollama_router_core.translate.streaming import SAYS_NOTHING, ended_early
+from ollama_router_core.translate.streaming import (
+    SAYS_NOTHING,
+    ended_early,
+    signature_events,
+    text_events,
+    thinking_events,
+)
 
 __all__ = ["ResponsesReader"]
 
@@ -39,9 +37,9 @@ class ResponsesReader:
         event = reply_object(payload)
         match event.get("type"):
             case "response.output_text.delta" | "response.refusal.delta":
-                return _text(event)
+                return text_events(event.get("delta"))
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
-                return _thinking(event)
+                return thinking_events(event.get("delta"))
             case "response.function_call_arguments.delta":
                 return self._read_arguments(event, text_of(event.get("delta")))
             case _:
@@ -95,8 +93,7 @@ class ResponsesReader:
         item = object_of(event.get("item"))
         match item.get("type"):
             case "reasoning":
-                proof = read_signature(text_of(item.get("encrypted_content")), Family.OPENAI_RESPONSES)
-                return [ThinkingSigned(proof)] if proof else []
+                return signature_events(read_signature(text_of(item.get("encrypted_content")), Family.OPENAI_RESPONSES))
             case "function_call":
                 return self._read_late(event, item)
             case _:
@@ -117,13 +114,3 @@ class ResponsesReader:
     def end(self) -> list[Event]:
         """See `StreamReader.end`: without its last event the answer is not complete."""
         raise ended_early()
-
-
-def _text(event: dict[str, Any]) -> list[Event]:
-    text = text_of(event.get("delta"))
-    return [TextDelta(text)] if text else []
-
-
-def _thinking(event: dict[str, Any]) -> list[Event]:
-    text = text_of(event.get("delta"))
-    return [ThinkingDelta(text)] if text else []

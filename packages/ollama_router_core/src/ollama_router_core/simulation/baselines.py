@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import random
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from ollama_router_core.simulation.engine import Action, Dispatch, Rejection
+from ollama_router_core.simulation.engine import Action, Dispatch, Rejection, Router
 from ollama_router_core.simulation.residency import Event
 from ollama_router_core.simulation.server_state import ServerState
 from ollama_router_core.simulation.workload import Job, SimulatedModel
@@ -23,7 +22,7 @@ class Pick(Protocol):
         """Choose the server."""
 
 
-class ImmediateRouter:
+class ImmediateRouter(Router):
     """Sends each job the moment it arrives; jobs that no server can hold are refused."""
 
     def __init__(self, name: str, pick: Pick, seed: int = 0) -> None:
@@ -58,16 +57,6 @@ class ImmediateRouter:
         """Note a server's health at once, as a perfect health check would: kinder to baselines than life is."""
         del lost, now
         (self._down.discard if up else self._down.add)(server)
-        return ()
-
-    def wake_at(self, now: float) -> float:
-        """Never."""
-        del now
-        return math.inf
-
-    def wake(self, now: float) -> Iterable[Action]:
-        """Nothing to do."""
-        del now
         return ()
 
 

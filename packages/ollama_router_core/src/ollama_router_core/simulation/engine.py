@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,27 +120,37 @@ class SimulationResult:
 
 
 class Router(Protocol):
-    """What is being compared: told of everything a router would see, it says what to send where."""
+    """What is being compared: told of everything a router would see, it says what to send where.
+
+    Unless it says otherwise it does nothing but send jobs as they arrive.
+    """
 
     name: str
 
     def start(self, servers: Mapping[str, ServerState], models: Mapping[str, SimulatedModel]) -> None:
         """Start with the fleet before the first job; the states may be read, never changed."""
+        del servers, models
 
+    @abstractmethod
     def arrive(self, job: Job, now: float) -> Iterable[Action]:
         """React to a job that came."""
 
-    def observe(self, server: str, event: Event, now: float) -> Iterable[Action]:
+    def observe(self, _server: str, _event: Event, _now: float) -> Iterable[Action]:
         """React to what a server finished."""
+        return ()
 
     def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Action]:
         """React to a server that went or came back; `lost` jobs arrive again right after."""
+        del server, up, lost, now
+        return ()
 
-    def wake_at(self, now: float) -> float:
+    def wake_at(self, _now: float) -> float:
         """When the router wants to be called without a cause; infinite for never."""
+        return math.inf
 
-    def wake(self, now: float) -> Iterable[Action]:
+    def wake(self, _now: float) -> Iterable[Action]:
         """Act at the time that `wake_at` gave."""
+        return ()
 
 
 class _Run:

@@ -20,9 +20,11 @@ __all__ = ["parse_fleet"]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class _Server(BaseModel):
+class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+
+class _Server(_Table):
     vram_gb: Positive
     bandwidth: Positive
     tflops: Positive
@@ -32,9 +34,7 @@ class _Server(BaseModel):
     keep_alive: Positive = 300.0
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Model(_Table):
     billions: Positive
     weights_gb: Positive
     context_length: Annotated[int, Field(ge=4)] | None = None
@@ -44,9 +44,7 @@ class _Model(BaseModel):
     embeds: bool = False
 
 
-class _Fleet(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Fleet(_Table):
     servers: Annotated[dict[str, _Server], Field(min_length=1)]
     models: Annotated[dict[str, _Model], Field(min_length=1)]
 
@@ -63,16 +61,7 @@ def parse_fleet(values: Any) -> tuple[tuple[Machine, ...], tuple[SimulatedModel,
         problems = (f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors())
         raise ConfigError(f"the fleet cannot be read: {'; '.join(problems)}") from None
     machines = tuple(
-        Machine(
-            name=name,
-            vram_gib=server.vram_gb,
-            bandwidth=server.bandwidth,
-            tflops=server.tflops,
-            load_rate=server.load_rate,
-            priority=server.priority,
-            num_parallel=server.num_parallel,
-            keep_alive=server.keep_alive,
-        )
+        Machine(name=name, vram_gib=server.vram_gb, **server.model_dump(exclude={"vram_gb"}))
         for name, server in fleet.servers.items()
     )
     models = tuple(

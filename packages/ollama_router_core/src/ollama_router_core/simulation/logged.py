@@ -17,14 +17,12 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, Mod
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.selector import assigned_destination
-from ollama_router_core.simulation.engine import Action, Dispatch, Rejection
+from ollama_router_core.simulation.engine import Action, Dispatch, Rejection, Router
 from ollama_router_core.simulation.logged_times import Phases, clocks, phases
 from ollama_router_core.simulation.overlaps import overlaps, slots_shown
-from ollama_router_core.simulation.residency import Event
 from ollama_router_core.simulation.routers import Knowledge
 from ollama_router_core.simulation.scenarios import Scenario
 from ollama_router_core.simulation.server_hardware import Machine
-from ollama_router_core.simulation.server_state import ServerState
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
 __all__ = ["LoggedRouter", "logged_scenario", "model_of", "replayed"]
@@ -194,7 +192,7 @@ def _sample(row: RequestRecord, took: Phases, neighbours: float) -> Sample:
     )
 
 
-class LoggedRouter:
+class LoggedRouter(Router):
     """Sends each job where its row says, as long after its arrival as its row says; refuses what was refused."""
 
     name = "logged"
@@ -202,9 +200,6 @@ class LoggedRouter:
     def __init__(self, rows: Sequence[RequestRecord]) -> None:
         self._rows = rows
         self._waiting: list[tuple[float, int, Job]] = []
-
-    def start(self, servers: Mapping[str, ServerState], models: Mapping[str, SimulatedModel]) -> None:
-        """Nothing has to be known."""
 
     def arrive(self, job: Job, now: float) -> Iterable[Action]:
         """Wait as long as it waited."""
@@ -214,19 +209,8 @@ class LoggedRouter:
         heapq.heappush(self._waiting, (now + (row.queue_ms or 0.0) / 1000, job.number, job))
         return self.wake(now)
 
-    def observe(self, server: str, event: Event, now: float) -> Iterable[Action]:
-        """Whatever happens, the log is followed."""
-        del server, event, now
-        return ()
-
-    def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Action]:
-        """No server goes."""
-        del server, up, lost, now
-        return ()
-
-    def wake_at(self, now: float) -> float:
+    def wake_at(self, _now: float) -> float:
         """When the next one went."""
-        del now
         return self._waiting[0][0] if self._waiting else math.inf
 
     def wake(self, now: float) -> Iterable[Action]:

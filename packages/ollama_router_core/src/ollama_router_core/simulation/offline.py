@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace  # noqa: TID251 - these are dataclass
 
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.simulation.comparison import ROUTERS, serve
-from ollama_router_core.simulation.engine import Action, Dispatch, SimulationResult
+from ollama_router_core.simulation.engine import Action, Dispatch, Router, SimulationResult
 from ollama_router_core.simulation.report import percentile
 from ollama_router_core.simulation.residency import Event
 from ollama_router_core.simulation.scenarios import Scenario
@@ -35,7 +35,7 @@ class Planned:
     alone: bool = False
 
 
-class PlannedRouter:
+class PlannedRouter(Router):
     """Sends jobs as planned: each after those before it at its server, as soon as its model has a free slot there."""
 
     name = "offline"
@@ -69,21 +69,6 @@ class PlannedRouter:
             return ()
         del self._running[server][event.timing.job.number]
         return self._next(server)
-
-    def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Action]:
-        """No server goes in a plan."""
-        del server, up, lost, now
-        return ()
-
-    def wake_at(self, now: float) -> float:
-        """Never."""
-        del now
-        return math.inf
-
-    def wake(self, now: float) -> Iterable[Action]:
-        """Nothing to do."""
-        del now
-        return ()
 
     def _next(self, server: str) -> list[Action]:
         line, running = self._lines[server], self._running[server]

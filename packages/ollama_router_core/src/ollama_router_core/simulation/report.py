@@ -32,7 +32,7 @@ class ModelFigures:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name, seconds to a millisecond."""
-        return {name: _rounded(getattr(self, name)) for name in self.__slots__}
+        return fields_json(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +67,12 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name, seconds to a millisecond, None where there is nothing to tell."""
-        values = {name: getattr(self, name) for name in self.__slots__}
-        return {name: _rounded(value) for name, value in values.items()}
+        return fields_json(self)
+
+
+def fields_json(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass with slots by name, seconds to a millisecond."""
+    return {name: _rounded(getattr(value, name)) for name in value.__slots__}
 
 
 def _rounded(value: Any) -> Any:

@@ -26,7 +26,7 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
 from ollama_router_core.routing.strategies import STRATEGIES
-from ollama_router_core.simulation.engine import Action, Cancel, Dispatch, Rejection
+from ollama_router_core.simulation.engine import Action, Cancel, Dispatch, Rejection, Router
 from ollama_router_core.simulation.polls import Polls
 from ollama_router_core.simulation.residency import Event, Timing
 from ollama_router_core.simulation.server_hardware import Machine
@@ -63,7 +63,7 @@ def fleet_config(machines: Iterable[Machine], strategy: StrategyName, knowledge:
     return Config.model_validate({**knows.settings, "servers": servers, "routing_strategy": strategy})
 
 
-class StrategyRouter:
+class StrategyRouter(Router):
     """A strategy of the product. `late=False` binds on arrival, by `decide` alone."""
 
     def __init__(

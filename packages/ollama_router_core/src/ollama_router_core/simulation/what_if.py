@@ -11,7 +11,7 @@ from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config.settings import Server
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.fleet.gpus import GPUS, read_gpu
-from ollama_router_core.simulation.report import Summary
+from ollama_router_core.simulation.report import Summary, fields_json
 from ollama_router_core.simulation.routers import Knowledge
 from ollama_router_core.simulation.scenarios import Scenario
 from ollama_router_core.simulation.server_hardware import Machine
@@ -175,13 +175,7 @@ class Loss:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name, seconds to a millisecond."""
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "before": round(self.before, 3),
-            "after": round(self.after, 3),
-            "refused": self.refused,
-        }
+        return fields_json(self)
 
 
 def losses(before: Summary, after: Summary) -> tuple[Loss, ...]:

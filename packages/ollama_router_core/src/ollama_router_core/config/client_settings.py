@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ollama_router_core.config.sections import Section
-from ollama_router_core.config.value_types import OriginText, Seconds, SizeText
+from ollama_router_core.config.value_types import Entries, OriginText, Seconds, SizeText
 
 __all__ = ["Cors", "Limits", "Queue", "Tls"]
 
@@ -15,9 +15,8 @@ __all__ = ["Cors", "Limits", "Queue", "Tls"]
 class Cors(Section):
     """Web pages that may use the router from a browser."""
 
-    origins: tuple[OriginText, ...] = Field(
+    origins: Entries[OriginText] = Field(
         default=(),
-        strict=False,  # YAML's lists are lists; the entries stay strict
         description="Origins of web pages that may use the router, such as `https://chat.example.org`, with one * for"
         " any part; `*` alone is every page, which then still needs a token. Pages of this machine, of the router"
         " itself, and the apps that Ollama lets in may anyway.",

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from ollama_router_core.config.profile_lines import ProfileSettings
 from ollama_router_core.config.sections import Section
 from ollama_router_core.config.value_types import (
+    Entries,
     FieldName,
     FieldValue,
     Host,
@@ -67,9 +68,8 @@ class Server(Section):
     max_memory_gb: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="Largest model (GiB, context included) to place here; null sets no limit."
     )
-    gpus: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
+    gpus: Entries[Annotated[float, Field(gt=0)]] | None = Field(
         default=None,
-        strict=False,  # YAML's lists are lists; the entries stay strict
         examples=[[24.0, 24.0]],
         description="Memory of each of its GPUs in GiB; their sum is the limit where max_memory_gb is null. A model"
         " that no single one holds is split over all, with buffers on each.",
@@ -88,9 +88,8 @@ class Server(Section):
     )
     enabled: bool = Field(default=True, description="false takes the server out of routing.")
     drain: bool = Field(default=False, description="true lets it finish its requests and sends no new ones.")
-    warm_up: tuple[str, ...] = Field(
+    warm_up: Entries[str] = Field(
         default=(),
-        strict=False,  # YAML's lists are lists; the entries stay strict
         description="Models to load when the router starts and whenever the server comes back.",
     )
     default_context: Annotated[int, Field(ge=4)] | None = Field(
@@ -141,9 +140,8 @@ class HostedModel(Section):
     """A model of an external host: its name there and its capabilities. A plain text is the name."""
 
     name: str | None = Field(default=None, description="The model's name on that host; null uses the client's.")
-    capabilities: tuple[Literal["completion", "tools", "vision", "thinking", "embedding", "audio"], ...] | None = Field(
+    capabilities: Entries[Literal["completion", "tools", "vision", "thinking", "embedding", "audio"]] | None = Field(
         default=None,
-        strict=False,  # YAML's lists are lists; the entries stay strict
         description="Capabilities listed in `/api/show` and `/api/tags`; null takes what is known of well-known models,"
         " otherwise completion.",
     )
@@ -281,14 +279,12 @@ class ExternalHost(Section):
         default=None, description="Not used; accepted so that files of the Rails application load."
     )
     enabled: bool = Field(default=True, description="false rejects requests for the models assigned to it.")
-    routes: tuple[RouteText, ...] = Field(
+    routes: Entries[RouteText] = Field(
         default=(),
-        strict=False,  # YAML's lists are lists; the entries stay strict
         description="Further routes of the host, passed through under /external/<name>, such as `GET /v1/files/{id}`.",
     )
-    reach: tuple[ReachName, ...] = Field(
+    reach: Entries[ReachName] = Field(
         default=(),
-        strict=False,  # YAML's lists are lists; the entries stay strict
         description="What every user's requests may ask of the host beyond an answer of the model they name: other"
         " `models`, `tools` that run there, what is `stored` there, `urls` inside networks. Admins, and those to whom"
         " `users set --reach` grants it, may anyway.",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ollama_router_core.config.sections import Section
-from ollama_router_core.config.value_types import Host, Port, Seconds
+from ollama_router_core.config.value_types import Entries, Host, Port, Seconds
 
 __all__ = ["Discovery", "DnsName", "FoundServerSettings", "KubernetesServices"]
 
@@ -68,15 +68,13 @@ class Discovery(Section):
     servers: FoundServerSettings = Field(
         default=FoundServerSettings(), description="What holds for each of them; a file says it of its own."
     )
-    files: tuple[str, ...] = Field(
+    files: Entries[str] = Field(
         default=(),
-        strict=False,  # YAML's lists are lists; the entries stay strict
         examples=[["/etc/ollama-router/servers.yml"]],
         description="YAML or JSON files with servers by name, as below `servers`; read again when they change.",
     )
-    dns: tuple[DnsName, ...] = Field(
+    dns: Entries[DnsName] = Field(
         default=(),
-        strict=False,  # YAML's lists are lists; the entries stay strict
         description="Names in DNS; needs the extra `dns`.",
     )
     resolver: Annotated[str, Field(pattern=r"^[0-9A-Fa-f.:\[\]]+:[0-9]{1,5}$")] | None = Field(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ollama_router_core.config.sections import Section
-from ollama_router_core.config.value_types import Regex, Seconds
+from ollama_router_core.config.value_types import Entries, Regex, Seconds
 
 __all__ = ["MemoryPattern", "ModelRule", "ModelSettings"]
 
@@ -77,9 +77,8 @@ class ModelSettings(Section):
         examples=[{"llama3.1:70b": 43.0}],
         description="Model to the GiB it needs; takes precedence over every estimate.",
     )
-    memory_patterns: tuple[MemoryPattern, ...] = Field(
+    memory_patterns: Entries[MemoryPattern] = Field(
         default=(),
-        strict=False,  # YAML's lists are lists; the entries stay strict
         description="Memory by name pattern, used when neither a server nor the name tells the size; the first match"
         " applies.",
     )
@@ -88,9 +87,8 @@ class ModelSettings(Section):
         ge=0,
         description="GiB that a model is assumed to need when nothing else is known.",
     )
-    rules: tuple[ModelRule, ...] = Field(
+    rules: Entries[ModelRule] = Field(
         default=(),
-        strict=False,  # YAML's lists are lists; the entries stay strict
         description="Bounds on the context and keep_alive that requests may ask for.",
     )
     aliases: dict[str, str] = Field(
@@ -101,9 +99,8 @@ class ModelSettings(Section):
         description="Model to the one that answers in its place when no server can take it; the header"
         " X-Router-Fallback says so.",
     )
-    local_only: tuple[str, ...] = Field(
+    local_only: Entries[str] = Field(
         default=(),
-        strict=False,  # YAML's lists are lists; the entries stay strict
         description="Model names, with * as a wildcard, that are never sent to an external host, whatever an"
         " assignment, alias or fallback says.",
     )

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ollama_router_core.api.version_patterns import LONGEST_PATTERN, is_version_pattern
 from ollama_router_core.config.sections import Section
-from ollama_router_core.config.value_types import FieldName, FieldValue
+from ollama_router_core.config.value_types import Entries, FieldName, FieldValue, matching
 from ollama_router_core.config.words import Words
 from ollama_router_core.errors import ConfigError
 
@@ -51,20 +51,12 @@ def _pattern(text: str) -> str:
     return text
 
 
-def _member(text: str) -> str:
-    if not _MEMBER.fullmatch(text):
-        raise ValueError("expected the name of a member such as `temperature`, or a dotted one such as `thinking.type`")
-    return text
-
-
-def _date(text: str) -> str:
-    if not _DATE.fullmatch(text):
-        raise ValueError("expected a date such as 2026-11-29")
-    return text
-
-
 ModelPattern = Annotated[str, AfterValidator(_pattern), Words("a pattern such as `gpt-{5..}*`")]
-Member = Annotated[str, AfterValidator(_member), Words("the name of a member")]
+Member = Annotated[
+    str,
+    matching(_MEMBER, "the name of a member such as `temperature`, or a dotted one such as `thinking.type`"),
+    Words("the name of a member"),
+]
 
 
 Number = Annotated[int | float, Words("a number")]
@@ -100,11 +92,9 @@ class Takes(Section):
     prefill: bool | None = Field(
         default=None, description="Whether the last message may be the assistant's, for the model to go on with."
     )
-    image_types: tuple[str, ...] | None = Field(default=None, strict=False, description="Media types of images.")
+    image_types: Entries[str] | None = Field(default=None, description="Media types of images.")
     image_addresses: bool | None = Field(default=None, description="Whether it fetches images by address.")
-    file_types: tuple[str, ...] | None = Field(
-        default=None, strict=False, description="Media types of files beside plain texts."
-    )
+    file_types: Entries[str] | None = Field(default=None, description="Media types of files beside plain texts.")
     file_addresses: bool | None = Field(default=None, description="Whether it fetches files by address.")
     result_images: bool | None = Field(default=None, description="Whether a tool's result may hold images.")
     result_files: bool | None = Field(default=None, description="Whether a tool's result may hold files.")
@@ -117,14 +107,14 @@ class Takes(Section):
         default=None,
         description="Whether a message with tool calls must have `reasoning_content`, if only an empty one.",
     )
-    refused_in_messages: tuple[Member, ...] | None = Field(
-        default=None, strict=False, description="Members that no message may have, such as `name`."
+    refused_in_messages: Entries[Member] | None = Field(
+        default=None, description="Members that no message may have, such as `name`."
     )
     thoughts: Literal["none", "as_given", "reasoning_content", "reasoning"] | None = Field(
         default=None, description="The member in which earlier thoughts go back."
     )
-    members: tuple[Literal["user", "safety_identifier", "prompt_cache_key", "service_tier"], ...] | None = Field(
-        default=None, strict=False, description="Optional members of an OpenAI request."
+    members: Entries[Literal["user", "safety_identifier", "prompt_cache_key", "service_tier"]] | None = Field(
+        default=None, description="Optional members of an OpenAI request."
     )
     thinking: Thinking | None = Field(
         default=None,
@@ -150,19 +140,19 @@ class Takes(Section):
 class ProfileLine(Section):
     """One thing that is known of a host."""
 
-    models: tuple[ModelPattern, ...] = Field(
-        default=(), strict=False, examples=[["gpt-{5..}*"]], description="The host's names of models; empty means all."
+    models: Entries[ModelPattern] = Field(
+        default=(), examples=[["gpt-{5..}*"]], description="The host's names of models; empty means all."
     )
-    unless: tuple[ModelPattern, ...] = Field(default=(), strict=False, description="Models that it is not about.")
-    routes: tuple[RouteName, ...] = Field(
-        default=(), strict=False, examples=[["openai_chat"]], description="Routes of the host; empty means all."
+    unless: Entries[ModelPattern] = Field(default=(), description="Models that it is not about.")
+    routes: Entries[RouteName] = Field(
+        default=(), examples=[["openai_chat"]], description="Routes of the host; empty means all."
     )
     when: dict[Member, bool | list[Scalar]] = Field(
         default_factory=dict,
         description="Members that must be there (true), must not (false), or must have one of the values listed.",
     )
     rename: dict[Member, Member] = Field(default_factory=dict, description="Members to send under another name.")
-    drop: tuple[Member, ...] = Field(default=(), strict=False, examples=[["seed"]], description="Members to leave out.")
+    drop: Entries[Member] = Field(default=(), examples=[["seed"]], description="Members to leave out.")
     replace: dict[Member, dict[str, Scalar]] = Field(
         default_factory=dict, description="Values to send in place of others; null leaves the member out."
     )
@@ -173,11 +163,11 @@ class ProfileLine(Section):
     headers: dict[FieldName, FieldValue] = Field(
         default_factory=dict, description="Header fields that a request must have; a client's own of the name stays."
     )
-    retry: tuple[Annotated[int, Field(ge=400, le=599)], ...] | None = Field(
-        default=None, strict=False, description="Statuses after which the same request may be sent again."
+    retry: Entries[Annotated[int, Field(ge=400, le=599)]] | None = Field(
+        default=None, description="Statuses after which the same request may be sent again."
     )
     source: str | None = Field(default=None, description="The page it was read from.")
-    read: Annotated[str, AfterValidator(_date), Words("a date")] | None = Field(
+    read: Annotated[str, matching(_DATE, "a date such as 2026-11-29"), Words("a date")] | None = Field(
         default=None, description="When it was read."
     )
 
@@ -188,9 +178,7 @@ class ProfileSettings(Section):
     base: ProfileName | None = Field(
         default=None, description="The shipped profile; null guesses it from the address, `none` is none."
     )
-    without: tuple[str, ...] = Field(
-        default=(), strict=False, description="Lines of it that do not hold for this host."
-    )
+    without: Entries[str] = Field(default=(), description="Lines of it that do not hold for this host.")
     lines: dict[str, ProfileLine] = Field(
         default_factory=dict,
         examples=["no_seed"],

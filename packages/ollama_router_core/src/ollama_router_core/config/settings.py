@@ -18,6 +18,7 @@ from ollama_router_core.config.model_settings import MemoryPattern, ModelRule, M
 from ollama_router_core.config.sections import Section
 from ollama_router_core.config.value_types import (
     DestinationName,
+    Entries,
     FieldName,
     Host,
     Network,
@@ -98,9 +99,8 @@ class Console(Section):
     """The web console at /console/."""
 
     enabled: bool = Field(default=True, description="false answers 404 on every path of the console.")
-    networks: tuple[Network, ...] = Field(
+    networks: Entries[Network] = Field(
         default=(),
-        strict=False,  # YAML's lists are lists; the entries stay strict
         description="Client networks that may open the console, as 10.0.0.0/8; none restricts nobody.",
     )
     public_url: PublicUrl | None = Field(
@@ -126,9 +126,8 @@ class CoordinationSettings(Section):
         description="Name of the fleet: routers with one name on one server behave as one.",
     )
     cluster: bool = Field(default=False, description="true for a Redis Cluster; a fleet's keys are on one node of it.")
-    sentinels: tuple[str, ...] = Field(
+    sentinels: Entries[str] = Field(
         default=(),
-        strict=False,  # YAML's lists are lists; the entries stay strict
         description="HOST:PORT of the Sentinels to ask for the server; user, password and database are the URL's.",
     )
     sentinel_service: str = Field(default="mymaster", description="What the Sentinels call the server.")
@@ -235,9 +234,8 @@ class Config(Section):
         description="true opens /api/me, /api/signout, /api/user/keys and /api/experimental to admins. They act on"
         " the ollama.com account that a server is signed in to.",
     )
-    forward_unknown: tuple[UnknownPath, ...] = Field(
+    forward_unknown: Entries[UnknownPath] = Field(
         default=(),
-        strict=False,  # YAML's lists are lists; the entries stay strict
         description="Paths, such as `/v1/...`, that the router does not know and passes on all the same, to the"
         " assigned or best server of the model in the body. `...` stands for everything below. What such a route does,"
         " only the servers know: users reach it with the permission to use the model, and no tokens are counted."
@@ -248,9 +246,8 @@ class Config(Section):
         description="true accepts a token in the path, /t/TOKEN/api/..., for clients that cannot send a header;"
         " prefer `orouter connect`.",
     )
-    trusted_proxies: tuple[Network, ...] = Field(
+    trusted_proxies: Entries[Network] = Field(
         default=(),
-        strict=False,  # YAML's lists are lists; the entries stay strict
         description="Networks of reverse proxies whose forwarded client address is trusted, for `users set"
         " --networks` and the log.",
     )

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -17,6 +17,7 @@ __all__ = [
     "MOST_NAME_CHARACTERS",
     "TARGET_WORDS",
     "DestinationName",
+    "Entries",
     "FieldName",
     "FieldValue",
     "Host",
@@ -32,6 +33,7 @@ __all__ = [
     "SizeText",
     "UnknownPath",
     "VariableName",
+    "matching",
     "parse_size",
     "safe_name",
     "with_address",
@@ -46,7 +48,7 @@ _HOST = re.compile(
     r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,251}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?", re.ASCII
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_ORIGIN = re.compile(r"(?=[^*]*\*?[^*]*\Z)[A-Za-z*][A-Za-z0-9+.*\-]*://[A-Za-z0-9._*\[\]:\-]+")
+_ORIGIN = re.compile(r"\*|(?=[^*]*\*?[^*]*\Z)[A-Za-z*][A-Za-z0-9+.*\-]*://[A-Za-z0-9._*\[\]:\-]+")
 _NAME = re.compile(r"[!-~](?:[ -~]{0,98}[!-~])?")
 _SERVER_URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9_.\-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?"
@@ -62,6 +64,17 @@ _RESERVED_FIELDS = frozenset({"connection", "content-length", "content-type", "h
                               "transfer-encoding", "upgrade"})  # fmt: skip
 _ROUTE = re.compile(r"(?:GET|POST|PUT|DELETE|PATCH) (?:/(?:\{[a-z_]+\}|[A-Za-z0-9_\-][A-Za-z0-9_.\-]*))+", re.ASCII)
 _UNIT = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+
+
+def matching(pattern: re.Pattern[str], expected: str) -> AfterValidator:
+    """Return the check of a text against a whole pattern. The text is not repeated: it may be a key, or hold one."""
+
+    def check(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(f"expected {expected}")
+        return text
+
+    return AfterValidator(check)
 
 
 def parse_size(text: str) -> int:
@@ -111,25 +124,6 @@ def _host(text: str) -> str:
     return bare
 
 
-def _variable(text: str) -> str:
-    if not _VARIABLE.fullmatch(text):
-        # The text is not repeated: it may be the key itself.
-        raise ValueError("expected the name of an environment variable that holds the key, not the key itself")
-    return text
-
-
-def _prefix(text: str) -> str:
-    if not _PREFIX.fullmatch(text):
-        raise ValueError("expected a path such as `/v1` or `/openai/v1`, without a slash at its end")
-    return text
-
-
-def _query(text: str) -> str:
-    if not _QUERY.fullmatch(text):
-        raise ValueError("expected `name=value` pairs with & between them, without a question mark")
-    return text
-
-
 def _field_name(text: str) -> str:
     if not _FIELD_NAME.fullmatch(text) or text.lower() in _RESERVED_FIELDS:
         raise ValueError("expected the name of a header field that is not part of HTTP's own framing")
@@ -141,30 +135,6 @@ def _field_value(value: Any) -> str:
     if not isinstance(value, str) or not _FIELD_VALUE.fullmatch(value):
         raise ValueError("expected a text of printable ASCII characters")
     return value
-
-
-def _origin(text: str) -> str:
-    if text != "*" and _ORIGIN.fullmatch(text) is None:
-        raise ValueError("expected scheme://host[:port] without a path, with one * at most")
-    return text
-
-
-def _route(text: str) -> str:
-    if not _ROUTE.fullmatch(text):
-        raise ValueError("expected a method and a path such as `GET /v1/files` or `DELETE /v1/files/{id}`")
-    return text
-
-
-def _unknown_path(text: str) -> str:
-    if not _UNKNOWN_PATH.fullmatch(text):
-        raise ValueError("expected a path such as `/v1/rerank`, or `/v1/...` for everything below /v1")
-    return text
-
-
-def _server_url(text: str) -> str:
-    if not _SERVER_URL.fullmatch(text):
-        raise ValueError("expected http:// or https://, a host, a port if need be, and a path without query")
-    return text
 
 
 def with_address(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,25 +156,52 @@ def _network(text: str) -> str:
         raise ValueError("expected a network such as 10.0.0.0/8 or fd00::/8, or an address") from None
 
 
-def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        raise ValueError("expected a name of at most 100 ASCII characters, since it is sent in a header")
-    return text
-
-
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0), Words("a number of seconds above 0")]
 SizeText = Annotated[str, AfterValidator(_size), Words("a size such as 100MB")]
 Regex = Annotated[str, AfterValidator(_regex), Words("a regular expression")]
 Host = Annotated[str, AfterValidator(_host), Words("a host name or address")]
-VariableName = Annotated[str, AfterValidator(_variable), Words("the name of an environment variable")]
-PathPrefix = Annotated[str, AfterValidator(_prefix), Words("a path")]
-QueryText = Annotated[str, AfterValidator(_query), Words("`name=value` pairs")]
+VariableName = Annotated[
+    str,
+    matching(_VARIABLE, "the name of an environment variable that holds the key, not the key itself"),
+    Words("the name of an environment variable"),
+]
+PathPrefix = Annotated[
+    str, matching(_PREFIX, "a path such as `/v1` or `/openai/v1`, without a slash at its end"), Words("a path")
+]
+QueryText = Annotated[
+    str,
+    matching(_QUERY, "`name=value` pairs with & between them, without a question mark"),
+    Words("`name=value` pairs"),
+]
 FieldName = Annotated[str, AfterValidator(_field_name), Words("the name of a header field")]
 FieldValue = Annotated[str, BeforeValidator(_field_value), Words("a text of printable ASCII characters")]
-UnknownPath = Annotated[str, AfterValidator(_unknown_path), Words("a path below /api or /v1")]
-ServerUrl = Annotated[str, AfterValidator(_server_url), Words("an address such as `https://gpu.example/ollama`")]
-OriginText = Annotated[str, AfterValidator(_origin), Words("an origin such as https://chat.example.org, or *")]
-RouteText = Annotated[str, AfterValidator(_route), Words("a method and a path")]
+UnknownPath = Annotated[
+    str,
+    matching(_UNKNOWN_PATH, "a path such as `/v1/rerank`, or `/v1/...` for everything below /v1"),
+    Words("a path below /api or /v1"),
+]
+ServerUrl = Annotated[
+    str,
+    matching(_SERVER_URL, "http:// or https://, a host, a port if need be, and a path without query"),
+    Words("an address such as `https://gpu.example/ollama`"),
+]
+OriginText = Annotated[
+    str,
+    matching(_ORIGIN, "scheme://host[:port] without a path, with one * at most"),
+    Words("an origin such as https://chat.example.org, or *"),
+]
+RouteText = Annotated[
+    str,
+    matching(_ROUTE, "a method and a path such as `GET /v1/files` or `DELETE /v1/files/{id}`"),
+    Words("a method and a path"),
+]
 Network = Annotated[str, AfterValidator(_network), Words("a network such as 10.0.0.0/8")]
-DestinationName = Annotated[str, AfterValidator(_name), Words("a name")]
+DestinationName = Annotated[
+    str,
+    matching(_NAME, "a name of at most 100 ASCII characters, since it is sent in a header"),
+    Words("a name"),
+]
+Entry = TypeVar("Entry")
+Entries = Annotated[tuple[Entry, ...], Field(strict=False)]
+"""A list: YAML's are lists and no tuples; the entries stay strict."""

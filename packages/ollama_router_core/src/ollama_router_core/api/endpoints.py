@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import partial
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -90,7 +91,7 @@ class Versions(NamedTuple):
     gone: Version = ()
 
 
-class Endpoint(Struct, frozen=True, kw_only=True):
+class Endpoint(Struct, frozen=True):
     """One route.
 
     `model_keys` are the body keys that may hold the model's name, the winning one first. `streams` is the default of
@@ -102,9 +103,9 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     name: str
     methods: tuple[str, ...]
     path: str
-    family: Family
     kind: Kind
     routing: Routing
+    family: Family = Family.OLLAMA
     model_keys: tuple[str, ...] = ()
     streams: bool | None = None
     needs: str | None = None
@@ -135,6 +136,10 @@ def parse_version(text: str | None) -> Version:
     return tuple(int(number) for number in re.findall(r"\d{1,9}", (text or "").partition("-")[0])[:3])
 
 
+_POST = ("POST",)
+_MODEL, _NAMED = ("model",), ("model", "name")
+
+
 def _infer(
     name: str,
     path: str,
@@ -146,13 +151,13 @@ def _infer(
     gone: Version = (),
 ) -> Endpoint:
     return Endpoint(
-        name=name,
-        methods=("POST",),
-        path=path,
-        family=family,
-        kind=Kind.INFER,
-        routing=Routing.ONE,
-        model_keys=("model",),
+        name,
+        _POST,
+        path,
+        Kind.INFER,
+        Routing.ONE,
+        family,
+        model_keys=_MODEL,
         streams=streams,
         needs=needs,
         counts_usage=needs is not None,
@@ -163,104 +168,23 @@ def _infer(
     )
 
 
-def _count(name: str, path: str, family: Family) -> Endpoint:
-    return Endpoint(
-        name=name,
-        methods=("POST",),
-        path=path,
-        family=family,
-        kind=Kind.READ,
-        routing=Routing.COUNT,
-        model_keys=("model",),
-        body=Body.JSON,
-        zstd=True,
-    )
-
-
-def _rerank(name: str, path: str, family: Family) -> Endpoint:
-    return Endpoint(
-        name=name,
-        methods=("POST",),
-        path=path,
-        family=family,
-        kind=Kind.INFER,
-        routing=Routing.RERANK,
-        model_keys=("model",),
-        needs="rerank",
-        body=Body.JSON,
-        zstd=True,
-    )
-
-
-def _manage(
-    name: str, method: str, path: str, routing: Routing, keys: tuple[str, ...], *, streams: bool | None = None
-) -> Endpoint:
-    return Endpoint(
-        name=name,
-        methods=(method,),
-        path=path,
-        family=Family.OLLAMA,
-        kind=Kind.MANAGE,
-        routing=routing,
-        model_keys=keys,
-        streams=streams,
-        body=Body.JSON,
-    )
-
-
-def _account(name: str, method: str, path: str) -> Endpoint:
-    return Endpoint(
-        name=name,
-        methods=(method,),
-        path=path,
-        family=Family.OLLAMA,
-        kind=Kind.ACCOUNT,
-        routing=Routing.ACCOUNT,
-        body=Body.NONE if method == "GET" else Body.JSON,
-    )
-
-
-def _blob(name: str, method: str, routing: Routing, body: Body) -> Endpoint:
-    return Endpoint(
-        name=name,
-        methods=(method,),
-        path="/api/blobs/{digest}",
-        family=Family.OLLAMA,
-        kind=Kind.MANAGE,
-        routing=routing,
-        body=body,
-    )
-
-
-_NAMED = ("model", "name")
-
-
-def _read(
-    name: str,
-    methods: tuple[str, ...],
-    path: str,
-    routing: Routing = Routing.GATHER,
-    family: Family = Family.OLLAMA,
-) -> Endpoint:
-    return Endpoint(name=name, methods=methods, path=path, family=family, kind=Kind.READ, routing=routing)
-
+_images = partial(_infer, family=Family.OPENAI, streams=None, needs="image", since=(0, 14, 3), gone=(0, 33))
+_read = partial(Endpoint, kind=Kind.READ, routing=Routing.GATHER)
+_count = partial(Endpoint, kind=Kind.READ, routing=Routing.COUNT, model_keys=_MODEL, body=Body.JSON, zstd=True)
+_rerank = partial(
+    Endpoint, kind=Kind.INFER, routing=Routing.RERANK, model_keys=_MODEL, needs="rerank", body=Body.JSON, zstd=True
+)
+_manage = partial(Endpoint, kind=Kind.MANAGE, model_keys=_NAMED, body=Body.JSON)
+_blob = partial(Endpoint, path="/api/blobs/{digest}", kind=Kind.MANAGE)
+_account = partial(Endpoint, kind=Kind.ACCOUNT, routing=Routing.ACCOUNT, body=Body.JSON)
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    _read("root", ("HEAD", "GET"), "/", Routing.ROUTER),
+    _read("root", ("HEAD", "GET"), "/", routing=Routing.ROUTER),
     _read("version", ("HEAD", "GET"), "/api/version"),
     _read("tags", ("HEAD", "GET"), "/api/tags"),
     _read("ps", ("GET",), "/api/ps"),
     _read("status", ("GET",), "/api/status"),
-    Endpoint(
-        name="show",
-        methods=("POST",),
-        path="/api/show",
-        family=Family.OLLAMA,
-        kind=Kind.READ,
-        routing=Routing.ONE,
-        model_keys=_NAMED,
-        body=Body.JSON,
-    ),
+    _read("show", _POST, "/api/show", routing=Routing.ONE, model_keys=_NAMED, body=Body.JSON),
     _infer("generate", "/api/generate", streams=True),
     _infer("chat", "/api/chat", streams=True),
     _infer("embed", "/api/embed", streams=None, needs="embedding"),
@@ -272,64 +196,47 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _read("openai_model", ("GET",), "/v1/models/{model}", family=Family.OPENAI),
     _infer("openai_responses", "/v1/responses", Family.OPENAI_RESPONSES, streams=False, since=(0, 13, 3)),
     _infer("openai_compact", "/v1/responses/compact", Family.OPENAI_RESPONSES, streams=None, since=(0, 33, 1)),
-    _infer(
-        "openai_images",
-        "/v1/images/generations",
-        Family.OPENAI,
-        streams=None,
-        needs="image",
-        since=(0, 14, 3),
-        gone=(0, 33),
-    ),
-    _infer(
-        "openai_image_edits",
-        "/v1/images/edits",
-        Family.OPENAI,
-        streams=None,
-        needs="image",
-        since=(0, 14, 3),
-        gone=(0, 33),
-    ),
+    _images("openai_images", "/v1/images/generations"),
+    _images("openai_image_edits", "/v1/images/edits"),
     _infer("openai_speech", "/v1/audio/speech", Family.OPENAI, streams=None, needs=None, since=(0, 40, 8)),
     _infer("systemone", "/v1/systemone", Family.OPENAI, streams=None, needs="decision", since=(0, 35)),
     Endpoint(
-        name="openai_transcriptions",
-        methods=("POST",),
-        path="/v1/audio/transcriptions",
-        family=Family.OPENAI,
-        kind=Kind.INFER,
-        routing=Routing.ONE,
-        model_keys=("model",),
+        "openai_transcriptions",
+        _POST,
+        "/v1/audio/transcriptions",
+        Kind.INFER,
+        Routing.ONE,
+        Family.OPENAI,
+        model_keys=_MODEL,
         needs="audio",
         counts_usage=True,
         body=Body.FORM,
         since=(0, 20),
     ),
     _infer("anthropic_messages", "/v1/messages", Family.ANTHROPIC, streams=False, since=(0, 14)),
-    _count("anthropic_count_tokens", "/v1/messages/count_tokens", Family.ANTHROPIC),
-    _count("openai_input_tokens", "/v1/responses/input_tokens", Family.OPENAI_RESPONSES),
-    Endpoint(
-        name="openai_response",
-        methods=("GET", "DELETE"),
-        path="/v1/responses/{response}",
-        family=Family.OPENAI_RESPONSES,
-        kind=Kind.READ,
+    _count("anthropic_count_tokens", _POST, "/v1/messages/count_tokens", family=Family.ANTHROPIC),
+    _count("openai_input_tokens", _POST, "/v1/responses/input_tokens", family=Family.OPENAI_RESPONSES),
+    _read(
+        "openai_response",
+        ("GET", "DELETE"),
+        "/v1/responses/{response}",
         routing=Routing.STORED,
+        family=Family.OPENAI_RESPONSES,
     ),
-    _rerank("openai_rerank", "/v1/rerank", Family.OPENAI),
-    _rerank("plain_rerank", "/rerank", Family.OPENAI),
-    _rerank("rerank", "/api/rerank", Family.OLLAMA),
-    _manage("pull", "POST", "/api/pull", Routing.PULL, _NAMED, streams=True),
-    _manage("create", "POST", "/api/create", Routing.CREATE, _NAMED, streams=True),
-    _manage("push", "POST", "/api/push", Routing.PUSH, _NAMED, streams=True),
-    _manage("copy", "POST", "/api/copy", Routing.OWNERS, ("source",)),
-    _manage("delete", "DELETE", "/api/delete", Routing.OWNERS, _NAMED),
-    _blob("blob_exists", "HEAD", Routing.BLOB_EXISTS, Body.NONE),
-    _blob("blob_upload", "POST", Routing.BLOB_UPLOAD, Body.RAW),
-    _account("me", "POST", "/api/me"),
-    _account("signout", "POST", "/api/signout"),
-    _account("forget_key", "DELETE", "/api/user/keys/{key}"),
-    _account("web_search", "POST", "/api/experimental/web_search"),
-    _account("web_fetch", "POST", "/api/experimental/web_fetch"),
-    _account("recommendations", "GET", "/api/experimental/model-recommendations"),
+    _rerank("openai_rerank", _POST, "/v1/rerank", family=Family.OPENAI),
+    _rerank("plain_rerank", _POST, "/rerank", family=Family.OPENAI),
+    _rerank("rerank", _POST, "/api/rerank"),
+    _manage("pull", _POST, "/api/pull", routing=Routing.PULL, streams=True),
+    _manage("create", _POST, "/api/create", routing=Routing.CREATE, streams=True),
+    _manage("push", _POST, "/api/push", routing=Routing.PUSH, streams=True),
+    _manage("copy", _POST, "/api/copy", routing=Routing.OWNERS, model_keys=("source",)),
+    _manage("delete", ("DELETE",), "/api/delete", routing=Routing.OWNERS),
+    _blob("blob_exists", ("HEAD",), routing=Routing.BLOB_EXISTS, body=Body.NONE),
+    _blob("blob_upload", _POST, routing=Routing.BLOB_UPLOAD, body=Body.RAW),
+    _account("me", _POST, "/api/me"),
+    _account("signout", _POST, "/api/signout"),
+    _account("forget_key", ("DELETE",), "/api/user/keys/{key}"),
+    _account("web_search", _POST, "/api/experimental/web_search"),
+    _account("web_fetch", _POST, "/api/experimental/web_fetch"),
+    _account("recommendations", ("GET",), "/api/experimental/model-recommendations", body=Body.NONE),
 )

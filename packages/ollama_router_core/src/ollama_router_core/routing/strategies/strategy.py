@@ -38,13 +38,8 @@ class Strategy(Protocol[Expected]):
     it is bound on arrival. `uses_prefixes`: a server that holds a conversation's prefix is quicker for its next turn.
     """
 
-    @property
-    def binds_late(self) -> bool:
-        """Whether the server is chosen only once a slot is free."""
-
-    @property
-    def uses_prefixes(self) -> bool:
-        """Whether it matters which server answered a conversation's last turn."""
+    binds_late: bool
+    uses_prefixes: bool
 
     def expected_time(self, candidate: Candidate, context: RankingContext) -> Expected:
         """Return the expected seconds that `key` and `reasons` rest on, None where they play no part."""

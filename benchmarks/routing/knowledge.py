@@ -12,8 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from matrix import Case, make_case
+
 from ollama_router_core.simulation import Knowledge, Scenario, Slowdown, compare, parse_trace
-from ollama_router_core.simulation.matrix import Case, make_case
 
 DATA = Path(__file__).parent.parent / "data"
 TRACES = {"conversations": "azure_llm_2023_conv_part1.csv", "code": "azure_llm_2023_code.csv"}

@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from matrix import FLEETS, Case, make_case
+from offline import best_plan
 from run import arrivals
 
 from ollama_router_core.simulation import bound, compare, summarise
-from ollama_router_core.simulation.matrix import FLEETS, Case, make_case
-from ollama_router_core.simulation.offline import best_plan
 
 ROUTERS = ("fastest", "fastest on arrival", "least_loaded", "least connections")
 

@@ -21,12 +21,12 @@ import matplotlib as mpl
 from laws import LAWS, NEEDED, figures, misses
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matrix import Case, make_case
 from run import arrivals
 from shapes import PEOPLE, SHAPES, scenario
 
 from ollama_router_core.simulation import Change, SimulationResult, Summary, changed, compare, percentile
 from ollama_router_core.simulation.comparison import results
-from ollama_router_core.simulation.matrix import Case, make_case
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "explanation" / "routing-measured.md"

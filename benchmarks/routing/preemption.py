@@ -15,10 +15,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
 
+from matrix import FLEETS, Case, make_case
 from shapes import PEOPLE, TRACE, others
 
 from ollama_router_core.simulation import MODELS, Job, Machine, percentile, simulate
-from ollama_router_core.simulation.matrix import FLEETS, Case, make_case
 from ollama_router_core.simulation.routers import Knowledge, StrategyRouter
 from ollama_router_core.simulation.workload import parse_trace
 

@@ -22,6 +22,7 @@ from bounds import least_refused_of
 from laws import FAIR_REFUSALS, NEEDED, figures, misses
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matrix import Case, make_case, run_case
 from plots import fill, save
 from run import SLICES, arrivals
 from sweeps import Row, measured
@@ -32,7 +33,6 @@ from ollama_router_core.admission.tickets import Ticket
 from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue
 from ollama_router_core.config.settings import Queue
 from ollama_router_core.simulation import Scenario, Summary, compare, simulate
-from ollama_router_core.simulation.matrix import Case, make_case, run_case
 from ollama_router_core.simulation.report import summarise
 from ollama_router_core.simulation.routers import StrategyRouter
 

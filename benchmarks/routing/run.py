@@ -1,6 +1,6 @@
 """Routing quality over a matrix of configurations, in virtual time: `python benchmarks/routing/run.py --quick`.
 
-Fleets x popularities of models x rates x slices of two traces; see `ollama_router_core.simulation.matrix`. Each is one
+Fleets x popularities of models x rates x slices of two traces; see `matrix.py`. Each is one
 JSON line of `--json FILE`, with every router's figures; the table says how many keep which law and names the worst.
 `--quick` takes a fixed quarter, the routers that the laws need and the usual policies; `--full` everything, all
 baselines and the bound. `--held-out` takes a quarter of another matrix: other fleets, other stretches of the traces,
@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from laws import LAWS, NEEDED, USUAL, contradictions, figures, known_misses, margins, misses
+from matrix import FLEETS, HELD_OUT_FLEETS, Case, cases, quarter, run_case
 
 from ollama_router_core.simulation import ROUTERS, Arrival, parse_trace
-from ollama_router_core.simulation.matrix import FLEETS, HELD_OUT_FLEETS, Case, cases, quarter, run_case
 
 DATA = Path(__file__).parent.parent / "data"
 TRACES = {"code": DATA / "azure_llm_2023_code.csv", "conversations": DATA / "azure_llm_2023_conv_part1.csv"}

@@ -18,9 +18,9 @@ from itertools import product
 from pathlib import Path
 
 from laws import NEEDED
+from matrix import FLEETS, Case, make_case
 
 from ollama_router_core.simulation import MODELS, Job, Scenario, compare, parse_trace
-from ollama_router_core.simulation.matrix import FLEETS, Case, make_case
 
 TRACE = Path(__file__).parent.parent / "data" / "azure_llm_2023_conv_part1.csv"
 PEOPLE = "people"

@@ -21,12 +21,12 @@ from typing import Any, NamedTuple
 from laws import NEEDED, known_misses, misses
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matrix import FLEETS, Case, cases, quarter, run_case
 from plots import fill, save
 from run import SLICES, arrivals
 from sweeps import Row, measured
 
 from ollama_router_core.admission import scheduler, wait_queue
-from ollama_router_core.simulation.matrix import FLEETS, Case, cases, quarter, run_case
 
 HELD = 12
 

@@ -94,9 +94,8 @@ def test_the_facts_about_ollama_name_code_and_tests_that_exist():
 def test_what_is_listed_is_of_the_quarter_and_explained():
     """Every miss is one of a configuration and a law that exist, under a mechanism, above 1."""
     from laws import LAWS, known_misses
+    from matrix import cases, quarter
     from run import SLICES
-
-    from ollama_router_core.simulation.matrix import cases, quarter
 
     known = known_misses()
     assert known.keys() <= {case.name for case in quarter(list(cases(SLICES)))}

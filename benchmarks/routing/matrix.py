@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace  # noqa: TID251 - these are dataclasses
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -103,7 +103,7 @@ def make_case(case: Case, arrivals: Sequence[Arrival]) -> Scenario:
     machines = FLEETS.get(case.fleet) or HELD_OUT_FLEETS[case.fleet]
     held = [any(one.holds(model) for one in machines) for model in MODELS]
     weights = [weight if able else 0.0 for weight, able in zip(POPULARITIES[case.popularity], held, strict=True)]
-    rng = random.Random(f"{case.seed} {case.name}")  # noqa: S311 - seeded on purpose, nothing secret
+    rng = random.Random(f"{case.seed} {case.name}")
     jobs = assign_models(moved, MODELS, weights, rng)
     users = rng.choices(range(_USERS), weights=zipf_weights(_USERS), k=len(jobs))
     return Scenario(

@@ -6,8 +6,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 
-from ollama_router_core.simulation import MODELS, Arrival
-from ollama_router_core.simulation.matrix import (
+from benchmarks.routing.matrix import (
     FLEETS,
     HELD_OUT_FLEETS,
     POPULARITIES,
@@ -17,6 +16,7 @@ from ollama_router_core.simulation.matrix import (
     quarter,
     run_case,
 )
+from ollama_router_core.simulation import MODELS, Arrival
 
 SLICES = {"trace 1": (0, 40), "trace 2": (40, 40), "trace 3": (80, 40)}
 ARRIVALS = tuple(Arrival(at=7.0 * number, prompt_tokens=500, output_tokens=20) for number in range(120))

@@ -9,8 +9,8 @@ from itertools import permutations, product
 
 import pytest
 
+from benchmarks.routing.offline import Planned, PlannedRouter, best_plan, cost
 from ollama_router_core.simulation import FLEET, MODELS, ROUTERS, Job, Scenario, serve
-from ollama_router_core.simulation.offline import Planned, PlannedRouter, best_plan, cost
 
 RNG = partial(random.Random, 1)
 MACHINES = (replace(FLEET[1], vram_gib=12), replace(FLEET[2], vram_gib=12))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace  # noqa: TID251 - these are dataclasses
+from dataclasses import dataclass, replace
 
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.simulation.comparison import ROUTERS, serve

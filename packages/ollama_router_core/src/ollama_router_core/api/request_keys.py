@@ -47,30 +47,25 @@ _DEFAULTS: Mapping[str, object] = {
 _READ_OPTIONS = frozenset({"num_ctx", "num_predict", *_DEFAULTS})
 _NULL = type(None)
 _TEXT, _OBJECT, _LIST = frozenset({str, _NULL}), frozenset({dict, _NULL}), frozenset({list, _NULL})
+_BLOB_KEYS = ("files", "adapters", "draft_files")
 _Types = Mapping[str, frozenset[object]]
 TYPES: _Types = {
-    "model": _TEXT,
-    "name": _TEXT,
+    **dict.fromkeys(("model", "name"), _TEXT),
     "options": _OBJECT,
-    "messages": _LIST,
-    "tools": _LIST,
-    "images": _LIST,
+    **dict.fromkeys(("messages", "tools", "images"), _LIST),
     "keep_alive": frozenset({str, int, float, _NULL}),
 }
 MANAGE_TYPES: _Types = {
     **TYPES,
-    "source": _TEXT,
-    "destination": _TEXT,
-    "from": _TEXT,
-    "remote_host": _TEXT,
-    "files": _OBJECT,
-    "adapters": _OBJECT,
-    "draft_files": _OBJECT,
+    **dict.fromkeys(("source", "destination", "from", "remote_host"), _TEXT),
+    **dict.fromkeys(_BLOB_KEYS, _OBJECT),
 }
 COPY_TYPES: _Types = {key: types for key, types in MANAGE_TYPES.items() if key not in {"model", "name"}}
 _IN_WORDS = {_TEXT: "a text", _OBJECT: "an object", _LIST: "a list"}
+_NAMES: Mapping[type[object], str] = {
+    bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object",
+}  # fmt: skip
 _SECONDS = "a number of seconds or a text such as '5m'"
-_BLOB_KEYS = ("files", "adapters", "draft_files")
 _OF_IMAGES = (b"image", b"\\u00")
 """What stands in every message with a picture, however the word is spelled."""
 _OF_HOSTED_TOOLS = (b"web_", b"\\u")
@@ -266,12 +261,4 @@ def _whole(members: Mapping[str, Any] | JsonObject, key: str, label: str) -> int
 
 
 def _type_name(of: type[object]) -> str:
-    names: dict[type[object], str] = {
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        str: "a text",
-        list: "a list",
-        dict: "an object",
-    }
-    return names.get(of, "null")
+    return _NAMES.get(of, "null")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import anyio
 
 from ollama_router_core.client.connection_pools import ConnectionPool, Lease
-from ollama_router_core.client.libraries import failure_of
 from ollama_router_core.client.messages import build_request, header_fields
 from ollama_router_core.client.spawning import spawn
 from ollama_router_core.client.stale_connections import ConnectionTrace
@@ -71,7 +70,7 @@ class AsyncUpstream:
             try:
                 response = await transport.handle_async_request(asked)
             except Exception as error:  # noqa: BLE001 - raised again, in our words if it is one about transport
-                self._fail(error, trace)
+                task.failed(error, request.destination.name, trace)
         if scope.cancelled_caught:
             if request.preemption is not None and request.preemption.requested:
                 raise Preempted
@@ -93,7 +92,7 @@ class AsyncUpstream:
         try:
             piece = None if self._pieces is None else await anext(self._pieces, None)
         except Exception as error:  # noqa: BLE001 - as above
-            self._fail(error)
+            self._task.failed(error, self._request.destination.name)
         self._complete = piece is None
         return Piece(b"", complete=True) if piece is None else Piece(piece, complete=False)
 
@@ -115,15 +114,6 @@ class AsyncUpstream:
                 surplus = lease.give_back() if self._complete else lease.transport
             if surplus is not None:
                 await surplus.aclose()
-
-    def _fail(self, error: Exception, trace: ConnectionTrace | None = None) -> NoReturn:
-        failure = failure_of(self._task.library, error, self._request.destination.name)
-        if failure is None:
-            raise error
-        if trace is not None:
-            trace.judge(self._task.library, error, failure)
-        self._task.failure = error
-        raise failure from error
 
 
 class Waits:
@@ -211,9 +201,7 @@ class BackgroundTasks:
             await upstream.close()
             return
         upstream.scope.cancel()
-        kept = [arrival for arrival in task.arrivals if arrival.upstream is not upstream]
-        task.arrivals.clear()
-        task.arrivals.extend(kept)
+        task.forget(upstream)
 
     async def _read(self, task: Task, upstream: AsyncUpstream) -> None:
         ended = False

@@ -35,10 +35,6 @@ class Lease:
         """Return the transport of an answer that was read to its end; gives the transport to close, or None."""
         return self._pool.keep(self._key, self.transport)
 
-    async def discard(self) -> None:
-        """Close the transport of a request that was cancelled or failed."""
-        await self.transport.aclose()
-
 
 class ConnectionPool:
     """Idle inner transports by library and origin, the latest used first."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from ollama_router_core.client.libraries import failure_of
 from ollama_router_core.client.messages import build_request, header_fields
 from ollama_router_core.client.stale_connections import ConnectionTrace
 from ollama_router_core.client.tasks import Task
@@ -60,7 +59,7 @@ class SyncUpstream:
         except Exception as error:
             if preemption is not None and preemption.requested:
                 raise Preempted from error
-            self._fail(error, trace)
+            task.failed(error, request.destination.name, trace)
         self._head_came = True  # before the question: either it was requested by now, or `_leave` sees this
         self._stream, self._pieces = response.stream, iter(response.stream)
         if preemption is not None and preemption.requested and trace.is_new:
@@ -79,7 +78,7 @@ class SyncUpstream:
         try:
             piece = next(self._pieces, None)
         except Exception as error:  # noqa: BLE001 - as above
-            self._fail(error)
+            self._task.failed(error, self._request.destination.name)
         return Piece(b"", complete=True) if piece is None else Piece(piece, complete=False)
 
     def arrival(self) -> Arrival:
@@ -103,15 +102,6 @@ class SyncUpstream:
             self._stream.close()
         if self._owned:
             self._transport.close()
-
-    def _fail(self, error: Exception, trace: ConnectionTrace | None = None) -> NoReturn:
-        failure = failure_of(self._task.library, error, self._request.destination.name)
-        if failure is None:
-            raise error
-        if trace is not None:
-            trace.judge(self._task.library, error, failure)
-        self._task.failure = error
-        raise failure from error
 
 
 class BackgroundThreads:
@@ -168,9 +158,7 @@ class BackgroundThreads:
             upstream.close()
             return
         with self.changed:
-            kept = [arrival for arrival in task.arrivals if arrival.upstream is not upstream]
-            task.arrivals.clear()
-            task.arrivals.extend(kept)
+            task.forget(upstream)
 
     def _read(self, task: Task, upstream: SyncUpstream) -> None:
         ended = False

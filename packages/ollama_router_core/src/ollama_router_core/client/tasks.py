@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Generic, TypeVar, assert_never
+from typing import Any, Generic, NoReturn, TypeVar, assert_never
 
-from ollama_router_core.client.libraries import exception_of
+from ollama_router_core.client.libraries import exception_of, failure_of
 from ollama_router_core.client.messages import header_fields
+from ollama_router_core.client.stale_connections import ConnectionTrace
 from ollama_router_core.client.transport_state import State
 from ollama_router_core.errors import BodyTooLarge, RouterError, UnsupportedEncoding, UpstreamError
 from ollama_router_core.exchange.actions import (
@@ -102,6 +103,23 @@ class Task(ABC):
         del destination
         connect, read = patience.connect, patience.first_byte
         return {"connect": connect, "read": read, "write": read, "pool": connect}
+
+    def failed(self, error: Exception, server: str, trace: ConnectionTrace | None = None) -> NoReturn:
+        """Raise what an exception of the inner transport means, or the exception itself if it is about anything else.
+
+        `trace` is that of the request's connection while the head of the answer is waited for.
+        """
+        failure = failure_of(self.library, error, server)
+        if failure is None:
+            raise error
+        if trace is not None:
+            trace.judge(self.library, error, failure)
+        self.failure = error
+        raise failure from error
+
+    def forget(self, upstream: Upstream) -> None:
+        """Drop what has come from an upstream that nobody reads any more."""
+        self.arrivals = deque(arrival for arrival in self.arrivals if arrival.upstream is not upstream)
 
     # --- the machine --------------------------------------------------------------------------------------------------
 

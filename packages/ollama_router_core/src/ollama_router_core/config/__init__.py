@@ -19,9 +19,6 @@ from ollama_router_core.config.settings import (
     MemoryPattern,
     ModelSettings,
     Server,
-    StrategyName,
-    parse_size,
-    safe_name,
 )
 from ollama_router_core.config.starter import ProbedServer, render_starter
 
@@ -39,7 +36,6 @@ __all__ = [
     "Problem",
     "Server",
     "Setting",
-    "StrategyName",
     "changed_paths",
     "default_config",
     "dump_config",
@@ -50,13 +46,11 @@ __all__ = [
     "name_at",
     "needs_restart",
     "parse_ollama_host",
-    "parse_size",
     "read_setting",
     "redacted",
     "render_commented",
     "render_reference",
     "render_starter",
-    "safe_name",
     "settings_reference",
     "with_found",
     "without_password",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict, replace
 
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.registry import codec_of
@@ -150,23 +151,9 @@ def _merged(before: Usage, after: Usage) -> Usage:
     """Merge two findings; later numbers replace earlier ones."""
     if before is NO_USAGE or after is NO_USAGE:
         return after if before is NO_USAGE else before
-    return Usage(
-        prompt_tokens=_later(before.prompt_tokens, after.prompt_tokens),
-        completion_tokens=_later(before.completion_tokens, after.completion_tokens),
-        cached_tokens=_later(before.cached_tokens, after.cached_tokens),
-        cache_write_tokens=_later(before.cache_write_tokens, after.cache_write_tokens),
-        reasoning_tokens=_later(before.reasoning_tokens, after.reasoning_tokens),
-        total_duration=_later(before.total_duration, after.total_duration),
-        load_duration=_later(before.load_duration, after.load_duration),
-        prompt_eval_duration=_later(before.prompt_eval_duration, after.prompt_eval_duration),
-        eval_duration=_later(before.eval_duration, after.eval_duration),
-        finished=before.finished or after.finished,
-        failed=before.failed or after.failed,
-    )
-
-
-def _later(before: int | None, after: int | None) -> int | None:
-    return before if after is None else after
+    told = {name: value for name, value in asdict(after).items() if value is not None}
+    told |= {"finished": before.finished or after.finished, "failed": before.failed or after.failed}
+    return replace(before, **told)
 
 
 def _read(counts: TokenCountFormat, text: bytes, *, whole: bool) -> Usage:
@@ -193,4 +180,4 @@ def _with_whole_prompt(counts: TokenCountFormat, usage: Usage) -> Usage:
     apart = (usage.cached_tokens or 0) + (usage.cache_write_tokens or 0)
     if not apart or not counts.cached_apart or usage.prompt_tokens is None:
         return usage
-    return msgspec.structs.replace(usage, prompt_tokens=usage.prompt_tokens + apart)
+    return replace(usage, prompt_tokens=usage.prompt_tokens + apart)

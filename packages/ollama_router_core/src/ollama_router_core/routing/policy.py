@@ -153,8 +153,7 @@ def _context(asked: int | None, rule: ModelRule) -> int | None:
 def _options(document: JsonObject) -> JsonObject:
     if document.get("options") is None:
         return parse_object(b"{}")
-    start, end = document.spans["options"]
-    return parse_object(document.text[start:end].encode("utf-8"))
+    return document.part("options")
 
 
 def _with_keep_alive(request: ParsedRequest, rule: ModelRule, changes: list[str]) -> ParsedRequest:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from ollama_router_core.simulation.baselines import BASELINES
 from ollama_router_core.simulation.comparison import ROUTERS, bound, compare, serve
-from ollama_router_core.simulation.engine import Outage, Outcome, Rejection, SimulationResult, Slowdown, simulate
+from ollama_router_core.simulation.engine import Outcome, SimulationResult, Slowdown, simulate
 from ollama_router_core.simulation.fleet_file import parse_fleet
-from ollama_router_core.simulation.replay import Placed, Replay, World, replay
+from ollama_router_core.simulation.replay import Placed, Replay, replay
 from ollama_router_core.simulation.report import Summary, percentile, summarise, table
 from ollama_router_core.simulation.routers import Knowledge, StrategyRouter
 from ollama_router_core.simulation.scenarios import FLEET, MODELS, Scenario, make_scenario
@@ -20,7 +20,6 @@ from ollama_router_core.simulation.workload import (
     Arrival,
     Job,
     SimulatedModel,
-    assign_contexts,
     assign_models,
     parse_trace,
     zipf_weights,
@@ -37,10 +36,8 @@ __all__ = [
     "Knowledge",
     "Loss",
     "Machine",
-    "Outage",
     "Outcome",
     "Placed",
-    "Rejection",
     "Replay",
     "Scenario",
     "SimulatedModel",
@@ -48,8 +45,6 @@ __all__ = [
     "Slowdown",
     "StrategyRouter",
     "Summary",
-    "World",
-    "assign_contexts",
     "assign_models",
     "bound",
     "changed",

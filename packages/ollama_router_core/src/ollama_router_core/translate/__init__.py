@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from ollama_router_core.translate.accepts import Accepts, CallIds
 from ollama_router_core.translate.codec import (
-    Codec,
     ConversationRoute,
     EmbeddingRoute,
     HostTraits,
@@ -40,18 +39,16 @@ from ollama_router_core.translate.reply_translation import (
     translate_reply,
     written_error,
 )
-from ollama_router_core.translate.request_rules import NO_RULES, RequestRules, ruled_changes, rules_of
-from ollama_router_core.translate.request_translation import TranslatedRequest, translate_request
+from ollama_router_core.translate.request_rules import RequestRules, ruled_changes, rules_of
+from ollama_router_core.translate.request_translation import translate_request
 from ollama_router_core.translate.stream_translation import StreamTranslator
 
 __all__ = [
     "CODECS",
-    "NO_RULES",
     "REFUSING_STATUSES",
     "ROUTES",
     "Accepts",
     "CallIds",
-    "Codec",
     "ConversationRoute",
     "EmbeddingRoute",
     "ExternalModel",
@@ -70,7 +67,6 @@ __all__ = [
     "StreamTranslator",
     "ThinkingLevel",
     "TranslatedError",
-    "TranslatedRequest",
     "TurnThoughts",
     "UntranslatableReply",
     "UntranslatableRequest",

@@ -12,6 +12,7 @@ from ollama_router_core.api.version_patterns import LONGEST_PATTERN, is_version_
 from ollama_router_core.config.sections import Section
 from ollama_router_core.config.value_types import Entries, FieldName, FieldValue, matching
 from ollama_router_core.config.words import Words
+from ollama_router_core.config.yaml_document import PlainLoader
 from ollama_router_core.errors import ConfigError
 
 __all__ = [
@@ -199,15 +200,6 @@ class HostProfile(Section):
     lines: dict[str, ProfileLine] = Field(description="What is known of it, by name.")
 
 
-class _Loader(yaml.SafeLoader):
-    """The safe loader without dates, which stay texts."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own class attribute
-        first: [(tag, regex) for tag, regex in pairs if tag != "tag:yaml.org,2002:timestamp"]
-        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
 def parse_profile(name: str, text: str) -> HostProfile:
     """Parse the text of a shipped profile.
 
@@ -215,7 +207,7 @@ def parse_profile(name: str, text: str) -> HostProfile:
         ConfigError: it is none.
     """
     try:
-        return HostProfile.model_validate(yaml.load(text, Loader=_Loader))  # noqa: S506 - a safe loader
+        return HostProfile.model_validate(yaml.load(text, Loader=PlainLoader))  # noqa: S506 - a safe loader
     except (yaml.YAMLError, ValidationError) as error:
         raise ConfigError(f"the profile {name} cannot be read: {error}") from None
 

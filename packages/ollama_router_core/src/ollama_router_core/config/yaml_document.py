@@ -9,7 +9,7 @@ import yaml
 from ollama_router_core.config.problems import Problem, config_error
 from ollama_router_core.errors import ConfigError
 
-__all__ = ["MAX_DEPTH", "MAX_TEXT", "compose", "line_of", "plain_tag"]
+__all__ = ["MAX_DEPTH", "MAX_TEXT", "PlainLoader", "compose", "line_of", "plain_tag"]
 
 MAX_TEXT = 1024 * 1024
 """Maximum number of characters in a file; PyYAML reads about 100,000 a second."""
@@ -20,7 +20,7 @@ MAX_DEPTH = 40
 _DROPPED = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
 
 
-class _Loader(yaml.SafeLoader):
+class PlainLoader(yaml.SafeLoader):
     """The safe loader without dates (no setting is one, and `2024-01-01` may be a tag) and with bounded depth."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own class attribute)
@@ -33,6 +33,7 @@ class _Loader(yaml.SafeLoader):
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node that is not too deep; PyYAML calls this for each."""
         if self._depth > MAX_DEPTH:
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem=f"more than {MAX_DEPTH} levels of nesting", problem_mark=mark)
@@ -72,12 +73,12 @@ def line_of(node: yaml.Node) -> int:
 
 def plain_tag(text: str) -> str:
     """Return the tag that YAML resolves an unquoted text to."""
-    tag: str = _Loader("").resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    tag: str = PlainLoader("").resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
     return tag
 
 
 def _single_node(text: str) -> yaml.Node | None:
-    loader = _Loader(text)
+    loader = PlainLoader(text)
     try:
         node: yaml.Node | None = loader.get_single_node()
     finally:

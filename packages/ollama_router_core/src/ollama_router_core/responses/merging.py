@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -64,7 +64,7 @@ def merge_tags(
     `aliases` are further names, each with the model that it means; they are listed where that model is.
     """
     rows: dict[tuple[CanonicalName, str], Row] = {}
-    for _, row in _rows(bodies, "models", may_see):
+    for row in _rows(bodies, "models", may_see):
         rows.setdefault((_name(row), str(row.get("digest"))), row)
     known = {name for name, _ in rows}
     added = [row for row in extra if _name(row) not in known]
@@ -102,7 +102,7 @@ def _openai_alias(alias: str, row: Row) -> dict[str, Any]:
 
 def merge_ps(bodies: Bodies, *, may_see: Callable[[Row], bool] = _everything) -> bytes:
     """`/api/ps`: every loaded model of every server, fields intact, the longest-lived first."""
-    rows = [row for _, row in _rows(bodies, "models", may_see)]
+    rows = list(_rows(bodies, "models", may_see))
     if len(bodies) == 1 and (whole := _untouched(bodies, "models", rows)):
         return whole
     if len(bodies) > 1:
@@ -119,7 +119,7 @@ def merge_openai_models(
 ) -> bytes:
     """`/v1/models`: the union by id, then what only the config offers. An empty list is null, as Ollama writes it."""
     rows: dict[CanonicalName, Row] = {}
-    for _, row in _rows(bodies, "data", may_see):
+    for row in _rows(bodies, "data", may_see):
         rows.setdefault(_name(row), row)
     added = [row for row in extra if _name(row) not in rows]
     added += _aliased([*rows.values(), *added], aliases, _openai_alias)
@@ -144,7 +144,7 @@ def anthropic_models(models: bytes, details: Callable[[str], ListedModel]) -> by
 
     `details` gives the rest of a model by its id.
     """
-    rows = [_anthropic_row(row, details) for _, row in _rows({"": models}, "data", _everything)]
+    rows = [_anthropic_row(row, details) for row in _rows({"": models}, "data", _everything)]
     edges = {"first_id": rows[0]["id"], "last_id": rows[-1]["id"]} if rows else {"first_id": None, "last_id": None}
     return _dump({"data": rows, "has_more": False, **edges})
 
@@ -176,7 +176,7 @@ def find_openai_model(
     `meant` is the name of the model that the id is an alias of.
     """
     wanted = canonical_name(asked if meant is None else meant)
-    own = (row for _, row in _rows(bodies, "data", may_see) if _name(row) == wanted)
+    own = (row for row in _rows(bodies, "data", may_see) if _name(row) == wanted)
     configured = (row for row in extra if _name(row) == wanted)
     found = next((row for rows in (own, configured) for row in rows), None)
     return None if found is None else _dump({**found, "id": asked}) + b"\n"
@@ -191,7 +191,7 @@ def openai_from_tags(body: bytes) -> bytes:
             "created": max(0, int(_moment(row.get("modified_at")).timestamp())),
             "owned_by": _owner(str(row.get("name"))),
         }
-        for _, row in _rows({"": body}, "models", _everything)
+        for row in _rows({"": body}, "models", _everything)
     ]
     return _dump({"object": "list", "data": rows or None}) + b"\n"
 
@@ -229,7 +229,7 @@ def _object(body: bytes) -> Mapping[str, Any]:
         return {}
 
 
-def _rows(bodies: Bodies, key: str, may_see: Callable[[Row], bool]) -> Iterable[tuple[str, Row]]:
+def _rows(bodies: Bodies, key: str, may_see: Callable[[Row], bool]) -> Iterator[Row]:
     for server in sorted(bodies):
         try:
             rows = read_rows(read_document(bodies[server]), key)
@@ -237,7 +237,7 @@ def _rows(bodies: Bodies, key: str, may_see: Callable[[Row], bool]) -> Iterable[
             continue
         for row in rows:
             if may_see(row) and not is_converted_copy(_name(row)):
-                yield server, row
+                yield row
 
 
 def _untouched(bodies: Bodies, key: str, rows: Iterable[Row]) -> bytes | None:

@@ -13,17 +13,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-__all__ = [
-    "ENDPOINTS",
-    "Body",
-    "Endpoint",
-    "Family",
-    "Kind",
-    "Routing",
-    "Version",
-    "Versions",
-    "parse_version",
-]
+__all__ = ["ENDPOINTS", "Body", "Endpoint", "Family", "Kind", "Routing", "Version", "Versions", "parse_version"]
 
 
 class Family(StrEnum):

@@ -209,13 +209,7 @@ class Call(Task):
     """
 
     def __init__(
-        self,
-        state: State,
-        library: Any,
-        open_upstream: Open,
-        request: Any,
-        body: bytes,
-        wake: Callable[[], None],
+        self, state: State, library: Any, open_upstream: Open, request: Any, body: bytes, wake: Callable[[], None]
     ) -> None:
         super().__init__(state, library, open_upstream)
         path, _, query = request.url.raw_path.partition(b"?")

@@ -29,12 +29,7 @@ class State:
     """
 
     def __init__(
-        self,
-        config: Config,
-        *,
-        environment: Mapping[str, str],
-        sink: LogSink | None = None,
-        clock: Clock | None = None,
+        self, config: Config, *, environment: Mapping[str, str], sink: LogSink | None = None, clock: Clock | None = None
     ) -> None:
         _refuse(leaks(config))
         self.config = config.model_copy(update={"load_keepalive": None})  # a program's connection needs no heartbeats

@@ -40,18 +40,15 @@ class Limits(Section):
         description="Open connections of one address (IPv6: one /64), per worker; `trusted_proxies` are exempt.",
     )
     max_head: SizeText = Field(
-        default="32KB",
-        description="Largest request head: the request line and all header fields.",
+        default="32KB", description="Largest request head: the request line and all header fields."
     )
     max_fields: Annotated[int, Field(ge=1)] = Field(
-        default=100,
-        description="Maximum number of header fields in a request.",
+        default=100, description="Maximum number of header fields in a request."
     )
     max_target: SizeText = Field(default="8KB", description="Longest request target (path and query).")
     head_timeout: Seconds = Field(default=10.0, description="Seconds within which a request's head must arrive.")
     body_timeout: Seconds = Field(
-        default=30.0,
-        description="Seconds that a client may stay silent while it sends a body.",
+        default=30.0, description="Seconds that a client may stay silent while it sends a body."
     )
     write_timeout: Seconds = Field(
         default=60.0,

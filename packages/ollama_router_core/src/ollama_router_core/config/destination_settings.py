@@ -89,8 +89,7 @@ class Server(Section):
     enabled: bool = Field(default=True, description="false takes the server out of routing.")
     drain: bool = Field(default=False, description="true lets it finish its requests and sends no new ones.")
     warm_up: Entries[str] = Field(
-        default=(),
-        description="Models to load when the router starts and whenever the server comes back.",
+        default=(), description="Models to load when the router starts and whenever the server comes back."
     )
     default_context: Annotated[int, Field(ge=4)] | None = Field(
         default=None,
@@ -264,12 +263,10 @@ class ExternalHost(Section):
         " that it has none. Jina, Cohere, Voyage, llama.cpp, vLLM and TEI do.",
     )
     request_timeout: Seconds | None = Field(
-        default=None,
-        description="Overrides the general request_timeout for this host.",
+        default=None, description="Overrides the general request_timeout for this host."
     )
     connect_timeout: Seconds | None = Field(
-        default=None,
-        description="Overrides the general connect_timeout for this host.",
+        default=None, description="Overrides the general connect_timeout for this host."
     )
     idle_timeout: Seconds | None = Field(
         default=None,

@@ -73,10 +73,7 @@ class Discovery(Section):
         examples=[["/etc/ollama-router/servers.yml"]],
         description="YAML or JSON files with servers by name, as below `servers`; read again when they change.",
     )
-    dns: Entries[DnsName] = Field(
-        default=(),
-        description="Names in DNS; needs the extra `dns`.",
-    )
+    dns: Entries[DnsName] = Field(default=(), description="Names in DNS; needs the extra `dns`.")
     resolver: Annotated[str, Field(pattern=r"^[0-9A-Fa-f.:\[\]]+:[0-9]{1,5}$")] | None = Field(
         default=None, examples=["127.0.0.1:8600"], description="ADDRESS:PORT to ask; null is the system's resolver."
     )

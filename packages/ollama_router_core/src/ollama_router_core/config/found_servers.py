@@ -19,12 +19,7 @@ from ollama_router_core.config.nodes import NodeReader
 from ollama_router_core.config.problems import Problem, config_error, render_path
 from ollama_router_core.config.sections import Section
 from ollama_router_core.config.settings import Config
-from ollama_router_core.config.value_types import (
-    MOST_NAME_CHARACTERS,
-    TARGET_WORDS,
-    DestinationName,
-    safe_name,
-)
+from ollama_router_core.config.value_types import MOST_NAME_CHARACTERS, TARGET_WORDS, DestinationName, safe_name
 from ollama_router_core.config.words import nearest
 from ollama_router_core.config.yaml_document import compose
 

@@ -17,21 +17,18 @@ class Logging(Section):
 
     enabled: bool = Field(default=True, description="false writes no log files.")
     level: Literal["debug", "info", "warn", "warning", "error"] = Field(
-        default="info",
-        description="The lowest level that is logged.",
+        default="info", description="The lowest level that is logged."
     )
     format: Literal["auto", "text", "json"] = Field(
         default="auto",
         description="Format on standard error; auto is text on a terminal and JSON elsewhere. Files are always JSON.",
     )
     directory: str | None = Field(
-        default=None,
-        description="Directory of the log files; null logs to standard error only.",
+        default=None, description="Directory of the log files; null logs to standard error only."
     )
     max_size: SizeText = Field(default="100MB", description="Size at which a log file is rotated.")
     max_files: Annotated[int, Field(ge=1)] = Field(
-        default=10,
-        description="Log files to keep, the current one included.",
+        default=10, description="Log files to keep, the current one included."
     )
 
 

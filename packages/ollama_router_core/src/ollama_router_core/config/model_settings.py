@@ -58,8 +58,7 @@ class ModelRule(Section):
         " caches. `X-Router-Dropped` names it.",
     )
     priority: Literal["interactive", "batch"] = Field(
-        default="interactive",
-        description="batch requests are served by slots that no interactive request waits for.",
+        default="interactive", description="batch requests are served by slots that no interactive request waits for."
     )
 
 
@@ -83,13 +82,10 @@ class ModelSettings(Section):
         " applies.",
     )
     default_memory_gb: float = Field(
-        default=4.5,
-        ge=0,
-        description="GiB that a model is assumed to need when nothing else is known.",
+        default=4.5, ge=0, description="GiB that a model is assumed to need when nothing else is known."
     )
     rules: Entries[ModelRule] = Field(
-        default=(),
-        description="Bounds on the context and keep_alive that requests may ask for.",
+        default=(), description="Bounds on the context and keep_alive that requests may ask for."
     )
     aliases: dict[str, str] = Field(
         default_factory=dict, description="Name that clients use to the model they get, as in `gpt-4: llama3.1:70b`."

@@ -57,10 +57,7 @@ def _walk(section: type[BaseModel], prefix: str) -> Iterator[Setting]:
     for name, field in section.model_fields.items():
         path = f"{prefix}{field.alias or name}"
         yield Setting(
-            path=path,
-            type=type_words(field_type(field)),
-            default=_default(field),
-            description=field.description or "",
+            path=path, type=type_words(field_type(field)), default=_default(field), description=field.description or ""
         )
         below, nesting = nested_section(field.annotation)
         if below is not None:

@@ -100,8 +100,7 @@ class Console(Section):
 
     enabled: bool = Field(default=True, description="false answers 404 on every path of the console.")
     networks: Entries[Network] = Field(
-        default=(),
-        description="Client networks that may open the console, as 10.0.0.0/8; none restricts nobody.",
+        default=(), description="Client networks that may open the console, as 10.0.0.0/8; none restricts nobody."
     )
     public_url: PublicUrl | None = Field(
         default=None,
@@ -122,8 +121,7 @@ class CoordinationSettings(Section):
         " null shares limits with other routers only by way of the database, and nothing else.",
     )
     fleet: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
-        default="default",
-        description="Name of the fleet: routers with one name on one server behave as one.",
+        default="default", description="Name of the fleet: routers with one name on one server behave as one."
     )
     cluster: bool = Field(default=False, description="true for a Redis Cluster; a fleet's keys are on one node of it.")
     sentinels: Entries[str] = Field(
@@ -145,8 +143,7 @@ class Config(Section):
     """One environment's settings."""
 
     proxy_host: Host = Field(
-        default="127.0.0.1",
-        description="Address to listen on; 0.0.0.0 listens on every interface.",
+        default="127.0.0.1", description="Address to listen on; 0.0.0.0 listens on every interface."
     )
     proxy_port: Port = Field(default=11434, description="Port to listen on.")
     workers: Annotated[int, Field(ge=1, le=64)] = Field(
@@ -169,8 +166,7 @@ class Config(Section):
         description="Which models go where, what they may be asked for, and how much memory they need.",
     )
     routing_strategy: StrategyName = Field(
-        default="priority_with_memory",
-        description="How the servers that can take a request are ranked.",
+        default="priority_with_memory", description="How the servers that can take a request are ranked."
     )
     when_nothing_fits: Literal["refuse", "first_enabled"] = Field(
         default="refuse",
@@ -202,12 +198,10 @@ class Config(Section):
         " which another may have to go.",
     )
     server_busy_threshold_ms: Annotated[float, Field(gt=0)] = Field(
-        default=1000.0,
-        description="A server whose probe takes longer than this many milliseconds is chosen last.",
+        default=1000.0, description="A server whose probe takes longer than this many milliseconds is chosen last."
     )
     model_info_timeout: Seconds = Field(
-        default=10.0,
-        description="Seconds to wait when a server is asked for its models.",
+        default=10.0, description="Seconds to wait when a server is asked for its models."
     )
     logging: Logging = Field(default=Logging(), description="The router's own log.")
     limits: Limits = Field(default=Limits(), description="Bounds on what clients may send and hold open.")

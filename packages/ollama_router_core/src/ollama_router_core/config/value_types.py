@@ -198,9 +198,7 @@ RouteText = Annotated[
 ]
 Network = Annotated[str, AfterValidator(_network), Words("a network such as 10.0.0.0/8")]
 DestinationName = Annotated[
-    str,
-    matching(_NAME, "a name of at most 100 ASCII characters, since it is sent in a header"),
-    Words("a name"),
+    str, matching(_NAME, "a name of at most 100 ASCII characters, since it is sent in a header"), Words("a name")
 ]
 Entry = TypeVar("Entry")
 Entries = Annotated[tuple[Entry, ...], Field(strict=False)]

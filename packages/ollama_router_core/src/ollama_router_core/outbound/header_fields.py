@@ -12,15 +12,7 @@ from functools import lru_cache
 
 from ollama_router_core.outbound.destinations import Destination, Fields
 
-__all__ = [
-    "TO_CLIENTS",
-    "TO_SERVERS",
-    "VIA",
-    "answer_fields",
-    "passed_fields",
-    "reason_field",
-    "request_fields",
-]
+__all__ = ["TO_CLIENTS", "TO_SERVERS", "VIA", "answer_fields", "passed_fields", "reason_field", "request_fields"]
 
 _TRACE_CONTEXT = frozenset({b"traceparent", b"tracestate"})
 _TO_ALL = _TRACE_CONTEXT | {b"accept-language", b"user-agent"}

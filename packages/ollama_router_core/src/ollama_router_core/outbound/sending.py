@@ -251,11 +251,7 @@ def _content_type(request: ParsedRequest) -> Fields:
 
 
 def _translated(
-    request: ParsedRequest,
-    destination: Destination,
-    asked: str,
-    recall: Recall | None,
-    without: tuple[str, ...] = (),
+    request: ParsedRequest, destination: Destination, asked: str, recall: Recall | None, without: tuple[str, ...] = ()
 ) -> Outbound:
     source = route_at(request.endpoint.path)
     if source is None or request.document is None:

@@ -14,14 +14,7 @@ from msgspec.structs import asdict, replace
 
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.registry import codec_of
-from ollama_router_core.translate.token_counts import (
-    FINISHED,
-    NO_USAGE,
-    TokenCountFormat,
-    Usage,
-    count_of,
-    duration_of,
-)
+from ollama_router_core.translate.token_counts import FINISHED, NO_USAGE, TokenCountFormat, Usage, count_of, duration_of
 
 __all__ = ["Usage", "UsageReader"]
 

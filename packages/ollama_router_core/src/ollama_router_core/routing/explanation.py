@@ -75,12 +75,7 @@ class Question(Struct, frozen=True, kw_only=True):
             body["options"] = {"num_ctx": self.context}
         parsed = parse_request(match_endpoint("POST", "/api/generate"), json.dumps(body).encode())
         applied = apply_policy(parsed, config.models)
-        route = replace(
-            applied.request.route,
-            needs=self.needs,
-            stream=False,
-            prompt_tokens=self.prompt_tokens,
-        )
+        route = replace(applied.request.route, needs=self.needs, stream=False, prompt_tokens=self.prompt_tokens)
         return route, applied.changes
 
 
@@ -173,12 +168,7 @@ def _error_json(decision: Decision) -> dict[str, Any] | None:
     error = decision.error
     if error is None:
         return None
-    return {
-        "status": error.status_hint,
-        "code": error.code,
-        "message": error.message,
-        "retry_after": error.retry_after,
-    }
+    return {"status": error.status_hint, "code": error.code, "message": error.message, "retry_after": error.retry_after}
 
 
 def _would_change(decision: Decision) -> Iterator[dict[str, Any]]:

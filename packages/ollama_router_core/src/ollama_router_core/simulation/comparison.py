@@ -62,10 +62,7 @@ def compare(
 
 
 def results(
-    scenario: Scenario,
-    routers: Iterable[str],
-    change: Change | None = None,
-    heard: Callable[[], object] | None = None,
+    scenario: Scenario, routers: Iterable[str], change: Change | None = None, heard: Callable[[], object] | None = None
 ) -> Iterator[SimulationResult]:
     """Yield what `compare` summarises; `heard` is called for each job that arrives in a world."""
     other = changed(scenario, change) if change else None

@@ -122,11 +122,7 @@ def _installed(model: SimulatedModel) -> dict[str, Any]:
     """Build a row of `/api/tags`; what is not known of a model is left out."""
     details = {"family": model.family, "format": model.format, "context_length": model.context_length}
     known = {name: value for name, value in details.items() if value is not None}
-    row: dict[str, Any] = {
-        "name": model.name,
-        "size": round(model.weights_gib * GIB),
-        "digest": f"sha256:{model.name}",
-    }
+    row: dict[str, Any] = {"name": model.name, "size": round(model.weights_gib * GIB), "digest": f"sha256:{model.name}"}
     if model.embeds:
         row["capabilities"] = ["embedding"]
     return {**row, "details": known} if known else row

@@ -11,12 +11,7 @@ A dialect is one package with one `Codec`, registered in `registry`. What a host
 from __future__ import annotations
 
 from ollama_router_core.translate.accepts import Accepts, CallIds
-from ollama_router_core.translate.codec import (
-    ConversationRoute,
-    EmbeddingRoute,
-    HostTraits,
-    Route,
-)
+from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute, HostTraits, Route
 from ollama_router_core.translate.conversation import ReplyOptions, ThinkingLevel
 from ollama_router_core.translate.error_bodies import error_body, error_tail
 from ollama_router_core.translate.errors import (

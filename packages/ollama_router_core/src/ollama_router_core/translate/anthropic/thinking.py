@@ -13,12 +13,7 @@ from typing import Any
 
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.codec import HostTraits
-from ollama_router_core.translate.conversation import (
-    Conversation,
-    Role,
-    Thinking,
-    ThinkingLevel,
-)
+from ollama_router_core.translate.conversation import Conversation, Role, Thinking, ThinkingLevel
 from ollama_router_core.translate.json_reader import Dropped, JsonReader
 from ollama_router_core.translate.signatures import own_redacted, own_signature
 

@@ -9,13 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from ollama_router_core.translate.framing import event_data
-from ollama_router_core.translate.token_counts import (
-    TokenCountFormat,
-    Usage,
-    count_of,
-    number_patterns,
-    usage_member,
-)
+from ollama_router_core.translate.token_counts import TokenCountFormat, Usage, count_of, number_patterns, usage_member
 
 __all__ = ["ANTHROPIC_TOKEN_COUNTS"]
 

@@ -30,11 +30,7 @@ from ollama_router_core.translate.conversation import (
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.json_reader import Dropped
-from ollama_router_core.translate.message_parts import (
-    call_names,
-    joined_text,
-    joined_thinking,
-)
+from ollama_router_core.translate.message_parts import call_names, joined_text, joined_thinking
 
 __all__ = ["write_chat", "write_generate"]
 

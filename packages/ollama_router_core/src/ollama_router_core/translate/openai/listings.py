@@ -11,9 +11,4 @@ __all__ = ["model_entry"]
 
 def model_entry(model: ExternalModel) -> dict[str, Any]:
     """Return the model's entry in `/v1/models`."""
-    return {
-        "id": model.name,
-        "object": "model",
-        "created": model.since_ns // 1_000_000_000,
-        "owned_by": model.host,
-    }
+    return {"id": model.name, "object": "model", "created": model.since_ns // 1_000_000_000, "owned_by": model.host}

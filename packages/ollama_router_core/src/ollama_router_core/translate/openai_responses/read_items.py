@@ -8,15 +8,7 @@ from __future__ import annotations
 
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.arguments import read_arguments_text
-from ollama_router_core.translate.conversation import (
-    Message,
-    Part,
-    Role,
-    Text,
-    Thinking,
-    ToolCall,
-    ToolResult,
-)
+from ollama_router_core.translate.conversation import Message, Part, Role, Text, Thinking, ToolCall, ToolResult
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.function_tools import INPUT, function_name, input_arguments
 from ollama_router_core.translate.json_reader import JsonReader

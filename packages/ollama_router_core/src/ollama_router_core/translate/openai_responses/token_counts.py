@@ -10,13 +10,7 @@ from msgspec import Struct
 
 from ollama_router_core.translate.framing import event_data
 from ollama_router_core.translate.json_text import decode_patiently
-from ollama_router_core.translate.token_counts import (
-    TokenCountFormat,
-    Usage,
-    count_of,
-    number_patterns,
-    usage_member,
-)
+from ollama_router_core.translate.token_counts import TokenCountFormat, Usage, count_of, number_patterns, usage_member
 
 __all__ = ["RESPONSES_TOKEN_COUNTS"]
 

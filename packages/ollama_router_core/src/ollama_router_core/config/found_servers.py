@@ -71,10 +71,7 @@ class _Servers(Section):
 
 def _problem(location: tuple[int | str, ...], message: str, reader: NodeReader) -> Problem:
     path = tuple(part for part in location[1:] if part != "[key]")
-    lines = (reader.lines.get(path[:length]) for length in range(len(path), 0, -1))
-    return Problem(
-        line=next((line for line in lines if line is not None), None), path=render_path(path), message=message
-    )
+    return Problem(line=reader.line_at(path), path=render_path(path), message=message)
 
 
 class FoundServers:

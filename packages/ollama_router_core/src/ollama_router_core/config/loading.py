@@ -183,11 +183,8 @@ class _Findings:
         return value
 
     def _line_at(self, path: KeyPath) -> int | None:
-        for length in range(len(path), 0, -1):
-            line = self._reader.lines.get(path[:length])
-            if line is not None:
-                return line
-        return self._line
+        line = self._reader.line_at(path)
+        return self._line if line is None else line
 
 
 def _unknown_key(path: KeyPath) -> str:

@@ -67,6 +67,11 @@ class NodeReader:
         finally:
             self._open.discard(id(node))
 
+    def line_at(self, path: KeyPath) -> int | None:
+        """Return the line of a path, or of the nearest above it; None if none of them is written."""
+        lines = (self.lines.get(path[:length]) for length in range(len(path), 0, -1))
+        return next((line for line in lines if line is not None), None)
+
     def entries(self, node: yaml.MappingNode, path: KeyPath = ()) -> dict[str, Entry]:
         """Return the mapping's entries merged as in YAML: own keys first, then the first of several mappings."""
         known = self._entries.get(id(node))

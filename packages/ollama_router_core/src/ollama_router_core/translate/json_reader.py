@@ -6,7 +6,7 @@ A null counts as absent, as it does for every server. No text here ever holds a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ollama_router_core.translate.errors import UntranslatableRequest
@@ -31,6 +31,12 @@ class Dropped:
         """
         if len(self._names) < _MAX_NAMES:
             self._names[name if _SAFE_NAME.fullmatch(name) else "?"] = None
+
+    def add_given(self, values: Mapping[str, Any]) -> None:
+        """Note the names of the values that a client gave: those that are not None."""
+        for name, value in values.items():
+            if value is not None:
+                self.add(name)
 
     def names(self) -> tuple[str, ...]:
         """Return all names so far."""

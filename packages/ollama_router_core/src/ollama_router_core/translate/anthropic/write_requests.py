@@ -197,9 +197,8 @@ def _write_result(result: ToolResult, dropped: Dropped) -> dict[str, Any]:
 
 def _write_sampling(conversation: Conversation, dropped: Dropped) -> dict[str, Any]:
     sampling = conversation.sampling
-    for key in ("min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed"):
-        if getattr(sampling, key) is not None:
-            dropped.add(key)
+    unknown = ("min_p", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed")
+    dropped.add_given({key: getattr(sampling, key) for key in unknown})
     body = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,

@@ -75,7 +75,15 @@ def write_generate(conversation: Conversation, _traits: HostTraits, dropped: Dro
 
 
 def _common(conversation: Conversation, dropped: Dropped) -> dict[str, Any]:
-    _drop_unknown(conversation, dropped)
+    dropped.add_given(
+        {
+            "verbosity": conversation.verbosity,
+            "user": conversation.user,
+            "safety_identifier": conversation.safety_identifier,
+            "prompt_cache_key": conversation.cache_key,
+            "service_tier": conversation.service_tier,
+        }
+    )
     body: dict[str, Any] = {"stream": conversation.stream}
     if options := _write_options(conversation.sampling):
         body["options"] = options
@@ -96,19 +104,6 @@ def _common(conversation: Conversation, dropped: Dropped) -> dict[str, Any]:
         case level:
             body["think"] = level.value
     return body
-
-
-def _drop_unknown(conversation: Conversation, dropped: Dropped) -> None:
-    unknown = {
-        "verbosity": conversation.verbosity,
-        "user": conversation.user,
-        "safety_identifier": conversation.safety_identifier,
-        "prompt_cache_key": conversation.cache_key,
-        "service_tier": conversation.service_tier,
-    }
-    for key, value in unknown.items():
-        if value is not None:
-            dropped.add(key)
 
 
 def _write_options(sampling: Sampling) -> dict[str, Any]:

@@ -7,7 +7,7 @@ vLLM, llama.cpp, DeepSeek, OpenRouter and Ollama write.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, assert_never
 
@@ -41,7 +41,7 @@ from ollama_router_core.translate.openai.replies import extra_content
 from ollama_router_core.translate.openai.write_thoughts import write_thoughts
 from ollama_router_core.translate.signatures import own_signature
 
-__all__ = ["LEVELS", "write_chat", "write_person", "write_sampling"]
+__all__ = ["LEVELS", "write_chat", "write_choice", "write_person", "write_sampling"]
 
 _LONGEST_NAME = 64
 _AUDIO = MappingProxyType({"audio/wav": "wav", "audio/mpeg": "mp3"})
@@ -74,7 +74,7 @@ def write_chat(conversation: Conversation, traits: HostTraits, dropped: Dropped)
     }
     if conversation.tools:
         body["tools"] = [_write_tool(tool) for tool in conversation.tools]
-        _write_tool_choice(conversation, body)
+        body |= write_choice(conversation, lambda name: {"type": "function", "function": {"name": name}})
     if conversation.format is not None:
         body["response_format"] = _write_format(conversation.format)
     if conversation.thinking is not None:
@@ -102,9 +102,7 @@ def write_person(conversation: Conversation, traits: HostTraits, dropped: Droppe
         "prompt_cache_key": _short(conversation.cache_key),
         "service_tier": conversation.service_tier,
     }
-    for key, value in wanted.items():
-        if value is not None and key not in members:
-            dropped.add(key)
+    dropped.add_given({key: value for key, value in wanted.items() if key not in members})
     return {key: value for key, value in wanted.items() if value is not None and key in members}
 
 
@@ -129,11 +127,10 @@ def write_sampling(conversation: Conversation, traits: HostTraits, dropped: Drop
         "stream_options": {"include_usage": True} if conversation.stream and traits.stream_usage else None,
     }
     extensions = {"top_k": sampling.top_k, "min_p": sampling.min_p, "repeat_penalty": sampling.repeat_penalty}
-    for key, value in extensions.items():
-        if value is not None and traits.extensions:
-            body[key] = value
-        elif value is not None:
-            dropped.add(key)
+    if traits.extensions:
+        body |= extensions
+    else:
+        dropped.add_given(extensions)
     return {key: value for key, value in body.items() if value is not None}
 
 
@@ -210,13 +207,14 @@ def _write_tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _write_tool_choice(conversation: Conversation, body: dict[str, Any]) -> None:
-    choice = conversation.tool_choice
-    if choice is not None:
-        named = {"type": "function", "function": {"name": choice.name}}
-        body["tool_choice"] = named if choice.mode == "named" else choice.mode
+def write_choice(conversation: Conversation, named: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """Write which tools may or must be called, one of them as `named` writes it, and whether several at once."""
+    written: dict[str, Any] = {}
+    if (choice := conversation.tool_choice) is not None:
+        written["tool_choice"] = named(choice.name) if choice.mode == "named" else choice.mode
     if conversation.parallel_tools is not None:
-        body["parallel_tool_calls"] = conversation.parallel_tools
+        written["parallel_tool_calls"] = conversation.parallel_tools
+    return written
 
 
 def _write_format(wanted: ResponseFormat) -> dict[str, Any]:

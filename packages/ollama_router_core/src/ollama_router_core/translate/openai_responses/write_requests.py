@@ -33,7 +33,7 @@ from ollama_router_core.translate.conversation import (
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.json_reader import Dropped
 from ollama_router_core.translate.message_parts import data_url, joined_text, need_messages
-from ollama_router_core.translate.openai.write_requests import LEVELS, write_person
+from ollama_router_core.translate.openai.write_requests import LEVELS, write_choice, write_person
 from ollama_router_core.translate.signatures import own_signature
 
 __all__ = ["write_response_request"]
@@ -158,25 +158,18 @@ def _write_sampling(conversation: Conversation, traits: HostTraits, dropped: Dro
         "seed": sampling.seed,
         "stop": list(sampling.stop) or None,
     }
-    for key, value in extensions.items():
-        if value is not None and traits.extensions:
-            body[key] = value
-        elif value is not None:
-            dropped.add(key)
+    if traits.extensions:
+        body |= extensions
+    else:
+        dropped.add_given(extensions)
     return {key: value for key, value in body.items() if value is not None}
 
 
 def _write_tools(conversation: Conversation) -> dict[str, Any]:
-    body: dict[str, Any] = {}
     if not conversation.tools:
-        return body
-    body["tools"] = [_write_tool(tool) for tool in conversation.tools]
-    choice = conversation.tool_choice
-    if choice is not None:
-        body["tool_choice"] = {"type": "function", "name": choice.name} if choice.mode == "named" else choice.mode
-    if conversation.parallel_tools is not None:
-        body["parallel_tool_calls"] = conversation.parallel_tools
-    return body
+        return {}
+    tools = [_write_tool(tool) for tool in conversation.tools]
+    return {"tools": tools, **write_choice(conversation, lambda name: {"type": "function", "name": name})}
 
 
 def _write_tool(tool: Tool) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def test_one_that_must_not_be_repeated_is_left_alone():
     admission = make()
     admission.arrive(ticket(1, batch=True, preemptible=False), WARM, 0.0)
     assert admission.arrive(ticket(2, 1.0), WARM, 1.0) == ()
-    assert busy(ends_runs_with_connection=False).arrive(ticket(2, 1.0), WARM, 1.0) == ()
+    assert busy(cancels_on_disconnect=False).arrive(ticket(2, 1.0), WARM, 1.0) == ()
 
 
 def test_as_often_as_the_setting_says():

@@ -55,7 +55,7 @@ async def test_how_it_runs_is_told_to_who_reads(tmp_path: Path) -> None:
         ({"request_log": {"keep_days": 7, "max_rows": None}}, "a row for each request", "for 7 days"),
         ({"request_log": {"keep_days": None}}, "who changed what", "kept"),
         ({}, "sessions of this console", "for at most 7 days"),
-        ({"console": {"session_longest": 7200}}, "sessions of this console", "for at most 2 hours"),
+        ({"console": {"session_max_age": 7200}}, "sessions of this console", "for at most 2 hours"),
         ({"console": {"enabled": False}}, "sessions of this console", None),
         ({}, "the rows of requests once more", None),
         ({"request_log": {"directory": "rows", "keep_days": 7}}, "the rows of requests once more", FILES),

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 SHOWN = {
     *("priority", "max_memory_gb", "gpus", "sched_spread", "system_memory_gb", "max_concurrent", "enabled", "drain"),
-    *("warm_up", "default_context", "num_parallel", "max_loaded_models", "ends_runs_with_connection", "rerank"),
+    *("warm_up", "default_context", "num_parallel", "max_loaded_models", "cancels_on_disconnect", "rerank"),
     *("kv_cache_type", "flash_attention", "gpu_overhead_gb"),
 }
 """Settings of a server that all viewers may see."""

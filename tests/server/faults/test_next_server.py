@@ -266,14 +266,14 @@ async def test_two_requests_in_the_instant_of_the_kill(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_may_finish_what_it_began_is_not_doubled(tmp_path: Path) -> None:
-    """`ends_runs_with_connection: false`: one delivery, one 502, and the word against trying again."""
+    """`cancels_on_disconnect: false`: one delivery, one 502, and the word against trying again."""
     async with (
         OllamaSimulator(models=[model(MODEL)]) as one,
         OllamaSimulator(models=[model(MODEL)]) as two,
         running_router(
             tmp_path,
             {
-                "one": server_entry(one, priority=1, ends_runs_with_connection=False),
+                "one": server_entry(one, priority=1, cancels_on_disconnect=False),
                 "two": server_entry(two, priority=2),
             },
             **CALM,
@@ -358,7 +358,7 @@ async def test_what_must_not_run_twice_is_not_sent_again_after_a_reset(tmp_path:
     heads: list[bytes] = []
     async with (
         ends_every_kept_connection(_reset, heads) as one,
-        running_router(tmp_path, {"one": entry(one, ends_runs_with_connection=False)}, **CALM) as router,
+        running_router(tmp_path, {"one": entry(one, cancels_on_disconnect=False)}, **CALM) as router,
     ):
         statuses = Counter(answer.status_code for answer in await ask(router, 6))
     assert set(statuses) == {200, 502}

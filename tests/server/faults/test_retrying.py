@@ -40,8 +40,8 @@ async def ask_often(router: RunningRouter, count: int, **body: object) -> list[h
         return list(await asyncio.gather(*(ask(client) for _ in range(count))))
 
 
-@pytest.mark.parametrize(("ends_runs", "most"), [(True, 1000), (False, 500)])
-async def test_a_request_is_delivered_to_a_server_once(tmp_path: Path, ends_runs: bool, most: int) -> None:
+@pytest.mark.parametrize(("cancels", "most"), [(True, 1000), (False, 500)])
+async def test_a_request_is_delivered_to_a_server_once(tmp_path: Path, cancels: bool, most: int) -> None:
     """500 requests, each reset after it was read: one delivery to each of two servers, where runs end with connections.
 
     One that met a connection kept from a health check goes there on a fresh one, too. Where a server finishes what it
@@ -52,7 +52,7 @@ async def test_a_request_is_delivered_to_a_server_once(tmp_path: Path, ends_runs
     async def resets(peer: Peer, head: bytes) -> bool:
         nonlocal delivered
         body = await peer.body(length_of(head))
-        delivered += not ends_runs or peer.received == head + body
+        delivered += not cancels or peer.received == head + body
         peer.reset()
         return False
 
@@ -61,7 +61,7 @@ async def test_a_request_is_delivered_to_a_server_once(tmp_path: Path, ends_runs
         faulty_ollama(resets) as two,
         running_router(
             tmp_path,
-            {name: entry(server, ends_runs_with_connection=ends_runs) for name, server in (("one", one), ("two", two))},
+            {name: entry(server, cancels_on_disconnect=cancels) for name, server in (("one", one), ("two", two))},
         ) as router,
     ):
         answers = await ask_often(router, 500)

@@ -268,7 +268,7 @@ async def test_a_reset_after_sending_is_not_retried_where_it_may_have_run(tmp_pa
         running_router(
             tmp_path,
             {
-                "first": server_entry(first, priority=1, ends_runs_with_connection=False),
+                "first": server_entry(first, priority=1, cancels_on_disconnect=False),
                 "second": server_entry(second, priority=2),
             },
         ) as router,

@@ -126,7 +126,7 @@ async def test_unknown_people_are_refused_unless_the_config_makes_them(tmp_path:
 
 async def test_a_client_cannot_make_a_million_people(tmp_path: Path) -> None:
     """There are as many as the setting says, and names are names."""
-    async with speaking(tmp_path, persons={"unknown": "make", "most": 3}) as (router, client):
+    async with speaking(tmp_path, persons={"unknown": "make", "max_users": 3}) as (router, client):
         answers = [await ask(client, f"p{number}") for number in range(5)]
         again = await ask(client, "p1")
         long = await ask(client, "x" * 101)

@@ -103,7 +103,7 @@ async def test_nothing_is_kept_that_the_client_does_not_want_kept(tmp_path: Path
 
 async def test_numbers_and_sizes_are_bounded(tmp_path: Path) -> None:
     """The oldest goes first; what is too long is answered and not kept."""
-    bounds = {"store": True, "most_per_user": 2, "max_size": "4KB"}
+    bounds = {"store": True, "max_per_user": 2, "max_size": "4KB"}
     async with (
         OllamaSimulator(models=[model(MODEL)]) as sim,
         running_router(tmp_path, {"one": server_entry(sim)}, responses=bounds) as router,

@@ -134,8 +134,8 @@ class Services:
         self.console_sessions = ConsoleSessions(
             self.database,
             clock=self.clock,
-            idle=config.console.session_idle,
-            longest=config.console.session_longest,
+            idle=config.console.session_idle_timeout,
+            longest=config.console.session_max_age,
         )
         self.responses = ResponseStore(self.database, clock=self.clock, settings=config.responses)
         self.request_log = RequestLog(self.database)

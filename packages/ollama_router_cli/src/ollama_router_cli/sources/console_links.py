@@ -25,4 +25,6 @@ def console_address(settings: Settings) -> str:
 def console_sessions(database: Database, settings: Settings) -> ConsoleSessions:
     """Sessions and links of a database, which end as the config says."""
     limits = settings.config.console
-    return ConsoleSessions(database, clock=SystemClock(), idle=limits.session_idle, longest=limits.session_longest)
+    return ConsoleSessions(
+        database, clock=SystemClock(), idle=limits.session_idle_timeout, longest=limits.session_max_age
+    )

@@ -50,7 +50,7 @@ class Preemptor:
 
     def _preemptible(self, candidate: Candidate, most: int, now: float) -> Iterator[Running]:
         """Those of whose answer nothing has come, and whose model is loaded: a load that is cut off helps nobody."""
-        if not candidate.server.ends_runs_with_connection:
+        if not candidate.server.cancels_on_disconnect:
             return
         for running in self._in_flight.server(candidate.name).running.values():
             ticket = running.ticket

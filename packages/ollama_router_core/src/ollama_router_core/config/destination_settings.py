@@ -108,7 +108,7 @@ class Server(Section):
         description="Models that it holds at once (the server's OLLAMA_MAX_LOADED_MODELS); null is three for"
         " each GPU, as Ollama has it, until another number is seen.",
     )
-    ends_runs_with_connection: bool = Field(
+    cancels_on_disconnect: bool = Field(
         default=True,
         description="Ollama ends a run whose connection is gone, so a request whose connection broke before an answer"
         " began is sent to another server. false for a server that finishes such a run: the client gets the error.",

@@ -62,7 +62,7 @@ class Traces(Section):
         description="OTLP endpoint, such as http://collector:4318/v1/traces; null reads the OTEL_EXPORTER_OTLP_..."
         " variables.",
     )
-    sample: Annotated[float, Field(ge=0, le=1)] = Field(
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
         default=1.0, description="Share of requests to trace, of those whose client has not decided in `traceparent`."
     )
     to_hosts: bool = Field(

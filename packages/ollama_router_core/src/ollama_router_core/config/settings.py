@@ -66,7 +66,7 @@ class Responses(Section):
         " then works with models of every host, and `GET` and `DELETE /v1/responses/{id}` answer. Prompts are stored.",
     )
     keep: Seconds = Field(default=604_800.0, description="Seconds after which an answer is forgotten.")
-    most_per_user: Annotated[int, Field(ge=1)] = Field(
+    max_per_user: Annotated[int, Field(ge=1)] = Field(
         default=200, description="Answers kept for each user; the oldest go first."
     )
     max_size: SizeText = Field(
@@ -87,7 +87,7 @@ class Persons(Section):
         description="make adds a user without a token, in the client's group, for a name that is not known; refuse"
         " answers with 403.",
     )
-    most: Annotated[int, Field(ge=0)] = Field(
+    max_users: Annotated[int, Field(ge=0)] = Field(
         default=1000, description="Users without a token that there may be; further names are refused."
     )
 
@@ -107,8 +107,10 @@ class Console(Section):
         description="Address under which people reach the router, such as https://llm.example/router: it is shown in"
         " snippets, and its path is the prefix of the console's cookie. null takes the address that was asked.",
     )
-    session_idle: Seconds = Field(default=43_200.0, description="Seconds without use after which a session ends.")
-    session_longest: Seconds = Field(default=604_800.0, description="Seconds after which a session ends in any case.")
+    session_idle_timeout: Seconds = Field(
+        default=43_200.0, description="Seconds without use after which a session ends."
+    )
+    session_max_age: Seconds = Field(default=604_800.0, description="Seconds after which a session ends in any case.")
 
 
 class CoordinationSettings(Section):

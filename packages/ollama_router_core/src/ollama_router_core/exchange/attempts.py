@@ -121,7 +121,7 @@ def _try(
 
 def _is_repeatable(request: ParsedRequest, destination: Destination) -> bool:
     """Whether a request may be sent once more after it was lost there."""
-    return destination.ends_runs or request.endpoint.kind is Kind.READ
+    return destination.cancels_on_disconnect or request.endpoint.kind is Kind.READ
 
 
 def _answer(

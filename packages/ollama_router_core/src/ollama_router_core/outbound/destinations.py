@@ -39,7 +39,7 @@ class Patience(Struct, frozen=True, kw_only=True):
 class Destination:
     """One server or external host.
 
-    `family` is the API an external host speaks; an Ollama server speaks all of them. `ends_runs` says that a run ends
+    `family` is the API an external host speaks; an Ollama server speaks all. `cancels_on_disconnect`: a run ends
     with its connection. `credential` holds the fields that authenticate us there, the operator's own included: never
     shown. `key_problem` says why there is no key although one is configured. `models` are the details of an external
     host's models by canonical name. `base_url` is scheme, host and port, without a path; the port is always written.
@@ -55,7 +55,7 @@ class Destination:
     port: int
     patience: Patience
     external: bool = False
-    ends_runs: bool = False
+    cancels_on_disconnect: bool = False
     family: Family = Family.OLLAMA
     prefix: str = ""
     query: str = ""
@@ -162,7 +162,7 @@ def _server(name: str, server: Server, config: Config, key: str, problem: str | 
         host=server.host,
         port=server.port,
         patience=patience,
-        ends_runs=server.ends_runs_with_connection,
+        cancels_on_disconnect=server.cancels_on_disconnect,
         prefix=server.path_prefix or "",
         credential=(*bearer, *_own_fields(server)),
         key_problem=problem,

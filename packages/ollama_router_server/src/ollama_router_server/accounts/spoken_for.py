@@ -73,9 +73,9 @@ class SpokenFor:
                 f"{_MADE_A_MINUTE} new people a minute are the most", retry_after=self._made[0] + _MINUTE - now
             )
         self._made.append(now)
-        most = self.settings.most
+        most = self.settings.max_users
         if not await self._users.add_person(name, group=speaker.group, spoken_for_by=speaker.name, most=most):
-            raise Forbidden(f"there are {most} users without a token already; see the setting persons.most")
+            raise Forbidden(f"there are {most} users without a token already; see the setting persons.max_users")
 
 
 def _spoken_for(speaker: User, person: User) -> User:

@@ -130,7 +130,7 @@ class Sessions:
         response.set_cookie(
             self._cookie_name,
             secret,
-            max_age=int(self._services.config.console.session_longest),
+            max_age=int(self._services.config.console.session_max_age),
             path=self._cookie_path,
             secure=self._is_secure,
             http_only=True,

@@ -41,7 +41,7 @@ class ResponseStore:
                 return None if user is None else await self._database.read(_fetch, user, given, oldest)
             case Keep(user, response):
                 if user is not None:
-                    now, most = self._clock.wall(), self.settings.most_per_user
+                    now, most = self._clock.wall(), self.settings.max_per_user
                     await self._database.write(_keep, user, response, now=now, oldest=oldest, most=most)
                 return None
             case Forget(user, given):

@@ -195,7 +195,7 @@ def open_traces(settings: Settings) -> Traces | None:
     except ImportError:
         raise ConfigError("traces.enabled needs OpenTelemetry: install ollama-router-server[otel]") from None
     provider = TracerProvider(
-        sampler=ParentBasedTraceIdRatio(settings.sample),
+        sampler=ParentBasedTraceIdRatio(settings.sample_ratio),
         resource=Resource.create({SERVICE_NAME: "ollama-router"}),
         shutdown_on_exit=False,
     )

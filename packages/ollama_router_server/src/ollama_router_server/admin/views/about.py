@@ -88,7 +88,7 @@ def kept_data(config: Config) -> list[KeptDataView]:
     if console.enabled:
         links = "links that sign somebody in, as digests"
         told[links] = "until they are used or withdrawn; those that ran out until the next is made"
-        told["sessions of this console, as digests"] = f"for at most {_time(console.session_longest)}"
+        told["sessions of this console, as digests"] = f"for at most {_time(console.session_max_age)}"
     if answers.store:
         told["prompts and answers of /v1/responses"] = f"for {_time(answers.keep)}, or until the user deletes them"
     return [KeptDataView(what=what, until=until) for what, until in told.items()]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
+from ollama_router_server.storage.data_folders import service_folder
 from ollama_router_server.storage.identities import CreatedToken
 
 __all__ = ["FILE_NAME", "LINK_NAME", "LINK_SECONDS", "can_hand_over", "hand_over", "tell_how"]
@@ -59,11 +60,8 @@ def tell_how(err: TextIO) -> None:
 
 
 def _folder(environment: Mapping[str, str], err: TextIO, data: Path) -> Path | None:
-    """Return the directory that systemd provides (`StateDirectory=`), None on a terminal, else `data`."""
-    names = environment.get("STATE_DIRECTORY", "")
-    if names:
-        return Path(names.split(":")[0])
-    return None if err.isatty() else data
+    """Return the directory that systemd provides, None on a terminal, else `data`."""
+    return service_folder(environment) or (None if err.isatty() else data)
 
 
 def _is_journal(environment: Mapping[str, str], err: TextIO) -> bool:

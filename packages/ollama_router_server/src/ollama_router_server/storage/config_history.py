@@ -11,11 +11,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
-import platformdirs
 from msgspec import Struct
 
 from ollama_router_core.config import mask_secrets
 from ollama_router_core.errors import ConfigError
+from ollama_router_server.storage.data_folders import user_folder
 
 __all__ = ["MOST_VERSIONS", "ConfigHistory", "ConfigVersion", "KeptConfigs", "config_history"]
 
@@ -63,7 +63,7 @@ def config_history(config: Path) -> ConfigHistory:
     It is found by the file's path alone, because a file that is to be replaced may say nothing that can be read.
     """
     name = blake2b(str(config.resolve()).encode(), digest_size=8).hexdigest()
-    return ConfigHistory(Path(platformdirs.user_data_dir("ollama-router", appauthor=False)) / "configs" / name)
+    return ConfigHistory(user_folder() / "configs" / name)
 
 
 class ConfigHistory:

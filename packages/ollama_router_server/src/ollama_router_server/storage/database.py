@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
-import platformdirs
 from sqlalchemy import URL, QueuePool, create_engine, event, make_url
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
@@ -25,6 +24,7 @@ from ollama_router_core.config import without_password
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError, StorageUnavailable
 from ollama_router_server.storage.daemon_threads import DaemonThreads
+from ollama_router_server.storage.data_folders import user_folder
 
 __all__ = [
     "Database",
@@ -59,7 +59,7 @@ def database_url_of(config: Config, environment: Mapping[str, str]) -> str:
 
 def default_database_url() -> str:
     """Return the URL of a SQLite file in the platform's data directory of this user."""
-    return sqlite_url(Path(platformdirs.user_data_dir("ollama-router", appauthor=False)) / "router.sqlite3")
+    return sqlite_url(user_folder() / "router.sqlite3")
 
 
 def sqlite_url(path: Path) -> str:

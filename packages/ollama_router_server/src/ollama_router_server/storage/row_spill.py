@@ -17,11 +17,11 @@ from itertools import islice
 from pathlib import Path
 
 import msgspec
-import platformdirs
 import structlog
 from sqlalchemy import make_url
 
 from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_server.storage.data_folders import state_folder
 from ollama_router_server.storage.database import sqlite_path
 from ollama_router_server.system import random_bytes
 
@@ -46,8 +46,7 @@ def spill_folder(database_url: str, environment: Mapping[str, str]) -> Path:
         return database.with_name(f"{database.name}.spill")
     address = make_url(database_url).render_as_string(hide_password=True)
     name = f"spill-{blake2b(address.encode(), digest_size=8).hexdigest()}"
-    state = environment.get("STATE_DIRECTORY", "").split(":")[0]
-    return Path(state or platformdirs.user_data_dir("ollama-router", appauthor=False)) / name
+    return state_folder(environment) / name
 
 
 class RowFile:

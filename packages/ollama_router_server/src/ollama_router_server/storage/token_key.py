@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import platformdirs
 import structlog
 
 from ollama_router_core.access.token_proofs import KEY_LENGTH, TokenProver
 from ollama_router_core.errors import ConfigError
+from ollama_router_server.storage.data_folders import state_folder
 from ollama_router_server.storage.database import sqlite_path
 from ollama_router_server.system import random_bytes
 
@@ -30,8 +30,7 @@ def token_key_path(database_url: str, environment: Mapping[str, str]) -> Path:
         return Path(named)
     if (database := sqlite_path(database_url)) is not None:
         return database.with_name(f"{database.name}.token-key")
-    state = environment.get("STATE_DIRECTORY", "").split(":")[0]
-    return Path(state or platformdirs.user_data_dir("ollama-router", appauthor=False)) / "token-key"
+    return state_folder(environment) / "token-key"
 
 
 def make_token_prover(path: Path) -> TokenProver | None:

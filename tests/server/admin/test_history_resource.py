@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.admin.views.history import HistoryView, history_view
-from ollama_router_server.admin.views.incidents import IncidentView, incident_views
+from ollama_router_server.admin.views.incidents import IncidentView, incidents_view
 from ollama_router_server.console.charts import strip_of
 from ollama_router_server.storage.incident_store import Incident
 from ollama_router_server.storage.log_days import STEP, STEPS, DayGroup
@@ -92,7 +92,7 @@ def incidents(draw: st.DrawFn) -> IncidentView:
         ended_at=max(began, FIRST) + draw(st.integers(0, 2 * DAY)),
         cause="refused",
     )
-    return incident_views([incident], {}, 0.0)[0]
+    return incidents_view([incident], {}, 0.0).incidents[0]
 
 
 @given(st.lists(groups(), max_size=10), st.lists(incidents(), max_size=10))

@@ -15,56 +15,21 @@ import structlog
 
 from ollama_router_core.errors import RouterError
 from ollama_router_core.exchange.events import Headers
-from ollama_router_server.admin.about_resource import AboutResource
-from ollama_router_server.admin.audit_resource import AuditResource
-from ollama_router_server.admin.config_resource import ConfigResource, DiagnosticsResource
+from ollama_router_server.admin.admin_routes import OPERATIONS
+from ollama_router_server.admin.config_resource import DiagnosticsResource
 from ollama_router_server.admin.deferred_router import DeferredRouter
-from ollama_router_server.admin.doctor.doctor_resource import DoctorResource
-from ollama_router_server.admin.errors_resource import ErrorsResource
-from ollama_router_server.admin.fleet_resource import (
-    DrainResource,
-    ExplainResource,
-    ProbeResource,
-    QueueResource,
-    StatusResource,
-)
-from ollama_router_server.admin.groups_resource import GroupResource, GroupRightsResource, GroupsResource
 from ollama_router_server.admin.health_resource import HealthResource, LiveResource, ReadyResource
-from ollama_router_server.admin.history_resource import HistoryResource
-from ollama_router_server.admin.incidents_resource import IncidentsResource
-from ollama_router_server.admin.invitations_resource import InvitationResource
-from ollama_router_server.admin.me_resource import (
-    MeResource,
-    MyChecksResource,
-    MyTokenResource,
-    MyTokensResource,
-    MyUsageResource,
-)
+from ollama_router_server.admin.json_resource import json_resources
 from ollama_router_server.admin.metrics_resource import MetricsResource
 from ollama_router_server.admin.names_in_paths import NamesInPaths, with_names_whole
-from ollama_router_server.admin.openapi import OpenApiResource
-from ollama_router_server.admin.operations_resource import OperationResource, OperationsResource, RetryResource
-from ollama_router_server.admin.overview_resource import (
-    ModelResource,
-    ModelsResource,
-    OverviewResource,
-    ServerHistoryResource,
-    ServerResource,
-    ServersResource,
-)
-from ollama_router_server.admin.request_replay_resource import RequestReplayResource
-from ollama_router_server.admin.requests_resource import CancelResource, RequestResource, RequestsResource
-from ollama_router_server.admin.rights_resource import RightsResource
-from ollama_router_server.admin.series_resource import Series, SeriesResource
-from ollama_router_server.admin.sessions_resource import UserSessionResource, UserSessionsResource
+from ollama_router_server.admin.openapi import openapi_document
+from ollama_router_server.admin.operation_row import Handler
+from ollama_router_server.admin.series_resource import Series, asked_span
 from ollama_router_server.admin.token_access import TokenAccess
 from ollama_router_server.admin.usage_export_resource import Exports, UsageExportResource
-from ollama_router_server.admin.usage_resource import ModelUsersResource, UsageResource
-from ollama_router_server.admin.users_resource import TokenResource, TokensResource, UserResource, UsersResource
-from ollama_router_server.admin.whatif_resource import OtherDayResource, WhatIf, WhatIfResource
+from ollama_router_server.admin.whatif_resource import WhatIf, WhatIfResource
 from ollama_router_server.console.playground import PLAY_PATH, PlayDoor
 from ollama_router_server.console.routes import add_console
-from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.http.cycle import FrontCycle
 from ollama_router_server.http.path_token import has_path_token, move_path_token
 from ollama_router_server.http.request_head import RequestHead
@@ -152,50 +117,6 @@ def _is_own(scope: Any) -> bool:
     return sent.startswith(_OWN_ROUTES) and _NEEDLESS_ENCODING.search(sent) is None
 
 
-def _add_admin_routes(app: Any, services: Services) -> None:
-    app.add_route("/router/explain", ExplainResource(services))
-    app.add_route("/router/queue", QueueResource(services))
-    app.add_route("/router/servers/{name}/drain", DrainResource(services, on=True))
-    app.add_route("/router/servers/{name}/undrain", DrainResource(services, on=False))
-    app.add_route("/router/servers/{name}/probe", ProbeResource(services))
-    app.add_route("/router/users", UsersResource(services))
-    app.add_route("/router/users/{name}", UserResource(services))
-    app.add_route("/router/users/{name}/tokens", TokensResource(services))
-    app.add_route("/router/users/{name}/tokens/{token}", TokenResource(services))
-    app.add_route("/router/users/{name}/rights", RightsResource(services))
-    app.add_route("/router/users/{name}/sessions", UserSessionsResource(services))
-    app.add_route("/router/users/{name}/sessions/{id}", UserSessionResource(services))
-    app.add_route("/router/users/{name}/invitation", InvitationResource(services))
-    app.add_route("/router/groups", GroupsResource(services))
-    app.add_route("/router/groups/{name}", GroupResource(services))
-    app.add_route("/router/groups/{name}/rights", GroupRightsResource(services))
-    app.add_route("/router/operations", OperationsResource(services))
-    app.add_route("/router/operations/{id}", OperationResource(services))
-    app.add_route("/router/operations/{id}/retry", RetryResource(services))
-    app.add_route("/router/usage", UsageResource(services))
-    app.add_route("/router/usage/users", ModelUsersResource(services))
-    app.add_route("/router/audit", AuditResource(services))
-    app.add_route("/router/doctor", DoctorResource(services))
-    app.add_route("/router/history", HistoryResource(services))
-    app.add_route("/router/incidents", IncidentsResource(services))
-    app.add_route("/router/me", MeResource(services))
-    app.add_route("/router/me/checks", MyChecksResource(services))
-    app.add_route("/router/me/usage", MyUsageResource(services))
-    app.add_route("/router/me/tokens", MyTokensResource(services))
-    app.add_route("/router/me/tokens/{token}", MyTokenResource(services))
-    app.add_route("/router/models", ModelsResource(services))
-    app.add_route("/router/models/{name:path}", ModelResource(services))
-    app.add_route("/router/requests/{id}/replay", RequestReplayResource(services))
-    app.add_route("/router/servers", ServersResource(services))
-    app.add_route("/router/servers/{name}", ServerResource(services))
-    app.add_route("/router/servers/{name}/history", ServerHistoryResource(services))
-    app.add_route("/router/about", AboutResource(services))
-    app.add_route("/router/errors", ErrorsResource())
-    app.add_route("/router/config", ConfigResource(services))
-    app.add_route("/router/diagnostics", DiagnosticsResource(services))
-    app.add_route("/router/openapi.json", OpenApiResource())
-
-
 def _gauges(services: Services, in_flight: Callable[[], int], console: Callable[[], ConsoleGauges]) -> Gauges:
     fleet = services.fleet
 
@@ -250,15 +171,6 @@ def _relay_deps(services: Services, metrics: Metrics) -> RelayDeps:
     )
 
 
-def _add_routes_of_all_workers(app: Any, services: Services, sync: WorkerSync) -> None:
-    app.add_route("/metrics", MetricsResource(sync))
-    app.add_route("/router/status", StatusResource(services, sync))
-    app.add_route("/router/overview", OverviewResource(services, sync))
-    app.add_route("/router/requests/{id}", RequestResource(services, sync))
-    app.add_route("/router/requests", RequestsResource(services, sync))
-    app.add_route("/router/requests/{id}/cancel", CancelResource(services, sync))
-
-
 def create_app(services: Services) -> RouterApp:
     """Wire the application. Its lifespan starts and stops the services."""
     app: Any = falcon.asgi.App(router=DeferredRouter(), middleware=[NamesInPaths(), TokenAccess(services)])
@@ -267,17 +179,21 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/up", LiveResource())
     app.add_route("/livez", LiveResource())
     app.add_route("/readyz", ReadyResource(services))
-    _add_admin_routes(app, services)
     metrics = Metrics(_gauges(services, lambda: relay.in_flight, lambda: console.gauges()))  # noqa: PLW0108 - both made below
     relay = Relay(_relay_deps(services, metrics))
     services.running_config.on_change(lambda _change: relay.reconfigure(_relay_deps(services, metrics)))
     sync = services.worker_news.join(services.clock, metrics, relay)
-    _add_routes_of_all_workers(app, services, sync)
-    series = Series(services, sync)
-    app.add_route("/router/series", SeriesResource(series))
-    whatif, usage_export = WhatIf(services), UsageExportResource(services, Exports())
+    app.add_route("/metrics", MetricsResource(sync))
+    series, whatif, usage_export = Series(services, sync), WhatIf(services), UsageExportResource(services, Exports())
+    own: dict[str, Handler] = {
+        "/router/series": lambda _, request: series.find(asked_span(request)),
+        "/router/history/whatif": lambda _, request: whatif.ask_day(request),
+        "/router/openapi.json": lambda *_: openapi_document(),
+    }
+    for path, resource in json_resources(services, OPERATIONS, own).items():
+        app.add_route(path, resource)
+    app.add_route("/router/diagnostics", DiagnosticsResource(services))
     app.add_route("/router/usage.csv", usage_export)
     app.add_route("/router/whatif", WhatIfResource(whatif))
-    app.add_route("/router/history/whatif", OtherDayResource(whatif))
     console = add_console(app, services, sync, whatif, usage_export, series)
     return RouterApp(services, relay, app, console.playground)

@@ -81,6 +81,17 @@ class WorkerNews:
         )
         return self.sync
 
+    @property
+    def joined(self) -> WorkerSync:
+        """What this worker shares with the others, once it has joined them.
+
+        Raises:
+            RuntimeError: it has not.
+        """
+        if self.sync is None:
+            raise RuntimeError("the worker has not joined the others")
+        return self.sync
+
     def start(self) -> None:
         """Begin to follow the others; needs a running event loop."""
         if self.sync is not None:

@@ -10,15 +10,14 @@ from functools import cache
 from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata, requires, version
 from typing import Final
 
-from falcon.asgi import Request, Response
+from falcon.asgi import Request
 
-from ollama_router_server.admin.json_bodies import answer
-from ollama_router_server.admin.token_access import EVERYBODY, READERS
+from ollama_router_server.admin.json_bodies import user_of
+from ollama_router_server.admin.token_access import READERS
 from ollama_router_server.admin.views.about import AboutView, LibraryView, RunningView, about_view
 from ollama_router_server.services import Services
-from ollama_router_server.storage.identities import User
 
-__all__ = ["AboutResource", "find_about"]
+__all__ = ["find_about"]
 
 _OURS: Final = ("ollama-router-core", "ollama-router-server")
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
@@ -27,7 +26,7 @@ _LONGEST_LICENCE: Final = 60
 """Characters: some packages give the whole text for its name."""
 
 
-async def find_about(services: Services, user: User) -> AboutView:
+async def find_about(services: Services, request: Request) -> AboutView:
     """Return what is known of the program; how it runs is for viewers and admins."""
     view = about_view(
         services.config,
@@ -36,7 +35,7 @@ async def find_about(services: Services, user: User) -> AboutView:
         database=services.database_url.partition(":")[0].partition("+")[0],
         libraries=await asyncio.to_thread(_libraries),
     )
-    return view.model_copy(update={"running": _running(services)}) if user.role in READERS else view
+    return view.model_copy(update={"running": _running(services)}) if user_of(request).role in READERS else view
 
 
 def _running(services: Services) -> RunningView:
@@ -73,16 +72,3 @@ def _licence(told: PackageMetadata) -> str | None:
     text = told.get_all("License") or [""]
     short = text[0] if len(text[0]) <= _LONGEST_LICENCE else ""
     return (told.get_all("License-Expression") or [""])[0] or ", ".join(classifiers) or short or None
-
-
-class AboutResource:
-    """`GET /router/about`."""
-
-    roles = EVERYBODY
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, request: Request, response: Response) -> None:
-        """Answer what the program is and keeps."""
-        answer(response, await find_about(self._services, request.context.user))

@@ -14,7 +14,7 @@ from ollama_router_server.admin.views.config import ConfigView, DiagnosticsView
 from ollama_router_server.admin.views.servers import server_views
 from ollama_router_server.services import Services
 
-__all__ = ["ConfigResource", "DiagnosticsResource", "find_config"]
+__all__ = ["DiagnosticsResource", "find_config"]
 
 
 async def find_config(services: Services) -> ConfigView:
@@ -30,19 +30,6 @@ def _text(config: Config) -> str:
     return dump_config(redacted(config))
 
 
-class ConfigResource:
-    """`GET /router/config`."""
-
-    roles = ADMINS
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, _request: Request, response: Response) -> None:
-        """Answer the config in force."""
-        answer(response, await find_config(self._services))
-
-
 class DiagnosticsResource:
     """`GET /router/diagnostics`: what somebody who is to help has to know, to be saved as a file."""
 
@@ -56,7 +43,7 @@ class DiagnosticsResource:
         services = self._services
         figures = services.sink
         view = DiagnosticsView(
-            about=await find_about(services, request.context.user),
+            about=await find_about(services, request),
             config=await find_config(services),
             servers=server_views(services),
             log_pending=figures.pending,

@@ -5,27 +5,26 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, date, datetime
 
-from falcon.asgi import Request, Response
+from falcon.asgi import Request
 
 from ollama_router_core.errors import InvalidBody
 from ollama_router_server.admin.incidents_resource import find_incidents
-from ollama_router_server.admin.json_bodies import answer
+from ollama_router_server.admin.json_bodies import user_of
 from ollama_router_server.admin.response_bodies import AuditEntryBody
-from ollama_router_server.admin.token_access import ADMINS, READERS
+from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.admin.views.history import HistoryView, history_view
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit_log import AuditFilter
-from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.incident_store import IncidentFilter
 from ollama_router_server.storage.log_totals import DAY
 
-__all__ = ["HistoryResource", "asked_day", "find_day"]
+__all__ = ["asked_day", "find_day"]
 
 _MOST_CHANGES = 500
 _MOST_INCIDENTS = 200
 
 
-async def find_day(services: Services, request: Request, user: User) -> HistoryView:
+async def find_day(services: Services, request: Request) -> HistoryView:
     """Find the day that the query asks for, today without one.
 
     Raises:
@@ -33,7 +32,7 @@ async def find_day(services: Services, request: Request, user: User) -> HistoryV
     """
     day, begin = asked_day(request, services.clock.wall())
     changes: list[AuditEntryBody] = []
-    if user.role in ADMINS:
+    if user_of(request).role in ADMINS:
         found = await services.audit.list(AuditFilter(since=begin, before=begin + DAY), limit=_MOST_CHANGES)
         changes = [AuditEntryBody(**entry.to_json()) for entry in found]
     groups = await services.request_log.day(begin)
@@ -61,16 +60,3 @@ def _day(text: str | None, wall: float, name: str) -> date:
     if day.year < 1970:
         raise InvalidBody(f"{name} must not be before 1970")
     return day
-
-
-class HistoryResource:
-    """`GET /router/history[?day=2026-11-28]`: a day of UTC."""
-
-    roles = READERS
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, request: Request, response: Response) -> None:
-        """Answer the day."""
-        answer(response, await find_day(self._services, request, request.context.user))

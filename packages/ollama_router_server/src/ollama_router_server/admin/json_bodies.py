@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from ollama_router_core.api.retry_advice import retry_fields
 from ollama_router_core.errors import BodyTooLarge, InvalidBody, RouterError
 from ollama_router_server.storage.audit_log import Actor
+from ollama_router_server.storage.identities import User
 
 __all__ = [
     "DATE",
@@ -23,6 +24,7 @@ __all__ = [
     "http_error_code",
     "moment",
     "read_body",
+    "user_of",
 ]
 
 DATE: Final = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})?)?"
@@ -38,6 +40,12 @@ def actor_of(request: Request) -> Actor:
     """Return the user who asks, for the audit trail; the middleware that authenticates leaves it."""
     actor: Actor = request.context.actor
     return actor
+
+
+def user_of(request: Request) -> User:
+    """Return the user who asks; the middleware that authenticates leaves it."""
+    user: User = request.context.user
+    return user
 
 
 async def read_body(request: Request, kind: type[Body]) -> Body:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from falcon.asgi import Request, Response
+from falcon.asgi import Request
 
 from ollama_router_core.errors import Forbidden
-from ollama_router_server.admin.json_bodies import actor_of, answer, read_body
+from ollama_router_server.admin.json_bodies import actor_of, read_body, user_of
 from ollama_router_server.admin.request_bodies import NewToken
 from ollama_router_server.admin.response_bodies import CreatedTokenBody, DeletedBody
-from ollama_router_server.admin.token_access import EVERYBODY, address_of
-from ollama_router_server.admin.views.me import me_view
+from ollama_router_server.admin.token_access import address_of
 from ollama_router_server.admin.views.models import model_views
 from ollama_router_server.admin.views.setup_checks import Asked, ChecksView, checks_view
 from ollama_router_server.admin.views.usage import MyUsageBody, currency_of, day_lines, usage_lines
@@ -19,15 +18,7 @@ from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.log_filter import LogFilter
 
-__all__ = [
-    "MeResource",
-    "MyChecksResource",
-    "MyTokenResource",
-    "MyTokensResource",
-    "MyUsageResource",
-    "find_checks",
-    "my_usage",
-]
+__all__ = ["add_my_token", "asked_usage", "find_checks", "my_checks", "my_usage", "revoke_my_token"]
 
 _DAY: Final = 86_400.0
 _MOST_TOKENS: Final = 20
@@ -39,13 +30,9 @@ async def my_usage(services: Services, user: User, days: int) -> MyUsageBody:
     since = services.clock.wall() - days * _DAY
     chosen = LogFilter(user=user.name, since=since)
     stats, hours = await services.request_log.stats(chosen), await services.request_log.history(chosen)
-    return MyUsageBody(
+    return MyUsageBody.from_object(
+        stats,
         since=since,
-        requests=stats.requests,
-        errors=stats.errors,
-        prompt_tokens=stats.prompt_tokens,
-        completion_tokens=stats.completion_tokens,
-        cost_micros=stats.cost_micros,
         currency=currency_of(services.config),
         by_model=usage_lines(stats.by_model, "model"),
         by_day=day_lines(hours),
@@ -64,78 +51,29 @@ def find_checks(services: Services, request: Request, user: User, usage: MyUsage
     return checks_view(services, allowed, asked)
 
 
-class MeResource:
-    """`GET /router/me`: the role, rights and limits of the user who asks."""
-
-    roles = EVERYBODY
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, request: Request, response: Response) -> None:
-        """Answer the asking user."""
-        answer(response, await me_view(self._services, request.context.user))
+async def asked_usage(services: Services, request: Request) -> MyUsageBody:
+    """Add up the asking user's own requests: `[?days=N]`."""
+    days = request.get_param_as_int("days", min_value=1, max_value=366) or 7
+    return await my_usage(services, user_of(request), days)
 
 
-class MyUsageResource:
-    """`GET /router/me/usage[?days=N]`."""
-
-    roles = EVERYBODY
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, request: Request, response: Response) -> None:
-        """Answer the asking user's own sums."""
-        days = request.get_param_as_int("days", min_value=1, max_value=366) or 7
-        answer(response, await my_usage(self._services, request.context.user, days))
+async def my_checks(services: Services, request: Request) -> ChecksView:
+    """Check what the asking user needs; no server is asked for it."""
+    user = user_of(request)
+    return find_checks(services, request, user, await my_usage(services, user, _CHECKED_DAYS))
 
 
-class MyChecksResource:
-    """`GET /router/me/checks`."""
-
-    roles = EVERYBODY
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, request: Request, response: Response) -> None:
-        """Answer the checks; no server is asked for them."""
-        user: User = request.context.user
-        usage = await my_usage(self._services, user, _CHECKED_DAYS)
-        answer(response, find_checks(self._services, request, user, usage))
+async def add_my_token(services: Services, request: Request) -> CreatedTokenBody:
+    """Give the asking user one more token, shown only now. Asked for with a token of batch priority it is one, too."""
+    user, new = user_of(request), await read_body(request, NewToken)
+    if len((await services.users.show(user.name)).summary.tokens) >= _MOST_TOKENS:
+        raise Forbidden(f"a user has at most {_MOST_TOKENS} tokens; revoke one first")
+    batch = new.batch or user.batch_token  # else whoever holds such a token would raise its priority
+    created = await services.users.by(actor_of(request)).add_token(user.name, new.name, batch=batch)
+    return CreatedTokenBody(user=user.name, name=new.name, token=created.token.reveal(), batch=batch)
 
 
-class MyTokensResource:
-    """`POST /router/me/tokens`: one more token for oneself."""
-
-    roles = EVERYBODY
-
-    def __init__(self, services: Services) -> None:
-        self._users = services.users
-
-    async def on_post(self, request: Request, response: Response) -> None:
-        """Add it; the response has it, shown only now. Asked for with a token of batch priority it is one, too."""
-        user: User = request.context.user
-        new = await read_body(request, NewToken)
-        if len((await self._users.show(user.name)).summary.tokens) >= _MOST_TOKENS:
-            raise Forbidden(f"a user has at most {_MOST_TOKENS} tokens; revoke one first")
-        batch = new.batch or user.batch_token  # else whoever holds such a token would raise its priority
-        created = await self._users.by(actor_of(request)).add_token(user.name, new.name, batch=batch)
-        shown = CreatedTokenBody(user=user.name, name=new.name, token=created.token.reveal(), batch=batch)
-        answer(response, shown, status=201)
-
-
-class MyTokenResource:
-    """`DELETE /router/me/tokens/{token}`."""
-
-    roles = EVERYBODY
-
-    def __init__(self, services: Services) -> None:
-        self._users = services.users
-
-    async def on_delete(self, request: Request, response: Response, token: str) -> None:
-        """Revoke one of the asking user's own; with it end the sessions that it opened."""
-        user: User = request.context.user
-        await self._users.by(actor_of(request)).revoke_token(user.name, token)
-        answer(response, DeletedBody(name=token, deleted=True))
+async def revoke_my_token(services: Services, request: Request, token: str) -> DeletedBody:
+    """Revoke one of the asking user's own tokens; with it end the sessions that it opened."""
+    await services.users.by(actor_of(request)).revoke_token(user_of(request).name, token)
+    return DeletedBody(name=token, deleted=True)

@@ -2,62 +2,50 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_type_hints
 
-from falcon.asgi import Request, Response
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from ollama_router_server.admin.openapi_operation import Operation
-from ollama_router_server.admin.openapi_operations import OPERATIONS
-from ollama_router_server.admin.response_bodies import ErrorBody
-from ollama_router_server.admin.token_access import ADMINS
+from ollama_router_server.admin.admin_routes import OPERATIONS
+from ollama_router_server.admin.operation_row import Operation
+from ollama_router_server.admin.response_bodies import ErrorBody, ObjectBody
 
-__all__ = ["OpenApiResource", "openapi_document"]
+__all__ = ["openapi_document"]
 
 _ANYWHERE = (400, 401, 403, 503)  # 400: also heads that the HTTP front rejects
 _REFERENCE = "#/components/schemas/{model}"
 
 
-class OpenApiResource:
-    """`GET /router/openapi.json`."""
-
-    roles = ADMINS
-
-    async def on_get(self, _request: Request, response: Response) -> None:
-        """Answer the description."""
-        response.media = openapi_document()
-
-
 @cache
 def openapi_document() -> dict[str, Any]:
     """Build the description, OpenAPI 3.1."""
-    kinds = {kind for operation in OPERATIONS for kind in (operation.answer, operation.body) if kind is not None}
+    kinds = {kind for one in OPERATIONS for kind in (_answer_of(one), one.body) if kind is not None}
     kinds.add(ErrorBody)
     modes = [(kind, "serialization" if kind.__name__.endswith(("Body", "View")) else "validation") for kind in kinds]
     _, schemas = models_json_schema(sorted(modes, key=str), ref_template=_REFERENCE)  # type: ignore[arg-type]
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+        paths.setdefault(operation.path.replace(":path", ""), {})[operation.method] = _operation(operation)
     return {
         "openapi": "3.1.0",
         "info": {"title": "ollama-router", "version": version("ollama-router-server")},
         "paths": paths,
-        "components": {
-            "schemas": schemas["$defs"],
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-        },
+        "components": {"schemas": schemas["$defs"], "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
         "security": [{"token": []}],
     }
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
-    names = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
+    names = re.findall(r"{(\w+)", operation.path)
     path = [_parameter(name, "path", {"type": "string", "pattern": "^[A-Za-z0-9._-]+$"}) for name in names]
     query = [_parameter(name, "query", schema) for name, schema in operation.query]
-    refusals = {str(status): _json("Refused", ErrorBody) for status in (*_ANYWHERE, *operation.refused)}
+    of_names, of_body = (404,) if names else (), () if operation.body is None else (413,)
+    statuses = (*_ANYWHERE, *of_names, *of_body, *operation.refused)
+    refusals = {str(status): _json("Refused", ErrorBody) for status in statuses}
     described: dict[str, Any] = {
         "summary": operation.summary,
         "x-roles": sorted(operation.roles),
@@ -70,9 +58,17 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def _answer(operation: Operation) -> dict[str, Any]:
-    if operation.answer is None:
+    kind = _answer_of(operation)
+    if kind is None:
         return {"description": "Done", "content": {"text/csv": {"schema": {"type": "string"}}}}
-    return _json("Done", operation.answer)
+    return _json("Done", kind)
+
+
+def _answer_of(operation: Operation) -> type[BaseModel] | None:
+    if operation.answer is not None or operation.handler is None:
+        return operation.answer
+    told = get_type_hints(getattr(operation.handler, "func", operation.handler))["return"]
+    return told if isinstance(told, type) and issubclass(told, BaseModel) else ObjectBody
 
 
 def _parameter(name: str, location: str, schema: dict[str, Any]) -> dict[str, Any]:

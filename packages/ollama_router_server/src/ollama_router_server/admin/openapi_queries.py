@@ -5,38 +5,40 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from ollama_router_core.fleet.gpus import GPUS
+from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin.fleet_resource import KV_TYPES
 from ollama_router_server.admin.json_bodies import DATE
+from ollama_router_server.admin.usage_export_resource import STEPS
 from ollama_router_server.admin.usage_resource import BUCKETS
 from ollama_router_server.admin.views.usage import BY, ORDERS
 from ollama_router_server.storage.incident_changes import IncidentKind
 
 __all__ = [
     "AUDIT_QUERY",
+    "DAY",
     "EXPLAIN_QUERY",
     "INCIDENTS_QUERY",
     "MOMENT",
-    "ONE_MORE",
+    "OTHER_WORLD",
     "REQUESTS_QUERY",
     "TEXT",
+    "USAGE_EXPORT_QUERY",
     "USAGE_QUERY",
 ]
 
+Parameter = tuple[str, dict[str, Any]]
 _NUMBER: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 2**52}
 MOMENT: dict[str, Any] = {
     "anyOf": [_NUMBER, {"type": "string", "pattern": f"^{DATE}$"}],
     "description": "Seconds since 1970, or a date, with a time or without, UTC unless it has an offset.",
 }
-USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+USAGE_QUERY: tuple[Parameter, ...] = (
     ("since", MOMENT),
     ("before", MOMENT),
     ("user", {"type": "string"}),
     ("by", {"enum": ["", *BY], "description": "The one list to fill; all if left out."}),
     ("order", {"enum": list(ORDERS)}),
-    (
-        "limit",
-        {"type": "integer", "minimum": 1, "description": "Lines that each list has at most, but that of days."},
-    ),
+    ("limit", {"type": "integer", "minimum": 1, "description": "Lines that each list has at most, but that of days."}),
     (
         "bucket",
         {
@@ -46,7 +48,13 @@ USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
         },
     ),
 )
-AUDIT_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+USAGE_EXPORT_QUERY: tuple[Parameter, ...] = (
+    ("by", {"enum": list(BY)}),
+    ("step", {"enum": list(STEPS)}),
+    ("since", MOMENT),
+    ("before", MOMENT),
+)
+AUDIT_QUERY: tuple[Parameter, ...] = (
     ("since", MOMENT),
     ("actor", {"type": "string"}),
     ("action", {"type": "string", "description": "`user.create`, or `user` for every `user.*`."}),
@@ -54,7 +62,9 @@ AUDIT_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 TEXT: dict[str, Any] = {"type": "string"}
-ONE_MORE: tuple[tuple[str, dict[str, Any]], ...] = (
+DAY: Parameter = ("day", {"type": "string", "description": "As `2026-11-28`, UTC. Default: today."})
+OTHER_WORLD: tuple[Parameter, ...] = (
+    ("strategy", {"enum": ["", *STRATEGIES]}),
     ("add", {"type": "string", "description": "A server of the config, to have one more like it."}),
     (
         "add_gpu",
@@ -66,7 +76,7 @@ ONE_MORE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("num_parallel", {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": ""}]}),
     ("max_wait", {"anyOf": [{"type": "number", "minimum": 0.001, "maximum": 86_400}, {"const": ""}]}),
 )
-REQUESTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+REQUESTS_QUERY: tuple[Parameter, ...] = (
     (
         "text",
         {
@@ -86,7 +96,7 @@ REQUESTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("cursor", {"type": "string", "description": "`next` of the page before."}),
     ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
 )
-INCIDENTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+INCIDENTS_QUERY: tuple[Parameter, ...] = (
     ("since", MOMENT),
     ("before", MOMENT),
     ("kind", {"type": "string", "enum": list(get_args(IncidentKind))}),
@@ -94,7 +104,7 @@ INCIDENTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("active", {"anyOf": [{"type": "boolean"}, {"const": ""}], "description": "Empty is true."}),
     ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
 )
-EXPLAIN_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+EXPLAIN_QUERY: tuple[Parameter, ...] = (
     ("model", TEXT),
     ("context", {"type": "integer", "minimum": 1}),
     ("kv_type", {"enum": list(KV_TYPES)}),

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import falcon
-from falcon.asgi import Request, Response
+from falcon.asgi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from ollama_router_core.errors import InvalidBody
 from ollama_router_core.routing.model_placement import OperationKind
-from ollama_router_server.admin.json_bodies import actor_of, answer, read_body
-from ollama_router_server.admin.token_access import ADMINS
-from ollama_router_server.admin.views.operations import OperationsView, operation_view
+from ollama_router_server.admin.json_bodies import actor_of, read_body
+from ollama_router_server.admin.response_bodies import CancelledBody
+from ollama_router_server.admin.views.operations import OperationsView, OperationView, operation_view
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit_log import Actor
 from ollama_router_server.storage.operation_store import Operation, OperationOver
 
-__all__ = ["NewOperation", "OperationResource", "OperationsResource", "RetryResource", "list_operations"]
+__all__ = [
+    "NewOperation",
+    "asked_operations",
+    "begin_operation",
+    "cancel_operation",
+    "list_operations",
+    "retry_operation",
+    "show_operation",
+]
 
 _LONGEST_NAME = 512
 
@@ -38,86 +46,53 @@ async def list_operations(services: Services, limit: int) -> OperationsView:
     return OperationsView(operations=[operation_view(one) for one in found])
 
 
-class OperationsResource:
-    """`GET` and `POST /router/operations`."""
-
-    roles = ADMINS
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, request: Request, response: Response) -> None:
-        """List them, the newest first."""
-        limit = request.get_param_as_int("limit", min_value=1, max_value=200, default=50)
-        answer(response, await list_operations(self._services, limit))
-
-    async def on_post(self, request: Request, response: Response) -> None:
-        """Begin one; it goes on whoever looks."""
-        new = await read_body(request, NewOperation)
-        if (new.kind == "copy") != (new.destination is not None):
-            raise InvalidBody("destination: a copy needs one, and nothing else has any")
-        begun = await _begin(self._services, actor_of(request), new)
-        answer(response, operation_view(begun), status=202)
+async def asked_operations(services: Services, request: Request) -> OperationsView:
+    """List operations, the newest first: `[?limit=N]`."""
+    return await list_operations(services, request.get_param_as_int("limit", min_value=1, max_value=200, default=50))
 
 
-class OperationResource:
-    """`GET` and `DELETE /router/operations/{id}`."""
-
-    roles = ADMINS
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, _request: Request, response: Response, id: str) -> None:  # noqa: A002 - the route's name
-        """Show one."""
-        answer(response, operation_view(await _find(self._services, id)))
-
-    async def on_delete(self, request: Request, response: Response, id: str) -> None:  # noqa: A002
-        """Cancel it: what is done stays, connections to servers are closed."""
-        found = await _find(self._services, id)
-        if found.finished_at is not None:
-            raise OperationOver("the operation is over")
-        await self._services.operations.cancel(id)
-        await self._services.audit.record(actor_of(request), "operation.cancel", found.model, operation=id)
-        response.media = {"id": id, "cancelled": True}
+async def begin_operation(services: Services, request: Request) -> OperationView:
+    """Begin an operation; it goes on whoever looks."""
+    new = await read_body(request, NewOperation)
+    if (new.kind == "copy") != (new.destination is not None):
+        raise InvalidBody("destination: a copy needs one, and nothing else has any")
+    return await _begin(services, actor_of(request), new)
 
 
-class RetryResource:
-    """`POST /router/operations/{id}/retry`: the same on the servers where it is not done, as a new operation."""
-
-    roles = ADMINS
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_post(self, request: Request, response: Response, id: str) -> None:  # noqa: A002
-        """Begin it."""
-        found = await _find(self._services, id)
-        left = [one.server for one in found.targets if one.state in {"failed", "cancelled"}]
-        if found.finished_at is None or not left:
-            raise OperationOver("the operation is not over, or is done everywhere")
-        again = NewOperation(
-            kind=found.kind,
-            model=found.model,
-            servers=",".join(left),
-            destination=found.destination,
-            context=found.context,
-        )
-        answer(response, operation_view(await _begin(self._services, actor_of(request), again)), status=202)
+async def show_operation(services: Services, _request: Request, id: str) -> OperationView:  # noqa: A002 - the route's name
+    """Show one operation."""
+    return operation_view(await _find(services, id))
 
 
-async def _begin(services: Services, actor: Actor, new: NewOperation) -> Operation:
+async def cancel_operation(services: Services, request: Request, id: str) -> CancelledBody:  # noqa: A002
+    """Cancel an operation: what is done stays, connections to servers are closed."""
+    found = await _find(services, id)
+    if found.finished_at is not None:
+        raise OperationOver("the operation is over")
+    await services.operations.cancel(id)
+    await services.audit.record(actor_of(request), "operation.cancel", found.model, operation=id)
+    return CancelledBody(id=id, cancelled=True)
+
+
+async def retry_operation(services: Services, request: Request, id: str) -> OperationView:  # noqa: A002
+    """Begin the same on the servers where it is not done, as a new operation."""
+    found = await _find(services, id)
+    left = [one.server for one in found.targets if one.state in {"failed", "cancelled"}]
+    if found.finished_at is None or not left:
+        raise OperationOver("the operation is not over, or is done everywhere")
+    again = NewOperation(
+        kind=found.kind, model=found.model, servers=",".join(left), destination=found.destination, context=found.context
+    )
+    return await _begin(services, actor_of(request), again)
+
+
+async def _begin(services: Services, actor: Actor, new: NewOperation) -> OperationView:
     begun = await services.operations.begin(
-        new.kind,
-        new.model,
-        actor=actor.name,
-        servers=new.servers,
-        destination=new.destination,
-        context=new.context,
+        new.kind, new.model, actor=actor.name, servers=new.servers, destination=new.destination, context=new.context
     )
     servers = [one.server for one in begun.targets]
     await services.audit.record(actor, "operation.begin", new.model, operation=begun.id, kind=new.kind, servers=servers)
-    return begun
+    return operation_view(begun)
 
 
 async def _find(services: Services, operation_id: str) -> Operation:

@@ -1,17 +1,17 @@
-"""Views as JSON: the fleet at a glance, its servers and models."""
+"""The fleet at a glance, its servers and models."""
 
 from __future__ import annotations
 
 from typing import TypeVar, get_args
 
 import falcon
-from falcon.asgi import Request, Response
+from falcon.asgi import Request
 from msgspec.structs import replace
 
 from ollama_router_core.access.grants import may_use_model
 from ollama_router_core.errors import StorageUnavailable
-from ollama_router_server.admin.json_bodies import answer
-from ollama_router_server.admin.token_access import ADMINS, EVERYBODY, READERS
+from ollama_router_server.admin.json_bodies import user_of
+from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.admin.views.models import ModelDetailView, ModelsView, model_detail, model_views, with_use
 from ollama_router_server.admin.views.overview import OverviewView, dated, overview
 from ollama_router_server.admin.views.server_day import DAY_SECONDS, ServerDayView, server_day
@@ -19,30 +19,16 @@ from ollama_router_server.admin.views.servers import (
     ServerDetailView,
     ServersView,
     ServerView,
+    check_server,
     server_detail,
     server_views,
 )
-from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit_log import AuditFilter
-from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.incident_changes import IncidentKind
 from ollama_router_server.storage.incident_store import IncidentFilter
 
-__all__ = [
-    "ModelResource",
-    "ModelsResource",
-    "OverviewResource",
-    "ServerHistoryResource",
-    "ServerResource",
-    "ServersResource",
-    "find_model",
-    "find_models",
-    "find_overview",
-    "find_server",
-    "find_server_day",
-    "find_servers",
-]
+__all__ = ["find_model", "find_models", "find_overview", "find_server", "find_server_day", "find_servers"]
 
 Shown = TypeVar("Shown", bound=ServerView)
 _MOST_INCIDENTS = 500
@@ -51,8 +37,9 @@ _NOT_OF_MODELS: tuple[IncidentKind, ...] = tuple(kind for kind in get_args(Incid
 _OFF: tuple[IncidentKind, ...] = ("server.down", "server.suspended")
 
 
-async def find_overview(services: Services, sync: WorkerSync) -> OverviewView:
+async def find_overview(services: Services, _request: Request) -> OverviewView:
     """Show the router now. Since when something needs attention is looked up only where there is something."""
+    sync = services.worker_news.joined
     view = overview(services, sync.active_requests(), sync.last_hour(), sync.workers)
     if not view.attention:
         return view
@@ -64,7 +51,7 @@ async def find_overview(services: Services, sync: WorkerSync) -> OverviewView:
     return dated(view, found)
 
 
-async def find_servers(services: Services) -> ServersView:
+async def find_servers(services: Services, _request: Request) -> ServersView:
     """All servers. Since when one is down or suspended its incident knows, which outlives the router."""
     return ServersView(servers=await _dated(services, server_views(services).servers))
 
@@ -84,22 +71,18 @@ async def _dated(services: Services, shown: list[Shown], server: str | None = No
     ]
 
 
-async def find_server(services: Services, name: str, user: User) -> ServerDetailView:
+async def find_server(services: Services, request: Request, name: str) -> ServerDetailView:
     """One server; its address is for admins. Since when it is down or suspended is told as in the list.
 
     Raises:
         HTTPNotFound: the config has no such server.
     """
-    try:
-        detail = server_detail(services, name, address=user.role in ADMINS)
-    except KeyError:
-        text = f"the config has no server {name[:128]!r}"
-        raise falcon.HTTPNotFound(title="no such server", description=text) from None
+    detail = server_detail(services, name, address=user_of(request).role in ADMINS)
     (dated_detail,) = await _dated(services, [detail], name)
     return dated_detail
 
 
-async def find_server_day(services: Services, name: str, user: User) -> ServerDayView:
+async def find_server_day(services: Services, request: Request, name: str) -> ServerDayView:
     """One server's last 24 hours, from its incidents, the router's restarts and the drains of the audit trail.
 
     Who drained it is for admins, as the trail is.
@@ -108,8 +91,7 @@ async def find_server_day(services: Services, name: str, user: User) -> ServerDa
         HTTPNotFound: the config has no such server.
         StorageUnavailable: the database cannot answer.
     """
-    if name not in services.config.servers:
-        raise falcon.HTTPNotFound(title="no such server", description=f"the config has no server {name[:128]!r}")
+    check_server(services, name)
     now, store = services.clock.wall(), services.incidents.store
     since = now - DAY_SECONDS
     ours = IncidentFilter(since=since, kinds=("router.restart",), origin=services.incidents.writer.origin)
@@ -117,13 +99,14 @@ async def find_server_day(services: Services, name: str, user: User) -> ServerDa
     own = await store.list(replace(ours, kinds=_OFF, server=name), limit=_MOST_INCIDENTS)
     chosen = AuditFilter(since=since, actions=("server.drain", "server.undrain"), subject=name)
     drains = list(await services.audit.list(chosen, limit=_MOST_INCIDENTS))
-    if user.role not in ADMINS:
+    if user_of(request).role not in ADMINS:
         drains = [replace(one, actor=replace(one.actor, name="an admin")) for one in drains]
     return server_day([*own, *restarts], drains, now, draining=name in services.fleet.health.draining)
 
 
-async def find_models(services: Services, user: User) -> ModelsView:
+async def find_models(services: Services, request: Request) -> ModelsView:
     """Find the models that this user may use; readers are told how often each was used in seven days."""
+    user = user_of(request)
     if user.role == "user":
         return model_views(services, user.grants)
     view, now = model_views(services, None), services.clock.wall()
@@ -134,12 +117,13 @@ async def find_models(services: Services, user: User) -> ModelsView:
     return with_use(view, use)
 
 
-def find_model(services: Services, name: str, user: User) -> ModelDetailView:
+def find_model(services: Services, request: Request, name: str) -> ModelDetailView:
     """One model, if this user may use it.
 
     Raises:
         HTTPNotFound: no server has it, or the user may not use it: both are answered alike.
     """
+    user = user_of(request)
     try:
         found = model_detail(services, name)
     except KeyError:
@@ -147,82 +131,3 @@ def find_model(services: Services, name: str, user: User) -> ModelDetailView:
     if found is None or (user.role == "user" and not may_use_model(user.grants, found.name)):
         raise falcon.HTTPNotFound(title="no such model", description=f"no server has a model {name[:128]!r}")
     return found
-
-
-class OverviewResource:
-    """`GET /router/overview`: what runs, what waits, what needs attention."""
-
-    roles = READERS
-
-    def __init__(self, services: Services, sync: WorkerSync) -> None:
-        self._services = services
-        self._sync = sync
-
-    async def on_get(self, _request: Request, response: Response) -> None:
-        """Answer the router now."""
-        answer(response, await find_overview(self._services, self._sync))
-
-
-class ServersResource:
-    """`GET /router/servers`."""
-
-    roles = READERS
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, _request: Request, response: Response) -> None:
-        """Answer all servers."""
-        answer(response, await find_servers(self._services))
-
-
-class ServerResource:
-    """`GET /router/servers/{name}`."""
-
-    roles = READERS
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, request: Request, response: Response, name: str) -> None:
-        """Answer one server."""
-        answer(response, await find_server(self._services, name, request.context.user))
-
-
-class ServerHistoryResource:
-    """`GET /router/servers/{name}/history`: its last 24 hours."""
-
-    roles = READERS
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, request: Request, response: Response, name: str) -> None:
-        """Answer when it was not simply up."""
-        answer(response, await find_server_day(self._services, name, request.context.user))
-
-
-class ModelsResource:
-    """`GET /router/models`: those that the asking user may use."""
-
-    roles = EVERYBODY
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, request: Request, response: Response) -> None:
-        """Answer the models."""
-        answer(response, await find_models(self._services, request.context.user))
-
-
-class ModelResource:
-    """`GET /router/models/{name}`: server by server."""
-
-    roles = READERS
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, request: Request, response: Response, name: str) -> None:
-        """Answer one model."""
-        answer(response, find_model(self._services, name, request.context.user))

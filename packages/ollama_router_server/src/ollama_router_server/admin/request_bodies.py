@@ -14,14 +14,7 @@ from ollama_router_core.api.endpoints import Kind
 from ollama_router_core.api.reach import Reach
 from ollama_router_server.storage.identities import Role
 
-__all__ = [
-    "GrantsBody",
-    "GroupPatch",
-    "NewGroup",
-    "NewToken",
-    "NewUser",
-    "UserPatch",
-]
+__all__ = ["GrantsBody", "GroupPatch", "NewGroup", "NewToken", "NewUser", "UserPatch"]
 
 Name = Annotated[str, Field(min_length=1, max_length=100, description="Printable, no white space at its ends.")]
 Pattern = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[!-~]+$")]

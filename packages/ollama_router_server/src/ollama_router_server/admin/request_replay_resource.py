@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import falcon
-from falcon.asgi import Request, Response
+from falcon.asgi import Request
 
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.errors import RequestError
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.explanation import Question, explain
-from ollama_router_server.admin.json_bodies import answer
+from ollama_router_server.admin.json_bodies import user_of
 from ollama_router_server.admin.requests_resource import find_request
-from ollama_router_server.admin.token_access import READERS
 from ollama_router_server.admin.views.request_replay import RequestReplayView, request_replay_view
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import UnknownUser
 
-__all__ = ["RequestReplayResource", "replay_request"]
+__all__ = ["replay_request"]
 
 
-async def replay_request(services: Services, record: RequestRecord) -> RequestReplayView:
+async def replay_request(services: Services, request: Request, id: str) -> RequestReplayView:  # noqa: A002 - the route's name
     """Decide a request of the log once more, as things are now; nothing is sent to a server.
 
     Raises:
-        HTTPNotFound: it was for no model.
+        HTTPNotFound: it was for no model, or the asking user finds no such request.
         RequestError: no model can have its name.
     """
+    record = await find_request(services, id, user_of(request))
     if not record.model_asked:
         raise falcon.HTTPNotFound(title="no model", description="the request was for no model: nothing is decided")
     question = Question(
@@ -54,17 +54,3 @@ async def _grants_of(services: Services, user: str | None) -> Grants | None:
         return None if user is None else await services.users.grants(user)
     except UnknownUser:
         return None
-
-
-class RequestReplayResource:
-    """`GET /router/requests/{id}/replay`."""
-
-    roles = READERS
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, request: Request, response: Response, id: str) -> None:  # noqa: A002 - the route's name
-        """Answer where the request would go now, by each strategy."""
-        record = await find_request(self._services, id, request.context.user)
-        answer(response, await replay_request(self._services, record))

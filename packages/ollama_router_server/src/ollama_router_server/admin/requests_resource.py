@@ -9,29 +9,23 @@ from contextlib import suppress
 from typing import Final, cast, get_args
 
 import falcon
-from falcon.asgi import Request, Response
+from falcon.asgi import Request
 from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.errors import InvalidBody, StorageUnavailable
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_server.admin.json_bodies import actor_of, answer, moment
-from ollama_router_server.admin.token_access import EVERYBODY
+from ollama_router_server.admin.json_bodies import actor_of, moment, user_of
+from ollama_router_server.admin.response_bodies import CancelledBody
 from ollama_router_server.admin.views.active import ActiveView, active_views
 from ollama_router_server.admin.views.request_so_far import detail_so_far
-from ollama_router_server.admin.views.requests import (
-    RequestDetailView,
-    RequestsView,
-    request_detail,
-    request_view,
-)
-from ollama_router_server.coordination.worker_sync import WorkerSync
+from ollama_router_server.admin.views.requests import RequestDetailView, RequestsView, request_detail, request_view
 from ollama_router_server.services import Services
-from ollama_router_server.storage.identities import Role, UnknownGroup, User
+from ollama_router_server.storage.identities import UnknownGroup, User
 from ollama_router_server.storage.log_filter import Cursor, Ending, LogFilter
 from ollama_router_server.storage.request_log import LogPage
 
-__all__ = ["CancelResource", "RequestResource", "RequestsResource", "find_detail", "find_request", "list_requests"]
+__all__ = ["cancel_request", "find_detail", "find_request", "list_requests"]
 
 _ID = re.compile(r"[0-9a-f]{28}")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
@@ -43,12 +37,13 @@ _AROUND: Final = 10.0
 """Seconds by which a request's start and the time in its id may differ."""
 
 
-async def list_requests(services: Services, sync: WorkerSync, request: Request, user: User) -> RequestsView:
+async def list_requests(services: Services, request: Request) -> RequestsView:
     """List the page of the log that the query asks for, with what is in progress; a plain user's own rows only.
 
     Raises:
         InvalidBody: a parameter cannot be meant.
     """
+    user = user_of(request)
     own = user.name if user.role == "user" else request.get_param("user") or None
     chosen = LogFilter(
         user=own,
@@ -67,7 +62,7 @@ async def list_requests(services: Services, sync: WorkerSync, request: Request, 
     is_first = cursor is None
     ended = {one.id for one in page.records}
     return RequestsView(
-        active=_active(services, sync, chosen, ended, await _members(services, chosen)) if is_first else [],
+        active=_active(services, chosen, ended, await _members(services, chosen)) if is_first else [],
         requests=[request_view(record) for record in page.records],
         next=None if page.next is None else f"{page.next.started_at:.9f}-{page.next.id}",
         searched_back_to=page.searched_back_to,
@@ -98,7 +93,7 @@ def _narrowed(chosen: LogFilter) -> LogFilter:
     return replace(chosen, since=since, before=before)
 
 
-async def find_detail(services: Services, sync: WorkerSync, request_id: str, user: User) -> RequestDetailView:
+async def find_detail(services: Services, request: Request, id: str) -> RequestDetailView:  # noqa: A002 - the route's name
     """One request whole, as far as it is if it is in progress; a plain user finds the own ones alone.
 
     One that another worker runs may have ended within the last second: the log knows better.
@@ -106,13 +101,13 @@ async def find_detail(services: Services, sync: WorkerSync, request_id: str, use
     Raises:
         HTTPNotFound: there is none of this id, or it is another user's.
     """
-    found = sync.find_active(request_id)
+    user, found = user_of(request), services.worker_news.joined.find_active(id)
     if found is None:
-        return request_detail(await find_request(services, request_id, user))
+        return request_detail(await find_request(services, id, user))
     row, record = found
     if record is None:
         with suppress(falcon.HTTPNotFound, StorageUnavailable):
-            return request_detail(await find_request(services, request_id, user))
+            return request_detail(await find_request(services, id, user))
     if user.role == "user" and row["user"] != user.name:
         raise _no_such_request()
     (active,) = active_views(services, [row])
@@ -146,7 +141,6 @@ def _began(request_id: str) -> float:
 
 def _active(
     services: Services,
-    sync: WorkerSync,
     chosen: LogFilter,
     ended: Container[str],
     members: Container[str | None] | None,
@@ -160,7 +154,7 @@ def _active(
     wanted = None if chosen.model is None else canonical_name(chosen.model)
     return [
         one
-        for one in active_views(services, sync.active_requests(), chosen.user)
+        for one in active_views(services, services.worker_news.joined.active_requests(), chosen.user)
         if one.id not in ended
         and (members is None or one.user in members)
         and chosen.server in {None, one.server}
@@ -174,52 +168,21 @@ def _is_told(one: ActiveView, text: str) -> bool:
     return text in "\n".join(filter(None, (one.id, one.user, one.speaker, one.model, one.server, one.path))).lower()
 
 
-class RequestsResource:
-    """`GET /router/requests[?text=&user=&group=&model=&server=&ending=&slower_than=&since=&before=&cursor=&limit=]`."""
+async def cancel_request(services: Services, request: Request, id: str) -> CancelledBody:  # noqa: A002
+    """End a request in progress, a plain user's own ones only.
 
-    roles = EVERYBODY
+    Its client gets the error of its dialect, and the row says by whom.
 
-    def __init__(self, services: Services, sync: WorkerSync) -> None:
-        self._services = services
-        self._sync = sync
-
-    async def on_get(self, request: Request, response: Response) -> None:
-        """Answer a page."""
-        answer(response, await list_requests(self._services, self._sync, request, request.context.user))
-
-
-class RequestResource:
-    """`GET /router/requests/{id}`: one of the log, or one in progress in a worker of this router."""
-
-    roles = EVERYBODY
-
-    def __init__(self, services: Services, sync: WorkerSync) -> None:
-        self._services = services
-        self._sync = sync
-
-    async def on_get(self, request: Request, response: Response, id: str) -> None:  # noqa: A002 - the route's name
-        """Answer one request."""
-        answer(response, await find_detail(self._services, self._sync, id, request.context.user))
-
-
-class CancelResource:
-    """`POST /router/requests/{id}/cancel`: ends a request in progress; a plain user's own ones only."""
-
-    roles = frozenset[Role]({"admin", "user"})
-
-    def __init__(self, services: Services, sync: WorkerSync) -> None:
-        self._services = services
-        self._sync = sync
-
-    async def on_post(self, request: Request, response: Response, id: str) -> None:  # noqa: A002 - the route's name
-        """End the request; its client gets the error of its dialect, and the row says by whom."""
-        user: User = request.context.user
-        rows = [row for row in self._sync.active_requests() if row["id"] == id]
-        if not rows or (user.role == "user" and rows[0]["user"] != user.name):
-            raise falcon.HTTPNotFound(title="no such request", description="no such request is in progress")
-        self._services.worker_news.cancel(id, by=user.name)
-        await self._services.audit.record(actor_of(request), "request.cancel", id, user=rows[0]["user"])
-        response.media = {"id": id, "cancelled": True}
+    Raises:
+        HTTPNotFound: none of this id is in progress, or it is another user's.
+    """
+    user = user_of(request)
+    rows = [row for row in services.worker_news.joined.active_requests() if row["id"] == id]
+    if not rows or (user.role == "user" and rows[0]["user"] != user.name):
+        raise falcon.HTTPNotFound(title="no such request", description="no such request is in progress")
+    services.worker_news.cancel(id, by=user.name)
+    await services.audit.record(actor_of(request), "request.cancel", id, user=rows[0]["user"])
+    return CancelledBody(id=id, cancelled=True)
 
 
 def _slower_than(request: Request) -> float | None:

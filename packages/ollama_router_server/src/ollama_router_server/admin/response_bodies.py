@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from msgspec.structs import asdict
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import Field, RootModel
 
 from ollama_router_server.admin.request_bodies import GrantsBody
+from ollama_router_server.admin.views.view import View
 from ollama_router_server.storage.audit_log import AuditAction, Via
-from ollama_router_server.storage.identities import Role, TokenInfo
+from ollama_router_server.storage.identities import Role
 
 __all__ = [
     "AuditBody",
@@ -38,17 +38,10 @@ __all__ = [
     "UserDetailsBody",
     "UsersBody",
     "WithdrawnBody",
-    "token_body",
 ]
 
 
-class _Out(BaseModel):
-    """A response body."""
-
-    model_config = ConfigDict(extra="forbid", defer_build=True)
-
-
-class TokenBody(_Out):
+class TokenBody(View):
     """What is shown of a token, never the token itself."""
 
     name: str
@@ -58,18 +51,13 @@ class TokenBody(_Out):
     batch: bool = Field(description="Whether everything that is asked with it is of batch priority.")
 
 
-def token_body(token: TokenInfo) -> TokenBody:
-    """Return what is shown of a token."""
-    return TokenBody(**asdict(token))
-
-
-class TokensBody(_Out):
+class TokensBody(View):
     """The tokens of a user."""
 
     tokens: list[TokenBody]
 
 
-class UserBody(_Out):
+class UserBody(View):
     """A user."""
 
     name: str
@@ -106,7 +94,7 @@ class ListedUserBody(UserBody):
     expires_at: float | None
 
 
-class UsersBody(_Out):
+class UsersBody(View):
     """Users by name; `next` is the name after which the next page begins, `matching` how many there are in all."""
 
     users: list[ListedUserBody]
@@ -114,7 +102,7 @@ class UsersBody(_Out):
     matching: int
 
 
-class InvitationBody(_Out):
+class InvitationBody(View):
     """A link that signs a user in, once; shown only now."""
 
     user: str
@@ -122,14 +110,14 @@ class InvitationBody(_Out):
     expires_at: float
 
 
-class WithdrawnBody(_Out):
+class WithdrawnBody(View):
     """How many links of a user that nobody had used have ended."""
 
     user: str
     withdrawn: int
 
 
-class SessionBody(_Out):
+class SessionBody(View):
     """An open session of the console: opened with a `token` or a `link`, ended with the token of this name."""
 
     id: str
@@ -139,21 +127,21 @@ class SessionBody(_Out):
     seen_at: float
 
 
-class SessionsBody(_Out):
+class SessionsBody(View):
     """A user's open sessions, the newest first; `seen_at` is a minute late at most."""
 
     user: str
     sessions: list[SessionBody]
 
 
-class EndedSessionsBody(_Out):
+class EndedSessionsBody(View):
     """How many sessions of a user have ended."""
 
     user: str
     ended: int
 
 
-class CreatedUserBody(_Out):
+class CreatedUserBody(View):
     """A new user with the token, or with an invitation in its place; shown only now."""
 
     name: str
@@ -162,7 +150,7 @@ class CreatedUserBody(_Out):
     invitation: InvitationBody | None = None
 
 
-class CreatedTokenBody(_Out):
+class CreatedTokenBody(View):
     """A new token, shown only now."""
 
     user: str
@@ -171,7 +159,7 @@ class CreatedTokenBody(_Out):
     batch: bool
 
 
-class DeletedBody(_Out):
+class DeletedBody(View):
     """What was deleted."""
 
     name: str
@@ -179,7 +167,7 @@ class DeletedBody(_Out):
     log_rows: int | None = None
 
 
-class GroupBody(_Out):
+class GroupBody(View):
     """A group."""
 
     name: str
@@ -188,7 +176,7 @@ class GroupBody(_Out):
     created_at: float
 
 
-class ListedGroupBody(_Out):
+class ListedGroupBody(View):
     """A group in the list: requests of its members of now in the last seven days (UTC), and their tokens in and out."""
 
     name: str
@@ -199,7 +187,7 @@ class ListedGroupBody(_Out):
     created_at: float
 
 
-class GroupsBody(_Out):
+class GroupsBody(View):
     """Groups by name; `next` is the name after which the next page begins, `matching` how many there are in all."""
 
     groups: list[ListedGroupBody]
@@ -207,14 +195,14 @@ class GroupsBody(_Out):
     matching: int
 
 
-class ModelUserLine(_Out):
+class ModelUserLine(View):
     """Requests of one user for a model."""
 
     name: str | None
     requests: int
 
 
-class ModelUsersBody(_Out):
+class ModelUsersBody(View):
     """Who used a model since then, as the newest 100,000 rows tell."""
 
     model: str
@@ -222,7 +210,7 @@ class ModelUsersBody(_Out):
     users: list[ModelUserLine]
 
 
-class AuditEntryBody(_Out):
+class AuditEntryBody(View):
     """A change: who made it, how and from where, what was changed, and what about it."""
 
     at: float
@@ -234,13 +222,13 @@ class AuditEntryBody(_Out):
     detail: dict[str, Any]
 
 
-class AuditBody(_Out):
+class AuditBody(View):
     """Entries of the audit trail, newest first."""
 
     entries: list[AuditEntryBody]
 
 
-class QueuedBody(_Out):
+class QueuedBody(View):
     """Requests of one kind that wait for a server; `expected_seconds` is what a newcomer would wait."""
 
     model: str | None
@@ -251,14 +239,14 @@ class QueuedBody(_Out):
     expected_seconds: float
 
 
-class QueueBody(_Out):
+class QueueBody(View):
     """What waits."""
 
     waiting: int
     queue: list[QueuedBody]
 
 
-class DrainBody(_Out):
+class DrainBody(View):
     """A server whose drain has begun or ended."""
 
     server: str
@@ -266,7 +254,7 @@ class DrainBody(_Out):
     in_flight: int
 
 
-class CancelledBody(_Out):
+class CancelledBody(View):
     """What was ended."""
 
     id: str
@@ -277,7 +265,7 @@ class ObjectBody(RootModel[dict[str, Any]]):
     """An object whose members the reference of the command line describes."""
 
 
-class ErrorBody(_Out):
+class ErrorBody(View):
     """An error; heads that the HTTP front rejects have no code."""
 
     error: str

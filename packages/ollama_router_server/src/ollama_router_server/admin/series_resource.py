@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Final, cast, get_args
 
-from falcon.asgi import Request, Response
+from falcon.asgi import Request
 
 from ollama_router_core.errors import InvalidBody
-from ollama_router_server.admin.json_bodies import answer
-from ollama_router_server.admin.token_access import READERS
 from ollama_router_server.admin.views.series import HOURS, SeriesView, Span, series_of_hours, series_of_minutes
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 
-__all__ = ["Series", "SeriesResource", "asked_span"]
+__all__ = ["Series", "asked_span"]
 
 _HOUR: Final = 3_600
 _KEPT: Final = 15.0
@@ -45,19 +43,6 @@ class Series:
         view = series_of_hours(span, await self._services.request_log.hours(first, int(now) + 1), now)
         self._read[span] = began, view
         return view
-
-
-class SeriesResource:
-    """`GET /router/series[?span=hour|day|week]`."""
-
-    roles = READERS
-
-    def __init__(self, series: Series) -> None:
-        self._series = series
-
-    async def on_get(self, request: Request, response: Response) -> None:
-        """Answer the series."""
-        answer(response, await self._series.find(asked_span(request)))
 
 
 def asked_span(request: Request) -> Span:

@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
-from falcon.asgi import Request, Response
+from falcon.asgi import Request
 
 from ollama_router_core.errors import InvalidBody
 from ollama_router_server.admin.history_resource import asked_day
-from ollama_router_server.admin.json_bodies import answer, moment
+from ollama_router_server.admin.json_bodies import moment
 from ollama_router_server.admin.response_bodies import ModelUserLine, ModelUsersBody
-from ollama_router_server.admin.token_access import ADMINS, READERS
 from ollama_router_server.admin.usage_groups import groups_of_members, usage_by_group
 from ollama_router_server.admin.views.usage import BY, ORDERS, UsageAsked, UsageBody, usage_view
 from ollama_router_server.admin.views.usage_steps import STACKS, StackBy, UsageStep, usage_steps
@@ -25,12 +24,12 @@ from ollama_router_server.storage.log_totals import DAY, HOUR
 __all__ = [
     "BUCKETS",
     "FoundUsage",
-    "ModelUsersResource",
-    "UsageResource",
+    "answer_usage",
     "find_steps",
     "find_usage",
     "one_of",
     "usage_asked",
+    "users_of_model",
 ]
 
 Word = TypeVar("Word", bound=str)
@@ -135,62 +134,46 @@ def usage_asked(request: Request, now: float) -> UsageAsked:
     return UsageAsked(since=first, before=last + _DAY, order=order, limit=_LINES)
 
 
-class UsageResource:
-    """`GET /router/usage[?since=&before=&user=&by=&order=&limit=&bucket=]`: totals, and by what.
+async def answer_usage(services: Services, request: Request) -> UsageBody:
+    """Tell totals, and by what: `[?since=&before=&user=&by=&order=&limit=&bucket=]`.
 
     With `bucket`, `hour` or `day`, also step by step, of all users; `by` is then anything but
     day, and group in hours for at most 7 days. Parts of steps have the whole hour in which `before` lies.
     """
-
-    roles = READERS
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, request: Request, response: Response) -> None:
-        """Answer the totals."""
-        by = one_of(request, "by", BY, "user") if request.get_param("by") else None
-        asked = UsageAsked(
-            since=moment(request.get_param("since")),
-            before=moment(request.get_param("before"), "before"),
-            user=request.get_param("user"),
-            order=one_of(request, "order", ORDERS, "requests"),
-            by=by,
-            limit=request.get_param_as_int("limit", min_value=1),
-        )
-        stack = self._stack(request, asked)
-        found = await find_usage(self._services, asked)
-        view = found.view
-        if stack is not None:
-            view = view.model_copy(update={"steps": await find_steps(self._services, found, *stack)})
-        answer(response, view)
-
-    def _stack(self, request: Request, asked: UsageAsked) -> tuple[StackBy, int] | None:
-        if not request.get_param("bucket"):
-            return None
-        step = BUCKETS[one_of(request, "bucket", tuple(BUCKETS), "day")]
-        by = one_of(request, "by", STACKS, "model")
-        if asked.user is not None:
-            raise InvalidBody("bucket goes with all users")
-        if asked.since is None or (asked.before or self._services.clock.wall()) - asked.since > _MOST_DAYS * _DAY:
-            raise InvalidBody(f"bucket goes with since, at most {_MOST_DAYS} days before")
-        if by == "group" and step == HOUR and (asked.before or self._services.clock.wall()) - asked.since > _WEEK:
-            raise InvalidBody("bucket=hour by group goes with at most 7 days")
-        return by, step
+    by = one_of(request, "by", BY, "user") if request.get_param("by") else None
+    asked = UsageAsked(
+        since=moment(request.get_param("since")),
+        before=moment(request.get_param("before"), "before"),
+        user=request.get_param("user"),
+        order=one_of(request, "order", ORDERS, "requests"),
+        by=by,
+        limit=request.get_param_as_int("limit", min_value=1),
+    )
+    stack = _stack(request, asked, services.clock.wall())
+    found = await find_usage(services, asked)
+    if stack is None:
+        return found.view
+    return found.view.model_copy(update={"steps": await find_steps(services, found, *stack)})
 
 
-class ModelUsersResource:
-    """`GET /router/usage/users?model=NAME`: who used a model in the last seven days, for whoever deletes it."""
+def _stack(request: Request, asked: UsageAsked, now: float) -> tuple[StackBy, int] | None:
+    if not request.get_param("bucket"):
+        return None
+    step = BUCKETS[one_of(request, "bucket", tuple(BUCKETS), "day")]
+    by = one_of(request, "by", STACKS, "model")
+    if asked.user is not None:
+        raise InvalidBody("bucket goes with all users")
+    if asked.since is None or (asked.before or now) - asked.since > _MOST_DAYS * _DAY:
+        raise InvalidBody(f"bucket goes with since, at most {_MOST_DAYS} days before")
+    if by == "group" and step == HOUR and (asked.before or now) - asked.since > _WEEK:
+        raise InvalidBody("bucket=hour by group goes with at most 7 days")
+    return by, step
 
-    roles = ADMINS
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, request: Request, response: Response) -> None:
-        """Answer the users, those with most requests first."""
-        model = str(request.get_param("model", required=True))
-        since = self._services.clock.wall() - _WEEK
-        found = await self._services.request_log.users_of_model(model, since=since)
-        users = [ModelUserLine(name=name, requests=requests) for name, requests in found]
-        answer(response, ModelUsersBody(model=model, since=since, users=users))
+async def users_of_model(services: Services, request: Request) -> ModelUsersBody:
+    """Tell who used a model in the last seven days, those with most requests first, for whoever deletes it."""
+    model = str(request.get_param("model", required=True))
+    since = services.clock.wall() - _WEEK
+    found = await services.request_log.users_of_model(model, since=since)
+    users = [ModelUserLine(name=name, requests=requests) for name, requests in found]
+    return ModelUsersBody(model=model, since=since, users=users)

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from falcon.asgi import Request, Response, SSEvent
-from msgspec import structs
 
 from ollama_router_core.errors import InvalidBody, Overloaded, RouterError
 from ollama_router_server.admin.history_resource import asked_day
@@ -26,7 +25,7 @@ from ollama_router_server.storage.log_days import STEP
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.log_totals import DAY
 
-__all__ = ["OtherDayResource", "WhatIf", "WhatIfResource", "events_of"]
+__all__ = ["WhatIf", "WhatIfResource", "events_of"]
 
 _MOST_ROWS: Final = 20_000
 _SECONDS: Final = 120.0
@@ -187,7 +186,7 @@ async def events_of(
 
 
 def _named(world: OtherWorld) -> WorldView:
-    return WorldView(name=str(world), options=world.options(), **structs.asdict(world))
+    return WorldView.from_object(world, name=str(world), options=world.options())
 
 
 def _command(world: OtherWorld, chosen: LogFilter) -> str:
@@ -213,16 +212,3 @@ class WhatIfResource:
             response.sse = events_of(self._whatif.follow(request), lambda view: view.model_dump())
             return
         answer(response, await self._whatif.ask(request))
-
-
-class OtherDayResource:
-    """`GET /router/history/whatif[?day=2026-11-28]`, and what `OtherWorld` has."""
-
-    roles = ADMINS
-
-    def __init__(self, whatif: WhatIf) -> None:
-        self._whatif = whatif
-
-    async def on_get(self, request: Request, response: Response) -> None:
-        """Answer the day in the other world."""
-        answer(response, await self._whatif.ask_day(request))

@@ -12,11 +12,12 @@ import falcon
 from falcon.asgi import Request, Response
 
 from ollama_router_core.errors import RequestError
+from ollama_router_server.admin.json_bodies import user_of
 from ollama_router_server.admin.overview_resource import find_model
 from ollama_router_server.admin.token_access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.console.page import Page
 from ollama_router_server.services import Services
-from ollama_router_server.storage.identities import UnknownGroup, UnknownUser, User
+from ollama_router_server.storage.identities import UnknownGroup, UnknownUser
 
 __all__ = ["FindResource"]
 
@@ -37,10 +38,11 @@ class FindResource:
     async def on_get(self, request: Request, _response: Response) -> None:
         """Lead there."""
         text = (request.get_param("q") or "").strip()[:_LONGEST]
-        raise falcon.HTTPSeeOther(await self._path(text, request.context.user) or "./")
+        raise falcon.HTTPSeeOther(await self._path(text, request) or "./")
 
-    async def _path(self, text: str, user: User) -> str:
+    async def _path(self, text: str, request: Request) -> str:
         """Find the path below `/console/` that a text means."""
+        user = user_of(request)
         if _ID.fullmatch(text):
             return f"requests/{text}"
         name = text.lower().replace(" ", "")
@@ -50,15 +52,15 @@ class FindResource:
             return name
         if user.role in READERS and text in self._services.config.servers:
             return f"servers/{quote(text, safe='')}"
-        if user.role in READERS and self._is_model(text, user):
+        if user.role in READERS and self._is_model(text, request):
             return f"models/{quote(text, safe='')}"
         if user.role in ADMINS and (found := await self._among_people(text)) is not None:
             return found
         return f"requests?{urlencode({'text': text})}"
 
-    def _is_model(self, text: str, user: User) -> bool:
+    def _is_model(self, text: str, request: Request) -> bool:
         try:
-            find_model(self._services, text, user)
+            find_model(self._services, request, text)
         except (falcon.HTTPNotFound, RequestError):
             return False
         return True

@@ -64,5 +64,5 @@ class Page:
 
     async def _filled(self, request: Request, template: str, build: Builder, params: dict[str, str]) -> Rendered:
         user: User = request.context.user
-        values = {"title": self._title, "user": user, **await build(request, user, **params)}
+        values = {"title": self._title, "user": user, **await build(request, **params)}
         return self._renderer.rendered(template, request.path, page=self._name, live=self.live, **values)

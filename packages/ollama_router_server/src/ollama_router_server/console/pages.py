@@ -18,7 +18,7 @@ from ollama_router_server.admin.doctor.doctor_resource import doctor_view
 from ollama_router_server.admin.fleet_resource import KV_TYPES, kv_type_asked
 from ollama_router_server.admin.groups_resource import list_groups
 from ollama_router_server.admin.history_resource import find_day
-from ollama_router_server.admin.json_bodies import moment
+from ollama_router_server.admin.json_bodies import moment, user_of
 from ollama_router_server.admin.links import base_url
 from ollama_router_server.admin.me_resource import find_checks, my_usage
 from ollama_router_server.admin.operations_resource import list_operations
@@ -31,7 +31,7 @@ from ollama_router_server.admin.overview_resource import (
     find_servers,
 )
 from ollama_router_server.admin.request_replay_resource import replay_request
-from ollama_router_server.admin.requests_resource import find_detail, find_request, list_requests
+from ollama_router_server.admin.requests_resource import find_detail, list_requests
 from ollama_router_server.admin.series_resource import Series, asked_span
 from ollama_router_server.admin.sessions_resource import list_sessions
 from ollama_router_server.admin.token_access import ADMINS, EVERYBODY, READERS, check_role
@@ -60,7 +60,7 @@ from ollama_router_server.console.timeline import timelines
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit_log import AuditFilter
-from ollama_router_server.storage.identities import Role, User
+from ollama_router_server.storage.identities import Role
 from ollama_router_server.storage.log_filter import LogFilter
 
 __all__ = ["Pages", "pages"]
@@ -81,8 +81,9 @@ class Pages(Struct, frozen=True):
     whatifs: WhatIf
     series: Series
 
-    async def start(self, request: Request, user: User) -> Values:
+    async def start(self, request: Request) -> Values:
         """Tell what works, and what to paste where."""
+        user = user_of(request)
         me = await me_view(self.services, user)
         base = base_url(self.services, request)
         models = model_views(self.services, user.grants if user.role == "user" else None)
@@ -96,19 +97,20 @@ class Pages(Struct, frozen=True):
             "asks": user.role in PLAYERS,
             "warm": model is not None and bool(model.loaded_on),
             "clients": client_views(base, model.name if model is not None and model.loaded_on else None),
-            **await self.in_progress(request, user),
+            **await self.in_progress(request),
         }
 
-    async def in_progress(self, _request: Request, user: User) -> Values:
+    async def in_progress(self, request: Request) -> Values:
         """List the user's requests in progress, with their places now: the part of Start that follows the router."""
+        user = user_of(request)
         own = [row for row in self.sync.active_requests() if row["user"] == user.name]
         waiting = [row["id"] for row in own if row["state"] == "waiting"][:_MOST_PLACED]
         placed = {id_: found[0] for id_ in waiting if (found := self.sync.find_active(id_)) is not None}
         return {"active": active_views(self.services, [placed.get(row["id"], row) for row in own])}
 
-    async def now(self, request: Request, _user: User) -> Values:
+    async def now(self, request: Request) -> Values:
         """Show what runs, what waits, what needs attention; and how it was in the hour, day or week before."""
-        view = await find_overview(self.services, self.sync)
+        view = await find_overview(self.services, request)
         values = {"view": view, "hour": hour_of(view.last_hour.minutes)}
         span = asked_span(request)
         with suppress(StorageUnavailable):
@@ -116,9 +118,9 @@ class Pages(Struct, frozen=True):
             return {**values, "span": span, "series": series, "chart": chart_of(series)}
         return {**values, "span": span, "series": None, "chart": None}
 
-    async def requests(self, request: Request, user: User) -> Values:
+    async def requests(self, request: Request) -> Values:
         """List the log, and what runs."""
-        view = await list_requests(self.services, self.sync, request, user)
+        view = await list_requests(self.services, request)
         shown = columns_shown(request.get_param("columns"))
         return {
             "view": view,
@@ -131,13 +133,13 @@ class Pages(Struct, frozen=True):
             "query": {name: str(value) for name, value in request.params.items() if name != "cursor" and value},
         }
 
-    async def request(self, request: Request, user: User, id: str) -> Values:  # noqa: A002 - the route's name
+    async def request(self, request: Request, id: str) -> Values:  # noqa: A002 - the route's name
         """One request: where its time went; for readers, once asked for, where it would go now."""
-        view = await find_detail(self.services, self.sync, id, user)
+        view = await find_detail(self.services, request, id)
         replay = None
         if request.get_param("replay") and view.active is None:
-            check_role(user, READERS)
-            replay = await replay_request(self.services, await find_request(self.services, id, user))
+            check_role(user_of(request), READERS)
+            replay = await replay_request(self.services, request, id)
         return {
             "view": view,
             "timeline": timelines(view.phases, view.expected),
@@ -147,27 +149,27 @@ class Pages(Struct, frozen=True):
             "title": f"Request {id}",
         }
 
-    async def servers(self, _request: Request, user: User) -> Values:
+    async def servers(self, request: Request) -> Values:
         """All servers; where there is one alone, all that is known of it."""
-        view = await find_servers(self.services)
+        view = await find_servers(self.services, request)
         if len(view.servers) != 1:
             return {"view": view, "only": None, "day": None}
         name = view.servers[0].name
-        only = await find_server(self.services, name, user)
-        return {"view": view, "only": only, "day": await find_server_day(self.services, name, user)}
+        only = await find_server(self.services, request, name)
+        return {"view": view, "only": only, "day": await find_server_day(self.services, request, name)}
 
-    async def server(self, _request: Request, user: User, name: str) -> Values:
+    async def server(self, request: Request, name: str) -> Values:
         """One server."""
-        view = await find_server(self.services, name, user)
-        return {"view": view, "day": await find_server_day(self.services, name, user), "title": name, "within": False}
+        view, day = await find_server(self.services, request, name), await find_server_day(self.services, request, name)
+        return {"view": view, "day": day, "title": name, "within": False}
 
-    async def models(self, _request: Request, user: User) -> Values:
+    async def models(self, request: Request) -> Values:
         """List the models that the user may use."""
-        return {"view": await find_models(self.services, user)}
+        return {"view": await find_models(self.services, request)}
 
-    async def model(self, request: Request, user: User, name: str) -> Values:
+    async def model(self, request: Request, name: str) -> Values:
         """One model, and where it would go now."""
-        found = find_model(self.services, name, user)
+        found = find_model(self.services, request, name)
         context = request.get_param_as_int("context", min_value=1)
         question = Question(model=found.name, context=context, kv_type=kv_type_asked(request))
         services = self.services
@@ -176,8 +178,9 @@ class Pages(Struct, frozen=True):
         most = _MOST_ROWS if request.get_param("all") else _FIRST_ROWS
         return {"view": found, "fit": fit, "kv_types": KV_TYPES, "title": found.name, "most": most}
 
-    async def play(self, request: Request, user: User) -> Values:
+    async def play(self, request: Request) -> Values:
         """Offer models to try: those in memory first."""
+        user = user_of(request)
         view = model_views(self.services, user.grants if user.role == "user" else None)
         models = sorted(view.models, key=lambda one: (not one.loaded_on, one.name))
         chosen = (request.get_param("model") or "")[:512] or (models[0].name if models else "")
@@ -191,12 +194,12 @@ class Pages(Struct, frozen=True):
             "base": base_url(self.services, request),
         }
 
-    async def operations(self, request: Request, _user: User) -> Values:
+    async def operations(self, request: Request) -> Values:
         """List what is done with models on servers; the form is filled in from the address."""
         asked = {name: (request.get_param(name) or "")[:512] for name in ("kind", "model", "servers")}
         return {"view": await list_operations(self.services, 20), "asked": asked}
 
-    async def usage(self, request: Request, _user: User) -> Values:
+    async def usage(self, request: Request) -> Values:
         """Who used how much."""
         asked = usage_asked(request, self.services.clock.wall())
         found = await find_usage(self.services, asked)
@@ -215,7 +218,7 @@ class Pages(Struct, frozen=True):
             "query": {name: str(value) for name, value in request.params.items() if name not in {"order", "stack"}},
         }
 
-    async def people(self, request: Request, _user: User) -> Values:
+    async def people(self, request: Request) -> Values:
         """Users and their groups, a page at a time."""
         return {
             "page_of": await list_users(self.services, request),
@@ -223,7 +226,7 @@ class Pages(Struct, frozen=True):
             "query": {name: str(value) for name, value in request.params.items() if name != "after"},
         }
 
-    async def person(self, _request: Request, _user: User, name: str) -> Values:
+    async def person(self, request: Request, name: str) -> Values:
         """One user: what this user may do, and why; who is signed in as this user."""
         view = await rights_view(self.services, name)
         groups = (await self.services.groups.page(limit=_MOST_ROWS)).groups
@@ -233,51 +236,53 @@ class Pages(Struct, frozen=True):
             "view": view,
             "own": {one.name: one.value for one in view.rights if one.origin == "own"},
             "groups": sorted({*(one.name for one in groups), *filter(None, [view.group])}),
-            "sessions": (await list_sessions(self.services, name)).sessions,
+            "sessions": (await list_sessions(self.services, request, name)).sessions,
             "recent": [request_view(one) for one in recent],
             "requests_7d": use[name].requests,
             "title": name,
         }
 
-    async def groups(self, request: Request, _user: User) -> Values:
+    async def groups(self, request: Request) -> Values:
         """List groups and what they used, a page at a time."""
         query = {name: str(value) for name, value in request.params.items() if name != "after"}
         return {"page_of": await list_groups(self.services, request), "query": query}
 
-    async def group(self, _request: Request, _user: User, name: str) -> Values:
+    async def group(self, _request: Request, name: str) -> Values:
         """One group: what it means for who is in it."""
         view = await group_rights_view(self.services, name)
         own = {one.name: one.value for one in view.rights if one.origin == "group"}
         return {"view": view, "own": own, "title": name}
 
-    async def whatif(self, request: Request, _user: User) -> Values:
+    async def whatif(self, request: Request) -> Values:
         """Another strategy, or one more server, on the router's own requests, once it is asked for."""
         asked = "strategy" in request.params
         view = await self.whatifs.ask(request) if asked else None
         return {"view": view, "chosen_days": request.get_param_as_int("days"), **self.worlds()}
 
-    async def doctor(self, _request: Request, _user: User) -> Values:
+    async def doctor(self, _request: Request) -> Values:
         """Tell what is wrong, and what fixes it."""
         return {"view": await doctor_view(self.services)}
 
-    async def about(self, request: Request, user: User) -> Values:
+    async def about(self, request: Request) -> Values:
         """Tell what the program is, and what it keeps; for admins what is in effect, and the config if asked for."""
+        user = user_of(request)
         services = self.services
         asked = user.role == "admin" and request.get_param("config") is not None
         return {
-            "view": await find_about(services, user),
+            "view": await find_about(services, request),
             "config": await find_config(services) if asked else None,
             "problem": services.running_config.problem,
             "needs_restart": services.running_config.needs_restart,
         }
 
-    async def errors(self, _request: Request, _user: User) -> Values:
+    async def errors(self, _request: Request) -> Values:
         """Explain each error code."""
         return {"view": errors_view()}
 
-    async def history(self, request: Request, user: User) -> Values:
+    async def history(self, request: Request) -> Values:
         """Show a day as its requests tell, and who changed what; the audit trail and another world are for admins."""
-        view = await find_day(self.services, request, user)
+        user = user_of(request)
+        view = await find_day(self.services, request)
         strip = strip_of(view.lanes, view.moments, view.incidents, begin=view.begin)
         values = {"view": view, "strip": strip, "other": None, **self.worlds()}
         if "strategy" in request.params:

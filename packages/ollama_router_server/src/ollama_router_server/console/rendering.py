@@ -111,11 +111,7 @@ def _environment() -> jinja2.Environment:
         turn=turn,
     )
     environment.globals.update(
-        segments=segments,
-        day_marks=day_marks,
-        memory_map=memory_map,
-        error_codes=known_codes(),
-        glossary=_glossary(),
+        segments=segments, day_marks=day_marks, memory_map=memory_map, error_codes=known_codes(), glossary=_glossary()
     )
     return environment
 

@@ -9,19 +9,11 @@ import falcon
 from msgspec import Struct
 
 from ollama_router_core.errors import RouterError
+from ollama_router_server.admin.admin_routes import ACTING
 from ollama_router_server.admin.config_resource import DiagnosticsResource
-from ollama_router_server.admin.fleet_resource import DrainResource, ProbeResource
-from ollama_router_server.admin.groups_resource import GroupResource, GroupRightsResource, GroupsResource
-from ollama_router_server.admin.invitations_resource import InvitationResource
-from ollama_router_server.admin.me_resource import MyTokenResource, MyTokensResource
-from ollama_router_server.admin.operations_resource import OperationResource, OperationsResource, RetryResource
-from ollama_router_server.admin.requests_resource import CancelResource, RequestResource
-from ollama_router_server.admin.rights_resource import RightsResource
+from ollama_router_server.admin.json_resource import json_resources
 from ollama_router_server.admin.series_resource import Series
-from ollama_router_server.admin.sessions_resource import UserSessionResource, UserSessionsResource
 from ollama_router_server.admin.usage_export_resource import UsageExportResource
-from ollama_router_server.admin.usage_resource import ModelUsersResource
-from ollama_router_server.admin.users_resource import TokenResource, TokensResource, UserResource, UsersResource
 from ollama_router_server.admin.whatif_resource import WhatIf
 from ollama_router_server.console.assets import AssetResource, Assets
 from ollama_router_server.console.door import ClaimResource, FrontDoor, Refusals, SessionResource
@@ -52,12 +44,7 @@ class Console(Struct, frozen=True):
 
 
 def add_console(
-    app: Any,
-    services: Services,
-    sync: WorkerSync,
-    whatif: WhatIf,
-    usage_export: UsageExportResource,
-    series: Series,
+    app: Any, services: Services, sync: WorkerSync, whatif: WhatIf, usage_export: UsageExportResource, series: Series
 ) -> Console:
     """Add the console to the router's Falcon application."""
     assets, sessions = Assets(), Sessions(services)
@@ -75,7 +62,8 @@ def add_console(
     app.add_route("/console/usage.csv", usage_export)
     app.add_route("/console/diagnostics.json", DiagnosticsResource(services))
     app.add_route(PLAY_PATH, PlayResource())
-    _add_actions(app, services, sync)
+    for path, resource in json_resources(services, ACTING).items():
+        app.add_route(path.replace("/router/", "/console/act/"), resource)
     watchers = Watchers(Changes(services, sync), services.clock, over=lambda: services.draining)
     build = Pages(services, sync, whatif, series)
     shown = pages(build, renderer, SharedParts(lambda: watchers.moment))
@@ -86,29 +74,3 @@ def add_console(
     app.add_route("/console/events", EventsResource(watchers, sessions, shown))
     gauges = lambda: ConsoleGauges(sessions.opened, watchers.now, watchers.cut)  # noqa: E731
     return Console(gauges, PlayDoor(access, app))
-
-
-def _add_actions(app: Any, services: Services, sync: WorkerSync) -> None:
-    """Route what pages do: the same resources as below `/router/`, for a session instead of a token."""
-    app.add_route("/console/act/servers/{name}/drain", DrainResource(services, on=True))
-    app.add_route("/console/act/servers/{name}/undrain", DrainResource(services, on=False))
-    app.add_route("/console/act/servers/{name}/probe", ProbeResource(services))
-    app.add_route("/console/act/requests/{id}", RequestResource(services, sync))
-    app.add_route("/console/act/requests/{id}/cancel", CancelResource(services, sync))
-    app.add_route("/console/act/me/tokens", MyTokensResource(services))
-    app.add_route("/console/act/me/tokens/{token}", MyTokenResource(services))
-    app.add_route("/console/act/operations", OperationsResource(services))
-    app.add_route("/console/act/operations/{id}", OperationResource(services))
-    app.add_route("/console/act/operations/{id}/retry", RetryResource(services))
-    app.add_route("/console/act/usage/users", ModelUsersResource(services))
-    app.add_route("/console/act/users", UsersResource(services))
-    app.add_route("/console/act/users/{name}", UserResource(services))
-    app.add_route("/console/act/users/{name}/rights", RightsResource(services))
-    app.add_route("/console/act/users/{name}/sessions", UserSessionsResource(services))
-    app.add_route("/console/act/users/{name}/sessions/{id}", UserSessionResource(services))
-    app.add_route("/console/act/users/{name}/invitation", InvitationResource(services))
-    app.add_route("/console/act/users/{name}/tokens", TokensResource(services))
-    app.add_route("/console/act/users/{name}/tokens/{token}", TokenResource(services))
-    app.add_route("/console/act/groups", GroupsResource(services))
-    app.add_route("/console/act/groups/{name}", GroupResource(services))
-    app.add_route("/console/act/groups/{name}/rights", GroupRightsResource(services))

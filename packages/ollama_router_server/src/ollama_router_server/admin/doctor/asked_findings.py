@@ -80,7 +80,7 @@ def clock_findings(name: str, ahead: float | None) -> Iterator[Finding]:
         return
     told = "ahead of" if ahead > 0 else "behind"
     reason = f"its clock is {abs(ahead):.0f} s {told} this machine's; when its models expire is misread"
-    yield Finding(subject=f"server {name}", severity="warning", reason=reason, mend="timedatectl set-ntp true")
+    yield Finding.warning(f"server {name}", reason, "timedatectl set-ntp true")
 
 
 def certificate_findings(name: str, server: Server, *, now: float) -> Iterator[Finding]:
@@ -96,8 +96,7 @@ def certificate_findings(name: str, server: Server, *, now: float) -> Iterator[F
             until = ssl.cert_time_to_seconds(str((secure.getpeercert() or {})["notAfter"]))
     except ssl.SSLCertVerificationError as error:
         reason = f"its certificate is refused: {error.verify_message}"
-        mend = f"servers.{name}.ca_file: FILE in the config, or renew it on the server"
-        yield Finding(subject=subject, severity="error", reason=reason, mend=mend)
+        yield Finding.error(subject, reason, f"servers.{name}.ca_file: FILE in the config, or renew it on the server")
         return
     except OSError:
         return  # told already: it does not answer

@@ -27,7 +27,7 @@ def config_smells(installed: Installation) -> Iterator[Finding]:
     """Tell the same, but of the certificate, each with what mends it."""
     config = installed.config
     for reason, mend in missing_extras(config, installed.database_url):
-        yield Finding(subject="config", severity="warning", reason=reason, mend=mend)
+        yield Finding.warning("config", reason, mend)
     kinds: tuple[tuple[Iterable[str], str], ...] = (
         (missing_keys(config, installed.variables), "systemctl edit ollama-router (Environment=), or api_key_file"),
         (vain_lines(config, shipped_profiles()), "remove the line, then: orouter config check"),
@@ -36,7 +36,7 @@ def config_smells(installed: Installation) -> Iterator[Finding]:
     )
     for reasons, mend in kinds:
         for reason in reasons:
-            yield Finding(subject="config", severity="warning", reason=reason, mend=mend)
+            yield Finding.warning("config", reason, mend)
 
 
 def _certificate(tls: Tls) -> list[str]:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
-from falcon.asgi import Request, Response
-
 from ollama_router_server.admin.doctor.asked_findings import asked_findings
-from ollama_router_server.admin.doctor.finding import Finding, Installation
+from ollama_router_server.admin.doctor.finding import Installation
 from ollama_router_server.admin.doctor.fleet_findings import fleet_findings
 from ollama_router_server.admin.doctor.machine_findings import machine_findings
-from ollama_router_server.admin.json_bodies import answer
-from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
 
-__all__ = ["DoctorResource", "DoctorView", "FindingView", "doctor_view"]
+__all__ = ["DoctorView", "FindingView", "doctor_view"]
 
 _GRAVEST = ("error", "warning", "ok")
 
@@ -51,22 +47,5 @@ async def doctor_view(services: Services) -> DoctorView:
     found += [*fleet_findings(services), *await asked_findings(services)]
     return DoctorView(
         ok=not any(one.severity == "error" for one in found),
-        findings=[_view(one) for one in sorted(found, key=lambda one: _GRAVEST.index(one.severity))],
+        findings=[FindingView.from_object(one) for one in sorted(found, key=lambda one: _GRAVEST.index(one.severity))],
     )
-
-
-def _view(one: Finding) -> FindingView:
-    return FindingView(subject=one.subject, severity=one.severity, reason=one.reason, mend=one.mend)
-
-
-class DoctorResource:
-    """`GET /router/doctor`: what `orouter doctor` finds, from within."""
-
-    roles = ADMINS
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, _request: Request, response: Response) -> None:
-        """Answer the findings."""
-        answer(response, await doctor_view(self._services))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from msgspec import Struct
 
@@ -23,6 +23,21 @@ class Finding(Struct, frozen=True, kw_only=True):
     severity: Severity
     reason: str
     mend: str | None = None
+
+    @classmethod
+    def ok(cls, subject: str, reason: str) -> Self:
+        """Tell of what is right."""
+        return cls(subject=subject, severity="ok", reason=reason)
+
+    @classmethod
+    def warning(cls, subject: str, reason: str, mend: str | None = None) -> Self:
+        """Tell of what is wrong, and of the router that goes on all the same."""
+        return cls(subject=subject, severity="warning", reason=reason, mend=mend)
+
+    @classmethod
+    def error(cls, subject: str, reason: str, mend: str | None = None) -> Self:
+        """Tell of what keeps requests from being answered."""
+        return cls(subject=subject, severity="error", reason=reason, mend=mend)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

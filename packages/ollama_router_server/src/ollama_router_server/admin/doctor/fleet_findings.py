@@ -25,7 +25,7 @@ def fleet_findings(services: Services) -> Iterator[Finding]:
             mend="orouter config check" if "config file" in problem else "orouter status",
         )
     if not condition.problems:
-        yield Finding(subject="router", severity="ok", reason="takes requests")
+        yield Finding.ok("router", "takes requests")
     yield from _surroundings(services)
     for name, facts in snapshot.servers.items():
         yield from _server(services, name, facts, snapshot)
@@ -37,16 +37,16 @@ def _surroundings(services: Services) -> Iterator[Finding]:
     """Tell of the store and of places where servers are found, where `condition_of` has nothing to say of them."""
     url = services.config.coordination.url
     if url is not None and not services.coordination.away:
-        yield Finding(subject="coordination", severity="ok", reason=f"{without_password(url)} answers")
+        yield Finding.ok("coordination", f"{without_password(url)} answers")
     for source, count in services.discovery.counts.items():
         if source in services.discovery.problems:
             continue
         subject = f"discovery {source}"
         if count:
-            yield Finding(subject=subject, severity="ok", reason=f"servers found: {count}")
+            yield Finding.ok(subject, f"servers found: {count}")
         else:
             reason, mend = "nothing is found there", "orouter doctor, on the router's machine"
-            yield Finding(subject=subject, severity="warning", reason=reason, mend=mend)
+            yield Finding.warning(subject, reason, mend)
 
 
 def slots_finding(name: str, server: Server, learned: int | None) -> Iterator[Finding]:
@@ -57,9 +57,9 @@ def slots_finding(name: str, server: Server, learned: int | None) -> Iterator[Fi
     seen = f"was seen to serve {learned} at once of a model (OLLAMA_NUM_PARALLEL)"
     if told is not None and told != learned:
         mend = f"servers.{name}.num_parallel: {learned}, or OLLAMA_NUM_PARALLEL={told} on the server"
-        yield Finding(subject=subject, severity="warning", reason=f"{seen}; the config says {told}", mend=mend)
+        yield Finding.warning(subject, f"{seen}; the config says {told}", mend)
     else:
-        yield Finding(subject=subject, severity="ok", reason=seen)
+        yield Finding.ok(subject, seen)
 
 
 def versions_finding(up: Mapping[str, ServerFacts]) -> Iterator[Finding]:
@@ -68,27 +68,23 @@ def versions_finding(up: Mapping[str, ServerFacts]) -> Iterator[Finding]:
     if len(versions) > 1:
         told = ", ".join(f"{name} {facts.version}" for name, facts in up.items())
         reason = f"versions of Ollama differ, and with them what models can do: {told}"
-        mend = "curl -fsSL https://ollama.com/install.sh | sh on the older ones"
-        yield Finding(subject="servers", severity="warning", reason=reason, mend=mend)
+        yield Finding.warning("servers", reason, "curl -fsSL https://ollama.com/install.sh | sh on the older ones")
 
 
 def _server(services: Services, name: str, facts: ServerFacts, snapshot: FleetSnapshot) -> Iterator[Finding]:
     subject, health = f"server {name}", services.fleet.health
     now = services.clock.monotonic()
     if not facts.up:
-        yield Finding(
-            subject=subject, severity="warning", reason=facts.error or "has not answered yet", mend="orouter status"
-        )
+        yield Finding.warning(subject, facts.error or "has not answered yet", "orouter status")
         return
-    reason = f"Ollama {facts.version or 'of an unknown version'}, {len(facts.installed or {})} models"
-    yield Finding(subject=subject, severity="ok", reason=reason)
+    yield Finding.ok(subject, f"Ollama {facts.version or 'of an unknown version'}, {len(facts.installed or {})} models")
     if health.state_of(name, now) == "open":
         reason = "is suspended after failures in a row; one request tries it again"
-        yield Finding(subject=subject, severity="warning", reason=reason, mend=f"orouter servers show {name}")
+        yield Finding.warning(subject, reason, f"orouter servers show {name}")
     if name in health.draining:
         found_by = services.running_config.found_by.get(name)
         reason = "is draining" if found_by is None else f"was found by {found_by}, and is used once it is undrained"
-        yield Finding(subject=subject, severity="warning", reason=reason, mend=f"orouter servers undrain {name}")
+        yield Finding.warning(subject, reason, f"orouter servers undrain {name}")
     yield from slots_finding(name, services.config.servers[name], snapshot.parallel.get(name))
 
 
@@ -96,5 +92,4 @@ def _digests(snapshot: FleetSnapshot) -> Iterator[Finding]:
     for model, digests in differing_digests(snapshot).items():
         told = "; ".join(f"{', '.join(servers)} {digest[:12]}" for digest, servers in sorted(digests.items()))
         mend = f"orouter models pull {model} --to SERVER"
-        reason = f"{model} is not the same on all servers: {told}"
-        yield Finding(subject="models", severity="warning", reason=reason, mend=mend)
+        yield Finding.warning("models", f"{model} is not the same on all servers: {told}", mend)

@@ -51,13 +51,12 @@ def certificate_finding(certificate: str, key: str | None, *, now: float) -> Fin
         if isinstance(error, ssl.SSLCertVerificationError):
             reason = error.verify_message
         mend = "put a certificate and its key there, then: systemctl reload ollama-router"
-        return Finding(subject="tls", severity="error", reason=f"{certificate}: {reason}", mend=mend)
+        return Finding.error("tls", f"{certificate}: {reason}", mend)
     days = (until - now) / 86_400
     reason = f"{certificate} is good for {days:.0f} more days"
     if until - now < SOON:
-        mend = "renew it, then: systemctl reload ollama-router"
-        return Finding(subject="tls", severity="warning", reason=reason, mend=mend)
-    return Finding(subject="tls", severity="ok", reason=reason)
+        return Finding.warning("tls", reason, "renew it, then: systemctl reload ollama-router")
+    return Finding.ok("tls", reason)
 
 
 def _valid_until(certificate: str, key: str | None) -> float:
@@ -84,13 +83,13 @@ def _config(installed: Installation) -> Iterator[Finding]:
             "that ends TLS is in `trusted_proxies`"
         )
         mend = "tls: {certificate: FILE, key: FILE} in the config, or trusted_proxies: [ADDRESS]"
-        found.append(Finding(subject="config", severity="warning", reason=reason, mend=mend))
+        found.append(Finding.warning("config", reason, mend))
     if installed.path is not None and _others_read_secret(installed, installed.path):
         reason = f"everybody on this machine can read {installed.path}, which has the password of the database"
-        yield Finding(subject="config", severity="warning", reason=reason, mend=f"chmod 600 {installed.path}")
+        yield Finding.warning("config", reason, f"chmod 600 {installed.path}")
     yield from found
     if not found:
-        yield Finding(subject="config", severity="ok", reason=installed.source)
+        yield Finding.ok("config", installed.source)
 
 
 def _others_read_secret(installed: Installation, path: Path) -> bool:
@@ -107,31 +106,29 @@ def _database(installed: Installation) -> Iterator[Finding]:
         return
     if path is not None and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         reason = f"others on this machine can read {path}, which has digests of tokens"
-        yield Finding(subject="database", severity="warning", reason=reason, mend=f"chmod 600 {path}")
+        yield Finding.warning("database", reason, f"chmod 600 {path}")
     try:
         state = asyncio.run(check_database(url))
     except RouterError as error:
         mend = "orouter db status" if path is not None else f"pg_isready -d '{_without_password(url)}'"
         if path is not None and "not a database" in error.message:
             mend = f"mv {path} {path}.broken, then: orouter db restore BACKUP"
-        yield Finding(subject="database", severity="error", reason=f"{shown}: {error.message}", mend=mend)
+        yield Finding.error("database", f"{shown}: {error.message}", mend)
         return
     reason = f"{shown} is at revision {state.current}"
     if state.usable:
-        yield Finding(subject="database", severity="ok", reason=reason)
+        yield Finding.ok("database", reason)
         return
     reason += f", this release needs {state.newest}" if state.known else ", which this one does not know"
-    yield Finding(subject="database", severity="error", reason=reason, mend=state.remedy)
+    yield Finding.error("database", reason, state.remedy)
 
 
 def _missing(shown: str, path: Path) -> Finding:
     nearest = next(parent for parent in path.parents if parent.exists())
     if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
-        reason = f"{shown} does not exist yet; the first start makes it"
-        return Finding(subject="database", severity="ok", reason=reason)
+        return Finding.ok("database", f"{shown} does not exist yet; the first start makes it")
     reason = f"{shown} does not exist, and this user cannot make it in {nearest}"
-    mend = "database_url in the config; or as root: install -d -m 700 -o USER FOLDER"
-    return Finding(subject="database", severity="error", reason=reason, mend=mend)
+    return Finding.error("database", reason, "database_url in the config; or as root: install -d -m 700 -o USER FOLDER")
 
 
 def _without_password(url: str) -> str:
@@ -146,7 +143,7 @@ def _disk(installed: Installation, database: Path | None) -> Finding:
     free = shutil.disk_usage(folder).free
     reason = f"{free / (1 << 30):.1f} GiB are free at {folder}"
     if free >= _FEW_FREE:
-        return Finding(subject="disk", severity="ok", reason=reason)
+        return Finding.ok("disk", reason)
     if database is None:
         reason += ", where rows of the log wait while the database is away"
         mend = f"du -xh {folder} | sort -h | tail tells what takes it"
@@ -161,7 +158,7 @@ def _waiting_rows(installed: Installation) -> Iterator[Finding]:
     size = sum(file.stat().st_size for file in folder.glob("*.jsonl")) if folder.is_dir() else 0
     if size:
         reason = f"{size:,} bytes of rows of the log wait for the database in {folder}"
-        yield Finding(subject="request log", severity="warning", reason=reason, mend="orouter db status")
+        yield Finding.warning("request log", reason, "orouter db status")
 
 
 def _open_files(installed: Installation) -> Finding:
@@ -169,6 +166,5 @@ def _open_files(installed: Installation) -> Finding:
     room, wanted = most_connections(), installed.config.limits.max_connections
     reason = f"room for {room:,} connections of clients in a process of this user, {wanted:,} are allowed"
     if room >= min(wanted, 1_000):
-        return Finding(subject="open files", severity="ok", reason=reason)
-    mend = "LimitNOFILE=65536 in the unit, or: ulimit -n 65536"
-    return Finding(subject="open files", severity="warning", reason=reason, mend=mend)
+        return Finding.ok("open files", reason)
+    return Finding.warning("open files", reason, "LimitNOFILE=65536 in the unit, or: ulimit -n 65536")

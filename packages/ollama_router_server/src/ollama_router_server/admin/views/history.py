@@ -13,16 +13,7 @@ from ollama_router_server.admin.views.incidents import IncidentView
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.storage.log_days import MOST_GROUPS, STEP, STEPS, DayGroup
 
-__all__ = [
-    "BlockView",
-    "HistoryView",
-    "LaneView",
-    "MomentView",
-    "clock",
-    "day_lanes",
-    "day_moments",
-    "history_view",
-]
+__all__ = ["BlockView", "HistoryView", "LaneView", "MomentView", "clock", "day_lanes", "day_moments", "history_view"]
 
 _GAP: Final = 2
 """Steps without a request that do not end a block: a model stays in memory for a while."""
@@ -78,11 +69,7 @@ class HistoryView(View):
 
 
 def history_view(
-    day: str,
-    begin: int,
-    groups: Sequence[DayGroup],
-    changes: list[AuditEntryBody],
-    incidents: list[IncidentView],
+    day: str, begin: int, groups: Sequence[DayGroup], changes: list[AuditEntryBody], incidents: list[IncidentView]
 ) -> HistoryView:
     """Show a day as its requests tell."""
     told_until = groups[-1].began if len(groups) >= MOST_GROUPS else None

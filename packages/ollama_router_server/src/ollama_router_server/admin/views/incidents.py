@@ -11,7 +11,7 @@ from ollama_router_server.storage.incident_changes import IncidentKind
 from ollama_router_server.storage.incident_hits import Hit
 from ollama_router_server.storage.incident_store import Incident
 
-__all__ = ["IncidentView", "IncidentsView", "incident_views", "incidents_view", "span"]
+__all__ = ["IncidentView", "IncidentsView", "incidents_view", "span"]
 
 
 _TEXTS: Final[Mapping[IncidentKind, tuple[str, str]]] = {
@@ -72,30 +72,20 @@ class IncidentsView(View):
     incidents: list[IncidentView]
 
 
-def incident_views(incidents: Sequence[Incident], hits: Mapping[int, Hit], now: float) -> list[IncidentView]:
-    """Each incident with what it hit."""
-    return [_view(one, hits.get(one.id), now) for one in incidents]
-
-
 def incidents_view(incidents: Sequence[Incident], hits: Mapping[int, Hit], now: float) -> IncidentsView:
     """Show some incidents, with a sentence."""
     active = sum(one.ended_at is None for one in incidents)
     told = f"{amount(len(incidents), 'incident')}, {active or 'none'} active." if incidents else "No incidents."
-    return IncidentsView(sentence=told, incidents=incident_views(incidents, hits, now))
+    return IncidentsView(sentence=told, incidents=[_view(one, hits.get(one.id), now) for one in incidents])
 
 
 def _view(one: Incident, hit: Hit | None, now: float) -> IncidentView:
     seconds = max(0.0, (now if one.ended_at is None else one.ended_at) - one.began_at)
-    return IncidentView(
-        id=one.id,
-        kind=one.kind,
-        router=one.router,
+    return IncidentView.from_object(
+        one,
         server=one.server or None,
         model=one.model or None,
-        began_at=one.began_at,
-        ended_at=one.ended_at,
         seconds=round(seconds, 1),
-        cause=one.cause,
         sentence=_sentence(one, seconds),
         failed_requests=None if hit is None else hit.requests,
         users=None if hit is None else hit.users,

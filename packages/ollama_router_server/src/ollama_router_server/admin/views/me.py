@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from ollama_router_core.access.grants import Grants, grants_to_json
+from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.limits import Allowance, LimitName
+from ollama_router_server.admin.grant_bodies import grants_body
 from ollama_router_server.admin.request_bodies import GrantsBody
-from ollama_router_server.admin.response_bodies import TokenBody, token_body
+from ollama_router_server.admin.response_bodies import TokenBody
 from ollama_router_server.admin.views.my_models import MyModelView, my_models
 from ollama_router_server.admin.views.usage import currency_of
 from ollama_router_server.admin.views.view import View
@@ -47,15 +48,13 @@ async def me_view(services: Services, user: User) -> MeView:
     """Return what users are shown of themselves."""
     left = await services.usage_limits.allowances_now(user)
     summary = (await services.users.show(user.name)).summary
-    return MeView(
-        name=user.name,
-        role=user.role,
-        group=user.group,
-        grants=GrantsBody.model_validate(grants_to_json(user.grants), strict=False),
+    return MeView.from_object(
+        user,
+        grants=grants_body(user.grants),
         limits=[_limit(name, left.get(name), summary.own_grants) for name in get_args(LimitName)],
         currency=currency_of(services.config),
         models=await my_models(services, user),
-        tokens=[token_body(one) for one in summary.tokens],
+        tokens=[TokenBody.from_object(one) for one in summary.tokens],
     )
 
 

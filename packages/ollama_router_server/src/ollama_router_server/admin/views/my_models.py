@@ -54,15 +54,9 @@ async def my_models(services: Services, user: User) -> list[MyModelView]:
 
 
 def _of_fleet(model: ModelView, speeds: Mapping[CanonicalName, UsualSpeed]) -> MyModelView:
-    return MyModelView(
-        name=model.name,
-        host=None,
-        warm=model.loaded_on > 0,
-        context=model.context,
-        capabilities=model.capabilities,
-        input_price=None,
-        output_price=None,
-        **_speed(speeds.get(canonical_name(model.name))),
+    speed = _speed(speeds.get(canonical_name(model.name)))
+    return MyModelView.from_object(
+        model, host=None, warm=model.loaded_on > 0, input_price=None, output_price=None, **speed
     )
 
 

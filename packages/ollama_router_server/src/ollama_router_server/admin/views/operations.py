@@ -50,24 +50,12 @@ class OperationsView(View):
 def operation_view(operation: Operation) -> OperationView:
     """One operation, with the mean rate since it began."""
     elapsed = max(0.001, operation.seen_at - operation.created_at)
-    return OperationView(
-        id=operation.id,
-        kind=operation.kind,
-        model=operation.model,
-        destination=operation.destination,
-        context=operation.context,
-        actor=operation.actor,
-        created_at=operation.created_at,
-        finished_at=operation.finished_at,
+    return OperationView.from_object(
+        operation,
         state=_state(operation),
         targets=[
-            OperationTargetView(
-                server=one.server,
-                state=one.state,
-                status=one.status,
-                completed=one.completed,
-                total=one.total,
-                error=one.error,
+            OperationTargetView.from_object(
+                one,
                 bytes_per_second=one.completed / elapsed if one.state == "running" and one.completed else None,
                 seconds_left=(one.total - one.completed) * elapsed / one.completed
                 if one.state == "running" and 0 < one.completed <= one.total

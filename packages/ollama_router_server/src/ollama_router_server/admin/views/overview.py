@@ -109,10 +109,7 @@ class OverviewView(View):
 
 
 def overview(
-    services: Services,
-    active_requests: Sequence[dict[str, Any]],
-    minutes: Sequence[Minute],
-    workers: tuple[int, int],
+    services: Services, active_requests: Sequence[dict[str, Any]], minutes: Sequence[Minute], workers: tuple[int, int]
 ) -> OverviewView:
     """Show the router now.
 
@@ -157,16 +154,7 @@ def last_hour_view(minutes: Sequence[Minute]) -> LastHourView:
     told = f"{amount(requests, 'request')} ended, {failed or 'none'} failed; {amount(tokens, 'token')} written."
     return LastHourView(
         sentence=told if requests else "No request ended.",
-        minutes=[
-            MinuteView(
-                start=one.start,
-                requests=one.requests,
-                failed=one.failed,
-                completion_tokens=one.completion_tokens,
-                phases=dict(one.phases),
-            )
-            for one in minutes
-        ],
+        minutes=[MinuteView.from_object(one, phases=dict(one.phases)) for one in minutes],
     )
 
 
@@ -196,29 +184,25 @@ def sentence(
 def attention(services: Services, servers: Sequence[ServerView]) -> Iterator[AttentionView]:
     """Yield what somebody should look at, the worst first."""
     if services.running_config.problem is not None:
-        yield AttentionView(
-            severity="bad",
-            kind="config.refused",
-            what=f"The config on disk cannot be used: {services.running_config.problem}",
-            fix="orouter config check",
+        yield _bad(
+            "config.refused",
+            f"The config on disk cannot be used: {services.running_config.problem}",
+            "orouter config check",
         )
     if services.coordination.away:
-        yield AttentionView(
-            severity="bad",
-            kind="coordination.away",
-            what="Other routers cannot be asked: the store of coordination does not answer.",
-            fix="check the server in coordination.url",
+        yield _bad(
+            "coordination.away",
+            "Other routers cannot be asked: the store of coordination does not answer.",
+            "check the server in coordination.url",
         )
     if not services.sink.healthy:
-        yield AttentionView(
-            severity="bad",
-            kind="database.away",
-            what="The database does not take rows of the request log; they wait in memory.",
-            fix="check the database and its disk",
+        yield _bad(
+            "database.away",
+            "The database does not take rows of the request log; they wait in memory.",
+            "check the database and its disk",
         )
     for source, reason in sorted(services.discovery.problems.items()):
-        what = f"Servers cannot be looked for at {source}: {reason}."
-        yield AttentionView(severity="warn", kind="discovery.failed", what=what, fix="orouter status")
+        yield _warn("discovery.failed", f"Servers cannot be looked for at {source}: {reason}.", "orouter status")
     for server in servers:
         yield from _of_server(server)
     yield from _of_all(services, servers)
@@ -231,25 +215,21 @@ def _of_all(services: Services, servers: Sequence[ServerView]) -> Iterator[Atten
     figures, most = services.worker_news.figures(), services.config.queue.max_waiting
     if 0 < most <= (waiting := services.admission.waiting):
         what = f"The line is full: {amount(waiting, 'request')} wait, and further ones are refused."
-        yield AttentionView(severity="bad", kind="line.full", what=what, fix="queue.max_waiting, or another server")
+        yield _bad("line.full", what, "queue.max_waiting, or another server")
     if (cause := services.incidents.conditions.found.get("requests.refused")) is not None:
-        fix = "orouter requests list --ending refused"
-        yield AttentionView(severity="warn", kind="requests.refused", what=f"{cause}.", fix=fix)
+        yield _warn("requests.refused", f"{cause}.", "orouter requests list --ending refused")
     if figures["dropped"]:
         what = f"{amount(figures['dropped'], 'row')} of the request log were lost since the router started."
-        yield AttentionView(severity="warn", kind="log.lost", what=what, fix="check the database and its disk")
+        yield _warn("log.lost", what, "check the database and its disk")
     up = services.fleet.servers
     versions = sorted({one.version for one in servers if one.version and one.name in up and up[one.name].up})
     if len(versions) > 1:
         told = f"{', '.join(versions[:_MOST_VERSIONS])}{' and others' if len(versions) > _MOST_VERSIONS else ''}"
-        what = f"Servers have different versions of Ollama: {told}."
-        yield AttentionView(severity="warn", kind="versions.differ", what=what, fix="orouter servers list")
+        yield _warn("versions.differ", f"Servers have different versions of Ollama: {told}.", "orouter servers list")
     for name, digests in list(differing_digests(services.fleet.snapshot).items())[:_MOST]:
         told = "; ".join(f"{digest[:12]} on {names_of(servers)}" for digest, servers in digests.items())
         what = f"{name} is not the same everywhere: {told}."
-        yield AttentionView(
-            severity="warn", kind="digests.differ", what=what, fix=f"orouter models pull {name} --to all"
-        )
+        yield _warn("digests.differ", what, f"orouter models pull {name} --to all")
 
 
 def _of_memory(server: ServerView, told: Collection[CanonicalName]) -> Iterator[AttentionView]:
@@ -258,36 +238,33 @@ def _of_memory(server: ServerView, told: Collection[CanonicalName]) -> Iterator[
         if row.computed and canonical_name(row.model) not in told and abs(row.size / row.computed - 1) >= _FAR:
             taken = f"{row.size / GIB:.1f} GiB, {row.computed / GIB:.1f} were computed"
             what = f"{row.model} takes {taken} on {server.name}."
-            yield AttentionView(
-                severity="warn",
-                kind="memory.differs",
-                server=server.name,
-                what=what,
-                fix=f'memory_overrides: {{"{row.model}": {row.size / GIB:.1f}}}',
+            yield _warn(
+                "memory.differs", what, f'memory_overrides: {{"{row.model}": {row.size / GIB:.1f}}}', server.name
             )
 
 
 def _of_server(server: ServerView) -> Iterator[AttentionView]:
-    told = _told_of(server)
-    if told is not None:
-        severity, kind, what, fix = told
-        yield AttentionView(severity=severity, kind=kind, server=server.name, what=what, fix=fix)
-
-
-def _told_of(server: ServerView) -> tuple[Literal["bad", "warn"], AttentionKind, str, str] | None:
     name = server.name
     match server.state:
         case "down":
             what = f"{name} is down{f': {server.error}' if server.error else ''}."
-            return "bad", "server.down", what, "orouter status"
+            yield _bad("server.down", what, "orouter status", name)
         case "suspended":
             what = f"{name} is suspended after failures in a row."
-            return "warn", "server.suspended", what, "it comes back by itself when a probe succeeds"
+            yield _warn("server.suspended", what, "it comes back by itself when a probe succeeds", name)
         case "unknown":
-            return "warn", "server.unknown", f"{name} has not answered yet.", "wait for its probe"
+            yield _warn("server.unknown", f"{name} has not answered yet.", "wait for its probe", name)
         case "draining":
             by = server.found_by
             found = "" if by is None else f" It was found by {by}, and is used once it is undrained."
-            return "warn", "server.draining", f"{name} is draining.{found}", f"orouter servers undrain {name}"
+            yield _warn("server.draining", f"{name} is draining.{found}", f"orouter servers undrain {name}", name)
         case "up" | "disabled":
-            return None
+            pass
+
+
+def _bad(kind: AttentionKind, what: str, fix: str, server: str | None = None) -> AttentionView:
+    return AttentionView(severity="bad", kind=kind, server=server, what=what, fix=fix)
+
+
+def _warn(kind: AttentionKind, what: str, fix: str, server: str | None = None) -> AttentionView:
+    return AttentionView(severity="warn", kind=kind, server=server, what=what, fix=fix)

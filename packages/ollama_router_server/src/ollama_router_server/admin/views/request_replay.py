@@ -52,11 +52,7 @@ def request_replay_view(record: RequestRecord, found: Mapping[str, Any]) -> Requ
     return RequestReplayView(
         id=record.id,
         then=record.server,
-        server=found["server"],
-        strategy=found["strategy"],
-        reason=found["reason"],
-        allowed=found["allowed"],
-        policy=found["policy"],
+        **{name: found[name] for name in ("server", "strategy", "reason", "allowed", "policy")},
         error=None if error is None else RefusalView(code=error["code"], text=error["message"]),
         candidates=[_candidate(one) for one in found["candidates"]],
         strategies={

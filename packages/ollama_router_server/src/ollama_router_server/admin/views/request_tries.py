@@ -85,9 +85,7 @@ def _in_vain(one: KeptAttemptView) -> TryView:
     ms = max(0.0, one.end_ms - one.start_ms)
     phase: PhaseName = "connect" if one.end == "unreachable" else "unexplained"
     parts = [PhaseView(name=phase, ms=ms)] if ms > _TINY else []
-    return TryView(
-        server=one.server, start_ms=one.start_ms, ms=ms, end=one.end, status=one.status, error=one.error, phases=parts
-    )
+    return TryView.from_object(one, ms=ms, phases=parts)
 
 
 def _last(record: RequestRecord, kept: Sequence[KeptAttemptView], phases: Sequence[PhaseView]) -> TryView:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -267,7 +267,7 @@ def _told(record: RequestRecord, decision: KeptDecisionView | None) -> Iterator[
 
 def request_view(record: RequestRecord) -> RequestView:
     """One row of a list."""
-    return RequestView(**_row(record))
+    return RequestView.from_object(record, outcome=outcome_of(record), phases=phases_of(record))
 
 
 def request_detail(record: RequestRecord) -> RequestDetailView:
@@ -275,57 +275,20 @@ def request_detail(record: RequestRecord) -> RequestDetailView:
     kept = {} if record.decision is None else msgspec.json.decode(record.decision)
     course = CourseView(**{name: kept.pop(name) for name in CourseView.model_fields if name in kept})
     decision = KeptDecisionView(**kept) if kept else None
-    expected = _expected_of(record, decision)
-    row = _row(record)
-    return RequestDetailView(
-        **row,
+    expected, phases = _expected_of(record, decision), phases_of(record)
+    return RequestDetailView.from_object(
+        record,
+        outcome=outcome_of(record),
+        phases=phases,
         sentence=sentence_of(record, expected, decision),
         expected=expected,
-        method=record.method,
-        streamed=record.streamed,
-        expected_wait_ms=record.expected_wait_ms,
-        connect_ms=record.connect_ms,
-        load_ms=record.load_ms,
-        prefill_ms=record.prefill_ms,
-        decode_ms=record.decode_ms,
         context=record.num_ctx,
         decision=decision,
-        tries=tries_of(record, course.attempts, row["phases"]),
+        tries=tries_of(record, course.attempts, phases),
         changes=course.changes,
         dropped=course.dropped,
         limits=course.limits,
         said_seconds=course.said_seconds,
         reports_phases=any(ms is not None for ms in (record.load_ms, record.prefill_ms, record.decode_ms)),
+        active=None,
     )
-
-
-_SAME = (
-    "id",
-    "started_at",
-    "user",
-    "speaker",
-    "client",
-    "model_asked",
-    "model_served",
-    "server",
-    "path",
-    "status",
-    "attempts",
-    "queue_position",
-    "queue_ms",
-    "ttft_ms",
-    "total_ms",
-    "prompt_tokens",
-    "cached_tokens",
-    "completion_tokens",
-    "bytes_in",
-    "bytes_out",
-    "reason",
-    "error_code",
-    "error",
-)
-
-
-def _row(record: RequestRecord) -> dict[str, Any]:
-    same = {name: getattr(record, name) for name in _SAME}
-    return {**same, "outcome": outcome_of(record), "phases": phases_of(record)}

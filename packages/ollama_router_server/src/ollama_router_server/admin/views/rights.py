@@ -9,7 +9,7 @@ from typing import Any, Final
 from ollama_router_core.access.effective import Origin, Person, effective_rights, judge_host, judge_model
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.errors import amount
-from ollama_router_server.admin.response_bodies import TokenBody, token_body
+from ollama_router_server.admin.response_bodies import TokenBody
 from ollama_router_server.admin.views.models import model_views
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
@@ -79,16 +79,13 @@ async def rights_view(services: Services, name: str, change: UserChange = UserCh
     group = Grants() if user.group is None else (await services.groups.show(user.group)).grants
     person = Person(role=user.role, own=user.own_grants, group=group)
     models, hosts = list(_models(services, person)), list(_hosts(services, person))
-    return RightsView(
-        name=user.name,
-        role=user.role,
-        active=user.active,
-        group=user.group,
+    return RightsView.from_object(
+        user,
         sentence=_sentence(user, person, models, hosts, services.clock.wall()),
         rights=list(_rights(services, person)),
         models=models,
         hosts=hosts,
-        tokens=[token_body(one) for one in user.tokens],
+        tokens=[TokenBody.from_object(one) for one in user.tokens],
     )
 
 
@@ -117,19 +114,19 @@ def _rights(services: Services, person: Person) -> Iterator[RightView]:
     for one in effective_rights(
         person, cloud=config.cloud, hosts=config.external_hosts_for, max_wait=config.queue.max_wait
     ):
-        yield RightView(name=one.name, value=one.value, text=_text(one.name, one.value), origin=one.origin)
+        yield RightView.from_object(one, text=_text(one.name, one.value))
 
 
 def _models(services: Services, person: Person) -> Iterator[JudgementView]:
     for model in model_views(services, None).models:
         found = judge_model(person, model.name, cloud=services.config.cloud, hosted=model.hosted)
-        yield JudgementView(name=model.name, allowed=found.allowed, why=found.why)
+        yield JudgementView.from_object(found, name=model.name)
 
 
 def _hosts(services: Services, person: Person) -> Iterator[JudgementView]:
     for name in services.config.external_hosts:
         found = judge_host(person, name, hosts=services.config.external_hosts_for)
-        yield JudgementView(name=name, allowed=found.allowed, why=found.why)
+        yield JudgementView.from_object(found, name=name)
 
 
 def _sentence(
@@ -191,8 +188,4 @@ _WITHOUT = {
     "expires_at": "never",
     "speaks_for": "nobody",
 }
-_TEXTS: dict[str, Callable[[Any], str]] = {
-    "expires_at": _day,
-    "max_wait": "{:g} s".format,
-    "speaks_for": str,
-}
+_TEXTS: dict[str, Callable[[Any], str]] = {"expires_at": _day, "max_wait": "{:g} s".format, "speaks_for": str}

@@ -60,13 +60,10 @@ _Percentile = Callable[[Mapping[int, int], int], float | None]
 def series_of_minutes(minutes: Sequence[Minute], now: float) -> SeriesView:
     """Build the series of the last hour, of all workers."""
     steps = [
-        StepView(
-            start=one.start,
-            requests=one.requests,
-            failed=one.failed,
+        StepView.from_object(
+            one,
             per_second=_rate(one.requests, one.start, 60, now),
             waiting=round(one.phases["queue"] / 1000 / _passed(one.start, 60, now), 3),
-            completion_tokens=one.completion_tokens,
             ttft_p50_ms=percentile_ms(one.first_token, 50),
             ttft_p95_ms=percentile_ms(one.first_token, 95),
         )

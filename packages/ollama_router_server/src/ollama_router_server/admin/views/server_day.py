@@ -73,11 +73,7 @@ def _of_incidents(incidents: Iterable[Incident], begin: float, now: float) -> It
             since = begin
         if until > since or one.kind != "router.restart":
             yield SpanView(
-                state=state,
-                begin=max(since, begin),
-                end=min(until, now),
-                goes_on=one.ended_at is None,
-                cause=one.cause,
+                state=state, begin=max(since, begin), end=min(until, now), goes_on=one.ended_at is None, cause=one.cause
             )
 
 

@@ -76,12 +76,7 @@ def server_memory(services: Services, facts: ServerFacts, host: Server, now: flo
         gpus=list(_gpus(facts, host)),
         arriving=list(_arriving(services, facts, host, now)),
         accuracy=accuracy_of(loads),
-        loads=[
-            MeasuredLoadView(
-                model=one.model, context=one.context, at=one.at, measured=one.measured, computed=one.computed
-            )
-            for one in loads[:_TOLD]
-        ],
+        loads=[MeasuredLoadView.from_object(one) for one in loads[:_TOLD]],
     )
 
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
+import falcon
+
 from ollama_router_core.api.endpoints import parse_version
 from ollama_router_core.config.settings import Server
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
@@ -23,6 +25,8 @@ __all__ = [
     "ServerState",
     "ServerView",
     "ServersView",
+    "age_of",
+    "check_server",
     "loaded_view",
     "probe_view",
     "server_detail",
@@ -133,6 +137,16 @@ class ProbeView(View):
     loaded: list[str]
 
 
+def check_server(services: Services, name: str) -> None:
+    """Check that the config has a server.
+
+    Raises:
+        HTTPNotFound: it has none of this name.
+    """
+    if name not in services.config.servers:
+        raise falcon.HTTPNotFound(title="no such server", description=f"the config has no server {name[:128]!r}")
+
+
 def server_views(services: Services) -> ServersView:
     """All servers of the config, attention first, then by name."""
     snapshot, now = services.fleet.snapshot, services.clock.monotonic()
@@ -145,8 +159,9 @@ def server_detail(services: Services, name: str, *, address: bool) -> ServerDeta
     """One server of the config with its models.
 
     Raises:
-        KeyError: the config has no such server.
+        HTTPNotFound: the config has no such server.
     """
+    check_server(services, name)
     server = services.config.servers[name]
     snapshot, now = services.fleet.snapshot, services.clock.monotonic()
     facts = snapshot.servers.get(name) or ServerFacts(name=name)
@@ -160,7 +175,7 @@ def server_detail(services: Services, name: str, *, address: bool) -> ServerDeta
         breaker=health["breaker"],
         failures_in_a_row=health["failures_in_a_row"],
         tried_again_in_seconds=health["tried_again_in_seconds"],
-        lists_seconds_ago=_age(facts.installed_at, now),
+        lists_seconds_ago=age_of(facts.installed_at, now),
         on_disk=sorted(_on_disk(facts, snapshot), key=lambda one: one.model),
     )
 
@@ -215,7 +230,7 @@ def _server(services: Services, name: str, snapshot: FleetSnapshot, now: float, 
         priority=server.priority,
         version=facts.version,
         probe_ms=None if facts.probe_ms is None else round(facts.probe_ms, 2),
-        probed_seconds_ago=_age(facts.probed_at, now),
+        probed_seconds_ago=age_of(facts.probed_at, now),
         running=snapshot.in_flight.get(name, 0),
         slots=server.max_concurrent,
         memory_limit=None if server.max_memory_gb is None else round(server.max_memory_gb * GIB),
@@ -274,5 +289,6 @@ def server_model(facts: ServerFacts, installed: InstalledModel, snapshot: FleetS
     )
 
 
-def _age(then: float | None, now: float) -> float | None:
+def age_of(then: float | None, now: float) -> float | None:
+    """Return how many seconds ago a moment of the fleet's clock was."""
     return None if then is None else round(now - then, 1)

@@ -57,10 +57,7 @@ def checks_view(services: Services, allowed: Sequence[ModelView] | None, asked: 
         _encrypted(asked),
         *_of_servers(servers, hosted=any(one.enabled for one in services.config.external_hosts.values())),
         CheckView(
-            code="models",
-            holds=found > 0,
-            text=f"{amount(found, 'model')} found",
-            fix="ollama pull MODEL on a server",
+            code="models", holds=found > 0, text=f"{amount(found, 'model')} found", fix="ollama pull MODEL on a server"
         ),
         _allowed(allowed),
         _answered(asked.answered),

@@ -15,7 +15,7 @@ from ollama_router_server.admin.usage_groups import usage_by_group
 from ollama_router_server.admin.views.usage_steps import UsageStep
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.storage.first_tokens import FirstTokens
-from ollama_router_server.storage.log_stats import HourRow, LogStats, Percentiles, UsageRow
+from ollama_router_server.storage.log_stats import HourRow, LogStats, UsageRow
 from ollama_router_server.storage.log_totals import DAY, FIGURES, Usage
 
 __all__ = [
@@ -179,8 +179,8 @@ def usage_view(
         currency=currency_of(config),
         **_figures(stats),
         dropped=stats.dropped,
-        ttft_ms=_percentiles(stats.ttft_ms),
-        total_ms=_percentiles(stats.total_ms),
+        ttft_ms=PercentilesBody.from_object(stats.ttft_ms),
+        total_ms=PercentilesBody.from_object(stats.total_ms),
         **{f"by_{kind}": usage_lines(some, kind, soon, asked.order, asked.limit) for kind, some in lists.items()},
         by_day=day_lines(hours, soon) if "day" in only else [],
         left_out={kind: max(0, len(some) - (asked.limit or len(some))) for kind, some in lists.items()},
@@ -205,7 +205,3 @@ def day_lines(hours: Iterable[HourRow], soon: FirstTokens | None = None) -> list
 
 def _figures(row: Usage) -> dict[str, int]:
     return {name: getattr(row, name) for name in FIGURES}
-
-
-def _percentiles(found: Percentiles) -> PercentilesBody:
-    return PercentilesBody(p50=found.p50, p95=found.p95, p99=found.p99)

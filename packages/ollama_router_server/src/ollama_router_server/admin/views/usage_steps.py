@@ -36,12 +36,7 @@ class UsageStep(View):
 
 
 def usage_steps(
-    hours: Iterable[HourRow],
-    named: Mapping[str, Mapping[int, int]],
-    *,
-    since: float,
-    until: float,
-    step: int,
+    hours: Iterable[HourRow], named: Mapping[str, Mapping[int, int]], *, since: float, until: float, step: int
 ) -> list[UsageStep]:
     """Build steps of `step` seconds from `since` to `until`, without gaps; together they are all that was counted.
 

@@ -66,9 +66,7 @@ def _changes(typed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 takes_grants = in_place_of(
-    "grants",
-    [option(name, kind | None, None, metavar=metavar, help=text) for _, name, kind, metavar, text in _OPTIONS],
-    _changes,
+    "grants", [option(name, kind | None, text, metavar=metavar) for _, name, kind, metavar, text in _OPTIONS], _changes
 )
 """Give a command an option for each field of `Grants`; its parameter `grants` gets those that were typed, as JSON."""
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -49,12 +48,8 @@ EnvironmentOption = Annotated[
 ]
 
 
-class KvType(StrEnum):
-    """Values of OLLAMA_KV_CACHE_TYPE."""
-
-    F16 = "f16"
-    Q8_0 = "q8_0"
-    Q4_0 = "q4_0"
+KvType = Literal["f16", "q8_0", "q4_0"]
+"""Values of OLLAMA_KV_CACHE_TYPE."""
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -68,10 +63,9 @@ UrlOption = Annotated[str | None, typer.Option(metavar="URL", help="Address of t
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
-def option(name: str, kind: Any, default: Any, **shown: Any) -> inspect.Parameter:
-    """Build an option for `in_place_of`; `shown` goes to `typer.Option`."""
-    annotation = Annotated[kind, typer.Option(f"--{name.replace('_', '-')}", **shown)]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+def option(name: str, kind: Any, text: str, *, default: Any = None, **shown: Any) -> inspect.Parameter:
+    """Build an option for `in_place_of`; `text` is its help, and `shown` goes to `typer.Option`, too."""
+    return shared(name, Annotated[kind, typer.Option(f"--{name.replace('_', '-')}", help=text, **shown)], default)
 
 
 def in_place_of(
@@ -108,7 +102,7 @@ class SharedOptions:
     as_json: bool = False
 
 
-def shared(name: str, annotation: Any, *, default: Any) -> inspect.Parameter:
+def shared(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
     """Build an option for `in_place_of` from one that is declared here."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
@@ -116,8 +110,8 @@ def shared(name: str, annotation: Any, *, default: Any) -> inspect.Parameter:
 takes_shared_options = in_place_of(
     "shared",
     [
-        shared("config", ConfigOption, default=None),
-        shared("environment", EnvironmentOption, default=None),
+        shared("config", ConfigOption),
+        shared("environment", EnvironmentOption),
         shared("as_json", JsonOption, default=False),
     ],
     lambda typed: SharedOptions(**typed),

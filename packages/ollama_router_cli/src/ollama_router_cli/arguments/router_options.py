@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ollama_router_cli.arguments.options import (
     ConfigOption,
     EnvironmentOption,
+    JsonOption,
     TokenFileOption,
     UrlOption,
     in_place_of,
@@ -21,16 +21,18 @@ __all__ = ["RouterAccess", "asks_router"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterAccess:
-    """Where the router is, and what to show it: `url`, else the address that the config says."""
+    """Where the router is, and what to show it: `url`, else the address that the config says; how to print it."""
 
     url: str | None
     token_file: Path | None
     config: Path | None
     environment: str | None
+    as_json: bool
 
-
-def _read(typed: Mapping[str, Any]) -> RouterAccess:
-    return RouterAccess(**typed)
+    @property
+    def place(self) -> dict[str, Any]:
+        """What `router_client` takes."""
+        return {name: value for name, value in asdict(self).items() if name != "as_json"}
 
 
 asks_router = in_place_of(
@@ -40,7 +42,8 @@ asks_router = in_place_of(
         shared("token_file", TokenFileOption, default=None),
         shared("config", ConfigOption, default=None),
         shared("environment", EnvironmentOption, default=None),
+        shared("as_json", JsonOption, default=False),
     ],
-    _read,
+    lambda typed: RouterAccess(**typed),
 )
 """Gives a command the options that its parameter `router` is made of."""

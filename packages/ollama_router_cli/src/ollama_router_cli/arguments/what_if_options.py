@@ -40,43 +40,30 @@ asks_what_if = in_place_of(
         option(
             "add",
             list[str] | None,
-            None,
+            "What if there were one more server like this one? May be repeated.",
             metavar="SERVER",
-            help="What if there were one more server like this one? May be repeated.",
         ),
         option(
             "add_gpu",
             list[str] | None,
-            None,
+            (
+                "What if there were one more server, with this GPU (rtx-4090, l40s, ...; or GIB,GB/s,TFLOP/s)? "
+                "May be repeated."
+            ),
             metavar="GPU",
-            help="What if there were one more server, with this GPU (rtx-4090, l40s, ...; or GIB,GB/s,TFLOP/s)? "
-            "May be repeated.",
         ),
+        option("off", list[str] | None, "What if this server took nothing? May be repeated.", metavar="SERVER"),
         option(
-            "off",
-            list[str] | None,
-            None,
-            metavar="SERVER",
-            help="What if this server took nothing? May be repeated.",
-        ),
-        option(
-            "put",
-            list[str] | None,
-            None,
-            metavar="SERVER=MODEL",
-            help="What if this server had this model, too? May be repeated.",
+            "put", list[str] | None, "What if this server had this model, too? May be repeated.", metavar="SERVER=MODEL"
         ),
         option(
             "num_parallel",
             int | None,
-            None,
+            "What if every loaded model had so many slots, on every server?",
             min=1,
             metavar="COUNT",
-            help="What if every loaded model had so many slots, on every server?",
         ),
-        option(
-            "max_wait", float | None, None, min=0.001, metavar="SECONDS", help="What if `queue.max_wait` were this?"
-        ),
+        option("max_wait", float | None, "What if `queue.max_wait` were this?", min=0.001, metavar="SECONDS"),
     ],
     _read,
 )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -22,7 +21,7 @@ from ollama_router_cli.rendering.output import print_json, print_note
 from ollama_router_cli.rendering.tables import format_time, print_table
 from ollama_router_cli.sources.router import ask_router, router_client
 from ollama_router_cli.sources.storage import open_audit, run_with
-from ollama_router_server.storage.audit_log import AuditAction, AuditFilter, AuditLog, actions_of
+from ollama_router_server.storage.audit_log import AuditAction, AuditFilter, actions_of
 from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
@@ -33,12 +32,8 @@ _Entry = Mapping[str, Any]
 _FIELDS = ("at", "actor", "via", "address", "action", "subject", "detail")
 
 
-class Form(StrEnum):
-    """Format of entries."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSONL = "jsonl"
+Form = Literal["table", "csv", "jsonl"]
+"""Format of entries."""
 
 
 @app.command(
@@ -54,8 +49,7 @@ class Form(StrEnum):
 def list_entries(
     *,
     since: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Only changes since then: 30m, 12h, 7d or 2026-01-31T15:00."),
+        str | None, typer.Option(metavar="TIME", help="Only changes since then: 30m, 12h, 7d or 2026-01-31T15:00.")
     ] = None,
     actor: Annotated[str | None, typer.Option(metavar="NAME", help="Only changes by this user or account.")] = None,
     action: Annotated[
@@ -73,7 +67,7 @@ def list_entries(
             help="Maximum number of entries; at most 10000 with --url.",
         ),
     ] = 50,
-    form: Annotated[Form, typer.Option("--format", help="Table, CSV with a header line, or JSON lines.")] = Form.TABLE,
+    form: Annotated[Form, typer.Option("--format", help="Table, CSV with a header line, or JSON lines.")] = "table",
     url: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Ask the router at this address. Default: read the database of the config."),
@@ -85,7 +79,8 @@ def list_entries(
     start = None if since is None else parse_moment(since, now=SystemClock().wall())
     chosen = AuditFilter(since=start, actor=actor, actions=_actions(action))
     if url is None:
-        entries = _read(chosen, limit, shared)
+        read = run_with(open_audit, shared.config, shared.environment, lambda audit: audit.list(chosen, limit=limit))[1]
+        entries: list[_Entry] = [entry.to_json() for entry in read]
     else:
         with router_client(url=url, token_file=token_file, config=None, environment=None) as client:
             asked: dict[str, Any] = {"since": start, "actor": actor, "action": action, "limit": limit}
@@ -94,13 +89,6 @@ def list_entries(
         print_json(entries)
     else:
         _print(entries, form)
-
-
-def _read(chosen: AuditFilter, limit: int, shared: SharedOptions) -> list[_Entry]:
-    async def read(audit: AuditLog) -> list[_Entry]:
-        return [entry.to_json() for entry in await audit.list(chosen, limit=limit)]
-
-    return run_with(open_audit, shared.config, shared.environment, read)[1]
 
 
 def _actions(name: str | None) -> tuple[AuditAction, ...] | None:
@@ -113,13 +101,13 @@ def _actions(name: str | None) -> tuple[AuditAction, ...] | None:
 
 def _print(entries: Sequence[_Entry], form: Form) -> None:
     match form:
-        case Form.JSONL:
+        case "jsonl":
             write_json_lines(entries)
-        case Form.CSV:
+        case "csv":
             write_csv([_FIELDS, *(_cells(entry, entry["at"]) for entry in entries)])
-        case Form.TABLE if entries:
+        case "table" if entries:
             print_table(("time", *_FIELDS[1:]), [_cells(entry, format_time(entry["at"])) for entry in entries])
-        case Form.TABLE:
+        case "table":
             print_note("no changes")
 
 

@@ -80,7 +80,4 @@ def _look(settings: Settings) -> list[Finding]:
 def _problems(error: ConfigError) -> list[Finding]:
     """Return the problems of a config that cannot be read: nothing else can be told then."""
     reasons = [str(problem) for problem in error.problems] or [error.message]
-    return [
-        Finding(subject="config", severity="error", reason=reason, mend="orouter config check, or orouter config diff")
-        for reason in reasons
-    ]
+    return [Finding.error("config", reason, "orouter config check, or orouter config diff") for reason in reasons]

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from ollama_router_cli.arguments.grant_options import takes_grants
-from ollama_router_cli.arguments.options import (
-    JsonOption,
-    SharedOptions,
-    command_group,
-    examples,
-    takes_shared_options,
-)
+from ollama_router_cli.arguments.options import SharedOptions, command_group, examples, takes_shared_options
 from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
 from ollama_router_cli.rendering.grant_texts import describe_grants
 from ollama_router_cli.rendering.output import clean, print_json, print_note, print_outcome, print_result
 from ollama_router_cli.rendering.rights import print_rights
+from ollama_router_cli.rendering.router_answer import print_answer
 from ollama_router_cli.rendering.tables import format_count, format_time, print_table
-from ollama_router_cli.sources.router import ask_router, router_client, segment
+from ollama_router_cli.sources.router import segment
 from ollama_router_cli.sources.storage import open_groups, run_with
 from ollama_router_core.access.grants import grants_from_json, grants_to_json
 from ollama_router_server.storage.group_store import GroupStore
-from ollama_router_server.storage.identities import Group, GroupPage, GroupSummary
+from ollama_router_server.storage.identities import Group, GroupSummary
 
 __all__ = ["app"]
 
@@ -40,12 +34,7 @@ _MOST = 1_000
 @app.command(epilog=examples("orouter groups create team --models 'llama3*' --rpm 60"))
 @takes_grants
 @takes_shared_options
-def create(
-    name: NameArgument,
-    *,
-    grants: dict[str, Any],
-    shared: SharedOptions,
-) -> None:
+def create(name: NameArgument, *, grants: dict[str, Any], shared: SharedOptions) -> None:
     """Create a group.
 
     A member's own grants take precedence; the group's apply where the member has none.
@@ -79,11 +68,7 @@ def list_groups(
 
     Prints how many members each has, their requests and tokens of seven days (UTC), and the grants.
     """
-
-    async def read(groups: GroupStore) -> GroupPage:
-        return await groups.page(search=search, after=after, limit=limit)
-
-    page = _with_groups(shared, read)
+    page = _with_groups(shared, lambda groups: groups.page(search=search, after=after, limit=limit))
     if page.next is not None:
         print_note(f"{page.matching:,} groups in all; --after {clean(page.next)} shows the next page")
     if shared.as_json:
@@ -97,17 +82,9 @@ def list_groups(
 
 @app.command(epilog=examples("orouter groups show team"))
 @takes_shared_options
-def show(
-    name: NameArgument,
-    *,
-    shared: SharedOptions,
-) -> None:
+def show(name: NameArgument, *, shared: SharedOptions) -> None:
     """Show one group."""
-
-    async def read(groups: GroupStore) -> Group:
-        return await groups.show(name)
-
-    group = _with_groups(shared, read)
+    group = _with_groups(shared, lambda groups: groups.show(name))
     if shared.as_json:
         print_json(_group_json(group))
         return
@@ -118,25 +95,18 @@ def show(
 
 @app.command(epilog=examples("orouter groups rights team", "orouter groups rights team --json"))
 @asks_router
-def rights(name: NameArgument, *, router: RouterAccess, as_json: JsonOption = False) -> None:
+def rights(name: NameArgument, *, router: RouterAccess) -> None:
     """Show what a group means for a user in it with no grants of their own, and what says so.
 
     Asks a running router: each model of its servers and each external host stands there with the reason.
     """
-    with router_client(**asdict(router)) as client:
-        view = ask_router(client, f"/router/groups/{segment(name)}/rights")
-    print_rights(view, as_json=as_json)
+    print_answer(router, print_rights, f"/router/groups/{segment(name)}/rights")
 
 
 @app.command("set", epilog=examples("orouter groups set team --models 'llama3*,qwen3*' --tokens-per-day 1000000"))
 @takes_grants
 @takes_shared_options
-def set_grants(
-    name: NameArgument,
-    *,
-    grants: dict[str, Any],
-    shared: SharedOptions,
-) -> None:
+def set_grants(name: NameArgument, *, grants: dict[str, Any], shared: SharedOptions) -> None:
     """Change the grants of a group; inherit removes one."""
 
     async def change(groups: GroupStore) -> Group:
@@ -148,17 +118,9 @@ def set_grants(
 
 @app.command(epilog=examples("orouter groups delete team"))
 @takes_shared_options
-def delete(
-    name: NameArgument,
-    *,
-    shared: SharedOptions,
-) -> None:
+def delete(name: NameArgument, *, shared: SharedOptions) -> None:
     """Delete a group that has no members."""
-
-    async def remove(groups: GroupStore) -> None:
-        await groups.delete(name)
-
-    _with_groups(shared, remove)
+    _with_groups(shared, lambda groups: groups.delete(name))
     print_outcome({"name": name, "deleted": True}, f"group {name} deleted", as_json=shared.as_json)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from ollama_router_cli.arguments.options import JsonOption, command_group, examples
+from ollama_router_cli.arguments.options import command_group, examples
 from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
 from ollama_router_cli.arguments.times import parse_moment
-from ollama_router_cli.rendering.output import clean, print_json, print_result
+from ollama_router_cli.rendering.output import clean, print_result
+from ollama_router_cli.rendering.router_answer import print_answer
 from ollama_router_cli.rendering.tables import format_count, format_time, print_table
-from ollama_router_cli.sources.router import ask_router, router_client
 from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
@@ -20,10 +19,7 @@ __all__ = ["app"]
 app = command_group("Read what went wrong and when. Incidents are kept as long as rows of the request log.")
 
 
-@app.command(
-    "list",
-    epilog=examples("orouter incidents list", "orouter incidents list --since 7d --server big --json"),
-)
+@app.command("list", epilog=examples("orouter incidents list", "orouter incidents list --since 7d --server big --json"))
 @asks_router
 def list_incidents(
     *,
@@ -43,24 +39,18 @@ def list_incidents(
     active: Annotated[bool, typer.Option("--active", help="Only incidents that have not ended.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, metavar="N", help="Incidents to show.")] = 50,
     router: RouterAccess,
-    as_json: JsonOption = False,
 ) -> None:
     """List incidents, newest first.
 
     Of each its begin and end, what happened with its first cause, and which requests failed at that server in its first
     hour, of how many users.
     """
-    query: dict[str, Any] = {
-        "since": parse_moment(since, now=SystemClock().wall()),
-        "kind": kind,
-        "server": server,
-        "limit": limit,
-    }
-    with router_client(**asdict(router)) as client:
-        view = ask_router(client, "/router/incidents", active="true" if active else None, **query)
-    if as_json:
-        print_json(view)
-        return
+    start = parse_moment(since, now=SystemClock().wall())
+    asked: dict[str, Any] = {"kind": kind, "server": server, "limit": limit, "active": "true" if active else None}
+    print_answer(router, _print, "/router/incidents", since=start, **asked)
+
+
+def _print(view: dict[str, Any]) -> None:
     print_result(clean(view["sentence"]))
     if view["incidents"]:
         print_result()

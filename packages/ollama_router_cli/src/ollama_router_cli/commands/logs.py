@@ -6,8 +6,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from msgspec import to_builtins
@@ -45,22 +44,17 @@ _FIELDS = RequestRecord.__struct_fields__
 Result = TypeVar("Result")
 
 
-class Form(StrEnum):
-    """Format of exported rows."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
+Form = Literal["csv", "jsonl"]
+"""Format of exported rows."""
 
 
 _WHO = (
-    option("user", str | None, None, metavar="NAME", help="Only requests of this user."),
-    option("model", str | None, None, metavar="MODEL", help="Only requests for this model."),
-    option("server", str | None, None, metavar="NAME", help="Only requests answered by this server."),
-    option("errors", bool, default=False, help="Only failures: status 400 and above, or an error."),
+    option("user", str | None, "Only requests of this user.", metavar="NAME"),
+    option("model", str | None, "Only requests for this model.", metavar="MODEL"),
+    option("server", str | None, "Only requests answered by this server.", metavar="NAME"),
+    option("errors", bool, "Only failures: status 400 and above, or an error.", default=False),
 )
-_WHEN = option(
-    "since", str | None, None, metavar="TIME", help="Only requests since then: 30m, 12h, 7d or 2026-01-31T15:00."
-)
+_WHEN = option("since", str | None, "Only requests since then: 30m, 12h, 7d or 2026-01-31T15:00.", metavar="TIME")
 
 
 def _filter(typed: Mapping[str, Any]) -> LogFilter:
@@ -86,11 +80,7 @@ def list_rows(
     shared: SharedOptions,
 ) -> None:
     """List requests, newest first."""
-
-    async def read(log: RequestLog) -> tuple[RequestRecord, ...]:
-        return await log.list(chosen, limit=limit)
-
-    rows = _with_log(shared, read)
+    rows = _with_log(shared, lambda log: log.list(chosen, limit=limit))
     if shared.as_json:
         print_json([row.to_json() for row in rows])
     elif rows:
@@ -102,11 +92,7 @@ def list_rows(
 @app.command(epilog=examples("orouter logs stats --since 7d", "orouter logs stats --user alice --json"))
 @_filtered
 @takes_shared_options
-def stats(
-    *,
-    chosen: LogFilter,
-    shared: SharedOptions,
-) -> None:
+def stats(*, chosen: LogFilter, shared: SharedOptions) -> None:
     """Summarise requests.
 
     Prints counts, errors, tokens and latencies, and the same by user, model and server.
@@ -157,7 +143,7 @@ def tail(
 @takes_shared_options
 def export(
     *,
-    form: Annotated[Form, typer.Option("--format", help="CSV with a header line, or JSON lines.")] = Form.CSV,
+    form: Annotated[Form, typer.Option("--format", help="CSV with a header line, or JSON lines.")] = "csv",
     chosen: LogFilter,
     shared: SharedOptions,
 ) -> None:
@@ -165,7 +151,7 @@ def export(
 
     --json is the same as --format jsonl.
     """
-    jsonl = shared.as_json or form is Form.JSONL
+    jsonl = shared.as_json or form == "jsonl"
 
     async def run(log: RequestLog) -> None:
         if not jsonl:

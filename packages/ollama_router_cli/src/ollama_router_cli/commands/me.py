@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
-from ollama_router_cli.arguments.options import (
-    JsonOption,
-    command_group,
-    examples,
-)
+from ollama_router_cli.arguments.options import command_group, examples
 from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
-from ollama_router_cli.rendering.output import print_json, print_result
+from ollama_router_cli.rendering.output import print_result
+from ollama_router_cli.rendering.router_answer import print_answer
 from ollama_router_cli.rendering.tables import format_count, format_ms, print_table
-from ollama_router_cli.sources.router import ask_router, router_client
 from ollama_router_core.errors import amount
 
 __all__ = ["app"]
@@ -23,21 +18,16 @@ app = command_group()
 
 @app.command(epilog=examples("orouter me", "orouter me --url http://gpu-box:11435 --token-file token.txt"))
 @asks_router
-def me(
-    *,
-    router: RouterAccess,
-    as_json: JsonOption = False,
-) -> None:
+def me(*, router: RouterAccess) -> None:
     """Show what your token may do, and what is left of its limits.
 
     Each limit with whose grant it is; each model with how soon and how fast it answered in the last week, and its
     price where there is one.
     """
-    with router_client(**asdict(router)) as client:
-        view = ask_router(client, "/router/me")
-    if as_json:
-        print_json(view)
-        return
+    print_answer(router, _print, "/router/me")
+
+
+def _print(view: dict[str, Any]) -> None:
     currency, models = view["currency"], view["models"]  # a router that tells no currency lists no models either
     print_result(f"{view['name']} ({view['role']}), {amount(len(models), 'model')}")
     _print_limits([one for one in view["limits"] if one["origin"] != "none"])

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from ollama_router_cli.arguments.options import (
-    JsonOption,
-    KvType,
-    command_group,
-    examples,
-)
+from ollama_router_cli.arguments.options import KvType, command_group, examples
 from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
 from ollama_router_cli.commands.operations import follow
 from ollama_router_cli.rendering.explanation import print_explanation
 from ollama_router_cli.rendering.operations import print_operation
 from ollama_router_cli.rendering.output import print_json
+from ollama_router_cli.rendering.router_answer import print_answer
 from ollama_router_cli.rendering.tables import format_bytes, format_count, print_table
 from ollama_router_cli.sources.router import ask_router, router_client, segment
 
@@ -30,35 +25,24 @@ ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's
 
 @app.command("list", epilog=examples("orouter models list"))
 @asks_router
-def list_models(
-    *,
-    router: RouterAccess,
-    as_json: JsonOption = False,
-) -> None:
+def list_models(*, router: RouterAccess) -> None:
     """List the models that your token may use."""
-    with router_client(**asdict(router)) as client:
-        view = ask_router(client, "/router/models")
-    if as_json:
-        print_json(view)
-        return
+    print_answer(router, _print_models, "/router/models")
+
+
+def _print_models(view: dict[str, Any]) -> None:
     columns = ("model", "parameters", "quantisation", "context", "size", "on", "loaded on", "in 7 days", "notes")
     print_table(columns, map(_row, view["models"]), right=("context", "size", "on", "loaded on", "in 7 days"))
 
 
 @app.command("show", epilog=examples("orouter models show llama3.3:70b"))
 @asks_router
-def show(
-    model: ModelArgument,
-    *,
-    router: RouterAccess,
-    as_json: JsonOption = False,
-) -> None:
+def show(model: ModelArgument, *, router: RouterAccess) -> None:
     """Show where a model is, what it takes in memory and how fast it answers there."""
-    with router_client(**asdict(router)) as client:
-        view = ask_router(client, f"/router/models/{segment(model)}")
-    if as_json:
-        print_json(view)
-        return
+    print_answer(router, _print_model, f"/router/models/{segment(model)}")
+
+
+def _print_model(view: dict[str, Any]) -> None:
     print_table(
         ("server", "digest", "on disk", "in memory", "context", "load", "prefill", "decode", "samples"),
         map(_on_server, view["servers"]),
@@ -74,15 +58,9 @@ def fit(
     context: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="The context to be asked for.")] = None,
     kv_type: Annotated[KvType | None, typer.Option(help="KV cache of all servers. Default: what each has.")] = None,
     router: RouterAccess,
-    as_json: JsonOption = False,
 ) -> None:
     """Say on which servers a model fits now, with which memory, and who would get it."""
-    with router_client(**asdict(router)) as client:
-        view = ask_router(client, "/router/explain", model=model, context=context, kv_type=kv_type)
-    if as_json:
-        print_json(view)
-    else:
-        print_explanation(view)
+    print_answer(router, print_explanation, "/router/explain", model=model, context=context, kv_type=kv_type)
 
 
 ServersOption = Annotated[
@@ -95,15 +73,10 @@ DetachOption = Annotated[bool, typer.Option("--detach", help="Begin it, and do n
 @app.command("pull", epilog=examples("orouter models pull llama3.3:70b --to big", "orouter models pull qwen3 --to all"))
 @asks_router
 def pull(
-    model: ModelArgument,
-    *,
-    servers: ServersOption = None,
-    detach: DetachOption = False,
-    router: RouterAccess,
-    as_json: JsonOption = False,
+    model: ModelArgument, *, servers: ServersOption = None, detach: DetachOption = False, router: RouterAccess
 ) -> None:
     """Pull a model where it is said, where one of that name is, or where it fits; it goes on whoever waits."""
-    _operate(router, {"kind": "pull", "model": model, "servers": servers}, detach=detach, as_json=as_json)
+    _operate(router, {"kind": "pull", "model": model, "servers": servers}, detach=detach)
 
 
 @app.command("load", epilog=examples("orouter models load llama3.3:70b --on big --context 32768"))
@@ -115,25 +88,19 @@ def load(
     context: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="The context to load it with.")] = None,
     detach: DetachOption = False,
     router: RouterAccess,
-    as_json: JsonOption = False,
 ) -> None:
     """Load a model into memory: on these servers, or on the best of those that have it."""
     asked = {"kind": "load", "model": model, "servers": servers, "context": context}
-    _operate(router, asked, detach=detach, as_json=as_json)
+    _operate(router, asked, detach=detach)
 
 
 @app.command("unload", epilog=examples("orouter models unload llama3.3:70b"))
 @asks_router
 def unload(
-    model: ModelArgument,
-    *,
-    servers: ServersOption = None,
-    detach: DetachOption = False,
-    router: RouterAccess,
-    as_json: JsonOption = False,
+    model: ModelArgument, *, servers: ServersOption = None, detach: DetachOption = False, router: RouterAccess
 ) -> None:
     """Take a model out of memory: on these servers, or wherever it is loaded."""
-    _operate(router, {"kind": "unload", "model": model, "servers": servers}, detach=detach, as_json=as_json)
+    _operate(router, {"kind": "unload", "model": model, "servers": servers}, detach=detach)
 
 
 @app.command("copy", epilog=examples("orouter models copy llama3.2:3b small --on all"))
@@ -145,11 +112,10 @@ def copy(
     servers: ServersOption = None,
     detach: DetachOption = False,
     router: RouterAccess,
-    as_json: JsonOption = False,
 ) -> None:
     """Give a model another name beside its own, on these servers or wherever it is."""
     asked = {"kind": "copy", "model": model, "destination": new, "servers": servers}
-    _operate(router, asked, detach=detach, as_json=as_json)
+    _operate(router, asked, detach=detach)
 
 
 @app.command("rm", epilog=examples("orouter models rm llama3.2:3b --on old"))
@@ -161,20 +127,19 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     detach: DetachOption = False,
     router: RouterAccess,
-    as_json: JsonOption = False,
 ) -> None:
     """Delete a model from these servers, or from every server that has it."""
     if not yes:
         typer.confirm(f"Delete {model} on {servers or 'every server that has it'}?", abort=True, err=True)
-    _operate(router, {"kind": "delete", "model": model, "servers": servers}, detach=detach, as_json=as_json)
+    _operate(router, {"kind": "delete", "model": model, "servers": servers}, detach=detach)
 
 
-def _operate(router: RouterAccess, asked: dict[str, Any], *, detach: bool, as_json: bool) -> None:
-    with router_client(**asdict(router)) as client:
+def _operate(router: RouterAccess, asked: dict[str, Any], *, detach: bool) -> None:
+    with router_client(**router.place) as client:
         begun = ask_router(client, "/router/operations", "POST", body=asked)
         if not detach:
-            follow(client, begun, as_json=as_json)
-        elif as_json:
+            follow(client, begun, as_json=router.as_json)
+        elif router.as_json:
             print_json(begun)
         else:
             print_operation(begun)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import httpx
 import typer
 
-from ollama_router_cli.arguments.options import JsonOption, command_group, examples
+from ollama_router_cli.arguments.options import command_group, examples
 from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
 from ollama_router_cli.rendering.operations import print_operation, progress_of
 from ollama_router_cli.rendering.output import print_json, print_note, print_result
+from ollama_router_cli.rendering.router_answer import print_answer
 from ollama_router_cli.rendering.tables import format_time, print_table
 from ollama_router_cli.sources.router import ask_router, router_client, segment
 
@@ -25,13 +25,12 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The operation's i
 
 @app.command("list", epilog=examples("orouter operations list"))
 @asks_router
-def list_operations(*, router: RouterAccess, as_json: JsonOption = False) -> None:
+def list_operations(*, router: RouterAccess) -> None:
     """List operations of the last seven days, the newest first."""
-    with router_client(**asdict(router)) as client:
-        view = ask_router(client, "/router/operations")
-    if as_json:
-        print_json(view)
-        return
+    print_answer(router, _print, "/router/operations")
+
+
+def _print(view: dict[str, Any]) -> None:
     if not view["operations"]:
         print_result("nothing was begun in the last seven days")
         return
@@ -44,35 +43,26 @@ def list_operations(*, router: RouterAccess, as_json: JsonOption = False) -> Non
 
 @app.command("show", epilog=examples("orouter operations show 019ab3f2c4d1a2b3c4d5e6f70001"))
 @asks_router
-def show(operation_id: IdArgument, *, router: RouterAccess, as_json: JsonOption = False) -> None:
+def show(operation_id: IdArgument, *, router: RouterAccess) -> None:
     """Show one operation, server by server."""
-    with router_client(**asdict(router)) as client:
-        view = ask_router(client, f"/router/operations/{segment(operation_id)}")
-    if as_json:
-        print_json(view)
-    else:
-        print_operation(view)
+    print_answer(router, print_operation, f"/router/operations/{segment(operation_id)}")
 
 
 @app.command("cancel", epilog=examples("orouter operations cancel 019ab3f2c4d1a2b3c4d5e6f70001"))
 @asks_router
-def cancel(operation_id: IdArgument, *, router: RouterAccess, as_json: JsonOption = False) -> None:
+def cancel(operation_id: IdArgument, *, router: RouterAccess) -> None:
     """End an operation; what is done stays."""
-    with router_client(**asdict(router)) as client:
-        done = ask_router(client, f"/router/operations/{segment(operation_id)}", "DELETE")
-    if as_json:
-        print_json(done)
-    else:
-        print_result(f"{operation_id} ends")
+    ended = f"/router/operations/{segment(operation_id)}"
+    print_answer(router, lambda _: print_result(f"{operation_id} ends"), ended, "DELETE")
 
 
 @app.command("retry", epilog=examples("orouter operations retry 019ab3f2c4d1a2b3c4d5e6f70001"))
 @asks_router
-def retry(operation_id: IdArgument, *, router: RouterAccess, as_json: JsonOption = False) -> None:
+def retry(operation_id: IdArgument, *, router: RouterAccess) -> None:
     """Do it again on the servers where it is not done."""
-    with router_client(**asdict(router)) as client:
+    with router_client(**router.place) as client:
         begun = ask_router(client, f"/router/operations/{segment(operation_id)}/retry", "POST")
-        follow(client, begun, as_json=as_json)
+        follow(client, begun, as_json=router.as_json)
 
 
 def follow(client: httpx.Client, operation: dict[str, Any], *, as_json: bool) -> None:

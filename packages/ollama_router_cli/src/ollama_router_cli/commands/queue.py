@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from typing import Any
 
-from ollama_router_cli.arguments.options import JsonOption, command_group, examples
+from ollama_router_cli.arguments.options import command_group, examples
 from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
-from ollama_router_cli.rendering.output import print_json, print_result
+from ollama_router_cli.rendering.output import print_result
+from ollama_router_cli.rendering.router_answer import print_answer
 from ollama_router_cli.rendering.tables import format_count, print_table
-from ollama_router_cli.sources.router import ask_router, router_client
 
 __all__ = ["app"]
 
@@ -17,16 +17,15 @@ app = command_group()
 
 @app.command(epilog=examples("orouter queue", "orouter queue --json"))
 @asks_router
-def queue(*, router: RouterAccess, as_json: JsonOption = False) -> None:
+def queue(*, router: RouterAccess) -> None:
     """Show who waits for a server.
 
     By model; with a plain user's token the user's own requests.
     """
-    with router_client(**asdict(router)) as client:
-        view = ask_router(client, "/router/queue")
-    if as_json:
-        print_json(view)
-        return
+    print_answer(router, _print, "/router/queue")
+
+
+def _print(view: dict[str, Any]) -> None:
     if not view["queue"]:
         print_result("nothing waits")
         return

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from ollama_router_cli.arguments.options import (
-    JsonOption,
-    command_group,
-    examples,
-    in_place_of,
-    option,
-)
+from ollama_router_cli.arguments.options import command_group, examples, in_place_of, option
 from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
 from ollama_router_cli.arguments.times import parse_moment
-from ollama_router_cli.rendering.output import clean, print_json, print_note, print_result
+from ollama_router_cli.rendering.output import clean, print_note, print_result
+from ollama_router_cli.rendering.router_answer import print_answer
 from ollama_router_cli.rendering.tables import format_ms, format_time, print_table
-from ollama_router_cli.sources.router import ask_router, router_client, segment
+from ollama_router_cli.sources.router import segment
 from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
@@ -44,16 +37,8 @@ _EXAMPLES = examples(
 )
 
 
-class Ending(StrEnum):
-    """How requests ended, or what happened on the way."""
-
-    OK = "ok"
-    ERROR = "error"
-    REFUSED = "refused"
-    CLIENT_LEFT = "client_left"
-    RETRIED = "retried"
-    FALLBACK = "fallback"
-    COLD = "cold"
+Ending = Literal["ok", "error", "refused", "client_left", "retried", "fallback", "cold"]
+"""How requests ended, or what happened on the way."""
 
 
 def _read_filter(typed: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,17 +50,17 @@ def _read_filter(typed: Mapping[str, Any]) -> dict[str, Any]:
 _filtered = in_place_of(
     "chosen",
     [
-        option("text", str | None, None, help="Requests with this in their id, names, path, reason or error."),
-        option("user", str | None, None, metavar="NAME", help="Requests of this user."),
-        option("group", str | None, None, metavar="GROUP", help="Requests of users who are in this group now."),
-        option("model", str | None, None, metavar="MODEL", help="Requests for this model."),
-        option("server", str | None, None, metavar="NAME", help="Requests that this server answered."),
-        option("ending", Ending | None, None, help="Requests that ended, or went, like this."),
-        option("slower_than", float | None, None, min=0, metavar="MS", help="Requests that took longer than this."),
-        option("since", str | None, None, metavar="TIME", help="Requests since then: 30m, 7d or 2026-01-31T15:00."),
-        option("before", str | None, None, metavar="TIME", help="Requests before then."),
-        option("limit", int, 20, min=1, max=200, help="Rows to show."),
-        option("cursor", str | None, None, help="Where to go on, as the rows before said."),
+        option("text", str | None, "Requests with this in their id, names, path, reason or error."),
+        option("user", str | None, "Requests of this user.", metavar="NAME"),
+        option("group", str | None, "Requests of users who are in this group now.", metavar="GROUP"),
+        option("model", str | None, "Requests for this model.", metavar="MODEL"),
+        option("server", str | None, "Requests that this server answered.", metavar="NAME"),
+        option("ending", Ending | None, "Requests that ended, or went, like this."),
+        option("slower_than", float | None, "Requests that took longer than this.", min=0, metavar="MS"),
+        option("since", str | None, "Requests since then: 30m, 7d or 2026-01-31T15:00.", metavar="TIME"),
+        option("before", str | None, "Requests before then.", metavar="TIME"),
+        option("limit", int, "Rows to show.", default=20, min=1, max=200),
+        option("cursor", str | None, "Where to go on, as the rows before said."),
     ],
     _read_filter,
 )
@@ -84,13 +69,12 @@ _filtered = in_place_of(
 @app.command("list", epilog=_EXAMPLES)
 @_filtered
 @asks_router
-def list_requests(*, chosen: dict[str, Any], router: RouterAccess, as_json: JsonOption = False) -> None:
+def list_requests(*, chosen: dict[str, Any], router: RouterAccess) -> None:
     """List requests in progress and those of the log, the newest first; with a plain user's token the own ones."""
-    with router_client(**asdict(router)) as client:
-        view = ask_router(client, "/router/requests", **chosen)
-    if as_json:
-        print_json(view)
-        return
+    print_answer(router, _print_requests, "/router/requests", **chosen)
+
+
+def _print_requests(view: dict[str, Any]) -> None:
     columns = ("time", "user", "model", "server", "outcome", "waited", "first token", "total", "id")
     rows = [*map(_active_row, view["active"]), *map(_row, view["requests"])]
     print_table(columns, rows, right=("waited", "first token", "total"))
@@ -104,22 +88,10 @@ def list_requests(*, chosen: dict[str, Any], router: RouterAccess, as_json: Json
 
 @app.command("show", epilog=_SHOW_EXAMPLES)
 @asks_router
-def show(
-    request_id: IdArgument,
-    *,
-    again: ReplayOption = False,
-    router: RouterAccess,
-    as_json: JsonOption = False,
-) -> None:
+def show(request_id: IdArgument, *, again: ReplayOption = False, router: RouterAccess) -> None:
     """Show what happened to one request, or how far it is, and where its time went; or where it would go now."""
-    with router_client(**asdict(router)) as client:
-        view = ask_router(client, f"/router/requests/{segment(request_id)}{'/replay' if again else ''}")
-    if as_json:
-        print_json(view)
-    elif again:
-        _print_replay(view)
-    else:
-        _print_request(view)
+    path = f"/router/requests/{segment(request_id)}{'/replay' if again else ''}"
+    print_answer(router, _print_replay if again else _print_request, path)
 
 
 def _print_request(view: dict[str, Any]) -> None:
@@ -159,19 +131,10 @@ def _end(one: dict[str, Any]) -> str:
 
 @app.command("cancel", epilog=examples("orouter requests cancel 019ab3f2c4d1a2b3c4d5e6f70001"))
 @asks_router
-def cancel(
-    request_id: IdArgument,
-    *,
-    router: RouterAccess,
-    as_json: JsonOption = False,
-) -> None:
+def cancel(request_id: IdArgument, *, router: RouterAccess) -> None:
     """End a request in progress: an admin any, a user an own one."""
-    with router_client(**asdict(router)) as client:
-        done = ask_router(client, f"/router/requests/{segment(request_id)}/cancel", "POST")
-    if as_json:
-        print_json(done)
-    else:
-        print_result(f"{request_id} is ended")
+    cancelled = f"/router/requests/{segment(request_id)}/cancel"
+    print_answer(router, lambda _: print_result(f"{request_id} is ended"), cancelled, "POST")
 
 
 def _print_parts(phases: list[dict[str, Any]], expected: list[dict[str, Any]] | None) -> None:

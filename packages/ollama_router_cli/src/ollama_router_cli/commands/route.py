@@ -50,64 +50,39 @@ class _Source:
 
 
 _QUESTION = (
-    option(
-        "context",
-        int | None,
-        None,
-        min=1,
-        metavar="TOKENS",
-        help="Context that the request asks for (options.num_ctx).",
-    ),
-    option("kv_type", KvType | None, None, help="KV cache of all servers. Default: what each has."),
+    option("context", int | None, "Context that the request asks for (options.num_ctx).", min=1, metavar="TOKENS"),
+    option("kv_type", KvType | None, "KV cache of all servers. Default: what each has."),
     option(
         "need",
         list[str] | None,
-        None,
+        "Capability that the model must have: tools, vision, embedding, insert. Repeatable.",
         metavar="CAPABILITY",
-        help="Capability that the model must have: tools, vision, embedding, insert. Repeatable.",
     ),
-    option("user", str | None, None, metavar="NAME", help="User who asks: report whether that user may use the model."),
+    option("user", str | None, "User who asks: report whether that user may use the model.", metavar="NAME"),
     option(
         "prompt_tokens",
         int,
-        0,
+        "Approximate length of the prompt, for expected times.",
+        default=0,
         min=0,
         metavar="TOKENS",
-        help="Approximate length of the prompt, for expected times.",
     ),
     option(
-        "held_by",
-        str | None,
-        None,
-        metavar="SERVER",
-        help="Server that answered the conversation's previous turn, for `fastest`.",
+        "held_by", str | None, "Server that answered the conversation's previous turn, for `fastest`.", metavar="SERVER"
     ),
 )
 _SOURCE = (
-    option(
-        "url",
-        str | None,
-        None,
-        metavar="URL",
-        help="Ask this running router, which also knows load, failures and speeds.",
-    ),
+    option("url", str | None, "Ask this running router, which also knows load, failures and speeds.", metavar="URL"),
     option(
         "token",
         str | None,
-        None,
+        "Token of a viewer or an admin, for --url.",
         metavar="TOKEN",
         envvar="OROUTER_TOKEN",
-        help="Token of a viewer or an admin, for --url.",
         show_default=False,
     ),
-    option("live", bool, default=False, help="Ask the servers now (the default)."),
-    option(
-        "snapshot",
-        Path | None,
-        None,
-        metavar="FILE",
-        help="Ask no server; read their answers from this JSON file.",
-    ),
+    option("live", bool, "Ask the servers now (the default).", default=False),
+    option("snapshot", Path | None, "Ask no server; read their answers from this JSON file.", metavar="FILE"),
 )
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from ollama_router_cli.arguments.options import JsonOption, command_group, examples
+from ollama_router_cli.arguments.options import command_group, examples
 from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
-from ollama_router_cli.rendering.output import clean, print_json, print_result
+from ollama_router_cli.rendering.output import clean, print_result
+from ollama_router_cli.rendering.router_answer import print_answer
 from ollama_router_cli.rendering.tables import format_count, format_ms, print_table
-from ollama_router_cli.sources.router import ask_router, router_client
 
 __all__ = ["app"]
 
@@ -23,31 +21,23 @@ app = command_group()
 _SPAN_HELP = "hour: minutes of the last hour; day, week: hours of them."
 
 
-class Span(StrEnum):
-    """How much time is told."""
-
-    HOUR = "hour"
-    DAY = "day"
-    WEEK = "week"
+Span = Literal["hour", "day", "week"]
+"""How much time is told."""
 
 
 @app.command(epilog=examples("orouter series", "orouter series week --json"))
 @asks_router
 def series(
-    span: Annotated[Span, typer.Argument(metavar="SPAN", help=_SPAN_HELP)] = Span.HOUR,
-    *,
-    router: RouterAccess,
-    as_json: JsonOption = False,
+    span: Annotated[Span, typer.Argument(metavar="SPAN", help=_SPAN_HELP)] = "hour", *, router: RouterAccess
 ) -> None:
     """Show requests a second and first tokens, step by step.
 
     Of the last hour also how many waited, on the average. Steps without requests are left out; times are UTC.
     """
-    with router_client(**asdict(router)) as client:
-        view = ask_router(client, "/router/series", span=span.value)
-    if as_json:
-        print_json(view)
-        return
+    print_answer(router, _print, "/router/series", span=span)
+
+
+def _print(view: dict[str, Any]) -> None:
     print_result(clean(view["sentence"]))
     rows = [_row(view, one) for one in view["steps"] if one["requests"]]
     if rows:

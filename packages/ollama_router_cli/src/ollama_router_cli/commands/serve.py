@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-from enum import StrEnum
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,12 +20,8 @@ __all__ = ["app"]
 app = command_group()
 
 
-class LogFormat(StrEnum):
-    """How the log looks on standard error."""
-
-    AUTO = "auto"
-    TEXT = "text"
-    JSON = "json"
+LogFormat = Literal["auto", "text", "json"]
+"""How the log looks on standard error."""
 
 
 @app.command(
@@ -88,7 +83,7 @@ def serve(
 def _with_log_format(config: Config, chosen: LogFormat | None) -> Config:
     if chosen is None:
         return config
-    return config.model_copy(update={"logging": config.logging.model_copy(update={"format": chosen.value})})
+    return config.model_copy(update={"logging": config.logging.model_copy(update={"format": chosen})})
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

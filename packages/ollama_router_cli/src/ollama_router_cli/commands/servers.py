@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from ollama_router_cli.arguments.options import (
-    JsonOption,
-    command_group,
-    examples,
-)
+from ollama_router_cli.arguments.options import command_group, examples
 from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
-from ollama_router_cli.rendering.output import clean, print_json, print_result
+from ollama_router_cli.rendering.output import clean, print_result
+from ollama_router_cli.rendering.router_answer import print_answer
 from ollama_router_cli.rendering.tables import format_bytes, format_ms, format_time, print_table
-from ollama_router_cli.sources.router import ask_router, router_client, segment
+from ollama_router_cli.sources.router import segment
 
 __all__ = ["app"]
 
@@ -26,48 +22,28 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The server's 
 
 @app.command("list", epilog=examples("orouter servers list", "orouter servers list --json"))
 @asks_router
-def list_servers(
-    *,
-    router: RouterAccess,
-    as_json: JsonOption = False,
-) -> None:
+def list_servers(*, router: RouterAccess) -> None:
     """List servers as the router sees them, those that need attention first."""
-    with router_client(**asdict(router)) as client:
-        view = ask_router(client, "/router/servers")
-    if as_json:
-        print_json(view)
-        return
+    print_answer(router, _print_servers, "/router/servers")
+
+
+def _print_servers(view: dict[str, Any]) -> None:
     columns = (
-        "server",
-        "state",
-        "running",
-        "loaded",
-        "limit",
-        "in memory",
-        "version",
-        "probe",
-        "failed 1 h",
-        "tokens/s",
+        "server", "state", "running", "loaded", "limit", "in memory", "version", "probe", "failed 1 h", "tokens/s",
         "error",
-    )
+    )  # fmt: skip
     right = ("running", "loaded", "limit", "probe", "failed 1 h", "tokens/s")
     print_table(columns, map(_row, view["servers"]), right=right)
 
 
 @app.command("show", epilog=examples("orouter servers show big"))
 @asks_router
-def show(
-    name: NameArgument,
-    *,
-    router: RouterAccess,
-    as_json: JsonOption = False,
-) -> None:
+def show(name: NameArgument, *, router: RouterAccess) -> None:
     """Show one server: its state, memory, models and their speeds."""
-    with router_client(**asdict(router)) as client:
-        view = ask_router(client, f"/router/servers/{segment(name)}")
-    if as_json:
-        print_json(view)
-        return
+    print_answer(router, _print_server, f"/router/servers/{segment(name)}")
+
+
+def _print_server(view: dict[str, Any]) -> None:
     since = "" if view["since"] is None else f" since {format_time(view['since'])}"
     print_result(clean(f"{view['name']} is {view['state']}{since}{': ' + view['error'] if view['error'] else ''}"))
     if view["found_by"] is not None:
@@ -81,48 +57,27 @@ def show(
 
 @app.command("drain", epilog=examples("orouter servers drain big"))
 @asks_router
-def drain(
-    name: NameArgument,
-    *,
-    router: RouterAccess,
-    as_json: JsonOption = False,
-) -> None:
+def drain(name: NameArgument, *, router: RouterAccess) -> None:
     """Let a server finish its requests and send it no new ones, until `undrain`, over restarts and in every router."""
-    with router_client(**asdict(router)) as client:
-        _print_drain(ask_router(client, f"/router/servers/{segment(name)}/drain", "POST"), as_json=as_json)
+    print_answer(router, _print_drain, f"/router/servers/{segment(name)}/drain", "POST")
 
 
 @app.command("undrain", epilog=examples("orouter servers undrain big"))
 @asks_router
-def undrain(
-    name: NameArgument,
-    *,
-    router: RouterAccess,
-    as_json: JsonOption = False,
-) -> None:
+def undrain(name: NameArgument, *, router: RouterAccess) -> None:
     """Send a drained server requests again."""
-    with router_client(**asdict(router)) as client:
-        _print_drain(ask_router(client, f"/router/servers/{segment(name)}/undrain", "POST"), as_json=as_json)
+    print_answer(router, _print_drain, f"/router/servers/{segment(name)}/undrain", "POST")
 
 
 @app.command("probe", epilog=examples("orouter servers probe big"))
 @asks_router
-def probe(
-    name: NameArgument,
-    *,
-    router: RouterAccess,
-    as_json: JsonOption = False,
-) -> None:
+def probe(name: NameArgument, *, router: RouterAccess) -> None:
     """Ask a server now for its version and models, instead of when its next probe is due.
 
     The exit code is 1 if it does not answer.
     """
-    with router_client(**asdict(router)) as client:
-        told = ask_router(client, f"/router/servers/{segment(name)}/probe", "POST")
-    if as_json:
-        print_json(told)
-    else:
-        print_result(clean(_told(told)))
+    path = f"/router/servers/{segment(name)}/probe"
+    told = print_answer(router, lambda told: print_result(clean(_told(told))), path, "POST")
     if not told["answered"]:
         raise typer.Exit(1)
 
@@ -135,10 +90,8 @@ def _told(told: dict[str, Any]) -> str:
     return f"{told['server']} answered{time}: {told['state']}, Ollama {told['version']}{known}"
 
 
-def _print_drain(done: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print_json(done)
-    elif done["draining"]:
+def _print_drain(done: dict[str, Any]) -> None:
+    if done["draining"]:
         print_result(f"{done['server']} drains, {done['in_flight']} in flight")
     else:
         print_result(f"{done['server']} takes requests again")

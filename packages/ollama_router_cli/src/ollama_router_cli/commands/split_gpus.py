@@ -31,17 +31,18 @@ __all__ = ["OPTIONS", "GpuSplit", "print_split", "read_split", "split_config", "
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
 
 OPTIONS = (
-    option("split_gpus", bool, default=False, help="One Ollama for each GPU: print systemd units and the config."),
+    option("split_gpus", bool, "One Ollama for each GPU: print systemd units and the config.", default=False),
     option(
         "gpus",
         str | None,
-        None,
+        "GPUs of each Ollama, such as '0 1 2,3'. Default: each one that nvidia-smi or rocm-smi lists.",
         metavar="GROUPS",
-        help="GPUs of each Ollama, such as '0 1 2,3'. Default: each one that nvidia-smi or rocm-smi lists.",
     ),
-    option("write", bool, default=False, help="With --split-gpus: install them, after asking."),
-    option("unit_folder", Path, Path("/etc/systemd/system"), metavar="DIR", help="Where --write installs the units."),
-    option("yes", bool, default=False, help="With --write: do not ask."),
+    option("write", bool, "With --split-gpus: install them, after asking.", default=False),
+    option(
+        "unit_folder", Path, "Where --write installs the units.", default=Path("/etc/systemd/system"), metavar="DIR"
+    ),
+    option("yes", bool, "With --write: do not ask.", default=False),
 )
 """The options of `init` that are about GPUs."""
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, NamedTuple
 
 import httpx
@@ -17,11 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ollama_router_cli.arguments.keys import pressed_keys
-from ollama_router_cli.arguments.options import (
-    JsonOption,
-    command_group,
-    examples,
-)
+from ollama_router_cli.arguments.options import command_group, examples
 from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
 from ollama_router_cli.rendering.output import clean, print_json, print_result
 from ollama_router_cli.rendering.tables import format_bytes, format_count, make_table, print_table
@@ -81,22 +77,21 @@ class _Part(NamedTuple):
 @asks_router
 def top(
     *,
-    router: RouterAccess,
     interval: Annotated[
         float, typer.Option(min=0.1, max=60.0, metavar="SECONDS", help="Seconds between updates.")
     ] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Print once and exit, as without a terminal.")] = False,
-    as_json: JsonOption = False,
+    router: RouterAccess,
 ) -> None:
     """Watch servers, models, the queue and active requests.
 
     Servers that need attention come first. Up, down, space and page keys scroll, / filters by name or model, q ends.
     Asks the running router with the token of a viewer or an admin. Ctrl-C ends it. --json prints /router/status once.
     """
-    with router_client(**asdict(router)) as client:
+    with router_client(**router.place) as client:
         address = str(client.base_url).rstrip("/")
         status = ask_router(client, "/router/status")
-        if as_json:
+        if router.as_json:
             print_json(status)
         elif once or not sys.stdout.isatty():
             _print(address, status)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
-from enum import StrEnum
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import typer
 
-from ollama_router_cli.arguments.options import JsonOption, command_group, examples
+from ollama_router_cli.arguments.options import command_group, examples
 from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
 from ollama_router_cli.arguments.times import parse_moment
 from ollama_router_cli.rendering.estimated_tokens import print_estimated
-from ollama_router_cli.rendering.output import print_json
+from ollama_router_cli.rendering.router_answer import print_answer
 from ollama_router_cli.rendering.tables import format_count, format_ms, print_table
-from ollama_router_cli.sources.router import ask_router, router_client, stream_router
+from ollama_router_cli.sources.router import router_client, stream_router
 from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
@@ -23,42 +22,23 @@ __all__ = ["app"]
 app = command_group()
 
 
-class By(StrEnum):
-    """What lines are about."""
-
-    USER = "user"
-    GROUP = "group"
-    MODEL = "model"
-    SERVER = "server"
-    HOST = "host"
-    DAY = "day"
+By = Literal["user", "group", "model", "server", "host", "day"]
+"""What lines are about."""
 
 
-class Order(StrEnum):
-    """What lines have the most of first."""
-
-    REQUESTS = "requests"
-    ERRORS = "errors"
-    TOKENS_IN = "tokens-in"
-    CACHED = "cached"
-    TOKENS_OUT = "tokens-out"
-    GPU = "gpu"
-    WASTED = "wasted"
-    COST = "cost"
+Order = Literal["requests", "errors", "tokens-in", "cached", "tokens-out", "gpu", "wasted", "cost"]
+"""What lines have the most of first."""
 
 
-class Step(StrEnum):
-    """How long a time one line of an export stands for."""
-
-    DAY = "day"
-    HOUR = "hour"
+Step = Literal["day", "hour"]
+"""How long a time one line of an export stands for."""
 
 
 _COLUMNS = ("requests", "errors", "tokens in", "cached", "tokens out", "GPU s", "wasted s", "first p50", "p95")
 _FIGURES = {
-    Order.REQUESTS: "requests", Order.ERRORS: "errors", Order.TOKENS_IN: "prompt_tokens",
-    Order.CACHED: "cached_tokens", Order.TOKENS_OUT: "completion_tokens", Order.GPU: "gpu_ms",
-    Order.WASTED: "wasted_ms", Order.COST: "cost_micros",
+    "requests": "requests", "errors": "errors", "tokens-in": "prompt_tokens",
+    "cached": "cached_tokens", "tokens-out": "completion_tokens", "gpu": "gpu_ms",
+    "wasted": "wasted_ms", "cost": "cost_micros",
 }  # fmt: skip
 _EXAMPLES = examples(
     "orouter usage --since 7d",
@@ -72,18 +52,15 @@ _EXAMPLES = examples(
 @asks_router
 def usage(
     *,
-    by: Annotated[By, typer.Option(help="What a line is about.")] = By.USER,
+    by: Annotated[By, typer.Option(help="What a line is about.")] = "user",
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="From when on. Default: from the beginning.")
     ] = None,
     before: Annotated[str | None, typer.Option(metavar="TIME", help="Until when. Default: now.")] = None,
-    order: Annotated[
-        Order, typer.Option(help="What lines have the most of first; days stand by date.")
-    ] = Order.REQUESTS,
+    order: Annotated[Order, typer.Option(help="What lines have the most of first; days stand by date.")] = "requests",
     csv: Annotated[bool, typer.Option("--csv", help="Write CSV: a line for each step and name.")] = False,
-    step: Annotated[Step, typer.Option(help="With --csv: what one line covers, in UTC.")] = Step.DAY,
+    step: Annotated[Step, typer.Option(help="With --csv: what one line covers, in UTC.")] = "day",
     router: RouterAccess,
-    as_json: JsonOption = False,
 ) -> None:
     """Show who used how much on a running router, or export it.
 
@@ -91,29 +68,26 @@ def usage(
     of the first tokens came and 95 in 100, and where a model has a price the estimated cost. With --csv the lines are
     those of the console's export: the first and the last step are whole.
     """
-    if csv and as_json:
+    if csv and router.as_json:
         raise typer.BadParameter("--csv and --json exclude each other")
     asked: dict[str, Any] = {"since": _moment(since), "before": _moment(before)}
-    with router_client(**asdict(router)) as client:
-        if csv:
-            sys.stdout.writelines(stream_router(client, "/router/usage.csv", by=by.value, step=step.value, **asked))
-            return
-        view = ask_router(client, "/router/usage", by=by.value, order=_FIGURES[order], **asked)
-    if as_json:
-        print_json(view)
+    if csv:
+        with router_client(**router.place) as client:
+            sys.stdout.writelines(stream_router(client, "/router/usage.csv", by=by, step=step, **asked))
     else:
-        _print(view, by)
+        show = partial(_print, by=by)
+        print_answer(router, show, "/router/usage", by=by, order=_FIGURES[order], **asked)
 
 
 def _moment(text: str | None) -> float | None:
     return None if text is None else max(0.0, parse_moment(text, now=SystemClock().wall()))
 
 
-def _print(view: dict[str, Any], by: By) -> None:
+def _print(view: dict[str, Any], *, by: By) -> None:
     times = {"ttft_p50_ms": view["ttft_ms"]["p50"], "ttft_p95_ms": view["ttft_ms"]["p95"]}
-    lines = [*view[f"by_{by.value}"], {**view, **times, "name": "all"}]
+    lines = [*view[f"by_{by}"], {**view, **times, "name": "all"}]
     currency = view["currency"]
-    columns = (by.value, *_COLUMNS, *((f"cost, {currency}",) if currency else ()))
+    columns = (by, *_COLUMNS, *((f"cost, {currency}",) if currency else ()))
     print_table(columns, [_cells(line, priced=currency is not None) for line in lines], right=columns[1:])
     print_estimated(view["estimated"])
 

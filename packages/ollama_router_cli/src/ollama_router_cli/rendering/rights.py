@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ollama_router_cli.rendering.output import clean, print_json, print_result
+from ollama_router_cli.rendering.output import clean, print_result
 from ollama_router_cli.rendering.tables import print_table
 
 __all__ = ["print_rights"]
 
 
-def print_rights(view: dict[str, Any], *, as_json: bool) -> None:
+def print_rights(view: dict[str, Any]) -> None:
     """Print the sentence, each right with its origin, and each model and external host with the reason."""
-    if as_json:
-        print_json(view)
-        return
     print_result(clean(view["sentence"]))
     print_result()
     print_table(

@@ -45,17 +45,16 @@ def router_findings(settings: Settings) -> Iterator[Finding]:
                 [] if ready.is_success else [ready.text[:200]]
             )
     except httpx.HTTPError as error:
-        reason = f"no router answers at {url} ({type(error).__name__})"
-        yield Finding(subject="router", severity="warning", reason=reason, mend="orouter serve")
+        yield Finding.warning("router", f"no router answers at {url} ({type(error).__name__})", "orouter serve")
         return
     except (ValueError, KeyError, TypeError):
         port = settings.config.proxy_port
         reason = f"no router answers at {url}: another program does"
         mend = f"ss -ltnp 'sport = :{port}' tells which; end it, or set another proxy_port"
-        yield Finding(subject="router", severity="error", reason=reason, mend=mend)
+        yield Finding.error("router", reason, mend)
         return
     if ready.is_success and not problems:
-        yield Finding(subject="router", severity="ok", reason=f"takes requests at {url}")
+        yield Finding.ok("router", f"takes requests at {url}")
     severity: Severity = "warning" if ready.is_success else "error"
     for problem in problems:
         yield Finding(subject="router", severity=severity, reason=f"{url}: {problem}", mend="orouter status")
@@ -91,17 +90,10 @@ def _reachable(name: str, server: Server, facts: ServerFacts, *, alone: bool) ->
         f"{where}: Ollama {facts.version or 'of an unknown version'}, {models} models, {facts.probe_ms or 0:.0f} ms"
     )
     if facts.installed is None:
-        return Finding(
-            subject=subject, severity="warning", reason=f"{where} does not tell its models", mend="orouter status"
-        )
+        return Finding.warning(subject, f"{where} does not tell its models", "orouter status")
     if not models:
-        return Finding(
-            subject=subject,
-            severity="warning",
-            reason=f"{where} has no models",
-            mend=f"orouter models pull MODEL --to {name}",
-        )
-    return Finding(subject=subject, severity="ok", reason=reason)
+        return Finding.warning(subject, f"{where} has no models", f"orouter models pull MODEL --to {name}")
+    return Finding.ok(subject, reason)
 
 
 def _clock(name: str, server: Server) -> Iterator[Finding]:

@@ -37,13 +37,13 @@ def coordination_findings(settings: Settings) -> Iterator[Finding]:
     try:
         problem = asyncio.run(_ping(wanted.url, wanted))
     except ConfigError as error:
-        yield Finding(subject="coordination", severity="error", reason=error.message, mend=_MENDED_URL)
+        yield Finding.error("coordination", error.message, _MENDED_URL)
         return
     if problem is None:
-        yield Finding(subject="coordination", severity="ok", reason=f"{shown} answers")
+        yield Finding.ok("coordination", f"{shown} answers")
         return
     reason = f"{shown} does not answer, and each router goes on with its share of the limits: {problem}"
-    yield Finding(subject="coordination", severity="warning", reason=reason, mend=f"redis-cli -u {shown} ping")
+    yield Finding.warning("coordination", reason, f"redis-cli -u {shown} ping")
 
 
 def discovery_findings(settings: Settings) -> Iterator[Finding]:
@@ -70,7 +70,7 @@ async def _looks(settings: Settings) -> list[Finding]:
         try:
             finders = finders_of(settings.config.discovery, upstream, settings.variables)
         except ConfigError as error:
-            return [Finding(subject="discovery", severity="error", reason=error.message, mend="orouter config check")]
+            return [Finding.error("discovery", error.message, "orouter config check")]
         return [await _look(finder) for finder in finders]
 
 
@@ -81,12 +81,12 @@ async def _look(finder: Finder) -> Finding:
     try:
         found = len(await finder.look())
     except RouterError as error:
-        return Finding(subject=subject, severity="warning", reason=error.message, mend=mend)
+        return Finding.warning(subject, error.message, mend)
     finally:
         finder.close()
     reason = f"servers found: {found}" if found else "nothing is found there"
     if finder.lacks is not None:
         reason += f"; changes are known after an interval only: {finder.lacks}"
     if found and finder.lacks is None:
-        return Finding(subject=subject, severity="ok", reason=reason)
-    return Finding(subject=subject, severity="warning", reason=reason, mend=mend)
+        return Finding.ok(subject, reason)
+    return Finding.warning(subject, reason, mend)

@@ -45,13 +45,7 @@ def history(*, shared: SharedOptions) -> None:
     rows = [*zip(known, changes, strict=True)][::-1]
     if shared.as_json:
         versions = [
-            {
-                "version": one.number,
-                "taken_up_at": one.at,
-                "router": one.router,
-                "cause": one.cause,
-                "changed": changed,
-            }
+            {"version": one.number, "taken_up_at": one.at, "router": one.router, "cause": one.cause, "changed": changed}
             for one, changed in rows
         ]
         print_json({"config": str(path), "kept_in": kept.location, "versions": versions})

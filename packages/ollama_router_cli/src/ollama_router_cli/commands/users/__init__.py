@@ -26,15 +26,13 @@ app.command(
 )(set_user)
 app.command("rights", epilog=examples("orouter users rights alice", "orouter users rights alice --json"))(rights)
 app.command(
-    "invite",
-    epilog=examples("orouter users invite alice", "orouter users invite carol --group team --role viewer"),
+    "invite", epilog=examples("orouter users invite alice", "orouter users invite carol --group team --role viewer")
 )(invite)
 app.command("sessions", epilog=examples("orouter users sessions alice", "orouter users sessions alice --json"))(
     sessions
 )
 app.command(
-    "sign-out",
-    epilog=examples("orouter users sign-out alice", "orouter users sign-out alice --session 3f0a9c12b7de"),
+    "sign-out", epilog=examples("orouter users sign-out alice", "orouter users sign-out alice --session 3f0a9c12b7de")
 )(sign_out)
 app.add_typer(tokens_app, name="tokens")
 app.command(

@@ -10,16 +10,15 @@ from msgspec.structs import asdict
 
 from ollama_router_cli.arguments.grant_options import takes_grants
 from ollama_router_cli.arguments.options import SharedOptions, YesOption, command_group, examples, takes_shared_options
-from ollama_router_cli.commands.users.store import NameArgument, Role, with_users
+from ollama_router_cli.commands.users.store import NameArgument, with_users
 from ollama_router_cli.rendering.grant_texts import describe_grants
 from ollama_router_cli.rendering.new_token import show_token
 from ollama_router_cli.rendering.output import clean, confirm_word, print_json, print_note, print_outcome, print_result
 from ollama_router_cli.rendering.request_log import print_records
 from ollama_router_cli.rendering.tables import format_count, format_ms, format_time, print_table
-from ollama_router_core.access.grants import combine_grants, grants_from_json, grants_to_json
+from ollama_router_core.access.grants import Role, combine_grants, grants_from_json, grants_to_json
 from ollama_router_core.access.limits import Allowance, TokenSpan, day_of, nearest_end
 from ollama_router_server.storage.identities import (
-    CreatedToken,
     UserChange,
     UserDetails,
     UserFilter,
@@ -52,7 +51,7 @@ app = command_group("Create, list and change users. A token is shown once, when 
 def create(
     name: NameArgument,
     *,
-    role: Annotated[Role, typer.Option(help="Role of the user.")] = Role.USER,
+    role: Annotated[Role, typer.Option(help="Role of the user.")] = "user",
     group: Annotated[str | None, typer.Option("--group", metavar="GROUP", help="Group of the user.")] = None,
     grants: dict[str, Any],
     shared: SharedOptions,
@@ -63,11 +62,7 @@ def create(
     group, then to the role.
     """
     granted = grants_from_json(grants)
-
-    async def add(users: UserStore) -> CreatedToken:
-        return await users.create(name, role=role.value, group=group, grants=granted)
-
-    settings, created = with_users(shared, add)
+    settings, created = with_users(shared, lambda users: users.create(name, role=role, group=group, grants=granted))
     show_token(settings, created, f"user {created.user} created ({created.role})", as_json=shared.as_json)
 
 
@@ -184,20 +179,12 @@ def _listed_json(listed: _Listed) -> dict[str, Any]:
 
 @app.command(epilog=examples("orouter users show alice"))
 @takes_shared_options
-def show(
-    name: NameArgument,
-    *,
-    shared: SharedOptions,
-) -> None:
+def show(name: NameArgument, *, shared: SharedOptions) -> None:
     """Show one user.
 
     Prints grants, requests, errors, mean response time, tokens used and the last 10 requests.
     """
-
-    async def read(users: UserStore) -> UserDetails:
-        return await users.show(name)
-
-    _, details = with_users(shared, read)
+    _, details = with_users(shared, lambda users: users.show(name))
     if shared.as_json:
         print_json(_details_json(details))
     else:
@@ -206,55 +193,31 @@ def show(
 
 @app.command(epilog=examples("orouter users activate alice"))
 @takes_shared_options
-def activate(
-    name: NameArgument,
-    *,
-    shared: SharedOptions,
-) -> None:
+def activate(name: NameArgument, *, shared: SharedOptions) -> None:
     """Let a deactivated user in again."""
-
-    async def change(users: UserStore) -> None:
-        await users.change(name, UserChange(active=True))
-
-    with_users(shared, change)
+    with_users(shared, lambda users: users.change(name, UserChange(active=True)))
     print_outcome({"name": name, "active": True}, f"{name} is active", as_json=shared.as_json)
 
 
 @app.command(epilog=examples("orouter users deactivate alice"))
 @takes_shared_options
-def deactivate(
-    name: NameArgument,
-    *,
-    shared: SharedOptions,
-) -> None:
+def deactivate(name: NameArgument, *, shared: SharedOptions) -> None:
     """Lock a user out.
 
     Tokens and log rows are kept, and activate lets the user in again.
     """
-
-    async def change(users: UserStore) -> None:
-        await users.change(name, UserChange(active=False))
-
-    with_users(shared, change)
+    with_users(shared, lambda users: users.change(name, UserChange(active=False)))
     print_outcome({"name": name, "active": False}, f"{name} is inactive", as_json=shared.as_json)
 
 
 @app.command("regenerate-token", epilog=examples("orouter users regenerate-token alice"))
 @takes_shared_options
-def regenerate_token(
-    name: NameArgument,
-    *,
-    shared: SharedOptions,
-) -> None:
+def regenerate_token(name: NameArgument, *, shared: SharedOptions) -> None:
     """Replace a user's token.
 
     The old one stops working at once, the new one is shown once.
     """
-
-    async def change(users: UserStore) -> CreatedToken:
-        return await users.regenerate_token(name)
-
-    settings, created = with_users(shared, change)
+    settings, created = with_users(shared, lambda users: users.regenerate_token(name))
     show_token(
         settings, created, f"{created.user} has a new token; the old one no longer works", as_json=shared.as_json
     )
@@ -262,12 +225,7 @@ def regenerate_token(
 
 @app.command(epilog=examples("orouter users delete alice", "orouter users delete alice --yes"))
 @takes_shared_options
-def delete(
-    name: NameArgument,
-    *,
-    yes: YesOption = False,
-    shared: SharedOptions,
-) -> None:
+def delete(name: NameArgument, *, yes: YesOption = False, shared: SharedOptions) -> None:
     """Delete a user with all tokens and log rows.
 
     Asks for confirmation unless --yes is given.
@@ -321,7 +279,6 @@ def _details_json(details: UserDetails) -> dict[str, Any]:
 
 
 def _print_details(details: UserDetails) -> None:
-
     user = details.summary
     tokens = ", ".join(f"{token.lookup}... ({token.name})" for token in user.tokens)
     facts = [

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from ollama_router_cli.arguments.options import SharedOptions, takes_shared_options
-from ollama_router_cli.commands.users.store import NameArgument, Role
+from ollama_router_cli.commands.users.store import NameArgument
 from ollama_router_cli.rendering.output import clean, print_json, print_note, print_result
 from ollama_router_cli.sources.console_links import console_address, console_sessions
 from ollama_router_cli.sources.settings_source import Settings, read_settings
 from ollama_router_cli.sources.storage import open_database, operator
+from ollama_router_core.access.grants import Role
 from ollama_router_server.admin.links import INVITATION_SECONDS, link_of
 from ollama_router_server.storage.identities import UnknownUser
 from ollama_router_server.storage.user_store import UserStore
@@ -25,7 +26,7 @@ __all__ = ["invite"]
 def invite(
     name: NameArgument,
     *,
-    role: Annotated[Role, typer.Option(help="Role of a user who is created.")] = Role.USER,
+    role: Annotated[Role, typer.Option(help="Role of a user who is created.")] = "user",
     group: Annotated[
         str | None, typer.Option("--group", metavar="GROUP", help="Group of a user who is created.")
     ] = None,
@@ -53,6 +54,6 @@ async def _invite(settings: Settings, name: str, role: Role, group: str | None) 
         try:
             await users.show(name)
         except UnknownUser:
-            await users.create_without_token(name, role=role.value, group=group)
+            await users.create_without_token(name, role=role, group=group)
             created = True
         return await sessions.invite(name, seconds=INVITATION_SECONDS, by=actor), created

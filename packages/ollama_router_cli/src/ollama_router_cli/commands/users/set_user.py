@@ -8,11 +8,11 @@ import typer
 
 from ollama_router_cli.arguments.grant_options import takes_grants
 from ollama_router_cli.arguments.options import SharedOptions, takes_shared_options
-from ollama_router_cli.commands.users.store import NameArgument, Role, with_users
+from ollama_router_cli.commands.users.store import NameArgument, with_users
 from ollama_router_cli.rendering.grant_texts import describe_grants
 from ollama_router_cli.rendering.output import clean, print_json, print_result
 from ollama_router_cli.rendering.tables import print_table
-from ollama_router_core.access.grants import grants_to_json
+from ollama_router_core.access.grants import Role, grants_to_json
 from ollama_router_server.storage.identities import UserChange, UserDetails
 from ollama_router_server.storage.user_store import UserStore
 
@@ -42,7 +42,7 @@ def set_user(
     own. Requests over a limit are answered with 429.
     """
     change = UserChange(
-        role=None if role is None else role.value,
+        role=role,
         moves=group is not None,
         group=None if group == "none" else group,
         grants=grants,

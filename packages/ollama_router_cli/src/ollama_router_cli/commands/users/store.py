@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
 from typing import Annotated, TypeVar
 
 import typer
@@ -13,18 +12,10 @@ from ollama_router_cli.sources.settings_source import Settings
 from ollama_router_cli.sources.storage import open_users, run_with
 from ollama_router_server.storage.user_store import UserStore
 
-__all__ = ["NameArgument", "Role", "with_users"]
+__all__ = ["NameArgument", "with_users"]
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The user's name.", show_default=False)]
 Result = TypeVar("Result")
-
-
-class Role(StrEnum):
-    """Admins manage the router, users use models, viewers read metrics and status."""
-
-    ADMIN = "admin"
-    USER = "user"
-    VIEWER = "viewer"
 
 
 def with_users(shared: SharedOptions, action: Callable[[UserStore], Awaitable[Result]]) -> tuple[Settings, Result]:

@@ -13,8 +13,6 @@ from ollama_router_cli.commands.users.store import NameArgument, with_users
 from ollama_router_cli.rendering.new_token import show_token
 from ollama_router_cli.rendering.output import clean, confirm_word, print_json, print_outcome
 from ollama_router_cli.rendering.tables import format_time, print_table
-from ollama_router_server.storage.identities import CreatedToken, UserDetails
-from ollama_router_server.storage.user_store import UserStore
 
 __all__ = ["tokens_app"]
 
@@ -25,20 +23,12 @@ TokenArgument = Annotated[str, typer.Argument(metavar="TOKEN_NAME", help="The to
 
 @tokens_app.command("list", epilog=examples("orouter users tokens list alice"))
 @takes_shared_options
-def list_tokens(
-    name: NameArgument,
-    *,
-    shared: SharedOptions,
-) -> None:
+def list_tokens(name: NameArgument, *, shared: SharedOptions) -> None:
     """List a user's tokens.
 
     Prints name, first 8 characters, priority, creation and last use.
     """
-
-    async def read(users: UserStore) -> UserDetails:
-        return await users.show(name)
-
-    _, details = with_users(shared, read)
+    _, details = with_users(shared, lambda users: users.show(name))
     tokens = details.summary.tokens
     if shared.as_json:
         print_json([asdict(token) for token in tokens])
@@ -70,11 +60,7 @@ def add_token(
     shared: SharedOptions,
 ) -> None:
     """Add a token to a user; it is shown once."""
-
-    async def add(users: UserStore) -> CreatedToken:
-        return await users.add_token(name, token_name, batch=batch)
-
-    settings, created = with_users(shared, add)
+    settings, created = with_users(shared, lambda users: users.add_token(name, token_name, batch=batch))
     show_token(settings, created, f"{created.user} has a token named {token_name}", as_json=shared.as_json)
 
 
@@ -84,11 +70,7 @@ def add_token(
 )
 @takes_shared_options
 def revoke_token(
-    name: NameArgument,
-    token_name: TokenArgument,
-    *,
-    yes: YesOption = False,
-    shared: SharedOptions,
+    name: NameArgument, token_name: TokenArgument, *, yes: YesOption = False, shared: SharedOptions
 ) -> None:
     """Revoke one of a user's tokens.
 
@@ -97,11 +79,7 @@ def revoke_token(
     """
     if not yes and sys.stdin.isatty():
         confirm_word(f"This revokes {clean(name)}'s token {clean(token_name)} for good.", "REVOKE")
-
-    async def revoke(users: UserStore) -> None:
-        await users.revoke_token(name, token_name)
-
-    with_users(shared, revoke)
+    with_users(shared, lambda users: users.revoke_token(name, token_name))
     print_outcome(
         {"name": name, "token": token_name, "revoked": True},
         f"{name}'s token {token_name} is revoked",

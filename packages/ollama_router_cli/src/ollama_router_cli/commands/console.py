@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.arguments.options import SharedOptions, command_group, examples, takes_shared_options
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.output import print_json, print_note, print_result
 from ollama_router_cli.sources.console_links import console_address, console_sessions
@@ -25,24 +25,23 @@ _SECONDS = 120.0
 
 
 @app.command("open", epilog=examples("orouter console open", "orouter console open --user alice"))
+@takes_shared_options
 def open_console(
     *,
     user: Annotated[
         str | None, typer.Option(metavar="NAME", help="User to sign in as. Default: the first admin.")
     ] = None,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Print a link that opens the web console, signed in.
 
     The link works once, within two minutes. It is made in the router's database, so this runs where the router does.
     """
-    settings = read_settings(config, environment)
+    settings = read_settings(shared.config, shared.environment)
     base = console_address(settings)
     name, secret = asyncio.run(_invite(settings, user))
     link = link_of(base, secret)
-    if as_json:
+    if shared.as_json:
         print_json({"user": name, "url": link, "seconds": _SECONDS})
     else:
         print_note(f"signs in as {name}, once, within two minutes:")

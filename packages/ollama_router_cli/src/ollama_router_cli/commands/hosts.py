@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.arguments.options import SharedOptions, command_group, examples, takes_shared_options
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.output import print_json, print_note, print_result
 from ollama_router_cli.rendering.tables import print_table
@@ -24,13 +24,12 @@ app = command_group("Show external hosts of the config, and what is known of the
 
 
 @app.command("list", epilog=examples("orouter hosts list", "orouter hosts list --json"))
-def list_hosts(
-    *, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False
-) -> None:
+@takes_shared_options
+def list_hosts(*, shared: SharedOptions) -> None:
     """List the external hosts with their profiles."""
-    hosts = read_settings(config, environment).config.external_hosts
+    hosts = read_settings(shared.config, shared.environment).config.external_hosts
     rows = [_row(name, host, profile_of(name, host, shipped_profiles())) for name, host in hosts.items()]
-    if as_json:
+    if shared.as_json:
         print_json(rows)
         return
     print_table(
@@ -50,26 +49,25 @@ def list_hosts(
         "orouter hosts profile openai --json",
     )
 )
+@takes_shared_options
 def profile(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The host's name in the config.")],
     *,
     model: Annotated[
         str | None, typer.Option("--model", metavar="MODEL", help="Only lines about this model, by its name there.")
     ] = None,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Print the profile of a host as it is in effect.
 
     Each line says where it stands (a shipped profile, or the config) and from which page it was read.
     """
-    hosts = read_settings(config, environment).config.external_hosts
+    hosts = read_settings(shared.config, shared.environment).config.external_hosts
     if name not in hosts:
         raise CommandFailed(f"no external host {name}; known are {', '.join(hosts) or 'none'}")
     found = profile_of(name, hosts[name], shipped_profiles())
     lines = [line for line in found.lines if model is None or _is_about(line, model)]
-    if as_json:
+    if shared.as_json:
         print_json({**_row(name, hosts[name], found), "lines": [_line_json(line) for line in lines]})
         return
     print_note(f"{name}: profile {found.name}{', guessed from the address' if found.guessed else ''}")

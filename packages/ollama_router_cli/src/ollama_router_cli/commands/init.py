@@ -10,7 +10,15 @@ from typing import Annotated
 import typer
 
 from ollama_router_cli.arguments.options import JsonOption, command_group, examples, in_place_of
-from ollama_router_cli.commands.split_gpus import OPTIONS, GpuSplit, print_split, read_split, split_config, write_split
+from ollama_router_cli.commands.split_gpus import (
+    OPTIONS,
+    GpuSplit,
+    print_split,
+    read_split,
+    split_config,
+    write_file,
+    write_split,
+)
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.output import print_json, print_note, print_result
 from ollama_router_cli.sources.settings_source import FILE_NAME
@@ -69,7 +77,7 @@ def init(
         raise CommandFailed(f"{path} exists already; --force overwrites it")
     if split is not None:
         write_split(split)
-        _write(path, split_config(split))
+        write_file(path, split_config(split))
         print_result(f"wrote {path}; next: orouter config check, then orouter serve")
         return
     _write_probed(path, _ask([*(probe or ()), *(urls or ())]), as_json=as_json)
@@ -79,7 +87,7 @@ def _write_probed(path: Path, probed: Sequence[ProbedServer], *, as_json: bool) 
     """Write a config with these servers, and tell what each answered."""
     for server in probed:
         print_note(_found(server))
-    _write(path, render_starter(probed))
+    write_file(path, render_starter(probed))
     if as_json:
         servers = [{"host": each.host, "port": each.port, "error": each.error} for each in probed]
         print_json({"path": str(path), "servers": servers})
@@ -120,10 +128,3 @@ def _found(server: ProbedServer) -> str:
     if server.error is not None:
         return f"{where}: {server.error}; listed anyway"
     return f"{where} answered: Ollama {server.version}, {amount(len(server.models), 'model')}"
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CommandFailed(f"cannot write {path}: {error.strerror}") from None

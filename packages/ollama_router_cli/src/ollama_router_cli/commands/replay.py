@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.arguments.options import SharedOptions, command_group, examples, takes_shared_options
 from ollama_router_cli.arguments.times import parse_moment
 from ollama_router_cli.arguments.what_if_options import STRATEGIES_HELP, asks_what_if, chosen_routers
 from ollama_router_cli.errors import CommandFailed
@@ -40,6 +40,7 @@ _MOST_MOVES = 20
     )
 )
 @asks_what_if
+@takes_shared_options
 def replay(
     *,
     change: Change,
@@ -53,9 +54,7 @@ def replay(
     limit: Annotated[
         int, typer.Option(min=1, metavar="COUNT", help="Maximum number of rows, the newest ones.")
     ] = 10_000,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Serve logged requests once more, in virtual time: as the log says, and under another config.
 
@@ -63,7 +62,7 @@ def replay(
     shows. Every world is compared with the log's: which requests would move, which models and users would wait longer.
     """
     chosen = [] if strategies is None else chosen_routers(strategies)
-    settings = read_settings(config, environment)
+    settings = read_settings(shared.config, shared.environment)
     rows = asyncio.run(_rows(settings, since, before, limit))
     if not rows:
         raise CommandFailed(f"no requests have been logged since {since}")
@@ -72,7 +71,7 @@ def replay(
     seen = look(settings.config, settings.variables).snapshot
     _note_strangers(rows, settings)
     found = replay_rows(rows, seen, settings.config, chosen, change)
-    if as_json:
+    if shared.as_json:
         print_json(found.to_json())
     else:
         _print(found)

@@ -13,14 +13,13 @@ import typer
 from msgspec.structs import replace
 
 from ollama_router_cli.arguments.options import (
-    ConfigOption,
-    EnvironmentOption,
-    JsonOption,
     KvType,
+    SharedOptions,
     command_group,
     examples,
     in_place_of,
     option,
+    takes_shared_options,
 )
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.explanation import print_explanation
@@ -108,6 +107,7 @@ def _read_source(typed: Mapping[str, Any]) -> _Source:
 )
 @in_place_of("question", _QUESTION, _read_question)
 @in_place_of("source", _SOURCE, _read_source)
+@takes_shared_options
 def explain(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.", show_default=False)],
     *,
@@ -116,9 +116,7 @@ def explain(
         bool, typer.Option("--all-strategies", help="Show what each routing strategy would choose.")
     ] = False,
     source: _Source,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Show every server and why it would get the request or not.
 
@@ -129,9 +127,9 @@ def explain(
     if source.url is not None:
         answer = _ask_router(router_url(source.url), source.token, question, all_strategies=all_strategies)
     else:
-        settings = read_settings(config, environment)
+        settings = read_settings(shared.config, shared.environment)
         answer = _answer(question, settings, source.snapshot, all_strategies=all_strategies)
-    if as_json:
+    if shared.as_json:
         print_json(answer)
     else:
         print_explanation(answer)

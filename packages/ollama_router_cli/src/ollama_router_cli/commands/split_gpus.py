@@ -26,7 +26,7 @@ from ollama_router_core.config.gpu_units import (
     unit_name,
 )
 
-__all__ = ["OPTIONS", "GpuSplit", "print_split", "read_split", "split_config", "write_split"]
+__all__ = ["OPTIONS", "GpuSplit", "print_split", "read_split", "split_config", "write_file", "write_split"]
 
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
 
@@ -99,7 +99,7 @@ def write_split(split: GpuSplit) -> None:
     if split.asks:
         typer.confirm(f"Install {names} in {split.folder} and stop ollama.service?", abort=True, err=True)
     for group in split.groups:
-        _write(split.folder / unit_name(group), render_unit(group, ollama=_ollama()))
+        write_file(split.folder / unit_name(group), render_unit(group, ollama=_ollama()))
     for command in apply_commands(split.groups):
         _run(command)
     print_note(f"installed {names}; to undo it:\n{_shown(undo_commands(split.groups, str(split.folder)))}")
@@ -133,7 +133,12 @@ def _shown(commands: Iterable[Sequence[str]]) -> str:
     return "\n".join(shlex.join(command) for command in commands)
 
 
-def _write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
+    """Write a file.
+
+    Raises:
+        CommandFailed: it cannot be written.
+    """
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

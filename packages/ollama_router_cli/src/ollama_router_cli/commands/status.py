@@ -11,12 +11,11 @@ import httpx
 import typer
 
 from ollama_router_cli.arguments.options import (
-    ConfigOption,
-    EnvironmentOption,
-    JsonOption,
+    SharedOptions,
     TokenFileOption,
     command_group,
     examples,
+    takes_shared_options,
 )
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.output import clean, print_json, print_note, print_result
@@ -68,6 +67,7 @@ class _Told:
         "orouter status --url https://llm.example.org --token-file admin.token",
     )
 )
+@takes_shared_options
 def status(
     *,
     url: Annotated[
@@ -75,9 +75,7 @@ def status(
         typer.Option(metavar="URL", help="Show what the router at this address says, and ask no server from here."),
     ] = None,
     token_file: TokenFileOption = None,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Show the state of the router and its servers.
 
@@ -92,10 +90,10 @@ def status(
         told = _ask(router_url(url), token)
     else:
         try:
-            told = _look(read_settings(config, environment), token)
+            told = _look(read_settings(shared.config, shared.environment), token)
         except ConfigError as error:
-            told, problem = _ask_in_spite_of(error, listening_settings(config, environment), token), error
-    if as_json:
+            told, problem = _ask_in_spite_of(error, listening_settings(shared.config, shared.environment), token), error
+    if shared.as_json:
         print_json(told.to_json())
     else:
         _print(told)

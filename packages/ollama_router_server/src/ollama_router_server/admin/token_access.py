@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from falcon.asgi import Request, Response
 
@@ -12,17 +12,11 @@ from ollama_router_server.services import Services
 from ollama_router_server.storage.audit_log import Actor
 from ollama_router_server.storage.identities import Role, User
 
-__all__ = ["ADMINS", "EVERYBODY", "READERS", "Guarded", "TokenAccess", "address_of", "check_role"]
+__all__ = ["ADMINS", "EVERYBODY", "READERS", "TokenAccess", "address_of", "check_role"]
 
 ADMINS: frozenset[Role] = frozenset({"admin"})
 READERS: frozenset[Role] = frozenset({"admin", "viewer"})
 EVERYBODY: frozenset[Role] = frozenset({"admin", "viewer", "user"})
-
-
-class Guarded(Protocol):
-    """A resource below `/router/`: what each role is shown or may do there."""
-
-    roles: frozenset[Role]
 
 
 def address_of(services: Services, request: Request) -> str | None:
@@ -68,8 +62,7 @@ class TokenAccess:
     async def process_resource(self, request: Request, _response: Response, resource: Any, _params: Any) -> None:
         """Let only those pass who may. Any resource below `/router/` without roles is a mistake, and fails."""
         if self._is_closed(request):
-            guarded: Guarded = resource
-            check_role(request.context.user, guarded.roles)
+            check_role(request.context.user, resource.roles)
 
     def _is_closed(self, request: Request) -> bool:
         if request.path.startswith("/metrics"):

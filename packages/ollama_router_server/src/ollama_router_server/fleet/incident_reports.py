@@ -155,29 +155,16 @@ class Incidents:
         away = self._coordination.asks and self._coordination.away
         if away == self._away:
             return
-        self._away, at = away, self._clock.wall()
-        if away:
-            cause = "the store in coordination.url does not answer"
-            self._report_first(Began(kind="coordination.away", at=at, cause=cause))
-        else:
-            self._report_first(Ended(kind="coordination.away", at=at))
+        self._away = away
+        self._stands("coordination.away", "the store in coordination.url does not answer" if away else None)
 
     def database(self, away: bool) -> None:  # noqa: FBT001 - an answer
         """Report that the database takes no rows, or takes them again: written when it does."""
-        at = self._clock.wall()
-        if away:
-            cause = "rows of the request log wait in memory, then in a file"
-            self._report_first(Began(kind="database.away", at=at, cause=cause))
-        else:
-            self._report_first(Ended(kind="database.away", at=at))
+        self._stands("database.away", "rows of the request log wait in memory, then in a file" if away else None)
 
     def config(self, problem: str | None) -> None:
         """Report why the config as it is now is refused; None once one was taken up."""
-        at = self._clock.wall()
-        if problem is None:
-            self._report_first(Ended(kind="config.refused", at=at))
-        else:
-            self._report_first(Began(kind="config.refused", at=at, cause=problem))
+        self._stands("config.refused", problem)
 
     def reconfigure(self, servers: Collection[str]) -> None:
         """Another config holds: what was wrong with servers that it does not name is over."""
@@ -207,6 +194,11 @@ class Incidents:
         for kind in _THE_FIRST_ONES:
             self._report_first(Ended(kind=kind, at=self._since))
         self._report_first(Reconfigured(at=self._since, servers=frozenset(servers)))
+
+    def _stands(self, kind: IncidentKind, cause: str | None) -> None:
+        """Report that something of this router began for a cause, or is over where there is none."""
+        at = self._clock.wall()
+        self._report_first(Ended(kind=kind, at=at) if cause is None else Began(kind=kind, at=at, cause=cause))
 
     def _report(self, change: Change) -> None:
         self._open.follow(change)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from msgspec.structs import asdict
 
-from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.arguments.options import JsonOption, SharedOptions, command_group, examples, takes_shared_options
 from ollama_router_cli.rendering.output import print_json, print_note, print_result
 from ollama_router_cli.sources.settings_source import read_settings
 from ollama_router_core.client.shipped_profiles import shipped_profiles
@@ -49,21 +49,16 @@ AgainstOption = Annotated[
         "orouter config check --config new.yml --against /etc/ollama-router/orouter.yml",
     )
 )
-def check(
-    *,
-    against: AgainstOption = None,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@takes_shared_options
+def check(*, against: AgainstOption = None, shared: SharedOptions) -> None:
     """Report every problem in the config with its line.
 
     Exit code 1 if there is any.
     """
     try:
-        settings = read_settings(config, environment)
+        settings = read_settings(shared.config, shared.environment)
     except ConfigError as error:
-        if not as_json:
+        if not shared.as_json:
             raise
         print_json({"ok": False, "problems": _problems_json(error)})
         raise typer.Exit(1) from None
@@ -77,9 +72,9 @@ def check(
         "external_hosts": len(settings.config.external_hosts),
     }
     if against is not None:
-        changed = changed_paths(read_settings(against, environment).config, settings.config)
+        changed = changed_paths(read_settings(against, shared.environment).config, settings.config)
         found |= {"changed": list(changed), "needs_restart": list(needs_restart(changed))}
-    if as_json:
+    if shared.as_json:
         print_json(found)
     else:
         _print_found(found, against)
@@ -99,14 +94,15 @@ def _print_found(found: Mapping[str, Any], against: Path | None) -> None:
 
 
 @app.command(epilog=examples("orouter config show", "orouter config show --environment development --json"))
-def show(*, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+@takes_shared_options
+def show(*, shared: SharedOptions) -> None:
     """Print the settings in effect, defaults included.
 
     The output is YAML that can be used as a config; passwords are hidden.
     """
-    settings = read_settings(config, environment)
+    settings = read_settings(shared.config, shared.environment)
     shown, guessed = with_guessed_profiles(redacted(settings.config), shipped_profiles())
-    if as_json:
+    if shared.as_json:
         print_json(shown.model_dump(mode="json", by_alias=True))
         return
     print_result(f"# {settings.source}")

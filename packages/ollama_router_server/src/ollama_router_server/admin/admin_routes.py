@@ -7,11 +7,10 @@ from typing import Final
 from ollama_router_server.admin.about_resource import find_about
 from ollama_router_server.admin.audit_resource import find_audit
 from ollama_router_server.admin.config_resource import find_config
-from ollama_router_server.admin.doctor.doctor_resource import DoctorView, doctor_view
+from ollama_router_server.admin.doctor.doctor_resource import doctor_view
 from ollama_router_server.admin.fleet_resource import drain, explain_model, find_queue, probe, status_json, undrain
 from ollama_router_server.admin.history_resource import find_day
 from ollama_router_server.admin.incidents_resource import list_incidents
-from ollama_router_server.admin.json_bodies import user_of
 from ollama_router_server.admin.me_resource import add_my_token, asked_usage, my_checks, revoke_my_token
 from ollama_router_server.admin.openapi_queries import (
     AUDIT_QUERY,
@@ -48,9 +47,9 @@ from ollama_router_server.admin.requests_resource import cancel_request, find_de
 from ollama_router_server.admin.response_bodies import ObjectBody
 from ollama_router_server.admin.token_access import EVERYBODY, READERS
 from ollama_router_server.admin.usage_resource import answer_usage, users_of_model
-from ollama_router_server.admin.views.config import ConfigView, DiagnosticsView
+from ollama_router_server.admin.views.config import DiagnosticsView
 from ollama_router_server.admin.views.error_reference import ErrorsView, errors_view
-from ollama_router_server.admin.views.me import MeView, me_view
+from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.other_day import OtherDayView
 from ollama_router_server.admin.views.series import HOURS, SeriesView
 from ollama_router_server.admin.views.whatif import WhatIfView
@@ -120,12 +119,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         refused=(429,),
     ),
     get("/router/audit", find_audit, "Who changed what", query=AUDIT_QUERY),
-    get(
-        "/router/doctor",
-        lambda services, _: doctor_view(services),
-        "What is wrong, and what mends it",
-        answer=DoctorView,
-    ),
+    get("/router/doctor", doctor_view, "What is wrong, and what mends it"),
     get(
         "/router/series",
         None,
@@ -155,13 +149,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         READERS,
         query=INCIDENTS_QUERY,
     ),
-    get(
-        "/router/me",
-        lambda services, request: me_view(services, user_of(request)),
-        "What the asking user may do",
-        EVERYBODY,
-        answer=MeView,
-    ),
+    get("/router/me", me_view, "What the asking user may do", EVERYBODY),
     get("/router/me/checks", my_checks, "What has to be true before the asking user gets an answer", EVERYBODY),
     get(
         "/router/me/usage",
@@ -191,9 +179,8 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     ),
     get(
         "/router/config",
-        lambda services, _: find_config(services),
+        find_config,
         "The config in force, masked; why a newer one does not hold, and what waits for a restart",
-        answer=ConfigView,
     ),
     get(
         "/router/diagnostics",

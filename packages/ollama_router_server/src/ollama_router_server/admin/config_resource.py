@@ -17,7 +17,7 @@ from ollama_router_server.services import Services
 __all__ = ["DiagnosticsResource", "find_config"]
 
 
-async def find_config(services: Services) -> ConfigView:
+async def find_config(services: Services, _request: Request) -> ConfigView:
     """Return the config in effect, with what keeps a newer one from taking effect."""
     return ConfigView(
         text=await asyncio.to_thread(_text, services.running_config.declared),  # 200 servers take a tenth of a second
@@ -44,7 +44,7 @@ class DiagnosticsResource:
         figures = services.sink
         view = DiagnosticsView(
             about=await find_about(services, request),
-            config=await find_config(services),
+            config=await find_config(services, request),
             servers=server_views(services),
             log_pending=figures.pending,
             log_dropped=figures.dropped,

@@ -15,7 +15,6 @@ from ollama_router_server.admin.groups_resource import (
 from ollama_router_server.admin.invitations_resource import invite, withdraw
 from ollama_router_server.admin.operation_row import Operation, delete, get, patch, post
 from ollama_router_server.admin.request_bodies import GroupPatch, NewGroup, NewToken, NewUser, UserPatch
-from ollama_router_server.admin.rights_resource import rights_after
 from ollama_router_server.admin.sessions_resource import end_sessions, list_sessions
 from ollama_router_server.admin.users_resource import (
     add_token,
@@ -25,6 +24,7 @@ from ollama_router_server.admin.users_resource import (
     list_tokens,
     list_users,
     revoke_token,
+    rights_after,
     show_user,
 )
 from ollama_router_server.admin.views.rights import GroupRightsView, RightsView, group_rights_view, rights_view

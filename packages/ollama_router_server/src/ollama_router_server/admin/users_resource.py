@@ -23,19 +23,20 @@ from ollama_router_server.admin.response_bodies import (
     UserDetailsBody,
     UsersBody,
 )
+from ollama_router_server.admin.views.rights import RightsView, rights_view
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import Role, UserChange, UserFilter, UserSummary
 from ollama_router_server.storage.recent_use import RecentUse
 
 __all__ = [
     "add_token",
-    "change_of",
     "change_user",
     "create_user",
     "delete_user",
     "list_tokens",
     "list_users",
     "revoke_token",
+    "rights_after",
     "show_user",
 ]
 
@@ -112,7 +113,7 @@ async def show_user(services: Services, _request: Request, name: str) -> UserDet
 
 async def change_user(services: Services, request: Request, name: str) -> UserDetailsBody:
     """Change a user, completely or not at all."""
-    change = change_of(await read_body(request, UserPatch))
+    change = _change_of(await read_body(request, UserPatch))
     await services.users.by(actor_of(request)).change(name, change)
     return await show_user(services, request, name)
 
@@ -142,8 +143,12 @@ async def revoke_token(services: Services, request: Request, name: str, token: s
     return DeletedBody(name=token, deleted=True)
 
 
-def change_of(patch: UserPatch) -> UserChange:
-    """Return the change that a body describes."""
+async def rights_after(services: Services, request: Request, name: str) -> RightsView:
+    """Tell what a user could do after a change in the form of `PATCH /router/users/{name}`; it is not made."""
+    return await rights_view(services, name, _change_of(await read_body(request, UserPatch)))
+
+
+def _change_of(patch: UserPatch) -> UserChange:
     return UserChange(
         role=patch.role,
         active=patch.active,

@@ -84,7 +84,7 @@ class Pages(Struct, frozen=True):
     async def start(self, request: Request) -> Values:
         """Tell what works, and what to paste where."""
         user = user_of(request)
-        me = await me_view(self.services, user)
+        me = await me_view(self.services, request)
         base = base_url(self.services, request)
         models = model_views(self.services, user.grants if user.role == "user" else None)
         model = first_model(models.models)
@@ -259,9 +259,9 @@ class Pages(Struct, frozen=True):
         view = await self.whatifs.ask(request) if asked else None
         return {"view": view, "chosen_days": request.get_param_as_int("days"), **self.worlds()}
 
-    async def doctor(self, _request: Request) -> Values:
+    async def doctor(self, request: Request) -> Values:
         """Tell what is wrong, and what fixes it."""
-        return {"view": await doctor_view(self.services)}
+        return {"view": await doctor_view(self.services, request)}
 
     async def about(self, request: Request) -> Values:
         """Tell what the program is, and what it keeps; for admins what is in effect, and the config if asked for."""
@@ -270,7 +270,7 @@ class Pages(Struct, frozen=True):
         asked = user.role == "admin" and request.get_param("config") is not None
         return {
             "view": await find_about(services, request),
-            "config": await find_config(services) if asked else None,
+            "config": await find_config(services, request) if asked else None,
             "problem": services.running_config.problem,
             "needs_restart": services.running_config.needs_restart,
         }

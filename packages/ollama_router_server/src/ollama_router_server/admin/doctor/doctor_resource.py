@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
+from falcon.asgi import Request
+
 from ollama_router_server.admin.doctor.asked_findings import asked_findings
 from ollama_router_server.admin.doctor.finding import Installation
 from ollama_router_server.admin.doctor.fleet_findings import fleet_findings
@@ -33,7 +35,7 @@ class DoctorView(View):
     findings: list[FindingView]
 
 
-async def doctor_view(services: Services) -> DoctorView:
+async def doctor_view(services: Services, _request: Request) -> DoctorView:
     """Look at the machine that the router runs on, at what it knows of its servers, and at what they tell now."""
     now = services.clock.wall()
     installed = Installation(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from falcon.asgi import Request
+
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.limits import Allowance, LimitName
 from ollama_router_server.admin.grant_bodies import grants_body
+from ollama_router_server.admin.json_bodies import user_of
 from ollama_router_server.admin.request_bodies import GrantsBody
 from ollama_router_server.admin.response_bodies import TokenBody
 from ollama_router_server.admin.views.my_models import MyModelView, my_models
 from ollama_router_server.admin.views.usage import currency_of
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
-from ollama_router_server.storage.identities import Role, User
+from ollama_router_server.storage.identities import Role
 
 __all__ = ["MeView", "MyLimitView", "me_view"]
 
@@ -44,8 +47,9 @@ class MeView(View):
     tokens: list[TokenBody]
 
 
-async def me_view(services: Services, user: User) -> MeView:
+async def me_view(services: Services, request: Request) -> MeView:
     """Return what users are shown of themselves."""
+    user = user_of(request)
     left = await services.usage_limits.allowances_now(user)
     summary = (await services.users.show(user.name)).summary
     return MeView.from_object(

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal
 
+from msgspec.structs import replace
+
 from ollama_router_core.errors import amount
 from ollama_router_server.admin.views.requests import seconds
 from ollama_router_server.admin.views.view import View
@@ -77,22 +79,19 @@ def series_of_hours(span: Span, hours: Sequence[HourSums], now: float) -> Series
     found = {one.start: one for one in hours}
     last = int(now // _HOUR) * _HOUR
     starts = range(last - (HOURS[span] - 1) * _HOUR, last + 1, _HOUR)
-    steps = [_hour(start, found.get(start), now) for start in starts]
+    nothing = HourSums(start=0, requests=0, errors=0, completion_tokens=0, first_token={})
+    steps = [_hour(found.get(start) or replace(nothing, start=start), now) for start in starts]
     return _series(span, _HOUR, steps, (one.first_token for one in hours), _nearest_rank)
 
 
-def _hour(start: int, one: HourSums | None, now: float) -> StepView:
-    times: Mapping[int, int] = {} if one is None else one.first_token
-    requests = 0 if one is None else one.requests
-    return StepView(
-        start=start,
-        requests=requests,
-        failed=0 if one is None else one.errors,
-        per_second=_rate(requests, start, _HOUR, now),
+def _hour(one: HourSums, now: float) -> StepView:
+    return StepView.from_object(
+        one,
+        failed=one.errors,
+        per_second=_rate(one.requests, one.start, _HOUR, now),
         waiting=None,
-        completion_tokens=0 if one is None else one.completion_tokens,
-        ttft_p50_ms=_nearest_rank(times, 50),
-        ttft_p95_ms=_nearest_rank(times, 95),
+        ttft_p50_ms=_nearest_rank(one.first_token, 50),
+        ttft_p95_ms=_nearest_rank(one.first_token, 95),
     )
 
 

@@ -28,10 +28,10 @@ def test_a_profile_is_printed_as_it_is_in_effect(cli, write_config):
     """Shipped lines without those taken out, the config's own, each with where it stands."""
     write_config(CONFIG)
     found = cli("hosts", "profile", "local", "--json").json()
-    places = {line["name"]: line["place"] for line in found["lines"]}
-    assert places["mine"] == "external_hosts.local.profile.lines.mine"
-    assert places["conversation"] == "vllm"
-    assert "efforts" not in places
+    defined_in = {line["name"]: line["defined_in"] for line in found["lines"]}
+    assert defined_in["mine"] == "external_hosts.local.profile.lines.mine"
+    assert defined_in["conversation"] == "vllm"
+    assert "efforts" not in defined_in
     text = cli("hosts", "profile", "local").out
     assert "mine: qwen*\n  left out: seed\n  from external_hosts.local.profile.lines.mine" in text
 

@@ -9,7 +9,7 @@ from typing import Any
 from ollama_router_core.exchange.actions import Action, Cut, Finish, ReadBody, Record, Write, WriteHead
 from ollama_router_core.exchange.events import ClientLeft, Interruption, Shutdown
 from ollama_router_core.exchange.machine import Exchange
-from ollama_router_server.relay.bodies import Receive, Send, body_pieces, check_size, decoded
+from ollama_router_server.relay.bodies import IncomingBody, Receive, Send, body_pieces
 from ollama_router_server.relay.collaborators import Collaborators
 from ollama_router_server.relay.task_driver import TaskDriver
 
@@ -93,14 +93,11 @@ class AsgiDriver(TaskDriver):
         return None
 
     async def _read_body(self, asked: ReadBody) -> bytes:
-        context, pieces = self.exchange.context, []
-        async for piece in self._pieces():
-            check_size(context.bytes_in, asked)
-            self._count_body(context, len(piece))
-            pieces.append(piece)
-        if self._counted is not None:
-            self._body_ended(*self._counted)
-        return decoded(b"".join(pieces), asked)
+        body = self._body = IncomingBody(self.exchange.context, asked, self._collaborators)
+        async for piece in body_pieces(self._receive):
+            body.add(piece, more=True)
+        self._watch = asyncio.get_running_loop().create_task(self._watch_for_leaving())
+        return body.whole()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         async for piece in body_pieces(self._receive):

@@ -20,8 +20,10 @@ else:
 
 if TYPE_CHECKING:
     from ollama_router_core.exchange.actions import ReadBody
+    from ollama_router_core.exchange.context import RequestContext
+    from ollama_router_server.relay.collaborators import Collaborators
 
-__all__ = ["Message", "Receive", "Send", "body_pieces", "check_size", "decoded"]
+__all__ = ["IncomingBody", "Message", "Receive", "Send", "body_pieces", "decoded"]
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -51,25 +53,67 @@ async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:
             yield piece
 
 
-def check_size(size: int, asked: ReadBody) -> None:
-    """Let a body pass that is no longer than asked for.
+class IncomingBody:
+    """The body of one request until it is whole; meanwhile its bytes count as unfinished ones of its user.
 
-    Raises:
-        BodyTooLarge: it is.
+    Args:
+        context: of the request.
+        asked: how long it may be, and whether it is compressed.
+        collaborators: where its bytes count, and how many there may be.
     """
-    if size > asked.limit:
-        raise BodyTooLarge(f"the body is larger than the limit of {asked.limit} bytes")
+
+    __slots__ = ("_asked", "_collaborators", "_context", "_counted", "_pieces", "_user")
+
+    def __init__(self, context: RequestContext, asked: ReadBody, collaborators: Collaborators) -> None:
+        self._context = context
+        self._asked = asked
+        self._collaborators = collaborators
+        self._user = None if context.user is None else context.user.name
+        self._counted = 0
+        self._pieces: list[bytes] = []
+
+    def add(self, piece: bytes, *, more: bool) -> None:
+        """Take a piece; `more` says that it is not the last.
+
+        Raises:
+            BodyTooLarge: the body is longer than asked for.
+            Overloaded: too much of its user's bodies is unfinished.
+        """
+        self._context.bytes_in += len(piece)
+        if self._context.bytes_in > self._asked.limit:
+            raise BodyTooLarge(f"the body is larger than the limit of {self._asked.limit} bytes")
+        if more and self._user is not None and piece:
+            collaborators = self._collaborators
+            collaborators.unfinished.take(self._user, len(piece), max_body=collaborators.environment.max_body)
+            self._counted += len(piece)
+        self._pieces.append(piece)
+
+    def whole(self) -> bytes:
+        """Return the body, which is complete, as a server would read it.
+
+        Raises:
+            BodyTooLarge, InvalidBody: as `decoded`.
+        """
+        if self._counted:
+            self.close()
+        pieces, self._pieces = self._pieces, []  # of a large body there is one copy from now on
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return decoded(body, self._asked) if self._asked.compressed else body
+
+    def close(self) -> None:
+        """Stop counting its bytes: it is whole, or nobody waits for it any more."""
+        counted, self._counted = self._counted, 0
+        if counted and self._user is not None:
+            self._collaborators.unfinished.give_back(self._user, counted)
 
 
 def decoded(body: bytes, asked: ReadBody) -> bytes:
-    """Return the body as a server would read it: what a zstd body holds, frame after frame.
+    """Return what a zstd body holds, frame after frame.
 
     Raises:
         BodyTooLarge: more than `asked.limit` bytes, or 20 MiB, or a window of more than 8 MiB.
         InvalidBody: not zstd, cut off, or of more than 64 frames.
     """
-    if not asked.compressed:
-        return body
     frames = _Frames(min(asked.limit, _LONGEST_DECODED))
     for start in range(0, len(body), _SLICE):
         frames.feed(body[start : start + _SLICE])

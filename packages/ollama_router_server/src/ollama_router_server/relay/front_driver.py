@@ -11,9 +11,10 @@ from ollama_router_core.exchange.actions import Action, Cut, Finish, ReadBody, R
 from ollama_router_core.exchange.events import ClientLeft, Interruption
 from ollama_router_core.exchange.machine import Exchange
 from ollama_router_server.http.cycle import FrontCycle
-from ollama_router_server.relay.bodies import body_pieces, check_size, decoded
+from ollama_router_server.relay.bodies import IncomingBody, body_pieces
 from ollama_router_server.relay.collaborators import Collaborators
-from ollama_router_server.relay.driver import WAITING, Driver, Handler
+from ollama_router_server.relay.driver import Driver, Handler
+from ollama_router_server.relay.result_poller import WAITING
 
 __all__ = ["FrontDriver"]
 
@@ -23,14 +24,12 @@ _log = structlog.get_logger("relay")
 class FrontDriver(Driver):
     """One exchange on one of the front's cycles."""
 
-    __slots__ = ("_body", "_client_action", "_cycle", "_ended", "_leaves", "_running", "exchange")
+    __slots__ = ("_cycle", "_ended", "_leaves", "_running", "exchange")
 
     def __init__(self, collaborators: Collaborators, exchange: Exchange, cycle: FrontCycle) -> None:
         super().__init__(collaborators)
         self.exchange = exchange
         self._cycle = cycle
-        self._client_action: Write | ReadBody | None = None
-        self._body: list[bytes] = []
         self._running = self._ended = self._leaves = False
 
     def start(self) -> None:
@@ -47,7 +46,6 @@ class FrontDriver(Driver):
             self._cycle.call_soon(self.interrupt, reason)
             return
         self._cancel()
-        self._client_action = None
         self._go_on(self.exchange.interrupt, reason)
 
     def wake(self) -> None:
@@ -55,7 +53,7 @@ class FrontDriver(Driver):
         if self._running or self._ended:
             return
         try:
-            result = self._poll() if self._client_action is None else self._poll_client(self._client_action)
+            result = self._poll()
         except Exception as error:  # noqa: BLE001 - the machine raises what is none of the router's errors
             self._go_on(self.exchange.fail, error)
             return
@@ -64,7 +62,7 @@ class FrontDriver(Driver):
 
     def _left(self) -> None:
         """Stop, as the client has left; while its user is verified that waits, so that the record says who it was."""
-        if isinstance(self._action, Verify):
+        if self._pending is not None and isinstance(self._pending.action, Verify):
             self._leaves = True
         else:
             self.interrupt(ClientLeft())
@@ -95,10 +93,10 @@ class FrontDriver(Driver):
         self._end()
 
     def _write(self, action: Write) -> Any:
-        if not self._cycle.put(action.data):
-            return None
-        self._client_action = action
-        return WAITING
+        return self._wait(action, self._drained) if self._cycle.put(action.data) else None
+
+    def _drained(self, _action: Write, _timed_out: bool) -> Any:  # noqa: FBT001 - a `Poll`
+        return WAITING if self._cycle.flow.write_paused else None
 
     def _write_head(self, action: WriteHead) -> None:
         self._cycle.begin(action.status, action.fields)
@@ -110,50 +108,25 @@ class FrontDriver(Driver):
         del action
         self._cycle.cut()
 
-    def _begin_body(self, action: ReadBody) -> Any:
+    def _read_body(self, action: ReadBody) -> Any:
+        self._body = IncomingBody(self.exchange.context, action, self._collaborators)
         self._cycle.on_body = self.wake
         self._cycle.want_body()
-        self._client_action = action
-        return self._read_body(action)
+        return self._wait(action, self._whole_body)
+
+    def _whole_body(self, _action: ReadBody, _timed_out: bool) -> Any:  # noqa: FBT001 - a `Poll`
+        cycle, body = self._cycle, self._body
+        if body is None:
+            return WAITING
+        piece = cycle.take_body()
+        body.add(piece, more=cycle.more_body)
+        if cycle.more_body:
+            return WAITING
+        cycle.on_body = None
+        return body.whole()
 
     def _record(self, action: Record) -> None:
         self._collaborators.record(self.exchange.context, action.row)
-
-    def _poll_client(self, action: Write | ReadBody) -> Any:
-        cycle = self._cycle
-        if isinstance(action, Write):
-            if cycle.flow.write_paused:
-                return WAITING
-            self._client_action = None
-            return None
-        return self._read_body(action)
-
-    def _read_body(self, action: ReadBody) -> Any:
-        try:
-            body = self._whole_body(action)
-        except BaseException:
-            self._end_body()
-            raise
-        if body is not WAITING:
-            self._end_body()
-        return body
-
-    def _whole_body(self, action: ReadBody) -> Any:
-        cycle, context = self._cycle, self.exchange.context
-        piece = cycle.take_body()
-        context.bytes_in += len(piece)
-        check_size(context.bytes_in, action)
-        if cycle.more_body:
-            self._body.append(piece)
-            self._count_body(context, len(piece))
-            return WAITING
-        if self._counted is not None:
-            self._body_ended(*self._counted)
-        return decoded(b"".join((*self._body, piece)) if self._body else piece, action)
-
-    def _end_body(self) -> None:
-        self._client_action = self._cycle.on_body = None
-        self._body.clear()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         async for piece in body_pieces(self._cycle.receive):
@@ -174,7 +147,7 @@ class FrontDriver(Driver):
         WriteHead: _write_head,
         Finish: _finish,
         Cut: _cut,
-        ReadBody: _begin_body,
+        ReadBody: _read_body,
         Record: _record,
     }
 

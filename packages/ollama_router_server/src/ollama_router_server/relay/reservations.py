@@ -7,7 +7,7 @@ import asyncio
 from ollama_router_server.accounts.usage_limits import Ticket, UsageLimits
 from ollama_router_server.storage.identities import User
 
-__all__ = ["Reservation", "reserve", "reserve_later"]
+__all__ = ["Reservation", "give_back", "reserve", "reserve_later"]
 
 
 class Reservation:
@@ -63,3 +63,9 @@ async def reserve_later(limits: UsageLimits, user: User) -> Reservation:
         StorageUnavailable: it cannot be read.
     """
     return Reservation(limits, user, await limits.admit(user))
+
+
+def give_back(task: asyncio.Task[Reservation]) -> None:
+    """Undo `reserve_later`, run as a task: cancel it, or settle for no tokens what it has counted already."""
+    if not task.cancel() and not task.cancelled() and task.exception() is None:
+        task.result().settle(0)

@@ -6,7 +6,8 @@ import asyncio
 from typing import Any, TypeVar, cast
 
 from ollama_router_core.exchange.actions import CollaboratorAction, Steps
-from ollama_router_server.relay.driver import WAITING, Driver
+from ollama_router_server.relay.driver import Driver
+from ollama_router_server.relay.result_poller import WAITING
 
 __all__ = ["TaskDriver"]
 

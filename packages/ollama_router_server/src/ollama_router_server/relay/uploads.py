@@ -58,7 +58,7 @@ class TeeReader:
 
 
 class Tee:
-    """One source for several readers. Run `pump` beside them.
+    """One source for several readers. `pump` runs beside them.
 
     The source is read again when every reader has asked for more, that is, has handed the last piece on: nothing waits
     here, and the slowest server sets the pace. A piece is one segment of the client's, 250 KiB at most.
@@ -66,7 +66,28 @@ class Tee:
 
     def __init__(self, source: AsyncIterator[bytes], readers: int) -> None:
         self._source = source
+        self._pumping: asyncio.Task[None] | None = None
+        self._sent: dict[object, TeeReader] = {}
         self.readers = tuple(TeeReader() for _ in range(readers))
+
+    def start(self) -> None:
+        """Run `pump` as a task, until `stop`."""
+        self._pumping = asyncio.get_running_loop().create_task(self.pump())
+
+    def stop(self) -> None:
+        """Read the source no further."""
+        if self._pumping is not None:
+            self._pumping.cancel()
+
+    def sent(self, reader: TeeReader, call: object) -> None:
+        """Note the request to a server that a reader is the body of."""
+        self._sent[call] = reader
+
+    def released(self, call: object) -> None:
+        """Note that this request has ended: nobody may wait for its reader, which it need never have begun to read."""
+        reader = self._sent.pop(call, None)
+        if reader is not None:
+            reader.leave()
 
     async def pump(self) -> None:
         """Read the source to its end, as long as anybody reads. What it raises is raised by every reader."""

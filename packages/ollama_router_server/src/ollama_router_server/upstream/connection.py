@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import AsyncIterator, Callable
-from typing import Final, Literal, assert_never, cast
+from collections.abc import Callable
+from typing import Final, assert_never, cast
 
 from ollama_router_core.errors import UpstreamDisconnected, UpstreamProtocolError, UpstreamTimeout
 from ollama_router_server.http.deadline import Deadline
 from ollama_router_server.upstream.http1 import ResponseParser, encode_head
-from ollama_router_server.upstream.interface import Origin, Timeouts, UpstreamRequest
+from ollama_router_server.upstream.interface import Origin, UpstreamRequest
 from ollama_router_server.upstream.pool import Pool
-from ollama_router_server.upstream.upload import send_body
+from ollama_router_server.upstream.request_writer import Phase, RequestWriter
 
 __all__ = ["READ_SIZE", "Connection"]
 
@@ -30,10 +30,6 @@ The client's side holds 64 KiB before it makes us wait, and one such piece more:
 """
 _WRITE_HIGH: Final = 64 * 1024
 """The upload waits above this until everything has been handed to the kernel."""
-_JOIN_LIMIT: Final = 64 * 1024
-"""Bodies up to this are sent in one piece with their head."""
-
-_Phase = Literal["send", "first_byte", "idle", "keepalive"]
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -60,7 +56,7 @@ class Connection(asyncio.BufferedProtocol):
         self.error: BaseException | None = None
         self.lost = False
         self._loop = loop
-        self._deadline: Deadline[_Phase] = Deadline(loop, "first_byte", self._expire)
+        self._deadline: Deadline[Phase] = Deadline(loop, "first_byte", self._expire)
         self._buffer = buffer
         self._pool = pool
         self._keepalive = keepalive
@@ -69,13 +65,9 @@ class Connection(asyncio.BufferedProtocol):
         self._poll: select.poll | None = None
         self._busy = True
         self._reused = False
-        self._timeouts = Timeouts()
         self._listener: Callable[[], None] | None = None
         self._read_paused = False
-        self._write_paused = False
-        self._draining: asyncio.Future[None] | None = None
-        self._upload: asyncio.Task[None] | None = None
-        self._unsent = 0
+        self._writer = RequestWriter(origin.shown, loop, self._deadline, self.parser, self._fail)
 
     # the exchange -------------------------------------------------------------------------------------
 
@@ -91,7 +83,14 @@ class Connection(asyncio.BufferedProtocol):
             self._give_back()
             raise
         self._listener = listener
-        self._begin(request, head)
+        self._busy = True
+        self._deadline.lift()  # of an idle connection: an upload may last longer
+        self.parser.begin(head_only=request.method == "HEAD")
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            self._fail(UpstreamDisconnected(f"{self.origin.shown} closed the connection", reused=self._reused))
+        else:
+            self._writer.begin(transport, request, head)
 
     def head_arrived(self) -> bool:
         """Whether the head of the answer is in `parser`; from then on the server may be silent until it is asked.
@@ -103,7 +102,8 @@ class Connection(asyncio.BufferedProtocol):
         if self.parser.status:
             self._deadline.lift()
             return True
-        self._raise_error()
+        if self.error is not None:
+            raise self.error
         return False
 
     def take(self) -> bytes:
@@ -117,9 +117,10 @@ class Connection(asyncio.BufferedProtocol):
         while parser.buffered:
             piece += parser.take()
         if not piece and not parser.complete:
-            self._raise_error()
+            if self.error is not None:
+                raise self.error
             if not self._deadline.is_set:  # else it was asked for before: that must not give the server more time
-                self._deadline.set(self._timeouts.idle, "idle")
+                self._deadline.set(self._writer.timeouts.idle, "idle")
         else:
             self._deadline.lift()
         if self._read_paused:
@@ -131,8 +132,7 @@ class Connection(asyncio.BufferedProtocol):
         self._listener = None
         parser = self.parser
         reusable = parser.complete and parser.keep_alive and self.error is None
-        uploading = self._write_paused or (self._upload is not None and not self._upload.done())
-        if not reusable or uploading or self._transport is None or self._transport.is_closing():
+        if not reusable or self._writer.unfinished or self._transport is None or self._transport.is_closing():
             self.abort()
             return
         if parser.buffered:
@@ -144,8 +144,7 @@ class Connection(asyncio.BufferedProtocol):
         self._deadline.lift()
         if not self._busy:
             self._pool.forget(self)
-        if self._upload is not None:
-            self._upload.cancel()
+        self._writer.stop()
         if self._transport is not None:
             self._transport.abort()
 
@@ -163,32 +162,10 @@ class Connection(asyncio.BufferedProtocol):
             return False
         return self._poll is None or not self._poll.poll(0)
 
-    def _begin(self, request: UpstreamRequest, head: bytes) -> None:
-        transport = self._transport
-        self._busy = True
-        self._deadline.lift()  # of an idle connection: an upload may last longer
-        self._timeouts = request.timeouts
-        self.parser.begin(head_only=request.method == "HEAD")
-        if transport is None or transport.is_closing():
-            self._fail(UpstreamDisconnected(f"{self.origin.shown} closed the connection", reused=self._reused))
-            return
-        body = request.body
-        if not isinstance(body, bytes):
-            transport.write(head)
-            self._upload = self._loop.create_task(self._send_body(body, request.body_length))
-        elif len(body) <= _JOIN_LIMIT:
-            transport.write(head + body)
-            self._sent()
-        else:
-            transport.write(head)
-            transport.write(body)
-            self._sent()
-
     def _give_back(self) -> None:
         self._busy = False
         self._reused = True
         self._listener = None
-        self._upload = None
         if self._read_paused:
             self._resume_reading()
         self._deadline.set(self._keepalive, "keepalive")
@@ -200,60 +177,9 @@ class Connection(asyncio.BufferedProtocol):
         self.abort()
         self._wake()
 
-    def _raise_error(self) -> None:
-        if self.error is not None:
-            raise self.error
-
     def _wake(self) -> None:
         if self._listener is not None:
             self._listener()
-
-    # the upload ---------------------------------------------------------------------------------------
-
-    async def _send_body(self, body: AsyncIterator[bytes], length: int | None) -> None:
-        """Send a body as it comes; runs beside the wait for the answer, which may arrive first."""
-        try:
-            await send_body(body, length, self._write, self._drained)
-            if not self.parser.status:
-                self._sent()
-        except asyncio.CancelledError:
-            self._fail(UpstreamDisconnected(f"the upload to {self.origin.shown} was cut"))
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever the source raised is raised by whoever asks for the head
-            self._fail(error)
-        finally:
-            close = getattr(body, "aclose", None)
-            if close is not None:
-                await close()
-
-    def _write(self, data: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
-
-    async def _drained(self) -> None:
-        """Wait until the kernel has taken everything, if too much is held."""
-        if not self._write_paused:
-            return
-        if not self.parser.status:
-            self._arm_send()
-        self._draining = self._loop.create_future()
-        try:
-            await self._draining
-        finally:
-            self._draining = None
-            if not self.parser.status:
-                self._deadline.lift()
-
-    def _sent(self) -> None:
-        """Everything has been written: the server's time to answer begins, once the kernel has taken it."""
-        if self._write_paused:
-            self._arm_send()
-        else:
-            self._deadline.set(self._timeouts.first_byte, "first_byte")
-
-    def _arm_send(self) -> None:
-        self._unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
-        self._deadline.set(self._timeouts.idle, "send")
 
     # deadlines ----------------------------------------------------------------------------------------
 
@@ -262,10 +188,7 @@ class Connection(asyncio.BufferedProtocol):
         where = self.origin.shown
         match phase:
             case "send":
-                size = self._transport.get_write_buffer_size() if self._transport is not None else 0
-                if size < self._unsent:
-                    self._arm_send()
-                else:
+                if not self._writer.goes_on():
                     self._fail(UpstreamTimeout(f"{where} stopped taking the request", phase="send"))
             case "first_byte":
                 self._fail(UpstreamTimeout(f"{where} did not begin to answer in time", phase="first_byte"))
@@ -322,16 +245,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """Note that the transport holds more than `_WRITE_HIGH`."""
-        self._write_paused = True
+        self._writer.paused = True
 
     def resume_writing(self) -> None:
         """Resume writing: the kernel has taken everything."""
-        self._write_paused = False
-        if self._draining is not None:
-            if not self._draining.done():
-                self._draining.set_result(None)
-        elif self._busy and not self.parser.status:
-            self._deadline.set(self._timeouts.first_byte, "first_byte")
+        self._writer.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of the socket, which is closed: an exchange that is not complete has failed."""
@@ -350,6 +268,5 @@ class Connection(asyncio.BufferedProtocol):
         self._poll = None
         self.lost = True
         self.parser.release()
-        if self._upload is not None:
-            self._upload.cancel()
+        self._writer.close()
         self._pool.lost(self)

@@ -1,0 +1,163 @@
+"""The sending side of a connection to a server: requests, as fast as the server takes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Literal
+
+from ollama_router_core.errors import UpstreamDisconnected
+from ollama_router_server.http.deadline import Deadline
+from ollama_router_server.upstream.http1 import ResponseParser
+from ollama_router_server.upstream.interface import Timeouts, UpstreamRequest
+from ollama_router_server.upstream.upload import send_body
+
+__all__ = ["Phase", "RequestWriter"]
+
+_JOIN_LIMIT: Final = 64 * 1024
+"""Bodies up to this are sent in one piece with their head."""
+
+Phase = Literal["send", "first_byte", "idle", "keepalive"]
+"""What the deadline of a connection is for: the first two are of its sending side."""
+
+
+class RequestWriter:
+    """Writes one request after another; the deadline for an answer runs once the kernel has taken all of it.
+
+    Args:
+        shown: what error texts call the server.
+        loop: the running loop.
+        deadline: the connection's.
+        answer: whose head may come before all of the request was sent.
+        fail: told why a body cannot be sent to its end.
+
+    Attributes:
+        paused: the transport holds more than it should.
+        timeouts: of the last request.
+    """
+
+    __slots__ = (
+        "_answer", "_deadline", "_draining", "_fail", "_loop", "_shown", "_transport", "_unsent",
+        "_upload", "paused", "timeouts",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        shown: str,
+        loop: asyncio.AbstractEventLoop,
+        deadline: Deadline[Phase],
+        answer: ResponseParser,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self.paused = False
+        self._shown = shown
+        self._loop = loop
+        self._deadline = deadline
+        self._answer = answer
+        self._fail = fail
+        self.timeouts = Timeouts()
+        self._transport: asyncio.Transport | None = None
+        self._draining: asyncio.Future[None] | None = None
+        self._upload: asyncio.Task[None] | None = None
+        self._unsent = 0
+
+    def begin(self, transport: asyncio.Transport, request: UpstreamRequest, head: bytes) -> None:
+        """Write a request; a body that is a stream is sent by a task."""
+        self._transport = transport
+        self.timeouts = request.timeouts
+        self._upload = None
+        body = request.body
+        if not isinstance(body, bytes):
+            transport.write(head)
+            self._upload = self._loop.create_task(self._send_body(body, request.body_length))
+        elif len(body) <= _JOIN_LIMIT:
+            transport.write(head + body)
+            self._sent()
+        else:
+            transport.write(head)
+            transport.write(body)
+            self._sent()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is more to send of the last request."""
+        return self.paused or (self._upload is not None and not self._upload.done())
+
+    def stop(self) -> None:
+        """Send no more of a body."""
+        if self._upload is not None:
+            self._upload.cancel()
+
+    def close(self) -> None:
+        """Let go of the connection, which is lost."""
+        self.stop()
+        self._transport = None
+        self._fail = _nothing
+
+    def resume(self) -> None:
+        """Go on, as the kernel has taken everything."""
+        self.paused = False
+        if self._draining is not None:
+            if not self._draining.done():
+                self._draining.set_result(None)
+        elif not self._answer.status:
+            self._deadline.set(self.timeouts.first_byte, "first_byte")
+
+    def goes_on(self) -> bool:
+        """Tell whether the server took some of the request before the deadline; then it gets as much time again."""
+        if self._held() >= self._unsent:
+            return False
+        self._arm()
+        return True
+
+    async def _send_body(self, body: AsyncIterator[bytes], length: int | None) -> None:
+        """Send a body as it comes; runs beside the wait for the answer, which may arrive first."""
+        try:
+            await send_body(body, length, self._write, self._drained)
+            if not self._answer.status:
+                self._sent()
+        except asyncio.CancelledError:
+            self._fail(UpstreamDisconnected(f"the upload to {self._shown} was cut"))
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever the source raised is raised by whoever asks for the head
+            self._fail(error)
+        finally:
+            close = getattr(body, "aclose", None)
+            if close is not None:
+                await close()
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    async def _drained(self) -> None:
+        """Wait until the kernel has taken everything, if too much is held."""
+        if not self.paused:
+            return
+        if not self._answer.status:
+            self._arm()
+        self._draining = self._loop.create_future()
+        try:
+            await self._draining
+        finally:
+            self._draining = None
+            if not self._answer.status:
+                self._deadline.lift()
+
+    def _sent(self) -> None:
+        """Everything has been written: the server's time to answer begins, once the kernel has taken it."""
+        if self.paused:
+            self._arm()
+        else:
+            self._deadline.set(self.timeouts.first_byte, "first_byte")
+
+    def _arm(self) -> None:
+        self._unsent = self._held()
+        self._deadline.set(self.timeouts.idle, "send")
+
+    def _held(self) -> int:
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+
+def _nothing(_error: BaseException) -> None:
+    pass

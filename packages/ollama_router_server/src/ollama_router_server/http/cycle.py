@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
+from ollama_router_server.http.answer_framing import AnswerFraming
 from ollama_router_server.http.connection_context import ServerState
 from ollama_router_server.http.field_lines import encode_fields
 from ollama_router_server.http.flow_control import READ_HIGH_WATER, FlowControl
@@ -23,7 +24,6 @@ from ollama_router_server.http.status_lines import STATUS_LINES
 __all__ = ["FrontApp", "FrontCycle", "reset_on_close"]
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_WITHOUT_BODY: Final = frozenset({204, 304})
 _NOTHING: Final = b""
 _FAILED: Final = b"Internal Server Error"
 
@@ -74,22 +74,19 @@ class FrontCycle:
 
     `method` is the request's, `client` the address it came from.
 
-    HTTP/1.0 knows no chunks: an answer without a length ends there with the connection, and one that does not get to
-    its end is reset, as nothing else would tell the two apart.
+    An answer that ends with its connection is reset where it does not get to its end: nothing else tells the two apart.
     """
 
     __slots__ = (
-        "_ends_with_connection",
+        "_framing",
         "_front",
         "_head",
-        "_knows_chunks",
         "_message",
         "_news",
+        "_version",
         "body",
-        "chunked_encoding",
         "client",
         "disconnected",
-        "expected_content_length",
         "flow",
         "keep_alive",
         "method",
@@ -126,13 +123,11 @@ class FrontCycle:
         self.more_body = True
         self.response_started = False
         self.response_complete = False
-        self.chunked_encoding: bool | None = None
-        self.expected_content_length = 0
         self.on_leave: Callable[[], None] | None = None
         self.on_drained: Callable[[], None] | None = None
         self.on_body: Callable[[], None] | None = None
-        self._knows_chunks = version != "1.0"
-        self._ends_with_connection = False
+        self._version = version
+        self._framing: AnswerFraming | None = None
         self._front = front
         self._head: bytes | None = None
         self._news = False  # whether `receive` has something to say
@@ -228,24 +223,13 @@ class FrontCycle:
                 self.keep_alive = False
         fields = headers if self.keep_alive else [field for field in headers if field[0] != b"connection"]
         lines = encode_fields([*self._front.server_state.default_headers, *fields])
-        self._head = STATUS_LINES[status] + lines + self._framing(status, length)
+        self._framing = framing = AnswerFraming(self.method, status, length, self._version)
+        if framing.ends_with_connection:
+            reset_on_close(self.transport, on=True)
+        closing = b"" if self.keep_alive else b"connection: close\r\n"
+        self._head = b"%b%b%b%b\r\n" % (STATUS_LINES[status], lines, closing, framing.field)
         self.response_started = True
         self.waiting_for_100_continue = False
-
-    def _framing(self, status: int, length: int | None) -> bytes:
-        """Return the fields that say where the answer ends, and the end of the head."""
-        framing = b"\r\n"
-        if length is not None:
-            self.expected_content_length = length
-            self.chunked_encoding = False
-        elif self.method != "HEAD" and status not in _WITHOUT_BODY:
-            if self._knows_chunks:
-                self.chunked_encoding = True
-                framing = b"transfer-encoding: chunked\r\n\r\n"
-            else:
-                self._ends_with_connection = True
-                reset_on_close(self.transport, on=True)
-        return framing if self.keep_alive else b"connection: close\r\n" + framing
 
     def put(self, piece: bytes, *, more: bool = True) -> bool:
         """Write a piece of the body; says whether `drained` should be awaited before the next.
@@ -255,38 +239,23 @@ class FrontCycle:
         """
         if self.disconnected:
             return False
-        if not self.response_started or self.response_complete:
+        framing = self._framing
+        if framing is None or self.response_complete:
             raise RuntimeError("there is no answer under way")
-        data = self._framed(piece, more=more)
+        data = framing.frame(piece, more=more)
         if self._head is not None:
             data, self._head = self._head + data, None
         if data:
             self.transport.write(data)
         if not more:
-            self._complete()
+            self._complete(framing)
         return self.flow.write_paused
 
-    def _framed(self, piece: bytes, *, more: bool) -> bytes:
-        if self.method == "HEAD":
-            self.expected_content_length = 0
-            return b""
-        if self.chunked_encoding:
-            chunk = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
-            return chunk if more else chunk + b"0\r\n\r\n"
-        if self._ends_with_connection:
-            return piece
-        left = self.expected_content_length - len(piece)
-        self.expected_content_length = left
-        if left < 0:
-            raise RuntimeError("the answer is longer than its Content-Length")
-        return piece
-
-    def _complete(self) -> None:
-        if self.expected_content_length != 0:
-            raise RuntimeError("the answer is shorter than its Content-Length")
+    def _complete(self, framing: AnswerFraming) -> None:
+        framing.check_complete()
         self.response_complete = True
         self._wake()
-        if self._ends_with_connection:
+        if framing.ends_with_connection:
             reset_on_close(self.transport, on=False)
         if not self.keep_alive:
             self._front.close()

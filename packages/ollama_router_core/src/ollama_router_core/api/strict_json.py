@@ -50,6 +50,8 @@ _TYPES: Mapping[bytes, type[object]] = {b'"': str, b"{": dict, b"[": list, b"t":
 """By the first byte of a value's text."""
 _CLOSED_BY = {b"[": b"]", b"{": b"}", b'"': b'"'}
 _SHORTEST_MEMBER = len('"":0,')  # and its key
+_AROUND_MEMBER = len('"":,')
+_AROUND_MEMBERS = len("{}") - len(",")  # the last one has none
 
 
 class JsonObject(Struct, eq=False):
@@ -226,9 +228,9 @@ def _read_quickly(body: bytes) -> dict[str, msgspec.Raw] | None:
             body.decode()
     except _UNREADABLE:
         return None
-    unexplained = len(body) + len(",") - len("{}")
+    unexplained = len(body) - _AROUND_MEMBERS - _AROUND_MEMBER * len(pieces)
     for key, piece in pieces.items():
-        unexplained -= len(key) + len(piece) + len('"":,')
+        unexplained -= len(key) + len(piece)
     if unexplained < _SHORTEST_MEMBER or _is_only_space(unexplained, body, pieces):
         return pieces
     return None

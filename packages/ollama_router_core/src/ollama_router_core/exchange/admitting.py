@@ -49,16 +49,11 @@ def admit(
 def _found(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[Slot]:
     """Get a slot; a model that nobody is known to have is looked for once before it is missed."""
     try:
-        return (yield from _granted(environment, context, request))
+        return (yield from _in_turn(environment, context, request))
     except ModelNotFound:
         if not (yield LookForModels()):
             raise
-    return (yield from _granted(environment, context, request))
-
-
-def _granted(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[Slot]:
-    """Get a slot on a server that the user may use."""
-    return _taken(environment, context, (yield from _in_turn(environment, context, request)))
+    return (yield from _in_turn(environment, context, request))
 
 
 def _taken(environment: Environment, context: RequestContext, slot: Slot) -> Slot:
@@ -79,6 +74,7 @@ def _taken(environment: Environment, context: RequestContext, slot: Slot) -> Slo
 
 
 def _in_turn(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[Slot]:
+    """Get a slot on a server that the user may use."""
     user = "" if context.user is None else context.user.name
     if STRATEGIES[environment.config.routing_strategy].uses_prefixes:
         context.conversation = conversation_of(request, user, environment.key)
@@ -90,7 +86,7 @@ def _in_turn(environment: Environment, context: RequestContext, request: ParsedR
         if outcome.position is not None:
             context.queue_position, context.expected_wait_ms = outcome.position, outcome.expected_wait * 1000
         outcome = yield from _waited(environment, context, request, outcome)
-    return _unrefused(environment, context, request, outcome)
+    return _taken(environment, context, _unrefused(environment, context, request, outcome))
 
 
 def _charged_meanwhile(

@@ -57,7 +57,8 @@ def _as_decided(environment: Environment, context: RequestContext, request: Pars
             request = applied.request
             context.route = request.route
     _check_stays_local(environment, request)
-    host = environment.config.external_hosts.get(assigned_destination(request.route, environment.config) or "")
+    hosts = environment.config.external_hosts
+    host = hosts.get(assigned_destination(request.route, environment.config) or "") if hosts else None
     if host is not None:
         check_reach(environment, context, request, host)
         return request

@@ -118,26 +118,21 @@ def open_upstream(
     Raises:
         UpstreamError: no acceptable answer; the text names the server.
     """
-    try:
-        return (yield from _opened(request, interval, beat))
-    except UpstreamDisconnected as error:
-        if not met_stale_connection(request, error):
-            raise
-    return (yield from _opened(structs.replace(request, fresh=True), interval, beat))
-
-
-def _opened(request: Outgoing, interval: float | None, beat: Callable[[], Steps[None]] | None) -> Steps[Upstream]:
-    upstream: Upstream = yield Send(request)
-    try:
-        wait = AwaitHead(upstream, interval)
-        while not (yield wait):
-            if beat is not None:
-                yield from beat()
-        refuse_redirect(request.destination, upstream.status)
-    except BaseException:
-        yield Release((upstream,))
-        raise
-    return upstream
+    while True:
+        upstream: Upstream = yield Send(request)
+        try:
+            wait = AwaitHead(upstream, interval)
+            while not (yield wait):
+                if beat is not None:
+                    yield from beat()
+            refuse_redirect(request.destination, upstream.status)
+        except BaseException as error:
+            yield Release((upstream,))
+            if not isinstance(error, RouterError) or not met_stale_connection(request, error):
+                raise
+            request = structs.replace(request, fresh=True)
+        else:
+            return upstream
 
 
 def met_stale_connection(request: Outgoing, error: RouterError) -> bool:

@@ -143,8 +143,9 @@ def _answer(
     preparing = partial(prepare, request, destination, recall, without=without)
     outbound = yield from computed(work_of(request, destination), preparing)
     context.changed = outbound.dropped
-    sent = note_sent(environment.fleet, destination.name, request, environment.now(), context.conversation)
-    context.last_wait = Wait(destination.name, request.route, environment.now(), sent.beside)
+    now = environment.now()
+    sent = note_sent(environment.fleet, destination.name, request, now, context.conversation)
+    context.last_wait = Wait(destination.name, request.route, now, sent.beside)
     outgoing = _outgoing(context, destination, outbound, slot, repeatable=_is_repeatable(request, destination))
     upstream = yield from _head(context, outgoing, heartbeat)
     answer = Answer(destination, upstream, None, sent, outbound.translation, redactor_for(destination))

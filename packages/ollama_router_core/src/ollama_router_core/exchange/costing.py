@@ -26,7 +26,7 @@ def costs_of(environment: Environment, context: RequestContext, now: float) -> C
     begun = wait.since if context.reached is None else max(wait.since, context.reached)
     usage = Usage() if context.usage is None else context.usage.usage
     told = (usage.load_duration, usage.prompt_eval_duration, usage.eval_duration)
-    return Costs(gpu_ms=computed_ms((now - begun) * 1000, *(None if ns is None else ns / 1e6 for ns in told)))
+    return Costs(gpu_ms=computed_ms((now - begun) * 1000, *[None if ns is None else ns / 1e6 for ns in told]))
 
 
 def _of_host(destination: Destination, context: RequestContext) -> Costs:

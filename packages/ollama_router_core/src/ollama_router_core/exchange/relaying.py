@@ -26,21 +26,21 @@ _STREAMS = frozenset({b"text/event-stream", b"application/x-ndjson"})
 
 def relay(environment: Environment, context: RequestContext, request: ParsedRequest, answer: Answer) -> Steps[None]:
     """Pass an answer on as it comes; one that breaks off is never ended as if it were complete."""
-    context.status = answer.status
+    context.status = status = answer.status
     fields = answer_head(context, answer)
-    if answer.destination.external and answer.status >= 400:
+    if answer.destination.external and status >= 400:
         yield from _relay_redacted(context, answer, fields)
         return
-    if request.endpoint.counts_usage and answer.status == 200:
+    if request.endpoint.counts_usage and status == 200:
         context.usage = UsageReader(request.endpoint.family, streamed=request.route.stream)
-    unasked = UsageChunkFilter() if answer.counts_unasked and answer.status == 200 else None
+    unasked = UsageChunkFilter() if answer.counts_unasked and status == 200 else None
     if unasked is not None:
         fields = [field for field in fields if field[0] != b"content-length"]
     if context.usage is not None and not request.route.stream:
         if (yield from _relay_whole(environment, context, answer, context.usage, fields)):
             return
     else:
-        yield from write_head(context, answer.status, fields)
+        yield from write_head(context, status, fields)
     try:
         last = yield from _relay_pieces(environment, context, answer, unasked)
     except UpstreamError as error:
@@ -72,8 +72,9 @@ def _relay_whole(
         usage.feed(more := answer.take(piece))
         data += more
     answer.held = None
-    if answer.complete and usage.usage.cached_tokens is not None:
-        fields = [*fields, (b"x-router-cached-tokens", b"%d" % usage.usage.cached_tokens)]
+    cached = usage.usage.cached_tokens if answer.complete else None
+    if cached is not None:
+        fields = [*fields, (b"x-router-cached-tokens", b"%d" % cached)]
     yield from write_head(context, answer.status, fields)
     if answer.complete:
         yield finish(context, data)

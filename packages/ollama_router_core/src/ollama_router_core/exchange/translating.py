@@ -29,7 +29,9 @@ def answer_locally(
 ) -> Steps[None] | None:
     """Return the steps that answer what an external host has no route for; None when the request must go somewhere."""
     destination = environment.destinations.get(decision.server or "")
-    body = None if destination is None else answer_here(request, destination, context.identity)
+    if destination is None or not destination.external:
+        return None
+    body = answer_here(request, destination, context.identity)
     if body is None:
         return None
     context.server = decision.server

@@ -77,16 +77,17 @@ def release(environment: Environment, context: RequestContext, answer: Answer) -
     if answer.released:
         return
     answer.released = True
-    permit = answer.permit
+    permit, error = answer.permit, context.error
     if permit is not None:
-        if isinstance(context.error, UpstreamIncomplete) and not _told_why(context):
-            permit.unable(context.error.message, environment.now(), at_once=False)
-        elif isinstance(context.error, UpstreamError) and not answer.complete:
-            permit.failed(environment.now())
+        now = environment.now()
+        if isinstance(error, UpstreamIncomplete) and not _told_why(context):
+            permit.unable(error.message, now, at_once=False)
+        elif isinstance(error, UpstreamError) and not answer.complete:
+            permit.failed(now)
         elif answer.complete:
-            permit.done(environment.now())
+            permit.done(now)
             if answer.sent is not None:
-                note_finished(environment.fleet, answer.sent, context, environment.now())
+                note_finished(environment.fleet, answer.sent, context, now)
         else:
             permit.left()
     yield Release((answer.upstream,))

@@ -13,7 +13,7 @@ def encode_fields(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
     Raises:
         ValueError: a field holds a control character and could be read as more than one.
     """
-    encoded = b"".join([b"%b: %b\r\n" % field for field in fields])
-    if encoded.count(b"\n") != len(fields) or encoded.count(b"\r") != len(fields) or b"\0" in encoded:
+    encoded, ends = b"".join([b"%b: %b\r\n" % field for field in fields]), len(fields)
+    if encoded.count(b"\n") != ends or encoded.count(b"\r") != ends or b"\0" in encoded:
         raise ValueError("a header field holds a line end or a NUL")
     return encoded

@@ -51,6 +51,7 @@ _LONGEST_METHOD: Final = len("CONNECT ")
 _BAD_HEAD: Final = Refusal(400, "the head is not valid HTTP/1.1")
 _BAD_BODY: Final = Refusal(400, "the body's framing is broken")
 _HEAD_END: Final = b"\r\n\r\n"
+_HEAD_END_SIZE: Final = len(_HEAD_END)
 
 
 class _StoppedError(Exception):
@@ -164,11 +165,11 @@ class RequestParser:
         self._skip_blank_lines()
         data, start = self._data, self._offset
         limit = self._bounds.limits.header_bytes - self._skipped
-        seen = max(0, self._seen - len(_HEAD_END) + 1)
+        seen = max(0, self._seen - _HEAD_END_SIZE + 1)
         end = data[start + seen :].find(_HEAD_END) if seen else data.find(_HEAD_END, start) - start
         if end < 0:
             return self._judge_partial(start, limit)
-        end += start + seen + len(_HEAD_END)
+        end += start + seen + _HEAD_END_SIZE
         refusal = too_large(data[start : max(start, start + limit)]) if end - start > limit else _misfit(data, start)
         if refusal is not None:
             self._refuse(refusal)
@@ -219,7 +220,7 @@ class RequestParser:
             stop = offset + 1
         else:
             end = data.find(_HEAD_END, offset - 3)
-            stop = len(data) if end < 0 else end + len(_HEAD_END)
+            stop = len(data) if end < 0 else end + _HEAD_END_SIZE
         self._offset = stop
         self._raw += stop - offset
         self._feed_llhttp(data[offset:stop], _BAD_BODY)

@@ -180,9 +180,9 @@ class ResponseParser:
 
     def _feed_head(self, data: bytes | memoryview) -> None:
         """Parse what may be head, up to its limit, and the rest only when the head ended before that."""
-        room = MAX_HEAD - self._head_size
-        self._head_size += len(data)
-        if len(data) <= room:
+        room, size = MAX_HEAD - self._head_size, len(data)
+        self._head_size += size
+        if size <= room:
             self._parse(data)
             return
         self._parse(data[:room])

@@ -28,7 +28,7 @@ class Process:
     def __init__(self, member: Coordination) -> None:
         self.member = member
         self.refused = Counter[str]()
-        admission = Mock(waiting=0, longest_wait=lambda: (None, frozenset()), heads=dict)
+        admission = Mock(waiting=0, view=Mock(longest_wait=lambda: (None, frozenset()), heads=dict))
         sink = Mock(dropped=0, pending=0)
         self.news = WorkerNews(
             member,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, RootModel
 
 from ollama_router_server.admin.request_bodies import GrantsBody
-from ollama_router_server.admin.views.view import View
+from ollama_router_server.admin.view import View
 from ollama_router_server.storage.audit_log import AuditAction, Via
 from ollama_router_server.storage.identities import Role
 

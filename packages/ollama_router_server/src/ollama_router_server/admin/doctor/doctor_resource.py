@@ -11,7 +11,7 @@ from ollama_router_server.admin.doctor.asked_findings import asked_findings
 from ollama_router_server.admin.doctor.finding import Installation
 from ollama_router_server.admin.doctor.fleet_findings import fleet_findings
 from ollama_router_server.admin.doctor.machine_findings import machine_findings
-from ollama_router_server.admin.views.view import View
+from ollama_router_server.admin.view import View
 from ollama_router_server.services import Services
 
 __all__ = ["DoctorView", "FindingView", "doctor_view"]

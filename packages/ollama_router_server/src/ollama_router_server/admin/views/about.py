@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import amount
-from ollama_router_server.admin.views.view import View
+from ollama_router_server.admin.view import View
 from ollama_router_server.storage.config_history import MOST_VERSIONS
 
 __all__ = ["AboutView", "KeptDataView", "LibraryView", "RunningView", "about_view", "kept_data"]

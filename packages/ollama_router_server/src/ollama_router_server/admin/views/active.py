@@ -13,8 +13,8 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.explanation import Question
 from ollama_router_core.routing.filters import FULL
+from ollama_router_server.admin.view import View
 from ollama_router_server.admin.views.servers import server_model
-from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
 
 __all__ = ["ActiveView", "active_views", "turn"]

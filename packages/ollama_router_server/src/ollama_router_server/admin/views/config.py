@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ollama_router_server.admin.view import View
 from ollama_router_server.admin.views.about import AboutView
 from ollama_router_server.admin.views.servers import ServersView
-from ollama_router_server.admin.views.view import View
 
 __all__ = ["ConfigView", "DiagnosticsView"]
 

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import yaml
 
-from ollama_router_server.admin.views.view import View
+from ollama_router_server.admin.view import View
 
 __all__ = ["ErrorEntryView", "ErrorSectionView", "ErrorsView", "errors_view", "known_codes"]
 

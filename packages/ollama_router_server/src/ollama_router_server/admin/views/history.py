@@ -9,8 +9,8 @@ from typing import Final
 
 from ollama_router_core.errors import amount
 from ollama_router_server.admin.response_bodies import AuditEntryBody
+from ollama_router_server.admin.view import View
 from ollama_router_server.admin.views.incidents import IncidentView
-from ollama_router_server.admin.views.view import View
 from ollama_router_server.storage.log_days import MOST_GROUPS, STEP, STEPS, DayGroup
 
 __all__ = ["BlockView", "HistoryView", "LaneView", "MomentView", "clock", "day_lanes", "day_moments", "history_view"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ollama_router_core.errors import amount
-from ollama_router_server.admin.views.view import View
+from ollama_router_server.admin.view import View
 from ollama_router_server.storage.incident_changes import IncidentKind
 from ollama_router_server.storage.incident_hits import Hit
 from ollama_router_server.storage.incident_store import Incident

@@ -12,9 +12,9 @@ from ollama_router_server.admin.grant_bodies import grants_body
 from ollama_router_server.admin.json_bodies import user_of
 from ollama_router_server.admin.request_bodies import GrantsBody
 from ollama_router_server.admin.response_bodies import TokenBody
+from ollama_router_server.admin.view import View
 from ollama_router_server.admin.views.my_models import MyModelView, my_models
 from ollama_router_server.admin.views.usage import currency_of
-from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import Role
 

@@ -11,8 +11,8 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ServerFacts
 from ollama_router_core.routing.model_placement import differing_digests
 from ollama_router_core.routing.policy import rule_for
+from ollama_router_server.admin.view import View
 from ollama_router_server.admin.views.servers import LoadedView, ServerModelView, loaded_view, server_model
-from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
 from ollama_router_server.storage.request_log import ModelUse
 

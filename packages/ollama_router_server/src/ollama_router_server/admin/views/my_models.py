@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from ollama_router_core.access.grants import Grants, Role, may_use_host, may_use_model
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.config.destination_settings import HostedModel
+from ollama_router_server.admin.view import View
 from ollama_router_server.admin.views.models import ModelView, model_views
-from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
 from ollama_router_server.storage.first_tokens import UsualSpeed
 from ollama_router_server.storage.identities import User

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ollama_router_core.routing.model_placement import OperationKind
-from ollama_router_server.admin.views.view import View
+from ollama_router_server.admin.view import View
 from ollama_router_server.storage.operation_store import Operation, TargetState
 
 __all__ = ["OperationTargetView", "OperationView", "OperationsView", "operation_view"]

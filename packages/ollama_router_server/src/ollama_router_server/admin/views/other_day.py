@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ollama_router_server.admin.view import View
 from ollama_router_server.admin.views.history import LaneView, MomentView, day_lanes, day_moments
-from ollama_router_server.admin.views.view import View
 from ollama_router_server.admin.views.whatif import WhatIfView
 from ollama_router_server.storage.log_days import STEP, DayGroup
 

@@ -11,10 +11,10 @@ from ollama_router_core.errors import amount
 from ollama_router_core.records.phases import PhaseName
 from ollama_router_core.responses.several_servers import names_of
 from ollama_router_core.routing.model_placement import differing_digests
+from ollama_router_server.admin.view import GIB, View
 from ollama_router_server.admin.views.active import ActiveView, active_views
 from ollama_router_server.admin.views.requests import seconds
 from ollama_router_server.admin.views.servers import ServerView, server_views
-from ollama_router_server.admin.views.view import GIB, View
 from ollama_router_server.services import Services
 from ollama_router_server.storage.incident_store import Incident
 from ollama_router_server.telemetry.last_hour import Minute

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_server.admin.view import View
 from ollama_router_server.admin.views.requests import KeptCandidateView, ReasonView
-from ollama_router_server.admin.views.view import View
 
 __all__ = ["RequestReplayView", "request_replay_view"]
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from ollama_router_core.exchange.course import AttemptEnd
 from ollama_router_core.records.phases import PhaseName
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_server.admin.views.view import View
+from ollama_router_server.admin.view import View
 
 __all__ = ["CourseView", "KeptAttemptView", "LimitView", "PhaseView", "TryView", "tries_of"]
 

@@ -11,9 +11,9 @@ from ollama_router_core.errors import amount
 from ollama_router_core.records.phases import PhaseName, phase_times
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.filters import FULL
+from ollama_router_server.admin.view import View
 from ollama_router_server.admin.views.active import ActiveView
 from ollama_router_server.admin.views.request_tries import CourseView, LimitView, PhaseView, TryView, tries_of
-from ollama_router_server.admin.views.view import View
 
 __all__ = [
     "KeptCandidateView",

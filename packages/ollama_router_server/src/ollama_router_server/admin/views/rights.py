@@ -10,8 +10,8 @@ from ollama_router_core.access.effective import Origin, Person, effective_rights
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.errors import amount
 from ollama_router_server.admin.response_bodies import TokenBody
+from ollama_router_server.admin.view import View
 from ollama_router_server.admin.views.models import model_views
-from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import Role, UserChange, UserSummary, changed_grants
 

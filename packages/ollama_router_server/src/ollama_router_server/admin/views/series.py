@@ -9,8 +9,8 @@ from typing import Final, Literal
 from msgspec.structs import replace
 
 from ollama_router_core.errors import amount
+from ollama_router_server.admin.view import View
 from ollama_router_server.admin.views.requests import seconds
-from ollama_router_server.admin.views.view import View
 from ollama_router_server.storage.log_hours import HourSums
 from ollama_router_server.telemetry.last_hour import Minute
 from ollama_router_server.telemetry.time_bands import percentile_ms

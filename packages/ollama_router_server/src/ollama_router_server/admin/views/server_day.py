@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal
 
 from ollama_router_core.errors import amount
+from ollama_router_server.admin.view import View
 from ollama_router_server.admin.views.incidents import span
-from ollama_router_server.admin.views.view import View
 from ollama_router_server.storage.audit_log import AuditEntry
 from ollama_router_server.storage.incident_changes import IncidentKind
 from ollama_router_server.storage.incident_store import Incident

@@ -12,8 +12,8 @@ from ollama_router_core.api.endpoints import parse_version
 from ollama_router_core.config.settings import Server
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
 from ollama_router_core.fleet.speeds import model_weight
+from ollama_router_server.admin.view import GIB, View
 from ollama_router_server.admin.views.server_memory import ServerMemoryView, server_memory
-from ollama_router_server.admin.views.view import GIB, View
 from ollama_router_server.services import Services
 from ollama_router_server.telemetry.server_hour import ServerHour
 

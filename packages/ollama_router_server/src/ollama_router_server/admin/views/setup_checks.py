@@ -9,9 +9,9 @@ from typing import Literal
 from msgspec import Struct
 
 from ollama_router_core.errors import amount
+from ollama_router_server.admin.view import View
 from ollama_router_server.admin.views.models import ModelView, model_views
 from ollama_router_server.admin.views.servers import ServerView, server_views
-from ollama_router_server.admin.views.view import View
 from ollama_router_server.services import Services
 
 __all__ = ["Asked", "CheckView", "ChecksView", "checks_view", "first_model", "is_loopback"]

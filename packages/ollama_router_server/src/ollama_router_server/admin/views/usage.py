@@ -12,8 +12,8 @@ from pydantic import Field
 
 from ollama_router_core.config.settings import Config
 from ollama_router_server.admin.usage_groups import usage_by_group
+from ollama_router_server.admin.view import View
 from ollama_router_server.admin.views.usage_steps import UsageStep
-from ollama_router_server.admin.views.view import View
 from ollama_router_server.storage.first_tokens import FirstTokens
 from ollama_router_server.storage.log_stats import HourRow, LogStats, UsageRow
 from ollama_router_server.storage.log_totals import DAY, FIGURES, Usage

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
-from ollama_router_server.admin.views.view import View
+from ollama_router_server.admin.view import View
 from ollama_router_server.storage.log_stats import HourRow
 
 __all__ = ["STACKS", "StackBy", "UsagePart", "UsageStep", "usage_steps"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ollama_router_server.admin.views.view import View
+from ollama_router_server.admin.view import View
 
 __all__ = [
     "LossView",

@@ -1,4 +1,4 @@
-"""`orouter doctor`: what is looked at, how grave it is, and what mends it."""
+"""`orouter doctor`: what is looked at, how grave it is, and what fixes it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_servers_are_asked(cli, servers):
     assert big["severity"] == "ok"
     assert "1 models" in big["reason"]
     assert gone["severity"] == "warning"
-    assert "ollama serve" in gone["mend"]
+    assert "ollama serve" in gone["fix"]
 
 
 def test_an_error_is_exit_code_one(cli, write_config):
@@ -78,7 +78,7 @@ def test_a_running_router_is_asked(tmp_path):
             told = orouter.json("doctor")["findings"]
         assert [one["severity"] for one in told if one["subject"] == "router"] == ["ok"]
         (absent,) = [one for one in orouter.json("doctor")["findings"] if one["subject"] == "router"]
-    assert (absent["severity"], absent["mend"]) == ("warning", "orouter serve")
+    assert (absent["severity"], absent["fix"]) == ("warning", "orouter serve")
 
 
 def test_another_program_at_the_router_s_port_is_an_error(cli, servers, tmp_path):
@@ -88,11 +88,11 @@ def test_another_program_at_the_router_s_port_is_an_error(cli, servers, tmp_path
         path.write_text(f"{path.read_text()}proxy_port: {other.port}\n")
         (finding,) = found(cli("doctor", "--json"), "router")
     assert (finding["severity"], "another program does" in finding["reason"]) == ("error", True)
-    assert f"ss -ltnp 'sport = :{other.port}'" in finding["mend"]
+    assert f"ss -ltnp 'sport = :{other.port}'" in finding["fix"]
 
 
 @pytest.mark.parametrize(
-    ("revision", "mend"),
+    ("revision", "fix"),
     [
         ("9999", "a newer release"),
         ("0004_token_priority_expand", "with the last development version"),
@@ -100,7 +100,7 @@ def test_another_program_at_the_router_s_port_is_an_error(cli, servers, tmp_path
         (None, "orouter db restore"),
     ],
 )
-def test_a_database_that_this_release_cannot_read_is_told_with_what_can(cli, servers, tmp_path, revision, mend):
+def test_a_database_that_this_release_cannot_read_is_told_with_what_can(cli, servers, tmp_path, revision, fix):
     """An upgrade would not: a newer release's, a development version's, an unfinished copy, and what is none."""
     path = tmp_path / "router.sqlite3"
     if revision is None:
@@ -112,7 +112,7 @@ def test_a_database_that_this_release_cannot_read_is_told_with_what_can(cli, ser
             connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
     (finding,) = found(cli("doctor", "--json"), "database")
     assert finding["severity"] == "error"
-    assert mend in finding["mend"]
+    assert fix in finding["fix"]
 
 
 @pytest.mark.parametrize(("status", "severity"), [(200, "warning"), (503, "error")])
@@ -136,7 +136,7 @@ def test_a_database_is_judged_without_being_made(cli, servers, tmp_path):
     cli("users", "create", "alice")
     (tmp_path / "router.sqlite3").chmod(0o644)
     first, second = found(cli("doctor", "--json"), "database")
-    assert (first["severity"], first["mend"]) == ("warning", f"chmod 600 {tmp_path}/router.sqlite3")
+    assert (first["severity"], first["fix"]) == ("warning", f"chmod 600 {tmp_path}/router.sqlite3")
     assert second["severity"] == "ok"
 
 
@@ -147,7 +147,7 @@ def test_a_database_that_cannot_be_made_is_an_error(cli, servers, tmp_path, monk
     (told,) = found(cli("doctor", "--json"), "database")
     assert told["severity"] == "error"
     assert f"cannot make it in {tmp_path}/file" in told["reason"]
-    assert "install -d" in told["mend"]
+    assert "install -d" in told["fix"]
 
 
 def test_something_else_at_a_server_s_port_is_told_as_such(cli, write_config):
@@ -157,7 +157,7 @@ def test_something_else_at_a_server_s_port_is_told_as_such(cli, write_config):
         write_config(f"servers: {{a: {{host: 127.0.0.1, port: {other.port}}}}}\n")
         (told,) = found(cli("doctor", "--json"), "server a")
     assert "is this Ollama?" in told["reason"]
-    assert told["mend"].startswith("servers.a.port")
+    assert told["fix"].startswith("servers.a.port")
 
 
 def test_a_database_that_cannot_be_reached_is_an_error(cli, servers, monkeypatch):
@@ -183,7 +183,7 @@ def test_rows_for_postgresql_need_a_disk_that_is_not_full(cli, servers, monkeypa
     (disk,) = found(cli("doctor", "--json"), "disk")
     assert disk["severity"] == "error"
     assert "rows of the log wait" in disk["reason"]
-    assert "cleanup" not in disk["mend"]
+    assert "cleanup" not in disk["fix"]
 
 
 def test_tokens_in_the_clear_are_a_smell(cli, servers, tmp_path):
@@ -208,7 +208,7 @@ def test_a_certificate_is_told_by_its_last_day(tmp_path):
     path = certificate_for_loopback(tmp_path)
     issued = path.stat().st_mtime
     near = certificate_finding(str(path), None, now=issued)
-    assert (near.severity, near.mend is None) == ("warning", False)
+    assert (near.severity, near.fix is None) == ("warning", False)
     assert "2 more days" in near.reason
     assert certificate_finding(str(path), None, now=issued - 30 * DAY).severity == "ok"
     broken = tmp_path / "broken.pem"
@@ -263,7 +263,7 @@ def test_a_running_router_tells_what_it_learned(tmp_path):
         with served(tmp_path, {"big": server}) as router, router.client(router.admin_token) as admin:
             told = admin.get("/router/doctor").json()
             assert told["ok"] is True
-            assert {"subject": "router", "severity": "ok", "reason": "takes requests", "mend": None} in told["findings"]
+            assert {"subject": "router", "severity": "ok", "reason": "takes requests", "fix": None} in told["findings"]
             port = int(router.url.rpartition(":")[2])
             router.orouter.config.write_text(json.dumps({"proxy_port": port, "servers": {"big": server}}))
             with_token = Orouter(home=tmp_path, variables={"OROUTER_TOKEN": router.admin_token})
@@ -301,7 +301,7 @@ def test_the_store_of_coordination_is_asked(cli, servers, tmp_path):
     result = cli("doctor", "--json")
     (finding,) = found(result, "coordination")
     assert finding["severity"] == "warning"
-    assert finding["mend"] == "redis-cli -u redis://:***@127.0.0.1:9/0 ping"
+    assert finding["fix"] == "redis-cli -u redis://:***@127.0.0.1:9/0 ping"
     assert "hunter2" not in result.out + result.err
 
 
@@ -331,7 +331,7 @@ def test_places_where_servers_are_found_are_looked_at(cli, servers, tmp_path):
     result = cli("doctor", "--json")
     (some,), (none,) = (found(result, f"discovery file:{tmp_path}/{name}.yml") for name in ("some", "none"))
     assert (some["severity"], some["reason"]) == ("ok", "servers found: 1")
-    assert (none["severity"], none["mend"]) == ("warning", f"ls -l {tmp_path}/none.yml")
+    assert (none["severity"], none["fix"]) == ("warning", f"ls -l {tmp_path}/none.yml")
 
 
 def test_discovery_that_may_not_watch_is_a_warning(cli, servers, tmp_path, monkeypatch):
@@ -373,7 +373,7 @@ def test_what_mends_a_smell_is_about_it(cli, servers, tmp_path):
     path.write_text(f"{path.read_text()}external_hosts: {{oa: {host}}}\n")
     (finding,) = found(cli("doctor", "--json"), "config")
     assert "NO_SUCH" in finding["reason"]
-    assert "systemctl edit" in finding["mend"]
+    assert "systemctl edit" in finding["fix"]
 
 
 def words_of_the_doctor():

@@ -39,7 +39,7 @@ async def test_seven_checks_and_each_is_about_one_thing(tmp_path: Path) -> None:
 
 
 async def test_a_router_without_servers_that_answer_is_not_ready(tmp_path: Path) -> None:
-    """What fails says what mends it."""
+    """What fails says what fixes it."""
     async with running_router(tmp_path, {"off": {"host": "127.0.0.1", "port": 2}}) as router:
         found = checks_view(router.services, (), HERE)
         assert not found.ready

@@ -37,7 +37,7 @@ async def test_servers_are_asked_for_their_clocks(tmp_path: Path, monkeypatch: p
             monkeypatch.setattr(exchange, "formatdate", lambda **_: ago)
             found = await doctor(router)
     (clock,) = [one for one in found["server late"] if "clock" in one["reason"]]
-    assert (clock["severity"], clock["mend"]) == ("warning", "timedatectl set-ntp true")
+    assert (clock["severity"], clock["fix"]) == ("warning", "timedatectl set-ntp true")
     assert [one["severity"] for one in found["server gone"]] == ["warning"]
 
 

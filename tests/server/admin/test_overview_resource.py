@@ -78,7 +78,7 @@ async def test_what_is_wrong_with_all_is_told(tmp_path: Path) -> None:
 
 
 async def test_models_that_are_not_as_expected_are_told(tmp_path: Path) -> None:
-    """One name with two digests, and a model that takes far more than was computed; each with what mends it."""
+    """One name with two digests, and a model that takes far more than was computed; each with what fixes it."""
     async with (
         OllamaSimulator(models=[model("llama3.2:3b")]) as one,
         OllamaSimulator(models=[model("llama3.2:3b", digest="f" * 64)]) as other,

@@ -1,4 +1,4 @@
-"""The page Doctor: each finding with how grave it is and what mends it, as `GET /router/doctor` tells them."""
+"""The page Doctor: each finding with how grave it is and what fixes it, as `GET /router/doctor` tells them."""
 
 from __future__ import annotations
 
@@ -104,11 +104,11 @@ async def test_the_page_shows_every_finding_with_what_mends_it(tmp_path: Path, m
                 page = (await browser.get("/console/doctor", headers={"accept": "text/html"})).text
     rows = [[still(cell, tmp_path) for cell in row] for row in Cells(page).rows if len(row) == 4]
     findings = [
-        [still(one[key], tmp_path) for key in ("severity", "subject", "reason", "mend")] for one in told["findings"]
+        [still(one[key], tmp_path) for key in ("severity", "subject", "reason", "fix")] for one in told["findings"]
     ]
     assert rows == findings
-    wanted = {(subject, severity, still(mend, tmp_path)) for subject, severity, mend in BROKEN}
-    assert wanted - {(subject, severity, mend) for severity, subject, _, mend in rows} == set()
+    wanted = {(subject, severity, still(fix, tmp_path)) for subject, severity, fix in BROKEN}
+    assert wanted - {(subject, severity, fix) for severity, subject, _, fix in rows} == set()
     assert all(reason for _, _, reason, _ in rows)
     wrong = sum(row[0] != "ok" for row in rows)
     assert f"<h1>{wrong} things to look at</h1>" in page

@@ -28,7 +28,7 @@ async def said(url: str, *, workers: int = 1) -> list[str]:
 
 @pytest.mark.usefixtures("database")
 async def test_a_start_says_once_what_routers_on_one_postgresql_do_not_share(database_url: str) -> None:
-    """One line of a router, however many workers it has, with the setting that mends it; a file has one router."""
+    """One line of a router, however many workers it has, with the setting that fixes it; a file has one router."""
     told = await said(database_url, workers=2)
     if database_url.startswith("sqlite"):
         assert told == []

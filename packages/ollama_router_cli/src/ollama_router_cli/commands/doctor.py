@@ -1,4 +1,4 @@
-"""`orouter doctor`: look for what is wrong, and say what mends it."""
+"""`orouter doctor`: look for what is wrong, and say what fixes it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ app = command_group()
 def doctor(*, token_file: TokenFileOption = None, shared: SharedOptions) -> None:
     """Look for what is wrong: config, database, Redis, host, servers. Nothing is changed.
 
-    Each finding has a severity, a reason and the command that mends it. Exit code 1 if one is an error. Run it on the
+    Each finding has a severity, a reason and the command that fixes it. Exit code 1 if one is an error. Run it on the
     router's machine, as its user. With an admin's token the running router is asked, too: how it sees its servers, and
     what it learned of them.
     """
@@ -59,8 +59,8 @@ def doctor(*, token_file: TokenFileOption = None, shared: SharedOptions) -> None
 
 def _print(found: list[Finding], told: list[Finding]) -> None:
     """Print a table; what the running router told of itself has its place below what was seen from here."""
-    rows = [(one.severity, one.subject, "here", one.reason, one.mend or "") for one in found]
-    rows += [(one.severity, one.subject, "router", one.reason, one.mend or "") for one in told]
+    rows = [(one.severity, one.subject, "here", one.reason, one.fix or "") for one in found]
+    rows += [(one.severity, one.subject, "router", one.reason, one.fix or "") for one in told]
     if told:
         print_table(("", "SUBJECT", "FROM", "FOUND", "MEND"), rows)
     else:

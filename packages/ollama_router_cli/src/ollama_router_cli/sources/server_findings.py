@@ -50,14 +50,14 @@ def router_findings(settings: Settings) -> Iterator[Finding]:
     except (ValueError, KeyError, TypeError):
         port = settings.config.proxy_port
         reason = f"no router answers at {url}: another program does"
-        mend = f"ss -ltnp 'sport = :{port}' tells which; end it, or set another proxy_port"
-        yield Finding.error("router", reason, mend)
+        fix = f"ss -ltnp 'sport = :{port}' tells which; end it, or set another proxy_port"
+        yield Finding.error("router", reason, fix)
         return
     if ready.is_success and not problems:
         yield Finding.ok("router", f"takes requests at {url}")
     severity: Severity = "warning" if ready.is_success else "error"
     for problem in problems:
-        yield Finding(subject="router", severity=severity, reason=f"{url}: {problem}", mend="orouter status")
+        yield Finding(subject="router", severity=severity, reason=f"{url}: {problem}", fix="orouter status")
 
 
 def told_findings(settings: Settings, token: str) -> Iterator[Finding]:
@@ -79,12 +79,12 @@ def _reachable(name: str, server: Server, facts: ServerFacts, *, alone: bool) ->
     subject, where = f"server {name}", f"{server.host}:{server.port}"
     if not facts.up:
         reason = f"{where}: {facts.error or 'no answer'}"
-        mend = f"curl {_address(server)}/api/version; on the server: OLLAMA_HOST=0.0.0.0 and systemctl restart ollama"
+        fix = f"curl {_address(server)}/api/version; on the server: OLLAMA_HOST=0.0.0.0 and systemctl restart ollama"
         if server.host in _LOOPBACK:
-            mend = "ollama serve, or: systemctl start ollama"
+            fix = "ollama serve, or: systemctl start ollama"
         if facts.error is not None and facts.error.endswith("is this Ollama?"):
-            mend = f"servers.{name}.port in the config; what answers there: ss -ltnp sport = :{server.port}"
-        return Finding(subject=subject, severity="error" if alone else "warning", reason=reason, mend=mend)
+            fix = f"servers.{name}.port in the config; what answers there: ss -ltnp sport = :{server.port}"
+        return Finding(subject=subject, severity="error" if alone else "warning", reason=reason, fix=fix)
     models = len(facts.installed or {})
     reason = (
         f"{where}: Ollama {facts.version or 'of an unknown version'}, {models} models, {facts.probe_ms or 0:.0f} ms"

@@ -18,7 +18,7 @@ from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 
 __all__ = ["coordination_findings", "discovery_findings"]
 
-_MENDS: Final[Mapping[str, str]] = {
+_FIXES: Final[Mapping[str, str]] = {
     "file": "ls -l {target}",
     "dns": "dig {target}",
     "kubernetes": "kubectl get endpointslices -l {target}; kubectl auth can-i watch endpointslices.discovery.k8s.io",
@@ -76,12 +76,12 @@ async def _looks(settings: Settings) -> list[Finding]:
 
 async def _look(finder: Finder) -> Finding:
     kind, _, target = finder.source.partition(":")
-    mend = _MENDS[kind].format(target=target)
+    fix = _FIXES[kind].format(target=target)
     subject = f"discovery {finder.source}"
     try:
         found = len(await finder.look())
     except RouterError as error:
-        return Finding.warning(subject, error.message, mend)
+        return Finding.warning(subject, error.message, fix)
     finally:
         finder.close()
     reason = f"servers found: {found}" if found else "nothing is found there"
@@ -89,4 +89,4 @@ async def _look(finder: Finder) -> Finding:
         reason += f"; changes are known after an interval only: {finder.lacks}"
     if found and finder.lacks is None:
         return Finding.ok(subject, reason)
-    return Finding.warning(subject, reason, mend)
+    return Finding.warning(subject, reason, fix)

@@ -119,7 +119,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         refused=(429,),
     ),
     get("/router/audit", find_audit, "Who changed what", query=AUDIT_QUERY),
-    get("/router/doctor", doctor_view, "What is wrong, and what mends it"),
+    get("/router/doctor", doctor_view, "What is wrong, and what fixes it"),
     get(
         "/router/series",
         None,

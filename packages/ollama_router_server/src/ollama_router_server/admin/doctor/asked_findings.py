@@ -106,5 +106,5 @@ def certificate_findings(name: str, server: Server, *, now: float) -> Iterator[F
         subject=subject,
         severity="warning" if soon else "ok",
         reason=reason,
-        mend="renew it on the server" if soon else None,
+        fix="renew it on the server" if soon else None,
     )

@@ -24,19 +24,19 @@ def config_warnings(installed: Installation) -> list[str]:
 
 
 def config_smells(installed: Installation) -> Iterator[Finding]:
-    """Tell the same, but of the certificate, each with what mends it."""
+    """Tell the same, but of the certificate, each with what fixes it."""
     config = installed.config
-    for reason, mend in missing_extras(config, installed.database_url):
-        yield Finding.warning("config", reason, mend)
+    for reason, fix in missing_extras(config, installed.database_url):
+        yield Finding.warning("config", reason, fix)
     kinds: tuple[tuple[Iterable[str], str], ...] = (
         (missing_keys(config, installed.variables), "systemctl edit ollama-router (Environment=), or api_key_file"),
         (vain_lines(config, shipped_profiles()), "remove the line, then: orouter config check"),
         (unknown_assignments(config), "orouter servers list"),
         (unshared(config, installed.database_url), "coordination.url: redis://HOST:6379/0 in the config"),
     )
-    for reasons, mend in kinds:
+    for reasons, fix in kinds:
         for reason in reasons:
-            yield Finding.warning("config", reason, mend)
+            yield Finding.warning("config", reason, fix)
 
 
 def _certificate(tls: Tls) -> list[str]:

@@ -20,12 +20,12 @@ _GRAVEST = ("error", "warning", "ok")
 
 
 class FindingView(View):
-    """One thing that was looked at: `subject` is what, `mend` what to type, if anything."""
+    """One thing that was looked at: `subject` is what, `fix` what to type, if anything."""
 
     subject: str
     severity: Literal["ok", "warning", "error"]
     reason: str
-    mend: str | None
+    fix: str | None
 
 
 class DoctorView(View):

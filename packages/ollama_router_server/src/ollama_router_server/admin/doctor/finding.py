@@ -1,4 +1,4 @@
-"""What a look at an installation finds, each with its reason and the command that mends it."""
+"""What a look at an installation finds, each with its reason and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Severity = Literal["ok", "warning", "error"]
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One thing that was looked at: `subject` is what, `reason` what was found, `mend` what to type, if anything."""
+    """One thing that was looked at: `subject` is what, `reason` what was found, `fix` what to type, if anything."""
 
     subject: str
     severity: Severity
     reason: str
-    mend: str | None = None
+    fix: str | None = None
 
     @classmethod
     def ok(cls, subject: str, reason: str) -> Self:
@@ -30,14 +30,14 @@ class Finding(Struct, frozen=True, kw_only=True):
         return cls(subject=subject, severity="ok", reason=reason)
 
     @classmethod
-    def warning(cls, subject: str, reason: str, mend: str | None = None) -> Self:
+    def warning(cls, subject: str, reason: str, fix: str | None = None) -> Self:
         """Tell of what is wrong, and of the router that goes on all the same."""
-        return cls(subject=subject, severity="warning", reason=reason, mend=mend)
+        return cls(subject=subject, severity="warning", reason=reason, fix=fix)
 
     @classmethod
-    def error(cls, subject: str, reason: str, mend: str | None = None) -> Self:
+    def error(cls, subject: str, reason: str, fix: str | None = None) -> Self:
         """Tell of what keeps requests from being answered."""
-        return cls(subject=subject, severity="error", reason=reason, mend=mend)
+        return cls(subject=subject, severity="error", reason=reason, fix=fix)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

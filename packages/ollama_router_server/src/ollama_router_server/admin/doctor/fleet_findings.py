@@ -22,7 +22,7 @@ def fleet_findings(services: Services) -> Iterator[Finding]:
             subject="router",
             severity="warning" if condition.serves else "error",
             reason=problem,
-            mend="orouter config check" if "config file" in problem else "orouter status",
+            fix="orouter config check" if "config file" in problem else "orouter status",
         )
     if not condition.problems:
         yield Finding.ok("router", "takes requests")
@@ -45,8 +45,8 @@ def _surroundings(services: Services) -> Iterator[Finding]:
         if count:
             yield Finding.ok(subject, f"servers found: {count}")
         else:
-            reason, mend = "nothing is found there", "orouter doctor, on the router's machine"
-            yield Finding.warning(subject, reason, mend)
+            reason, fix = "nothing is found there", "orouter doctor, on the router's machine"
+            yield Finding.warning(subject, reason, fix)
 
 
 def slots_finding(name: str, server: Server, learned: int | None) -> Iterator[Finding]:
@@ -56,8 +56,8 @@ def slots_finding(name: str, server: Server, learned: int | None) -> Iterator[Fi
     subject, told = f"server {name}", server.num_parallel
     seen = f"was seen to serve {learned} at once of a model (OLLAMA_NUM_PARALLEL)"
     if told is not None and told != learned:
-        mend = f"servers.{name}.num_parallel: {learned}, or OLLAMA_NUM_PARALLEL={told} on the server"
-        yield Finding.warning(subject, f"{seen}; the config says {told}", mend)
+        fix = f"servers.{name}.num_parallel: {learned}, or OLLAMA_NUM_PARALLEL={told} on the server"
+        yield Finding.warning(subject, f"{seen}; the config says {told}", fix)
     else:
         yield Finding.ok(subject, seen)
 
@@ -91,5 +91,5 @@ def _server(services: Services, name: str, facts: ServerFacts, snapshot: FleetSn
 def _digests(snapshot: FleetSnapshot) -> Iterator[Finding]:
     for model, digests in differing_digests(snapshot).items():
         told = "; ".join(f"{', '.join(servers)} {digest[:12]}" for digest, servers in sorted(digests.items()))
-        mend = f"orouter models pull {model} --to SERVER"
-        yield Finding.warning("models", f"{model} is not the same on all servers: {told}", mend)
+        fix = f"orouter models pull {model} --to SERVER"
+        yield Finding.warning("models", f"{model} is not the same on all servers: {told}", fix)

@@ -50,8 +50,8 @@ def certificate_finding(certificate: str, key: str | None, *, now: float) -> Fin
         reason = error.strerror or "is no certificate with its key"
         if isinstance(error, ssl.SSLCertVerificationError):
             reason = error.verify_message
-        mend = "put a certificate and its key there, then: systemctl reload ollama-router"
-        return Finding.error("tls", f"{certificate}: {reason}", mend)
+        fix = "put a certificate and its key there, then: systemctl reload ollama-router"
+        return Finding.error("tls", f"{certificate}: {reason}", fix)
     days = (until - now) / 86_400
     reason = f"{certificate} is good for {days:.0f} more days"
     if until - now < SOON:
@@ -82,8 +82,8 @@ def _config(installed: Installation) -> Iterator[Finding]:
             f"tokens cross the network in the clear: it listens on {config.proxy_host} without `tls`, and no proxy "
             "that ends TLS is in `trusted_proxies`"
         )
-        mend = "tls: {certificate: FILE, key: FILE} in the config, or trusted_proxies: [ADDRESS]"
-        found.append(Finding.warning("config", reason, mend))
+        fix = "tls: {certificate: FILE, key: FILE} in the config, or trusted_proxies: [ADDRESS]"
+        found.append(Finding.warning("config", reason, fix))
     if installed.path is not None and _others_read_secret(installed, installed.path):
         reason = f"everybody on this machine can read {installed.path}, which has the password of the database"
         yield Finding.warning("config", reason, f"chmod 600 {installed.path}")
@@ -110,10 +110,10 @@ def _database(installed: Installation) -> Iterator[Finding]:
     try:
         state = asyncio.run(check_database(url))
     except RouterError as error:
-        mend = "orouter db status" if path is not None else f"pg_isready -d '{_without_password(url)}'"
+        fix = "orouter db status" if path is not None else f"pg_isready -d '{_without_password(url)}'"
         if path is not None and "not a database" in error.message:
-            mend = f"mv {path} {path}.broken, then: orouter db restore BACKUP"
-        yield Finding.error("database", f"{shown}: {error.message}", mend)
+            fix = f"mv {path} {path}.broken, then: orouter db restore BACKUP"
+        yield Finding.error("database", f"{shown}: {error.message}", fix)
         return
     reason = f"{shown} is at revision {state.current}"
     if state.usable:
@@ -146,11 +146,11 @@ def _disk(installed: Installation, database: Path | None) -> Finding:
         return Finding.ok("disk", reason)
     if database is None:
         reason += ", where rows of the log wait while the database is away"
-        mend = f"du -xh {folder} | sort -h | tail tells what takes it"
+        fix = f"du -xh {folder} | sort -h | tail tells what takes it"
     else:
-        mend = "orouter logs cleanup, and a smaller request_log.keep_days; "
-        mend += f"then, without routers: sqlite3 {database} VACUUM"
-    return Finding(subject="disk", severity="error" if free < _LEAST_FREE else "warning", reason=reason, mend=mend)
+        fix = "orouter logs cleanup, and a smaller request_log.keep_days; "
+        fix += f"then, without routers: sqlite3 {database} VACUUM"
+    return Finding(subject="disk", severity="error" if free < _LEAST_FREE else "warning", reason=reason, fix=fix)
 
 
 def _waiting_rows(installed: Installation) -> Iterator[Finding]:

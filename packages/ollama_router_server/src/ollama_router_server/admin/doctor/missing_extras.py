@@ -13,7 +13,7 @@ _TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")  # ot
 
 
 def missing_extras(config: Config, database_url: str) -> Iterator[tuple[str, str]]:
-    """Tell which of them are not installed here, each as a reason and the command that mends it."""
+    """Tell which of them are not installed here, each as a reason and the command that fixes it."""
     needs = (
         (database_url.startswith("postgres"), "database_url", "postgres", ("psycopg",)),
         (config.coordination.url is not None, "coordination.url", "redis", ("redis",)),

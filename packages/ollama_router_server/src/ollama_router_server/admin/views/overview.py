@@ -56,7 +56,7 @@ AttentionKind = Literal[
 
 
 class AttentionView(View):
-    """Something that somebody should look at, and what mends it.
+    """Something that somebody should look at, and what fixes it.
 
     `kind` is stable, `server` the one that it is about. `since` (seconds since 1970) is when it began, if an incident
     tells.

@@ -1,4 +1,4 @@
-"""What has to be true before anybody gets an answer, each with what mends it."""
+"""What has to be true before anybody gets an answer, each with what fixes it."""
 
 from __future__ import annotations
 

@@ -427,6 +427,20 @@ def test_a_retry_waits_for_a_slot_of_the_next_server(shared: tuple[AdmissionCont
     assert not any(controller.fleet.snapshot.in_flight.values())
 
 
+def test_a_retry_goes_on_when_a_reload_removes_the_limit_it_waits_for(
+    shared: tuple[AdmissionController, Claims],
+) -> None:
+    """Nobody grants slots of a server without a limit, so the next look moves the request there."""
+    controller, claims = shared
+    slot, other, moving = _moving(controller, claims)
+    claims.answer(granted=False)
+    controller.reconfigure(Config.model_validate({"servers": {name: {"host": name} for name in "ab"}}))
+    controller.look()
+    assert _waiter(moving).outcome is slot
+    assert slot.server == other
+    assert {name: count for name, count in controller.fleet.snapshot.in_flight.items() if count} == {other: 1}
+
+
 def test_a_client_that_leaves_while_its_retry_is_asked_for_holds_nothing(
     shared: tuple[AdmissionController, Claims],
 ) -> None:

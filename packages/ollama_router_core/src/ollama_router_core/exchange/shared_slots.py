@@ -96,11 +96,15 @@ class SharedSlots:
         return self._moves.pop(waiter, None) is not None
 
     def ask(self) -> None:
-        """Claim the slots of moves that nobody has been asked for, or that were denied so far."""
+        """Claim the slots of moves that are not claimed yet or were denied; without a limit a move is complete."""
         for waiter, move in tuple(self._moves.items()):
-            if not move.asked and self.includes(move.server):
-                move.asked = True
-                self.claim(move.server, move.slot.decision.request.model, partial(self._answered, waiter, move))
+            if move.asked:
+                continue
+            if not self.includes(move.server):  # a reload has removed the limit
+                self._complete(waiter, move, begun=False)
+                continue
+            move.asked = True
+            self.claim(move.server, move.slot.decision.request.model, partial(self._answered, waiter, move))
 
     def _answered(self, waiter: Waiter, move: _Move, granted: bool) -> None:  # noqa: FBT001 - an answer
         move.asked = False
@@ -109,10 +113,16 @@ class SharedSlots:
                 self._fleet.end(move.server, move.slot.decision.request.model)
             return
         if granted:
-            self._moved(move.slot, move.server, begun=True)
-        elif self._now() < move.until:
-            return
+            self._complete(waiter, move, begun=True)
+        elif self._now() >= move.until:
+            full = NoServerFits(f"{move.server} has no slot free", retry_after=5)
+            self._end(waiter, Refused(full))
+
+    def _complete(self, waiter: Waiter, move: _Move, *, begun: bool) -> None:
+        self._moved(move.slot, move.server, begun=begun)
+        self._end(waiter, move.slot)
+
+    def _end(self, waiter: Waiter, outcome: ServerSlot | Refused) -> None:
         del self._moves[waiter]
-        full = NoServerFits(f"{move.server} has no slot free", retry_after=5)
-        waiter.outcome = move.slot if granted else Refused(full)
+        waiter.outcome = outcome
         waiter.wake()

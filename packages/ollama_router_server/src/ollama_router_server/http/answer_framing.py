@@ -1,4 +1,4 @@
-"""Where an answer ends: after its length, with its last chunk, or with its connection."""
+"""Where a response ends: at its length, at its last chunk, or with its connection."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _WITHOUT_BODY: Final = frozenset({204, 304})
 
 
 class AnswerFraming:
-    """The framing of one answer: the field that announces it, and the pieces of its body as they are written.
+    """The framing of one response: the header field that declares it, and the encoding of its body's pieces.
 
-    HTTP/1.0 knows no chunks: an answer without a length ends there with the connection.
+    HTTP/1.0 has no chunked coding: a response without a length ends with the connection.
 
     Args:
-        method: of the request.
-        status: of the answer.
-        length: the declared one, None without.
-        version: of HTTP, the request's.
+        method: the request's method.
+        status: the response's status.
+        length: the declared length in bytes; None without one.
+        version: the request's HTTP version.
 
     Attributes:
-        field: the line that the head has for it, beside a declared length.
-        ends_with_connection: nothing else tells where the answer ends.
+        field: the header line for the framing; empty with a declared length.
+        ends_with_connection: the end of the connection is the only end marker.
     """
 
     __slots__ = ("_chunked", "_head_only", "_left", "ends_with_connection", "field")
@@ -36,10 +36,10 @@ class AnswerFraming:
         self.field = b"transfer-encoding: chunked\r\n" if self._chunked else b""
 
     def frame(self, piece: bytes, *, more: bool) -> bytes:
-        """Return a piece of the body as it is written; without `more` it is the last.
+        """Return a piece of the body as sent on the wire; `more` is False for the last one.
 
         Raises:
-            RuntimeError: the answer is longer than its declared length.
+            RuntimeError: the response is longer than its declared length.
         """
         if self._head_only:
             return b""
@@ -54,10 +54,10 @@ class AnswerFraming:
         return piece
 
     def check_complete(self) -> None:
-        """Check that an answer may end now.
+        """Check that the response may end now.
 
         Raises:
-            RuntimeError: it is shorter than its declared length.
+            RuntimeError: the response is shorter than its declared length.
         """
         if self._left and not self._head_only:
             raise RuntimeError("the answer is shorter than its Content-Length")

@@ -12,10 +12,10 @@ __all__ = ["check_certificate", "trust_in"]
 
 
 def check_certificate(tls: Tls) -> None:
-    """Check the certificate and its key, as uvicorn would answer bad ones with a traceback.
+    """Check the certificate and its key at the start: uvicorn would fail on bad ones with a traceback.
 
     Raises:
-        ConfigError: the files cannot be read, or the key is not the certificate's.
+        ConfigError: the files cannot be read, or the key does not match the certificate.
     """
     if tls.certificate is not None:
         try:
@@ -28,7 +28,7 @@ def check_certificate(tls: Tls) -> None:
 
 
 def trust_in(certificate: str) -> ssl.SSLContext:
-    """Trust one certificate in a file, and no other."""
+    """Return a client context that trusts only the certificate in this file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

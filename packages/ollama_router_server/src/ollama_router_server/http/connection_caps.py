@@ -1,4 +1,4 @@
-"""How many connections are open, in total and of one address, and which is closed for a new one."""
+"""Caps on open connections, in total and per address; a connection over a cap closes an idle one."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _log = structlog.get_logger("http")
 
 
 class Connection(Protocol):
-    """What is counted."""
+    """A counted connection."""
 
     def close(self) -> None:
-        """Close once the client has taken what was written."""
+        """Close once the client has read what was written."""
 
 
 class ConnectionCaps:
-    """The open connections of one front, those without a request in the order in which they became idle.
+    """The open connections of one front; idle ones in the order in which they became idle.
 
-    A connection with a request is never closed for another. Addresses of trusted proxies have no cap of their own:
-    many clients come from them.
+    A connection with a request in flight is never closed for another. Addresses of trusted proxies have no cap, since
+    many clients share them.
 
     Args:
-        exempt: tells whether an address is a trusted proxy's.
+        exempt: return whether an address belongs to a trusted proxy.
     """
 
     __slots__ = ("_exempt", "_idle", "_idle_of", "_of", "_open", "_quota")
@@ -40,7 +40,7 @@ class ConnectionCaps:
         self._exempt = exempt
         self._open: dict[Connection, str] = {}
         self._of: Counter[str] = Counter()
-        self._idle: dict[Connection, None] = {}  # the idlest first
+        self._idle: dict[Connection, None] = {}  # idle longest first
         self._idle_of: dict[str, dict[Connection, None]] = {}
         self._quota = RefusalQuota(of_one=1, of_all=10)
 
@@ -48,9 +48,9 @@ class ConnectionCaps:
         return len(self._open)
 
     def opened(self, connection: Connection, peer: str, *, total: int, of_one: int, now: float) -> None:
-        """Count a new connection, and close one if it is one too many: the new one if no other is idle.
+        """Count a new connection; over a cap, close the longest idle one, or the new one if no other is idle.
 
-        Over the address's cap that is the idlest of the address, over the total the idlest of all.
+        Over the cap per address, an idle connection of that address is closed; over the total, one of any address.
         """
         origin = _origin(peer)
         self._open[connection] = origin
@@ -74,7 +74,7 @@ class ConnectionCaps:
             _log.warning("connections_shed", client=origin, count=1, open=len(self._open))
 
     def busy(self, connection: Connection) -> None:
-        """Note that a request has begun on it."""
+        """Mark a connection as having a request in flight."""
         self._idle.pop(connection, None)
         address = self._open.get(connection)
         of_address = None if address is None else self._idle_of.get(address)
@@ -85,14 +85,14 @@ class ConnectionCaps:
             del self._idle_of[address]
 
     def idle(self, connection: Connection) -> None:
-        """Note that it waits for a request, from now."""
+        """Mark a connection as idle from now on."""
         address = self._open.get(connection)
         if address is not None:
             self._idle[connection] = None
             self._idle_of.setdefault(address, {})[connection] = None
 
     def closed(self, connection: Connection) -> None:
-        """Forget a connection that is gone, or on its way."""
+        """Remove a connection that is closed or closing."""
         self.busy(connection)
         address = self._open.pop(connection, None)
         if address is not None:
@@ -102,7 +102,7 @@ class ConnectionCaps:
 
 
 def _origin(peer: str) -> str:
-    """Return the address that connections are counted under: of IPv6 the /64, which one client has whole."""
+    """Return the key that connections are counted under; for IPv6 the /64, since one client usually has all of it."""
     address = read_address(peer)
     if isinstance(address, IPv6Address):
         return ":".join(address.exploded.split(":")[:4]) + "::/64"

@@ -1,8 +1,8 @@
-"""What uvicorn and the transport give each connection.
+"""What uvicorn and the transport provide to each connection.
 
-Uvicorn calls whatever its documented option `http` names with `config`, `server_state`, `app_state` and `_loop`. In
-return its `Server` expects each open connection in `server_state.connections`, with a method `shutdown`, and each
-task that answers a request in `server_state.tasks`; it puts the fields of every answer in `default_headers`.
+Uvicorn calls the class in its documented option `http` with `config`, `server_state`, `app_state` and `_loop`. Its
+`Server` expects each open connection in `server_state.connections`, with a `shutdown` method, and each task that serves
+a request in `server_state.tasks`; it sends `default_headers` with every response.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Addresses", "ServerConfig", "ServerState"]
 
 
 class ServerConfig(Protocol):
-    """What is read of `uvicorn.Config`."""
+    """The part of `uvicorn.Config` that is read."""
 
     timeout_keep_alive: int
 
@@ -24,7 +24,7 @@ class ServerConfig(Protocol):
 
 
 class ServerState(Protocol):
-    """What the connections of one `uvicorn.Server` share."""
+    """The state that the connections of one `uvicorn.Server` share."""
 
     total_requests: int
     connections: set[Any]
@@ -33,7 +33,7 @@ class ServerState(Protocol):
 
 
 class Addresses(NamedTuple):
-    """Both ends of a connection, None where they are no internet addresses, and the scheme of its requests."""
+    """Both ends of a connection (None for a Unix socket) and the scheme of its requests."""
 
     client: tuple[str, int] | None
     server: tuple[str, int] | None
@@ -41,7 +41,7 @@ class Addresses(NamedTuple):
 
     @classmethod
     def of(cls, transport: asyncio.BaseTransport) -> Addresses:
-        """Ask a transport that has just been connected."""
+        """Read the addresses of a transport that has just connected."""
         scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
         return cls(_internet_address(transport, "peername"), _internet_address(transport, "sockname"), scheme)
 
@@ -49,6 +49,6 @@ class Addresses(NamedTuple):
 def _internet_address(transport: asyncio.BaseTransport, name: str) -> tuple[str, int] | None:
     try:
         address = transport.get_extra_info(name)
-    except OSError:  # uvloop asks the socket, whose client may be gone
+    except OSError:  # uvloop queries the socket, whose peer may be gone
         return None
     return (str(address[0]), int(address[1])) if isinstance(address, tuple) else None

@@ -1,9 +1,9 @@
-"""One request and its answer on a connection.
+"""One request and its response on a connection.
 
-An application that is a `FrontApp` gets the cycle itself, and is called back when there is something to read, to write
-or to end. For any other, and for what it does not take, there are ASGI's `receive` and `send`. The head waits for the
-first piece, so that both leave in one system call: at most until the application has nothing to do any more, or under
-ASGI until the event loop's next turn.
+A `FrontApp` receives the cycle itself and is called back when it can read, write or has to end. Any other application,
+and any request that a `FrontApp` does not take, uses ASGI's `receive` and `send`. The head is held until the first
+piece, so that both are sent in one system call: at most until the application has nothing left to do or, under ASGI,
+until the event loop's next iteration.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Fields = Sequence[tuple[bytes, bytes]]
 
 
 def reset_on_close(transport: asyncio.BaseTransport, *, on: bool) -> None:
-    """Have the kernel end a connection with RST in place of FIN, and drop what it holds, until told otherwise."""
+    """Switch whether the kernel closes the connection with RST in place of FIN and drops its send buffer."""
     sock = transport.get_extra_info("socket")
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
 
 
 class Front(Protocol):
-    """The connection that a cycle is on."""
+    """The connection of a cycle."""
 
     transport: asyncio.Transport
     flow: FlowControl
@@ -50,31 +50,31 @@ class Front(Protocol):
         """The client's address."""
 
     def close(self) -> None:
-        """Close once the client has taken what was written; one that stops reading is cut."""
+        """Close once the client has read what was written; abort if it stops reading."""
 
     def on_response_complete(self) -> None:
-        """Note that an answer has ended."""
+        """Handle the end of a response."""
 
     def body_wanted(self) -> None:
-        """Note that the application waits for more of a body."""
+        """Note that the application waits for more of the body."""
 
 
 class FrontApp(Protocol):
-    """What an ASGI application may be beside that: it answers requests through their cycles, without a task."""
+    """An ASGI application that can also serve requests through their cycles, without a task."""
 
     def take(self, cycle: FrontCycle, head: RequestHead, /) -> bool:
-        """Take a request whose head has come; False leaves it to ASGI, untouched."""
+        """Serve a request whose head has arrived; return False to leave it untouched to ASGI."""
 
 
 class FrontCycle:
-    """What uvicorn's own cycle is to uvicorn; `scope` is there once the ASGI application runs.
+    """The counterpart of uvicorn's own cycle; `scope` is set only when the ASGI application runs.
 
-    `on_leave` is called once if the client closes the connection before the answer is complete, `on_drained` when it
-    has taken what was written, `on_body` when a piece of the body has come, or its end.
+    `on_leave` is called once if the client disconnects before the response is complete, `on_drained` when the client
+    has read what was written, `on_body` when a piece or the end of the body has arrived.
 
-    `method` is the request's, `client` the address it came from.
+    `method` is the request's method, `client` the client's address.
 
-    An answer that ends with its connection is reset where it does not get to its end: nothing else tells the two apart.
+    A response that ends with its connection is reset if it is incomplete; the client could not tell otherwise.
     """
 
     __slots__ = (
@@ -130,13 +130,13 @@ class FrontCycle:
         self._framing: AnswerFraming | None = None
         self._front = front
         self._head: bytes | None = None
-        self._news = False  # whether `receive` has something to say
+        self._news = False  # whether `receive` has a message to return
         self._message: asyncio.Future[None] | None = None
 
-    # what the front tells -----------------------------------------------------------------------------
+    # called by the front ------------------------------------------------------------------------------
 
     def add_body(self, piece: bytes) -> None:
-        """Take a piece of the body; hold the client back where much is there that nobody has asked for."""
+        """Append a piece of the body; stop reading from the client above the high-water mark."""
         if self.response_complete:
             return
         if not self.body:
@@ -150,32 +150,32 @@ class FrontCycle:
         self._wake()
 
     def body_complete(self) -> None:
-        """Note the end of the body."""
+        """Mark the body as complete."""
         if not self.response_complete:
             self.more_body = False
             self._wake()
 
     def disconnect(self) -> None:
-        """Nothing more comes from the client, and nothing more goes to it."""
+        """Mark the client as disconnected: nothing more is read or written."""
         if not self.response_complete:
             self.disconnected = True
         self._wake()
 
     def left(self) -> None:
-        """Tell `on_leave` that the connection is gone, unless the answer is complete."""
+        """Call `on_leave`, unless the response is complete: the connection is gone."""
         told, self.on_leave, self.on_drained, self.on_body = self.on_leave, None, None, None
         if told is not None and not self.response_complete:
             told()
 
     def body_arrived(self) -> None:
-        """Tell `on_body` that the parser is done with a piece of the body, or with its end."""
+        """Call `on_body`: a piece or the end of the body has been parsed."""
         if self.on_body is not None:
             self.on_body()
 
     # the request --------------------------------------------------------------------------------------
 
     def want_body(self) -> None:
-        """From now on the client has to send the body; `on_body` is called as it comes."""
+        """Request the body from the client; `on_body` is called as it arrives."""
         self._front.body_wanted()
         if self.waiting_for_100_continue and not self.transport.is_closing():
             self.transport.write(_CONTINUE)
@@ -184,34 +184,34 @@ class FrontCycle:
             self.flow.resume_reading()
 
     def take_body(self) -> bytes:
-        """Take what has come of the body and was not taken yet; `more_body` says whether there will be more."""
+        """Return what has arrived of the body since the last call; `more_body` says whether more will follow."""
         body, self.body = bytes(self.body), _NOTHING
-        if self.flow.read_paused:  # after the body's end, too: the client's leaving is read
+        if self.flow.read_paused:  # also after the end of the body, to see a disconnect
             self.call_soon(self._read_on)
         return body
 
     def _read_on(self) -> None:
-        """Read from the client again; uvloop would read megabytes of one body before it looks after anybody else."""
+        """Resume reading, an iteration later: uvloop would read megabytes of a body before it serves other clients."""
         if len(self.body) <= READ_HIGH_WATER:
             self.flow.resume_reading()
 
     def call_soon(self, callback: Callable[..., None], *arguments: object) -> None:
-        """Call back in the next turn of the event loop."""
+        """Call back in the event loop's next iteration."""
         self._front.loop.call_soon(callback, *arguments)
 
-    # the answer ---------------------------------------------------------------------------------------
+    # the response -------------------------------------------------------------------------------------
 
     async def drained(self) -> None:
-        """Wait until the client has taken enough for more to be written."""
+        """Wait until the transport accepts more data."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
 
     def begin(self, status: int, headers: Fields) -> None:
-        """Begin the answer; its head is written with the first piece, or by `flush`. Field names are in lower case.
+        """Start the response; the head is sent with the first piece, or by `flush`. Field names are in lower case.
 
         Raises:
-            RuntimeError: the answer has begun before.
-            ValueError: a field holds a line end.
+            RuntimeError: the response has already started.
+            ValueError: a field contains a line end.
         """
         if self.response_started:
             raise RuntimeError("the answer has begun already")
@@ -232,10 +232,10 @@ class FrontCycle:
         self.waiting_for_100_continue = False
 
     def put(self, piece: bytes, *, more: bool = True) -> bool:
-        """Write a piece of the body; says whether `drained` should be awaited before the next.
+        """Write a piece of the body; return whether to await `drained` before the next.
 
         Raises:
-            RuntimeError: the answer has not begun, is complete, or its length is not the one it declared.
+            RuntimeError: the response has not started, is complete, or does not match its declared length.
         """
         if self.disconnected:
             return False
@@ -262,7 +262,7 @@ class FrontCycle:
         self._front.on_response_complete()
 
     def cut(self) -> None:
-        """Nobody goes on with the answer: an error if it has not begun, else the end of the connection."""
+        """Abandon the response: send a 500 if it has not started, else close the connection."""
         if self.response_started or self.disconnected:
             self.flush()
             self._front.close()
@@ -273,7 +273,7 @@ class FrontCycle:
         self.put(_FAILED, more=False)
 
     def flush(self) -> None:
-        """Write the head if it still waits for the first piece."""
+        """Send the head if it is still held for the first piece."""
         head, self._head = self._head, None
         if head is not None and not self.disconnected and not self.transport.is_closing():
             self.transport.write(head)
@@ -281,7 +281,7 @@ class FrontCycle:
     # ASGI ---------------------------------------------------------------------------------------------
 
     async def receive(self) -> Any:
-        """As ASGI has it; the client is read only while somebody waits here, so one segment is held and no more."""
+        """Implement ASGI's `receive`; reads only while a caller waits, so that at most one segment is buffered."""
         self.want_body()
         if not self.disconnected and not self.response_complete:
             await self._news_to_come()
@@ -293,7 +293,7 @@ class FrontCycle:
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     async def send(self, message: Any) -> None:
-        """ASGI's way to begin and to put."""
+        """Implement ASGI's `send` with `begin` and `put`."""
         await self.drained()
         if self.disconnected:
             return

@@ -1,7 +1,7 @@
-"""A deadline that is moved with every byte, on a timer that is rarely touched; both sides' connections keep one.
+"""A deadline that moves with every byte, on a timer that is rarely reset; client and server connections use it.
 
-Moving the deadline is an assignment: the timer is replaced only if it would fire too late, and one that fires too
-early is set again.
+Moving the deadline is an assignment: the timer is replaced only if it would fire too late, and rearmed if it fires too
+early.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Phase = TypeVar("Phase", bound=str)
 
 
 class Deadline(Generic[Phase]):
-    """One deadline at a time, in seconds of the loop's clock.
+    """One deadline at a time, in seconds of the event loop's clock.
 
     Args:
-        loop: keeps the clock and the timer.
-        phase: what the deadline is for until `set` names another.
-        expired: called once `set`'s time has passed, unless the deadline was moved or lifted.
+        loop: provides the clock and the timer.
+        phase: the purpose of the deadline, until `set` changes it.
+        expired: called when the deadline has passed, unless it was moved or lifted.
     """
 
     __slots__ = ("_expired", "_loop", "_timer", "_timer_at", "_when", "phase")
@@ -51,11 +51,11 @@ class Deadline(Generic[Phase]):
             self._set_timer(when)
 
     def lift(self) -> None:
-        """Have no deadline until `set` is called again."""
+        """Remove the deadline until `set` is called again."""
         self._when = math.inf
 
     def close(self) -> None:
-        """Cancel the timer for good and let go of the callback's owner."""
+        """Cancel the timer for good and drop the reference to the callback."""
         self._when = math.inf
         if self._timer is not None:
             self._timer.cancel()

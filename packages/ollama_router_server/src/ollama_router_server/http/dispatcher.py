@@ -1,4 +1,4 @@
-"""Who answers a request: the application through the cycle if it can, else through ASGI."""
+"""Dispatch of requests: to the application through the cycle if it accepts, else through ASGI."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = structlog.get_logger("http")
 
 
 class Dispatcher:
-    """Gives the requests of one connection to the application as soon as their heads are there."""
+    """Start the application on each request of one connection as soon as its head is parsed."""
 
     __slots__ = ("_app", "_app_state", "_front_app", "_loop", "_server_state")
 
@@ -32,7 +32,7 @@ class Dispatcher:
         self._loop = loop
 
     def start(self, cycle: FrontCycle, head: RequestHead, addresses: Addresses) -> None:
-        """Have a request answered."""
+        """Start serving a request."""
         if self._front_app is not None and self._front_app.take(cycle, head):
             return
         cycle.scope = self._scope(head, addresses)
@@ -41,12 +41,12 @@ class Dispatcher:
         task.add_done_callback(self._server_state.tasks.discard)
 
     async def _run(self, cycle: FrontCycle) -> None:
-        """Answer a request in a task that a shutdown waits for: one that fails or ends early cuts the connection."""
+        """Run the ASGI application in a task that a shutdown waits for; cut the response if it fails or ends early."""
         try:
             await self._app(cycle.scope, cycle.receive, cycle.send)
-            if not (cycle.response_started or cycle.disconnected):  # one that has begun is cut on purpose
+            if not (cycle.response_started or cycle.disconnected):  # a response that has started is cut on purpose
                 _log.error("application_gave_no_answer")
-        except Exception:  # noqa: BLE001 - whatever an application raises is logged, and the answer cut
+        except Exception:  # noqa: BLE001 - whatever an application raises is logged, and the response cut
             _log.exception("application_failed")
         finally:
             if not (cycle.response_complete or cycle.disconnected):

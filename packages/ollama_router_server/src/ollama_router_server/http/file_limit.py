@@ -1,4 +1,4 @@
-"""How many files the process may open, which bounds its connections."""
+"""The limit on open files, which bounds the process's connections."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 __all__ = ["most_connections", "raise_file_limit"]
 
 _RESERVED: Final = 128
-"""Files for the database, logs, the event loop and polls of servers."""
+"""Files for the database, logs, the event loop and server polls."""
 _FILES_OF_A_CONNECTION: Final = 2
-"""The client's socket, and the server's while a request is in progress."""
+"""The client's socket, and the server's while a request is in flight."""
 _WITHOUT_LIMIT: Final = 1 << 20
 
 
@@ -22,12 +22,12 @@ def raise_file_limit() -> None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with suppress(ValueError, OSError):  # macOS: less than it says
+        with suppress(ValueError, OSError):  # macOS: the limit is lower than reported
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def most_connections() -> int:
-    """Return how many connections of clients the soft limit has room for."""
+    """Return how many client connections fit into the soft limit."""
     try:
         import resource  # noqa: PLC0415 - not on every platform
     except ImportError:  # pragma: no cover - depends on the platform

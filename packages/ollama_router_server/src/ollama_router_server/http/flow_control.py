@@ -1,4 +1,4 @@
-"""Flow control of one client's connection, in both directions."""
+"""Flow control of one client connection, in both directions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final
 __all__ = ["READ_HIGH_WATER", "FlowControl"]
 
 READ_HIGH_WATER: Final = 64 * 1024
-"""Bytes of a body that may wait for the application before the client is no longer read."""
+"""Bytes of a body that may wait for the application before reading from the client pauses."""
 
 
 class FlowControl:
-    """Whether a transport is read, and whether it takes more; both idempotent."""
+    """Pause and resume reading and writing on a transport; both idempotent."""
 
     __slots__ = ("_transport", "_writable", "read_paused", "write_paused")
 
@@ -23,28 +23,28 @@ class FlowControl:
         self._writable = asyncio.Event()
 
     async def drain(self) -> None:
-        """Wait until the transport takes more."""
+        """Wait until the transport accepts more data."""
         if self.write_paused:
             await self._writable.wait()
 
     def pause_reading(self) -> None:
-        """Stop reading from the client."""
+        """Pause reading from the client."""
         if not self.read_paused:
             self.read_paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read from the client again."""
+        """Resume reading from the client."""
         if self.read_paused:
             self.read_paused = False
             self._transport.resume_reading()
 
     def pause_writing(self) -> None:
-        """Note that the transport's buffer is above its high-water mark."""
+        """Handle the transport's buffer rising above its high-water mark."""
         self.write_paused = True
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """Note that the transport's buffer has drained, and wake those in `drain`."""
+        """Handle the transport's buffer having drained, and wake waiters in `drain`."""
         self.write_paused = False
         self._writable.set()

@@ -1,6 +1,6 @@
-"""Checks of a request's head beyond those of llhttp, and before it.
+"""Checks on a request head that llhttp does not make, or makes too late.
 
-llhttp in its strict mode refuses invalid characters, bare CR or LF, folded lines, and repeated or malformed lengths.
+In strict mode, llhttp rejects invalid characters, bare CR or LF, folded lines, and repeated or malformed lengths.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ _ONCE: Final = (
     b"expect",
 )
 _CR: Final = 13
-_AROUND_TARGET: Final = 128  # bytes of a request line beside its target, and more than a method has
+_AROUND_TARGET: Final = 128  # allowance for the method and the version in a request line
 _VERSIONS: Final = (b"HTTP/1.1", b"HTTP/1.0")
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _UPGRADE_LINE: Final = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
 
 
 class Refusal(Struct, frozen=True):
-    """Why a request is refused: a status and a text for the client."""
+    """A refused request: the status and the text of the response."""
 
     status: int
     text: str
 
 
 def check_partial(data: bytes, start: int, seen: int, limits: ProtocolLimits) -> Refusal | None:
-    """Check the beginning of a head: one that cannot become valid is refused without waiting for the rest.
+    """Check an incomplete head; one that cannot become valid is refused at once.
 
-    The head begins at `start`, and its first `seen` bytes were checked before: a head that comes byte by byte is gone
-    through once.
+    The head begins at `start`; its first `seen` bytes were checked before, so that a head that arrives byte by byte is
+    scanned once.
     """
     if not 65 <= data[start] <= 90 and not (data[start] == _CR and len(data) == start + 1):
         return Refusal(400, "this is not HTTP/1.1")
@@ -60,14 +60,14 @@ def check_partial(data: bytes, start: int, seen: int, limits: ProtocolLimits) ->
 
 
 def too_large(head: bytes) -> Refusal:
-    """Refuse a head that exceeds the limit, given the bytes up to it: 414 if the request line has not ended there."""
+    """Refuse an oversized head, given its first bytes: with 414 if the request line has not ended, else with 431."""
     if b"\r\n" in head:
         return Refusal(431, "the header fields are too large")
     return Refusal(414, "the request target is too long")
 
 
 def check_method(line: bytes) -> Refusal | None:
-    """Check the beginning of a request line: what a proxy or a debugger would be asked is refused by its name."""
+    """Refuse TRACE and CONNECT by name, given the start of a request line."""
     if line.startswith(b"TRACE "):
         return Refusal(405, "TRACE would show fields that are for the router alone")
     if line.startswith(b"CONNECT "):
@@ -94,13 +94,13 @@ def check_target(target: bytes, limits: ProtocolLimits) -> Refusal | None:
 
 
 def check_fields(fields: Fields, named: Mapping[bytes, bytes], version: str, limits: ProtocolLimits) -> Refusal | None:
-    """Check parsed fields: framing, Host, repeated fields, names that imitate others.
+    """Check parsed fields: framing, Host, repeated fields, ambiguous names.
 
     Args:
-        fields: names in lower case.
-        named: the same as a mapping, with one value for each name.
-        version: of HTTP.
-        limits: on their number.
+        fields: in order, names in lower case.
+        named: the same fields as a mapping, one value per name.
+        version: the HTTP version.
+        limits: the cap on the number of fields.
     """
     if len(named) != len(fields):
         refusal = _check_repeated(fields, limits)
@@ -149,8 +149,8 @@ def _is_host(value: bytes) -> bool:
 
 
 def without_upgrade(head: bytes) -> bytes:
-    """Return the head without its Upgrade fields, since the router never switches protocols.
+    """Return the head without its Upgrade fields; the router never switches protocols.
 
-    llhttp treats a request with one as having no body, and would parse the body as the next request.
+    llhttp assumes that a request with Upgrade has no body, and would parse the body as the next request.
     """
     return _UPGRADE_LINE.sub(b"", head)

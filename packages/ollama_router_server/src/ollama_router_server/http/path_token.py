@@ -1,7 +1,7 @@
-"""A token in the path: `/t/TOKEN/api/chat`, for clients that can send no header.
+"""A token in the path, `/t/TOKEN/api/chat`, for clients that cannot send headers.
 
-The token is moved to the Authorization field before anything else sees the path, so that no log, metric or error
-contains it, not even a malformed one.
+The token is moved to the Authorization field before any other code sees the path, so that no log, metric or error
+contains it, not even a malformed token.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _PLACEHOLDERS = frozenset({b"ollama", b"ollama-local"})
 
 
 def has_path_token(scope: Any) -> bool:
-    """Whether a request's path has the prefix for a token."""
+    """Return whether the request path has the token prefix."""
     return _raw_path(scope).startswith(_PREFIX)
 
 
 def move_path_token(scope: Any) -> dict[str, Any]:
-    """Return a scope whose token is in the Authorization field and no longer in the path.
+    """Return the scope with the token moved from the path to the Authorization field.
 
-    A request that has another credential as well is refused later, like any with two; the words that `ollama launch`
-    has tools send for want of a key are none. The query string is dropped, as it may repeat the token.
+    A request with a second credential is refused later. The placeholder keys that `ollama launch` gives to tools do not
+    count as one. The query string is dropped, since it may repeat the token.
     """
     found = _PATH.fullmatch(_raw_path(scope))
     path, headers = _NOWHERE, [field for field in scope["headers"] if not _is_placeholder(*field)]
@@ -39,7 +39,7 @@ def move_path_token(scope: Any) -> dict[str, Any]:
 
 
 def _is_placeholder(name: bytes, value: bytes) -> bool:
-    """Whether a field is a key that is none, as tools for a local Ollama send it."""
+    """Return whether a field holds a placeholder key, as tools for a local Ollama send."""
     scheme, _, key = value.strip().rpartition(b" ")
     return key in _PLACEHOLDERS and scheme.strip().lower() == _SCHEMES.get(name)
 

@@ -1,4 +1,4 @@
-"""Limits of a client's connection: sizes and times."""
+"""Limits of a client connection: sizes, rates and times."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ __all__ = ["USUAL_BOUNDS", "Bounds", "ProtocolLimits"]
 
 
 class ProtocolLimits(Struct, frozen=True, kw_only=True):
-    """Limits of one connection; sizes in bytes, times in seconds.
+    """Limits of client connections; sizes in bytes, times in seconds.
 
     Attributes:
         header_bytes: the request line and all fields with their line ends; also the framing and trailers of a body.
         header_lines: the number of fields in a head.
         target_bytes: the request target.
-        header_timeout: from the opening of a connection, or the first byte of a later request, to the end of the head.
-        body_idle: silence within a body; also the time for the rest of a body after its request was answered.
-        write_stall: the period over which a slow client's rate is measured.
-        write_rate: bytes a second that a slow client has to acknowledge over `write_stall`.
-        connections: open at the same time.
-        connections_of_one: open at the same time from one address.
-        linger: after a refusal, how long the client's data is discarded before the connection is closed, so that the
-            client reads the refusal in place of a reset.
+        header_timeout: from accepting a connection, or the first byte of a later request, to the end of the head.
+        body_idle: silence within a body; also the time for the rest of a body after its response.
+        write_stall: the period over which a slow client's read rate is measured.
+        write_rate: bytes per second that a slow client has to acknowledge over `write_stall`.
+        connections: open connections in total.
+        connections_of_one: open connections per address.
+        linger: how long the client's data is discarded after a refusal before the connection is closed, so that the
+             client receives the refusal and not a reset.
     """
 
     header_bytes: int = 32 * 1024
@@ -41,9 +41,9 @@ class ProtocolLimits(Struct, frozen=True, kw_only=True):
 
 
 class Bounds(Struct):
-    """The limits of all connections of one front, and which are open; replacing limits takes effect at once.
+    """The limits and the open connections of one front; a change of `limits` takes effect at once.
 
-    While `retiring`, an answer that begins is the last on its connection.
+    While `retiring`, each connection closes after its next response.
     """
 
     limits: ProtocolLimits

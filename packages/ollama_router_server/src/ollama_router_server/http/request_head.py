@@ -1,4 +1,4 @@
-"""The head of a request that was let in."""
+"""The head of an accepted request."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ __all__ = ["RequestHead"]
 
 
 class RequestHead(msgspec.Struct, frozen=True, gc=False):
-    """A head as the strict parser read it.
+    """A head as parsed by the strict parser.
 
     Attributes:
         method: in upper case.
-        target: path and query as they were sent.
-        headers: names in lower case, values without the blanks around them.
+        target: path and query as sent.
+        headers: names in lower case, values without surrounding whitespace.
         version: `1.1` or `1.0`.
         keep_alive: whether another request may follow on the connection.
-        expects_continue: whether the client waits for an interim answer before it sends the body.
+        expects_continue: whether the client waits for `100 Continue` before it sends the body.
     """
 
     method: str

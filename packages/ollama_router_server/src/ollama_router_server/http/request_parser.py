@@ -1,8 +1,8 @@
 """A strict parser of HTTP/1.1 requests, without I/O.
 
-The bytes are split into heads and bodies before llhttp sees them: a head is held until it is complete, checked, and
-only then parsed; a body is fed up to its own end. So the outcome does not depend on segments, and nothing after a
-refusal, or after a request that closes the connection, is parsed.
+The parser splits the bytes into heads and bodies before llhttp sees them: a head is buffered until it is complete,
+checked, and only then parsed; a body is fed up to its own end. The outcome therefore does not depend on segments, and
+nothing after a refusal, or after a request that closes the connection, is parsed.
 
     HEAD --complete and valid--> SIZED or CHUNKED --last byte--> HEAD    (without a body: HEAD again at once)
     any  --refused, or the last request--> closed                        (further bytes are discarded)
@@ -42,10 +42,10 @@ class _End(Enum):
 
 
 END: Final = _End.END
-"""The event that ends a request."""
+"""The event at the end of a request."""
 
 Event = RequestHead | bytes | Literal[_End.END] | Refusal
-"""A head; a piece of its body, never empty; the end of the request; or a refusal, after which nothing is parsed."""
+"""A head; a non-empty piece of its body; the end of the request; or a refusal, after which parsing stops."""
 
 _LONGEST_METHOD: Final = len("CONNECT ")
 _BAD_HEAD: Final = Refusal(400, "the head is not valid HTTP/1.1")
@@ -55,17 +55,17 @@ _HEAD_END_SIZE: Final = len(_HEAD_END)
 
 
 class _StoppedError(Exception):
-    """Stops llhttp from inside a callback; why is in `_refusal`, or `_upgrade` is set."""
+    """Stop llhttp from inside a callback; the reason is in `_refusal`, or `_upgrade` is set."""
 
 
 class RequestParser:
-    """Parses one request after another from one connection.
+    """Parse the requests of one connection, one after another.
 
-    Call `feed` with what arrives, then `next_event` until it returns None. To answer one request at a time, do not call
+    Call `feed` with what arrives, then `next_event` until it returns None. To serve one request at a time, do not call
     `next_event` while `between_requests`. The `on_...` methods are httptools' protocol.
 
     Args:
-        bounds: the limits of heads, framing and trailers; read again for each head and chunk.
+        bounds: the limits of heads, framing and trailers; read for each head and chunk.
     """
 
     __slots__ = (
@@ -95,10 +95,10 @@ class RequestParser:
         self._closed = False
         self._events: deque[Event] = deque()
         self._data = b""
-        self._offset = 0  # in `_data`: what is before it has been parsed
-        self._seen = self._skipped = 0  # of a head: bytes looked through already, and those of blank lines before it
-        self._left = 0  # bytes of a sized body
-        self._raw = self._payload = self._quiet = 0  # of a chunked body: all bytes, those of the body, those since
+        self._offset = 0  # index in `_data` of the first unparsed byte
+        self._seen = self._skipped = 0  # of a head: bytes already scanned, and blank-line bytes before it
+        self._left = 0  # bytes left of a sized body
+        self._raw = self._payload = self._quiet = 0  # of a chunked body: all bytes, payload bytes, those since
         self._refusal: Refusal | None = None
         self._upgrade = False
         self._target = b""
@@ -106,26 +106,26 @@ class RequestParser:
 
     @property
     def held(self) -> int:
-        """Bytes that have been fed and not been parsed."""
+        """Bytes fed but not yet parsed."""
         return len(self._data) - self._offset
 
     @property
     def in_body(self) -> bool:
-        """Whether the body of a request has begun and not ended; a refusal does not change this."""
+        """Whether a request's body has started and not ended; a refusal does not change this."""
         return self._expected is not _Expected.HEAD
 
     @property
     def between_requests(self) -> bool:
-        """Whether the next event, if any, is a head or the refusal of one."""
+        """Whether the next event, if any, is a head or its refusal."""
         return self._expected is _Expected.HEAD and not self._events
 
     @property
     def closed(self) -> bool:
-        """Whether there are no more events."""
+        """Whether no more events follow."""
         return self._closed and not self._events
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes from the connection."""
+        """Add the next bytes from the connection."""
         if self._closed:
             return
         if self._offset < len(self._data):
@@ -134,7 +134,7 @@ class RequestParser:
         self._offset = 0
 
     def next_event(self) -> Event | None:
-        """Return the next event, None until more bytes are fed."""
+        """Return the next event; None until more bytes are fed."""
         events = self._events
         while not events:
             if self._closed or self._offset >= len(self._data) or not self._parse():
@@ -142,16 +142,16 @@ class RequestParser:
         return events.popleft()
 
     def close(self) -> None:
-        """Drop what is held; there are no more events."""
+        """Drop buffered bytes and events; no more events follow."""
         self._closed = True
         self._events.clear()
         self._discard()
-        self._llhttp = None  # it refers back to this object
+        self._llhttp = None  # breaks the reference cycle
 
-    # which bytes go where -----------------------------------------------------------------------------
+    # splitting ----------------------------------------------------------------------------------------
 
     def _parse(self) -> bool:
-        """Parse some of what is held; return False if more is needed."""
+        """Parse some of the buffered bytes; return False if more are needed."""
         expected = self._expected
         if expected is _Expected.HEAD:
             return self._parse_head()
@@ -184,7 +184,7 @@ class RequestParser:
         return True
 
     def _skip_blank_lines(self) -> None:
-        """Drop line ends before a head; they count as a part of it."""
+        """Drop line ends before a head; they count towards its size."""
         data, start = self._data, self._offset
         if self._seen == 0:
             while data.startswith(b"\r\n", start):
@@ -193,7 +193,7 @@ class RequestParser:
             self._offset = start
 
     def _judge_partial(self, start: int, limit: int) -> bool:
-        """Refuse a head that cannot become valid, by what has come of it since the last look."""
+        """Check an incomplete head from where the last check ended; return whether it was refused."""
         data, held = self._data, self.held
         refusal = check_partial(data, start, self._seen, self._bounds.limits) if held else None
         self._seen = 0 if data.endswith(b"\r", start) and held == 1 else held
@@ -210,10 +210,10 @@ class RequestParser:
         self._feed_llhttp(piece, _BAD_BODY)
 
     def _parse_chunked(self) -> None:
-        """Parse up to where the body may end, which is always an empty line.
+        """Parse up to the next possible end of the body, which is always an empty line.
 
-        The empty line may have begun in the last segment, so the first three bytes are fed one by one; and it may
-        have begun among those three.
+        The empty line may have started in the previous segment, so the first three bytes are fed one by one; it may
+        also start within those three.
         """
         data, offset, payload = self._data, self._offset, self._payload
         if offset < 3:
@@ -237,7 +237,7 @@ class RequestParser:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if not self._upgrade:
                 self._refuse(self._refusal or otherwise)
-        if self._offset >= len(self._data):  # a connection or a body that waits must not keep a segment
+        if self._offset >= len(self._data):  # do not keep a segment in memory while the connection is idle
             self._data, self._offset = b"", 0
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -253,21 +253,21 @@ class RequestParser:
     # httptools' protocol ------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Begin a head."""
+        """Reset the state for a new head."""
         self._target = b""
         self._headers = []
 
     def on_url(self, url: bytes) -> None:
-        """Add a piece to the request target."""
+        """Append a part of the request target."""
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a field of a head; drop fields after a body (trailers)."""
+        """Collect a field of a head; drop trailers."""
         if self._expected is _Expected.HEAD:
             self._headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """Check a head that has been parsed, and find out where its body ends."""
+        """Check the parsed head and determine where its body ends."""
         parser = self._llhttp
         assert parser is not None  # noqa: S101 - it is calling us
         version, limits, fields = parser.get_http_version(), self._bounds.limits, self._headers
@@ -298,12 +298,12 @@ class RequestParser:
             self._expected = _Expected.CHUNKED
 
     def on_body(self, body: bytes) -> None:
-        """Bytes of a body."""
+        """Emit a piece of the body."""
         self._payload += len(body)
         self._events.append(body)
 
     def on_message_complete(self) -> None:
-        """End a request; after one that closes the connection, read nothing more."""
+        """End a request; stop parsing if it closes the connection."""
         parser = self._llhttp
         assert parser is not None  # noqa: S101 - it is calling us
         self._expected = _Expected.HEAD
@@ -314,7 +314,7 @@ class RequestParser:
 
 
 def _misfit(data: bytes, start: int) -> Refusal | None:
-    """Refuse methods by name, and what llhttp accepts: line ends of its own before a method, blanks after it."""
+    """Refuse what llhttp accepts in a request line: line ends before the method, extra blanks, TRACE and CONNECT."""
     if not 65 <= data[start] <= 90 or data.count(b" ", start, data.find(b"\r", start)) != 2:
         return _BAD_HEAD
     return check_method(data[start : start + _LONGEST_METHOD])

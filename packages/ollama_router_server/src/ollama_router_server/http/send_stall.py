@@ -1,4 +1,4 @@
-"""Detection of clients that read an answer too slowly."""
+"""Detection of clients that read a response too slowly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["SendStallWatch"]
 
 
 class SendStallWatch:
-    """Aborts a connection whose client acknowledges less than `write_rate` over `write_stall` seconds while watched."""
+    """Abort a connection whose client acknowledges under `write_rate` bytes a second over `write_stall` seconds."""
 
     __slots__ = ("_bounds", "_loop", "_timer", "_transport", "_unacknowledged")
 
@@ -30,18 +30,18 @@ class SendStallWatch:
         self._unacknowledged = 0
 
     def start(self) -> None:
-        """Start a new period of measurement."""
+        """Start a new measurement period."""
         self.stop()
         self._unacknowledged = self._measure()
         self._timer = self._loop.call_later(self._bounds.limits.write_stall, self._check)
 
     def start_if_idle(self) -> None:
-        """Start unless a period is running or everything has been handed to the kernel."""
+        """Start a period, unless one is running or the transport's buffer is empty."""
         if self._timer is None and self._transport.get_write_buffer_size():
             self.start()
 
     def stop(self) -> None:
-        """Stop: the client has caught up, or is gone."""
+        """Stop measuring: the client has caught up or disconnected."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -50,16 +50,16 @@ class SendStallWatch:
         self._timer = None
         limits = self._bounds.limits
         if self._unacknowledged - self._measure() < limits.write_stall * limits.write_rate:
-            reset_on_close(self._transport, on=True)  # else the kernel retransmits what it holds for minutes
+            reset_on_close(self._transport, on=True)  # else the kernel retransmits its buffer for minutes
             self._transport.abort()
         else:
             self.start()
 
     def _measure(self) -> int:
-        """Bytes that the client has not acknowledged, in the transport and in the kernel.
+        """Return the bytes the client has not acknowledged, in the transport's and the kernel's buffers.
 
-        The transport's buffer alone is not enough: the kernel takes nothing from it until a third of its own, which may
-        be a megabyte, is free.
+        The transport's buffer alone is not enough: the kernel accepts more only once a third of its own buffer, which
+        may be a megabyte, is free.
         """
         held = self._transport.get_write_buffer_size()
         sock = self._transport.get_extra_info("socket")

@@ -1,4 +1,4 @@
-"""The status lines of HTTP/1.1 answers as they are sent."""
+"""The encoded status lines of HTTP/1.1 responses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The protocol that uvicorn runs for each connection: deadlines and flow control around `request_parser`.
 
-One request is served at a time; pipelined ones wait, and exert backpressure on the client.
+Requests are served one at a time; pipelined ones wait, with backpressure on the client.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _METHODS = b"GET, HEAD, POST, DELETE"
 
 
 Phase = Literal["head", "body", "unwanted", "keepalive", "linger"]
-"""What a deadline is for; `unwanted` is the rest of a body whose request was answered."""
+"""The purpose of a deadline; `unwanted` is the rest of a body whose response is complete."""
 
 
 class StrictProtocol(asyncio.Protocol):
-    """A client's connection; `strict_protocol` makes ones with other than the default bounds."""
+    """A client's connection; `strict_protocol` binds other bounds than the defaults."""
 
     __slots__ = (
         "_addresses",
@@ -85,7 +85,7 @@ class StrictProtocol(asyncio.Protocol):
     # the connection -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a client that has connected, perhaps one too many: its first head has to come in time."""
+        """Count the new connection against the caps, and start the deadline of its first head."""
         self.transport = cast("asyncio.Transport", transport)
         self.flow = FlowControl(self.transport)
         self._addresses = Addresses.of(transport)
@@ -102,7 +102,7 @@ class StrictProtocol(asyncio.Protocol):
         )
 
     def pause_writing(self) -> None:
-        """Pause writing: the client takes less than the application sends."""
+        """Pause writing and measure the client's read rate: it reads more slowly than the application writes."""
         self.flow.pause_writing()
         self._stall.start()
 
@@ -113,12 +113,12 @@ class StrictProtocol(asyncio.Protocol):
             self._cycle.on_drained()
         self._stall.stop()
         if self.transport.is_closing():
-            self._stall.start_if_idle()  # the rest below the low-water mark has to be taken, too
+            self._stall.start_if_idle()  # the rest, below the low-water mark, has to be sent as well
 
     def shutdown(self) -> None:
-        """Close, after the answer that is under way if there is one: the server stops; called by uvicorn's server.
+        """Close after the response in flight, if any; called by uvicorn's server when it stops.
 
-        After retiring, what is still open waits for its client's last request, for the time of a keep-alive.
+        While retiring, an idle connection stays open for its client's last request, up to the keep-alive timeout.
         """
         cycle = self._cycle
         if self._bounds.retiring:
@@ -129,38 +129,38 @@ class StrictProtocol(asyncio.Protocol):
             cycle.keep_alive = False
 
     def retire(self) -> None:
-        """Others take new connections: the answer under way is the last on this one, or the next if this has begun.
+        """Close after the response in flight, or after the next one if this one has started: others accept now.
 
-        A client that was not told could be sending its next request while the connection is closed.
+        A client that has not seen `connection: close` could be sending its next request while the connection closes.
         """
         if self._cycle is not None and not self._cycle.response_started:
             self._cycle.keep_alive = False
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have arrived."""
+        """Parse received bytes."""
         if data == b"\r\n" and not self._requests.held and self._waits_for_answer():
-            return  # old clients send it after a body, and it means nothing
+            return  # old clients send CR LF after a body; it has no meaning
         self._requests.feed(data)
         self._advance()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
-        """Clean up after the connection: it is gone, and with it every deadline."""
+        """Clean up after a closed connection and cancel its deadlines."""
         self._bounds.caps.closed(self)
         self._requests.close()
         self._deadline.close()
         self._stall.stop()
-        cycle, self._cycle = self._cycle, None  # it holds us: without garbage to collect both go at once
+        cycle, self._cycle = self._cycle, None  # breaks the reference cycle, so that both are freed at once
         if cycle is not None:
             cycle.disconnect()
         self.server_state.connections.discard(self)
-        self.flow.resume_writing()  # whoever waits to write goes on and finds the connection gone
+        self.flow.resume_writing()  # writers in `drain` continue and find the connection closed
         if cycle is not None:
             cycle.left()
 
     # requests -----------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        """Handle what has arrived, one request at a time."""
+        """Handle parsed events, one request at a time."""
         requests = self._requests
         while not self._waits_for_answer() and (event := requests.next_event()) is not None:
             match event:
@@ -184,7 +184,7 @@ class StrictProtocol(asyncio.Protocol):
         return cycle is not None and not cycle.response_complete and self._requests.between_requests
 
     def _begin(self, head: RequestHead) -> None:
-        """Start to answer; what arrived of the body together with the head is there by then."""
+        """Start serving a request; body bytes that arrived with the head are added first."""
         self._deadline.lift()
         self._bounds.caps.busy(self)
         keep_alive = head.keep_alive and not self._bounds.retiring
@@ -213,9 +213,9 @@ class StrictProtocol(asyncio.Protocol):
                 self._deadline.set(self.timeout_keep_alive, "keepalive")
 
     def _wait_for_more(self) -> None:
-        """Set the deadline for what the client has to send next, and apply backpressure.
+        """Set the deadline for the client's next bytes, and apply backpressure.
 
-        Reading goes on while little is pipelined: a client that is not read from is not seen to disconnect.
+        Reading continues while little is pipelined: without reading, a disconnect goes unnoticed.
         """
         limits, deadline = self._bounds.limits, self._deadline
         if self._waits_for_answer():
@@ -227,15 +227,15 @@ class StrictProtocol(asyncio.Protocol):
         elif deadline.phase != "unwanted":
             deadline.set(limits.body_idle, "body")
             if self._cycle is not None and self._cycle.body:
-                self.flow.pause_reading()  # until the application asks for more
+                self.flow.pause_reading()  # until the application requests more
 
     def body_wanted(self) -> None:
-        """Run the body's deadline from now: the application waits for more of it."""
+        """Restart the body's deadline: the application now waits for more of the body."""
         if self._deadline.phase == "body" and self._deadline.is_set:
             self._deadline.set(self._bounds.limits.body_idle, "body")
 
     def on_response_complete(self) -> None:
-        """Continue with pipelined data, or wait for more: an answer has ended."""
+        """Continue with pipelined requests, or wait for the next one: a response has ended."""
         self.server_state.total_requests += 1
         self._bounds.caps.idle(self)
         if self.transport.is_closing():
@@ -255,7 +255,7 @@ class StrictProtocol(asyncio.Protocol):
     # refusals and deadlines ---------------------------------------------------------------------------
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Send the refusal, unless an answer has begun, and close."""
+        """Send the refusal, unless a response has started, and close."""
         cycle = self._cycle if self._requests.in_body else None
         if cycle is not None:
             cycle.disconnect()
@@ -280,7 +280,7 @@ class StrictProtocol(asyncio.Protocol):
         return STATUS_LINES[refusal.status] + encode_fields(fields) + b"\r\n" + body
 
     def _linger(self) -> None:
-        """Half-close first: closing with unread bytes resets the connection, and the client would lose the answer."""
+        """Half-close first: closing with unread bytes resets the connection, and the client would lose the refusal."""
         if not self.transport.can_write_eof():
             self.close()
             return
@@ -309,7 +309,7 @@ class StrictProtocol(asyncio.Protocol):
         self._refuse(refusal)
 
     def close(self) -> None:
-        """Close once the client has taken what was written; one that stops reading is cut."""
+        """Close once the client has read what was written; abort if it stops reading."""
         self._requests.close()
         self.transport.close()
         self._stall.start_if_idle()

@@ -1,1 +1,1 @@
-"""The data plane: from a client's request to a server's answer, byte by byte."""
+"""The data plane: relay a client's request to a server and stream the response back."""

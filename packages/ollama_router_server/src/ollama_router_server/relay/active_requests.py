@@ -1,4 +1,4 @@
-"""The requests in progress: counted, ended from outside, shown by `orouter top`."""
+"""Requests in flight: count, cancel and list them (`orouter top`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST = 200
 
 
 class ActiveExchange(Protocol):
-    """What drives an exchange."""
+    """The driver of one exchange."""
 
     @property
     def exchange(self) -> Exchange:
@@ -27,18 +27,18 @@ class ActiveExchange(Protocol):
 
     @property
     def queued(self) -> Queued | None:
-        """Its place in the queue as it is now; None while it does not wait."""
+        """The request's place in the queue now; None while it is not queued."""
 
     @property
     def rank(self) -> int:
-        """Its position in the queue as it is now, from 1; 0 while it does not wait."""
+        """The request's position in the queue now, from 1; 0 while it is not queued."""
 
     def interrupt(self, reason: Interruption) -> None:
-        """End it."""
+        """End the exchange."""
 
 
 class ActiveRequests:
-    """Every exchange from its start to its record."""
+    """Every exchange from its start until its record is written."""
 
     def __init__(self) -> None:
         self._active: dict[str, ActiveExchange] = {}
@@ -48,11 +48,11 @@ class ActiveRequests:
         return len(self._active)
 
     def add(self, driver: ActiveExchange) -> None:
-        """Add an exchange that begins."""
+        """Add an exchange that starts."""
         self._active[driver.exchange.context.id] = driver
 
     def remove(self, context: RequestContext) -> tuple[float, float] | None:
-        """Drop one that has ended; return the seconds between which its wait, if any, was to end, where known."""
+        """Remove an exchange that has ended; return its forecast wait as (least, most) seconds, None if unknown."""
         self._active.pop(context.id, None)
         if context.expected_wait_ms is None or context.decided is None or context.preempted:
             return None
@@ -62,45 +62,45 @@ class ActiveRequests:
         return (least, most) if least < most else None
 
     def interrupt_all(self, reason: Callable[[], Interruption]) -> None:
-        """End all of them."""
+        """End all exchanges."""
         for driver in tuple(self._active.values()):
             driver.interrupt(reason())
 
     def cancel(self, request_id: str, *, by: str) -> bool:
-        """End one of them because somebody asked for it; say whether it was here."""
+        """Cancel a request for the user `by`; return whether this process had it."""
         driver = self._active.get(request_id)
         if driver is not None:
             driver.interrupt(Cancelled(by))
         return driver is not None
 
     def interrupt_revoked(self, is_valid: Callable[[Caller], bool]) -> None:
-        """End those of users that would not be let in any more."""
+        """End the exchanges whose users are no longer admitted."""
         for driver in tuple(self._active.values()):
             user = driver.exchange.context.user
             if user is not None and not is_valid(user):
                 driver.interrupt(Revoked())
 
     def watched(self) -> Iterator[Watched]:
-        """Yield what they tell of the runners that serve them."""
+        """Yield what the exchanges in flight observe about the runners that serve them."""
         for driver in self._active.values():
             one = driver.exchange.context.watched
             if one is not None:
                 yield one
 
     def to_json(self, now: float) -> list[dict[str, Any]]:
-        """Return the oldest ones of known users, first come first; `now` is seconds of the monotonic clock.
+        """Return the oldest 200 requests of known users, oldest first; `now` is monotonic, in seconds.
 
-        `state` is `waiting` for a server, `sent` to one, or `answering`; of one that waits, `queue_position` is its
-        place as it is now. `starts_in_seconds` are the least and the most until its turn, by what was expected when it
-        came and how far earlier waits were off; below 0 it is overdue.
-        `tokens` are those of the answer so far, as they are counted anyway; None where none are. `speaker` is whose
-        token asks for the user.
+        `state` is `waiting` for a server, `sent` to one, or `answering`. For a queued request, `queue_position` is its
+        current position, and `starts_in_seconds` is the least and the most until it starts: the wait forecast at
+        arrival, widened by the errors of earlier forecasts; below 0 it is overdue.
+        `tokens` counts the response so far; None for an endpoint without text. `speaker` is the user whose token
+        speaks for `user`.
         """
         known = (driver for driver in self._active.values() if _is_known(driver.exchange.context))
         return [self._to_json(driver, now) for driver in islice(known, _MOST)]
 
     def find(self, request_id: str, now: float) -> tuple[dict[str, Any], RequestRecord] | None:
-        """One of them as in `to_json`, with its turn by a forecast of now, and the row that it would leave now."""
+        """Return one request as in `to_json`, with a current wait forecast, and the record it would write now."""
         driver = self._active.get(request_id)
         if driver is None:
             return None
@@ -140,7 +140,7 @@ class ActiveRequests:
         }
 
     def _starts_in(self, context: RequestContext, now: float) -> tuple[float, float] | None:
-        """Return the range of seconds until the turn of a request that waits; None where nothing was expected of it."""
+        """Return the range of seconds until a queued request starts; None if it has no forecast."""
         if context.server is not None or not context.queue_position or context.expected_wait_ms is None:
             return None
         least, most = self._forecasts.range(context.expected_wait_ms / 1000)

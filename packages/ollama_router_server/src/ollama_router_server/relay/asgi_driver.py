@@ -1,4 +1,4 @@
-"""The driver of an exchange under any ASGI server: a task that also watches for the client's leaving."""
+"""The driver of an exchange under any ASGI server: a task that also watches for a client disconnect."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AsgiDriver(TaskDriver):
         self._watch: asyncio.Task[None] | None = None
 
     def interrupt(self, reason: Interruption) -> None:
-        """End the exchange; without effect once its answer is complete."""
+        """End the exchange; no effect once its response is complete."""
         if self._main is not None and not self._finished and self._reason is None:
             self._reason = reason
             self._main.cancel()
@@ -41,7 +41,7 @@ class AsgiDriver(TaskDriver):
         """Serve the request.
 
         Raises:
-            Exception: a fault of our own, after the record; the server cuts the answer.
+            Exception: an internal error, raised after the record is written; the server cuts the response.
         """
         self._main = asyncio.current_task()
         try:
@@ -66,7 +66,7 @@ class AsgiDriver(TaskDriver):
         return self.exchange.resume(result)
 
     def _interruption(self) -> Interruption:
-        """Why the task was cancelled: by `interrupt`, or by a server that has waited long enough."""
+        """Return why the task was cancelled: by `interrupt`, or by the server at the end of its grace period."""
         reason, task = self._reason, self._main
         if reason is None or task is None:
             return Shutdown()
@@ -83,7 +83,7 @@ class AsgiDriver(TaskDriver):
                 self._finished = True
                 await self._write({"type": "http.response.body", "body": data, "more_body": False})
             case Cut():
-                self._finished = True  # an answer that is left incomplete is cut by the server
+                self._finished = True  # the server cuts an incomplete response
             case ReadBody():
                 return await self._read_body(action)
             case Record(row):
@@ -106,7 +106,7 @@ class AsgiDriver(TaskDriver):
         self._watch = asyncio.get_running_loop().create_task(self._watch_for_leaving())
 
     async def _watch_for_leaving(self) -> None:
-        """Nothing but the end of the connection follows a body."""
+        """Interrupt the exchange on disconnect; ASGI sends no other message after a body."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.interrupt(ClientLeft())

@@ -1,7 +1,7 @@
-"""Request bodies: read whole under a limit, decompressed under a cap, or passed on piece by piece.
+"""Request bodies: read whole up to a limit, decompressed up to a cap, or streamed.
 
-Ollama decodes zstd on its compatible routes; what it would decode has to be decoded here, or the check would look at
-something else than the server does.
+Ollama decodes zstd on its compatible routes. The router decodes the same bodies, so that it checks what the server
+reads.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _LONGEST_DECODED = 20 * 1024 * 1024  # Ollama's own cap
-_WINDOW_LOG = 23  # 8 MiB: what RFC 8878 asks every decoder to support
+_WINDOW_LOG = 23  # 8 MiB: RFC 8878 recommends that every decoder supports it
 _SLICE = 64 * 1024
-"""Compressed bytes that a decoder gets at a time: what follows a frame is copied, and is never more than this."""
+"""Compressed bytes per decoder call; bounds the copy of the bytes that follow a frame."""
 _MOST_FRAMES = 64
-"""Frames of one body; a client's library writes one, a client that streams a few."""
+"""Frames per body; a client library writes one, a streaming client a few."""
 
 
 async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:
-    """Yield the request body as it comes, however long.
+    """Yield the request body as it arrives, without a size limit.
 
     Raises:
-        ClientLeft: the client left before the body was complete; what came is worth nothing.
+        ClientLeft: the client disconnected before the body was complete; discard what arrived.
     """
     more = True
     while more:
@@ -54,12 +54,12 @@ async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:
 
 
 class IncomingBody:
-    """The body of one request until it is whole; meanwhile its bytes count as unfinished ones of its user.
+    """The body of one request while it arrives; its bytes count against its user's bound on unfinished bodies.
 
     Args:
-        context: of the request.
-        asked: how long it may be, and whether it is compressed.
-        collaborators: where its bytes count, and how many there may be.
+        context: the request's context.
+        asked: the size limit, and whether the body is compressed.
+        collaborators: hold the count of unfinished bytes, and its bound.
     """
 
     __slots__ = ("_asked", "_collaborators", "_context", "_counted", "_pieces", "_user")
@@ -73,11 +73,11 @@ class IncomingBody:
         self._pieces: list[bytes] = []
 
     def add(self, piece: bytes, *, more: bool) -> None:
-        """Take a piece; `more` says that it is not the last.
+        """Append a piece; `more` is False for the last one.
 
         Raises:
-            BodyTooLarge: the body is longer than asked for.
-            Overloaded: too much of its user's bodies is unfinished.
+            BodyTooLarge: the body exceeds its limit.
+            Overloaded: the user's unfinished bodies exceed their bound.
         """
         self._context.bytes_in += len(piece)
         if self._context.bytes_in > self._asked.limit:
@@ -89,30 +89,30 @@ class IncomingBody:
         self._pieces.append(piece)
 
     def whole(self) -> bytes:
-        """Return the body, which is complete, as a server would read it.
+        """Return the complete body, decompressed.
 
         Raises:
-            BodyTooLarge, InvalidBody: as `decoded`.
+            BodyTooLarge, InvalidBody: see `decoded`.
         """
         if self._counted:
             self.close()
-        pieces, self._pieces = self._pieces, []  # of a large body there is one copy from now on
+        pieces, self._pieces = self._pieces, []  # drop the reference: a large body is in memory once
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return decoded(body, self._asked) if self._asked.compressed else body
 
     def close(self) -> None:
-        """Stop counting its bytes: it is whole, or nobody waits for it any more."""
+        """Stop counting the bytes: the body is complete, or its request has ended."""
         counted, self._counted = self._counted, 0
         if counted and self._user is not None:
             self._collaborators.unfinished.give_back(self._user, counted)
 
 
 def decoded(body: bytes, asked: ReadBody) -> bytes:
-    """Return what a zstd body holds, frame after frame.
+    """Return the decompressed content of a zstd body; it may have several frames.
 
     Raises:
-        BodyTooLarge: more than `asked.limit` bytes, or 20 MiB, or a window of more than 8 MiB.
-        InvalidBody: not zstd, cut off, or of more than 64 frames.
+        BodyTooLarge: the content exceeds `asked.limit` or 20 MiB, or a window exceeds 8 MiB.
+        InvalidBody: the body is not zstd, is truncated, or has more than 64 frames.
     """
     frames = _Frames(min(asked.limit, _LONGEST_DECODED))
     for start in range(0, len(body), _SLICE):
@@ -121,7 +121,7 @@ def decoded(body: bytes, asked: ReadBody) -> bytes:
 
 
 class _Frames:
-    """Decompresses zstd frames that come in slices, to at most `limit` bytes."""
+    """Decompress zstd frames slice by slice, to at most `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
         self._limit = self._left = limit

@@ -1,4 +1,4 @@
-"""What a driver carries out the actions of an exchange with."""
+"""The services with which a driver performs the actions of an exchange."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = ["Collaborators"]
 
 
 class Collaborators(Struct, frozen=True, kw_only=True):
-    """What actions are carried out with. `record` takes the row of an exchange that has ended.
+    """The services of the drivers. `record` receives the record of each exchange that ends.
 
-    `beside` is one thread: of two that compute, each would hold up the event loop in turn.
+    `beside` has one thread, since several computing threads would starve the event loop.
     """
 
     environment: Environment

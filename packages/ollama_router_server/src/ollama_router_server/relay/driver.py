@@ -1,6 +1,6 @@
-"""What the drivers of the exchange machine share: the actions that have nothing to do with the client's connection.
+"""The common part of the exchange drivers: the actions that do not touch the client's connection.
 
-Nothing here waits. An action without a result yet is `WAITING`, and its driver is woken when asking again makes sense.
+No handler blocks. A handler returns `WAITING` while there is no result; the driver is woken to poll again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Handler = Callable[[Any, Any], Any]
 
 
 class Driver(ResultPoller):
-    """Carries out the actions of one exchange that concern servers. A subclass knows the client."""
+    """Perform an exchange's actions on servers and services. Subclasses add those on the client."""
 
     __slots__ = ("_arrivals", "_body", "_collaborators", "_tee")
 
@@ -57,18 +57,18 @@ class Driver(ResultPoller):
         self._arrivals: ArrivalTurns | None = None
 
     def _pieces(self) -> AsyncIterator[bytes]:
-        """Yield the request's body as it comes."""
+        """Yield the request body as it arrives."""
         raise NotImplementedError
 
     @property
     def queued(self) -> Queued | None:
-        """Its place in the queue as it is now; None while it does not wait."""
+        """The request's place in the queue now; None while it is not queued."""
         waiter = self._waiter
         return None if waiter is None else self._collaborators.admission.place(waiter)
 
     @property
     def rank(self) -> int:
-        """Its position in the queue as it is now, from 1; 0 while it does not wait."""
+        """The request's position in the queue now, from 1; 0 while it is not queued."""
         waiter = self._waiter
         return 0 if waiter is None else self._collaborators.admission.rank(waiter)
 
@@ -78,13 +78,13 @@ class Driver(ResultPoller):
         return cast("Waiter", action.queued.waiting) if isinstance(action, AwaitSlot) else None
 
     def _close(self) -> None:
-        """Clean up after the exchange, which has ended."""
+        """Release the body and the tee once the exchange has ended."""
         if self._body is not None:
             self._body.close()
         if self._tee is not None:
             self._tee.stop()
 
-    # the router's own collaborators -----------------------------------------------------------------------------------
+    # the router's services -------------------------------------------------------------------------------------------
 
     def _verify(self, action: Verify) -> Any:
         authenticator = self._collaborators.authenticator
@@ -184,7 +184,7 @@ class Driver(ResultPoller):
         ReceiveAny: _receive_any,
         Release: _release,
     }
-    """Carries each action out, by its class."""
+    """The handler of each action class."""
 
 
 if _missing := {*get_args(CollaboratorAction)} ^ {*Driver.handlers}:

@@ -1,4 +1,4 @@
-"""The driver of an exchange on the HTTP/1.1 front: called back, so that most requests need no task."""
+"""The driver of an exchange on the HTTP/1.1 front: driven by callbacks, so that most requests need no task."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = structlog.get_logger("relay")
 
 
 class FrontDriver(Driver):
-    """One exchange on one of the front's cycles."""
+    """One exchange on one cycle of the front."""
 
     __slots__ = ("_cycle", "_ended", "_leaves", "_running", "exchange")
 
@@ -33,13 +33,13 @@ class FrontDriver(Driver):
         self._running = self._ended = self._leaves = False
 
     def start(self) -> None:
-        """Serve the request, as far as that goes without waiting; the front calls back for the rest."""
+        """Start the exchange and run it until an action has to wait; the front's callbacks continue it."""
         cycle = self._cycle
         cycle.on_leave, cycle.on_drained = self._left, self.wake
         self._go_on(self.exchange.resume, None)
 
     def interrupt(self, reason: Interruption) -> None:
-        """End the exchange; without effect once its answer is complete."""
+        """End the exchange; no effect once its response is complete."""
         if self._ended or self._cycle.response_complete:
             return
         if self._running:
@@ -49,7 +49,7 @@ class FrontDriver(Driver):
         self._go_on(self.exchange.interrupt, reason)
 
     def wake(self) -> None:
-        """Something has happened: go on if it is what is waited for."""
+        """Poll the pending action; continue if it has a result."""
         if self._running or self._ended:
             return
         try:
@@ -61,14 +61,14 @@ class FrontDriver(Driver):
             self._go_on(self.exchange.resume, result)
 
     def _left(self) -> None:
-        """Stop, as the client has left; while its user is verified that waits, so that the record says who it was."""
+        """Interrupt on client disconnect; during verification, only after it, so that the record names the user."""
         if self._pending is not None and isinstance(self._pending.action, Verify):
             self._leaves = True
         else:
             self.interrupt(ClientLeft())
 
     def _go_on(self, step: Callable[[Any], Action | None], argument: object) -> None:
-        """Take the step, and those after it until one has to wait."""
+        """Run this step and the next ones until an action has to wait or the exchange ends."""
         self._running = True
         try:
             action = step(argument)

@@ -1,4 +1,4 @@
-"""Looking for models that nobody is known to have: one look for all requests that miss one."""
+"""Search for unknown models: one poll of the fleet for all requests that miss a model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _SECONDS = 5.0
 
 
 class ModelSearch:
-    """Asks every server for its models, at most every five seconds; they may have been pulled past the router.
+    """Poll every server for its models, at most every five seconds; models may have been pulled without the router.
 
     Args:
-        look: starts a look, and returns its task.
-        clock: for the seconds.
+        look: start a poll; returns its task.
+        clock: measures the five seconds.
     """
 
     def __init__(self, look: Callable[[], asyncio.Task[None]], clock: Clock) -> None:
@@ -27,7 +27,7 @@ class ModelSearch:
         self._looked_at = float("-inf")
 
     def begin(self) -> bool:
-        """Whether a look is on its way, or begins now; `done` tells when it is over."""
+        """Start a search unless one is running; return False if the last one started less than 5 s ago."""
         if self._looking is not None and not self._looking.done():
             return True
         now = self._clock.monotonic()
@@ -38,7 +38,7 @@ class ModelSearch:
         return True
 
     def done(self) -> asyncio.Future[bool]:
-        """Return a future that is True once the look is over, however it ended."""
+        """Return a future that becomes True once the search has ended, whether or not it succeeded."""
         over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         looking = self._looking
         if looking is not None:
@@ -46,5 +46,5 @@ class ModelSearch:
         return over
 
     def models_changed(self) -> None:
-        """Models were made or deleted through the router: the next one that is missed is looked for at once."""
+        """Allow the next search at once: models were created or deleted through the router."""
         self._looked_at = float("-inf")

@@ -1,4 +1,4 @@
-"""Has the queue looked at when it wants to be: one timer of the event loop."""
+"""The event-loop timer that runs a queue's due checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["QueueTimer"]
 
 
 class QueueTimer:
-    """The timer of one queue."""
+    """The timer of one queue; rearmed whenever the queue changes."""
 
     def __init__(self, admission: AdmissionController, clock: Clock) -> None:
         self._admission = admission

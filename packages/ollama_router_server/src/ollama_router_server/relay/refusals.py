@@ -1,7 +1,8 @@
-"""What refused requests leave behind: a few lines or rows of each origin, the others as a count.
+"""Refused requests: a bounded number of log lines or records per origin; the rest are counted.
 
-A stranger leaves a line in the router's own log, by address; a known user leaves rows in the request log. Neither can
-fill a disk: of one address 5 lines and of one user 20 rows in 10 seconds are written in full.
+A client without a known user leaves a line in the router's own log, by address; a known user leaves a record in the
+request log. In 10 seconds, at most 5 lines per address and 20 records per user are written, so that neither fills a
+disk.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ __all__ = ["Refusals"]
 
 _log = structlog.get_logger("relay")
 _LOOK_EVERY: Final = 1.0
-_LARGEST_TOLD: Final = 20  # origins with a line of their own about what was left out
+_LARGEST_TOLD: Final = 20  # origins whose left-out refusals get a line of their own
 
 
 class Refusals:
-    """The refusals of this process. All of it runs on one event loop."""
+    """The refusals of this process. Not thread-safe: runs on one event loop."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -32,13 +33,13 @@ class Refusals:
         self._timer: asyncio.TimerHandle | None = None
 
     def note_stranger(self, row: RequestRecord, code: str) -> None:
-        """Write the line about a request without a known user, or count it."""
+        """Log a refused request without a known user, or count it."""
         origin = row.client or "(unknown)"
         if self._takes(self._strangers, origin):
             _log.warning("refused", code=code, client=origin, path=row.path, request_id=row.id)
 
     def keeps(self, row: RequestRecord) -> bool:
-        """Tell whether a user's row is written: always, unless it is one of many refusals that reached no server."""
+        """Return whether to write a user's record; False only for refusals over the quota that reached no server."""
         refused = row.error_code is not None and 400 <= row.status < 500 and not row.attempts
         return not refused or self._takes(self._users, row.user or "(unknown)")
 
@@ -58,7 +59,7 @@ class Refusals:
         self._look_again()
 
     def tell(self) -> None:
-        """Log what was left out of periods that are over."""
+        """Log the counts of periods that have ended."""
         now = self._clock.monotonic()
         _tell("refused_left_out", "client", self._strangers.left_out(now))
         _tell("refused_rows_left_out", "user", self._users.left_out(now))

@@ -1,4 +1,4 @@
-"""The relay: makes an exchange of each request, whichever driver runs it, and keeps what exchanges leave behind."""
+"""The relay: create an exchange for each request, run it in a driver, and record its outcome."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ __all__ = ["Relay", "RelayDeps"]
 
 
 class RelayDeps(Struct, frozen=True, kw_only=True):
-    """What the relay is wired to."""
+    """The relay's dependencies."""
 
     config: Config
     targets: Mapping[str, Target]
@@ -70,7 +70,7 @@ class RelayDeps(Struct, frozen=True, kw_only=True):
 
 
 class Relay:
-    """Serves API routes: an ASGI application, and what the HTTP/1.1 front hands requests to."""
+    """Serve the API routes, as an ASGI application and as the application of the HTTP/1.1 front."""
 
     def __init__(self, deps: RelayDeps) -> None:
         self._deps = deps
@@ -107,9 +107,9 @@ class Relay:
         self.reconfigure(deps)
 
     def reconfigure(self, deps: RelayDeps) -> None:
-        """Go by another config from now on. Exchanges in progress take what is left of their steps from it.
+        """Apply another config. Exchanges in flight use it for their remaining steps.
 
-        `deps.targets` must still hold every destination that it ever held.
+        `deps.targets` must still contain every destination it has ever contained.
         """
         self._deps = deps
         self._destinations.update({name: target.destination for name, target in deps.targets.items()})
@@ -117,31 +117,31 @@ class Relay:
 
     @property
     def in_flight(self) -> int:
-        """Exchanges that have not ended."""
+        """The number of exchanges in flight."""
         return len(self._active)
 
     def active_requests(self) -> list[dict[str, Any]]:
-        """Those of known users, for people who look."""
+        """Return the requests in flight of known users; see `ActiveRequests.to_json`."""
         return self._active.to_json(self._deps.clock.monotonic())
 
     def find_active(self, request_id: str) -> tuple[dict[str, Any], RequestRecord] | None:
-        """One of them, and the row that it would leave now; None if it is not in this process."""
+        """Return a request in flight and the record it would write now; None if this process does not have it."""
         return self._active.find(request_id, self._deps.clock.monotonic())
 
     def cancel(self, request_id: str, *, by: str) -> bool:
-        """End an exchange of this process because this user asked for it; say whether it was here."""
+        """Cancel a request for the user `by`; return whether this process had it."""
         return self._active.cancel(request_id, by=by)
 
     def shut_down(self) -> None:
-        """End what is in progress: the grace period is over."""
+        """End all exchanges in flight, at the end of the grace period."""
         self._active.interrupt_all(Shutdown)
 
     async def __call__(
         self, scope: Any, receive: Receive, send: Send, *, user: User | None = None, heartbeat: float | None = None
     ) -> None:
-        """Serve one request under ASGI; with a user it is theirs, whatever its fields say.
+        """Serve one request under ASGI; with `user`, on behalf of that user, whatever its headers say.
 
-        `heartbeat` are the seconds between two signs of life of a stream, None for what the config says.
+        `heartbeat` is the interval between keep-alive signals of a stream, in seconds; None for the configured one.
         """
         exchange = self._exchange(
             scope["method"],
@@ -193,10 +193,10 @@ class Relay:
     def _is_valid(self, user: Caller) -> bool:
         return self._deps.authenticator.is_still_valid(cast("User", user))
 
-    # --- what exchanges leave behind ----------------------------------------------------------------------------------
+    # --- records ------------------------------------------------------------------------------------------------------
 
     def _record(self, context: RequestContext, row: RequestRecord) -> None:
-        """Write the row. A stranger leaves a line in the router's own log instead: strangers fill no database."""
+        """Write the record; without a known user, only a log line, so that strangers cannot fill the database."""
         said = self._active.remove(context)
         if context.endpoint is not None and context.endpoint.routing is Routing.ROUTER:
             return

@@ -1,4 +1,4 @@
-"""A request that counts against its user's limits, until it is settled."""
+"""A request that is counted against its user's limits until it is settled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Reservation", "give_back", "reserve", "reserve_later"]
 
 
 class Reservation:
-    """One counted request; see `exchange.events.Reservation`."""
+    """One counted request; implements `exchange.events.Reservation`."""
 
     __slots__ = ("_charged", "_limits", "_ticket", "_user")
 
@@ -22,10 +22,10 @@ class Reservation:
         self._charged: asyncio.Future[None] | None = None
 
     def charge(self, tokens: int) -> bool:
-        """Take so many in advance; False where another router has to be asked (`charged`).
+        """Charge tokens in advance; return False while other routers have to confirm (see `charged`).
 
         Raises:
-            LimitExceeded: they are not left.
+            LimitExceeded: fewer tokens are left.
         """
         charged = self._limits.charge(self._ticket, self._user, tokens=tokens)
         if not charged.done():
@@ -35,18 +35,18 @@ class Reservation:
         return True
 
     def charged(self) -> asyncio.Future[None]:
-        """Return what is done when the others were asked; it raises what `charge` raises."""
+        """Return a future of the confirmation by other routers; it raises what `charge` raises."""
         if self._charged is None:
             raise AssertionError("nothing is being charged")
         return self._charged
 
     def settle(self, tokens: int) -> None:
-        """Settle a request that has ended, with the tokens that it used."""
+        """Settle a request that has ended with the number of tokens it used."""
         self._limits.settle(self._ticket, tokens)
 
 
 def reserve(limits: UsageLimits, user: User) -> Reservation | None:
-    """Count a request; None if what the user has used has to be read first.
+    """Count a request; return None if the user's usage has to be read from storage first.
 
     Raises:
         LimitExceeded: a limit is used up.
@@ -56,16 +56,16 @@ def reserve(limits: UsageLimits, user: User) -> Reservation | None:
 
 
 async def reserve_later(limits: UsageLimits, user: User) -> Reservation:
-    """Count a request once it was read what the user has used.
+    """Count a request after reading the user's usage from storage.
 
     Raises:
         LimitExceeded: a limit is used up.
-        StorageUnavailable: it cannot be read.
+        StorageUnavailable: the usage cannot be read.
     """
     return Reservation(limits, user, await limits.admit(user))
 
 
 def give_back(task: asyncio.Task[Reservation]) -> None:
-    """Undo `reserve_later`, run as a task: cancel it, or settle for no tokens what it has counted already."""
+    """Undo a `reserve_later` task: cancel it, or settle with 0 tokens what it has counted."""
     if not task.cancel() and not task.cancelled() and task.exception() is None:
         task.result().settle(0)

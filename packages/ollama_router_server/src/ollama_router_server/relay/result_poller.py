@@ -1,4 +1,4 @@
-"""Waiting for the results of actions without a task: who waits is woken, and asks again."""
+"""Waiting for action results without a task: a driver is woken and polls again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["WAITING", "Pending", "Poll", "ResultPoller", "Waiting"]
 
 
 class Waiting(Enum):
-    """There is no result yet."""
+    """The action has no result yet."""
 
     WAITING = "waiting"
 
@@ -20,16 +20,16 @@ class Waiting(Enum):
 WAITING: Final = Waiting.WAITING
 
 Poll = Callable[[Any, bool], Any]
-"""Returns the result of an action, given whether its time is up; `WAITING` while there is none. May raise instead."""
+"""Return an action's result, given whether it has timed out; `WAITING` while there is none. May raise instead."""
 
 
 class Pending:
-    """What a driver waits for; asked for whenever something has happened.
+    """A pending action of a driver; polled on every wake-up.
 
     Args:
-        action: whose result it is.
-        poll: asks for it.
-        undo: takes the action back, if nobody will take the result.
+        action: the action.
+        poll: return its result or `WAITING`.
+        undo: revert the action if its result is no longer wanted.
     """
 
     __slots__ = ("_poll", "_timed_out", "_timer", "_undo", "action")
@@ -42,7 +42,7 @@ class Pending:
         self._timer: asyncio.TimerHandle | None = None
 
     def expire_in(self, seconds: float, wake: Callable[[], None]) -> None:
-        """Have its time up after so many seconds; `wake` is called then."""
+        """Time the action out after `seconds`; calls `wake` then."""
         self._timer = asyncio.get_running_loop().call_later(seconds, self._expire, wake)
 
     def result(self) -> Any:
@@ -61,7 +61,7 @@ class Pending:
         return result
 
     def give_up(self) -> None:
-        """Wait no longer; what comes of the action all the same is undone."""
+        """Stop waiting and undo the action."""
         self._stop_timer()
         if self._undo is not None:
             self._undo()
@@ -76,20 +76,20 @@ class Pending:
 
 
 class ResultPoller:
-    """Waits for the result of one action at a time: asks for it at once, and again whenever it is woken."""
+    """Wait for the result of one action at a time: poll at once, then on every wake-up."""
 
     __slots__ = ("_pending",)
 
     _pending: Pending | None
 
     def wake(self) -> None:
-        """Something has happened: ask again for what is waited for."""
+        """Poll the pending action again."""
         raise NotImplementedError
 
     def _wait(
         self, action: object, poll: Poll, seconds: float | None = None, undo: Callable[[], object] | None = None
     ) -> Any:
-        """Return the result of an action if it is there already; else `WAITING`, and `_poll` has it later."""
+        """Return an action's result if there is one; else make the action pending and return `WAITING`."""
         result = poll(action, False)  # noqa: FBT003 - its time is not up
         if result is WAITING:
             self._pending = pending = Pending(action, poll, undo)
@@ -104,10 +104,10 @@ class ResultPoller:
         return self._wait(action, partial(_task_result, task), undo=undo or task.cancel)
 
     def _poll(self) -> Any:
-        """Return the result of the action that is waited for, or `WAITING`.
+        """Return the pending action's result, or `WAITING`.
 
         Raises:
-            Exception: it failed.
+            Exception: the action failed.
         """
         pending, self._pending = self._pending, None
         if pending is None:
@@ -118,7 +118,7 @@ class ResultPoller:
         return result
 
     def _cancel(self) -> None:
-        """Give up what is waited for."""
+        """Give up the pending action."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.give_up()

@@ -1,4 +1,4 @@
-"""Requests to servers in the upstream engine's terms, and what has come of them so far."""
+"""Requests to servers: opened on the upstream engine, and polled for heads and pieces."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["ArrivalTurns", "open_call", "poll_head", "poll_piece"]
 
 
 def open_call(collaborators: Collaborators, request: Outgoing, wake: Callable[[], None]) -> Call:
-    """Send a request; `wake` is called when there is something new to ask for.
+    """Send a request; `wake` is called whenever there is progress to poll.
 
     Raises:
-        ValueError: it cannot be written as one.
+        ValueError: the request cannot be encoded.
     """
     destination, patience = request.destination, request.patience
     target = collaborators.targets[destination.name]
@@ -48,20 +48,20 @@ def open_call(collaborators: Collaborators, request: Outgoing, wake: Callable[[]
 
 
 def poll_head(action: AwaitHead, timed_out: bool) -> bool | Literal[Waiting.WAITING]:  # noqa: FBT001 - a `Poll`
-    """Return whether the head of an answer has come; False once the time is up.
+    """Return True once the response head has arrived; False on timeout.
 
     Raises:
-        UpstreamError: it never will.
+        UpstreamError: the request failed.
     """
     call: Call = action.upstream  # type: ignore[assignment]  # it is what `open_call` returned
     return call.head_arrived() or (False if timed_out else WAITING)
 
 
 def poll_piece(action: Receive, timed_out: bool) -> Piece | Literal[Waiting.WAITING]:  # noqa: FBT001 - a `Poll`
-    """Return the next piece of an answer.
+    """Return the next piece of a response.
 
     Raises:
-        UpstreamError: it broke off, or has not gone on in time.
+        UpstreamError: the response broke off, or stalled past its timeout.
     """
     piece = _next_piece(action.upstream)  # type: ignore[arg-type]  # it is what `open_call` returned
     if piece is WAITING and timed_out:
@@ -70,7 +70,7 @@ def poll_piece(action: Receive, timed_out: bool) -> Piece | Literal[Waiting.WAIT
 
 
 class ArrivalTurns:
-    """Which of several answers is asked for news first: each in turn."""
+    """Round-robin over several responses."""
 
     __slots__ = ("_turn",)
 
@@ -78,7 +78,7 @@ class ArrivalTurns:
         self._turn = 0
 
     def poll(self, action: ReceiveAny, timed_out: bool) -> Arrival | Literal[Waiting.WAITING] | None:  # noqa: FBT001
-        """Return what has come from any of them; None once the time is up."""
+        """Return the next arrival from any of them; None on timeout."""
         calls: tuple[Call, ...] = action.upstreams  # type: ignore[assignment]  # they are what `open_call` returned
         for number in range(len(calls)):
             call = calls[(self._turn + number) % len(calls)]

@@ -1,4 +1,4 @@
-"""The driver of an exchange whose user is known before it begins: the console's playground."""
+"""The driver of an exchange whose user is known in advance: the console's playground."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["SessionDriver"]
 
 
 class SessionDriver(AsgiDriver):
-    """Answers the question who asks with the session's user; all else goes as with a token of that user."""
+    """Authenticate as the session's user; everything else is as with a token of that user."""
 
     __slots__ = ("_user",)
 

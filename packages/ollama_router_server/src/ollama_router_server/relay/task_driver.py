@@ -1,4 +1,4 @@
-"""A driver that runs as a task: it waits where the other one is called back."""
+"""A driver that runs as a task and awaits results."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _Result = TypeVar("_Result")
 
 
 class TaskDriver(Driver):
-    """Waits for the results of actions."""
+    """Await the results of actions."""
 
     __slots__ = ("_woken",)
 
     _woken: asyncio.Future[None] | None
 
     def wake(self) -> None:
-        """Ask again."""
+        """Poll the pending action again."""
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
 
     async def _result_of(self, action: CollaboratorAction) -> Any:
-        """Carry an action out.
+        """Perform an action and return its result.
 
         Raises:
-            RouterError: it failed.
+            RouterError: the action failed.
         """
         self._woken = asyncio.get_running_loop().create_future()
         result = self.handlers[type(action)](self, action)
@@ -41,7 +41,7 @@ class TaskDriver(Driver):
         return result
 
     async def run_steps(self, steps: Steps[_Result]) -> _Result:
-        """Go steps of the router's own, which have no client."""
+        """Run steps of the router itself, without a client."""
         result: Any = None
         try:
             action = next(steps)

@@ -1,6 +1,6 @@
-"""A request body that is passed on as it comes, to one server or to several at once.
+"""A request body streamed as it arrives, to one server or to several at once.
 
-A client that leaves in the middle makes every reader raise, so that no server takes a part for the whole.
+If the client disconnects midway, every reader raises, so that no server takes a partial body as complete.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _Item = bytes | BaseException | None
 
 
 class TeeReader:
-    """The pieces for one reader; one that stops early, or never starts, holds nobody up once it has left."""
+    """One reader of the pieces; after `leave`, one that stopped early or never started no longer blocks the others."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[_Item] = asyncio.Queue()
@@ -45,7 +45,7 @@ class TeeReader:
             self.queue.task_done()
 
     def leave(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self.has_left = True
         self._done_with_last()
         while not self.queue.empty():
@@ -53,15 +53,15 @@ class TeeReader:
             self.queue.task_done()
 
     async def aclose(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self.leave()
 
 
 class Tee:
-    """One source for several readers. `pump` runs beside them.
+    """Fan one source out to several readers; `pump` runs alongside them.
 
-    The source is read again when every reader has asked for more, that is, has handed the last piece on: nothing waits
-    here, and the slowest server sets the pace. A piece is one segment of the client's, 250 KiB at most.
+    The next piece is read once every reader has asked for more, so that nothing is buffered and the slowest server sets
+    the pace. A piece is one read from the client, 250 KiB at most.
     """
 
     def __init__(self, source: AsyncIterator[bytes], readers: int) -> None:
@@ -75,22 +75,22 @@ class Tee:
         self._pumping = asyncio.get_running_loop().create_task(self.pump())
 
     def stop(self) -> None:
-        """Read the source no further."""
+        """Stop reading the source."""
         if self._pumping is not None:
             self._pumping.cancel()
 
     def sent(self, reader: TeeReader, call: object) -> None:
-        """Note the request to a server that a reader is the body of."""
+        """Register the request to a server whose body a reader is."""
         self._sent[call] = reader
 
     def released(self, call: object) -> None:
-        """Note that this request has ended: nobody may wait for its reader, which it need never have begun to read."""
+        """Detach the reader of a request that has ended, even if it never started."""
         reader = self._sent.pop(call, None)
         if reader is not None:
             reader.leave()
 
     async def pump(self) -> None:
-        """Read the source to its end, as long as anybody reads. What it raises is raised by every reader."""
+        """Read the source to its end, or until every reader has left. Every reader raises an error of the source."""
         last: _Item = None
         try:
             async for piece in self._source:

@@ -92,5 +92,5 @@ def test_wrong_token(desk: Desk, stream: bool, libraries: Libraries, name: str) 
     asked = {"messages": [user("[[say pong]]")], "model": desk.model(Dialect.OPENAI), "stream": stream}
     error = libraries.ask(name, url=desk.url, token="orouter-wrong", **asked)["error"]
     assert error["status"] == 401
-    assert "the token is not known here" in error["message"]
+    assert "this token is unknown" in error["message"]
     assert not any(host.seen for host in desk.hosts.values())

@@ -113,7 +113,7 @@ def test_cancel(open_session: Open, program: Program) -> None:
 def test_wrong_token(open_session: Callable[..., Session], desk: Desk, program: Program) -> None:
     """The program ends by itself and shows the router's words; nothing reaches a host."""
     ran = open_session(program, token="orouter-wrong").run("[[say pong]]")
-    assert "the token is not known here" in " ".join((ran.output + ran.errors).split())
+    assert "this token is unknown" in " ".join((ran.output + ran.errors).split())
     assert "pong" not in ran.output.replace("[[say pong]]", "")
     assert not any(host.seen for host in desk.hosts.values())
 

@@ -47,7 +47,7 @@ DECISION = {
     "candidates": [
         {
             "server": "big", "verdict": "chosen", "bytes": 45_419_279_155, "memory": "weights, KV cache",
-            "reasons": [{"code": "not_loaded", "text": "not loaded, fits beside what is"}],
+            "reasons": [{"code": "not_loaded", "text": "not loaded, fits beside the loaded models"}],
             "ready_seconds": 35.4, "done_seconds": 43.1,
         },
         {

@@ -73,7 +73,7 @@ def test_a_version_that_would_be_refused_is_not_written(cli, versions):
     versions.write_text("servers: {a: {host: two}}\n")
     done = cli("config", "rollback", "1", "--yes")
     assert done.code == 1
-    assert "database_url had a secret" in done.err
+    assert "database_url held a secret" in done.err
     assert versions.read_text() == "servers: {a: {host: two}}\n"
     assert not versions.with_name(f"{FILE_NAME}.before-rollback").exists()
 

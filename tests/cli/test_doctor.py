@@ -146,7 +146,7 @@ def test_a_database_that_cannot_be_made_is_an_error(cli, servers, tmp_path, monk
     monkeypatch.setenv("OROUTER_DATABASE_URL", f"sqlite:///{tmp_path}/file/router.sqlite3")
     (told,) = found(cli("doctor", "--json"), "database")
     assert told["severity"] == "error"
-    assert f"cannot make it in {tmp_path}/file" in told["reason"]
+    assert f"cannot create it in {tmp_path}/file" in told["reason"]
     assert "install -d" in told["fix"]
 
 
@@ -182,7 +182,7 @@ def test_rows_for_postgresql_need_a_disk_that_is_not_full(cli, servers, monkeypa
     monkeypatch.setattr(machine_findings.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))
     (disk,) = found(cli("doctor", "--json"), "disk")
     assert disk["severity"] == "error"
-    assert "rows of the log wait" in disk["reason"]
+    assert "log rows wait" in disk["reason"]
     assert "cleanup" not in disk["fix"]
 
 

@@ -50,7 +50,7 @@ def test_a_host_that_is_not_there(cli, write_config):
     write_config(CONFIG)
     result = cli("hosts", "profile", "piad")
     assert result.code == 1
-    assert "known are paid, local" in result.err
+    assert "known: paid, local" in result.err
 
 
 def test_config_check_warns_of_a_line_that_is_not_there(cli, write_config):
@@ -58,7 +58,7 @@ def test_config_check_warns_of_a_line_that_is_not_there(cli, write_config):
     write_config("external_hosts: {paid: {host: api.openai.com, profile: {without: [tools_of_gpt_5_6, no_such]}}}\n")
     result = cli("config", "check")
     assert result.code == 0
-    assert "its profile openai has no line no_such that `without` names" in result.err
+    assert "its profile openai has no line no_such, which `without` names" in result.err
 
 
 def test_config_show_names_what_was_guessed(cli, write_config):

@@ -242,7 +242,7 @@ async def test_rights_of_a_user_with_their_origins(tmp_path: Path) -> None:
         told = (await orouter(router, "users", "rights", "alice"))[1]
         assert told.startswith("alice may use 0 of 1 model; not: llama3.2:3b.\n")
         assert re.search(r"^models +qwen\* +own$", told, re.MULTILINE)
-        assert re.search(r"^llama3.2:3b +no +none of the user's models fits$", told, re.MULTILINE)
+        assert re.search(r"^llama3.2:3b +no +none of the user's model patterns matches$", told, re.MULTILINE)
         shown = await as_json(router, "users", "rights", "alice")
         assert shown == (await admin.get("/router/users/alice/rights")).json()
 

@@ -101,7 +101,7 @@ def test_what_if_there_were_one_more_server(cli, trace, fleet):
     assert "worse under fastest, one more big than fastest, p95 to the first token" in cli(*usual, "--add", "big").out
     result = cli(*usual, "--add", "huge")
     assert result.code == 1
-    assert "there are big, small" in result.err
+    assert "known: big, small" in result.err
 
 
 def test_who_would_wait_longer_is_named(cli, tmp_path, fleet):
@@ -119,7 +119,7 @@ def test_who_would_wait_longer_is_named(cli, tmp_path, fleet):
     assert all(one["after"] > one["before"] + 1 for one in worst["worse"])
     assert re.search(r"\nuser +user\d +[\d.]+ +[\d.]+ +0\n", cli(*usual).out)
     trace.write_text("time,prompt,output,model\n0,1,1,phi4\n")
-    assert "the fleet has no model phi4; there are llama3.1:8b, llama3.2:3b" in cli(*usual).err
+    assert "the fleet has no model phi4; known: llama3.1:8b, llama3.2:3b" in cli(*usual).err
 
 
 def test_all_includes_what_people_use_today(cli, trace):

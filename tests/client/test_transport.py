@@ -107,7 +107,7 @@ def test_a_server_that_is_back_is_used_again(fleet: FakeFleet, clock: Any, settl
         missing = client.post("/api/chat", json=CHAT)
         assert (missing.status_code, missing.json()["error"]) == (
             404,
-            "model 'qwen3:8b' not found (b could not be asked)",
+            "model 'qwen3:8b' not found (b could not be queried)",
         )
         fleet.down.clear()
         for pause in (6, 1.1):

@@ -98,11 +98,11 @@ def test_no_grant_opens_what_a_setting_closes_to_all() -> None:
 @pytest.mark.parametrize(
     ("person", "model", "why"),
     [
-        (user(), "llama3.2:3b", "no list of models restricts it"),
+        (user(), "llama3.2:3b", "no model list restricts it"),
         (user(Grants(models=("qwen*", "llama3*"))), "llama3.2:3b", "the user's llama3*"),
         (user(group=Grants(models=("llama3*",))), "llama3.2:3b", "the group's llama3*"),
-        (user(group=Grants(models=("qwen*",))), "llama3.2:3b", "none of the group's models fits"),
-        (user(), "gpt-oss:120b-cloud", "runs at ollama.com: only admins may"),
+        (user(group=Grants(models=("qwen*",))), "llama3.2:3b", "none of the group's model patterns matches"),
+        (user(), "gpt-oss:120b-cloud", "runs at ollama.com: only admins may use it"),
         (user(Grants(cloud=False)), "gpt-oss:120b-cloud", "runs at ollama.com: the user's grant `cloud` forbids it"),
     ],
 )

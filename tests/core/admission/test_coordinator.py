@@ -393,7 +393,7 @@ class TestWaits:
         admission.arrive(ticket(0), WARM, 0.0)
         admission.arrive(ticket(1), WARM, 0.0)
         (refused,) = admission.arrive(replace(ticket(2), max_wait=0.5), WARM, 0.0)
-        assert "its turn is expected in" in str(refused.error)
+        assert "expected wait" in str(refused.error)
         assert refused.error.retry_after >= 1.0
         assert admission.arrive(replace(ticket(3), max_wait=500.0), WARM, 0.0) == ()
 
@@ -579,7 +579,7 @@ class TestFastest:
         prefixes.answered(7, "a", SMALL, tokens=8000, slots=1)
         (sent,) = admission.finished(0, fleet, 5.0)
         assert sent.ticket.number == 2
-        assert "holds 8,000 tokens of the conversation" in sent.reason
+        assert "holds 8,000 tokens of the conversation cached" in sent.reason
         prefixes.answered(9, "a", SMALL, tokens=8000, slots=1)
         assert numbers(admission.finished(2, fleet, 6.0)) == [1]
 

@@ -69,7 +69,7 @@ def test_what_may_be_a_secret_is_not_quoted(line: str):
 @pytest.mark.parametrize("word", sorted(TARGET_WORDS))
 def test_a_word_for_servers_is_no_server_s_name(word: str):
     """An operation on `all` is one on all servers, whatever they are called."""
-    told = f"line 1: servers.{word}: '{word}' stands for servers in X-Router-Target; call this one something else"
+    told = f"line 1: servers.{word}: '{word}' is reserved in X-Router-Target; choose another name"
     assert problems(f"servers: {{{word}: {{host: 10.0.0.1}}}}") == [told]
     assert not isinstance(read_target(word, load_config(ONE_SERVER)), Named)
 
@@ -159,13 +159,13 @@ def test_a_key_written_twice_names_both_lines():
     ("text", "expected"),
     [
         ("a: [1\nb: 2\n", "line 2: not valid YAML:"),
-        ("servers:\n\ta: 1\n", "line 2: not valid YAML: a tab where only spaces may indent"),
+        ("servers:\n\ta: 1\n", "line 2: not valid YAML: a tab in the indentation, where only spaces may be"),
         ("a: 1\nb: \x00\n", "line 2: not valid YAML: the character #x0000 is not allowed"),
         ("a: 1\n---\nb: 2\n", "line 2: not valid YAML: expected a single document"),
         ("a: *b\n", "line 1: not valid YAML: found undefined alias 'b'"),
         ("a:\n" + "[" * 60, "line 2: not valid YAML: more than 40 levels of nesting"),
         ("a: {port: ${PORT}}", "inside {...} or [...] a ${VARIABLE} needs quotes, or a line of its own"),
-        ('a: "\\Uffffffff"', "not valid YAML: an escape or a directive holds a number that is out of range"),
+        ('a: "\\Uffffffff"', "not valid YAML: an escape or directive has a number out of range"),
         ("x" * 1_100_000, "more than 1048576 characters of text"),
         ("just text", "line 1: expected a mapping of settings or of environments"),
     ],
@@ -181,13 +181,13 @@ def test_aliases_cannot_grow_without_bound():
     lines = ["a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"{new}: &{new} [{', '.join(['*' + old] * 9)}]" for old, new in zip("abcdefgh", "bcdefghi", strict=True)]
     text = "production:\n  " + "\n  ".join(lines)
-    assert any("more than 50000 values once aliases are followed" in problem for problem in problems(text))
+    assert any("more than 50000 values once aliases are resolved" in problem for problem in problems(text))
 
 
 @pytest.mark.parametrize("text", ["servers: &a {b: *a}", "servers: &a {<<: *a}", "servers: &a [*a]"])
 def test_an_alias_within_itself_is_a_problem(text: str):
     """A value that contains itself is reported, not followed."""
-    assert any("that leads back into itself" in problem for problem in problems(text))
+    assert any("that refers to itself" in problem for problem in problems(text))
 
 
 def test_servers_that_cannot_be_meant_are_problems():
@@ -260,7 +260,7 @@ class TestVariables:
         found = problems(text, env={"CANARY": "canary-secret"})
         assert len(found) == 2
         assert not any("canary-secret" in problem for problem in found)
-        assert "got what ${CANARY} stands for" in found[0]
+        assert "got the value of ${CANARY}" in found[0]
 
     def test_structure_cannot_come_from_a_variable(self):
         """A value with YAML inside stays one text."""
@@ -309,7 +309,7 @@ class TestEnvironments:
     def test_settings_beside_environments_are_a_problem(self):
         """They would hold nowhere."""
         assert problems("request_timeout: 5\n" + self.TEXT) == [
-            "line 1: request_timeout: a setting next to environments belongs to none of them; move it into one"
+            "line 1: request_timeout: this setting is outside all environments; move it into one"
         ]
 
     def test_a_stray_value_beside_environments_is_a_problem(self):
@@ -384,8 +384,8 @@ def test_a_pattern_that_no_model_can_match_is_a_problem():
         "  rules:\n    - {pattern: '[z-a]*', num_ctx: 8192}\n    - {pattern: llama3, num_ctx: 8192}\n"
     )
     assert problems(ONE_SERVER + models) == [
-        "line 3: model_config.local_only[1]: no model's name can match this pattern",
-        "line 5: model_config.rules[0].pattern: no model's name can match this pattern",
+        "line 3: model_config.local_only[1]: this pattern matches no model name",
+        "line 5: model_config.rules[0].pattern: this pattern matches no model name",
     ]
 
 

@@ -51,7 +51,7 @@ def test_secrets_come_back_from_the_file_of_now():
 @pytest.mark.parametrize("change", [("@db/", "@other/"), ("x-key: hunter4, ", "")])
 def test_a_secret_that_is_gone_is_named(change):
     """Another database has another password; nothing is guessed."""
-    with pytest.raises(ConfigError, match="kept nowhere"):
+    with pytest.raises(ConfigError, match="versions store no secrets"):
         fill_secrets(mask_secrets(TEXT), TEXT.replace(*change))
 
 

@@ -85,7 +85,7 @@ def test_a_server_that_spreads_splits_every_model() -> None:
     config = make_config({"a": {"gpus": [24.0, 24.0], "sched_spread": True}})
     candidate = make_candidate("a", kind_of(make_request(num_ctx=4096)), make_fleet(facts), config)
     assert candidate.estimate.terms[-1].name == "compute on 2 GPUs"
-    assert candidate.warm_reason.text == "not loaded, fits beside what is, split over 2 GPUs"
+    assert candidate.warm_reason.text == "not loaded, fits beside the loaded models, split over 2 GPUs"
 
 
 def test_each_gpu_of_a_split_model_has_buffers_of_its_own() -> None:
@@ -112,8 +112,8 @@ def test_a_small_model_is_split_where_others_take_its_place() -> None:
         for there in ((), held)
     ]
     assert reasons == [
-        "not loaded, fits beside what is",
-        "not loaded, fits beside what is, split over 2 GPUs",
+        "not loaded, fits beside the loaded models",
+        "not loaded, fits beside the loaded models, split over 2 GPUs",
     ]
 
 

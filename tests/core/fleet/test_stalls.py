@@ -109,7 +109,7 @@ def test_the_words_tell_a_frozen_runner_from_loads_that_stand_still() -> None:
     assert "may be frozen" in stall_words(MODEL, 90.0, make_facts("a", held=(loaded("llama3.1:8b"),)))
     assert "may be frozen" in stall_words(MODEL, 90.0, make_facts("a"))
     words = stall_words(MODEL, 90.0, make_facts("a", held=(loaded("qwen3:8b"),)))
-    assert "loads stand still" in words
+    assert "loads there wait for" in words
     assert "`ollama stop qwen3:8b`" in words
 
 

@@ -121,9 +121,9 @@ class TestNothingFits:
         [
             (131_072, {"mid": 44.0, "big": 56.0}, "; at 32k context (num_ctx 32768) it fits on big"),
             (32_768, {"mid": 45.0, "big": 48.0}, "; at 16k context (num_ctx 16384) it fits on big"),
-            (32_768, {"mid": 24.0, "big": 40.0}, "; ask for a smaller context (num_ctx) or another model"),
-            (4_096, {"big": 40.0}, "; ask for a smaller context (num_ctx) or another model"),
-            (None, {"big": 40.0}, "; ask for a smaller context (num_ctx) or another model"),
+            (32_768, {"mid": 24.0, "big": 40.0}, "; use a smaller context (num_ctx) or another model"),
+            (4_096, {"big": 40.0}, "; use a smaller context (num_ctx) or another model"),
+            (None, {"big": 40.0}, "; use a smaller context (num_ctx) or another model"),
         ],
     )
     def test_the_largest_usual_context_that_fits_is_told(self, asked: int | None, limits: dict[str, float], said: str):

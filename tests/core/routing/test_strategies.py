@@ -106,7 +106,7 @@ class TestPriorityWithMemory:
         fleet = make_fleet(make_facts("a", HAS_8B), make_facts("b", HAS_8B), in_flight={"a": 1})
         passed_over = decide(make_request(), fleet, config, now=0.0).verdicts[1]
         assert passed_over.server == "a"
-        assert "priority 1, at work, would begin in ~" in passed_over.text
+        assert "priority 1, busy, would start in ~" in passed_over.text
 
     def test_a_decision_and_its_reason_estimate_each_server_at_work_once(self, monkeypatch):
         """The reason of the chosen one is worded from the estimate that it was ranked by."""
@@ -136,7 +136,7 @@ class TestPriorityWithMemory:
         fleet = make_fleet(make_facts("a", None), make_facts("b", HAS_8B, probe_ms=1500.0))
         decision = decide(make_request(), fleet, config, now=0.0)
         assert decision.ranking == ("b", "a")
-        assert "does not say which models it has" in decision.verdicts[1].text
+        assert "does not report its models" in decision.verdicts[1].text
 
 
 class TestLeastLoaded:

@@ -59,7 +59,7 @@ def test_a_server_with_typed_figures():
     *_, one = changed(SCENARIO, Change(gpus=("24, 1010, 82.6",))).machines
     assert (one.name, one.vram_gib, one.bandwidth, one.tflops) == ("gpu-24gib", 24, 1010, 82.6)
     for wrong in ("24,1010", "24,nan,80", "24,inf,80", "0,1,1", "abacus"):
-        with pytest.raises(ConfigError, match="no GPU is known as"):
+        with pytest.raises(ConfigError, match="is neither a known GPU"):
             changed(SCENARIO, Change(gpus=(wrong,)))
 
 
@@ -105,7 +105,7 @@ def test_a_server_that_is_off_takes_nothing(configured):
 
 def test_what_cannot_be_off_is_an_error():
     """A server that is not there, and the last one."""
-    with pytest.raises(ConfigError, match="no server mac to be without; there are big, mid1"):
+    with pytest.raises(ConfigError, match="no server mac to remove; known: big, mid1"):
         changed(SCENARIO, Change(off=("mac",)))
     with pytest.raises(ConfigError, match="no server would be left"):
         changed(SCENARIO, Change(off=("big", "mid1")))
@@ -113,9 +113,9 @@ def test_what_cannot_be_off_is_an_error():
 
 def test_what_cannot_be_added_is_an_error():
     """It says what there is."""
-    with pytest.raises(ConfigError, match=r"no GPU is known as abacus, .*; known are p40, "):
+    with pytest.raises(ConfigError, match=r"abacus is neither a known GPU .*; known: p40, "):
         changed(SCENARIO, Change(gpus=("abacus",)))
-    with pytest.raises(ConfigError, match="no server mac to have one more of; there are big, mid1"):
+    with pytest.raises(ConfigError, match="no server mac to duplicate; known: big, mid1"):
         changed(SCENARIO, Change(more=("mac",)))
 
 

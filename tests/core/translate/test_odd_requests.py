@@ -159,7 +159,7 @@ def test_a_pdf_is_its_text_layer_elsewhere(target) -> None:
 def test_what_a_host_cannot_be_shown_leaves_a_note(part, name) -> None:
     """The session goes on, the model knows that something was there, and the client is told."""
     written, dropped = ask(read_with_claude_code(part), ANTHROPIC, OPENAI)
-    assert "stood here" in written["messages"][2]["content"]
+    assert "was left out: " in written["messages"][2]["content"]
     assert dropped == (name,)
 
 
@@ -357,7 +357,7 @@ def test_an_image_is_what_its_bytes_are(url, media_type, data, form) -> None:
 def test_an_image_that_is_none_leaves_a_note(url) -> None:
     """Clients keep broken attachments in the history for ever."""
     written, dropped = ask(image_url({"url": url}), OPENAI, ANTHROPIC)
-    assert "stood here" in written["messages"][0]["content"][0]["text"]
+    assert "was left out: " in written["messages"][0]["content"][0]["text"]
     assert dropped == ("messages.content.image_url",)
 
 

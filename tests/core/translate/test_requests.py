@@ -192,7 +192,7 @@ def test_a_remote_image_reaches_anthropic_and_not_ollama() -> None:
     assert written["messages"] == [{"role": "user", "content": [{"type": "image", "source": source}]}]
     assert dropped == ("messages.content.image_url.detail",)
     written, dropped = ask(body, OPENAI, OLLAMA)
-    assert "an image at https://example.org/cat.png stood here" in written["messages"][0]["content"]
+    assert "an image at https://example.org/cat.png was left out" in written["messages"][0]["content"]
     assert "messages.content.image_url" in dropped
 
 
@@ -242,7 +242,7 @@ def test_a_schema_is_carried_and_json_without_one_is_asked_for() -> None:
     written, _ = ask({"messages": HI, "response_format": wanted}, OPENAI, ANTHROPIC)
     assert written["output_config"] == {"format": {"type": "json_schema", "schema": schema}}
     assert ask({"messages": HI, "response_format": wanted}, OPENAI, OLLAMA)[0]["format"] == schema
-    with pytest.raises(UntranslatableRequest, match="does not keep to"):
+    with pytest.raises(UntranslatableRequest, match="does not enforce"):
         ask({"messages": HI, "response_format": wanted}, OPENAI, ANTHROPIC, HostTraits(schemas=False))
     free = {"type": "json_object"}
     assert ask({"messages": HI, "response_format": free}, OPENAI, OLLAMA)[0]["format"] == "json"
@@ -449,7 +449,7 @@ EMBED = OPENAI_EMBEDDINGS
         (OLLAMA, {"messages": HI, "options": {"temperature": "hot"}}, "options.temperature must be a number"),
         (OLLAMA, {"messages": HI, "options": {"temperature": True}}, "options.temperature must be a number"),
         (OLLAMA, {"messages": HI, "options": {"seed": 1.5}}, "options.seed must be a whole number"),
-        (OLLAMA, {"messages": HI, "options": {"stop": [1]}}, "options.stop must be a text or a list of texts"),
+        (OLLAMA, {"messages": HI, "options": {"stop": [1]}}, "options.stop must be a string or a list of strings"),
         (OLLAMA, {"messages": HI, "format": "yaml"}, "format must be"),
         (OLLAMA, {"messages": HI, "think": "hard"}, "think must be"),
         (

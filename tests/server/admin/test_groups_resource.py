@@ -77,7 +77,7 @@ async def test_what_a_group_means_is_told_now_and_before_it_is_saved(tmp_path: P
         ("llama3*", "group"), ("600 s", "setting"), ("no", "role"),
     )  # fmt: skip
     assert [(one["name"], one["allowed"], one["why"]) for one in view["models"]] == [
-        ("llama3.2:3b", True, "the group's llama3*"), ("qwen3:8b", False, "none of the group's models fits"),
+        ("llama3.2:3b", True, "the group's llama3*"), ("qwen3:8b", False, "none of the group's model patterns matches"),
     ]  # fmt: skip
     assert asked["sentence"].startswith("A user in a/team may use 2 of 2 models")
     assert (wrong.status_code, unknown.status_code) == (400, 404)

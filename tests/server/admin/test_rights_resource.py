@@ -45,14 +45,15 @@ async def test_each_right_and_each_model_says_why(tmp_path: Path) -> None:
         assert told["requests_per_minute"] == ("60", "own")
         assert told["max_wait"] == ("600 s", "setting")
         assert [(one["name"], one["allowed"], one["why"]) for one in view["models"]] == [
-            ("llama3.2:3b", True, "the group's llama3*"), ("qwen3:8b", False, "none of the group's models fits"),
+            ("llama3.2:3b", True, "the group's llama3*"),
+            ("qwen3:8b", False, "none of the group's model patterns matches"),
         ]  # fmt: skip
         assert [one["why"] for one in view["hosts"]] == ["needs a grant: `external_hosts_for`"]
         await admin.post("/console/session", json={"token": router.admin_token}, headers=OURS)
         page = (await admin.get("/console/people/alice", headers=PERSON)).text
         assert f"<h1>{view['sentence']}</h1>" in page
         assert re.search(r"requests per minute</td><td><bdi>60</bdi></td><td>own", page)
-        assert "none of the group&#39;s models fits" in page
+        assert "none of the group&#39;s model patterns matches" in page
         assert (await admin.get("/router/users/nobody/rights")).json()["code"] == "unknown_user"
 
 

@@ -161,7 +161,7 @@ async def test_who_follows_is_told_how_far_it_is_and_then_the_same(tmp_path: Pat
         assert all(0 < one["p50"] <= one["p95"] and 0 < one["busy"] < 1 and one["loads"] >= 1 for one in after.values())
         wrong = events((await admin.get("/router/whatif", params={"put": "two=gone"}, headers=stream)).text)
         assert (wrong[-1][0], wrong[-1][1]["code"]) == ("error", "invalid_body")
-        assert "asked for were llama3.2:3b, qwen3:8b" in wrong[-1][1]["error"]
+        assert "requested models: llama3.2:3b, qwen3:8b" in wrong[-1][1]["error"]
 
 
 @pytest.mark.parametrize("query", ["num_parallel=0", "days=31", "days=x", "max_wait=0", "strategy=none"])

@@ -70,7 +70,7 @@ async def test_where_nothing_else_can_answer_the_client_is_told_at_once(tmp_path
         rows = await router.rows(WAITING)
     assert {answer.status_code for answer in answers} == {504}
     assert {answer.json()["error"] for answer in answers} == {
-        "one stopped answering its probes while the request waited there"
+        "one stopped answering probes while the request was in flight"
     }
     assert {row.error_code for row in rows} == {"upstream_timeout"}
     assert seconds < 20
@@ -160,5 +160,5 @@ async def test_loads_that_stand_still_are_named_with_the_remedy(tmp_path: Path) 
         for task in (waits, busy):
             task.cancel()
         await asyncio.gather(waits, busy, return_exceptions=True)
-    assert "loads stand still there, waiting for kept:0.1b" in shown["suspended_models"]["tiny:0.1b"]["error"]
+    assert "loads there wait for kept:0.1b" in shown["suspended_models"]["tiny:0.1b"]["error"]
     assert "`ollama stop kept:0.1b` on that server ends it" in shown["suspended_models"]["tiny:0.1b"]["error"]

@@ -71,8 +71,8 @@ async def test_another_program_on_the_port_gets_no_prompt(tmp_path: Path) -> Non
                 for path in ("/api/chat", "/v1/chat/completions")
             ]
     assert [answer.status_code for answer in answers] == [404, 404]
-    assert answers[0].json() == {"error": "model 'typo' not found (web could not be asked)"}
-    assert answers[1].json()["error"]["message"] == "model 'typo' not found (web could not be asked)"
+    assert answers[0].json() == {"error": "model 'typo' not found (web could not be queried)"}
+    assert answers[1].json()["error"]["message"] == "model 'typo' not found (web could not be queried)"
 
 
 async def test_a_server_that_was_never_reached_does_not_hide_a_typo(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ async def test_a_server_that_was_never_reached_does_not_hide_a_typo(tmp_path: Pa
             await eventually(lambda: router.services.fleet.snapshot.servers["real"].up is False)
             away = await client.post("/api/chat", json=CHAT)
     assert (typo.status_code, typo.headers["x-router-error"]) == (404, "model_not_found")
-    assert "never could not be asked" in typo.json()["error"]
+    assert "never could not be queried" in typo.json()["error"]
     assert away.status_code == 503
 
 

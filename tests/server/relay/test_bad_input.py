@@ -21,14 +21,14 @@ BAD_BODIES = [
     (b'{"model":"","messages":[]}', "model is required"),
     (b'{"model":7}', "json: cannot unmarshal number into Go struct field "),
     (b'{"model":"llama3.1:8b","stream":"yes"}', ".stream of type bool"),
-    (b'{"model":"llama3.1:8b","MODEL":"other"}', "would be read as"),
+    (b'{"model":"llama3.1:8b","MODEL":"other"}', "some servers read the key"),
     (b'{"model":"llama3.1:8b","model":"other"}', "twice"),
     (b'{"model":"llama3.1:8b"}{"model":"other"}', "more data"),
 ]
 BAD_OPTIONS = [
     (b'{"model":"llama3.1:8b","options":[]}', "ChatRequest.options of type map[string]interface {}"),
     (b'{"model":"llama3.1:8b","options":{"num_ctx":"big"}}', "num_ctx must be a whole number"),
-    (b'{"model":"llama3.1:8b","options":{"NUM_CTX":1}}', "would be read as"),
+    (b'{"model":"llama3.1:8b","options":{"NUM_CTX":1}}', "some servers read the key"),
 ]
 
 

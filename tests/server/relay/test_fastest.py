@@ -109,7 +109,7 @@ async def test_a_conversation_stays_where_its_beginning_is_held(tmp_path: Path) 
         firsts = [(await say(number, 1)).headers["x-router-server"] for number in range(4)]
         seconds = [await say(number, 2) for number in range(4)]
         assert [answer.headers["x-router-server"] for answer in seconds] == firsts
-        assert all("tokens of the conversation" in answer.headers["x-router-reason"] for answer in seconds)
+        assert all("tokens of the conversation cached" in answer.headers["x-router-reason"] for answer in seconds)
 
         home, away = firsts[0], {"one": "two", "two": "one"}[firsts[0]]
         {"one": one, "two": two}[home].misbehave(Silence(), path="/api/chat", times=4)

@@ -34,7 +34,7 @@ async def test_an_alias_is_served_by_the_model_it_means(tmp_path: Path) -> None:
     assert answer.status_code == 200
     assert sent.body == body.replace(b'"gpt-4"', f'"{MODEL}"'.encode())
     assert (row.model_asked, row.model_served) == ("gpt-4", MODEL)
-    assert "gpt-4 means llama3.1:8b" in (row.reason or "")
+    assert "gpt-4 is an alias of llama3.1:8b" in (row.reason or "")
 
 
 async def test_a_pinned_context_and_a_clamped_keep_alive_are_what_is_sent(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ async def test_rows_and_statistics_are_the_person_s(tmp_path: Path) -> None:
     assert ([row["user"] for row in listed], others.status_code) == (["alice"], 404)
     assert [row.user for row in rows] == ["alice", "ann@example.org", "bob@example.org", "ann@example.org"]
     assert [row.speaker for row in rows] == [None, "alice", "alice", "alice"]
-    assert rows[1].reason.startswith("alice asks for ann@example.org")
+    assert rows[1].reason.startswith("alice on behalf of ann@example.org")
     assert names["ann@example.org"].requests == 2
     assert (names["ann@example.org"].role, names["ann@example.org"].tokens) == ("user", ())
 

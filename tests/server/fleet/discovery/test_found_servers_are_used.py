@@ -95,7 +95,7 @@ async def test_a_file_with_problems_changes_nothing_and_is_told(tmp_path: Path) 
             async with router.client("") as client:
                 told = (await client.get("/health")).json()
             assert told["status"] == "ok"
-            assert f"servers cannot be looked for at file:{file}" in told["problems"][0]
+            assert f"server discovery at file:{file}" in told["problems"][0]
             await eventually(lambda: bool(router.services.fleet.servers["found"].up))
             assert (await asked(router)).status_code == 200
 

@@ -64,7 +64,7 @@ def profile(
     """
     hosts = read_settings(shared.config, shared.environment).config.external_hosts
     if name not in hosts:
-        raise CommandFailed(f"no external host {name}; known are {', '.join(hosts) or 'none'}")
+        raise CommandFailed(f"no external host {name}; known: {', '.join(hosts) or 'none'}")
     found = profile_of(name, hosts[name], shipped_profiles())
     lines = [line for line in found.lines if model is None or _is_about(line, model)]
     if shared.as_json:

@@ -50,7 +50,9 @@ def check_origin(origin: str, host: str | None, allowed: Iterable[str]) -> None:
         Forbidden: the page is from elsewhere; the text names the setting.
     """
     if len(origin) > _LONGEST or not _is_allowed(origin.lower(), host, allowed):
-        raise Forbidden("web pages of this origin may not use the router; an administrator can add it to cors.origins")
+        raise Forbidden(
+            "web pages from this origin may not use the router; an administrator can add it to cors.origins"
+        )
 
 
 def allowed_origin_fields(origin: str, allowed: Iterable[str]) -> Fields:

@@ -106,17 +106,19 @@ def judge_model(person: Person, model: str, *, cloud: CloudRule, hosted: bool = 
     if at_ollama and not may_use_cloud(person.role, grants, cloud):
         return Judgement(allowed=False, why=f"runs at ollama.com: {_no_cloud(person, cloud)}")
     if not may_use_model(grants, model):
-        return Judgement(allowed=False, why=f"none of {_whose(person, 'models')} models fits")
+        return Judgement(allowed=False, why=f"none of {_whose(person, 'models')} model patterns matches")
     if grants.models is None:
-        return Judgement(allowed=True, why="no list of models restricts it")
+        return Judgement(allowed=True, why="no model list restricts it")
     return Judgement(allowed=True, why=f"{_whose(person, 'models')} {granted_by(grants.models, model)}")
 
 
 def _no_cloud(person: Person, cloud: CloudRule) -> str:
     if cloud == "none":
-        return "the setting `cloud` closes it to all"
+        return "the setting `cloud` denies it to all users"
     return (
-        "only admins may" if person.origin("cloud") is None else f"{_whose(person, 'cloud')} grant `cloud` forbids it"
+        "only admins may use it"
+        if person.origin("cloud") is None
+        else f"{_whose(person, 'cloud')} grant `cloud` forbids it"
     )
 
 
@@ -126,7 +128,7 @@ def judge_host(person: Person, host: str, *, hosts: HostRule) -> Judgement:
     if person.origin("hosts") is not None:
         return Judgement(allowed=allowed, why=f"{_whose(person, 'hosts')} list of hosts")
     if hosts == "all":
-        return Judgement(allowed=allowed, why="the setting `external_hosts_for` opens it to all")
+        return Judgement(allowed=allowed, why="the setting `external_hosts_for` allows it for all users")
     return Judgement(allowed=allowed, why="admins may" if allowed else "needs a grant: `external_hosts_for`")
 
 

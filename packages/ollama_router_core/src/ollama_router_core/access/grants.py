@@ -240,7 +240,7 @@ def check_network(grants: Grants, address: str | None) -> None:
     if grants.networks is None:
         return
     if address is None or not _is_within(grants.networks, address):
-        raise Forbidden("this user may not come from this address; an administrator can allow its network")
+        raise Forbidden("this user may not connect from this address; an administrator can allow its network")
 
 
 def check_expiry(grants: Grants, now: float) -> None:

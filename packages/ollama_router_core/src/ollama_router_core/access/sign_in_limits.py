@@ -39,6 +39,6 @@ class SignInLimits:
             self._tried.clear()
         if self._tried[address] >= self._of_one or self._all >= self._of_all:
             left = self._begun + self._seconds - now
-            raise LimitExceeded("too many attempts to sign in; wait a minute", retry_after=left)
+            raise LimitExceeded("too many sign-in attempts; wait a minute", retry_after=left)
         self._tried[address] += 1
         self._all += 1

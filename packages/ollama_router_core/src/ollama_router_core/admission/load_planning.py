@@ -75,7 +75,7 @@ class LoadPlanner:
 
     def _load_for(self, group: RequestGroup, cost: ServiceCost, unload: tuple[CanonicalName, ...]) -> ScheduledTicket:
         gone = self._evictions.named(cost.candidate, unload)
-        reason = f"a load of ~{cost.load:.1f} s pays for {len(group.tickets)} waiting"
+        reason = f"loading takes ~{cost.load:.1f} s, pays off for {len(group.tickets)} waiting"
         return self._scheduler.schedule(
             group, self._scheduler.shortest(group, cost), cost, load=cost.load, unload=gone, reason=reason
         )

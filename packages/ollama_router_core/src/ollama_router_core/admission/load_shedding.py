@@ -80,10 +80,10 @@ class LoadShedding:
             wait = min(wait, turn)
         if wait <= _DOUBT * patience:
             return None
-        return self._overloaded(wait, f"its turn is expected in {wait:.0f} s and it may wait for {patience:g} s")
+        return self._overloaded(wait, f"expected wait {wait:.0f} s, limit {patience:g} s")
 
     def _overloaded(self, wait: float, why: str) -> Overloaded:
         wait = min(MOST_RETRY_AFTER, max(1.0, wait))
         waiting = amount(len(self._queue), "request")
-        text = f"{SERVER_BUSY} ({waiting} waiting for a server, {why}; try again in {wait:.0f} s)"
+        text = f"{SERVER_BUSY} ({waiting} queued, {why}; try again in {wait:.0f} s)"
         return Overloaded(text, retry_after=wait)

@@ -86,7 +86,7 @@ class Scheduler:
             ticket, cost, held = self._next_by_prefix(group, usual, ticket, open_)
         reason = "loaded, a slot is free"
         if held:
-            reason += f", holds {amount(held, 'token')} of the conversation"
+            reason += f", holds {amount(held, 'token')} of the conversation cached"
         return self.schedule(group, ticket, cost, load=0.0, unload=(), reason=reason, held=held)
 
     def _has_slot(self, cost: ServiceCost, group: RequestGroup) -> bool:

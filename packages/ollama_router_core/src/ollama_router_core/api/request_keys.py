@@ -65,7 +65,7 @@ _IN_WORDS = {_TEXT: "a text", _OBJECT: "an object", _LIST: "a list"}
 _NAMES: Mapping[type[object], str] = {
     bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object",
 }  # fmt: skip
-_SECONDS = "a number of seconds or a text such as '5m'"
+_SECONDS = "a number of seconds or a string such as '5m'"
 _OF_IMAGES = (b"image", b"\\u00")
 """What stands in every message with a picture, however the word is spelled."""
 _OF_HOSTED_TOOLS = (b"web_", b"\\u")
@@ -82,7 +82,7 @@ def refuse_lookalikes(keys: Iterable[str], read: frozenset[str]) -> None:
     """
     for key in keys:
         if key not in read and key.casefold() in read:
-            raise AmbiguousKey(f"the key {key!r} would be read as {key.casefold()!r} by some servers; write the latter")
+            raise AmbiguousKey(f"some servers read the key {key!r} as {key.casefold()!r}; write the latter")
 
 
 def refuse_wrong_types(document: JsonObject, types: _Types, endpoint: Endpoint) -> None:

@@ -1,4 +1,4 @@
-"""Answers of `/v1/responses` that are kept for the requests that go on from them: what is kept, and what is sent."""
+"""Stored responses of `/v1/responses` for the requests that go on from them: what is kept, and what is sent."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def not_found(response_id: str) -> RequestError:
     """Return the error for an answer that is not kept, or not for this user."""
     shown = response_id[:_LONGEST_ID] if response_id.isprintable() else ""
     return InvalidBody(
-        f"Previous response with id '{shown}' not found: it is another user's, too old, was too large, or never stored."
+        f"Previous response with id '{shown}' not found: it belongs to another user, has expired, was too large, or"
+        " was never stored."
         " Send the whole conversation as input"
     )
 

@@ -74,9 +74,7 @@ class AsyncUpstream:
         if scope.cancelled_caught:
             if request.preemption is not None and request.preemption.requested:
                 raise Preempted
-            raise UpstreamTimeout(
-                f"{server} stopped answering its probes while the request waited there", phase="probe"
-            )
+            raise UpstreamTimeout(f"{server} stopped answering probes while the request was in flight", phase="probe")
         self._stream, self._pieces = response.stream, aiter(response.stream)
         self.status, self.headers = response.status_code, header_fields(response.headers)
         task.failure, task.extensions = None, response.extensions

@@ -86,7 +86,7 @@ def failure_of(library: Any, error: Exception, server: str) -> UpstreamError | N
     if isinstance(error, library.TimeoutException):
         return UpstreamTimeout(f"{server} was silent for too long", phase="first_byte")
     if isinstance(error, library.TransportError):
-        return UpstreamDisconnected(f"{server} broke the exchange off: {_text(error)}")
+        return UpstreamDisconnected(f"{server} broke off the exchange: {_text(error)}")
     return None
 
 

@@ -38,5 +38,5 @@ def config_from_urls(urls: Iterable[str]) -> Config:
     hosts = Counter(server.host for server in found)
     servers = {safe_name(one.host if hosts[one.host] == 1 else f"{one.host}-{one.port}"): one for one in found}
     if not servers:
-        raise ConfigError("give at least one server's address")
+        raise ConfigError("give the address of at least one server")
     return Config(servers=servers)

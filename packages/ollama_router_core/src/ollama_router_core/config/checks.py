@@ -27,7 +27,7 @@ LOCALHOST = "localhost"
 _LOOPBACK = frozenset({LOCALHOST, "127.0.0.1", "::1"})
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared, not bound)
 _DESTINATIONS = ("servers", "external_hosts")
-_MATCHES_NOTHING = "no model's name can match this pattern"
+_MATCHES_NOTHING = "this pattern matches no model name"
 _DEFAULT_PORT: int = Server.model_fields["port"].default
 
 
@@ -66,7 +66,7 @@ def _shared_names(section: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _words_as_names(section: Mapping[str, Any]) -> Iterator[Finding]:
     for name in sorted(TARGET_WORDS.intersection(_mapping(section, "servers"))):
-        yield ("servers", name), f"{name!r} stands for servers in X-Router-Target; call this one something else"
+        yield ("servers", name), f"{name!r} is reserved in X-Router-Target; choose another name"
 
 
 def _shared_addresses(section: Mapping[str, Any]) -> Iterator[Finding]:
@@ -102,7 +102,7 @@ def _unknown_assignments(section: Mapping[str, Any]) -> Iterator[Finding]:
     for model, target in _models(section, "explicit_assignments").items():
         if isinstance(target, str) and target not in known:
             near = nearest(target, known)
-            hint = f"did you mean {near!r}?" if near else f"known are {', '.join(known) or 'none'}"
+            hint = f"did you mean {near!r}?" if near else f"known: {', '.join(known) or 'none'}"
             path = (_models_key(section), "explicit_assignments", model)
             yield path, f"expected the name of a server or an external host; {hint}"
 
@@ -121,7 +121,7 @@ def _two_keys(section: Mapping[str, Any]) -> Iterator[Finding]:
     for table in _DESTINATIONS:
         for name, host in _mapping(section, table).items():
             if isinstance(host, dict) and host.get("api_key_env") and host.get("api_key_file"):
-                yield (table, name, "api_key_file"), "api_key_env is set, too; keep one of them"
+                yield (table, name, "api_key_file"), "api_key_env is set as well; keep one of them"
 
 
 def _vain_patterns(section: Mapping[str, Any]) -> Iterator[Finding]:

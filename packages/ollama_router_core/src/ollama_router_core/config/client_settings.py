@@ -33,7 +33,7 @@ class Limits(Section):
     max_connections: Annotated[int, Field(ge=1)] = Field(
         default=16384,
         description="Open connections of clients, per worker, and never more than half of the files that the process"
-        " may open; for a further one the connection is closed that has been idle longest.",
+        " may open; a further one closes the connection that has been idle longest.",
     )
     max_connections_per_address: Annotated[int, Field(ge=1)] = Field(
         default=1024,
@@ -52,18 +52,18 @@ class Limits(Section):
     )
     write_timeout: Seconds = Field(
         default=60.0,
-        description="Seconds after which a client is disconnected that reads less than 512 bytes a second of the"
-        " answer waiting for it.",
+        description="Seconds after which the router disconnects a client that reads less than 512 bytes a second"
+        " of a pending answer.",
     )
     shutdown_grace: Seconds = Field(
         default=600.0,
-        description="Seconds that open streams have to finish after SIGTERM; then they get an error event of their"
-        " dialect and are cut.",
+        description="Seconds that open streams have to finish after SIGTERM; then the router sends an error event"
+        " of their dialect and closes them.",
     )
     lame_duck: Annotated[float, Field(ge=0)] = Field(
         default=0.0,
-        description="Seconds after SIGTERM for which requests are still taken, while `/readyz` answers 503 and each"
-        " answer ends its connection: what a load balancer needs to notice.",
+        description="Seconds after SIGTERM during which the router still accepts requests, while `/readyz` answers"
+        " 503 and each answer closes its connection: the time that a load balancer needs to notice.",
     )
 
 
@@ -83,21 +83,21 @@ class Queue(Section):
 
     max_waiting: Annotated[int, Field(ge=0)] = Field(
         default=512,
-        description="Requests that may wait at the same time; further ones are rejected with 503 and Retry-After.",
+        description="Requests that may wait at once; further ones are rejected with 503 and Retry-After.",
     )
     max_waiting_per_model: Annotated[int, Field(ge=0)] = Field(
-        default=256, description="Requests that may wait for one model, so that it leaves room for the others."
+        default=256, description="Requests that may wait for one model, so that other models keep room in the queue."
     )
     max_wait: Seconds = Field(
         default=600.0,
-        description="Seconds that a request may wait before it is rejected with 503; at once where its turn is"
-        " expected later than that.",
+        description="Seconds that a request may wait before it is rejected with 503; it is rejected at once if"
+        " its expected wait is longer.",
     )
     max_waiting_per_user: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Waiting requests per user; null sets no limit of its own."
+        default=None, description="Waiting requests per user; null sets no limit per user."
     )
     max_preemptions: Annotated[int, Field(ge=0, le=10)] = Field(
         default=0,
-        description="How many times a request of `batch` priority of whose answer nothing has come may be preempted:"
-        " taken off its server and put back into the queue, for an interactive request that would wait for its slot.",
+        description="How many times a request of `batch` priority whose answer has not begun may be preempted: taken"
+        " off its server and put back into the queue, so that an interactive request gets its slot.",
     )

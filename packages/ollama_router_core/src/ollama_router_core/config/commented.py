@@ -21,7 +21,7 @@ from ollama_router_core.config.yaml_text import comment, inline
 __all__ = ["render_commented"]
 
 _HEADER = """\
-Every setting of ollama-router. Lines like "#key: value" show the default, or an example.
+Every setting of ollama-router. Lines like "#key: value" show the default or an example.
 
 A file is flat, as this one is, or a mapping of environments (`production:`, `staging:`, ...) with the settings below
 each. YAML's anchors and merge keys work. ${NAME} and ${NAME:-default} stand for environment variables."""

@@ -60,7 +60,7 @@ def parse_ollama_host(text: str) -> Server:
     try:
         return Server(host=_CONNECTABLE.get(host, host) or "127.0.0.1", port=port, protocol=protocol)
     except ValidationError:
-        raise _unusable("expected a host name or address, and a port if need be") from None
+        raise _unusable("expected a host name or address, and an optional port") from None
 
 
 def _split_port(address: str, default: int) -> tuple[str, int]:

@@ -45,7 +45,7 @@ class Server(Section):
     path_prefix: PathPrefix | None = Field(default=None, description="Path in front of every route, such as `/ollama`.")
     api_key_env: VariableName | None = Field(
         default=None,
-        description="Environment variable with the key that it asks for (`Authorization: Bearer`), such as the token"
+        description="Environment variable with the key that it requires (`Authorization: Bearer`), such as the token"
         " of another router.",
     )
     api_key_file: str | None = Field(
@@ -58,13 +58,13 @@ class Server(Section):
     )
     ca_file: str | None = Field(
         default=None,
-        description="PEM file with the authority that signed its certificate; null trusts the system's. The proxy's"
-        " alone: a program's transport trusts what httpx does.",
+        description="PEM file with the authority that signed its certificate; null trusts the system's. For the"
+        " proxy only: the client-side router trusts what httpx trusts.",
     )
     name: str | None = Field(
         default=None, description="Not used; accepted so that files of the Rails application load."
     )
-    priority: int = Field(default=1, description="Rank among the servers that fit; the lowest number is preferred.")
+    priority: int = Field(default=1, description="Rank among suitable servers; the lowest number is preferred.")
     max_memory_gb: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="Largest model (GiB, context included) to place here; null sets no limit."
     )
@@ -72,7 +72,7 @@ class Server(Section):
         default=None,
         examples=[[24.0, 24.0]],
         description="Memory of each of its GPUs in GiB; their sum is the limit where max_memory_gb is null. A model"
-        " that no single one holds is split over all, with buffers on each.",
+        " that fits on no single GPU is split over all, with buffers on each.",
     )
     sched_spread: bool = Field(
         default=False,
@@ -80,8 +80,9 @@ class Server(Section):
     )
     system_memory_gb: Annotated[float, Field(ge=0)] = Field(
         default=0.0,
-        description="GiB of the machine's own memory for what its GPUs cannot hold of a model (partial offload): such"
-        " a model is placed here where no server holds it whole, and runs many times slower. 0 places none.",
+        description="GiB of main memory for the part of a model that its GPUs cannot hold (partial offload). The"
+        " router places such a model here only if no server's GPUs can hold it whole; it runs many times"
+        " slower. 0 allows none.",
     )
     max_concurrent: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Requests in flight on this server; null sets no limit."
@@ -93,31 +94,32 @@ class Server(Section):
     )
     default_context: Annotated[int, Field(ge=4)] | None = Field(
         default=None,
-        description="Context in tokens for requests that ask for none (the server's OLLAMA_CONTEXT_LENGTH); null"
+        description="Context in tokens for requests that set none (the server's OLLAMA_CONTEXT_LENGTH); null"
         " assumes Ollama's automatic choice.",
     )
     num_parallel: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="Requests that a loaded model serves at once (the server's OLLAMA_NUM_PARALLEL), and no more are"
-        " sent; null learns it from who had to wait there, and until then `fastest` sends one, and"
-        " in a line one more than began at once before, the others any number."
-        " For another router: what its fleet serves.",
+        description="Requests that a loaded model serves at once (the server's OLLAMA_NUM_PARALLEL); the router"
+        " sends no more. null learns it from requests that had to wait there: until then `fastest` sends"
+        " one, and one more than began at once before if requests queue; the other strategies send any"
+        " number. For another router: what its fleet serves.",
     )
     max_loaded_models: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="Models that it holds at once (the server's OLLAMA_MAX_LOADED_MODELS); null is three for"
-        " each GPU, as Ollama has it, until another number is seen.",
+        description="Models that it keeps in memory at once (the server's OLLAMA_MAX_LOADED_MODELS); null"
+        " assumes Ollama's default of three for each GPU until another number is observed.",
     )
     cancels_on_disconnect: bool = Field(
         default=True,
-        description="Ollama ends a run whose connection is gone, so a request whose connection broke before an answer"
-        " began is sent to another server. false for a server that finishes such a run: the client gets the error.",
+        description="Ollama ends a run when its connection closes, so the router retries a request on another server"
+        " if the connection broke before an answer began. false for a server that finishes such a run:"
+        " the client gets the error.",
     )
     rerank: PathPrefix | None = Field(
         default=None,
         examples=["/v1/rerank"],
-        description="Path of its reranking, to which `/v1/rerank`, `/rerank` and `/api/rerank` are passed on; null says"
-        " that it has none. Ollama has none; llama.cpp, vLLM and TEI do.",
+        description="Path of its reranking, to which the router forwards `/v1/rerank`, `/rerank` and `/api/rerank`;"
+        " null if it has none. Ollama has none; llama.cpp, vLLM and TEI do.",
     )
     kv_cache_type: KvCacheType = Field(default="f16", description="The server's OLLAMA_KV_CACHE_TYPE.")
     flash_attention: bool = Field(
@@ -141,27 +143,27 @@ class HostedModel(Section):
     name: str | None = Field(default=None, description="The model's name on that host; null uses the client's.")
     capabilities: Entries[Literal["completion", "tools", "vision", "thinking", "embedding", "audio"]] | None = Field(
         default=None,
-        description="Capabilities listed in `/api/show` and `/api/tags`; null takes what is known of well-known models,"
+        description="Capabilities listed in `/api/show` and `/api/tags`; null uses the values of well-known models,"
         " otherwise completion.",
     )
     context_length: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="Context in tokens listed in `/api/show` and `/v1/models`; null takes what is known of well-known"
+        description="Context in tokens listed in `/api/show` and `/v1/models`; null uses the values of well-known"
         " models, otherwise lists none.",
     )
     max_output_tokens: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="Longest answer in tokens listed to Anthropic's clients in `/v1/models`; null as for the context.",
+        description="Longest answer in tokens, listed to Anthropic's clients in `/v1/models`; null as for the context.",
     )
 
     input_price: Annotated[float, Field(ge=0, le=1e6)] | None = Field(
         default=None,
-        description="What a million tokens of a prompt cost, in `currency`. Usage, and what users are shown of the"
-        " model, then tell an estimated cost: cached tokens count as others.",
+        description="Price of a million prompt tokens, in `currency`. Usage, and the model as shown to users, then"
+        " include an estimated cost; cached tokens cost the same.",
         examples=[2.5],
     )
     output_price: Annotated[float, Field(ge=0, le=1e6)] | None = Field(
-        default=None, description="The same for a million tokens of answers; with one of both, the other is 0."
+        default=None, description="Price of a million output tokens; if only one of the two is set, the other is 0."
     )
 
     @property
@@ -220,47 +222,47 @@ class ExternalHost(Section):
     )
     profile: ProfileSettings = Field(
         default_factory=ProfileSettings,
-        description="What is known of the host, see [host profiles](host-profiles.md): a profile's name, or a table.",
+        description="What the host accepts, see [host profiles](host-profiles.md): a profile's name, or a table.",
     )
     learn_unsupported: bool = Field(
         default=False,
-        description="true asks once more without a parameter that a 400 or 422 of the host names and the profile does"
-        " not know, and leaves it out for that model from then on.",
+        description="true retries a request once without a parameter that the host rejects by name (400 or 422) and"
+        " the profile does not list, and omits it for that model afterwards.",
     )
     max_tokens_key: Literal["max_tokens", "max_completion_tokens"] | None = Field(
         default=None,
-        description="Name of the output limit in an OpenAI API; null goes by the profile, otherwise max_tokens.",
+        description="Name of the output limit in an OpenAI API; null uses the profile's, otherwise max_tokens.",
     )
     default_max_tokens: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="Output limit sent to an Anthropic API, which requires one, when the client sets none; null goes by"
-        " the profile, otherwise 4096.",
+        description="Output limit sent to an Anthropic API, which requires one, when the client sets none; null uses"
+        " the profile's, otherwise 4096.",
     )
     extensions: bool | None = Field(
         default=None,
-        description="true for an OpenAI API that accepts top_k, min_p and the like (vLLM, llama.cpp); null goes by the"
-        " profile, otherwise false.",
+        description="true for an OpenAI API that accepts top_k, min_p and the like (vLLM, llama.cpp); null uses the"
+        " profile's, otherwise false.",
     )
     responses: bool | None = Field(
         default=None,
         description="Whether an OpenAI API has `/v1/responses` itself; false translates it to chat completions. null"
-        " goes by the profile, otherwise false.",
+        " uses the profile's, otherwise false.",
     )
     schemas: bool | None = Field(
         default=None,
         description="false for an Anthropic API that ignores schemas (llama.cpp); requests with one are then rejected."
-        " null goes by the profile, otherwise true.",
+        " null uses the profile's, otherwise true.",
     )
     stream_usage: bool | None = Field(
         default=None,
-        description="Whether an OpenAI API takes `stream_options.include_usage`; false counts the pieces of a stream"
-        " instead. null goes by the profile, otherwise true; Azure's API before 2024-09 does not.",
+        description="Whether an OpenAI API accepts `stream_options.include_usage`; false counts the chunks of a"
+        " stream instead. null uses the profile's, otherwise true; Azure's API before 2024-09 does not.",
     )
     rerank: PathPrefix | None = Field(
         default=None,
         examples=["/v1/rerank"],
-        description="Path of its reranking, to which `/v1/rerank`, `/rerank` and `/api/rerank` are passed on; null says"
-        " that it has none. Jina, Cohere, Voyage, llama.cpp, vLLM and TEI do.",
+        description="Path of its reranking, to which the router forwards `/v1/rerank`, `/rerank` and `/api/rerank`;"
+        " null if it has none. Jina, Cohere, Voyage, llama.cpp, vLLM and TEI do.",
     )
     request_timeout: Seconds | None = Field(
         default=None, description="Overrides the general request_timeout for this host."
@@ -282,8 +284,8 @@ class ExternalHost(Section):
     )
     reach: Entries[ReachName] = Field(
         default=(),
-        description="What every user's requests may ask of the host beyond an answer of the model they name: other"
-        " `models`, `tools` that run there, what is `stored` there, `urls` inside networks. Admins, and those to whom"
-        " `users set --reach` grants it, may anyway.",
+        description="What every user may request of the host beyond an answer of the named model: other `models`,"
+        " `tools` that run there, data `stored` there, `urls` in private networks. Admins, and users"
+        " granted it with `users set --reach`, may always.",
     )
     routes_for: Literal["admin", "all"] = Field(default="admin", description="Who may use `routes`.")

@@ -42,7 +42,7 @@ def choose_section(root: yaml.Node | None, environment: str, reader: NodeReader)
     sections = [name for name, (_, value) in top.items() if name not in _SETTINGS and _is_section(value)]
     chosen = environment if environment in sections else None
     if settings and (chosen or USUAL_ENVIRONMENTS.intersection(sections)):
-        message = "a setting next to environments belongs to none of them; move it into one"
+        message = "this setting is outside all environments; move it into one"
         problems = [_at(top[name][0], name, message) for name in settings]
         raise config_error([*reader.problems, *problems])
     if settings or not sections:

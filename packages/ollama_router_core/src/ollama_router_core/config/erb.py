@@ -42,7 +42,9 @@ def without_erb(text: str) -> tuple[str, tuple[Problem, ...]]:
             line = text.count("\n", 0, start) + 1
             shown = " ".join(tag.split())[:60]
             advice = "write ${NAME} or ${NAME:-default} for an environment variable, or the value itself"
-            problems.append(Problem(line=line, path="", message=f"{shown} is Ruby, which is not run here; {advice}"))
+            problems.append(
+                Problem(line=line, path="", message=f"{shown} is Ruby, which the router does not run; {advice}")
+            )
         kept = tag if replacement is None else replacement + "\n" * tag.count("\n")
         pieces += (text[end:start], kept)
         end = after

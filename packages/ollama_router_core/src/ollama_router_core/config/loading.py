@@ -168,9 +168,9 @@ class _Findings:
     def _shown(self, path: KeyPath) -> str:
         variable, value = self._reader.variables.get(path), self._at(path)
         if variable is not None:
-            return f"what {variable} stands for"
+            return f"the value of {variable}"
         if is_secret(path) or "headers" in path or (isinstance(value, str) and "@" in value):
-            return "what is not shown, as it may be a secret"
+            return "a value that is hidden because it may be a secret"
         return value_words(value)
 
     def _at(self, path: KeyPath) -> Any:

@@ -37,7 +37,7 @@ class RequestLogSettings(Section):
 
     keep_days: Annotated[float, Field(gt=0)] | None = Field(
         default=90.0,
-        description="Days after which rows, entries of the audit trail and incidents are deleted; null keeps them.",
+        description="Days after which rows, audit entries and incidents are deleted; null keeps them.",
     )
     max_rows: Annotated[int, Field(ge=1)] | None = Field(
         default=5_000_000,
@@ -63,10 +63,10 @@ class Traces(Section):
         " variables.",
     )
     sample_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=1.0, description="Share of requests to trace, of those whose client has not decided in `traceparent`."
+        default=1.0, description="Share of requests to trace, among those whose `traceparent` does not decide it."
     )
     to_hosts: bool = Field(
         default=True,
         description="false keeps `traceparent` and `tracestate`, ours and clients', from external hosts; servers get"
-        " them. It holds without `enabled`, too.",
+        " them. Applies without `enabled` as well.",
     )

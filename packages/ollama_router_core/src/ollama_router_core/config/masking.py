@@ -69,8 +69,8 @@ def fill_secrets(masked: str, current: str) -> str:
         value = known.get(path)
         if value is None or not (_is_header(path) or _masked(path, value) == node.value):
             raise ConfigError(
-                f"{render_path(path)} had a secret, which is kept nowhere, and the config of now has none for it; "
-                "write it there by hand, or refer to it as ${NAME}"
+                f"{render_path(path)} held a secret; versions store no secrets, and the current config has none "
+                "there: add it by hand, or refer to it as ${NAME}"
             )
         filled.append((node, value))
     return _replaced(masked, filled)

@@ -34,8 +34,7 @@ class ModelRule(Section):
     )
     num_ctx: Annotated[int, Field(ge=4)] | None = Field(
         default=None,
-        description="Context for every request, whatever it asks for, so that no two requests reload the model in"
-        " turn.",
+        description="Context for every request, whatever it sets, so that requests do not reload the model in turn.",
     )
     min_num_ctx: Annotated[int, Field(ge=4)] | None = Field(
         default=None, description="Smallest context; requests for less get this one."
@@ -49,16 +48,16 @@ class ModelRule(Section):
         " more.",
     )
     max_wait: Seconds | None = Field(
-        default=None, description="Seconds that a request may wait for a server; null leaves it to `queue.max_wait`."
+        default=None, description="Seconds that a request may wait for a server; null uses `queue.max_wait`."
     )
     strip_noise: bool = Field(
         default=False,
-        description="true leaves out text that clients put into prompts for others than the model and that changes with"
-        " each request, such as Claude Code's billing header, so that servers find the beginning of the prompt in their"
-        " caches. `X-Router-Dropped` names it.",
+        description="true removes text that clients put into prompts but not for the model and that changes with each"
+        " request, such as Claude Code's billing header, so that prefix caches of servers match."
+        " `X-Router-Dropped` names it.",
     )
     priority: Literal["interactive", "batch"] = Field(
-        default="interactive", description="batch requests are served by slots that no interactive request waits for."
+        default="interactive", description="batch requests get only slots that no interactive request waits for."
     )
 
 
@@ -68,8 +67,8 @@ class ModelSettings(Section):
     explicit_assignments: dict[str, str] = Field(
         default_factory=dict,
         examples=[{"gpt-4o": "openai"}],
-        description="Model to the server or external host that always serves it. Where `discovery` finds servers, a"
-        " name that is not there yet is a warning: until then the model goes where it would without.",
+        description="Model to the server or external host that always serves it. With `discovery`, a name that does"
+        " not exist yet is a warning, and the assignment applies once it is found.",
     )
     memory_overrides: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict,
@@ -78,7 +77,7 @@ class ModelSettings(Section):
     )
     memory_patterns: Entries[MemoryPattern] = Field(
         default=(),
-        description="Memory by name pattern, used when neither a server nor the name tells the size; the first match"
+        description="Memory by name pattern, used when neither a server nor the name gives the size; the first match"
         " applies.",
     )
     default_memory_gb: float = Field(
@@ -92,8 +91,8 @@ class ModelSettings(Section):
     )
     fallbacks: dict[str, str] = Field(
         default_factory=dict,
-        description="Model to the one that answers in its place when no server can take it; the header"
-        " X-Router-Fallback says so.",
+        description="Model to the one that answers in its place when no server can take it; reported"
+        " in X-Router-Fallback.",
     )
     local_only: Entries[str] = Field(
         default=(),
@@ -101,8 +100,8 @@ class ModelSettings(Section):
         " assignment, alias or fallback says.",
     )
     cache_model_info: bool = Field(
-        default=True, description="false asks each server for its models at every health check."
+        default=True, description="false queries each server for its models at every health check."
     )
     cache_ttl_seconds: Seconds = Field(
-        default=300.0, description="Seconds after which a server is asked for its list of models again."
+        default=300.0, description="Seconds after which the router queries a server's model list again."
     )

@@ -58,7 +58,7 @@ class NodeReader:
         if not self._spend(1, node, path):
             return BROKEN
         if len(path) > MAX_DEPTH or id(node) in self._open:
-            return self._problem(node, path, "an alias that leads back into itself or too deep")
+            return self._problem(node, path, "an alias that refers to itself or is nested too deeply")
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
         self._open.add(id(node))
@@ -78,7 +78,7 @@ class NodeReader:
         if known is not None:
             return known
         if id(node) in self._merging or len(self._merging) > MAX_DEPTH:
-            self._problem(node, path, "a merge that leads back into itself or too deep")
+            self._problem(node, path, "a merge that refers to itself or is nested too deeply")
             return {}
         self._merging.add(id(node))
         merged = self._merged(node, path) | self._own(node, path)
@@ -164,7 +164,7 @@ class NodeReader:
     def _spend(self, values: int, node: yaml.Node, path: KeyPath) -> bool:
         before, self._count = self._count, self._count + values
         if before <= MAX_VALUES < self._count:
-            self._problem(node, path, f"more than {MAX_VALUES} values once aliases are followed")
+            self._problem(node, path, f"more than {MAX_VALUES} values once aliases are resolved")
         return self._count <= MAX_VALUES
 
     def _problem(self, node: yaml.Node, path: KeyPath, message: str) -> object:

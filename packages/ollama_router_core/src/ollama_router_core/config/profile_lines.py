@@ -40,7 +40,7 @@ RouteName = Literal[
 Effort = Literal["disabled", "enabled", "low", "medium", "high", "max"]
 Scalar = str | bool | int | float | None
 Thinking = dict[Effort, dict[str, Any]]
-"""How much to think, and the members of a request that say so; no members: it cannot be said."""
+"""Reasoning effort, and the request members that set it; none if it cannot be set."""
 
 _MEMBER = re.compile(r"[A-Za-z0-9_]{1,64}(?:\.[A-Za-z0-9_]{1,64}){0,3}", re.ASCII)
 _DATE = re.compile(r"20\d\d-[01]\d-[0-3]\d", re.ASCII)
@@ -66,8 +66,8 @@ Number = Annotated[int | float, Words("a number")]
 class Bounds(Section):
     """The bounds of a number."""
 
-    min: Number | None = Field(default=None, description="What is smaller becomes this.")
-    max: Number | None = Field(default=None, description="What is larger becomes this.")
+    min: Number | None = Field(default=None, description="Smaller values become this.")
+    max: Number | None = Field(default=None, description="Larger values become this.")
 
 
 class CallIdRule(Section):
@@ -91,40 +91,40 @@ class Takes(Section):
     )
     developer: bool | None = Field(default=None, description="Whether a system message may have the role `developer`.")
     prefill: bool | None = Field(
-        default=None, description="Whether the last message may be the assistant's, for the model to go on with."
+        default=None, description="Whether the last message may be the assistant's, for the model to continue."
     )
     image_types: Entries[str] | None = Field(default=None, description="Media types of images.")
     image_addresses: bool | None = Field(default=None, description="Whether it fetches images by address.")
-    file_types: Entries[str] | None = Field(default=None, description="Media types of files beside plain texts.")
+    file_types: Entries[str] | None = Field(default=None, description="Media types of files besides plain text.")
     file_addresses: bool | None = Field(default=None, description="Whether it fetches files by address.")
-    result_images: bool | None = Field(default=None, description="Whether a tool's result may hold images.")
-    result_files: bool | None = Field(default=None, description="Whether a tool's result may hold files.")
-    call_ids: CallIdRule | None = Field(default=None, description="The ids of tool calls it takes.")
+    result_images: bool | None = Field(default=None, description="Whether a tool result may contain images.")
+    result_files: bool | None = Field(default=None, description="Whether a tool result may contain files.")
+    call_ids: CallIdRule | None = Field(default=None, description="Accepted ids of tool calls.")
     call_proof: str | None = Field(
         default=None,
-        description="What stands for the `thought_signature` of a tool call that came back without its own.",
+        description="Replacement for a missing `thought_signature` of a tool call.",
     )
     call_thoughts: bool | None = Field(
         default=None,
-        description="Whether a message with tool calls must have `reasoning_content`, if only an empty one.",
+        description="Whether a message with tool calls must have `reasoning_content`, even if empty.",
     )
     refused_in_messages: Entries[Member] | None = Field(
         default=None, description="Members that no message may have, such as `name`."
     )
     thoughts: Literal["none", "as_given", "reasoning_content", "reasoning"] | None = Field(
-        default=None, description="The member in which earlier thoughts go back."
+        default=None, description="The member in which earlier reasoning is sent back."
     )
     members: Entries[Literal["user", "safety_identifier", "prompt_cache_key", "service_tier"]] | None = Field(
         default=None, description="Optional members of an OpenAI request."
     )
     thinking: Thinking | None = Field(
         default=None,
-        description="How much to think (disabled, enabled, low, medium, high, max), and the members that say so.",
+        description="Reasoning effort (disabled, enabled, low, medium, high, max), and the members that set it.",
     )
     tools_on: Literal["openai_responses"] | None = Field(
         default=None,
-        description="The route on which translated requests with tools are asked, where the usual one takes no effort"
-        " beside them.",
+        description="The route for translated requests with tools, if the usual one accepts no reasoning effort with"
+        " them.",
     )
     max_tokens_key: Literal["max_tokens", "max_completion_tokens"] | None = Field(
         default=None, description="Name of the output limit."
@@ -132,10 +132,10 @@ class Takes(Section):
     default_max_tokens: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Output limit for an Anthropic API when the client sets none."
     )
-    extensions: bool | None = Field(default=None, description="Whether it takes top_k, min_p and repeat_penalty.")
+    extensions: bool | None = Field(default=None, description="Whether it accepts top_k, min_p and repeat_penalty.")
     responses: bool | None = Field(default=None, description="Whether it has `/v1/responses` itself.")
-    schemas: bool | None = Field(default=None, description="Whether it keeps to the schema it is given.")
-    stream_usage: bool | None = Field(default=None, description="Whether it takes `stream_options.include_usage`.")
+    schemas: bool | None = Field(default=None, description="Whether it enforces a schema.")
+    stream_usage: bool | None = Field(default=None, description="Whether it accepts `stream_options.include_usage`.")
 
 
 class ProfileLine(Section):
@@ -144,25 +144,26 @@ class ProfileLine(Section):
     models: Entries[ModelPattern] = Field(
         default=(), examples=[["gpt-{5..}*"]], description="The host's names of models; empty means all."
     )
-    unless: Entries[ModelPattern] = Field(default=(), description="Models that it is not about.")
+    unless: Entries[ModelPattern] = Field(default=(), description="Models that it excludes.")
     routes: Entries[RouteName] = Field(
         default=(), examples=[["openai_chat"]], description="Routes of the host; empty means all."
     )
     when: dict[Member, bool | list[Scalar]] = Field(
         default_factory=dict,
-        description="Members that must be there (true), must not (false), or must have one of the values listed.",
+        description="Members that must be present (true), absent (false), or have one of the listed values.",
     )
     rename: dict[Member, Member] = Field(default_factory=dict, description="Members to send under another name.")
     drop: Entries[Member] = Field(default=(), examples=[["seed"]], description="Members to leave out.")
     replace: dict[Member, dict[str, Scalar]] = Field(
-        default_factory=dict, description="Values to send in place of others; null leaves the member out."
+        default_factory=dict, description="Values to replace; null removes the member."
     )
     clamp: dict[Member, Bounds] = Field(default_factory=dict, description="Bounds of numbers.")
     set: dict[Member, Any] = Field(default_factory=dict, description="Members that always have this value.")
     default: dict[Member, Any] = Field(default_factory=dict, description="Members to add where they are missing.")
-    takes: Takes = Field(default_factory=Takes, description="What the host takes of a conversation.")
+    takes: Takes = Field(default_factory=Takes, description="What the host accepts in a conversation.")
     headers: dict[FieldName, FieldValue] = Field(
-        default_factory=dict, description="Header fields that a request must have; a client's own of the name stays."
+        default_factory=dict,
+        description="Header fields that a request must have; a client's own field takes precedence.",
     )
     retry: Entries[Annotated[int, Field(ge=400, le=599)]] | None = Field(
         default=None, description="Statuses after which the same request may be sent again."
@@ -179,11 +180,11 @@ class ProfileSettings(Section):
     base: ProfileName | None = Field(
         default=None, description="The shipped profile; null guesses it from the address, `none` is none."
     )
-    without: Entries[str] = Field(default=(), description="Lines of it that do not hold for this host.")
+    without: Entries[str] = Field(default=(), description="Lines of it that do not apply to this host.")
     lines: dict[str, ProfileLine] = Field(
         default_factory=dict,
         examples=["no_seed"],
-        description="Further lines by name; one with the name of a shipped line stands in its place.",
+        description="Further lines by name; one with the name of a shipped line replaces it.",
     )
 
     @model_validator(mode="before")
@@ -195,9 +196,9 @@ class ProfileSettings(Section):
 class HostProfile(Section):
     """A shipped profile."""
 
-    title: str = Field(description="The host's name, for people.")
+    title: str = Field(description="The host's display name.")
     extends: ProfileName | None = Field(default=None, description="The profile whose lines come first.")
-    lines: dict[str, ProfileLine] = Field(description="What is known of it, by name.")
+    lines: dict[str, ProfileLine] = Field(description="Its lines, by name.")
 
 
 def parse_profile(name: str, text: str) -> HostProfile:

@@ -62,15 +62,15 @@ class Responses(Section):
 
     store: bool = Field(
         default=False,
-        description="true keeps answers, with what was asked, in the database, for each user: `previous_response_id`"
-        " then works with models of every host, and `GET` and `DELETE /v1/responses/{id}` answer. Prompts are stored.",
+        description="true stores responses and their requests in the database, per user: `previous_response_id` then"
+        f" works with models of every host, and so do `GET` and `DELETE /v1/responses/{id}`. This stores prompts.",
     )
-    keep: Seconds = Field(default=604_800.0, description="Seconds after which an answer is forgotten.")
+    keep: Seconds = Field(default=604_800.0, description="Seconds after which a response is deleted.")
     max_per_user: Annotated[int, Field(ge=1)] = Field(
-        default=200, description="Answers kept for each user; the oldest go first."
+        default=200, description="Responses stored per user; the oldest are deleted first."
     )
     max_size: SizeText = Field(
-        default="1MB", description="Longest conversation that is kept; a longer one is answered and not kept."
+        default="1MB", description="Longest conversation that is stored; a longer one is answered but not stored."
     )
 
 
@@ -79,16 +79,17 @@ class Persons(Section):
 
     header: FieldName | None = Field(
         default=None,
-        description="Header field in which such clients name the person, before those of Open WebUI, LibreChat and"
-        " LiteLLM, `user`, `safety_identifier` and `metadata.user_id`; null leaves it at these.",
+        description="Header field in which such clients name the person, tried before those of Open WebUI, LibreChat"
+        " and"
+        " LiteLLM, `user`, `safety_identifier` and `metadata.user_id`; null uses only these.",
     )
     unknown: Literal["refuse", "make"] = Field(
         default="refuse",
-        description="make adds a user without a token, in the client's group, for a name that is not known; refuse"
-        " answers with 403.",
+        description="make creates a user without a token, in the client's group, for an unknown name; refuse answers"
+        " 403.",
     )
     max_users: Annotated[int, Field(ge=0)] = Field(
-        default=1000, description="Users without a token that there may be; further names are refused."
+        default=1000, description="Maximum number of users without a token; further names are refused."
     )
 
 
@@ -100,12 +101,13 @@ class Console(Section):
 
     enabled: bool = Field(default=True, description="false answers 404 on every path of the console.")
     networks: Entries[Network] = Field(
-        default=(), description="Client networks that may open the console, as 10.0.0.0/8; none restricts nobody."
+        default=(),
+        description="Client networks that may open the console, such as 10.0.0.0/8; an empty list allows all.",
     )
     public_url: PublicUrl | None = Field(
         default=None,
-        description="Address under which people reach the router, such as https://llm.example/router: it is shown in"
-        " snippets, and its path is the prefix of the console's cookie. null takes the address that was asked.",
+        description="Address at which users reach the router, such as https://llm.example/router: shown in snippets;"
+        " its path is the prefix of the console's cookie. null uses the address of the request.",
     )
     session_idle_timeout: Seconds = Field(
         default=43_200.0, description="Seconds without use after which a session ends."
@@ -119,8 +121,8 @@ class CoordinationSettings(Section):
     url: str | None = Field(
         default=None,
         repr=False,
-        description="redis://, rediss:// (TLS) or unix:// URL, with a user and a password where the server wants them;"
-        " null shares limits with other routers only by way of the database, and nothing else.",
+        description="redis://, rediss:// (TLS) or unix:// URL, with user and password if the server requires them;"
+        " null shares only limits with other routers, through the database.",
     )
     fleet: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
         default="default", description="Name of the fleet: routers with one name on one server behave as one."
@@ -128,16 +130,16 @@ class CoordinationSettings(Section):
     cluster: bool = Field(default=False, description="true for a Redis Cluster; a fleet's keys are on one node of it.")
     sentinels: Entries[str] = Field(
         default=(),
-        description="HOST:PORT of the Sentinels to ask for the server; user, password and database are the URL's.",
+        description="HOST:PORT of the Sentinels that know the server; user, password and database are the URL's.",
     )
-    sentinel_service: str = Field(default="mymaster", description="What the Sentinels call the server.")
+    sentinel_service: str = Field(default="mymaster", description="The server's name at the Sentinels.")
     heartbeat: Seconds = Field(
         default=10.0,
-        description="Seconds; what a router holds is free again after two of them without a sign of life of it.",
+        description="Seconds between heartbeats; slots of a router that misses two of them are free again.",
     )
     timeout: Seconds = Field(
         default=0.05,
-        description="Seconds after which a router goes on without the server, with its share of every limit.",
+        description="Seconds after which a router continues without the server, with its share of every limit.",
     )
 
 
@@ -154,18 +156,18 @@ class Config(Section):
     servers: dict[DestinationName, Server] = Field(
         default_factory=dict,
         examples=["big"],
-        description="Ollama servers by name; `all` and `where-it-fits` are names of none.",
+        description="Ollama servers by name; `all` and `where-it-fits` are reserved.",
     )
     external_hosts: dict[DestinationName, ExternalHost] = Field(
         default_factory=dict,
         examples=["openai"],
         description="External services by name: OpenAI, Anthropic and anything that speaks one of their APIs.",
     )
-    discovery: Discovery = Field(default=Discovery(), description="Where servers are looked for that are not listed.")
+    discovery: Discovery = Field(default=Discovery(), description="Where to find servers that are not listed.")
     models: ModelSettings = Field(
         default=ModelSettings(),
         alias="model_config",
-        description="Which models go where, what they may be asked for, and how much memory they need.",
+        description="Where models run, limits on their requests, and their memory.",
     )
     routing_strategy: StrategyName = Field(
         default="priority_with_memory", description="How the servers that can take a request are ranked."
@@ -184,7 +186,7 @@ class Config(Section):
     )
     load_keepalive: Seconds | None = Field(
         default=None,
-        description="Seconds between keepalive messages on a stream that waits in the queue or whose server is silent:"
+        description="Seconds between keepalive messages on a stream that waits in the queue or for a silent server:"
         " while a model loads, reads a long prompt or writes a tool call; null sends none.",
     )
     health_check_interval: Seconds = Field(default=10.0, description="Seconds between two probes of a server.")
@@ -195,16 +197,14 @@ class Config(Section):
     )
     load_probe: bool = Field(
         default=False,
-        description="true asks a model for one token where its runner seems to stand still behind a server that answers"
-        " its probes, instead of letting a user's request find out. It loads the model if it is not in memory, for"
-        " which another may have to go.",
+        description="true tests a runner that seems stuck while its server answers probes: the router requests one"
+        " token, so that no user's request has to. This loads the model if it is not in memory, and may"
+        " evict another.",
     )
     server_busy_threshold_ms: Annotated[float, Field(gt=0)] = Field(
         default=1000.0, description="A server whose probe takes longer than this many milliseconds is chosen last."
     )
-    model_info_timeout: Seconds = Field(
-        default=10.0, description="Seconds to wait when a server is asked for its models."
-    )
+    model_info_timeout: Seconds = Field(default=10.0, description="Seconds to wait for a server's model list.")
     logging: Logging = Field(default=Logging(), description="The router's own log.")
     limits: Limits = Field(default=Limits(), description="Bounds on what clients may send and hold open.")
     tls: Tls = Field(default=Tls(), description="TLS between clients and the router; both files or none.")
@@ -217,13 +217,13 @@ class Config(Section):
     cors: Cors = Field(default=Cors(), description="Web pages that may use the router from a browser.")
     external_hosts_for: Literal["all", "granted"] = Field(
         default="all",
-        description="Who may use external hosts, which cost money: all users, or admins and those to whom `users set"
-        " --hosts` grants them. Grants take precedence; `orouter init` writes granted.",
+        description="Who may use external hosts, which cost money: all users, or admins and users granted them with"
+        " `users set --hosts`. Grants take precedence; `orouter init` writes granted.",
     )
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(
         default="USD",
-        description="Currency of all prices of external hosts' models, as ISO 4217 names it. What was noted before"
-        " stays the same number.",
+        description="Currency of all prices of external hosts' models, as its ISO 4217 code. A change does not"
+        " convert recorded costs.",
     )
     allow_account_routes: bool = Field(
         default=False,
@@ -232,10 +232,10 @@ class Config(Section):
     )
     forward_unknown: Entries[UnknownPath] = Field(
         default=(),
-        description="Paths, such as `/v1/...`, that the router does not know and passes on all the same, to the"
-        " assigned or best server of the model in the body. `...` stands for everything below. What such a route does,"
-        " only the servers know: users reach it with the permission to use the model, and no tokens are counted."
-        " `/v1/rerank` and `/api/rerank`, named here in full, are passed on in this way whatever `rerank` says.",
+        description="Unknown paths, such as `/v1/...`, that the router forwards to the assigned or best server"
+        " of the model in the body. `...` matches everything below. The router does not know what such a"
+        " route does: every user who may use the model can call it, and no tokens are counted."
+        " `/v1/rerank` and `/api/rerank`, listed here in full, are forwarded this way whatever `rerank` says.",
     )
     token_in_path: bool = Field(
         default=False,
@@ -249,10 +249,12 @@ class Config(Section):
     )
     forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
         default="x-forwarded-for",
-        description="The header in which those proxies forward the client's address; the other one is ignored.",
+        description="The header in which those proxies forward the client's address; the others are ignored.",
     )
-    responses: Responses = Field(default=Responses(), description="Answers of `/v1/responses` that are kept.")
-    persons: Persons = Field(default=Persons(), description="People behind a client that asks for many.")
+    responses: Responses = Field(default=Responses(), description="Stored responses of `/v1/responses`.")
+    persons: Persons = Field(
+        default=Persons(), description="Users behind a client that sends requests for many people."
+    )
     console: Console = Field(default=Console(), description="The web console at /console/.")
     metrics_open: bool = Field(
         default=False, description="true serves GET /metrics to everybody; false to viewers and admins only."
@@ -260,7 +262,7 @@ class Config(Section):
     traces: Traces = Field(default=Traces(), description="OpenTelemetry traces; needs the extra `otel`.")
     request_log: RequestLogSettings = Field(
         default=RequestLogSettings(),
-        description="How long rows of the request log are kept, and whether they also go to files.",
+        description="How long the request log keeps rows, and whether it also writes them to files.",
     )
     database_url: str | None = Field(
         default=None,
@@ -268,10 +270,10 @@ class Config(Section):
         description="SQLAlchemy URL of the database; null uses a SQLite file in the user's data directory.",
     )
     coordination: CoordinationSettings = Field(
-        default=CoordinationSettings(), description="Where several routers share what is true now."
+        default=CoordinationSettings(), description="Where several routers share their live state."
     )
     database_grace: Seconds = Field(
         default=600.0,
-        description="Seconds for which known users are served while the database does not answer. Users and tokens that"
-        " are changed or revoked meanwhile are noticed when it answers again; afterwards every request is rejected.",
+        description="Seconds for which known users are served while the database does not answer; after that every"
+        " request is rejected. Changes of users and tokens take effect when it answers again.",
     )

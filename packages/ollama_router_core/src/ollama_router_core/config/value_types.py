@@ -183,7 +183,7 @@ UnknownPath = Annotated[
 ]
 ServerUrl = Annotated[
     str,
-    matching(_SERVER_URL, "http:// or https://, a host, a port if need be, and a path without query"),
+    matching(_SERVER_URL, "http:// or https://, a host, an optional port, and a path without a query"),
     Words("an address such as `https://gpu.example/ollama`"),
 ]
 OriginText = Annotated[

@@ -62,7 +62,7 @@ def compose(text: str) -> yaml.Node | None:
         raise _syntax_error(mark.line + 1 if mark else None, _in_words(error)) from None
     except (ValueError, OverflowError):
         # A \U escape beyond Unicode or a %YAML version of thousands of digits; PyYAML lets chr and int raise.
-        raise _syntax_error(None, "an escape or a directive holds a number that is out of range") from None
+        raise _syntax_error(None, "an escape or directive has a number out of range") from None
 
 
 def line_of(node: yaml.Node) -> int:
@@ -93,7 +93,7 @@ def _ordinal(character: str | int) -> int:
 def _in_words(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or "unreadable"
     if "'\\t'" in problem:
-        return "a tab where only spaces may indent"
+        return "a tab in the indentation, where only spaces may be"
     if "'{'" in problem:
         return f"{problem}; inside {{...}} or [...] a ${{VARIABLE}} needs quotes, or a line of its own"
     return f"{error.context}, {problem}" if error.context else problem

@@ -176,7 +176,7 @@ def free_memory(environment: Environment, slot: Slot) -> Steps[None]:
 
 def _unasked(servers: tuple[str, ...]) -> str:
     """Who may have the model all the same, in a few names."""
-    return f" ({names_of(servers)} could not be asked)"
+    return f" ({names_of(servers)} could not be queried)"
 
 
 def _worded(environment: Environment, request: ParsedRequest, error: RouterError) -> RouterError:

@@ -26,7 +26,7 @@ def read_external(environment: Environment, context: RequestContext) -> ParsedRe
     match = match_external(context.method, context.path, environment.config)
     user, host = context.user, environment.config.external_hosts[match.host]
     if user is not None and host.routes_for == "admin" and user.role != "admin":
-        raise Forbidden(f"routes of {match.host} are for admins; see the setting routes_for")
+        raise Forbidden(f"routes of {match.host} are for admins only; see the setting routes_for")
     if user is not None:
         check_host(user.role, user.grants, environment.config.external_hosts_for, match.host)
     target = match.target + checked_query(context.query.decode("latin-1"))

@@ -114,7 +114,7 @@ def _like_any(environment: Environment, request: ParsedRequest, names: tuple[str
     digests = {} if model is None else differing_digests(environment.fleet.snapshot).get(model, {})
     if len(names) > 1 and digests:
         apart = "; ".join(f"{digest[:12]} on {', '.join(servers)}" for digest, servers in digests.items())
-        raise InvalidTarget(f"{text} is not the same everywhere ({apart}): name one server in X-Router-Target")
+        raise InvalidTarget(f"{text} differs between servers ({apart}): name one server in X-Router-Target")
     up = _those_up(environment, names)
     if not up:
         raise NoServerFits(f"{text} is on {', '.join(names)}, which cannot be reached now")
@@ -197,7 +197,7 @@ def serve_account(environment: Environment, context: RequestContext, request: Pa
     target = target_of(environment, context)
     config = environment.config
     if request.endpoint.kind is Kind.ACCOUNT and not config.allow_account_routes:
-        raise Forbidden(f"{request.endpoint.path} is closed; the setting allow_account_routes opens it")
+        raise Forbidden(f"{request.endpoint.path} is disabled; the setting allow_account_routes enables it")
     if isinstance(target, Unsaid):
         names = up_servers(environment)
     else:

@@ -24,7 +24,7 @@ def speak(environment: Environment, context: RequestContext, person: str | None)
         return
     user = yield Verify(context.headers, context.address, speaker, person)
     context.user = user
-    context.changes = (f"{speaker.name} asks for {user.name}",)
+    context.changes = (f"{speaker.name} on behalf of {user.name}",)
     yield from _begin(environment, context)
 
 

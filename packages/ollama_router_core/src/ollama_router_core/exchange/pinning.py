@@ -29,7 +29,7 @@ def pinned(environment: Environment, context: RequestContext, request: ParsedReq
         raise Forbidden("X-Router-Pin: only admins may name the server that answers")
     server = environment.config.servers.get(name)
     if server is None or not server.enabled:
-        raise InvalidHeader(f"X-Router-Pin names {name[:_SHOWN]!r}, which is no enabled server of the config")
+        raise InvalidHeader(f"X-Router-Pin names {name[:_SHOWN]!r}, which is not an enabled server")
     context.changes = (*context.changes, f"pinned to {name}")
     request = replace(request, route=replace(request.route, pin=name))
     context.route = request.route

@@ -21,10 +21,10 @@ from ollama_router_core.translate import codec_of
 __all__ = ["check_reach", "without_hosted_tools"]
 
 _WHY = {
-    Reach.MODELS: "names other models than the one that was checked",
-    Reach.TOOLS: "would run at the host, with its account",
-    Reach.STORED: "reads what is stored at the host, by whomever",
-    Reach.URLS: "is an address inside a network",
+    Reach.MODELS: "names models other than the one that was checked",
+    Reach.TOOLS: "runs at the host, in the operator's account",
+    Reach.STORED: "reads data stored at the host, whoever stored it",
+    Reach.URLS: "is an address in a private network",
 }
 
 
@@ -45,7 +45,7 @@ def check_reach(environment: Environment, context: RequestContext, request: Pars
     for kind, member in reaches(document):
         if (as_it_is or kind is Reach.URLS) and not may_reach(user.role, user.grants, open_to_all, kind):
             raise Forbidden(
-                f"{member} {_WHY[kind]}, which this user may not ask of {destination.name};"
+                f"{member} {_WHY[kind]}; this user may not request that of {destination.name};"
                 f" an administrator can allow it (users set --reach {kind}, or the host's setting `reach`)"
             )
 

@@ -70,9 +70,9 @@ def _rerankers(environment: Environment, request: ParsedRequest) -> Iterator[str
 def _nobody(environment: Environment, request: ParsedRequest) -> str:
     names = sorted(_paths(environment))
     if not names:
-        return f"no server or host here has {request.endpoint.path}; set `rerank` of one that has"
+        return f"no server or host serves {request.endpoint.path}; set `rerank` on one that does"
     shown = ", ".join(names[:_MOST_NAMES]) + (f" and {len(names) - _MOST_NAMES} more" * (len(names) > _MOST_NAMES))
     return (
-        f"{request.route.model_text} is nowhere where {request.endpoint.path} is served: {shown} would;"
+        f"{request.route.model_text} is on no server or host that serves {request.endpoint.path}: {shown} do;"
         " assign the model to one of them (explicit_assignments)"
     )

@@ -98,7 +98,7 @@ def serve_stored(environment: Environment, context: RequestContext, request: Par
     """
     given = request.parameter or ""
     if not environment.config.responses.store or context.user is None:
-        raise UnknownRoute("the router keeps no answers (the setting responses.store); keep them where you asked")
+        raise UnknownRoute("the router stores no responses (the setting responses.store); store them in your client")
     if context.method == "DELETE":
         gone: bool = yield UseStore(Forget(context.user_id, given))
         if not gone:

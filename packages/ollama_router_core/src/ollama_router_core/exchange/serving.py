@@ -158,7 +158,7 @@ def _told(environment: Environment, context: RequestContext) -> UnknownRoute:
     scheme = "http" if config.tls.certificate is None else "https"
     address = config.console.public_url or f"{scheme}://{host if _HOST.fullmatch(host) else 'ROUTER'}"
     base = address.rstrip("/") + codec_of(meant.family).client_base
-    return UnknownRoute(f"404 page not found: {meant.path} is meant? Then the client's base URL is {base}")
+    return UnknownRoute(f"404 page not found: {meant.path} may be meant; if so, set the client's base URL to {base}")
 
 
 def _read(environment: Environment, context: RequestContext, match: Match) -> Steps[ParsedRequest]:

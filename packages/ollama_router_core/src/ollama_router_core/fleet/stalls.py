@@ -102,10 +102,10 @@ def stall_words(model: CanonicalName, seconds: float, facts: ServerFacts) -> str
     if kept:
         names = ", ".join(sorted(kept))
         return (
-            f"no byte for {seconds:.0f} s: loads stand still there, waiting for {names}, which stays in memory for ever"
-            f" (keep_alive -1) and is in use; `ollama stop {min(kept)}` on that server ends it"
+            f"no byte for {seconds:.0f} s: loads there wait for {names}, which is in use and stays in memory forever"
+            f" (keep_alive -1); `ollama stop {min(kept)}` on that server ends it"
         )
-    return f"no byte for {seconds:.0f} s, although the server answers: its runner may be frozen; restart it there"
+    return f"no byte for {seconds:.0f} s, although probes succeed: its runner may be frozen; restart Ollama there"
 
 
 def _kept_for_ever(model: CanonicalName, facts: ServerFacts) -> Collection[CanonicalName]:

@@ -213,14 +213,14 @@ def _key(
         try:
             key = read_text(host.api_key_file)
         except (OSError, ValueError) as error:
-            return "", f"{label}: {source} cannot be read ({type(error).__name__}); requests go without"
+            return "", f"{label}: {source} cannot be read ({type(error).__name__}); requests are sent without it"
     else:
         return "", None
     key = key.strip()
     if not key:
-        return "", f"{label}: {source} is not set or empty; requests go without a key"
+        return "", f"{label}: {source} is not set or empty; requests are sent without a key"
     if not _KEY.fullmatch(key):
-        return "", f"{label}: what {source} holds cannot be a key; requests go without one"
+        return "", f"{label}: the content of {source} cannot be a key; requests are sent without one"
     return key, None
 
 

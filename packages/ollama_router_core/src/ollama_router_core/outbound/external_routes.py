@@ -62,7 +62,9 @@ def checked_query(query: str) -> str:
         InvalidTarget: it is long, or holds what is not allowed in one.
     """
     if not _QUERY.fullmatch(query):
-        raise InvalidTarget("the query string is longer than 2048 characters or holds characters it must encode")
+        raise InvalidTarget(
+            "the query string is longer than 2048 characters or has characters that it must percent-encode"
+        )
     return f"?{query}" if query else ""
 
 

@@ -193,7 +193,9 @@ def vain_lines(config: Config, source: ProfileSource) -> list[str]:
         base = source.guess(host) if host.profile.base is None else host.profile.base
         vain = sorted(set(host.profile.without) - set(source.lines(base)))
         if vain:
-            found.append(f"external host {name}: its profile {base} has no line {', '.join(vain)} that `without` names")
+            found.append(
+                f"external host {name}: its profile {base} has no line {', '.join(vain)}, which `without` names"
+            )
     return found
 
 

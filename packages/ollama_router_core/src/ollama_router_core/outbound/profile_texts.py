@@ -53,7 +53,7 @@ def _bounds(bounds: Bounds) -> str:
 def _takes(takes: Takes) -> Iterator[str]:
     for name, value in takes.model_dump(exclude_none=True, mode="json").items():
         if name == "thinking" and not any(value.values()):
-            yield "cannot be told how much to think"
+            yield "has no parameter for the reasoning effort"
         elif name == "thinking":
             yield "thinking " + ", ".join(f"{level}: {_json(said)}" for level, said in value.items())
         else:
@@ -63,7 +63,7 @@ def _takes(takes: Takes) -> Iterator[str]:
 def _rest(line: ProfileLine) -> Iterator[str]:
     yield from (f"header {name}: {value}" for name, value in line.headers.items())
     if line.retry is not None:
-        yield f"may be tried again after {', '.join(map(str, line.retry))}"
+        yield f"may be retried after {', '.join(map(str, line.retry))}"
 
 
 def _json(value: Any) -> str:

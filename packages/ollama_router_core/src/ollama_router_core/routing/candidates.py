@@ -282,7 +282,9 @@ def _warmth(
             return WARM, Reason("loading", "is loading it now")
         return COLD, Reason("reload", f"is loading it at {coming} tokens, must reload for {context}")
     if fits:
-        return COLD, Reason("cold", f"not loaded, fits beside what is{f', split over {gpus} GPUs' * (gpus > 1)}")
+        return COLD, Reason(
+            "cold", f"not loaded, fits beside the loaded models{f', split over {gpus} GPUs' * (gpus > 1)}"
+        )
     held = f"{len(facts.loaded)} models loaded" if free is None else f"{max(free, 0) / GIB:.1f} GiB free"
     return EVICTS, Reason("evicts", f"not loaded, must evict: {held}")
 

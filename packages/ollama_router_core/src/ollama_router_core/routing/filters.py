@@ -33,7 +33,7 @@ def _pinned(candidate: Candidate, request: RouteRequest) -> Reason | None:
     """Refuse every other server where a request names its own."""
     if request.pin is None or request.pin == candidate.name:
         return None
-    return Reason(PINNED, f"is not asked: the request is pinned to {request.pin}")
+    return Reason(PINNED, f"is excluded: the request is pinned to {request.pin}")
 
 
 def _disabled(candidate: Candidate, _request: RouteRequest) -> Reason | None:
@@ -81,7 +81,7 @@ def _incapable(candidate: Candidate, request: RouteRequest) -> Reason | None:
     missing = request.needs - known - ({"embedding"} if "completion" in known else frozenset())
     if not missing:
         return None
-    return Reason("incapable", f"its model cannot do {', '.join(sorted(missing))}", missing)
+    return Reason("incapable", f"its model does not support {', '.join(sorted(missing))}", missing)
 
 
 def _beyond_memory(candidate: Candidate, _request: RouteRequest) -> Reason | None:
@@ -98,7 +98,7 @@ FILTERS: tuple[Filter, ...] = (_pinned, _disabled, _lacks_model, _down, _lacks_r
 def _draining(candidate: Candidate, snapshot: FleetSnapshot, _now: float) -> Reason | None:
     if candidate.name not in snapshot.draining:
         return None
-    return Reason("draining", "is draining: it finishes what it has and takes nothing new")
+    return Reason("draining", "is draining: it finishes its requests and takes no new ones")
 
 
 def _suspended(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
@@ -106,7 +106,7 @@ def _suspended(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Rea
     until = snapshot.suspended.get(candidate.name)
     if until is None or until <= now:
         return None
-    return Reason("suspended", f"failed repeatedly, is tried again in {until - now:.0f} s")
+    return Reason("suspended", f"failed repeatedly, next try in {until - now:.0f} s")
 
 
 def _model_suspended(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
@@ -116,7 +116,7 @@ def _model_suspended(candidate: Candidate, snapshot: FleetSnapshot, now: float) 
     found = snapshot.suspended_models.get(candidate.name, {}).get(candidate.model or CanonicalName(""))
     if found is None or found.until <= now:
         return None
-    return Reason("model_suspended", f"failed with it ({found.words}), is tried again in {found.until - now:.0f} s")
+    return Reason("model_suspended", f"failed with it ({found.words}), next try in {found.until - now:.0f} s")
 
 
 def _full(candidate: Candidate, snapshot: FleetSnapshot, _now: float) -> Reason | None:

@@ -123,7 +123,7 @@ def where_it_fits(model: RouteRequest, snapshot: FleetSnapshot, config: Config) 
     fitting = [one for one in ranked if one.limit is None or one.size <= one.limit]
     if not fitting:
         texts = "; ".join(f"{one.name} needs {_gib(one.size)}, limit {_gib(one.limit)}" for one in ranked)
-        raise NoServerFits(f"{model.model_text} fits on no server that is up: {texts or 'none is'}")
+        raise NoServerFits(f"{model.model_text} fits on no server that is up: {texts or 'all are down'}")
     return tuple(one.name for one in sorted(fitting, key=_tightness))
 
 

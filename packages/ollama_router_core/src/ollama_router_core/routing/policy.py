@@ -45,7 +45,7 @@ def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPoli
     dropped: tuple[str, ...] = ()
     if meant != text:
         request = request.with_model(meant)
-        changes.append(f"model {text} means {meant}")
+        changes.append(f"model {text} is an alias of {meant}")
     if rule is not None and request.document is not None:
         if request.endpoint.native:
             request = _with_context(request, rule, changes)
@@ -90,7 +90,7 @@ def leaks(config: Config) -> tuple[str, ...]:
     """List settings by which something that must stay local would leave, one text each; none is how it should be."""
     settings = config.models
     found = [
-        f"{name} must stay local, but its {kind} leads to {target}, which is outside"
+        f"{name} must stay local, but its {kind} leads to {target}, which is external"
         for kind, table in _ways(settings)
         for name, target in table.items()
         if _matches(canonical_name(name), settings.local_only) and _leads_outside(target, config, depth=0)

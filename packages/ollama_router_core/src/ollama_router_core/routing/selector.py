@@ -137,7 +137,7 @@ class ServerSelector:
         refused, external = refusals(plan, context), external_verdicts(config)
         first = context.request.pin or next((name for name, server in config.servers.items() if server.enabled), None)
         if config.when_nothing_fits == "first_enabled" and first is not None:
-            why = Reason("nothing_fits", "nothing fits: the first enabled server, by when_nothing_fits")
+            why = Reason("nothing_fits", "nothing fits: the first enabled server (when_nothing_fits)")
             chosen = Verdict(server=first, verdict="chosen", reasons=(why,))
             others = [verdict for verdict in refused if verdict.server != first]
             ranking: tuple[str, ...] = (first,)
@@ -211,7 +211,7 @@ def _by_hosting(request: RouteRequest, ranking: tuple[str, ...]) -> Decision | N
     """Decide for a model at ollama.com, which needs no memory here: any server that sends it on will do."""
     if not ranking:
         return None
-    why = Reason("hosted", "sends it on to ollama.com")
+    why = Reason("hosted", "forwards it to ollama.com")
     verdicts = tuple(
         Verdict(server=name, verdict="possible" if index else "chosen", reasons=(why,))
         for index, name in enumerate(ranking)

@@ -183,7 +183,7 @@ def _smaller_context(refused: Sequence[Verdict], context: RankingContext) -> str
         fitting = next((one.name for one in large[:_MOST_NAMED] if _fits_at(one, tokens, context)), None)
         if fitting is not None:
             return f"at {tokens // 1024}k context (num_ctx {tokens}) it fits on {fitting}"
-    return "ask for a smaller context (num_ctx) or another model"
+    return "use a smaller context (num_ctx) or another model"
 
 
 def _fits_at(candidate: Candidate, num_ctx: int, context: RankingContext) -> bool:

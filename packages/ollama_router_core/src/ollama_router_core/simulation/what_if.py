@@ -83,7 +83,7 @@ def changed(scenario: Scenario, change: Change) -> Scenario:
 def _twin(name: str, machines: Iterable[Machine]) -> Machine:
     known = {one.name: one for one in machines}
     if name not in known:
-        raise ConfigError(f"there is no server {name} to have one more of; there are {', '.join(sorted(known))}")
+        raise ConfigError(f"there is no server {name} to duplicate; known: {', '.join(sorted(known))}")
     return replace(known[name], name=_free_name(name, known))
 
 
@@ -91,7 +91,7 @@ def _without(off: Iterable[str], machines: Iterable[Machine]) -> list[Machine]:
     known = {one.name: one for one in machines}
     for name in off:
         if name not in known:
-            raise ConfigError(f"there is no server {name} to be without; there are {', '.join(sorted(known))}")
+            raise ConfigError(f"there is no server {name} to remove; known: {', '.join(sorted(known))}")
         del known[name]
     if not known:
         raise ConfigError("no server would be left")
@@ -102,7 +102,7 @@ def _with_model(name: str, model: str, machines: Sequence[Machine], models: Iter
     """Put this model on one machine's disk, too; the machine is as fast with it as can be told of it."""
     wanted, asked = canonical_name(model), sorted(one.name for one in models)
     if wanted not in asked:
-        raise ConfigError(f"nobody asked for a model {model}; asked for were {', '.join(asked)}")
+        raise ConfigError(f"no request is for the model {model}; requested models: {', '.join(asked)}")
     if name not in {one.name for one in machines}:
         raise ConfigError(f"there is no server {name} to put {model} on")
     return [
@@ -115,7 +115,7 @@ def _with_gpu(text: str, machines: Iterable[Machine]) -> Machine:
     """Build a server with this GPU alone, which has every model on disk that fits."""
     names, found = {one.name for one in machines}, read_gpu(text)
     if found is None:
-        raise ConfigError(f"no GPU is known as {text}, and it is not GIB,GB/s,TFLOP/s; known are {', '.join(GPUS)}")
+        raise ConfigError(f"{text} is neither a known GPU nor GIB,GB/s,TFLOP/s; known: {', '.join(GPUS)}")
     return Machine(
         name=found.name if found.name not in names else _free_name(found.name, names),
         vram_gib=found.memory_gib,

@@ -151,7 +151,7 @@ def assign_models(
     known = {model.name for model in models}
     for name in {one.model for one in chosen} - {""}:
         if canonical_name(name) not in known:
-            raise ValueError(f"the fleet has no model {name}; there are {', '.join(sorted(known))}")
+            raise ValueError(f"the fleet has no model {name}; known: {', '.join(sorted(known))}")
     return tuple(
         Job(
             number=number,

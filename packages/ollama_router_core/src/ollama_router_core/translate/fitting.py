@@ -122,7 +122,7 @@ def _fitted_file(file: File, accepts: Accepts, dropped: Dropped, path: str) -> T
 
 def _note(what: str, name: str, dropped: Dropped, path: str) -> Text:
     dropped.add(f"{path}.{name}")
-    return Text(f"[{what} stood here that this model cannot be shown]")
+    return Text(f"[{what} was left out: this model cannot read it]")
 
 
 # --- images and files in results ------------------------------------------------------------------

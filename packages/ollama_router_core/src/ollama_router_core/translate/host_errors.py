@@ -58,7 +58,7 @@ _STATUSES = MappingProxyType(
 )
 """Words of providers for what went wrong, in lower case."""
 _FIRST_ERROR, _LAST_ERROR = 400, 599
-_KEY_REFUSED = "the provider refuses the credential that the router is configured with for this host"
+_KEY_REFUSED = "the provider rejects the credential that the router has for this host"
 _WORTH_A_RETRY = frozenset({408, 409, 425, 429})
 _ABOUT_KEYS = re.compile(r"key|token|credential|auth|permission|forbidden|access|account|billing", re.IGNORECASE)
 _SAYS_NOTHING = frozenset({"provider returned error", "error from provider", "upstream error"})

@@ -100,7 +100,7 @@ class JsonReader:
         return int(value)
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Return a text or a list of texts as a tuple."""
+        """Return a string or a list of strings as a tuple."""
         value = self.raw(key)
         if value is None:
             return ()
@@ -108,7 +108,7 @@ class JsonReader:
             return (value,)
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
-        raise self.wrong(key, "a text or a list of texts")
+        raise self.wrong(key, "a string or a list of strings")
 
     def items(self, key: str) -> list[Any]:
         """Return a list, empty when absent."""

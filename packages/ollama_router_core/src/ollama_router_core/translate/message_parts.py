@@ -140,7 +140,7 @@ def read_file(fields: JsonReader, key: str, name: str, declared: str = "") -> Fi
 def left_out(fields: JsonReader, key: str, what: str) -> Text:
     """Return a note in the place of what only the server that holds it could read; the key is listed as dropped."""
     fields.note(key)
-    return Text(f"[{what} stood here that could not be passed on to this model]")
+    return Text(f"[{what} was left out: it could not be passed on to this model]")
 
 
 def data_url(part: Image | File) -> str:

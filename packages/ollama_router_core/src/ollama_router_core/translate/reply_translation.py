@@ -50,7 +50,7 @@ def translate_reply(
     try:
         return encode(_rewrite(body, source, target, identity, options, measured, keep))
     except JsonError as error:
-        raise UntranslatableReply(f"the server's answer cannot be carried over: {error}") from None
+        raise UntranslatableReply(f"the server's answer cannot be translated: {error}") from None
 
 
 def _rewrite(
@@ -102,7 +102,7 @@ def _read(body: bytes, source: ConversationRoute) -> Reply:
 
 
 def _unlike(source: Route, target: Route) -> UntranslatableReply:
-    return UntranslatableReply(f"an answer of {source.path} cannot be given on {target.path}")
+    return UntranslatableReply(f"an answer of {source.path} cannot be translated to {target.path}")
 
 
 class TranslatedError(Confidential, frozen=True, kw_only=True):

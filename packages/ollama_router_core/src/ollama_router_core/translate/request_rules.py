@@ -75,7 +75,7 @@ def ruled_changes(document: JsonObject, rules: RequestRules) -> tuple[dict[str, 
         if (messages := _ruled_messages(document, rules.messages, dropped)) is not None:
             changes[_MESSAGES] = messages
     except JsonError as error:
-        raise UntranslatableRequest(f"the body cannot be carried over: {error}") from None
+        raise UntranslatableRequest(f"the body cannot be translated: {error}") from None
     return changes, dropped.names()
 
 

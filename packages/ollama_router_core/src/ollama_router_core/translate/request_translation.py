@@ -64,7 +64,7 @@ def translate_request(
         body_there = with_rules(written, rules, dropped) if rules.concern(written.keys()) else written
         text = encode_exactly({"model": model, **body_there})
     except JsonError as error:
-        raise UntranslatableRequest(f"the body cannot be carried over: {error}") from None
+        raise UntranslatableRequest(f"the body cannot be translated: {error}") from None
     return TranslatedRequest(route=target, body=text, stream=stream, reply_options=options, dropped=dropped.names())
 
 
@@ -95,4 +95,4 @@ def _rewrite(
 
 
 def _unlike(source: Route, target: Route) -> UntranslatableRequest:
-    return UntranslatableRequest(f"{source.path} cannot be asked as {target.path}")
+    return UntranslatableRequest(f"{source.path} cannot be translated to {target.path}")

@@ -126,7 +126,7 @@ class StreamTranslator:
         except UpstreamError as error:
             written.append(self.abort(error))
         except JsonError as error:
-            written.append(self.abort(UntranslatableReply(f"the server's answer cannot be carried over: {error}")))
+            written.append(self.abort(UntranslatableReply(f"the server's answer cannot be translated: {error}")))
         return b"".join(written)
 
     def _write_all(self, events: list[Event], elapsed_ns: int, written: list[bytes]) -> None:

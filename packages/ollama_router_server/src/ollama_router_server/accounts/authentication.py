@@ -335,4 +335,4 @@ class Authenticator:
 
 
 def _unknown() -> InvalidCredential:
-    return InvalidCredential("the token is not known here; check it, or ask an administrator for a new one")
+    return InvalidCredential("this token is unknown; check it, or ask an administrator for a new one")

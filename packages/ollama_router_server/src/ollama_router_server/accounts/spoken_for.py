@@ -70,18 +70,19 @@ class SpokenFor:
             self._made.popleft()
         if len(self._made) >= _MADE_A_MINUTE:
             raise LimitExceeded(
-                f"{_MADE_A_MINUTE} new people a minute are the most", retry_after=self._made[0] + _MINUTE - now
+                f"at most {_MADE_A_MINUTE} new people may be created per minute",
+                retry_after=self._made[0] + _MINUTE - now,
             )
         self._made.append(now)
         most = self.settings.max_users
         if not await self._users.add_person(name, group=speaker.group, spoken_for_by=speaker.name, most=most):
-            raise Forbidden(f"there are {most} users without a token already; see the setting persons.max_users")
+            raise Forbidden(f"the limit of {most} users without a token is reached; see the setting persons.max_users")
 
 
 def _spoken_for(speaker: User, person: User) -> User:
     """Return the person as the speaker asks: with the speaker's token, and no more than a user's rights."""
     if speaker.grants.speaks_for == "group" and (person.group is None or person.group != speaker.group):
-        raise Forbidden(f"{speaker.name} may only ask for people of its own group")
+        raise Forbidden(f"{speaker.name} may act only for people in its own group")
     if not person.active:
         raise UserInactive(f"user {person.name} is deactivated; an administrator can activate it")
     role = spoken_role(speaker.role, person.role)
@@ -91,5 +92,5 @@ def _spoken_for(speaker: User, person: User) -> User:
 
 def _unknown(name: str) -> Forbidden:
     return Forbidden(
-        f"nobody is known here as {name[:100]!r}; an administrator can create the user, or set persons.unknown to make"
+        f"there is no user {name[:100]!r}; an administrator can create the user, or set persons.unknown to make"
     )

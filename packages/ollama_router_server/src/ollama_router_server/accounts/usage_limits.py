@@ -198,7 +198,7 @@ class UsageLimits:
             raise
         if not taken:
             meter.release()
-            raise LimitExceeded("a limit of this user is reached by requests at other routers", retry_after=1.0)
+            raise LimitExceeded("requests at other routers have reached a limit of this user", retry_after=1.0)
         return Ticket(user=user.name, day=day_of(wall), shared=True)
 
     def charge(self, ticket: Ticket, user: User, *, tokens: int) -> asyncio.Future[None]:
@@ -258,7 +258,7 @@ class UsageLimits:
                 check_days(used.by_day, user.grants, wall=self._clock.wall())
         except LimitExceeded as error:
             return error
-        return LimitExceeded("this user's limit of tokens was reached just now", retry_after=1.0)
+        return LimitExceeded("this user's token limit was just reached", retry_after=1.0)
 
     def settle(self, ticket: Ticket, tokens: int) -> None:
         """End a request: replace its estimated tokens by those it used."""

@@ -82,12 +82,12 @@ def _coordination(services: Services) -> Iterator[_Problem]:
 
 def _discovery(services: Services) -> Iterator[_Problem]:
     for source, reason in sorted(services.discovery.problems.items()):
-        yield f"servers cannot be looked for at {source}: {reason}", "ok"
+        yield f"server discovery at {source} fails: {reason}", "ok"
 
 
 def _log(services: Services) -> Iterator[_Problem]:
     sink = services.sink
     if not sink.healthy:
-        yield f"rows of the request log cannot be written: {sink.pending} wait, {sink.dropped} are lost", "degraded"
+        yield f"request log rows cannot be written: {sink.pending} pending, {sink.dropped} lost", "degraded"
     if services.running_config.problem is not None:
         yield "the config file has problems and was not applied", "degraded"

@@ -119,7 +119,7 @@ async def probe(services: Services, _request: Request, name: str) -> ProbeView:
         async with asyncio.timeout(_LONGEST_PROBE):
             error = await services.fleet.probe(name)
     except TimeoutError:
-        error = f"has not told everything within {_LONGEST_PROBE:g} s"
+        error = f"did not answer all queries within {_LONGEST_PROBE:g} s"
     return probe_view(services, name, error)
 
 

@@ -107,7 +107,7 @@ def _server(request: Request, name: str, servers: set[str]) -> str | None:
 def _gpu_asked(request: Request) -> str | None:
     named, figures = request.get_param("add_gpu") or None, request.get_param("add_gpu_figures") or None
     if named is not None and figures is not None:
-        raise InvalidBody("add_gpu and add_gpu_figures are the same GPU told twice: leave one of them empty")
+        raise InvalidBody("add_gpu and add_gpu_figures are the same GPU given twice: leave one of them empty")
     asked = (named or figures or "").replace(" ", "") or None
     if asked is not None and read_gpu(asked) is None:
         raise InvalidBody(f"add_gpu must be one of {', '.join(GPUS)}, or GIB,GB/s,TFLOP/s such as 24,1010,82.6")

@@ -282,9 +282,7 @@ class FleetService(ClockedFleet):
         """End the requests that wait for a server which has stopped answering; those that may go on elsewhere do."""
         target = self._targets.get(server)
         if target is not None:
-            error = UpstreamTimeout(
-                f"{server} stopped answering its probes while the request waited there", phase="probe"
-            )
+            error = UpstreamTimeout(f"{server} stopped answering probes while the request was in flight", phase="probe")
             self._upstream.give_up(target.origin, error)
 
     # --- workers ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Answers of `/v1/responses` that are kept for their users, within bounds of age, number and size."""
+"""Stored responses of `/v1/responses` for their users, within bounds of age, number and size."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ class Connection(asyncio.BufferedProtocol):
         match phase:
             case "send":
                 if not self._writer.goes_on():
-                    self._fail(UpstreamTimeout(f"{where} stopped taking the request", phase="send"))
+                    self._fail(UpstreamTimeout(f"{where} stopped reading the request", phase="send"))
             case "first_byte":
                 self._fail(UpstreamTimeout(f"{where} did not begin to answer in time", phase="first_byte"))
             case "idle":

@@ -28,7 +28,7 @@ class Fastest:
     def reasons(self, candidate: Candidate, context: RankingContext, expected: ExpectedTime) -> tuple[Reason, ...]:
         """When it would be ready and done, the terms, and how well its speed is known."""
         speed = candidate.speed(context.request.model, context.snapshot.speeds)
-        known = amount(speed.samples, "request") if speed.samples else "a guess from its size"
+        known = amount(speed.samples, "request") if speed.samples else "estimated from its size"
         return (
             Reason("expected", f"ready in ~{expected.ready:.1f} s, done in ~{expected.done:.1f} s"),
             Reason("terms", str(expected)),

@@ -49,7 +49,7 @@ def _at_work(candidate: Candidate, expected: ExpectedTime | None) -> tuple[Reaso
     """Why the server comes later than its priority says."""
     if not _loads_before(candidate, expected):
         return ()
-    return (Reason("at_work", f"at work, would begin in ~{_before(candidate, expected):.0f} s"),)
+    return (Reason("at_work", f"busy, would start in ~{_before(candidate, expected):.0f} s"),)
 
 
 def _loads_before(candidate: Candidate, expected: ExpectedTime | None) -> int:

@@ -62,7 +62,7 @@ def health_reasons(candidate: Candidate, config: Config) -> tuple[Reason, ...]:
     if candidate.health_tier == RESPONSIVE:
         return ()
     if candidate.health_tier == UNLISTED:
-        return (Reason("unlisted", "does not say which models it has"),)
+        return (Reason("unlisted", "does not report its models"),)
     if candidate.health_tier == PARTLY:
         share = round(100 * candidate.weight.on_cpu)
         return (Reason("partly_on_cpu", f"larger than its GPUs: {share} % of the model would run on the CPU"),)

@@ -56,7 +56,7 @@ def write_messages(conversation: Conversation, traits: HostTraits, dropped: Drop
     """
     need_messages(conversation)
     if conversation.suffix is not None:
-        raise UntranslatableRequest("suffix is for completions; Anthropic has no gap to fill")
+        raise UntranslatableRequest("suffix is for completions; Anthropic's API has no counterpart")
     system, turns = _split_system(conversation.messages)
     if isinstance(conversation.format, JsonMode):
         system.append({"type": "text", "text": _JSON_ONLY})
@@ -245,7 +245,7 @@ def _write_tool_choice(conversation: Conversation, body: dict[str, Any]) -> None
 
 def _write_schema(wanted: JsonSchema, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
     if not traits.schemas:
-        raise UntranslatableRequest("this host does not keep to a JSON schema; leave the format out")
+        raise UntranslatableRequest("this host does not enforce JSON schemas; leave out the format")
     if wanted.strict is False:
         dropped.add("response_format.json_schema.strict")
     return {"type": "json_schema", "schema": dict(wanted.schema)}

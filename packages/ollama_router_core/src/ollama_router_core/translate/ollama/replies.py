@@ -155,7 +155,7 @@ def write_generate_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyO
         UntranslatableReply: the model called a tool.
     """
     if any(isinstance(part, ToolCall) for part in reply.parts):
-        raise UntranslatableReply("the model called a tool, which /api/generate cannot say")
+        raise UntranslatableReply("the model called a tool, which /api/generate cannot express")
     body = {**head_fields(identity, reply.timings), "response": joined_text(reply.parts, "")}
     if thinking := joined_thinking(reply.parts):
         body["thinking"] = thinking

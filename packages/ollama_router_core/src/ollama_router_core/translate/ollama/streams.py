@@ -134,7 +134,7 @@ class OllamaWriter:
 
     def _take_call(self, delta: ToolCallDelta) -> bytes:
         if not self._chat:
-            raise UntranslatableReply("the model called a tool, which /api/generate cannot say")
+            raise UntranslatableReply("the model called a tool, which /api/generate cannot express")
         written = b""
         if self._call is None or delta.index != self._call.index:
             written = self._close_call()

@@ -42,7 +42,7 @@ def write_chat(conversation: Conversation, _traits: HostTraits, dropped: Dropped
         UntranslatableRequest: a text after the gap.
     """
     if conversation.suffix is not None:
-        raise UntranslatableRequest("suffix is for completions; a chat has no gap to fill")
+        raise UntranslatableRequest("suffix is for completions; a chat has no counterpart")
     names = call_names(conversation)
     body: dict[str, Any] = {
         "messages": [_write_message(message, names, dropped) for message in conversation.messages],

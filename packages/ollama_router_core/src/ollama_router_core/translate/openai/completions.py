@@ -26,7 +26,7 @@ def read_completion(body: JsonReader) -> Conversation:
     body.refuse("echo", "is supported by OpenAI only")
     prompts = body.texts("prompt")
     if len(prompts) > 1:
-        raise UntranslatableRequest("prompt: the other dialects take one prompt in a request")
+        raise UntranslatableRequest("prompt: the other dialects accept one prompt per request")
     return Conversation(
         messages=tuple(Message(Role.USER, (Text(prompt),)) for prompt in prompts if prompt),
         sampling=read_sampling(body),
@@ -46,7 +46,7 @@ def write_completion(conversation: Conversation, traits: HostTraits, dropped: Dr
     if len(messages) != 1 or not all(isinstance(part, Text) for part in messages[0].parts):
         raise UntranslatableRequest("/v1/completions takes one prompt of plain text")
     if conversation.tools or conversation.format is not None:
-        raise UntranslatableRequest("/v1/completions knows neither tools nor formats")
+        raise UntranslatableRequest("/v1/completions supports neither tools nor formats")
     if conversation.thinking is not None:
         dropped.add("think")
     if conversation.verbosity is not None:

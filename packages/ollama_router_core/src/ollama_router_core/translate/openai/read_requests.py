@@ -78,7 +78,7 @@ def read_chat(body: JsonReader) -> Conversation:
         body.refuse(key, "is deprecated; use tools and tool_choice")
     body.refuse("audio", "is supported by OpenAI only")
     if set(body.texts("modalities")) - {"text"}:
-        raise UntranslatableRequest("modalities: only text can be carried over")
+        raise UntranslatableRequest("modalities: only text can be translated")
     tools, known = read_tools(body)
     tools = known_tools(tools, allowed_names(body))
     options = read_stream_options(body)
@@ -128,7 +128,7 @@ def refuse_many(body: JsonReader, key: str) -> None:
         UntranslatableRequest: the number is not 1.
     """
     if body.whole(key) not in {None, 1}:
-        raise UntranslatableRequest(f"{key} must be 1: the other dialects give one answer to a request")
+        raise UntranslatableRequest(f"{key} must be 1: the other dialects return one answer per request")
 
 
 def read_stream_options(body: JsonReader) -> ReplyOptions:

@@ -253,7 +253,7 @@ def write_completion_reply(reply: Reply, identity: ReplyIdentity, _options: Repl
         UntranslatableReply: the model called a tool.
     """
     if any(isinstance(part, ToolCall) for part in reply.parts):
-        raise UntranslatableReply("the model called a tool, which /v1/completions cannot say")
+        raise UntranslatableReply("the model called a tool, which /v1/completions cannot express")
     text = joined_text(reply.parts, "")
     choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reply.finish.value}
     return {**head_fields(identity, "text_completion"), "choices": [choice], "usage": usage_fields(reply.usage)}

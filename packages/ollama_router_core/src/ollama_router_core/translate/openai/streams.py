@@ -207,7 +207,7 @@ class OpenAIWriter:
 
     def _write_call(self, delta: ToolCallDelta) -> bytes:
         if not self._chat:
-            raise UntranslatableReply("the model called a tool, which /v1/completions cannot say")
+            raise UntranslatableReply("the model called a tool, which /v1/completions cannot express")
         if delta.index == self._call:
             if self._custom is not None:
                 self._hold(delta.arguments)

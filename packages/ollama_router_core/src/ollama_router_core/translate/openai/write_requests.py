@@ -66,7 +66,7 @@ def write_chat(conversation: Conversation, traits: HostTraits, dropped: Dropped)
     """
     need_messages(conversation)
     if conversation.suffix is not None:
-        raise UntranslatableRequest("suffix is for completions; a chat has no gap to fill")
+        raise UntranslatableRequest("suffix is for completions; a chat has no counterpart")
     body: dict[str, Any] = {
         "messages": [_write_message(message, traits, dropped) for message in conversation.messages],
         **write_sampling(conversation, traits, dropped),
@@ -160,7 +160,7 @@ def _write_content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
             case FileUrl(url=url):
                 written.append({"type": "text", "text": url})
             case Thinking() | ToolCall() | ToolResult():
-                raise UntranslatableRequest("only an assistant's message may hold thoughts and tool calls")
+                raise UntranslatableRequest("only an assistant's message may have reasoning and tool calls")
             case _:
                 assert_never(part)
     return written

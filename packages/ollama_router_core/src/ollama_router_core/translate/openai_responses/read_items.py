@@ -19,9 +19,9 @@ from ollama_router_core.translate.signatures import read_signature
 __all__ = ["NO_STATE", "PARAGRAPH", "read_input"]
 
 NO_STATE = (
-    "needs answers that a server has stored, and the router stores none: set store to false, leave"
-    " previous_response_id out, and send the whole conversation as input, the items of earlier answers among it"
-    " (an administrator can let the router store them: responses.store)"
+    "needs stored responses, and the router stores none: set store to false, leave out"
+    " previous_response_id, and send the whole conversation as input, including the items of earlier"
+    " answers (an administrator can enable storage: responses.store)"
 )
 PARAGRAPH = "\n\n"
 """What stands between the parts of a summary."""

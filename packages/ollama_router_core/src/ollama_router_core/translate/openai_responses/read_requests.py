@@ -65,7 +65,7 @@ def _refuse_state(body: JsonReader) -> None:
     """Refuse what wants a server that keeps answers, and take what says nothing of the conversation."""
     for key in _STATEFUL:
         body.refuse(key, NO_STATE)
-    body.refuse("background", "needs a server that keeps answers; ask for a stream instead")
+    body.refuse("background", "needs a server that stores responses; use a stream instead")
     body.refuse("store", NO_STATE)
     for key in ("store", "stream_options", "metadata", "include", "truncation"):
         body.raw(key)

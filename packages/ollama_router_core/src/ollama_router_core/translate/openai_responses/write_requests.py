@@ -47,7 +47,7 @@ def write_response_request(conversation: Conversation, traits: HostTraits, dropp
     """
     need_messages(conversation)
     if conversation.suffix is not None:
-        raise UntranslatableRequest("suffix is for completions; a response has no gap to fill")
+        raise UntranslatableRequest("suffix is for completions; a response has no counterpart")
     instructions, messages = _split_instructions(conversation.messages)
     body: dict[str, Any] = {
         "input": [item for message in messages for item in _write_message(message, traits, dropped)],
@@ -104,7 +104,7 @@ def _write_part(part: Part) -> dict[str, Any]:
         case FileUrl(url=url):
             return {"type": "input_file", "file_url": url}
         case Thinking() | ToolCall() | ToolResult():
-            raise UntranslatableRequest("only an assistant's message may hold thoughts and tool calls")
+            raise UntranslatableRequest("only an assistant's message may have reasoning and tool calls")
         case _:
             assert_never(part)
 

@@ -79,7 +79,7 @@ def clock_findings(name: str, ahead: float | None) -> Iterator[Finding]:
     if ahead is None or abs(ahead) <= _TOLERATED:
         return
     told = "ahead of" if ahead > 0 else "behind"
-    reason = f"its clock is {abs(ahead):.0f} s {told} this machine's; when its models expire is misread"
+    reason = f"its clock is {abs(ahead):.0f} s {told} this machine's; expiry times of its models are misread"
     yield Finding.warning(f"server {name}", reason, "timedatectl set-ntp true")
 
 
@@ -100,7 +100,7 @@ def certificate_findings(name: str, server: Server, *, now: float) -> Iterator[F
         return
     except OSError:
         return  # told already: it does not answer
-    reason = f"its certificate is good for {(until - now) / 86_400:.0f} more days"
+    reason = f"its certificate is valid for {(until - now) / 86_400:.0f} more days"
     soon = until - now < SOON
     yield Finding(
         subject=subject,

@@ -54,7 +54,7 @@ def slots_finding(name: str, server: Server, learned: int | None) -> Iterator[Fi
     if learned is None:
         return
     subject, told = f"server {name}", server.num_parallel
-    seen = f"was seen to serve {learned} at once of a model (OLLAMA_NUM_PARALLEL)"
+    seen = f"served {learned} requests of one model at once (OLLAMA_NUM_PARALLEL)"
     if told is not None and told != learned:
         fix = f"servers.{name}.num_parallel: {learned}, or OLLAMA_NUM_PARALLEL={told} on the server"
         yield Finding.warning(subject, f"{seen}; the config says {told}", fix)
@@ -67,7 +67,7 @@ def versions_finding(up: Mapping[str, ServerFacts]) -> Iterator[Finding]:
     versions = {facts.version for facts in up.values() if facts.version}
     if len(versions) > 1:
         told = ", ".join(f"{name} {facts.version}" for name, facts in up.items())
-        reason = f"versions of Ollama differ, and with them what models can do: {told}"
+        reason = f"Ollama versions differ between servers, and with them features of models: {told}"
         yield Finding.warning("servers", reason, "curl -fsSL https://ollama.com/install.sh | sh on the older ones")
 
 
@@ -79,11 +79,15 @@ def _server(services: Services, name: str, facts: ServerFacts, snapshot: FleetSn
         return
     yield Finding.ok(subject, f"Ollama {facts.version or 'of an unknown version'}, {len(facts.installed or {})} models")
     if health.state_of(name, now) == "open":
-        reason = "is suspended after failures in a row; one request tries it again"
+        reason = "is suspended after repeated failures; one request will test it again"
         yield Finding.warning(subject, reason, f"orouter servers show {name}")
     if name in health.draining:
         found_by = services.running_config.found_by.get(name)
-        reason = "is draining" if found_by is None else f"was found by {found_by}, and is used once it is undrained"
+        reason = (
+            "is draining"
+            if found_by is None
+            else f"was found by {found_by}, and gets no requests until it is undrained"
+        )
         yield Finding.warning(subject, reason, f"orouter servers undrain {name}")
     yield from slots_finding(name, services.config.servers[name], snapshot.parallel.get(name))
 
@@ -92,4 +96,4 @@ def _digests(snapshot: FleetSnapshot) -> Iterator[Finding]:
     for model, digests in differing_digests(snapshot).items():
         told = "; ".join(f"{', '.join(servers)} {digest[:12]}" for digest, servers in sorted(digests.items()))
         fix = f"orouter models pull {model} --to SERVER"
-        yield Finding.warning("models", f"{model} is not the same on all servers: {told}", fix)
+        yield Finding.warning("models", f"{model} differs between servers: {told}", fix)

@@ -47,13 +47,13 @@ def certificate_finding(certificate: str, key: str | None, *, now: float) -> Fin
     try:
         until = _valid_until(certificate, key)
     except (OSError, ssl.SSLError) as error:
-        reason = error.strerror or "is no certificate with its key"
+        reason = error.strerror or "is not a certificate with its key"
         if isinstance(error, ssl.SSLCertVerificationError):
             reason = error.verify_message
         fix = "put a certificate and its key there, then: systemctl reload ollama-router"
         return Finding.error("tls", f"{certificate}: {reason}", fix)
     days = (until - now) / 86_400
-    reason = f"{certificate} is good for {days:.0f} more days"
+    reason = f"{certificate} is valid for {days:.0f} more days"
     if until - now < SOON:
         return Finding.warning("tls", reason, "renew it, then: systemctl reload ollama-router")
     return Finding.ok("tls", reason)
@@ -85,7 +85,7 @@ def _config(installed: Installation) -> Iterator[Finding]:
         fix = "tls: {certificate: FILE, key: FILE} in the config, or trusted_proxies: [ADDRESS]"
         found.append(Finding.warning("config", reason, fix))
     if installed.path is not None and _others_read_secret(installed, installed.path):
-        reason = f"everybody on this machine can read {installed.path}, which has the password of the database"
+        reason = f"every user of this machine can read {installed.path}, which contains the database password"
         yield Finding.warning("config", reason, f"chmod 600 {installed.path}")
     yield from found
     if not found:
@@ -105,7 +105,7 @@ def _database(installed: Installation) -> Iterator[Finding]:
         yield _missing(shown, path)
         return
     if path is not None and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        reason = f"others on this machine can read {path}, which has digests of tokens"
+        reason = f"other users of this machine can read {path}, which contains token digests"
         yield Finding.warning("database", reason, f"chmod 600 {path}")
     try:
         state = asyncio.run(check_database(url))
@@ -119,15 +119,15 @@ def _database(installed: Installation) -> Iterator[Finding]:
     if state.usable:
         yield Finding.ok("database", reason)
         return
-    reason += f", this release needs {state.newest}" if state.known else ", which this one does not know"
+    reason += f", this release needs {state.newest}" if state.known else ", which this release does not know"
     yield Finding.error("database", reason, state.remedy)
 
 
 def _missing(shown: str, path: Path) -> Finding:
     nearest = next(parent for parent in path.parents if parent.exists())
     if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
-        return Finding.ok("database", f"{shown} does not exist yet; the first start makes it")
-    reason = f"{shown} does not exist, and this user cannot make it in {nearest}"
+        return Finding.ok("database", f"{shown} does not exist yet; the first start creates it")
+    reason = f"{shown} does not exist, and this user cannot create it in {nearest}"
     return Finding.error("database", reason, "database_url in the config; or as root: install -d -m 700 -o USER FOLDER")
 
 
@@ -145,8 +145,8 @@ def _disk(installed: Installation, database: Path | None) -> Finding:
     if free >= _FEW_FREE:
         return Finding.ok("disk", reason)
     if database is None:
-        reason += ", where rows of the log wait while the database is away"
-        fix = f"du -xh {folder} | sort -h | tail tells what takes it"
+        reason += ", where log rows wait while the database is unavailable"
+        fix = f"du -xh {folder} | sort -h | tail shows what uses it"
     else:
         fix = "orouter logs cleanup, and a smaller request_log.keep_days; "
         fix += f"then, without routers: sqlite3 {database} VACUUM"
@@ -157,14 +157,14 @@ def _waiting_rows(installed: Installation) -> Iterator[Finding]:
     folder = spill_folder(installed.database_url, installed.variables)
     size = sum(file.stat().st_size for file in folder.glob("*.jsonl")) if folder.is_dir() else 0
     if size:
-        reason = f"{size:,} bytes of rows of the log wait for the database in {folder}"
+        reason = f"{size:,} bytes of log rows wait for the database in {folder}"
         yield Finding.warning("request log", reason, "orouter db status")
 
 
 def _open_files(installed: Installation) -> Finding:
     raise_file_limit()  # as the router does at start
     room, wanted = most_connections(), installed.config.limits.max_connections
-    reason = f"room for {room:,} connections of clients in a process of this user, {wanted:,} are allowed"
+    reason = f"a process of this user has files for {room:,} client connections, the config allows {wanted:,}"
     if room >= min(wanted, 1_000):
         return Finding.ok("open files", reason)
     return Finding.warning("open files", reason, "LimitNOFILE=65536 in the unit, or: ulimit -n 65536")

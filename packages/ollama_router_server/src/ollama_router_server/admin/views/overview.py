@@ -256,7 +256,7 @@ def _of_server(server: ServerView) -> Iterator[AttentionView]:
             yield _warn("server.unknown", f"{name} has not answered yet.", "wait for its probe", name)
         case "draining":
             by = server.found_by
-            found = "" if by is None else f" It was found by {by}, and is used once it is undrained."
+            found = "" if by is None else f" It was found by {by}, and gets no requests until it is undrained."
             yield _warn("server.draining", f"{name} is draining.{found}", f"orouter servers undrain {name}", name)
         case "up" | "disabled":
             pass

@@ -25,7 +25,7 @@ class ProtocolLimits(Struct, frozen=True, kw_only=True):
         connections: open connections in total.
         connections_of_one: open connections per address.
         linger: how long the client's data is discarded after a refusal before the connection is closed, so that the
-             client receives the refusal and not a reset.
+            client receives the refusal and not a reset.
     """
 
     header_bytes: int = 32 * 1024

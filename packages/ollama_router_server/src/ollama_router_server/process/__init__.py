@@ -1,1 +1,1 @@
-"""The process: listening sockets, workers, signals, reload, what a service manager is told."""
+"""The process: listening sockets, workers, signals, reload, and notifications to the service manager."""

@@ -1,4 +1,4 @@
-"""What is installed where this program runs: whether it is still what runs."""
+"""The installed program: detect that it differs from the running one."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["Installation"]
 
 
 class Installation:
-    """The packages that this process could import when this was made, and its interpreter."""
+    """The interpreter and the installed packages at the time of creation."""
 
     def __init__(self) -> None:
         self._known = _identities(sys.path, sys.executable)
 
     def has_changed(self) -> bool:
-        """Whether anything was installed, replaced or removed since: the same command would run another program."""
+        """Return whether a package or the interpreter was installed, replaced or removed since."""
         return _identities(sys.path, sys.executable) != self._known
 
 
 def _identities(folders: Iterable[str], interpreter: str) -> frozenset[tuple[str, int, int]]:
-    """Path, inode and time of the interpreter and of each distribution's metadata, which installers write anew."""
+    """Return path, inode and mtime of the interpreter and each distribution's metadata, which installers rewrite."""
     found = [Path(interpreter)]
     for folder in folders:
         found += Path(folder).glob("*.dist-info")
@@ -31,6 +31,6 @@ def _identities(folders: Iterable[str], interpreter: str) -> frozenset[tuple[str
 def _identity(path: Path) -> tuple[str, int, int] | None:
     try:
         stat = path.stat()
-    except OSError:  # removed at this moment
+    except OSError:  # removed concurrently
         return None
     return str(path), stat.st_ino, stat.st_mtime_ns

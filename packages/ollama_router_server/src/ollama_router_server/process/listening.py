@@ -1,4 +1,4 @@
-"""Listening sockets, and the line that says where the router listens."""
+"""Listening sockets, and the lines that say where the router listens."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["console_url", "listen", "print_listening"]
 
 _UNSENT_BYTES: Final = 128 * 1024
-"""What the kernel buffers of an answer beyond the client's receive window. By default it buffers megabytes, and a few
-hundred clients that read nothing exhaust the memory that it has for the sockets of the whole machine."""
+"""Unsent bytes that the kernel buffers per connection. Its default is megabytes; a few hundred clients that do not read
+would exhaust the kernel's memory for sockets."""
 _HINTS: Final = {
     errno.EADDRINUSE: "is another program (Ollama?) using it? choose another with --port or proxy_port",
     errno.EACCES: "ports below 1024 need a privilege; choose another with --port or proxy_port",
@@ -23,13 +23,13 @@ _HINTS: Final = {
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind a TCP socket for a server; port 0 takes a free one.
+    """Bind a TCP socket; port 0 picks a free port.
 
     Raises:
-        ConfigError: the address cannot be used; the text says why.
+        ConfigError: the address cannot be used; the message gives the reason.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio disables Nagle's algorithm only where the protocol is named; answers would be 40 ms late.
+    # asyncio disables Nagle's algorithm only if the protocol is named; without that, responses are 40 ms late.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
@@ -44,7 +44,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def console_url(sock: socket.socket, config: Config) -> str | None:
-    """Where a browser on this machine finds the console; None where the config turns it off."""
+    """Return the console's URL for a browser on this machine; None if the config disables the console."""
     if not config.console.enabled:
         return None
     host, port = sock.getsockname()[:2]
@@ -62,7 +62,7 @@ def _console(config: Config, url: str) -> str:
 
 
 def print_listening(sock: socket.socket, out: TextIO, config: Config) -> None:
-    """Print `listening on http://HOST:PORT`, and where the console is."""
+    """Print `listening on http://HOST:PORT`, and the console's URL if it is enabled."""
     host, port = sock.getsockname()[:2]
     url = _url(config, host, port)
     print(f"listening on {url}", file=out)

@@ -1,4 +1,4 @@
-"""Reports to systemd (`sd_notify`), where systemd asks for them."""
+"""Notifications to systemd (`sd_notify`), if systemd requests them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Notifier"]
 
 
 class Notifier:
-    """Sends datagrams to `$NOTIFY_SOCKET`; without that variable, every method does nothing.
+    """Send datagrams to `$NOTIFY_SOCKET`; without that variable, every method is a no-op.
 
     Attributes:
         watchdog: seconds between calls of `alive`, a third of the watchdog's timeout; None without a watchdog.
@@ -23,15 +23,15 @@ class Notifier:
         self.watchdog = int(timeout) / 3e6 if self._address and timeout.isdigit() and int(timeout) else None
 
     def ready(self) -> None:
-        """Report that connections are accepted, or that a reload is over."""
+        """Report that connections are accepted, or that a reload has finished."""
         self._send("READY=1")
 
     def reloading(self, now: float) -> None:
-        """Report that the config is being read; `now` is in seconds of the monotonic clock."""
+        """Report that a reload has started; `now` is monotonic, in seconds."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={int(now * 1e6)}")
 
     def succeeded(self, pid: int) -> None:
-        """Report that another process goes on in this one's place."""
+        """Report the process that replaces this one."""
         self._send(f"MAINPID={pid}")
 
     def stopping(self) -> None:
@@ -46,5 +46,5 @@ class Notifier:
         if not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            sock.settimeout(0)  # a systemd that is gone or stuck must not delay us
+            sock.settimeout(0)  # an absent or stuck systemd must not delay us
             sock.sendto(text.encode(), self._address)

@@ -1,8 +1,8 @@
-"""Reloading the config: on SIGHUP, and when its file changes.
+"""Config reload, on SIGHUP and when the file changes.
 
-A config is read and checked as a whole before anything changes; one with problems is logged and the old one stays in
-force. A changed file is read once it has stayed the same for one interval, so that a half-written one is not. Each
-config that was taken up is kept.
+A config is read and checked as a whole before anything changes; an invalid one is logged, and the old one stays in
+effect. A changed file is read once it has been stable for one interval, so that a half-written file is not read. Every
+applied config is kept in the history.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _Stamp = tuple[int, int, int] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadConfig:
-    """A config and the text that it was read from, which may hold secrets; None for the built-in defaults."""
+    """A config and its source text, which may contain secrets; None for the built-in defaults."""
 
     config: Config
     text: str | None = field(repr=False)
@@ -41,12 +41,12 @@ class ReadConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigSource:
-    """Where the config comes from.
+    """The source of the config.
 
     Attributes:
-        path: its file, None for the built-in defaults.
-        text: what the router was started with.
-        read: reads and checks it again; raises ConfigError.
+        path: the config file; None for the built-in defaults.
+        text: the text at start.
+        read: read and check the config again; raises ConfigError.
     """
 
     path: Path | None
@@ -55,11 +55,11 @@ class ConfigSource:
 
 
 class Reloader:
-    """Applies the config of a file to running services.
+    """Apply changes of the config file to running services.
 
     Args:
-        services: reconfigured.
-        source: of the config.
+        services: the services to reconfigure.
+        source: the source of the config.
         notifier: reports reloads to the service manager; None in a worker, whose supervisor reports.
         interval: seconds between checks of the file.
     """
@@ -81,11 +81,11 @@ class Reloader:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to watch the file; needs a running event loop."""
+        """Start watching the file; needs a running event loop."""
         self._task = asyncio.create_task(self._run(), name="reload")
 
     def request(self) -> None:
-        """Reload now, whether or not the file has changed; secrets kept in files of their own are read again too."""
+        """Reload now, even if the file has not changed; also re-read secrets kept in separate files."""
         self._requested.set()
 
     async def aclose(self) -> None:
@@ -116,7 +116,7 @@ class Reloader:
         return requested
 
     def _stamp(self) -> _Stamp:
-        """Identify the file's content; None while there is no file."""
+        """Return an identity of the file's content; None if there is no file."""
         if self._source.path is None:
             return None
         try:
@@ -137,7 +137,7 @@ class Reloader:
             self._judged(error.message)
             report.error("config_refused", error=error.message)
             return
-        except Exception:  # noqa: BLE001 - the old config stays, whatever this was
+        except Exception:  # noqa: BLE001 - the old config stays in effect, whatever the error
             self._judged("internal error; see the log")
             _log.exception("config_not_taken_up")
             return
@@ -154,13 +154,13 @@ class Reloader:
         self._services.incidents.config(problem)
 
     async def _keep(self, text: str | None, cause: str) -> None:
-        """Keep a text that was taken up, in one of the workers; a router that cannot goes on without."""
+        """Keep an applied config in the history, in the first worker only; failures are logged, not raised."""
         services, path = self._services, self._source.path
         if path is None or text is None or not services.first:
             return
         now = services.clock.wall()
         try:
-            if services.database.path is None:  # routers share it, and may have no folder that lasts
+            if services.database.path is None:  # a shared database: the routers' file systems may not be persistent
                 store = ConfigVersionStore(services.database, path)
                 await store.keep(text, now, router=services.router_name, cause=cause)
             else:
@@ -170,9 +170,9 @@ class Reloader:
 
 
 class _Silent:
-    """The log of all workers but the first: each reads the config, one line is enough."""
+    """A silent log for all workers but the first, so that a reload logs one line."""
 
     def info(self, event: str, **_values: object) -> None:
-        """Log nothing."""
+        """Discard the event."""
 
     error = info

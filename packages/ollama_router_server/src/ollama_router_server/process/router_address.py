@@ -1,4 +1,4 @@
-"""Where a router is, as whoever asks one types it."""
+"""The address of a router, as a user types it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["RouterAddress", "read_address"]
 
 
 class RouterAddress(Struct, frozen=True, kw_only=True):
-    """Where the router is: its origin, and what stands before every path there."""
+    """The address of a router: its origin and the prefix of all its paths."""
 
     origin: Origin
     prefix: str = ""
 
 
 def read_address(url: str) -> RouterAddress:
-    """Parse a router's address from a URL; without a scheme it is http on port 11434.
+    """Parse a router's address from a URL; without a scheme, assume http and port 11434.
 
     Raises:
-        ConfigError: it is no such URL, or it holds a user, a query or a fragment. The text does not repeat it.
+        ConfigError: not a valid URL, or one with a user, query or fragment. The message does not repeat the URL.
     """
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")

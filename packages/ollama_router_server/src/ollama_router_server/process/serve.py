@@ -39,11 +39,11 @@ from ollama_router_server.telemetry.router_log import configure_logging
 __all__ = ["run", "seconds_to_stop"]
 
 _UNWINDING_SECONDS: Final = 15.0
-"""What a worker gets beyond the grace period to write its rows and exit."""
+"""Seconds beyond the grace period for a worker to write its records and exit."""
 
 
 def seconds_to_stop(limits: Limits) -> float:
-    """Return how long a worker may take from SIGTERM to its end: as a lame duck, for its streams, and to unwind."""
+    """Return the maximum seconds from SIGTERM to a worker's exit: lame duck, grace period for streams, and cleanup."""
     return limits.lame_duck + limits.shutdown_grace + _UNWINDING_SECONDS
 
 
@@ -56,15 +56,15 @@ def run(
     workers: int | None = None,
     source: ConfigSource | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, in this process or in workers that it forks.
+    """Serve until SIGTERM or SIGINT, in this process or in forked workers.
 
     Args:
-        config: as it was read.
-        environment: variables, the service manager's among them.
-        host: to listen on; None takes the config's.
-        port: likewise; 0 takes a free one.
-        workers: processes; None takes the config's.
-        source: where to read the config again.
+        config: the config.
+        environment: environment variables, including those of the service manager.
+        host: the address to listen on; None uses the config's.
+        port: likewise; 0 picks a free port.
+        workers: the number of processes; None uses the config's.
+        source: where to re-read the config.
 
     Raises:
         ConfigError, StorageUnavailable: the router cannot start.
@@ -73,7 +73,7 @@ def run(
     check_certificate(config.tls)
     raise_file_limit()
     for number in (signal.SIGHUP, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)  # until there is somebody to handle it
+        signal.signal(number, signal.SIG_IGN)  # until a handler is installed
     given = inherited_socket(environment, os.getpid())
     with given or listen(host or config.proxy_host, config.proxy_port if port is None else port) as sock:
         if count > 1:
@@ -102,7 +102,7 @@ async def _serve_alone(
 
 
 async def _prepare(services: Services, environment: Mapping[str, str], sock: socket.socket) -> None:
-    """Migrate the database, and create the first admin if the token can be handed to a person."""
+    """Migrate the database, and create the first admin if its token can be handed over."""
     if await services.prepare():
         return
     data = token_key_path(services.database_url, {}).parent
@@ -111,7 +111,7 @@ async def _prepare(services: Services, environment: Mapping[str, str], sock: soc
         return
     try:
         created = await services.users.create("admin", role="admin")
-    except DuplicateName:  # by another router of the fleet, which started at the same moment
+    except DuplicateName:  # created by another router of the fleet that started at the same time
         return
     url = console_url(sock, services.config)
     claim = None if url is None else await services.console_sessions.invite(created.user, seconds=LINK_SECONDS)
@@ -119,17 +119,17 @@ async def _prepare(services: Services, environment: Mapping[str, str], sock: soc
 
 
 def _tell_accepting(config: Config, environment: Mapping[str, str], sock: socket.socket, notifier: Notifier) -> None:
-    """Tell the terminal, the service manager and the predecessor that connections are accepted."""
+    """Report to the terminal, the service manager and the predecessor that connections are accepted."""
     print_listening(sock, sys.stdout, config)
     notifier.ready()
     tell_predecessor(environment)
 
 
 def _freeze_start_up() -> None:
-    """Exempt what was made at start from garbage collection: a full one stopped every stream for 57 to 64 ms.
+    """Exempt objects created at start from garbage collection: a full collection paused every stream for 57 to 64 ms.
 
-    One is made before, of what was frozen as it was imported, too: the next is due when a quarter more lives, and what
-    is frozen no longer counts. The process is ours: nothing else that runs in it could want that garbage collected.
+    Collect once before, including objects frozen at import. Frozen objects do not count towards the threshold of the
+    next full collection. The process belongs to the router: no other code could need that garbage collected.
     """
     gc.unfreeze()
     gc.collect()
@@ -140,7 +140,7 @@ def _freeze_start_up() -> None:
 
 
 class _Service:
-    """The supervisor's side of the service: what the service manager and the terminal are told."""
+    """Implement `Supervised`: report to the service manager and the terminal."""
 
     def __init__(self, config: Config, environment: Mapping[str, str], sock: socket.socket) -> None:
         self._config = config
@@ -149,34 +149,34 @@ class _Service:
         self._sock = sock
 
     def open_log(self) -> Callable[[], None]:
-        """Log in the supervisor until what this returns is called."""
+        """Start logging in the supervisor; return a function that stops it."""
         return configure_logging(self._config.logging, stream=sys.stderr)
 
     def accepting(self) -> None:
-        """Every worker accepts connections."""
+        """Report that every worker accepts connections."""
         _tell_accepting(self._config, self._environment, self._sock, self._notifier)
 
     def successor(self) -> Successor:
-        """Start one on the same socket."""
+        """Start a successor on the same socket."""
         return start_successor(self._sock, self._environment)
 
     def succeeded(self, successor: Successor) -> None:
-        """Hand over to the successor, which accepts connections."""
+        """Hand over to a successor that accepts connections."""
         self._notifier.succeeded(successor.pid)
         self._sock.close()
 
     def reloading(self) -> None:
-        """Each worker reads the config for itself, and nobody waits for that."""
+        """Report a reload and its end at once: each worker re-reads the config on its own."""
         self._notifier.reloading(SystemClock().monotonic())
         self._notifier.ready()
 
     def stopping(self) -> None:
-        """Close the socket: while any process holds it open, the kernel accepts connections that nobody serves."""
+        """Close the socket: while a process holds it open, the kernel accepts connections that nobody serves."""
         self._sock.close()
         self._notifier.stopping()
 
     def alive(self) -> None:
-        """Tell the watchdog, if there is one, that the supervisor is not stuck."""
+        """Notify the watchdog, if any, that the supervisor is running."""
         if self._notifier.watchdog is not None:
             self._notifier.alive()
 
@@ -193,7 +193,7 @@ def _run_workers(
 
 
 async def _prepare_for_workers(config: Config, environment: Mapping[str, str], sock: socket.socket) -> None:
-    """Prepare before workers start, so that errors of config and database show up once."""
+    """Prepare before the workers start, so that config and database errors are reported once."""
     services = Services(config, environment)
     try:
         await _prepare(services, environment, sock)

@@ -1,4 +1,4 @@
-"""One serving process: uvicorn on a socket, with signals, reloads and the watchdog around it."""
+"""One serving process: uvicorn on a socket, with signals, reloads and the watchdog."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ __all__ = ["RouterServer", "serve"]
 
 _LOOK_SECONDS = 0.05
 _LAST_WORDS_SECONDS = 0.5
-"""What clients get to take the end of an answer after the grace period."""
+"""Seconds for clients to read the end of a response after the grace period."""
 
 
 def _nothing() -> None:
-    """Do nothing: there is no config to read, or nobody else to stop."""
+    """Do nothing; the default callback."""
 
 
 class RouterServer(uvicorn.Server):
-    """Uvicorn's server, which reports when it accepts connections and marks the services as draining on a signal.
+    """Run uvicorn; report when connections are accepted, and start draining on a signal.
 
     Attributes:
-        on_stop: called when it is told to stop.
+        on_stop: called on a signal to stop.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class RouterServer(uvicorn.Server):
         self.on_stop: Callable[[], None] = _nothing
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Heed signals, now that there is a handler that ends in order; accept connections, then report it."""
+        """Unblock signals, now that their handler can shut down cleanly; accept connections, then report it."""
         heed()
         await super().startup(sockets)
         if self.started:
             self._accepting()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let requests end, for as long as the grace period lasts; end what is left, before uvicorn gives up on it."""
+        """Drain for at most the grace period; end the remaining requests before uvicorn's own timeout does."""
         keep_alive, lame_duck = self.config.timeout_keep_alive, self._limits.lame_duck
         if self._bounds.retiring:
             await self._retire(sockets or (), keep_alive)
@@ -74,7 +74,7 @@ class RouterServer(uvicorn.Server):
             await self._last_call(lame_duck)
             await self._retire(sockets or (), keep_alive - lame_duck)
         if self._asked_twice:
-            self._bounds.retiring = False  # idle connections are closed at once
+            self._bounds.retiring = False  # close idle connections at once
         ending = asyncio.create_task(self._end_after(self._limits.shutdown_grace))
         try:
             await super().shutdown(sockets)
@@ -82,13 +82,13 @@ class RouterServer(uvicorn.Server):
             ending.cancel()
 
     async def _last_call(self, seconds: float) -> None:
-        """Go on for a while, with `/readyz` at 503, until whoever sends connections here has noticed."""
+        """Keep serving for the lame-duck period, with `/readyz` at 503, so that load balancers notice."""
         self._bounds.retiring = True
         self._tell_clients()
         await self._until(lambda: False, seconds)
 
     async def _retire(self, sockets: Iterable[socket.socket], seconds: float) -> None:
-        """Take no new connections; idle ones may still bring a request, as their clients do not know yet."""
+        """Stop accepting; idle connections may still send a request, since their clients do not know yet."""
         for server in self.servers:
             server.close()
         for sock in sockets:
@@ -97,12 +97,12 @@ class RouterServer(uvicorn.Server):
         await self._until(lambda: not self.server_state.connections, seconds)
 
     def _tell_clients(self) -> None:
-        """Have the next answer on each connection say that it is the last."""
+        """Mark the next response on each connection as its last."""
         for connection in tuple(self.server_state.connections):
             cast("StrictProtocol", connection).retire()
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
-        """Wait, but not once somebody has asked twice; uvicorn's flags tell nobody that they changed."""
+        """Wait for the condition, the timeout or a second signal, by polling: uvicorn's flags have no event."""
         now = self._services.clock.monotonic
         end = now() + seconds
         while not (condition() or self._asked_twice or now() >= end):  # noqa: ASYNC110 - see above
@@ -117,16 +117,15 @@ class RouterServer(uvicorn.Server):
             connection.transport.abort()
 
     def succeeded(self) -> None:
-        """Another process accepts connections on the same socket: end, without a word to the service manager."""
+        """Drain without notifying the service manager: another process accepts connections on the same socket."""
         self._services.draining = self._bounds.retiring = True
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain: `/readyz` answers 503 from now on.
+        """Start draining: `/readyz` returns 503 from now on.
 
-        A terminal sends SIGINT to workers too; they ignore it, as their supervisor sends SIGTERM. Where a service
-        manager holds the socket, clients expect to lose nothing: who has connected here is served to the end, as when
-        there is a successor.
+        A terminal also sends SIGINT to workers; they ignore it, since their supervisor sends SIGTERM. If the service
+        manager holds the socket, connected clients are served to the end, as with a successor.
         """
         if sig == signal.SIGINT and self._services.shared:
             return
@@ -153,14 +152,14 @@ async def serve(
     """Serve on a socket until a signal arrives, then drain for at most `limits.shutdown_grace` seconds.
 
     Args:
-        services: not started yet.
-        sock: bound.
+        services: the services, not started yet.
+        sock: a bound socket.
         accepting: called once connections are accepted.
-        source: where to read the config again on SIGHUP and when its file changes; None never reloads.
-        lifeline: a pipe's read end; end of file has the effect of SIGTERM.
+        source: where to re-read the config on SIGHUP and when its file changes; None never reloads.
+        lifeline: a pipe's read end; end of file acts like SIGTERM.
         notifier: reports to the service manager; None in a worker, whose supervisor reports.
-        environment: of a successor, which SIGUSR2 starts, and SIGHUP where another program is installed; None in a
-            worker, which then has one.
+        environment: for successors, which start on SIGUSR2, and on SIGHUP if another program is installed; None in a
+            worker, which cannot start one.
 
     Raises:
         RouterError: the application did not start.
@@ -194,7 +193,7 @@ def _succession(
     notifier: Notifier | None,
     in_place: Callable[[], None],
 ) -> Succession:
-    """Have the server's successor, which this event loop listens to, end the server."""
+    """Return a succession on this event loop, which stops the server once a successor accepts."""
     loop = asyncio.get_running_loop()
 
     def start() -> Successor:
@@ -228,7 +227,7 @@ def _on_end_of_file(descriptor: int, callback: Callable[[], None]) -> None:
 
 @asynccontextmanager
 async def _beating(notifier: Notifier, seconds: float) -> AsyncIterator[None]:
-    """Tell the service manager's watchdog every so many seconds that the event loop turns."""
+    """Notify the service manager's watchdog at this interval that the event loop is running."""
 
     async def beat() -> None:
         while True:

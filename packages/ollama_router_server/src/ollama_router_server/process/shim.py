@@ -1,7 +1,7 @@
-"""A shim on the loopback interface that adds a token: for `ollama` and other clients that can send none.
+"""A shim on the loopback interface that adds a token, for `ollama` and other clients that cannot send one.
 
-It answers only requests that name a loopback host, and none of a web page: a browser must not be able to use the
-token through it.
+It serves only requests to a loopback host, and none from a web page: a browser must not be able to use the token
+through it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["Shim", "check_token", "serve_shim"]
 
 _TIMEOUTS = Timeouts(connect=10.0, first_byte=3600.0, idle=3600.0)
 _GRACE = 5
-"""Seconds that streams get to finish when the shim is stopped."""
+"""Seconds for streams to finish when the shim stops."""
 _LOOPBACK = re.compile(
     r"(?:localhost|[a-z0-9.\-]+\.localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE
 )
@@ -53,7 +53,7 @@ _NOT_BACK = frozenset({
 
 @dataclass(slots=True, kw_only=True)
 class Shim:
-    """The ASGI application. `refused` is called once for each 401 of the router."""
+    """The ASGI application. `refused` is called for each 401 from the router."""
 
     address: RouterAddress
     token: str = field(repr=False)
@@ -61,7 +61,7 @@ class Shim:
     refused: Callable[[], None] = lambda: None
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Pass one request on."""
+        """Forward one request."""
         if scope["type"] != "http":
             return
         client = ShimClient(receive, send)
@@ -116,10 +116,10 @@ class Shim:
 
 
 async def check_token(address: RouterAddress, token: str, upstream: Upstream) -> None:
-    """Ask the router for its version with the token.
+    """Request the router's version with the token.
 
     Raises:
-        RouterError: it cannot be reached, or refuses the token.
+        RouterError: the router is unreachable or rejects the token.
     """
     request = UpstreamRequest(
         origin=address.origin,
@@ -137,10 +137,10 @@ async def check_token(address: RouterAddress, token: str, upstream: Upstream) ->
 async def serve_shim(
     address: RouterAddress, token: str, sock: socket.socket, *, ready: Callable[[], None], refused: Callable[[], None]
 ) -> None:
-    """Serve on a listening loopback socket until a signal comes.
+    """Serve on a loopback socket until a signal arrives.
 
     Raises:
-        RouterError: the router cannot be reached or refuses the token; nothing was served.
+        RouterError: the router is unreachable or rejects the token; nothing was served.
     """
     async with _engine() as upstream:
         await check_token(address, token, upstream)
@@ -160,7 +160,7 @@ async def serve_shim(
 
 
 async def _serve_to_the_end(server: uvicorn.Server, sock: socket.socket) -> None:
-    """Serve; a cancelled task ends like a signalled process, so that no listener and no connection is left behind."""
+    """Serve; on cancellation, shut down as on a signal, so that no listener or connection is left open."""
     serving = asyncio.ensure_future(server.serve(sockets=[sock]))
     try:
         await asyncio.shield(serving)
@@ -177,7 +177,7 @@ async def _engine() -> AsyncIterator[Upstream]:
         yield upstream
     finally:
         await upstream.aclose()
-        await asyncio.sleep(0)  # the transports' own closing
+        await asyncio.sleep(0)  # let the transports close
 
 
 def _bearer(token: str) -> tuple[bytes, bytes]:
@@ -190,7 +190,7 @@ def _is_local(headers: Headers | list[tuple[bytes, bytes]]) -> bool:
 
 
 def _of_a_page(field: tuple[bytes, bytes]) -> bool:
-    """Whether a field shows that a web page made the request; images and scripts send no Origin, but these."""
+    """Return whether a field shows a request by a web page; images and scripts send no Origin, but Sec-Fetch-Site."""
     name, value = field
     return name in {b"origin", b"referer"} or (name == b"sec-fetch-site" and value != b"none")
 

@@ -1,4 +1,4 @@
-"""The client's side of one exchange of the shim: its body, its leaving, and writing to it."""
+"""The client side of one exchange of the shim: read the body, detect a disconnect, write the response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["ShimClient"]
 
 
 class ShimClient:
-    """One client for the length of one exchange; `started` is True once a head was written."""
+    """One client for one exchange; `started` is True once the response head is written."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self.started = False
@@ -22,10 +22,10 @@ class ShimClient:
         self._read = asyncio.Event()
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the request body as it comes.
+        """Yield the request body as it arrives.
 
         Raises:
-            ClientLeft: the client left before the body was complete.
+            ClientLeft: the client disconnected before the body was complete.
         """
         async for piece in body_pieces(self._receive):
             yield piece
@@ -35,16 +35,16 @@ class ShimClient:
         """Read the body of a request that has none.
 
         Raises:
-            ClientLeft: the client left.
+            ClientLeft: the client disconnected.
         """
         return b"".join([piece async for piece in self.pieces()])
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Cancel what runs inside as soon as the client leaves.
+        """Cancel the body of the `async with` block when the client disconnects.
 
         Raises:
-            ClientLeft: it left.
+            ClientLeft: the client disconnected.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -61,7 +61,7 @@ class ShimClient:
         raise ClientLeft
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Write the head of the answer."""
+        """Write the response head."""
         self.started = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
@@ -70,5 +70,5 @@ class ShimClient:
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def finish(self, piece: bytes = b"") -> None:
-        """Write the last piece; the answer is complete."""
+        """Write the last piece, which completes the response."""
         await self._send({"type": "http.response.body", "body": piece, "more_body": False})

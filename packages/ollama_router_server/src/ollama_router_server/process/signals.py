@@ -1,4 +1,4 @@
-"""Signals of a process without an event loop: queued by the handler, waited for with `select`."""
+"""Signals of a process without an event loop: queued by the handler, awaited with `select`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2,
 
 
 def heed() -> None:
-    """Deliver signals to this thread, those that were kept back in a worker since its fork among them."""
+    """Unblock the signals in this thread, including those pending in a worker since its fork."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 class SignalQueue:
-    """SIGTERM, SIGINT, SIGHUP and SIGUSR2 in the order of their arrival; SIGCHLD only ends a wait."""
+    """SIGTERM, SIGINT, SIGHUP and SIGUSR2 in order of arrival; SIGCHLD only ends a wait."""
 
     def __init__(self) -> None:
         self._pending: list[int] = []
@@ -31,12 +31,12 @@ class SignalQueue:
             os.set_blocking(end, False)
 
     def install(self) -> None:
-        """Handle the signals from now on."""
+        """Install the signal handlers."""
         self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
 
     def close(self) -> None:
-        """Restore the handlers of before, and let go of the pipe."""
+        """Restore the previous handlers and close the pipe."""
         signal.set_wakeup_fd(-1)
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -44,7 +44,7 @@ class SignalQueue:
         os.close(self._write)
 
     def block(self) -> None:
-        """Leave signals pending in the kernel; one that arrives while the process forks must not be lost."""
+        """Keep signals pending in the kernel, so that none is lost while the process forks."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
     def unblock(self) -> None:
@@ -52,7 +52,7 @@ class SignalQueue:
         heed()
 
     def wait(self, descriptors: Iterable[int], seconds: float) -> list[int]:
-        """Those of the descriptors that can be read; returns early on a signal, else after so many seconds."""
+        """Return the readable descriptors; returns early on a signal, else after `seconds`."""
         readable, _, _ = select.select([self._read, *descriptors], (), (), seconds)
         if self._read in readable:
             readable.remove(self._read)
@@ -61,7 +61,7 @@ class SignalQueue:
         return readable
 
     def take(self) -> list[int]:
-        """Take the signals since the last call."""
+        """Return the signals since the last call."""
         pending, self._pending = self._pending, []
         return pending
 

@@ -1,10 +1,10 @@
-"""A successor: the program started anew on the socket that this process listens on.
+"""A successor: the program restarted on the socket that this process listens on.
 
-The socket is inherited, so the kernel's queue of connections is both processes'. The successor writes one byte to a
-pipe when it accepts connections; at end of file without it, it has failed. Service managers pass sockets in the same
-way (`LISTEN_FDS`).
+The successor inherits the socket, so both processes share the kernel's queue of connections. It writes one byte to a
+pipe when it accepts connections; end of file without that byte means that it failed. Service managers pass sockets in
+the same way (`LISTEN_FDS`).
 
-    this process --fork, exec--> successor        successor --"+"--> this process, which stops to accept
+    this process --fork, exec--> successor        successor --"+"--> this process, which stops accepting
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ _SOCKET: Final = "OROUTER_LISTEN_FD"
 _READY: Final = "OROUTER_READY_FD"
 _FIRST_OF_MANAGER: Final = 3
 _PATIENCE: Final = 30.0
-"""Seconds that such a start gives servers to answer, though each has answered or failed within `probe_timeout`: a
-router that knows of none yet would refuse what others would not."""
+"""Seconds that a start on an inherited socket waits for servers, though each probe ends within `probe_timeout`: a
+router that knows of no server yet would refuse requests that others accept."""
 
 
 _log = structlog.get_logger("serve")
 
 
 class Successor(Struct, eq=False):
-    """A program that starts, and what is asked for meanwhile.
+    """A starting successor, and the signal to forward to it.
 
     Attributes:
-        process: it.
-        ready: a pipe's read end: a byte once it accepts, end of file if it never will.
-        installed: what it began to start as.
-        asked: SIGHUP or SIGUSR2, which this process received since; None where neither came.
-        accepts: whether it takes connections.
-        stopped: it was told to end, as this process was.
+        process: the successor's process.
+        ready: a pipe's read end: one byte once it accepts, end of file if it fails.
+        installed: the installation that it was started from.
+        asked: the last SIGHUP or SIGUSR2 that this process received since; None if none arrived.
+        accepts: whether it accepts connections.
+        stopped: whether it was told to stop, together with this process.
     """
 
     process: subprocess.Popen[bytes]
@@ -66,13 +66,13 @@ class Successor(Struct, eq=False):
 
     @property
     def pid(self) -> int:
-        """Of its process."""
+        """The process id."""
         return self.process.pid
 
     def ask(self, number: signal.Signals) -> None:
-        """Have it do what a signal asked this process for, once it can: it may have read what was there before.
+        """Forward a signal to the successor once it accepts; it may have read an older config or program.
 
-        However many come while it starts, they are one, and a successor is more than a reload.
+        Signals that arrive while it starts are merged into one, and SIGUSR2 takes precedence over SIGHUP.
         """
         if self.asked is not signal.SIGUSR2:
             self.asked = number
@@ -81,13 +81,13 @@ class Successor(Struct, eq=False):
             self._pass_on()
 
     def stop(self) -> None:
-        """End it, unless it has taken over: who stops this process wants no other in its place."""
+        """Terminate it unless it has taken over: stopping this process must not leave another in its place."""
         if not self.accepts:
             self.stopped = True
             self.process.terminate()
 
     def heard(self) -> bool:
-        """Read its answer, and return whether it goes on in this one's place; then it gets what it was asked for."""
+        """Read its report; return whether it takes over. If so, forward the pending signal."""
         told = bool(os.read(self.ready, 1))
         os.close(self.ready)
         if self.stopped:
@@ -109,13 +109,13 @@ class Successor(Struct, eq=False):
 
 
 class Succession:
-    """Starts a successor where a signal asks for one; where none comes, the config is read in place.
+    """Handle SIGUSR2 and SIGHUP: start a successor, or reload the config in place.
 
     Args:
-        start: starts one; may raise OSError.
-        succeeded: called once it accepts connections.
-        in_place: has this process read the config again.
-        is_ending: whether this process is told to end.
+        start: start a successor; may raise OSError.
+        succeeded: called once the successor accepts connections.
+        in_place: reload the config in this process.
+        is_ending: return whether this process is stopping.
     """
 
     def __init__(
@@ -135,12 +135,12 @@ class Succession:
 
     @property
     def starting(self) -> Successor | None:
-        """The successor that has not told yet whether it goes on: `hear` it when its `ready` can be read."""
+        """The successor that has not reported yet: call `hear` when its `ready` is readable."""
         successor = self._successor
         return None if successor is None or successor.accepts else successor
 
     def take_up(self, number: signal.Signals) -> None:
-        """Take up what is there now: on SIGUSR2 with a successor, on SIGHUP with one only if the program is another."""
+        """Handle a signal: start a successor on SIGUSR2, or on SIGHUP if another program is installed; else reload."""
         if number is signal.SIGUSR2 or self._installation.has_changed():
             self._begin(number)
             return
@@ -150,7 +150,7 @@ class Succession:
 
     def _begin(self, number: signal.Signals) -> None:
         if self._successor is not None:
-            self._successor.ask(number)  # one that starts already is to have one of its own
+            self._successor.ask(number)  # a successor is starting: it has to start its own
         elif not self._is_ending():
             self._try()
 
@@ -162,16 +162,16 @@ class Succession:
             self._in_place()
             return
         _log.info("successor_starts", pid=self._successor.pid)
-        if self._is_ending():  # by a signal while it was being started
+        if self._is_ending():  # a signal arrived meanwhile
             self._successor.stop()
 
     def stop(self) -> None:
-        """End a successor that has not taken over."""
+        """Stop a successor that has not taken over."""
         if self._successor is not None:
             self._successor.stop()
 
     def hear(self, successor: Successor) -> None:
-        """Read what a successor tells; what it was asked for and cannot do is done here."""
+        """Handle a successor's report; if it failed, reload in place or handle its pending signal here."""
         if successor.heard():
             self._succeeded(successor)
             return
@@ -185,10 +185,10 @@ class Succession:
 
 
 def start_successor(sock: socket.socket, environment: Mapping[str, str]) -> Successor:
-    """Start this program's command again, by its path: what is installed there now.
+    """Start this program's command again, by its path, so that the program installed now runs.
 
     Raises:
-        OSError: it cannot be started, or could not go on: a container ends with its first process.
+        OSError: it cannot be started, or this is process 1, with which a container ends.
     """
     if os.getpid() == 1:
         raise OSError(errno.EPERM, "the first process of a container has no successor; start another container")
@@ -207,7 +207,7 @@ def start_successor(sock: socket.socket, environment: Mapping[str, str]) -> Succ
 
 
 def inherited_socket(environment: Mapping[str, str], pid: int) -> socket.socket | None:
-    """Return the socket that a predecessor or a service manager gave to the process `pid`; None where nobody did."""
+    """Return the socket that a predecessor or a service manager passed to the process `pid`; None without one."""
     number = environment.get(_SOCKET)
     if number is None and environment.get("LISTEN_PID") == str(pid) and held_by_manager(environment):
         number = str(_FIRST_OF_MANAGER)
@@ -219,20 +219,20 @@ def inherited_socket(environment: Mapping[str, str], pid: int) -> socket.socket 
 
 
 def held_by_manager(environment: Mapping[str, str]) -> bool:
-    """Whether a service manager holds the socket, too: then it outlives this process, whoever inherited it."""
+    """Return whether a service manager also holds the socket, so that it outlives this process."""
     return environment.get("LISTEN_FDS", "0") != "0"
 
 
 def start_patience(environment: Mapping[str, str]) -> float:
-    """Seconds that the start waits for servers: more than usual where nobody is refused meanwhile.
+    """Return the seconds that the start waits for servers: longer if no client is refused meanwhile.
 
-    A successor's predecessor serves; on a service manager's socket clients wait.
+    A successor's predecessor still serves; on a service manager's socket, clients wait in the queue.
     """
     return _PATIENCE if _READY in environment or held_by_manager(environment) else START_SECONDS
 
 
 def tell_predecessor(environment: Mapping[str, str]) -> None:
-    """Say that connections are accepted; without effect where there is no predecessor."""
+    """Report to the predecessor, if any, that connections are accepted."""
     number = environment.get(_READY)
     if number is not None:
         os.write(int(number), b"+")

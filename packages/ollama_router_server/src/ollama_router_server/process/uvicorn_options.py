@@ -24,17 +24,17 @@ _log = structlog.get_logger("serve")
 
 
 _BEYOND_GRACE_SECONDS = 2
-"""When uvicorn cancels what is left; by then `RouterServer` has ended it."""
+"""uvicorn cancels the remaining requests this long after the grace period; by then `RouterServer` has ended them."""
 
 
 def uvicorn_config(services: Services) -> tuple[uvicorn.Config, Bounds]:
-    """Configure uvicorn for these services; limits and the certificate follow later changes of the config.
+    """Configure uvicorn for these services; limits and the certificate follow changes of the config.
 
-    The bounds are those of all connections, for whoever ends them.
+    The returned bounds apply to all connections.
     """
 
     def trusted(address: str) -> bool:
-        return services.proxies.trusts(address)  # as they are by then
+        return services.proxies.trusts(address)  # read at call time: the config may change
 
     bounds = Bounds(_front_limits(services.config.limits), ConnectionCaps(trusted))
     tls = services.config.tls
@@ -76,7 +76,7 @@ def _front_limits(limits: Limits) -> ProtocolLimits:
 
 
 def _renew(context: ssl.SSLContext, tls: Tls) -> None:
-    """Read the certificate again; connections that are open keep the old one."""
+    """Reload the certificate; open connections keep the old one."""
     try:
         check_certificate(tls)
     except ConfigError as error:

@@ -1,9 +1,9 @@
 """Several processes on one listening socket.
 
 The supervisor forks workers, which inherit the socket, the config with its secrets and the shared memory. It runs no
-event loop and has no thread at the moment of a fork, so that no lock is copied while a thread holds it. A worker that
+event loop and has no other thread during a fork, so that no lock is copied while a thread holds it. A worker that
 dies is replaced; the socket stays open meanwhile, so no connection is refused. A worker whose supervisor has died
-ends as if it had received SIGTERM.
+stops as on SIGTERM.
 
     supervisor --SIGTERM, SIGHUP--> workers         worker --"ready"--> supervisor
     supervisor --lifeline (end of file: it is gone)--> worker
@@ -30,9 +30,9 @@ __all__ = ["Supervised", "Supervisor", "Worker"]
 
 _SHORT_LIFE_SECONDS: Final = 5.0
 _RESTART_DELAY: Final = 1.0
-"""Seconds before a worker is replaced that lived for less than `_SHORT_LIFE_SECONDS`."""
+"""Delay in seconds before replacing a worker that lived for less than `_SHORT_LIFE_SECONDS`."""
 _POLL_SECONDS: Final = 0.5
-"""How long the supervisor waits for signals before it checks on the workers."""
+"""Seconds that the supervisor waits for signals between checks of the workers."""
 
 _log = structlog.get_logger("workers")
 
@@ -42,8 +42,8 @@ class Worker(Struct, frozen=True, kw_only=True):
 
     Attributes:
         index: from 0; a replacement has the index of the worker that it replaces.
-        coordination: what the workers share.
-        lifeline: a pipe's read end, at end of file once the supervisor is gone.
+        coordination: the state shared by the workers.
+        lifeline: a pipe's read end; end of file once the supervisor is gone.
     """
 
     index: int
@@ -57,28 +57,28 @@ class Worker(Struct, frozen=True, kw_only=True):
 
 
 class Supervised(Protocol):
-    """What the supervisor runs workers for."""
+    """The service for which the supervisor runs workers."""
 
     def open_log(self) -> Callable[[], None]:
-        """Begin to log in this process; what it returns ends that. Called again after each fork."""
+        """Start logging in this process; return a function that stops it. Called again after each fork."""
 
     def accepting(self) -> None:
-        """Every worker accepts connections; called once."""
+        """Handle that every worker accepts connections; called once."""
 
     def successor(self) -> Successor:
-        """Start the program anew on the same socket; may raise OSError."""
+        """Start a successor on the same socket; may raise OSError."""
 
     def succeeded(self, successor: Successor) -> None:
-        """Note that the successor accepts connections; the workers are told next."""
+        """Handle that the successor accepts connections; the workers are stopped next."""
 
     def reloading(self) -> None:
-        """Note that the workers receive SIGHUP next, to read the config in place."""
+        """Handle a reload in place; the workers receive SIGHUP next."""
 
     def stopping(self) -> None:
-        """Note that the first SIGTERM or SIGINT arrived, or that the workers cannot start; called once."""
+        """Handle the first SIGTERM or SIGINT, or a failed start of the workers; called once."""
 
     def alive(self) -> None:
-        """Note that the supervisor is not stuck; called about twice a second."""
+        """Handle a sign of life of the supervisor; called about twice a second."""
 
 
 class _Child(Struct, kw_only=True):
@@ -89,12 +89,12 @@ class _Child(Struct, kw_only=True):
 
 
 class Supervisor:
-    """Runs workers until it receives SIGTERM or SIGINT.
+    """Run workers until SIGTERM or SIGINT.
 
     Args:
-        count: of the workers.
-        service: told what happens.
-        grace: seconds that workers get to exit before they are killed.
+        count: the number of workers.
+        service: notified of events.
+        grace: seconds for workers to exit before they are killed.
     """
 
     def __init__(self, count: int, service: Supervised, *, grace: float) -> None:
@@ -118,9 +118,9 @@ class Supervisor:
         self._lifeline = os.pipe()
 
     def run(self) -> Worker | None:
-        """Return None in the supervisor, once every worker has exited, and in each worker which one it is.
+        """Return None in the supervisor, once every worker has exited, and the `Worker` in each worker.
 
-        A worker does not heed signals yet: it calls `signals.heed` once it can end in order.
+        Signals are still blocked in a worker: it calls `signals.heed` once it can shut down cleanly.
 
         Raises:
             RouterError: a worker exited before it accepted connections for the first time.
@@ -153,7 +153,7 @@ class Supervisor:
         now = self._clock.monotonic()
         due = [index for index, at in self._due.items() if at <= now]
         if due:
-            self._close_log()  # its thread must not run while we fork
+            self._close_log()  # its thread must not run during a fork
             self._close_log = lambda: None
         for index in due:
             del self._due[index]
@@ -179,15 +179,15 @@ class Supervisor:
         return Worker(index=index, coordination=self._memory.member(index), lifeline=self._lifeline[0], _ready=write)
 
     def _become_worker(self) -> None:
-        """Let go of what belongs to the supervisor alone."""
+        """Release what belongs to the supervisor alone."""
         self._signals.close()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: the supervisor says when to end
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes; the supervisor decides
         for child in self._children.values():
             os.close(child.ready)
         os.close(self._lifeline[1])
 
     def _read_ready(self) -> None:
-        """Wait for workers to accept connections, for a signal, or for a while."""
+        """Wait for workers to accept connections, for a signal, or for `_POLL_SECONDS`."""
         waiting = {child.ready: child for child in self._children.values() if not child.accepts}
         starting = self._succession.starting
         ends = [*waiting] if starting is None else [*waiting, starting.ready]
@@ -218,7 +218,7 @@ class Supervisor:
             elif self._stop_at is None:
                 self._stop()
             else:
-                self._send(signal.SIGKILL)  # asked twice
+                self._send(signal.SIGKILL)  # second signal
         if self._stop_at is not None and self._clock.monotonic() >= self._stop_at:
             self._send(signal.SIGKILL)
 
@@ -250,7 +250,7 @@ class Supervisor:
             if ended:
                 del self._children[pid]
                 os.close(child.ready)
-                self._handle_signals()  # what ended the worker may have been meant for all
+                self._handle_signals()  # the signal that ended the worker may have been sent to all processes
                 self._replace(child, os.waitstatus_to_exitcode(status))
 
     def _replace(self, child: _Child, code: int) -> None:
@@ -274,7 +274,7 @@ class Supervisor:
                 os.kill(pid, signal.SIGKILL)
 
     def _release(self) -> None:
-        """Free everything, and wait for workers that still run: the lifeline tells them to end."""
+        """Release everything, and wait for remaining workers; the closed lifeline stops them."""
         self._signals.close()
         for end in (*self._lifeline, *(child.ready for child in self._children.values())):
             os.close(end)

@@ -1,1 +1,1 @@
-"""Connections to servers: one narrow interface and the engine behind it."""
+"""Connections to servers: one narrow interface and the engine that implements it."""

@@ -1,4 +1,4 @@
-"""One request to one server, from when it is sent until it is closed; what comes of it is asked for without waiting."""
+"""One request to one server, from sending to closing; its progress is polled, never awaited."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["UpstreamCall"]
 
 
 class UpstreamCall:
-    """A request on its way, and its answer. The listener is told when there is something new to ask for.
+    """A request in flight and its response. The listener is called when there is progress to poll.
 
     Attributes:
-        status: of the answer, 0 until its head has come.
-        headers: of the answer.
-        complete: all of the body has been taken.
-        connect_seconds: how long its connection took to make; 0 for one that was kept.
+        status: the response's status; 0 until its head has arrived.
+        headers: the response's header fields.
+        complete: whether all of the body has been taken.
+        connect_seconds: how long the connection took to open; 0 for a pooled one.
     """
 
     __slots__ = ("_connecting", "_connection", "_error", "complete", "connect_seconds", "headers", "listener", "status")
@@ -34,7 +34,7 @@ class UpstreamCall:
         self._error: BaseException | None = None
 
     def connecting(self, task: asyncio.Task[None]) -> None:
-        """There is no connection yet; `task` makes one."""
+        """Note the task that opens the connection."""
         self._connecting = task
 
     def sent(self, connection: Connection) -> None:
@@ -42,20 +42,20 @@ class UpstreamCall:
         self._connection = connection
 
     def not_sent(self) -> None:
-        """Note that the request cannot be written as one; the connection is free again."""
+        """Note that the request cannot be encoded; the connection is free again."""
         self._connection = None
 
     def failed(self, error: BaseException) -> None:
-        """There is no connection, and there will be none."""
+        """Fail the request: there is no connection."""
         self._error, self._connection = error, None
         self.listener()
 
     def head_arrived(self) -> bool:
-        """Whether `status` and `headers` are there.
+        """Return whether `status` and `headers` are available.
 
         Raises:
-            UpstreamError: they will never be; the connection has been cut.
-            Exception: whatever the request's body raised.
+            UpstreamError: the request failed; the connection has been cut.
+            Exception: an error of the request's body.
         """
         if self.status:
             return True
@@ -68,10 +68,10 @@ class UpstreamCall:
         return True
 
     def take(self) -> bytes:
-        """Take what has come of the body and was not taken yet; b"" if nothing has.
+        """Return what has arrived of the body since the last call; b"" if nothing.
 
         Raises:
-            UpstreamError: the answer broke off, and all that came before was taken.
+            UpstreamError: the response broke off, and everything before that has been taken.
         """
         connection = self._connection
         if connection is None:
@@ -81,7 +81,7 @@ class UpstreamCall:
         return piece
 
     def give_up(self, error: Exception) -> None:
-        """Fail the request, if nothing of its answer has come; without effect once it is closed."""
+        """Fail the request unless its response has started; no effect once it is closed."""
         if self._connection is not None:
             self._connection.give_up(error)
         elif self._connecting is not None and not self._connecting.done():
@@ -89,7 +89,7 @@ class UpstreamCall:
             self.failed(error)
 
     def close(self) -> None:
-        """Give the connection back after a complete answer, else cut it. Never blocks."""
+        """Return the connection to the pool after a complete response, else cut it. Never blocks."""
         if self._connecting is not None:
             self._connecting.cancel()
             self._connecting = None

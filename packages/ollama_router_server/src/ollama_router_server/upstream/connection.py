@@ -1,7 +1,7 @@
 """One connection to one server: an asyncio protocol that carries one exchange at a time.
 
-An exchange is begun by `start`, asked for with `head_arrived` and `take` whenever the listener is called, and ended by
-`release` or `abort`. Deadlines are kept by one `Deadline`.
+`start` begins an exchange; its listener polls `head_arrived` and `take`; `release` or `abort` ends it. One `Deadline`
+holds all timeouts.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from ollama_router_server.upstream.request_writer import Phase, RequestWriter
 __all__ = ["READ_SIZE", "Connection"]
 
 READ_SIZE: Final = 32 * 1024
-"""Bytes of the buffer that all connections of one engine read into; see `Connection`."""
+"""Size in bytes of the read buffer shared by all connections of one engine; see `Connection`."""
 
 _READ_HIGH: Final = 32 * 1024
-"""Reading pauses above this: with the `READ_SIZE` that goes over it 64 KiB are held here.
+"""Reading pauses above this many bytes; with a last read of `READ_SIZE`, at most 64 KiB are buffered here.
 
-The client's side holds 64 KiB before it makes us wait, and one such piece more: 192 KiB for a stream in all.
+The client side buffers 64 KiB before it applies backpressure, plus one such piece: 192 KiB per stream in total.
 """
 _WRITE_HIGH: Final = 64 * 1024
-"""The upload waits above this until everything has been handed to the kernel."""
+"""The upload pauses above this many bytes, until the kernel has accepted everything."""
 
 
 class Connection(asyncio.BufferedProtocol):
     """A connection that `Pool` keeps between exchanges.
 
     Args:
-        origin: the server.
+        origin: the server's origin.
         loop: the running loop.
-        buffer: `READ_SIZE` bytes shared by all connections of one loop: a read is parsed before the next begins.
-        pool: told when the connection is free again, and when it is lost.
-        keepalive: seconds an idle connection is kept.
+        buffer: `READ_SIZE` bytes shared by all connections of one loop: each read is parsed before the next.
+        pool: notified when the connection becomes idle, and when it is lost.
+        keepalive: seconds that an idle connection is kept.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class Connection(asyncio.BufferedProtocol):
     # the exchange -------------------------------------------------------------------------------------
 
     def start(self, request: UpstreamRequest, listener: Callable[[], None]) -> None:
-        """Send a request; `listener` is called when its head, a piece, the end or a failure is there to be taken.
+        """Send a request; `listener` is called on its head, each piece, its end and a failure.
 
         Raises:
-            ValueError: the request cannot be written as one; the connection is free again.
+            ValueError: the request cannot be encoded; the connection is free again.
         """
         try:
             head = encode_head(request, self._host_line)
@@ -84,7 +84,7 @@ class Connection(asyncio.BufferedProtocol):
             raise
         self._listener = listener
         self._busy = True
-        self._deadline.lift()  # of an idle connection: an upload may last longer
+        self._deadline.lift()  # lift the idle connection's deadline: an upload may last longer
         self.parser.begin(head_only=request.method == "HEAD")
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -93,11 +93,11 @@ class Connection(asyncio.BufferedProtocol):
             self._writer.begin(transport, request, head)
 
     def head_arrived(self) -> bool:
-        """Whether the head of the answer is in `parser`; from then on the server may be silent until it is asked.
+        """Return whether the response head is in `parser`; if so, lift the deadline until the body is polled.
 
         Raises:
-            UpstreamError: it will never be.
-            Exception: whatever the request's body raised.
+            UpstreamError: the request failed.
+            Exception: an error of the request's body.
         """
         if self.parser.status:
             self._deadline.lift()
@@ -107,10 +107,10 @@ class Connection(asyncio.BufferedProtocol):
         return False
 
     def take(self) -> bytes:
-        """Take what has arrived of the body; b"" if nothing has, and then the server must not be silent for too long.
+        """Return what has arrived of the body; if nothing, return b"" and start the idle timeout.
 
         Raises:
-            UpstreamError: there is nothing left to take before the failure.
+            UpstreamError: the response failed, and everything before that has been taken.
         """
         parser = self.parser
         piece = parser.take()
@@ -119,7 +119,7 @@ class Connection(asyncio.BufferedProtocol):
         if not piece and not parser.complete:
             if self.error is not None:
                 raise self.error
-            if not self._deadline.is_set:  # else it was asked for before: that must not give the server more time
+            if not self._deadline.is_set:  # else it is running: another poll must not extend it
                 self._deadline.set(self._writer.timeouts.idle, "idle")
         else:
             self._deadline.lift()
@@ -128,7 +128,7 @@ class Connection(asyncio.BufferedProtocol):
         return piece
 
     def release(self) -> None:
-        """End the exchange: keep the connection if the answer is complete and nothing is in doubt, else cut it."""
+        """End the exchange: keep the connection if the response is complete and it is reusable, else cut it."""
         self._listener = None
         parser = self.parser
         reusable = parser.complete and parser.keep_alive and self.error is None
@@ -140,7 +140,7 @@ class Connection(asyncio.BufferedProtocol):
         self._give_back()
 
     def abort(self) -> None:
-        """Close at once; waiters learn that the connection is gone."""
+        """Close at once; waiters are woken and find the connection closed."""
         self._deadline.lift()
         if not self._busy:
             self._pool.forget(self)
@@ -149,14 +149,14 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def give_up(self, error: Exception) -> None:
-        """Fail the request that is under way, if not a byte of its answer has come."""
+        """Fail the request in flight, unless a byte of its response has arrived."""
         if self._busy and self.parser.untouched:
             self._fail(error)
 
     def usable(self) -> bool:
-        """Whether the server has neither closed nor said anything since the last answer.
+        """Return whether the server has neither closed nor sent anything since the last response.
 
-        Asks the kernel, because the event loop may not have seen the end of the connection yet.
+        Polls the kernel, because the event loop may not have seen the end of the connection yet.
         """
         if self._transport is None or self._transport.is_closing():
             return False
@@ -202,7 +202,7 @@ class Connection(asyncio.BufferedProtocol):
     # asyncio's protocol -------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport, which is ready."""
+        """Set up the transport of the new connection."""
         transport = cast("asyncio.Transport", transport)  # uvloop's transports do not inherit from it
         self._transport = transport
         transport.set_write_buffer_limits(high=_WRITE_HIGH, low=0)
@@ -212,11 +212,11 @@ class Connection(asyncio.BufferedProtocol):
             self._poll.register(sock.fileno(), select.POLLIN)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # asyncio's signature
-        """Where the next bytes go."""
+        """Return the shared read buffer."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Bytes have arrived: parse them, and wake who waits."""
+        """Parse received bytes and call the listener."""
         if not self._busy:
             self.abort()
             return
@@ -236,7 +236,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def eof_received(self) -> None:
-        """Complete an answer without a length, as the server has closed its side; the transport closes itself."""
+        """Complete a response without a length: the server has closed its side; asyncio closes the transport."""
         if self._busy:
             self.parser.feed_eof()
             self._wake()
@@ -244,15 +244,15 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
 
     def pause_writing(self) -> None:
-        """Note that the transport holds more than `_WRITE_HIGH`."""
+        """Pause writing: the transport buffers more than `_WRITE_HIGH`."""
         self._writer.paused = True
 
     def resume_writing(self) -> None:
-        """Resume writing: the kernel has taken everything."""
+        """Resume writing: the kernel has accepted everything."""
         self._writer.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of the socket, which is closed: an exchange that is not complete has failed."""
+        """Clean up after a closed connection; an incomplete exchange fails."""
         if not self._busy:
             self._pool.forget(self)
         elif not self.parser.complete:

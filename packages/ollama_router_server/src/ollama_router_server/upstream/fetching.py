@@ -1,4 +1,4 @@
-"""Small exchanges of the router's own with a server."""
+"""Small requests by the router itself to a server."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["fetch", "fetch_whole"]
 async def fetch(
     upstream: Upstream, target: Target, method: str, path: str, *, timeouts: Timeouts, body: bytes = b""
 ) -> tuple[int, bytes]:
-    """One small exchange with a server: status and whole body.
+    """Send a small request to a server; return the status and the whole body.
 
     Raises:
-        UpstreamError: as `Upstream.send` and `UpstreamResponse.read`, or the body is larger than 2 MiB.
+        UpstreamError: see `Upstream.send` and `UpstreamResponse.read`; also for a body larger than 2 MiB.
     """
     headers = (*target.credential, (b"content-type", b"application/json")) if body else target.credential
     request = UpstreamRequest(
@@ -33,10 +33,10 @@ async def fetch(
 
 
 async def fetch_whole(upstream: Upstream, request: UpstreamRequest) -> tuple[int, bytes]:
-    """Send a request and read its whole answer: status and body.
+    """Send a request; return the status and the whole body of its response.
 
     Raises:
-        UpstreamError: as `fetch`.
+        UpstreamError: see `fetch`.
     """
     response = await _send(upstream, request)
     pieces: list[bytes] = []
@@ -54,7 +54,7 @@ async def fetch_whole(upstream: Upstream, request: UpstreamRequest) -> tuple[int
 
 
 async def _send(upstream: Upstream, request: UpstreamRequest) -> UpstreamResponse:
-    """Send a request; one that met a kept connection which its server was closing is sent again, on a fresh one."""
+    """Send a request; send it again on a fresh connection if the server was closing the pooled one."""
     try:
         return await upstream.send(request)
     except UpstreamDisconnected as error:

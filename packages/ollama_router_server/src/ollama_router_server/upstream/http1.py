@@ -1,8 +1,8 @@
-"""HTTP/1.1 as bytes: the head of a request, and a push parser for answers.
+"""HTTP/1.1 encoding: request heads, and a push parser for responses.
 
-httptools (llhttp in its strict mode) does the parsing. What it lets pass and a relay must not is refused here:
-heads above 32 KiB, versions other than 1.0 and 1.1, transfer codings other than `chunked`, any transfer coding in
-HTTP/1.0, a protocol switch nobody asked for, bytes after the end of an answer.
+httptools (llhttp in strict mode) parses. What it accepts but a relay must not is refused here: heads above 32 KiB,
+versions other than 1.0 and 1.1, transfer codings other than `chunked`, any transfer coding in HTTP/1.0, an unrequested
+protocol switch, bytes after the end of a response.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ollama_router_server.upstream.interface import Headers, UpstreamRequest
 __all__ = ["MAX_HEAD", "MAX_PIECE", "ResponseParser", "encode_head"]
 
 MAX_HEAD: Final = 32 * 1024
-"""Bytes of an answer's head, interim (1xx) heads included; also of framing and trailers without body bytes."""
+"""Maximum bytes of a response head with its interim (1xx) heads; also of framing and trailers without body bytes."""
 MAX_PIECE: Final = 256 * 1024
-"""Bytes of the longest piece that `ResponseParser.take` returns, if no longer one was fed."""
+"""Maximum bytes of a piece that `ResponseParser.take` returns, unless a longer one was fed."""
 
 _ENGINE_FIELDS: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection"})
 _WITHOUT_BODY: Final = frozenset({204, 304})
@@ -28,14 +28,14 @@ _NO_LENGTH_NEEDED: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
 
 def encode_head(request: UpstreamRequest, host_line: bytes) -> bytes:
-    """Encode the request line and fields, ready to be sent.
+    """Encode the request line and fields.
 
     Args:
-        request: what to send; its framing follows from `body` and `body_length`.
-        host_line: the Host field with its line end, the same for every request to one origin.
+        request: the request; its framing follows from `body` and `body_length`.
+        host_line: the Host field with its line end; the same for all requests to one origin.
 
     Raises:
-        ValueError: the target or a field could be read as more than one, or a field is the engine's to write.
+        ValueError: the target or a field contains a separator, or a field is one that the engine writes.
     """
     fields = request.headers
     if not _ENGINE_FIELDS.isdisjoint([name for name, _ in fields]):
@@ -63,21 +63,21 @@ def _framing_line(request: UpstreamRequest) -> bytes:
 
 
 class _RefusedError(Exception):
-    """Stops httptools from inside a callback; the reason is in `ResponseParser.broken`."""
+    """Stop httptools from inside a callback; the reason is in `ResponseParser.broken`."""
 
 
 class ResponseParser:
-    """One answer after another from one connection; the result does not depend on how the bytes were cut.
+    """Parse the responses of one connection, one after another; the result does not depend on segments.
 
     The `on_...` methods are httptools' protocol. Call `begin` before each request.
 
     Attributes:
-        status: the final status code, 0 until its head has arrived.
-        headers: the fields of that head, names in lower case.
+        status: the final status code; 0 until its head has arrived.
+        headers: the fields of that head; names in lower case.
         buffered: bytes of the body that `take` has not returned yet.
-        complete: the answer has ended as its framing says.
-        keep_alive: another request may follow on this connection; meaningful once `complete`.
-        broken: why the bytes cannot be trusted any further, or None.
+        complete: whether the response has ended according to its framing.
+        keep_alive: whether another request may follow on this connection; valid once `complete`.
+        broken: why parsing stopped; None if it did not.
     """
 
     __slots__ = (
@@ -99,7 +99,7 @@ class ResponseParser:
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
-        self.on_body = self._chunks.append  # httptools' callback: an answer may come in very many chunks
+        self.on_body = self._chunks.append  # httptools' callback, kept direct: a response may have very many chunks
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._head_only = False
         self.complete = True
@@ -118,9 +118,9 @@ class ResponseParser:
         self.status = 0
 
     def begin(self, *, head_only: bool = False) -> None:
-        """Expect the answer to a new request; `head_only` says that its method is HEAD."""
+        """Prepare for the response to a new request; `head_only` means that its method is HEAD."""
         if self._head_only:
-            # llhttp does not know the method and still waits for the body of the last answer.
+            # llhttp does not know the method and still waits for the body of the previous response.
             self._parser = httptools.HttpResponseParser(self)
         self._head_only = head_only
         self.complete = self.keep_alive = False
@@ -131,7 +131,7 @@ class ResponseParser:
         self._parser = None
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Parse the next bytes; a failure is left in `broken`, what came before it stays readable."""
+        """Parse the next bytes; on failure, set `broken`; what was parsed before stays readable."""
         if not self.status:
             self._feed_head(data)
         else:
@@ -143,18 +143,18 @@ class ResponseParser:
                 self._count_quiet(len(data))
 
     def feed_eof(self) -> None:
-        """Note that the sender has closed: this completes an answer without a length, and truncates any other."""
+        """Handle the end of the connection: it completes a response without a length and truncates any other."""
         self.keep_alive = False
         if self._until_close and self.broken is None:
             self.complete = True
 
     @property
     def untouched(self) -> bool:
-        """Whether not a byte of the answer has come."""
+        """Whether no byte of the response has arrived."""
         return not self.status and not self._head_size
 
     def take(self) -> bytes:
-        """Remove and return what has been buffered, at most about `MAX_PIECE` bytes; b"" if there is nothing."""
+        """Remove and return the buffered bytes, at most about `MAX_PIECE`; b"" if there are none."""
         chunks = self._chunks
         if len(chunks) == 1:
             self.buffered = 0
@@ -174,12 +174,12 @@ class ResponseParser:
         return piece
 
     def discard(self) -> None:
-        """Forget what has been buffered."""
+        """Drop the buffered bytes."""
         self._chunks.clear()
         self.buffered = 0
 
     def _feed_head(self, data: bytes | memoryview) -> None:
-        """Parse what may be head, up to its limit, and the rest only when the head ended before that."""
+        """Parse a head up to its size limit, and the remaining bytes only if the head ended before it."""
         room, size = MAX_HEAD - self._head_size, len(data)
         self._head_size += size
         if size <= room:
@@ -207,7 +207,7 @@ class ResponseParser:
             self._count_body(before)
 
     def _count_body(self, before: int) -> None:
-        """Chunks have come, free of framing."""
+        """Count new body chunks, which are free of framing."""
         if self._head_only:
             self._chunks.clear()
             self.keep_alive = False
@@ -221,7 +221,7 @@ class ResponseParser:
             self.broken = reason
 
     def _count_quiet(self, size: int) -> None:
-        """Trailers and chunk extensions are dropped, but not without end."""
+        """Bound the bytes of trailers and chunk extensions, which are dropped."""
         self._quiet += size
         if self._quiet > MAX_HEAD and not self.complete:
             self.broken = self.broken or f"more than {MAX_HEAD} bytes of trailers or chunk extensions"
@@ -233,18 +233,18 @@ class ResponseParser:
     # httptools' protocol ------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Begin a new head: the first, one after an interim answer, or one that nobody asked for."""
+        """Start a new head: the first, one after an interim response, or an unrequested one."""
         if self.complete:
             raise _RefusedError
         self._fields = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a field of a head; drop a trailer."""
+        """Collect a field of a head; drop trailers."""
         if not self.status:
             self._fields.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """End a head: swallow an interim one, check the framing of a final one."""
+        """End a head: skip an interim one, check the framing of a final one."""
         parser = self._parser
         assert parser is not None  # noqa: S101  # it is calling us
         status = parser.get_status_code()
@@ -260,7 +260,7 @@ class ResponseParser:
             self.keep_alive = parser.should_keep_alive()
 
     def on_message_complete(self) -> None:
-        """Note that the answer has ended as its framing says."""
+        """Mark the response as complete according to its framing."""
         if self.status and not self._head_only and self._parser is not None:
             self.complete = True
             self.keep_alive = self._parser.should_keep_alive()

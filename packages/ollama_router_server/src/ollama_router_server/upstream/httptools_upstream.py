@@ -1,7 +1,7 @@
 """The upstream engine: `Upstream` on httptools over asyncio transports.
 
-A request is never sent twice. Before a pooled connection is used the kernel is asked whether the server has closed
-it, and nothing has been written then; whatever happens after the first byte was written is told to the caller.
+The engine never sends a request twice. Before it writes to a pooled connection, it asks the kernel whether the server
+has closed it; any failure after the first byte is reported to the caller.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["HttptoolsResponse", "HttptoolsUpstream"]
 
 
 class HttptoolsResponse:
-    """An answer whose head has arrived, read by waiting; see `UpstreamResponse`."""
+    """A response whose head has arrived, read with `await`; see `UpstreamResponse`."""
 
     __slots__ = ("_call", "_closed", "_news")
 
@@ -33,21 +33,21 @@ class HttptoolsResponse:
 
     @property
     def status(self) -> int:
-        """The status of the answer."""
+        """The response's status code."""
         return self._call.status
 
     @property
     def headers(self) -> Headers:
-        """Its fields."""
+        """The response's header fields."""
         return self._call.headers
 
     @property
     def complete(self) -> bool:
-        """Whether all of the body has been handed out; see `UpstreamResponse.complete`."""
+        """Whether the whole body has been read; see `UpstreamResponse.complete`."""
         return self._call.complete
 
     async def read(self) -> bytes:
-        """Read the next piece of the body, b"" at a complete end; see `UpstreamResponse.read`."""
+        """Read the next piece of the body; b"" at a complete end; see `UpstreamResponse.read`."""
         while not self._call.complete:
             if self._closed:
                 raise UpstreamDisconnected("the answer was closed before its end")
@@ -60,13 +60,13 @@ class HttptoolsResponse:
         return b""
 
     def close(self) -> None:
-        """Give the connection back after a complete answer, else cut it; see `UpstreamResponse.close`."""
+        """Return the connection to the pool after a complete response, else cut it; see `UpstreamResponse.close`."""
         self._closed = True
         self._call.close()
 
 
 class _News:
-    """Lets a task wait for the listener of a call to be called."""
+    """Let a task wait for a call's listener."""
 
     __slots__ = ("_waiter",)
 
@@ -74,12 +74,12 @@ class _News:
         self._waiter: asyncio.Future[None] | None = None
 
     def tell(self) -> None:
-        """There is something new to ask for."""
+        """Wake the waiting task."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def come(self) -> None:
-        """Wait until there is."""
+        """Wait for the next `tell`."""
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
@@ -88,11 +88,11 @@ class _News:
 
 
 class HttptoolsUpstream:
-    """`Upstream` for one event loop; make one for each loop.
+    """`Upstream` for one event loop; create one per loop.
 
     Args:
-        ssl_context: for origins with scheme https; None verifies against the system's certificates.
-        keepalive: seconds an idle connection is kept for the next request.
+        ssl_context: for https origins; None verifies against the system's certificates.
+        keepalive: seconds that an idle connection is kept for the next request.
     """
 
     def __init__(self, *, ssl_context: ssl.SSLContext | None = None, keepalive: float = 15.0) -> None:
@@ -104,16 +104,16 @@ class HttptoolsUpstream:
 
     @property
     def open_connections(self) -> int:
-        """How many sockets are open, idle ones included."""
+        """The number of open sockets, idle ones included."""
         return len(self._pool)
 
     @property
     def idle_connections(self) -> int:
-        """How many open sockets wait for a request."""
+        """The number of idle sockets."""
         return self._pool.idle
 
     async def send(self, request: UpstreamRequest) -> HttptoolsResponse:
-        """Send a request and wait for the head of the answer; see `Upstream.send`."""
+        """Send a request and wait for the response head; see `Upstream.send`."""
         news = _News()
         call, connection = UpstreamCall(news.tell), self._idle(request)
         if connection is None:
@@ -147,7 +147,7 @@ class HttptoolsUpstream:
             call.failed(error)
 
     def _idle(self, request: UpstreamRequest) -> Connection | None:
-        """Take a kept connection, unless the request wants a fresh one."""
+        """Take a pooled connection, unless the request needs a fresh one."""
         return None if request.fresh else self._pool.take(request.origin)
 
     def _start(self, call: UpstreamCall, connection: Connection, request: UpstreamRequest) -> None:
@@ -159,12 +159,12 @@ class HttptoolsUpstream:
             raise
 
     def give_up(self, origin: Origin, error: UpstreamError) -> None:
-        """Fail every request at an origin of whose answer nothing has come; see `Upstream.give_up`."""
+        """Fail every request to an origin whose response has not started; see `Upstream.give_up`."""
         for connection in self._pool.at(origin):
             connection.give_up(error)
 
     async def aclose(self) -> None:
-        """Close every connection; requests in flight fail, and no more are taken."""
+        """Close every connection; requests in flight fail, and new ones are refused."""
         await self._pool.aclose()
 
     async def _connect(self, origin: Origin, seconds: float | None) -> Connection:
@@ -184,7 +184,7 @@ class HttptoolsUpstream:
             raise ConnectFailed(f"{origin.shown} did not accept a connection in time") from error
         except (OSError, UnicodeError) as error:
             raise ConnectFailed(f"cannot connect to {origin.shown}: {_reason(error)}") from error
-        # Only now: uvloop closes a connection whose making was cancelled without telling its protocol.
+        # Register only now: uvloop closes a connection whose opening was cancelled without telling its protocol.
         self._pool.opened(connection)
         try:
             self._refuse_if_closed()
@@ -218,4 +218,4 @@ def _reason(error: Exception) -> str:
         return f"its certificate is not trusted ({error.verify_message.partition(',')[0]})"
     if isinstance(error, socket.gaierror | ssl.SSLError) or not isinstance(error, OSError) or error.errno is None:
         return getattr(error, "strerror", None) or type(error).__name__
-    return os.strerror(error.errno)  # asyncio writes the address into its own text
+    return os.strerror(error.errno)  # asyncio includes the address in its own message

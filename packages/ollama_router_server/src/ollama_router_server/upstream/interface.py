@@ -1,7 +1,7 @@
-"""What the relay needs from an HTTP client, and nothing more.
+"""The interface that the relay needs from an HTTP client.
 
-An engine never retries, never follows redirects, never stores cookies, never reads proxy settings from the
-environment, never decompresses, and adds no header but `Host`, `Content-Length` or `Transfer-Encoding`.
+An engine never retries, follows redirects, stores cookies, reads proxy settings from the environment, or decompresses,
+and adds no header but `Host`, `Content-Length` or `Transfer-Encoding`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ __all__ = [
 ]
 
 Headers = tuple[tuple[bytes, bytes], ...]
-"""Header fields in order; names are lower case, values are stripped of surrounding white space."""
+"""Header fields in order; names in lower case, values stripped of surrounding white space."""
 
 
 class Origin(Struct, frozen=True):
-    """Where connections go; two requests share a pooled connection only if their origins are equal.
+    """The endpoint of connections; requests share a pooled connection only if their origins are equal.
 
-    `name` is what error texts call it: users are not told addresses. `ca_file` names the authority of its certificate.
+    `name` appears in error messages, since users must not see addresses. `ca_file` is the CA certificate to trust.
     """
 
     scheme: str
@@ -42,18 +42,18 @@ class Origin(Struct, frozen=True):
 
     @property
     def authority(self) -> str:
-        """`host:port` for the Host field; the port is always written, an IPv6 address gets brackets."""
+        """`host:port` for the Host field; always with the port, with brackets around an IPv6 address."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
     @property
     def shown(self) -> str:
-        """The name, or the address of a place without one."""
+        """The name, or the authority if there is none."""
         return self.name or self.authority
 
 
 class Timeouts(Struct, frozen=True, kw_only=True):
-    """Seconds for each phase of an exchange; None waits without end. There is no cap on the whole."""
+    """Timeouts of each phase of an exchange, in seconds; None waits forever. The whole exchange has no timeout."""
 
     connect: float | None = 3.0
     first_byte: float | None = 300.0
@@ -63,10 +63,10 @@ class Timeouts(Struct, frozen=True, kw_only=True):
 class UpstreamRequest(Struct, frozen=True, kw_only=True):
     """One request to one origin.
 
-    `target` is the origin-form path with query, already built from the endpoint table. `headers` hold neither Host nor
-    framing fields: the engine writes them. A `bytes` body is sent with Content-Length, an iterator with `body_length`
-    with that Content-Length (ending early or late is an error), and without it chunked. A `fresh` one takes no
-    connection that was used before.
+    `target` is the origin-form path with query, already built from the endpoint table. `headers` contain neither Host
+    nor framing fields: the engine writes them. A `bytes` body is sent with Content-Length. An iterator with
+    `body_length` is sent with that Content-Length, and a different length is an error; without it, the body is chunked.
+    A `fresh` request does not use a pooled connection.
     """
 
     origin: Origin
@@ -80,58 +80,58 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
 
 
 class UpstreamResponse(Protocol):
-    """An answer whose head has arrived."""
+    """A response whose head has arrived."""
 
     @property
     def status(self) -> int:
-        """The final status code (1xx answers are swallowed)."""
+        """The final status code (1xx responses are skipped)."""
 
     @property
     def headers(self) -> Headers:
-        """The answer's fields as sent, framing and hop-by-hop ones included; the relay filters them."""
+        """The response's fields as received, with framing and hop-by-hop fields; the relay filters them."""
 
     @property
     def complete(self) -> bool:
-        """Whether all of the body has been handed out: the next `read` is known to give b"" at once."""
+        """Whether the whole body has been read, so that the next `read` returns b"" at once."""
 
     async def read(self) -> bytes:
-        """Read the next piece of the body as soon as any is there, at most 256 KiB; b"" exactly at a complete end.
+        """Read the next piece of the body as soon as one arrives, at most 256 KiB; b"" only at a complete end.
 
-        Cancelling this loses nothing: it may be called again, and `close` is still owed.
+        Cancellation loses no data: `read` may be called again, and `close` is still required.
 
         Raises:
-            UpstreamTimeout: nothing came for `timeouts.idle` seconds.
+            UpstreamTimeout: nothing arrived for `timeouts.idle` seconds.
             UpstreamDisconnected: the connection ended before the body was complete.
-            UpstreamProtocolError: the body's framing is broken.
+            UpstreamProtocolError: the body's framing is invalid.
         """
 
     def close(self) -> None:
-        """Give the connection back if the body was read to its end, else cut it at once. Never blocks."""
+        """Return the connection to the pool if the body was read to its end, else cut it. Never blocks."""
 
 
 class Upstream(Protocol):
     """An HTTP/1.1 client with pooled connections."""
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
-        """Send a request and wait for the head of the answer. Cancelling this cuts the connection.
+        """Send a request and wait for the response head. Cancellation cuts the connection.
 
         Raises:
             ConnectFailed: no connection within `timeouts.connect`; nothing was sent.
             UpstreamTimeout: no head within `timeouts.first_byte` after the request was sent.
-            UpstreamDisconnected: the connection ended first; the request may have run.
-            UpstreamProtocolError: the head is not acceptable HTTP/1.1.
-            Exception: whatever the body iterator raised; the connection has been cut.
+            UpstreamDisconnected: the connection ended first; the server may have processed the request.
+            UpstreamProtocolError: the head is not valid HTTP/1.1.
+            Exception: an error of the body iterator; the connection has been cut.
         """
 
     def give_up(self, origin: Origin, error: UpstreamError) -> None:
-        """Fail every request at an origin of whose answer nothing has come; their connections are cut."""
+        """Fail every request to an origin whose response has not started; cut their connections."""
 
     async def aclose(self) -> None:
         """Close every connection."""
 
 
 class Call(Protocol):
-    """A request that was sent, whose answer is asked for without waiting; `close` is owed."""
+    """A request that was sent, and whose response is polled; the caller must `close` it."""
 
     status: int
     headers: Headers
@@ -139,37 +139,37 @@ class Call(Protocol):
     connect_seconds: float
 
     def head_arrived(self) -> bool:
-        """Whether `status` and `headers` are there.
+        """Return whether `status` and `headers` are available.
 
         Raises:
-            UpstreamError: as `Upstream.send`; the connection has been cut.
-            Exception: whatever the body iterator raised.
+            UpstreamError: see `Upstream.send`; the connection has been cut.
+            Exception: an error of the body iterator.
         """
 
     def take(self) -> bytes:
-        """Take what has arrived of the body and was not taken yet; b"" if nothing has, or if with `complete` all was.
+        """Return what has arrived of the body since the last call; b"" if nothing, or if all was taken (`complete`).
 
-        The server must say something within `timeouts.idle` from when nothing was there.
+        A call that returns nothing starts the timeout `timeouts.idle`.
 
         Raises:
-            UpstreamError: as `UpstreamResponse.read`, once there is nothing left to take.
+            UpstreamError: see `UpstreamResponse.read`; raised once everything before it has been taken.
         """
 
     def give_up(self, error: Exception) -> None:
-        """Fail it, and cut its connection, if nothing of the answer has come."""
+        """Fail the request and cut its connection, unless the response has started."""
 
     def close(self) -> None:
-        """Give the connection back if the body was taken to its end, else cut it at once. Never blocks."""
+        """Return the connection to the pool if the body was taken to its end, else cut it. Never blocks."""
 
 
 class CallingUpstream(Upstream, Protocol):
-    """An `Upstream` that needs no task for an exchange."""
+    """An `Upstream` that needs no task per exchange."""
 
     def open(self, request: UpstreamRequest, listener: Callable[[], None]) -> Call:
         """Send a request, on a new connection if none is idle.
 
-        `listener` is called, never from inside this call, when the head, a piece, the end or a failure is there.
+        `listener` is called on the head, each piece, the end and a failure, but never from inside `open`.
 
         Raises:
-            ValueError: the request cannot be written as one.
+            ValueError: the request cannot be encoded.
         """

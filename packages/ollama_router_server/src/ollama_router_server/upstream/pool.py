@@ -1,7 +1,7 @@
-"""Which connections are open, and which of them may be used again.
+"""The pool of open connections, and which of them can be reused.
 
-There is no limit on connections: how many requests a server may hold at once is admission's decision, and a pool
-with a limit of its own is a second queue that nobody sees.
+The pool is unbounded: admission decides how many requests a server may run at once, and a bounded pool would be a
+second, hidden queue.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ __all__ = ["Pool", "Poolable"]
 
 
 class Poolable(Protocol):
-    """What the pool needs to know about a connection."""
+    """A pooled connection."""
 
     origin: Origin
     lost: bool
-    """Its socket is closed."""
+    """Whether the socket is closed."""
 
     def usable(self) -> bool:
-        """Whether nothing has arrived since the last answer, not even an end."""
+        """Return whether nothing has arrived since the last response, not even an end of file."""
 
     def abort(self) -> None:
         """Close at once."""
@@ -32,7 +32,7 @@ ConnectionT = TypeVar("ConnectionT", bound=Poolable)
 
 
 class Pool(Generic[ConnectionT]):
-    """Open connections; every method but `aclose` is immediate."""
+    """Open connections by origin; every method but `aclose` returns at once."""
 
     def __init__(self) -> None:
         self._idle: dict[Origin, list[ConnectionT]] = {}
@@ -45,11 +45,11 @@ class Pool(Generic[ConnectionT]):
 
     @property
     def idle(self) -> int:
-        """How many open connections wait for a request."""
+        """The number of open connections without a request."""
         return sum(len(stack) for stack in self._idle.values())
 
     def take(self, origin: Origin) -> ConnectionT | None:
-        """Take the connection used last that is still good; drop those found closed on the way."""
+        """Take the most recently used connection that is still usable; abort closed ones."""
         stack = self._idle.get(origin)
         while stack:
             connection = stack.pop()
@@ -59,14 +59,14 @@ class Pool(Generic[ConnectionT]):
         return None
 
     def put(self, connection: ConnectionT) -> None:
-        """Keep a connection for the next request to its origin."""
+        """Keep an idle connection for the next request to its origin."""
         if self.closed:
             connection.abort()
         else:
             self._idle.setdefault(connection.origin, []).append(connection)
 
     def opened(self, connection: ConnectionT) -> None:
-        """Note a connection that has been made, and may have been lost since."""
+        """Register a new connection, unless it has already been lost."""
         if not connection.lost:
             self._open.add(connection)
 
@@ -75,7 +75,7 @@ class Pool(Generic[ConnectionT]):
         return [connection for connection in self._open if connection.origin == origin]
 
     def forget(self, connection: ConnectionT) -> None:
-        """Forget an idle connection, which must not be taken any more; its stack goes when it is empty."""
+        """Remove an idle connection, so that it cannot be taken."""
         stack = self._idle.get(connection.origin)
         if stack is not None and connection in stack:
             stack.remove(connection)
@@ -83,7 +83,7 @@ class Pool(Generic[ConnectionT]):
                 del self._idle[connection.origin]
 
     def lost(self, connection: ConnectionT) -> None:
-        """Note that a connection's socket is closed."""
+        """Unregister a connection whose socket is closed."""
         self._open.discard(connection)
         if self._emptied is not None and not self._open and not self._emptied.done():
             self._emptied.set_result(None)

@@ -1,4 +1,4 @@
-"""The sending side of a connection to a server: requests, as fast as the server takes them."""
+"""The sending side of a connection to a server: write requests at the server's pace."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ollama_router_server.upstream.upload import send_body
 __all__ = ["Phase", "RequestWriter"]
 
 _JOIN_LIMIT: Final = 64 * 1024
-"""Bodies up to this are sent in one piece with their head."""
+"""Maximum bytes of a body that is sent in one write with its head."""
 
 Phase = Literal["send", "first_byte", "idle", "keepalive"]
-"""What the deadline of a connection is for: the first two are of its sending side."""
+"""The purpose of a connection's deadline; the first two belong to the sending side."""
 
 
 class RequestWriter:
-    """Writes one request after another; the deadline for an answer runs once the kernel has taken all of it.
+    """Write one request after another; the response timeout starts once the kernel has accepted all of a request.
 
     Args:
-        shown: what error texts call the server.
+        shown: the server's name in error messages.
         loop: the running loop.
-        deadline: the connection's.
-        answer: whose head may come before all of the request was sent.
-        fail: told why a body cannot be sent to its end.
+        deadline: the connection's deadline.
+        answer: the response parser; the head may arrive before the request is sent.
+        fail: called with the error that stops an upload.
 
     Attributes:
-        paused: the transport holds more than it should.
-        timeouts: of the last request.
+        paused: whether the transport's buffer is above its high-water mark.
+        timeouts: of the current request.
     """
 
     __slots__ = (
@@ -62,7 +62,7 @@ class RequestWriter:
         self._unsent = 0
 
     def begin(self, transport: asyncio.Transport, request: UpstreamRequest, head: bytes) -> None:
-        """Write a request; a body that is a stream is sent by a task."""
+        """Write a request; a task sends a streamed body."""
         self._transport = transport
         self.timeouts = request.timeouts
         self._upload = None
@@ -80,22 +80,22 @@ class RequestWriter:
 
     @property
     def unfinished(self) -> bool:
-        """Whether there is more to send of the last request."""
+        """Whether part of the last request is still to be sent."""
         return self.paused or (self._upload is not None and not self._upload.done())
 
     def stop(self) -> None:
-        """Send no more of a body."""
+        """Stop the upload."""
         if self._upload is not None:
             self._upload.cancel()
 
     def close(self) -> None:
-        """Let go of the connection, which is lost."""
+        """Drop the lost connection."""
         self.stop()
         self._transport = None
         self._fail = _nothing
 
     def resume(self) -> None:
-        """Go on, as the kernel has taken everything."""
+        """Continue: the kernel has accepted everything."""
         self.paused = False
         if self._draining is not None:
             if not self._draining.done():
@@ -104,14 +104,14 @@ class RequestWriter:
             self._deadline.set(self.timeouts.first_byte, "first_byte")
 
     def goes_on(self) -> bool:
-        """Tell whether the server took some of the request before the deadline; then it gets as much time again."""
+        """Return whether the server read some of the request before the deadline; if so, restart the deadline."""
         if self._held() >= self._unsent:
             return False
         self._arm()
         return True
 
     async def _send_body(self, body: AsyncIterator[bytes], length: int | None) -> None:
-        """Send a body as it comes; runs beside the wait for the answer, which may arrive first."""
+        """Send a body as it arrives, concurrently with the wait for the response, which may arrive first."""
         try:
             await send_body(body, length, self._write, self._drained)
             if not self._answer.status:
@@ -131,7 +131,7 @@ class RequestWriter:
             self._transport.write(data)
 
     async def _drained(self) -> None:
-        """Wait until the kernel has taken everything, if too much is held."""
+        """Wait until the kernel has accepted everything, if writing is paused."""
         if not self.paused:
             return
         if not self._answer.status:
@@ -145,7 +145,7 @@ class RequestWriter:
                 self._deadline.lift()
 
     def _sent(self) -> None:
-        """Everything has been written: the server's time to answer begins, once the kernel has taken it."""
+        """Start the response timeout, or the send timeout while the kernel has not accepted everything."""
         if self.paused:
             self._arm()
         else:

@@ -1,4 +1,4 @@
-"""The core's destinations as the upstream engine takes them."""
+"""The core's destinations as targets of the upstream engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Target", "build_targets", "missing_keys"]
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """One server or external host; `name` and `external` are its destination's."""
+    """One server or external host; `name` and `external` are those of its destination."""
 
     destination: Destination
     origin: Origin
@@ -27,22 +27,22 @@ class Target(Struct, frozen=True, kw_only=True):
 
     @property
     def credential(self) -> Headers:
-        """The fields that authenticate us there; never shown."""
+        """The header fields with our credential for this host; never displayed."""
         return self.destination.credential
 
     def redact(self, data: bytes) -> bytes:
-        """Return the same bytes without our key, should the server echo it."""
+        """Return the bytes with our key redacted, in case the server echoes it."""
         return self.destination.redact(data)
 
 
 def build_targets(config: Config, environment: Mapping[str, str]) -> dict[str, Target]:
-    """Every configured destination by name; keys come from the environment or from files."""
+    """Return every configured destination by name; keys are read from the environment or from files."""
     found = build_destinations(config, environment, read_text, shipped_profiles())
     return {name: _target(destination) for name, destination in found.items()}
 
 
 def missing_keys(config: Config, environment: Mapping[str, str]) -> list[str]:
-    """Warnings for enabled external hosts whose key cannot be had."""
+    """Return warnings for enabled external hosts without a readable key."""
     return destinations.missing_keys(config, build_destinations(config, environment, read_text, shipped_profiles()))
 
 

@@ -1,4 +1,4 @@
-"""A request's body that is sent as it comes, in chunks or to its declared length."""
+"""Upload of a request body as it arrives, chunked or with its declared length."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 __all__ = ["send_body"]
 
 _COPIED: Final = 16 * 1024
-"""Chunks up to this are joined with their framing."""
+"""Maximum bytes of a chunk that is copied to join it with its framing."""
 
 Write = Callable[[bytes], None]
 
@@ -16,11 +16,11 @@ Write = Callable[[bytes], None]
 async def send_body(
     body: AsyncIterator[bytes], length: int | None, write: Write, drained: Callable[[], Awaitable[None]]
 ) -> None:
-    """Write a body of `length` bytes, or in chunks if that is None; `drained` waits while the server takes too little.
+    """Write a body of `length` bytes, or chunked if that is None; `drained` applies the server's backpressure.
 
     Raises:
-        ValueError: the body has another length.
-        Exception: whatever the body raises.
+        ValueError: the body's length differs.
+        Exception: an error of the body.
     """
     left = length
     async for chunk in body:
@@ -41,10 +41,10 @@ async def send_body(
 
 
 def _write_chunk(chunk: bytes, write: Write) -> None:
-    """Frame a chunk; a large one is not copied for the sake of that: it may have to wait in memory."""
+    """Frame and write a chunk; a large one is not copied."""
     if len(chunk) <= _COPIED:
         write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-    else:  # three writes, as `writelines` of some versions of asyncio does not pause whom it should
+    else:  # three writes: in some versions of asyncio, `writelines` does not pause the writer
         write(b"%x\r\n" % len(chunk))
         write(chunk)
         write(b"\r\n")

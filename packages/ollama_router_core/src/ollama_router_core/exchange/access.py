@@ -1,4 +1,4 @@
-"""May this request go on: what the user is granted."""
+"""Authorization of one request, and its count against the user's limits."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ __all__ = [
 
 
 def check_route(user: Caller, endpoint: Endpoint, address: str | None, *, wall: float) -> None:
-    """Check what can be checked before the body is read.
+    """Check expiry, network, endpoint and model grants before the body is read.
 
     Raises:
-        Forbidden: the user may not use this route, from here, now.
+        Forbidden: the user may not use this route from this address at this time.
     """
     check_expiry(user.grants, wall)
     check_network(user.grants, address)
@@ -51,19 +51,19 @@ def check_granted_model(context: RequestContext) -> None:
     """Check the model that the request names.
 
     Raises:
-        Forbidden: the user may not use it.
+        Forbidden: the user may not use the model.
     """
     if context.user is not None and context.route is not None and context.route.model_text is not None:
         check_model(context.user.grants, context.route.model_text)
 
 
 def check_hosted(environment: Environment, context: RequestContext, request: ParsedRequest) -> None:
-    """Check a request that a server would send on to ollama.com: by its name, its tools, or a stub's name.
+    """Check a request that a server would forward to ollama.com because of its model name, its tools or a stub model.
 
-    Models that the config assigns to an external host have nothing to do with it, and a stub may be deleted.
+    Models that the config assigns to an external host are exempt, and a stub may be deleted.
 
     Raises:
-        Forbidden: this needs a permission that the user lacks.
+        Forbidden: the user lacks the permission.
     """
     user, model = context.user, request.route.model
     if user is None or request.endpoint.name == "delete":
@@ -79,7 +79,7 @@ def granted_ranking(environment: Environment, user: Caller, decision: Decision) 
     """Drop from a decision the external hosts that the user may not use.
 
     Raises:
-        Forbidden: nothing is left.
+        Forbidden: no destination is left.
     """
     role, grants, rule = user.role, user.grants, environment.config.external_hosts_for
     if (grants.hosts is None and rule == "all") or not decision.ranking:
@@ -94,18 +94,18 @@ def granted_ranking(environment: Environment, user: Caller, decision: Decision) 
 
 
 def is_counted(user: Caller, endpoint: Endpoint) -> bool:
-    """Whether a request counts against limits of its user. Reading is free."""
+    """Whether a request counts against its user's limits. Read endpoints do not count."""
     return endpoint.kind is not Kind.READ and has_limits(user.grants)
 
 
 def count(context: RequestContext, limits: Limits, user: Caller) -> Steps[None]:
     """Count the request against its user's limits, until it ends.
 
-    This comes before the body is read, so that a user over a limit makes nobody read, decompress or parse one.
+    This precedes the body, so that a request over a limit costs no reading, decompression or parsing.
 
     Raises:
         LimitExceeded: a limit is used up.
-        StorageUnavailable: what was used before cannot be read.
+        StorageUnavailable: earlier usage cannot be read.
     """
     try:
         context.reservation = yield Count(user)
@@ -114,10 +114,10 @@ def count(context: RequestContext, limits: Limits, user: Caller) -> Steps[None]:
 
 
 def charge(environment: Environment, context: RequestContext) -> Steps[None]:
-    """Charge the request's estimated tokens, now that its body is known; wait for it with `charged`.
+    """Charge the request's estimated tokens once its body is parsed; `charged` awaits a pending charge.
 
     Raises:
-        LimitExceeded: what is left does not suffice, or requests that came meanwhile have used it up.
+        LimitExceeded: the remaining tokens do not suffice, or concurrent requests used them up.
     """
     endpoint, route, limits = context.endpoint, context.route, environment.limits
     if context.reservation is None or endpoint is None or route is None or limits is None or context.user is None:
@@ -131,7 +131,7 @@ def charge(environment: Environment, context: RequestContext) -> Steps[None]:
 
 
 def charged(environment: Environment, context: RequestContext) -> Steps[None]:
-    """Wait until the tokens are charged, where others were asked: before anything is sent or answered.
+    """Await a charge that other routers have to confirm, before anything is sent or answered.
 
     Raises:
         LimitExceeded: as `charge`.

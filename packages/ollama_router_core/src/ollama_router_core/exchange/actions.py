@@ -1,24 +1,24 @@
-"""What the machine asks its driver to do: the closed union of actions, and what each is answered with.
+"""Actions that the machine requests from its driver: a closed union, each with its result and failure.
 
 action                      result                      failure
 Verify(headers, address)    Caller                      RouterError
 ReadBody(limit, ...)        bytes                       RouterError
 StreamBody(readers)         a BodyStream for each
-Compute(function)           its value                   what it raises
+Compute(function)           its value                   any exception it raises
 Count(user)                 Reservation                 RouterError
-Charge(reservation, tokens) bool: False while it is asked   RouterError
+Charge(reservation, tokens) bool: False while pending   RouterError
 AwaitCharge(reservation)    None                        RouterError
 Admit(...)                  Slot, Queued or Refused
-AwaitSlot(queued, ...)      Slot or Refused; Queued, as it stands then: time is up, or it has joined
-LookForModels()             bool: was it done
+AwaitSlot(queued, ...)      Slot or Refused; Queued, updated, after `seconds` or once it has joined the queue
+LookForModels()             bool: whether it ran
 UseStore(operation)         StoredResponse, None, or bool   RouterError
-Send(request)               Upstream, at once
-AwaitHead(upstream, ...)    bool: has it come           UpstreamError, Preempted
+Send(request)               Upstream, immediately
+AwaitHead(upstream, ...)    bool: whether it arrived    UpstreamError, Preempted
 Receive(upstream, ...)      Piece                       UpstreamError
-ReceiveAny(upstreams, ...)  Arrival, None if time is up
+ReceiveAny(upstreams, ...)  Arrival, None on timeout
 Release(upstreams)          None
 WriteHead(status, fields)   None
-Write(data)                 None, once more may be written
+Write(data)                 None, once the client's buffer has room
 Finish(data)                None
 Cut()                       None
 Record(row)                 None
@@ -71,11 +71,11 @@ __all__ = [
 
 
 class Outgoing(Struct, frozen=True, kw_only=True):
-    """One request as it is sent; `target` is path and query, built from the endpoint table.
+    """One upstream request; `target` is path and query, built from the endpoint table.
 
-    A body that is streamed has `body_length` bytes, or is sent in chunks if that is None. `repeatable` says that the
-    server may be asked twice. A `fresh` one goes over a connection that was never used. One with a `preemption` is cut
-    off when that is requested before the head of its answer has come; then `AwaitHead` fails with `Preempted`.
+    A streamed body has `body_length` bytes, or is sent chunked if that is None. A `repeatable` request may be sent
+    twice. A `fresh` request uses a new connection. A request with a `preemption` is aborted if the preemption is
+    requested before the response head arrives; `AwaitHead` then fails with `Preempted`.
     """
 
     destination: Destination
@@ -90,14 +90,14 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     preemption: Preemption | None = None
 
     def __repr__(self) -> str:
-        """Without fields and body: they hold keys and what people write."""
+        """Omit fields and body: they contain keys and users' texts."""
         return f"Outgoing({self.method} {self.target} at {self.destination.name})"
 
 
 class Verify(Struct, frozen=True):
-    """Find out who sent the request with these header fields from this address.
+    """Authenticate the sender of the request by its header fields and address.
 
-    With a `speaker` that is known: the person of this name, for whom the speaker asks.
+    With an authenticated `speaker`, resolve the person of this name on whose behalf the speaker asks.
     """
 
     headers: Headers
@@ -106,56 +106,56 @@ class Verify(Struct, frozen=True):
     person: str = ""
 
     def __repr__(self) -> str:
-        """Without the fields: they hold a token."""
+        """Omit the fields: they contain a token."""
         return "Verify()"
 
 
 class ReadBody(Struct, frozen=True):
-    """Read the whole body of the request, at most `limit` bytes, decompressed with zstd if it is `compressed`."""
+    """Read the whole request body, at most `limit` bytes after decompression; a `compressed` body is zstd."""
 
     limit: int
     compressed: bool
 
 
 class StreamBody(Struct, frozen=True):
-    """Pass the body on as it comes, to as many readers."""
+    """Stream the request body to this number of readers."""
 
     readers: int
 
 
 class Compute(Struct, frozen=True):
-    """Call a pure function that takes long, where nobody waits for it."""
+    """Call a slow pure function outside the event loop."""
 
     function: Callable[[], Any]
 
     def __repr__(self) -> str:
-        """Without the function: it holds a body."""
+        """Omit the function: it closes over a body."""
         return "Compute()"
 
 
 class Count(Struct, frozen=True):
-    """Count the request against its user's limits; what it uses of tokens is charged once its body was read."""
+    """Count the request against its user's limits; its tokens are charged once the body is read."""
 
     user: Caller
 
 
 class Charge(Struct, frozen=True):
-    """Charge tokens to a request that counts, now that its body says what is asked for; others may have to be asked."""
+    """Charge tokens to a counted request; other routers may have to confirm the charge."""
 
     reservation: Reservation
     tokens: int
 
 
 class AwaitCharge(Struct, frozen=True):
-    """Wait until others have said whether the tokens are left that were to be charged."""
+    """Wait until other routers have confirmed or refused the charge."""
 
     reservation: Reservation
 
 
 class Admit(Struct, frozen=True):
-    """Get a slot on a server, or a place in the queue. `conversation` is a number for the one it is a turn of.
+    """Get a slot on a server, or a place in the queue. `conversation` identifies the conversation of this turn.
 
-    `waiting` is how long it may wait and before whom.
+    `waiting` holds the maximum wait and the priority.
     """
 
     request: ParsedRequest
@@ -165,101 +165,101 @@ class Admit(Struct, frozen=True):
 
 
 class AwaitSlot(Struct, frozen=True):
-    """Wait in the queue, for at most `seconds`; one that has no position yet, until it has one."""
+    """Wait in the queue for at most `seconds`; without a position, until the request has one."""
 
     queued: Queued
     seconds: float | None = None
 
 
 class LookForModels(Struct, frozen=True):
-    """Ask every server for its models, unless that was done in the last seconds."""
+    """Request the model list of every server, unless that happened in the last few seconds."""
 
 
 class Fetch(Struct, frozen=True):
-    """The answer that is kept for a user under an id, None without one."""
+    """Fetch the response that is stored for a user under an id; None if there is none."""
 
     user: int | None
     id: str
 
 
 class Keep(Struct, frozen=True):
-    """Keep an answer for a user, within the bounds of the config."""
+    """Store a response for a user, within the limits of the config."""
 
     user: int | None
     response: StoredResponse
 
 
 class Forget(Struct, frozen=True):
-    """Forget an answer; says whether it was kept."""
+    """Delete a stored response; the result says whether it existed."""
 
     user: int | None
     id: str
 
 
 class UseStore(Struct, frozen=True):
-    """Ask the store of answers."""
+    """Access the response store."""
 
     operation: Fetch | Keep | Forget
 
 
 class Send(Struct, frozen=True):
-    """Send a request to a server; what comes of it is for `AwaitHead`."""
+    """Send a request to a server; `AwaitHead` reports the outcome."""
 
     request: Outgoing
 
 
 class AwaitHead(Struct, frozen=True):
-    """Wait for the head of an answer, for at most `seconds`."""
+    """Wait for the head of a response, for at most `seconds`."""
 
     upstream: Upstream
     seconds: float | None = None
 
 
 class Receive(Struct, frozen=True):
-    """Wait for the next piece of an answer. After `seconds` it is a timeout."""
+    """Wait for the next piece of a response body; fail with a timeout after `seconds`."""
 
     upstream: Upstream
     seconds: float | None = None
 
 
 class ReceiveAny(Struct, frozen=True):
-    """Wait for the next piece of any of several answers, for at most `seconds`."""
+    """Wait for the next piece of any of several responses, for at most `seconds`."""
 
     upstreams: tuple[Upstream, ...]
     seconds: float | None = None
 
 
 class Release(Struct, frozen=True):
-    """Give the connections back where the answer is complete, and cut the others."""
+    """Return connections whose response is complete to the pool, and close the others."""
 
     upstreams: tuple[Upstream, ...]
 
 
 class WriteHead(Struct, frozen=True):
-    """Write the head of the answer."""
+    """Write the response head to the client."""
 
     status: int
     fields: Headers
 
 
 class Write(Struct, frozen=True):
-    """Write a piece of the answer, and wait while the client takes less than was written."""
+    """Write a piece of the response, and wait while the client applies backpressure."""
 
     data: bytes
 
 
 class Finish(Struct, frozen=True):
-    """Write the last piece: the answer is complete."""
+    """Write the last piece and complete the response."""
 
     data: bytes
 
 
 class Cut(Struct, frozen=True):
-    """End the connection: the answer is not complete, and the client has to see that."""
+    """Close the connection, so that the client sees an incomplete response."""
 
 
 class Record(Struct, frozen=True):
-    """The exchange is over, and this is its row for the log. Always the last action, and never missing."""
+    """Log the row of a finished exchange. Every exchange ends with this action."""
 
     row: RequestRecord
 
@@ -281,9 +281,9 @@ CollaboratorAction = (
     | ReceiveAny
     | Release
 )
-"""Actions that do not concern the connection to the client: every driver of a server carries them out alike."""
+"""Actions that do not use the client connection: all server drivers perform them alike."""
 Action = CollaboratorAction | ReadBody | WriteHead | Write | Finish | Cut | Record
 
 _Result = TypeVar("_Result")
 Steps = Generator[Action, Any, _Result]
-"""A part of an exchange: yields actions, is sent their results, returns what they were for."""
+"""A part of an exchange: a generator that yields actions, receives their results and returns a value."""

@@ -1,8 +1,7 @@
-"""A request gets its slot: at once when a server is free, else when its turn comes.
+"""Grants slots to requests: immediately when a server is free, else in queue order.
 
-Most requests find a free server and nobody before them: they never enter the queue. One that waits gets its outcome
-with a call about something else: another slot is closed, facts change, time passes. The driver calls `look` at
-`next_look`.
+Most requests find a free server and an empty queue, and never enter the queue. A queued request gets its outcome during
+another call: a slot is closed, facts change, or time passes. The driver calls `look` at `next_look`.
 """
 
 from __future__ import annotations
@@ -30,24 +29,24 @@ from ollama_router_core.routing.strategies import STRATEGIES
 __all__ = ["AdmissionController"]
 
 _WHILE_TROUBLED = 0.5
-"""Seconds between looks at the queue while some server is out: its time may be up."""
+"""Seconds between queue checks while a server is suspended, as its suspension may end."""
 _WHILE_SHARED = 0.05
-"""The same while other workers may free a server; what this one frees is seen at once."""
+"""Seconds between queue checks while other workers may free a server; slots of this worker need no check."""
 _UNSEEN = FleetSnapshot()
 
 
 class AdmissionController:
-    """Every request that wants a server, in one queue. Not for two threads at once.
+    """Admission of all requests, with one queue. Not thread-safe.
 
     Args:
         config: strategy, and the limits of servers and queue.
-        fleet: what is believed about the servers.
-        now: seconds of the fleet's clock.
-        decided: told how many seconds choosing a server took, where nobody had to wait.
-        claims: where the slots of servers with a limit are taken; None where what is known here is enough.
+        fleet: the fleet state.
+        now: the fleet's clock, in seconds.
+        decided: called with the seconds that choosing a server took, for requests that did not queue.
+        claims: grants slots of servers with a limit; None where this process alone counts them.
 
     Attributes:
-        view: who waits, and what decisions are made from.
+        view: read access to the queue and to the facts that decisions use.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class AdmissionController:
         self._listeners: list[Callable[[], None]] = []
 
     def reconfigure(self, config: Config) -> None:
-        """Go by another config from now on, for those in the queue too."""
+        """Apply a new config, also to queued requests."""
         self._strategy = STRATEGIES[config.routing_strategy]
         self._slots.reconfigure(config)
         self._shared.reconfigure(config)
@@ -81,7 +80,7 @@ class AdmissionController:
         self.facts_changed()
 
     def renamed(self, names: Mapping[str, str]) -> None:
-        """Go by names that servers have now whose own are those of others; `names` has them by the old ones."""
+        """Rename servers; `names` maps old names to new names."""
         self._slots.renamed(names)
 
     @property
@@ -90,20 +89,20 @@ class AdmissionController:
         return self._admission.waiting
 
     def turns_taken(self) -> dict[str, float]:
-        """When users got slots that several routers share, since this was last asked."""
+        """Return when each user last got a shared slot, since the previous call."""
         return self._grants.turns_taken()
 
     def hear_turns(self, moments: Mapping[str, float]) -> None:
-        """Take in when users got slots of other routers: they have had their turn here, too."""
+        """Record when users got slots through other routers, which counts as their turn here."""
         self._admission.granted_elsewhere(moments)
         self._tell()
 
     # --- arriving and waiting -----------------------------------------------------------------------------------------
 
     def admit(self, asked: Admit, wake: Callable[[], None]) -> ServerSlot | Queued | Refused:
-        """Return a slot, or a place in the queue, or why there is neither.
+        """Return a slot, a place in the queue, or a refusal.
 
-        `wake` is called when the waiter has its outcome, while the cause is still dealt with: it must only note it.
+        `wake` is called synchronously when the waiter has its outcome: it may only record that.
         """
         now, number = self._now(), next(self._numbers)
         route = asked.request.route
@@ -125,7 +124,7 @@ class AdmissionController:
         return self._grants.go(Grant(ticket, decision), wake)
 
     def _admit_late(self, ticket: Ticket, now: float, wake: Callable[[], None]) -> ServerSlot | Queued | Refused:
-        """Admit a request that nobody waits before, by a strategy that binds late."""
+        """Admit a request ahead of which no request waits, under a strategy that binds late."""
         snapshot = self.fleet.snapshot
         found = self._admission.at_once(ticket, snapshot, now)
         self._decided(self._now() - now)
@@ -148,18 +147,18 @@ class AdmissionController:
         return self._grants.queued(waiter, self._admission.line.position(ticket.number), expected)
 
     def place(self, waiter: Waiter) -> Queued:
-        """Where a request stands that still waits."""
+        """Return the queue position and expected wait of a request."""
         position, expected = self._admission.line.place(waiter.number, self.fleet.snapshot, self._now())
         return self._grants.queued(waiter, position, expected)
 
     def rank(self, waiter: Waiter) -> int:
-        """Return a request's current position, from 1; 0 when it does not wait. Unlike `place` it makes no forecast."""
+        """Return a request's queue position, from 1; 0 when it does not wait. `place` adds a forecast."""
         return self._admission.line.rank(waiter.number)
 
     # --- what a slot reports ------------------------------------------------------------------------------------------
 
     def move(self, slot: ServerSlot, server: str, wake: Callable[[], None]) -> Queued | None:
-        """Move a slot to the next server that is tried: at once, or when other routers have left it a slot there."""
+        """Move a slot to the next server to try: immediately, or once other routers have granted a slot there."""
         if not self._shared.includes(server):
             self._slots.move(slot, server)
             return None
@@ -168,31 +167,31 @@ class AdmissionController:
         return self._grants.queued(waiter)
 
     def has_room(self, server: str) -> bool:
-        """Whether a server takes one more request at once."""
+        """Whether a server can take one more request immediately."""
         return self._slots.has_room(server)
 
     def take_retry(self) -> bool:
-        """Take one of the fleet's retries, if there is one left."""
+        """Take one retry from the fleet's budget, if any is left."""
         return self.fleet.take_retry(self.waiting)
 
     def answering(self, slot: ServerSlot) -> None:
-        """Note that an answer began."""
+        """Record the start of a response."""
         if self._strategy.binds_late or slot.preemption is not None:
             now = self._now()
             self._grants.carry_out(self._admission.first_byte(slot.number, self._facts(), now))
 
     def opened(self, slot: ServerSlot) -> None:
-        """Note that a slot is taken."""
+        """Record an opened slot."""
         self._slots.by_number[slot.number] = slot
 
     def finished(self, slot: ServerSlot) -> None:
-        """Note that a slot is free."""
+        """Record a freed slot."""
         del self._slots.by_number[slot.number]
         if self._slots.counted:
             self._grants.carry_out(self._admission.finished(slot.number, self._facts(), self._now()))
 
     def requeue(self, slot: ServerSlot) -> Queued:
-        """Free the slot of a preempted request, which waits for another."""
+        """Free the slot of a preempted request and queue the request again."""
         del self._slots.by_number[slot.number]
         waiter = self._grants.wait(slot.number, slot.wake)
         self._grants.carry_out(self._admission.preempted(slot.number, self.fleet.snapshot, self._now()))
@@ -200,17 +199,17 @@ class AdmissionController:
         return self.place(waiter)
 
     def _facts(self) -> FleetSnapshot:
-        """Return the fleet for those in the queue; while it is empty nobody looks at it."""
+        """Return the snapshot for queued requests; an empty queue does not read it."""
         return self.fleet.snapshot if self._admission.waiting else _UNSEEN
 
     # --- time and facts -----------------------------------------------------------------------------------------------
 
     def on_change(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever the queue may want to be looked at earlier than before."""
+        """Call `listener` whenever the next queue check may be due earlier."""
         self._listeners.append(listener)
 
     def next_look(self) -> float | None:
-        """When the queue wants to be looked at, None while nobody waits."""
+        """Return when the next queue check is due, None while no request waits."""
         now = self._now()
         at = self._admission.next_tick(now)
         if self._shared.awaited:
@@ -224,7 +223,7 @@ class AdmissionController:
         return at
 
     def look(self) -> None:
-        """Time has passed: some may go, some have waited for too long."""
+        """Check the queue: dispatch requests that can go, and refuse those that waited too long."""
         self._shared.ask()
         self._grants.carry_out(self._admission.tick(self.fleet.snapshot, self._now()))
         if self.fleet.health.troubled or self.fleet.shares:
@@ -232,7 +231,7 @@ class AdmissionController:
         self._tell()
 
     def facts_changed(self) -> None:
-        """Let those go who may, now that what is believed about the servers has changed."""
+        """Dispatch queued requests that can go after a change of the fleet state."""
         if self._admission.waiting:
             self._grants.carry_out(self._admission.changed(self.fleet.snapshot, self._now()))
             self._tell()
@@ -243,7 +242,7 @@ class AdmissionController:
 
 
 def _ticket(asked: Admit, number: int, now: float) -> Ticket:
-    """Make the ticket of a request that waits, or is counted."""
+    """Make the ticket of a request that queues or is counted."""
     endpoint, batch = asked.request.endpoint, asked.waiting.batch
     return Ticket(
         number=number,

@@ -1,4 +1,4 @@
-"""Admission as it stands now, for those who only look: who waits, since when, and where a request would go."""
+"""Read-only view of admission: queued requests, their waits, and where a request would go."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["AdmissionView"]
 
 
 class AdmissionView:
-    """Tells, and changes nothing.
+    """Reads admission state without changing it.
 
     Args:
-        admission: who waits.
-        fleet: what is believed about the servers.
-        slots: what runs there.
-        now: seconds of the fleet's clock.
+        admission: the queue.
+        fleet: the fleet state.
+        slots: the open slots.
+        now: the fleet's clock, in seconds.
     """
 
     def __init__(self, admission: Admission, fleet: SlotFleet, slots: OpenSlots, now: Callable[[], float]) -> None:
@@ -32,25 +32,25 @@ class AdmissionView:
 
     @property
     def waiting_since(self) -> float | None:
-        """When the request arrived that waits longest; None while nobody waits."""
+        """When the longest-waiting request arrived; None while the queue is empty."""
         return self._admission.line.since
 
     def longest_wait(self) -> tuple[float | None, frozenset[str]]:
-        """Since when requests wait, for other routers to compare, and the full servers that could take the first."""
+        """Return since when requests wait, for other routers, and the full servers that could take the first."""
         return self._admission.line.longest_wait(self._fleet.snapshot, self._now())
 
     def heads(self) -> Mapping[str, float]:
-        """Since when the first is in the line of each full server."""
+        """Return since when the first request waits for each full server."""
         return self._admission.line.heads(self._fleet.snapshot, self._now())
 
     def line(self, user: str | None = None) -> tuple[WaitingGroup, ...]:
-        """List what waits, by model, the longest wait first; of one user only where one is named."""
+        """List queued requests by model, longest wait first; only those of `user` if given."""
         return self._admission.line.groups(self._fleet.snapshot, self._now(), user)
 
     def traffic(self) -> FleetSnapshot:
-        """Return the fleet with the load and the demand that admission knows of: what decisions are made from."""
+        """Return the snapshot that decisions use: the fleet with the load and demand known to admission."""
         return self._slots.traffic()
 
     def decide(self, request: RouteRequest) -> Decision:
-        """Where a request would go that nobody makes."""
+        """Return the decision for a hypothetical request."""
         return self._admission.selector.decide(request, self.traffic(), now=self._now())

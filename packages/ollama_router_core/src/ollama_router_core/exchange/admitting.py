@@ -1,4 +1,4 @@
-"""A request gets its slot: at once, in its turn, or after its model was looked for; else the model that stands in."""
+"""Gets a slot for a request: waits in the queue, looks for a missing model, and falls back to a stand-in model."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _LONGEST_RETRY_AFTER = 30.0
 def admit(
     environment: Environment, context: RequestContext, request: ParsedRequest
 ) -> Steps[tuple[ParsedRequest, Slot]]:
-    """Get a slot on a server; a model that cannot be served may have a stand-in, which is then what is asked for.
+    """Get a slot on a server; return the request, rewritten for the fallback model if its own cannot be served.
 
     Raises:
-        RouterError: no server can take it, the queue is full, waiting took too long, or the user may not.
+        RouterError: no server can take it, the queue is full, the wait timed out, or the user lacks the grant.
     """
     try:
         slot = yield from _found(environment, context, request)
@@ -47,7 +47,7 @@ def admit(
 
 
 def _found(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[Slot]:
-    """Get a slot; a model that nobody is known to have is looked for once before it is missed."""
+    """Get a slot; refresh the model lists once before reporting a model as missing."""
     try:
         return (yield from _in_turn(environment, context, request))
     except ModelNotFound:
@@ -57,13 +57,13 @@ def _found(environment: Environment, context: RequestContext, request: ParsedReq
 
 
 def _taken(environment: Environment, context: RequestContext, slot: Slot) -> Slot:
-    """Note the slot, for a ranking of servers that the user may use."""
+    """Record the slot, and restrict its ranking to destinations that the user may use."""
     context.decision, context.decided = slot.decision, environment.now()
     if context.queue_position is None and slot.position:
         context.queue_position = slot.position
     unusual = context.queue_position is not None or context.fallback is not None
     if unusual or not slot.decision.explanation.is_routine:
-        context.kept_decision = kept_decision(slot.decision)  # now: soon more is known than it went by
+        context.kept_decision = kept_decision(slot.decision)  # now: the facts behind it will change
     if context.user is not None:
         try:
             slot.decision = granted_ranking(environment, context.user, slot.decision)
@@ -74,7 +74,7 @@ def _taken(environment: Environment, context: RequestContext, slot: Slot) -> Slo
 
 
 def _in_turn(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[Slot]:
-    """Get a slot on a server that the user may use."""
+    """Request admission, and wait in the queue if necessary."""
     user = "" if context.user is None else context.user.name
     if STRATEGIES[environment.config.routing_strategy].uses_prefixes:
         context.conversation = conversation_of(request, user, environment.key)
@@ -92,7 +92,7 @@ def _in_turn(environment: Environment, context: RequestContext, request: ParsedR
 def _charged_meanwhile(
     environment: Environment, context: RequestContext, outcome: Slot | Queued | Refused
 ) -> Steps[None]:
-    """Wait for the tokens: a slot that is asked for elsewhere is asked for with the same question."""
+    """Await the token charge after admission, as one message to other routers carries both."""
     try:
         yield from charged(environment, context)
     except BaseException:
@@ -118,10 +118,10 @@ def _unrefused(
 def admit_again(
     environment: Environment, context: RequestContext, request: ParsedRequest, queued: Queued
 ) -> Steps[Slot]:
-    """Another slot for a request that was preempted.
+    """Get another slot for a preempted request.
 
     Raises:
-        RouterError: no server can take it any more, or waiting took too long.
+        RouterError: no server can take it any more, or the wait timed out.
     """
     _joined(context, queued)
     outcome = yield from _waited(environment, context, request, queued)
@@ -129,7 +129,7 @@ def admit_again(
 
 
 def _joined(context: RequestContext, queued: Queued) -> None:
-    """Note the position and the expected wait with which a request first joined the queue."""
+    """Record the position and expected wait with which the request first joined the queue."""
     if context.queue_position is None and queued.position:
         context.queue_position, context.expected_wait_ms = queued.position, queued.expected_wait * 1000
 
@@ -137,9 +137,9 @@ def _joined(context: RequestContext, queued: Queued) -> None:
 def _waited(
     environment: Environment, context: RequestContext, request: ParsedRequest, queued: Queued
 ) -> Steps[Slot | Refused]:
-    """Wait for the turn; a stream is told its place at the interval of its heartbeats.
+    """Wait in the queue; a stream gets its position with each heartbeat.
 
-    Who was refused the slot that it asked for joins the queue while it waits, and is logged as one that has queued.
+    A request whose slot claim is denied joins the queue during the wait, and is logged as queued.
     """
     heartbeat = heartbeat_for(environment, context, request)
     seconds = None if heartbeat is None else heartbeat.interval
@@ -161,7 +161,7 @@ def _waited(
 
 
 def free_memory(environment: Environment, slot: Slot) -> Steps[None]:
-    """Unload what is in the way before something else is loaded there; what fails is left to the server itself."""
+    """Unload models to make room on the slot's server; after a failure, leave eviction to the server."""
     for model in slot.unload:
         facts = environment.fleet.servers.get(slot.server)
         installed = None if facts is None or facts.installed is None else facts.installed.get(model)
@@ -175,12 +175,12 @@ def free_memory(environment: Environment, slot: Slot) -> Steps[None]:
 
 
 def _unasked(servers: tuple[str, ...]) -> str:
-    """Who may have the model all the same, in a few names."""
+    """Name the servers that may have the model but could not be asked."""
     return f" ({names_of(servers)} could not be queried)"
 
 
 def _worded(environment: Environment, request: ParsedRequest, error: RouterError) -> RouterError:
-    """Word the error for the client: Ollama's own words for what is not there, when to come back for the rest."""
+    """Word the error for the client: Ollama's text for a missing model or capability, a retry time otherwise."""
     environment.fleet.refresh_unknown(request.route.model)
     if isinstance(error, ModelNotFound):
         missing = model_not_found(request.endpoint.name, request.route.model_text or "")

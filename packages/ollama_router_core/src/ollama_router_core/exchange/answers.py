@@ -1,4 +1,4 @@
-"""Answers that the router writes itself, and the head that every answer begins with."""
+"""Response heads, and responses that the router writes itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ JSON_UTF8 = b"application/json; charset=utf-8"
 
 
 def write_head(context: RequestContext, status: int, fields: Headers) -> Steps[None]:
-    """Begin the answer; where a heartbeat had to begin it, its head stands."""
+    """Write the response head, unless a heartbeat already has."""
     if context.kept_alive:
         return
     context.status = status
@@ -23,7 +23,7 @@ def write_head(context: RequestContext, status: int, fields: Headers) -> Steps[N
 
 
 def finish(context: RequestContext, data: bytes) -> Finish:
-    """Write the last piece; nothing that happens from now on concerns the client."""
+    """Finish the response with its last piece; later events no longer affect the client."""
     context.bytes_out += len(data)
     context.finished = True
     return Finish(data)
@@ -32,7 +32,7 @@ def finish(context: RequestContext, data: bytes) -> Finish:
 def answer_whole(
     context: RequestContext, body: bytes, content_type: bytes | None, *, status: int = 200, fields: Headers = ()
 ) -> Steps[None]:
-    """Answer with a body whose length is known; HEAD gets the head alone."""
+    """Answer with a body of known length; HEAD gets the head alone."""
     head = [] if content_type is None else [(b"content-type", content_type)]
     head += [(b"content-length", b"%d" % len(body)), *fields, *context.router_fields()]
     yield from write_head(context, status, head)
@@ -40,6 +40,6 @@ def answer_whole(
 
 
 def answer_for(context: RequestContext, body: bytes, content_type: bytes | None, *, status: int = 200) -> Steps[None]:
-    """`answer_whole` on behalf of the servers that were asked, which it names."""
+    """Answer as `answer_whole`, and name the servers asked in `X-Router-Server`."""
     fields = () if context.server is None else ((b"x-router-server", context.server.encode("ascii", "replace")),)
     yield from answer_whole(context, body, content_type, status=status, fields=fields)

@@ -1,4 +1,4 @@
-"""What the operator decided about models, applied to one request: other names, contexts, keep-alives, stand-ins."""
+"""The operator's model policy, applied to one request: aliases, contexts, keep-alives, fallbacks."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _ABOUT_ONE_MODEL = frozenset({Routing.ONE, Routing.COUNT, Routing.RERANK})
 
 
 def applied_policy(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
-    """Apply the policy: return the request as it will be sent; everything after this is about it.
+    """Apply the policy: return the request as it will be sent.
 
     Raises:
-        InvalidHeader: it names a server that is none.
-        Forbidden: it names one and may not; or a model that has to stay on the operator's own servers would leave them.
+        InvalidHeader: it is pinned to an unknown server.
+        Forbidden: the user may not pin a server, or a `local_only` model would leave the operator's servers.
     """
     context.route = request.route
     if request.endpoint.routing not in _ABOUT_ONE_MODEL or request.route.model is None:
@@ -36,7 +36,7 @@ def applied_policy(environment: Environment, context: RequestContext, request: P
 
 
 def _counted(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
-    """Give the request as many tokens as its model is known to make of such a prompt."""
+    """Set the prompt tokens to the count learned for this model, if there is one."""
     model = request.route.model
     tokens = None if model is None else environment.fleet.prompts.tokens(model, request.route.prompt)
     if tokens is None:
@@ -66,9 +66,9 @@ def _as_decided(environment: Environment, context: RequestContext, request: Pars
 
 
 def stand_in(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest | None:
-    """Return the same request for the model that may answer instead; None without one, or if the user may not use it.
+    """Return the request for the fallback model; None without one, or if the user may not use it.
 
-    The context is about the stand-in from then on.
+    The context then describes the fallback.
     """
     model = request.route.model
     name = None if model is None or context.fallback is not None else fallback_for(model, environment.config.models)
@@ -89,10 +89,10 @@ def stand_in(environment: Environment, context: RequestContext, request: ParsedR
 
 
 def _keeping_models(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
-    """Drop from the request an order to unload that its user may not give: others may be using the model.
+    """Drop a `keep_alive` that would unload a model, if the user may not unload: other users may be using the model.
 
     Raises:
-        Forbidden: it asks for nothing else.
+        Forbidden: unloading is all that the request does.
     """
     user = context.user
     if request.route.keeps_model or user is None or may_unload(user.role, user.grants, alone=environment.alone()):

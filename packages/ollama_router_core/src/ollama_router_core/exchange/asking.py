@@ -1,4 +1,4 @@
-"""Requests to servers by name: one whose answer passes on, or several short answers at once.
+"""Requests to servers by name: one with a relayed response, or several short ones in parallel.
 
 They take no slot: pulling a model for an hour must not look like load.
 """
@@ -35,14 +35,14 @@ __all__ = [
 ]
 
 LONGEST_REPLY = 1024 * 1024
-"""Bytes of a short answer."""
+"""Maximum bytes of a short response."""
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _PATIENCE = 3600.0
-"""Seconds of silence while a server verifies, converts or quantises what it has read."""
+"""Seconds of silence allowed while a server verifies, converts or quantises a model."""
 
 
 class Reply(Struct, frozen=True, kw_only=True):
-    """A whole short answer."""
+    """A complete short response."""
 
     status: int
     headers: Headers
@@ -50,12 +50,12 @@ class Reply(Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether it did what was asked."""
+        """Whether the status is 2xx."""
         return 200 <= self.status < 300
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """The client's request, to be sent to whichever servers; one that is `patient` may take an hour of silence."""
+    """The client's request, to be sent to named servers; `patient` allows an hour of silence."""
 
     method: str
     target: str
@@ -64,7 +64,7 @@ class Order(Struct, frozen=True, kw_only=True):
     patient: bool = False
 
     def to(self, environment: Environment, context: RequestContext, server: str) -> Outgoing:
-        """Build the request as one server gets it."""
+        """Build the request for one server."""
         destination = environment.destinations[server]
         return Outgoing(
             destination=destination,
@@ -80,7 +80,7 @@ class Order(Struct, frozen=True, kw_only=True):
 def own_request(
     environment: Environment, server: str, method: str, path: str, *, body: bytes = b"", seconds: float | None = None
 ) -> Outgoing:
-    """Build a small request of the router's own; its answer has to come, and go on, within `seconds`."""
+    """Build a small request of the router's own; `seconds` limits connecting, the first byte and each silence."""
     destination = environment.destinations[server]
     wait = environment.config.model_info_timeout if seconds is None else seconds
     connect = environment.config.connect_timeout if seconds is None else seconds
@@ -101,10 +101,10 @@ def _with_patience(usual: Patience) -> Patience:
 
 
 def refuse_redirect(destination: Destination, status: int) -> None:
-    """Let any other status pass.
+    """Refuse a redirect.
 
     Raises:
-        UpstreamProtocolError: the answer is a redirect.
+        UpstreamProtocolError: the status is 3xx.
     """
     if 300 <= status < 400:
         raise UpstreamProtocolError(f"{destination.name} answered with a redirect, which is not followed")
@@ -113,10 +113,10 @@ def refuse_redirect(destination: Destination, status: int) -> None:
 def open_upstream(
     request: Outgoing, *, interval: float | None = None, beat: Callable[[], Steps[None]] | None = None
 ) -> Steps[Upstream]:
-    """Send, and wait for the head of the answer, which the caller has to release; `beat` is run every `interval`.
+    """Send, and wait for the response head; the caller releases the upstream. Run `beat` every `interval` seconds.
 
     Raises:
-        UpstreamError: no acceptable answer; the text names the server.
+        UpstreamError: there is no acceptable response; the text names the server.
     """
     while True:
         upstream: Upstream = yield Send(request)
@@ -136,9 +136,10 @@ def open_upstream(
 
 
 def met_stale_connection(request: Outgoing, error: RouterError) -> bool:
-    """Whether a request met a kept connection that its server was closing, and may be sent again on a fresh one.
+    """Whether a request hit a stale keep-alive connection and may be resent on a fresh one.
 
-    It can, once, if it was not read (its connection was closed and not reset), or may be repeated (RFC 9110, 9.2.2).
+    It may, once, if the server closed the connection without a reset (the request was not read), or if the request is
+    idempotent (RFC 9110, 9.2.2).
     """
     if not isinstance(error, UpstreamDisconnected) or not error.reused or request.fresh:
         return False
@@ -148,7 +149,7 @@ def met_stale_connection(request: Outgoing, error: RouterError) -> bool:
 
 
 class _Collecting:
-    """What has come of each request so far."""
+    """The responses to several requests, as they arrive."""
 
     def __init__(self, requests: Sequence[Outgoing], longest: int) -> None:
         self.requests = list(requests)
@@ -159,11 +160,11 @@ class _Collecting:
         self.results: list[Reply | RouterError | None] = [None] * len(requests)
 
     def sent(self, number: int, upstream: Upstream) -> None:
-        """Note that a request is on its way."""
+        """Record a request as sent."""
         self.open[upstream] = number
 
     def again(self, arrival: Arrival) -> tuple[int, Outgoing] | None:
-        """Return the request to send in place of one that met a stale connection, with its number; else None."""
+        """Return number and request to resend after a stale connection, else None."""
         number = self.open[arrival.upstream]
         request = self.requests[number]
         if isinstance(arrival.result, Piece) or not met_stale_connection(request, arrival.result):
@@ -173,7 +174,7 @@ class _Collecting:
         return number, self.requests[number]
 
     def take(self, arrival: Arrival) -> bool:
-        """Note what came; says whether it was the last of this answer."""
+        """Record an arrival; return whether it ends its response."""
         number = self.open[arrival.upstream]
         try:
             ended = self._take(number, arrival)
@@ -209,7 +210,7 @@ def ask_all(
     seconds: float | None = None,
     longest: int = LONGEST_REPLY,
 ) -> Steps[tuple[Reply | RouterError, ...]]:
-    """Send all at once and read the short answers, for at most `seconds`; an error stands where there is none."""
+    """Send all in parallel and read the short responses, for at most `seconds`; an error replaces a missing one."""
     collecting = _Collecting(requests, longest)
     deadline = None if seconds is None else environment.now() + seconds
     try:

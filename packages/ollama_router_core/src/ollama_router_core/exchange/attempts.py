@@ -1,4 +1,4 @@
-"""Walking the ranking: send, judge what came of it, try the next server."""
+"""Attempts along the ranking: send, classify the outcome, try the next server."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def forward_request(
     """Try the servers of the ranking until one answers.
 
     Raises:
-        RouterError: none did; the error is what the client gets.
-        Preempted: the slot is needed for another request.
+        RouterError: no server answered; the client gets this error.
+        Preempted: another request needs the slot.
     """
     heartbeat, before = heartbeat_for(environment, context, request), context.attempts
     steps = forward(slot.decision.ranking, may_retry=slot.may_retry)
@@ -120,7 +120,7 @@ def _try(
 
 
 def _is_repeatable(request: ParsedRequest, destination: Destination) -> bool:
-    """Whether a request may be sent once more after it was lost there."""
+    """Whether a request may be resent after this destination lost it."""
     return destination.cancels_on_disconnect or request.endpoint.kind is Kind.READ
 
 
@@ -132,11 +132,11 @@ def _answer(
     destination: Destination,
     heartbeat: StreamHeartbeat | None,
 ) -> Steps[Answer]:
-    """Send the request, and wait for the head of its answer.
+    """Send the request, and wait for the response head.
 
     Raises:
-        UpstreamError: it does not come.
-        Preempted: it is not waited for any more.
+        UpstreamError: it does not arrive.
+        Preempted: another request needs the slot.
     """
     recall = environment.thoughts.recall(context.user_id)
     without = _refused_before(environment, request, destination) if destination.learns else ()
@@ -156,15 +156,15 @@ def _answer(
 
 
 def _refused_before(environment: Environment, request: ParsedRequest, destination: Destination) -> tuple[str, ...]:
-    """Members that the host has refused for this model."""
+    """Return the members that the host has refused for this model."""
     return environment.refusals.members(destination.name, destination.model_there(request.route.model_text or ""))
 
 
 def _learned(environment: Environment, context: RequestContext, answer: Answer) -> Steps[bool]:
-    """Whether the host refuses a member that can be left out: that is remembered, and its answer given back.
+    """Learn an optional member that the host refuses and release the response; False if there is none.
 
     Raises:
-        UpstreamError: the error broke off.
+        UpstreamError: the error body was cut off.
     """
     asked, name = answer.asked, answer.destination.name
     if asked is None or asked.model is None or answer.status not in REFUSING_STATUSES or context.head_written:
@@ -181,10 +181,10 @@ def _learned(environment: Environment, context: RequestContext, answer: Answer) 
 def _judged(
     environment: Environment, context: RequestContext, request: ParsedRequest, answer: Answer, permit: BreakerPermit
 ) -> Steps[Outcome]:
-    """Judge by an answer's status what it means for its server and the next; where that does not say, by its words.
+    """Classify a response for the breaker and for retries, by its status and, if that is ambiguous, its error text.
 
     Raises:
-        UpstreamError: it broke off before it had said so.
+        UpstreamError: the error body was cut off.
     """
     status = answer.status
     if context.observer is not None:
@@ -206,7 +206,7 @@ def _judged(
 
 
 def _head(context: RequestContext, request: Outgoing, heartbeat: StreamHeartbeat | None) -> Steps[Upstream]:
-    """Send, and wait for the head of the answer; the client may get heartbeats meanwhile."""
+    """Send, and wait for the response head, with heartbeats for the client if it gets any."""
     if heartbeat is None:
         return open_upstream(request)
     return open_upstream(request, interval=heartbeat.interval, beat=partial(heartbeat.beat, context))
@@ -233,7 +233,7 @@ def _failed(
 
 
 def _ended_without_a_byte(error: UpstreamError) -> bool:
-    """Whether an exchange was over before its answer began; one that may only be slow is not."""
+    """Whether the exchange ended before the response began; a plain timeout may be a slow server and does not count."""
     return isinstance(error, UpstreamDisconnected) or (isinstance(error, UpstreamTimeout) and error.phase == "probe")
 
 

@@ -1,7 +1,7 @@
-"""Blobs, and the models made of them.
+"""Blobs, and the models created from them.
 
-Where blobs are is asked of the servers, not remembered: the digest says it, also after a restart. Only which server a
-user's uploads went to is kept for a while, so that the blobs of one model end up together.
+The router asks the servers where a blob is instead of storing it, which also works after a restart. It remembers only
+the server of a user's last upload, for ten minutes, so that the blobs of one model end up on one server.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _MOST_REMEMBERED = 1024
 
 
 def create(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
-    """Create a model where it is said, else on the one server that has what it is made of.
+    """Create a model on its target, else on the one server that has its blobs or its base.
 
     Raises:
-        RouterError: no server is up, a target is unknown, blobs lie apart, or a server failed.
+        RouterError: no server is up, a target is unknown, the blobs are on different servers, or a server failed.
     """
     yield from ask_fleet(environment, "/api/tags")
     target = target_of(environment, context)
@@ -49,10 +49,12 @@ def create(environment: Environment, context: RequestContext, request: ParsedReq
 
 
 def blob_exists(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
-    """Yes only if what follows will find it there: on all servers named, on this user's last, or anywhere.
+    """Answer whether a blob exists where the next request needs it.
+
+    That is on all targets, else on the server of this user's last upload, else on any server.
 
     Raises:
-        ModelNotFound: no.
+        ModelNotFound: it does not.
     """
     digest = _checked(request)
     target = target_of(environment, context)
@@ -72,7 +74,7 @@ def blob_exists(environment: Environment, context: RequestContext, request: Pars
 
 
 def upload_blob(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
-    """Pass a blob on as it comes, to the servers named or to the one of this user's last upload.
+    """Stream a blob to its targets, else to the server of this user's last upload.
 
     Raises:
         RouterError: no server is up, a target is unknown, or a server failed.
@@ -121,7 +123,7 @@ def _server_field(context: RequestContext) -> Headers:
 
 
 def _creator(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[str]:
-    """Find the one server that has what the new model is made of."""
+    """Find the server that has the blobs or the base of the new model."""
     up = up_servers(environment)
     if request.blobs:
         up = (yield from _with_all(environment, context, request.blobs, up)) or (
@@ -139,10 +141,10 @@ def _creator(environment: Environment, context: RequestContext, request: ParsedR
 def _with_all(
     environment: Environment, context: RequestContext, digests: frozenset[str], up: tuple[str, ...]
 ) -> Steps[tuple[str, ...]]:
-    """Servers that have all blobs, this user's last first; none if nobody has any.
+    """Return the servers that have all blobs, this user's last upload's first; none if no server has any.
 
     Raises:
-        InvalidTarget: they lie apart.
+        InvalidTarget: the blobs are on different servers.
     """
     found = yield from _found(environment, context, digests, up)
     whole = tuple(name for name in up if len(found[name]) == len(digests))
@@ -156,7 +158,7 @@ def _with_all(
 def _found(
     environment: Environment, context: RequestContext, digests: Collection[str], names: tuple[str, ...]
 ) -> Steps[dict[str, set[str]]]:
-    """Which of these blobs each server has; one that does not say so in time has none."""
+    """Return which of these blobs each server has; a server that does not answer in time has none."""
     pairs = [(name, digest) for name in names for digest in digests if _DIGEST.fullmatch(digest)]
     requests = [
         Order(method="HEAD", target=f"/api/blobs/{digest}").to(environment, context, name) for name, digest in pairs
@@ -170,7 +172,7 @@ def _found(
 
 
 def _last_upload(environment: Environment, context: RequestContext) -> tuple[str, ...]:
-    """Where this user's last upload went, if that was lately and the server is up."""
+    """Return the server of this user's last upload, if it is recent and the server is up."""
     name, until = environment.last_uploads.get(_uploader(context), ("", 0.0))
     up = servers_by_priority(environment.fleet.snapshot, environment.config)
     return (name,) if name in up and environment.now() < until else ()

@@ -1,4 +1,4 @@
-"""What takes long because a body is large is the driver's to carry out: others must not wait for it."""
+"""Work on large bodies, which the driver runs outside the event loop so that it does not block other requests."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ollama_router_core.exchange.actions import Compute, Steps
 __all__ = ["LARGE", "computed"]
 
 LARGE = 256 * 1024
-"""Bytes of a body from which on it is parsed and translated beside the event loop; below, that takes a few ms."""
+"""Body size in bytes from which parsing and translation leave the event loop; below, they take a few ms."""
 
 _Result = TypeVar("_Result")
 
 
 def computed(size: int, function: Callable[[], _Result]) -> Steps[_Result]:
-    """Compute the function's value; `size` is how many bytes it goes through. What it raises is raised."""
+    """Return the function's value; `size` is the bytes that it processes. Its exceptions propagate."""
     if size < LARGE:
         return function()
     result: _Result = yield Compute(function)

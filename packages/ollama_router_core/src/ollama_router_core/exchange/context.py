@@ -1,4 +1,4 @@
-"""What is known about one request while it is served, and the record it leaves."""
+"""The state of one request while it is served, and its log record."""
 
 from __future__ import annotations
 
@@ -28,54 +28,54 @@ __all__ = ["Observer", "RequestContext"]
 
 
 class Observer(Protocol):
-    """Watches one exchange, for traces."""
+    """Observes one exchange, for traces."""
 
     def sending(self, context: RequestContext, server: str) -> tuple[tuple[bytes, bytes], ...]:
-        """Note that a server is tried; return header fields for it."""
+        """Record an attempt; return header fields for the server."""
 
     def answered(self, status: int) -> None:
-        """Note the head of its answer."""
+        """Record the response head of the attempt."""
 
     def failed(self, code: str) -> None:
-        """Note that it could not be reached, or broke off."""
+        """Record a failed attempt: no connection, or a broken response."""
 
     def ended(self, context: RequestContext, now: float) -> None:
-        """Note the end of the exchange."""
+        """Record the end of the exchange."""
 
 
 class RequestContext(Struct, eq=False, kw_only=True):
-    """The state of one request; `started` and the other moments are seconds of the monotonic clock.
+    """The state of one request; `started` and the other times are seconds of the monotonic clock.
 
     Attributes:
-        id: of the request.
-        method: its method.
-        path: as sent, without query: for the endpoint table only, never for logs.
-        query: likewise.
-        headers: its fields.
-        address: the client's, None if it is not known.
-        started: when it came.
+        id: the request id.
+        method: the HTTP method.
+        path: the path as sent, without query; for the endpoint table only, never for logs.
+        query: the query string; never for logs either.
+        headers: the request's header fields.
+        address: the client's address, None if unknown.
+        started: when the request arrived.
         started_at: the same in seconds since 1970.
-        asked: the model's name as the client wrote it, where policy changed it.
-        fallback: the model that stands in.
-        changes: what policy changed, in words.
-        preempted: the servers that it was taken off before its answer began, for an interactive request.
-        in_vain: its attempts that led to no answer.
-        dropped: what of the body was left out, dotted names.
-        changed: what of it the last server got otherwise, for its dialect or its profile.
-        speaker: the user whose token it is, where that asks for the person who is the `user` then.
-        keeps_answer: the answer is kept for the user, who goes on from `previous_response`.
-        origin_fields: what the answer says to the browser of a page elsewhere.
-        conversation: identifies the conversation that this is a turn of, where the strategy asks for it.
+        asked: the model's name as the client wrote it, if policy changed it.
+        fallback: the fallback model that serves the request.
+        changes: policy changes, as text.
+        preempted: the servers that the request had to leave before its response began, for an interactive request.
+        in_vain: failed attempts.
+        dropped: members removed from the body, as dotted names.
+        changed: members changed for the dialect or profile of the last server.
+        speaker: the owner of the token, if it may ask on behalf of others; `user` is then that person.
+        keeps_answer: whether the response is stored for the user; `previous_response` is the id it continues.
+        origin_fields: CORS fields of the response.
+        conversation: identifies the conversation of this turn, if the strategy uses it.
         decided: when a server was chosen.
-        reached: when there was a connection to the server that answered.
-        kept_decision: the decision as JSON, where somebody may ask for it later.
-        first_byte: when the first byte of an answer came.
-        last_wait: where it was sent last, when, and beside what.
-        head_written: the answer has begun; its status and fields stand.
-        framed: the answer has a declared length, so nothing can be added to it.
-        heartbeat: seconds between two signs of life that its way in asks for; None for those of the config.
-        kept_alive: it began with a heartbeat, before the server's head was there.
-        finished: the answer is complete.
+        reached: when the connection to the answering server was open.
+        kept_decision: the decision as JSON, if it is logged.
+        first_byte: when the first byte of a response arrived.
+        last_wait: the last attempt: server, time, and the requests in flight beside it.
+        head_written: whether the response head is written; status and fields are final.
+        framed: whether the response has a declared length, so that nothing can be appended.
+        heartbeat: heartbeat interval in seconds that the listener requests; None for the config's.
+        kept_alive: whether a heartbeat wrote the head before the server's head arrived.
+        finished: whether the response is complete.
     """
 
     id: str
@@ -130,23 +130,23 @@ class RequestContext(Struct, eq=False, kw_only=True):
         return f"RequestContext({self.id})"
 
     def header(self, name: bytes) -> str | None:
-        """Return a request field's value, several joined by commas; None when it is absent."""
+        """Return a header field's value, repeated fields joined by commas; None when it is absent."""
         values = [value.decode("latin-1") for field, value in self.headers if field == name]
         return ",".join(values) if values else None
 
     @property
     def user_id(self) -> int | None:
-        """The user's id, None where nobody is asked who they are."""
+        """The user's id, None without authentication."""
         return None if self.user is None else self.user.id
 
     @property
     def family(self) -> Family:
-        """The dialect of its errors."""
+        """The dialect of the error responses."""
         return family_of_path(self.path)
 
     @property
     def reason(self) -> str | None:
-        """Why the server got the request, what policy changed, where it was preempted; None where nothing is to say."""
+        """The routing reason, policy changes and preemptions, as text; None if there are none."""
         text = "" if self.decision is None else self.decision.reason
         if self.changes or self.preempted:
             before = *self.changes, *(f"preempted on {server}" for server in self.preempted)
@@ -165,13 +165,13 @@ class RequestContext(Struct, eq=False, kw_only=True):
 
     @property
     def identity(self) -> ReplyIdentity:
-        """What a translated answer says about itself."""
+        """The model, id and creation time of a translated response."""
         model = None if self.route is None else self.route.model_text
         return ReplyIdentity(model=model or "", id=self.id, created_ns=int(self.started_at * 1e9))
 
     @property
     def watched(self) -> Watched | None:
-        """What it tells of its runner: the wait for a first byte where it was sent last, or how far the answer is."""
+        """What the request shows of its runner: the wait for a first byte, or the progress of the response."""
         if self.first_byte is None:
             return self.last_wait
         if self.usage is None or self.server is None or self.route is None or self.route.model is None:
@@ -179,22 +179,22 @@ class RequestContext(Struct, eq=False, kw_only=True):
         return Progress(self.server, self.route.model, self.id, self.usage.pieces)
 
     def elapsed_ns(self, now: float) -> int:
-        """Nanoseconds since the request came."""
+        """Return the nanoseconds since the request arrived."""
         return int((now - self.started) * 1e9)
 
     def tried_in_vain(self, server: str, outcome: Outcome, now: float) -> None:
-        """Note an attempt that led to no answer."""
+        """Record a failed attempt."""
         self.in_vain = (*self.in_vain, attempt_of(server, outcome, *self._attempt_ms(now)))
 
     def left_server(self, server: str, now: float) -> None:
-        """Note that it was preempted: it is on no server until it has another slot."""
+        """Record a preemption: the request is on no server until it gets another slot."""
         if self.server is not None:
             self.in_vain = (*self.in_vain, Attempt(self.server, *self._attempt_ms(now), "preempted"))
         self.preempted = (*self.preempted, server)
         self.server = self.decided = self.last_wait = None
 
     def router_fields(self) -> list[tuple[bytes, bytes]]:
-        """Build the fields of an answer that say what the router did."""
+        """Build the `X-Router-*`, CORS and rate limit fields of the response."""
         fields = [(b"x-router-request-id", self.id.encode())]
         if self.attempts:
             fields.append((b"x-router-attempts", b"%d" % self.attempts))
@@ -212,12 +212,12 @@ class RequestContext(Struct, eq=False, kw_only=True):
 
     @property
     def speaker_name(self) -> str | None:
-        """Whose token asks for the user; None where that asks for itself."""
+        """The name of the token's owner, if the request is on behalf of another user; else None."""
         return None if self.speaker is None or self.speaker is self.user else self.speaker.name
 
     @property
     def tokens(self) -> TokenCounts:
-        """What the answer took, as far as it came."""
+        """Tokens of the request so far."""
         if self.route is None or self.endpoint is None:
             return NO_TOKENS
         if self.usage is not None:
@@ -226,7 +226,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         return estimate_unseen(self.endpoint, self.route) if unseen else NO_TOKENS
 
     def record(self, now: float, costs: Costs = NO_COSTS) -> RequestRecord:
-        """Build the row for the log, at the moment the exchange ends."""
+        """Build the log row at the end of the exchange."""
         usage = self.usage.usage if self.usage else Usage()
         tokens = self.tokens
         route = self.route or RouteRequest()
@@ -275,13 +275,13 @@ class RequestContext(Struct, eq=False, kw_only=True):
         return None if self.decided is None or self.reached is None else (self.reached - self.decided) * 1000
 
     def _attempt_ms(self, now: float) -> tuple[float, float]:
-        """When the attempt that ends now began, and now: an attempt begins with a slot, or where another ended."""
+        """Return start and end of the current attempt in ms; it starts with the slot or after the previous attempt."""
         decided = self._since_start(self.decided) or 0.0
         before = self.in_vain[-1].end_ms if self.in_vain else 0.0
         return max(decided, before), (now - self.started) * 1000
 
     def _kept(self) -> str | None:
-        """Return what is kept of its way: the decision, and beside it what was not as usual."""
+        """Return the logged decision and course as JSON; None for an uneventful request."""
         decision = self._decision_kept()
         dropped = (*self.dropped, *self.changed)
         refused = self.error is not None and self.attempts == 0
@@ -290,7 +290,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         return kept_course(Course(self.in_vain, self.changes, dropped, self.standing), decision)
 
     def _decision_kept(self) -> str | None:
-        """Return the decision of a request that failed for it, was sent on or waited; else what was kept before."""
+        """Return the decision as JSON if it failed, or the request was retried or queued; else the one kept earlier."""
         decision = self.decision
         if self.kept_decision is not None or decision is None:
             return self.kept_decision

@@ -1,4 +1,4 @@
-"""What a request cost the server or the host that it was sent to last."""
+"""The cost of a request at its last destination."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["costs_of"]
 
 
 def costs_of(environment: Environment, context: RequestContext, now: float) -> Costs:
-    """Work out what the request cost by now; nothing where no server computed anything for it."""
+    """Compute the cost of the request so far; none if no server computed anything."""
     wait, endpoint = context.last_wait, context.endpoint
     if wait is None or endpoint is None or endpoint.kind is not Kind.INFER or isinstance(context.error, ConnectFailed):
         return NO_COSTS

@@ -1,4 +1,4 @@
-"""How many tokens a prompt is: by the word of the host that serves its model, else by the router's estimate."""
+"""Prompt token counts: from the host that serves the model, else estimated by the router."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ollama_router_core.translate import codec_of
 __all__ = ["count_prompt"]
 
 _WAIT = 10.0
-"""Seconds that a host has to count; an agent asks before each of its turns."""
+"""Seconds until a host must answer with a count; agents ask before each turn."""
 _SAYS_NOTHING = frozenset({404, 405, 501})
 _SHAPES: Mapping[str, Callable[[int], Mapping[str, object]]] = {
     "anthropic_count_tokens": lambda tokens: {"input_tokens": tokens},
@@ -36,11 +36,11 @@ _SHAPES: Mapping[str, Callable[[int], Mapping[str, object]]] = {
 
 
 def count_prompt(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
-    """Answer `count_tokens` and `input_tokens`; an estimate has `X-Router-Estimate`.
+    """Answer `count_tokens` and `input_tokens`; an estimate carries `X-Router-Estimate`.
 
     Raises:
-        ModelNotFound: nobody has the model.
-        Forbidden: its host is not for this user.
+        ModelNotFound: no server has the model.
+        Forbidden: the user may not use its host.
     """
     assigned = assigned_destination(request.route, environment.config)
     destination = environment.destinations.get(assigned or "")
@@ -82,10 +82,10 @@ def _by_host(
 
 
 def _of_known_model(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[ParsedRequest]:
-    """Look for the request's model; return the request, or the same for the model that stands in.
+    """Look for the request's model; return the request, or the one for the fallback model.
 
     Raises:
-        ModelNotFound: nobody has either.
+        ModelNotFound: no server has either.
     """
     if _is_known(environment, request) or ((yield LookForModels()) and _is_known(environment, request)):
         return request

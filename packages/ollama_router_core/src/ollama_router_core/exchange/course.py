@@ -1,4 +1,4 @@
-"""What is kept of a request beside its decision: attempts that came to nothing, what was changed of it, its limits."""
+"""What the log keeps of a request beside its decision: failed attempts, changes, limits."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ollama_router_core.routing.forwarding import Answered, Broken, Lost, Outcom
 __all__ = ["LONGEST", "Attempt", "AttemptEnd", "Course", "attempt_of", "kept_course", "with_said_wait"]
 
 AttemptEnd = Literal["unreachable", "rejected", "unable", "lost", "broken", "preempted"]
-"""As in `routing.forwarding`; `preempted` is a place given up for an interactive request."""
+"""As in `routing.forwarding`; `preempted` is a slot given up for an interactive request."""
 
 LONGEST: Final = 2048
-"""Bytes."""
+"""Maximum bytes of the encoded course."""
 _MOST: Final = 8
 _LONGEST_TEXT: Final = 128
 _encode = msgspec.json.Encoder().encode
 
 
 class Attempt(Struct, frozen=True, omit_defaults=True):
-    """A try on a server that led to no answer; times are milliseconds from the request's start."""
+    """A failed attempt; times are milliseconds since the request's start."""
 
     server: str
     start_ms: float
@@ -37,7 +37,7 @@ class Attempt(Struct, frozen=True, omit_defaults=True):
 
 
 class Course(Struct, frozen=True):
-    """`changes` are what policy changed, in words; `dropped` what of the body was left out or sent otherwise."""
+    """A request's course; `changes` are policy changes as text, `dropped` members removed or changed in the body."""
 
     attempts: tuple[Attempt, ...] = ()
     changes: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Course(Struct, frozen=True):
 
 
 def attempt_of(server: str, outcome: Outcome, start_ms: float, end_ms: float) -> Attempt:
-    """Describe a try that ended in this outcome."""
+    """Describe an attempt that ended in this outcome."""
     match outcome:
         case Unreachable(error):
             return Attempt(server, start_ms, end_ms, "unreachable", error=error.message)
@@ -63,11 +63,11 @@ def attempt_of(server: str, outcome: Outcome, start_ms: float, end_ms: float) ->
 
 
 def kept_course(course: Course, decision: str | None) -> str | None:
-    """Add the course to a kept decision, which is a JSON object, or return it alone; None where there is neither.
+    """Add the course to a decision (a JSON object), or return it alone; None if there is neither.
 
     `{"attempts": [{"server", "start_ms", "end_ms", "end", "status", "error"}], "changes": [...], "dropped": [...],
-    "limits": {NAME: {"limit", "remaining", "reset_seconds"}}}`; what is empty is left out, of long lists the end. At
-    most 2 KiB are added.
+    "limits": {NAME: {"limit", "remaining", "reset_seconds"}}}`; empty members are omitted, long lists
+    truncated. Adds at most 2 KiB.
     """
     most = _MOST
     while (document := _document(course, most)) and most:
@@ -79,7 +79,7 @@ def kept_course(course: Course, decision: str | None) -> str | None:
 
 
 def with_said_wait(record: RequestRecord, said: tuple[float, float]) -> RequestRecord:
-    """Add the seconds between which the record's wait was to end, beside its decision as `"said_seconds"`."""
+    """Add the range of seconds announced for the record's wait to its decision, as `"said_seconds"`."""
     if record.decision is None:
         return record
     told = _encode({"said_seconds": [round(one, 1) for one in said]}).decode()

@@ -1,4 +1,4 @@
-"""What an exchange asks about the world: settings, destinations, clocks, the fleet, limits."""
+"""What an exchange needs from its router: settings, destinations, clocks, the fleet, limits."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from ollama_router_core.translate import KeptThoughts
 __all__ = ["Clock", "Environment", "Fleet", "LastUploads", "Limits"]
 
 LastUploads = OrderedDict[int | None, tuple[str, float]]
-"""Which server a user's last upload went to, and until when that counts, by the user's id; None is a program."""
+"""The server of each user's last upload and its expiry, by user id; None stands for an embedding program."""
 
 
 class Clock(Protocol):
-    """Two clocks that must not be mixed."""
+    """A monotonic and a wall clock, which must not be mixed."""
 
     def monotonic(self) -> float:
-        """Seconds from some start; never goes back."""
+        """Return seconds since an arbitrary start; never decreases."""
 
     def wall(self) -> float:
-        """Seconds since 1970 (UTC); may jump."""
+        """Return seconds since 1970 (UTC); may jump."""
 
 
 class Fleet(Protocol):
-    """What is believed about the servers, and what traffic adds to that."""
+    """The fleet state, and what traffic adds to it."""
 
     @property
     def snapshot(self) -> FleetSnapshot:
-        """The fleet as believed now."""
+        """The current fleet state."""
 
     @property
     def servers(self) -> Mapping[str, ServerFacts]:
@@ -49,14 +49,14 @@ class Fleet(Protocol):
 
     @property
     def prefixes(self) -> Prefixes:
-        """Which conversations servers still hold."""
+        """The conversations that servers hold in their caches."""
 
     @property
     def prompts(self) -> PromptPrices:
-        """How many tokens prompts are for each model."""
+        """Learned prompt token counts of each model."""
 
     def retry_after(self) -> float | None:
-        """Seconds until the first suspended server is tried again, None when none is suspended."""
+        """Return seconds until the first suspended server is tried again, None when none is suspended."""
 
     def running(self, name: str) -> int:
         """Count the requests in flight on a server."""
@@ -65,73 +65,73 @@ class Fleet(Protocol):
         """Count the requests in flight on a server, by model."""
 
     def running_for(self, name: str, model: CanonicalName) -> int:
-        """Those that the runner of a model serves there."""
+        """Count the requests that a model's runner serves on a server."""
 
     def is_stub(self, model: CanonicalName) -> bool:
-        """Whether some server knows this model only as one of Ollama's hosted service."""
+        """Whether some server has this model only as a stub of Ollama's hosted service."""
 
     def writes_text(self, model: CanonicalName | None) -> bool:
-        """Whether some server told that this model can write text."""
+        """Whether some server reports that this model can generate text."""
 
     def sent(self, name: str, model: CanonicalName, load: Load) -> bool:
-        """Note that a request is on its way; return whether it begins the only load there."""
+        """Record a sent request; return whether it starts the only load on the server."""
 
     def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> bool:
-        """Change what is believed about a server; says whether other models are now in its memory."""
+        """Change the facts of a server; return whether the models in its memory changed."""
 
     def evicted(self, name: str, model: CanonicalName) -> None:
-        """Note that a model was unloaded to make room."""
+        """Record that a model was unloaded to make room."""
 
     def learn(self, server: str, model: CanonicalName, sample: Sample) -> None:
-        """Learn from an answer's metrics how fast a server is."""
+        """Learn a server's speed from the metrics of a response."""
 
     def learn_prompt(self, model: CanonicalName, size: PromptSize, tokens: int) -> None:
-        """So many tokens were counted of a prompt."""
+        """Learn the token count of a prompt."""
 
     def was_cached(self, conversation: int, server: str, tokens: int) -> None:
-        """Learn from the next turn of a conversation, of whose prompt the server found `tokens` in its cache."""
+        """Learn from a conversation's turn that the server had `tokens` of its prompt cached."""
 
     def holds(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
-        """Note that a turn of a conversation was answered: the server holds its prompt."""
+        """Record that a server answered a turn of a conversation and holds its prompt."""
 
     def measure_soon(self, name: str) -> None:
-        """Have a server asked what it has in memory, in the background."""
+        """Poll a server's memory in the background."""
 
     def refresh_soon(self, name: str | None = None) -> None:
-        """Have the models of one server, or of all, asked for again, in the background."""
+        """Refresh the models of one server, or of all, in the background."""
 
     def refresh_unknown(self, model: CanonicalName | None) -> None:
-        """Have the lists asked for again, within bounds, as a request for a model found no server."""
+        """Refresh the model lists, rate limited, after a request found no server for a model."""
 
     def remember(self, name: str, path: str, body: bytes | None) -> None:
-        """Keep what a server answered on a path, for when it is slow; None forgets it."""
+        """Keep a server's last reply on a path, for when the server is slow; None deletes it."""
 
     def last_reply(self, name: str, path: str) -> bytes | None:
-        """Return what a server answered last on a path."""
+        """Return a server's last reply on a path."""
 
 
 class Limits(Protocol):
-    """What users have used of their limits."""
+    """Usage limits of the users."""
 
     def standing(self, user: Caller) -> Standing:
-        """Where a user stands now, for header fields."""
+        """Return a user's current standing, for header fields."""
 
 
 class Environment:
-    """What all exchanges of one router have in common.
+    """What all exchanges of one router share.
 
     Args:
         config: the settings.
-        destinations: servers and external hosts by name; those that ever were, as requests may be on their way there.
-        fleet: what is believed about the servers.
-        clock: of the times in what the fleet believes.
-        limits: None where nobody is asked who they are, and nothing is counted.
-        in_flight: exchanges that have not ended.
-        alone: whether the router has one user at most.
-        models_changed: tells that models were made or deleted, so that missing ones are looked for at once.
+        destinations: servers and external hosts by name, removed ones included, as requests may be in flight there.
+        fleet: the fleet state.
+        clock: the clock of the times in the fleet state.
+        limits: usage limits; None without authentication, when nothing is counted.
+        in_flight: returns the number of exchanges in progress.
+        alone: returns whether the router has at most one user.
+        models_changed: called after models are created or deleted, so that missing ones are looked for immediately.
 
     Attributes:
-        key: what conversations are told apart with; the same in all routers that share where they are held.
+        key: hash key of conversation ids; the same in all routers that share prefix facts.
     """
 
     def __init__(
@@ -161,6 +161,6 @@ class Environment:
         self.reconfigure(config)
 
     def reconfigure(self, config: Config) -> None:
-        """Go by another config from now on; exchanges under way take what is left of their steps from it."""
+        """Apply a new config, also to the remaining steps of exchanges in progress."""
         self.config = config
         self.max_body = parse_size(config.limits.max_body)

@@ -1,4 +1,4 @@
-"""Errors as answers: a whole one in the dialect of the route, or the end of a stream that cannot go on."""
+"""Errors as responses: complete ones in the dialect of the route, or the end of a broken stream."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FORMS_NAME_FIRST = frozenset({"anthropic_messages", "openai_transcriptions"})
 
 
 def answer_error(context: RequestContext, error: RouterError) -> Steps[None]:
-    """Answer with an error; an answer that has begun is cut, with the error as the last line of a stream."""
+    """Answer with an error; a response that has begun is cut, with the error as the last line of a stream."""
     context.error = error
     if context.head_written:
         yield from cut_stream(context, error)
@@ -35,7 +35,7 @@ def answer_error(context: RequestContext, error: RouterError) -> Steps[None]:
 
 
 def cut_stream(context: RequestContext, error: RouterError) -> Steps[None]:
-    """End an answer that has begun, never as if it were complete; a stream says why in its own dialect."""
+    """Cut a response that has begun, so that it never looks complete; a stream gets the error in its dialect."""
     context.error = error
     if not context.framed and context.route is not None and context.route.stream:
         tail = error_tail(context.family, error.status_hint, error.message, code=error.code, request_id=context.id)
@@ -46,7 +46,7 @@ def cut_stream(context: RequestContext, error: RouterError) -> Steps[None]:
 
 
 def _line_end(context: RequestContext) -> bytes:
-    """Return what ends a line that the server did not, so that ours is read as one of its own."""
+    """Return the delimiter that completes an unfinished line, so that the client parses the error as its own line."""
     if context.usage is None or not context.usage.mid_line:
         return b""
     return codec_of(context.family).framing.end
@@ -62,7 +62,7 @@ def _content(context: RequestContext, error: RouterError) -> tuple[bytes, bytes]
 
 
 def _is_rewritten(context: RequestContext, error: RouterError) -> bool:
-    """Ollama finds what is wrong with a model after it has read a /v1 body, and writes that answer anew."""
+    """Whether Ollama's /v1 middleware re-encodes this error: it checks the model after reading the body."""
     if context.endpoint is None or context.endpoint.native:
         return False
     if isinstance(error, MissingModel):

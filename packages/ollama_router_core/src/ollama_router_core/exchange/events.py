@@ -1,6 +1,6 @@
-"""What a driver tells the machine: results of actions, and what interrupts an exchange.
+"""What a driver reports to the machine: results of actions, and interruptions.
 
-An action that fails is answered with `Exchange.fail`, an exchange that has to end with `Exchange.interrupt`.
+A driver reports a failed action with `Exchange.fail`, and ends an exchange with `Exchange.interrupt`.
 """
 
 from __future__ import annotations
@@ -39,31 +39,31 @@ __all__ = [
 ]
 
 Headers = Sequence[tuple[bytes, bytes]]
-"""Header fields in order, names in lower case."""
+"""Header fields in order, with lower-case names."""
 
 
 # --- interruptions ----------------------------------------------------------------------------------------------------
 
 
 class Interruption(Exception):
-    """The exchange has to end now."""
+    """The exchange must end now."""
 
 
 class ClientLeft(Interruption):
-    """The client closed its connection; nobody is left to answer."""
+    """The client closed its connection."""
 
 
 class Revoked(Interruption):
-    """The user's token was revoked, or the user deactivated, or access has expired."""
+    """The token was revoked, or its user was deactivated or expired."""
 
     @property
     def error(self) -> RouterError:
-        """What the client is told."""
+        """The error for the client."""
         return Forbidden("the token was revoked, or its user deactivated or expired, while the request was in flight")
 
 
 class Cancelled(Interruption):
-    """Somebody who may has ended the request; `by` is their name."""
+    """An authorized user cancelled the request; `by` is their name."""
 
     def __init__(self, by: str) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Cancelled(Interruption):
 
     @property
     def error(self) -> RouterError:
-        """What the client is told."""
+        """The error for the client."""
         return RequestCancelled(f"the request was cancelled by {self.by}")
 
 
@@ -80,7 +80,7 @@ class Shutdown(Interruption):
 
     @property
     def error(self) -> RouterError:
-        """What the client is told."""
+        """The error for the client."""
         return Overloaded("the router is stopping", retry_after=1)
 
 
@@ -88,14 +88,14 @@ class Shutdown(Interruption):
 
 
 class Preempted(Exception):
-    """A request that a `Preemption` came with was taken off its server before its answer began. No fault of anybody."""
+    """A preemption removed the request from its server before the response began. No failure of the server."""
 
 
 class Preemption:
-    """A request of batch priority may have to leave its server before its answer begins.
+    """The means to preempt a batch request before its response begins.
 
     Attributes:
-        requested: it has to; an answer that has begun all the same stands.
+        requested: whether preemption was requested; a response that has begun continues.
     """
 
     __slots__ = ("_leave", "requested")
@@ -105,13 +105,13 @@ class Preemption:
         self._leave: Callable[[], object] = bool
 
     def on_request(self, leave: Callable[[], object]) -> None:
-        """Call `leave` when it has to, at once if it has to already: waiting for the head of its answer then fails."""
+        """Call `leave` on request, immediately if already requested; it must fail the wait for the response head."""
         self._leave = leave
         if self.requested:
             leave()
 
     def request(self) -> None:
-        """Make it leave."""
+        """Request the preemption."""
         self.requested = True
         self._leave()
 
@@ -120,7 +120,7 @@ class Preemption:
 
 
 class Caller(Protocol):
-    """The verified sender of the request."""
+    """The authenticated user of the request."""
 
     @property
     def id(self) -> int:
@@ -128,77 +128,76 @@ class Caller(Protocol):
 
     @property
     def name(self) -> str:
-        """Unique, too, and shown."""
+        """Unique among users, and displayed."""
 
     @property
     def role(self) -> Role:
-        """What the user may do in general."""
+        """The user's role."""
 
     @property
     def grants(self) -> Grants:
-        """What the user may do in particular, and how much."""
+        """The user's permissions and limits."""
 
 
 class Reservation(Protocol):
-    """A request that counts against its user's limits, until it is settled."""
+    """The count of a request against its user's limits, until it is settled."""
 
     def settle(self, tokens: int) -> None:
-        """Settle the request, which has ended, for the tokens that it used."""
+        """Replace the estimated tokens with those that the finished request used."""
 
 
 class BodyStream(Protocol):
-    """The request's body on its way to one server; the driver knows what is behind it."""
+    """The request body as streamed to one server; opaque to the machine."""
 
 
 class Slot(Protocol):
     """A slot on a server, held until `close`.
 
-    `decision` ranks the servers that may be tried.
+    `decision` ranks the servers to try.
     """
 
     decision: Decision
 
     @property
     def server(self) -> str:
-        """The server that the slot is on."""
+        """The server of the slot."""
 
     @property
     def unload(self) -> tuple[CanonicalName, ...]:
-        """Models to be unloaded there before."""
+        """Models to unload on the server first."""
 
     @property
     def position(self) -> int:
-        """The position in the queue with which the request joined that, from 1; 0 where it did not wait there."""
+        """The position at which the request joined the queue, from 1; 0 if it did not queue."""
 
     def move(self, server: str) -> Queued | None:
-        """Move the slot to a server of the ranking; what to wait for where other routers have to be asked first."""
+        """Move the slot to a server of the ranking; return the wait if other routers have to grant the slot."""
 
     def permit(self, server: str) -> BreakerPermit | None:
-        """Return the right to send one request to the slot's server; None while that server is suspended."""
+        """Return the permit to send one request to the slot's server; None while that server is suspended."""
 
     def may_retry(self, server: str) -> bool:
-        """Take one retry from the router's budget, if it has one; a server with a free slot takes it in any case."""
+        """Return whether a retry is allowed: the server has a free slot, or the router's budget pays for it."""
 
     @property
     def preemption(self) -> Preemption | None:
-        """What goes along with what is sent there, None for what stays until it is answered."""
+        """The preemption to send along; None if the request cannot be preempted."""
 
     def answering(self) -> None:
-        """Note the head of an answer: the model is loaded."""
+        """Record the response head, which shows that the model is loaded."""
 
     def requeue(self) -> Queued:
-        """Give the slot back after a preemption, and wait for another."""
+        """Release the slot after a preemption, and queue for another."""
 
     def close(self) -> None:
-        """Give the slot back."""
+        """Release the slot."""
 
 
 class Queued(Struct, frozen=True, eq=False):
     """The request waits for a slot; `position` counts from 1, `expected_wait` is in seconds.
 
-    There is no position for one that waits only until others were asked.
-
-    `waiting` is what the driver knows it by. `leave` gives up its place, and a slot that it was given meanwhile.
+    `position` is None while the request only awaits a grant by other routers. `waiting` identifies it to the driver.
+    `leave` gives up its place, and a slot granted in the meantime.
     """
 
     position: int | None
@@ -208,37 +207,37 @@ class Queued(Struct, frozen=True, eq=False):
 
 
 class Refused(Struct, frozen=True, eq=False):
-    """There is no slot, and there will be none; `decision` says why where one was made."""
+    """The request gets no slot; `decision` explains why, if one was made."""
 
     error: RouterError
     decision: Decision | None = None
 
 
 class Upstream(Protocol):
-    """A request that was sent to a server, until it is released. `status` is 0 until the head of the answer came."""
+    """A request sent to a server, until it is released."""
 
     @property
     def status(self) -> int:
-        """The status of the answer, 0 before its head came."""
+        """The response status, 0 before the head arrives."""
 
     @property
     def headers(self) -> Headers:
-        """The fields of that head, empty before."""
+        """The response header fields, empty before the head arrives."""
 
     @property
     def connect_seconds(self) -> float:
-        """How long its connection took to make; 0 for one that was kept, and where nobody knows."""
+        """Seconds that connecting took; 0 for a reused connection, or if unknown."""
 
 
 class Piece(Struct, frozen=True):
-    """Bytes of an answer's body; `complete` says that they are the last."""
+    """Bytes of a response body; `complete` marks the last."""
 
     data: bytes
     complete: bool
 
 
 class Arrival(Struct, frozen=True, eq=False):
-    """What came from one of several servers: a piece, or the failure that ended its answer."""
+    """What arrived from one of several servers: a piece, or the error that ended its response."""
 
     upstream: Upstream
     result: Piece | UpstreamError

@@ -1,4 +1,4 @@
-"""Routes of external hosts that pass as they are."""
+"""Pass-through routes of external hosts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["pass_external", "read_external"]
 
 
 def read_external(environment: Environment, context: RequestContext) -> ParsedRequest:
-    """Read what to send where, without the body, which is passed on as it comes.
+    """Resolve host and target of a pass-through request; its body is streamed.
 
     Raises:
-        RouterError: no such route, or this user may not use it.
+        RouterError: there is no such route, or the user may not use it.
     """
     match = match_external(context.method, context.path, environment.config)
     user, host = context.user, environment.config.external_hosts[match.host]
@@ -34,7 +34,7 @@ def read_external(environment: Environment, context: RequestContext) -> ParsedRe
 
 
 def pass_external(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
-    """Pass the request on and the answer back.
+    """Forward the request and relay the response.
 
     Raises:
         UpstreamError: the host failed.

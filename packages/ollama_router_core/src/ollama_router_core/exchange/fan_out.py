@@ -1,4 +1,4 @@
-"""Routes that every server answers together: all are asked at once, and none may hold up the answer."""
+"""Routes that the whole fleet answers: all servers are asked in parallel, under a common deadline."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from ollama_router_core.translate import ExternalModel, codec_of
 __all__ = ["Replies", "answer_merged", "ask_fleet"]
 
 DEADLINE_SECONDS = 1.0
-"""Of a server that has not answered by then the last answer counts; the whole takes under 1.5 s."""
+"""Seconds until a server's previous reply is used instead; the whole response takes under 1.5 s."""
 
 Row = Mapping[str, Any]
 
 
 class Replies(Struct, frozen=True):
-    """What servers answered: bodies of those that did what was asked, statuses of all that answered."""
+    """The servers' replies: usable bodies by server, and the statuses of all that answered."""
 
     bodies: Mapping[str, bytes]
     statuses: frozenset[int]
@@ -59,7 +59,7 @@ def answer_merged(environment: Environment, context: RequestContext, request: Pa
 
     Raises:
         NoServerFits: `/api/version` when no server answers.
-        ModelNotFound: `/v1/models/{model}` for a model that nobody has, or that this user may not see.
+        ModelNotFound: `/v1/models/{model}` for a model that no server has, or that the user may not see.
         UnknownRoute: no server is new enough to know the route.
     """
     endpoint = request.endpoint
@@ -73,7 +73,7 @@ def answer_merged(environment: Environment, context: RequestContext, request: Pa
 
 
 def ask_fleet(environment: Environment, path: str) -> Steps[Replies]:
-    """Ask every server that is up, and believe what it says; one that is slow is taken to say what it said last."""
+    """Ask every server that is up, and record the replies as facts; a slow server counts with its last reply."""
     fleet = environment.fleet
     up = [name for name, facts in fleet.snapshot.servers.items() if facts.up]
     requests = [own_request(environment, name, "GET", path, seconds=DEADLINE_SECONDS) for name in up]
@@ -87,7 +87,7 @@ def ask_fleet(environment: Environment, path: str) -> Steps[Replies]:
 
 
 def _learned(environment: Environment, name: str, path: str, answer: Reply | RouterError) -> bytes | None:
-    """Take in what a server says; return it if it is believed, else what it said last."""
+    """Record a server's reply; return it if it is valid, else the last one."""
     fleet = environment.fleet
     if isinstance(answer, Reply) and answer.status == 200 and _is_believed(environment, name, path, answer.body):
         fleet.remember(name, path, answer.body)
@@ -102,7 +102,7 @@ def _learned(environment: Environment, name: str, path: str, answer: Reply | Rou
 
 
 def _is_believed(environment: Environment, name: str, path: str, body: bytes) -> bool:
-    """Whether the body is what the route answers; what it tells about the server's models is then known."""
+    """Whether the body is valid for the route; record what it reports about the server's models."""
     fleet, now = environment.fleet, environment.now()
     try:
         if path == "/api/tags":
@@ -119,14 +119,14 @@ def _longest_context(model: InstalledModel) -> int | None:
 
 
 class _Listing:
-    """The servers' answers, as one user may see them."""
+    """The servers' replies, filtered by what one user may see."""
 
     def __init__(self, environment: Environment, user: Caller | None, request: ParsedRequest, replies: Replies) -> None:
         self._environment = environment
         self._user = user
         self._request = request
         self._replies = replies
-        self._is_open = environment.limits is None  # nobody is asked who they are
+        self._is_open = environment.limits is None  # no authentication
         self._cloud = self._is_open or (
             user is not None and may_use_cloud(user.role, user.grants, environment.config.cloud)
         )
@@ -151,7 +151,7 @@ class _Listing:
 
     @property
     def _aliases(self) -> Mapping[str, str]:
-        """The operator's further names for models, with what each means in the end."""
+        """Model aliases, each with the name it finally resolves to."""
         settings = self._environment.config.models
         return {alias: resolve_alias(alias, settings) for alias in settings.aliases}
 
@@ -167,9 +167,9 @@ class _Listing:
         return json.dumps({"version": version}, separators=(",", ":")).encode()
 
     def details_of(self, name: str) -> ListedModel:
-        """Describe a model in a list for Anthropic's clients, by what its host's settings or its servers say.
+        """Describe a model in a list for Anthropic's clients, from its host's settings or its servers' facts.
 
-        A model of a server may write until its context is full.
+        The output limit of a server's model is its context length.
         """
         config = self._environment.config
         asked, name = name, resolve_alias(name, config.models)
@@ -205,7 +205,7 @@ class _Listing:
         return user is None or may_use_host(user.role, user.grants, rule, name)
 
     def _assigned(self) -> list[ExternalModel]:
-        """Models that the config assigns: external hosts list nothing, and a server may not have its own yet."""
+        """Return the models assigned in the config: external hosts list none, and a server may not have its own yet."""
         config, found = self._environment.config, []
         for model, name in config.models.explicit_assignments.items():
             host = config.external_hosts.get(name)
@@ -222,7 +222,7 @@ _ANTHROPIC_TOO: Mapping[str, Callable[[bytes, Callable[[str], ListedModel]], byt
     "openai_models": anthropic_models,
     "openai_model": anthropic_model,
 }
-"""Routes that Anthropic's API has as well, in a shape of its own."""
+"""Routes that Anthropic's API also has, in another format."""
 _MERGES: Mapping[str, Callable[[_Listing], bytes]] = {
     "tags": _Listing.tags,
     "ps": _Listing.ps,

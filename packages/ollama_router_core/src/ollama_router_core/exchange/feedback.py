@@ -1,4 +1,4 @@
-"""What traffic teaches about a server: loads begun and ended, models gone, how fast it is."""
+"""Facts learned from traffic: model loads, missing models, server speed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ __all__ = ["Sent", "note_answered", "note_fault", "note_finished", "note_sent"]
 
 
 class Sent(Struct, frozen=True):
-    """The server as it was when a request left at `at`: `loads` says that it began the only load there.
+    """The state of a server when a request was sent, at `at`; `loads` if the request started the only load there.
 
-    `running` are the requests in flight, this one included, `beside` the same by model where there are others,
-    `ahead` the others that the model's runner had to serve;
-    `prompt_held` says that it was believed to hold the conversation.
+    `running` counts the requests in flight, this one included; `beside` has them by model if there are others;
+    `ahead` counts the others on the model's runner; `prompt_held` if the server was expected to hold the conversation.
     """
 
     server: str
@@ -42,7 +41,7 @@ class Sent(Struct, frozen=True):
 
 
 def note_sent(fleet: Fleet, server: str, request: ParsedRequest, now: float, conversation: int | None = None) -> Sent:
-    """Note that a request is on its way: if its model is not in memory there, it is being loaded from now on."""
+    """Record a sent request: a model that is not in memory counts as loading."""
     model = inferred_model(request)
     if model is None:
         return Sent(server, None, loads=False, running=0)
@@ -55,7 +54,7 @@ def note_sent(fleet: Fleet, server: str, request: ParsedRequest, now: float, con
 
 
 def note_answered(environment: Environment, server: str, request: ParsedRequest, status: int) -> None:
-    """Note the head of an answer: the model is in memory, or unloaded."""
+    """Record a response head: the model is in memory, or unloaded."""
     if request.route.model is None or request.endpoint.kind is not Kind.INFER:
         return
     fleet = environment.fleet
@@ -70,7 +69,7 @@ def note_answered(environment: Environment, server: str, request: ParsedRequest,
 
 
 def note_fault(environment: Environment, server: str, request: ParsedRequest, fault: Fault) -> None:
-    """Note why a server could not serve a model: it is not there, or not in memory, whatever was believed."""
+    """Record why a server could not serve a model: no route, not installed, or not in memory."""
     model, fleet = request.route.model, environment.fleet
     if fault.kind is FaultKind.NO_ROUTE and request.route.versions is not None:
         path = request.endpoint.path
@@ -86,7 +85,7 @@ def note_fault(environment: Environment, server: str, request: ParsedRequest, fa
 
 
 def note_finished(fleet: Fleet, sent: Sent, context: RequestContext, now: float) -> None:
-    """Learn from the metrics of an answer that came to its end how fast the server is."""
+    """Learn speed, prompt size and cache contents from the metrics of a complete response."""
     if sent.model is None or context.usage is None:
         return
     usage = context.usage.usage
@@ -110,6 +109,9 @@ def note_finished(fleet: Fleet, sent: Sent, context: RequestContext, now: float)
 
 
 def _held_tokens(context: RequestContext, usage: Usage) -> int:
-    """Prompt and answer. Some versions count only what they had to read of a prompt, so its length is a lower bound."""
+    """Sum prompt and completion tokens.
+
+    Some versions count only the uncached part of a prompt, so the estimated prompt length is a lower bound.
+    """
     length = 0 if context.route is None else context.route.prompt_tokens
     return max(usage.prompt_tokens or 0, length) + (usage.completion_tokens or 0)

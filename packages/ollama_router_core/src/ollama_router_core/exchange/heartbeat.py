@@ -1,8 +1,8 @@
-"""Heartbeats of a stream: signs of life for the client while its server is silent.
+"""Heartbeats of a stream, sent to the client while the server is silent.
 
-What comes after the head is the same as without them: other servers are tried as before, an answer goes on where the
-heartbeats end. Only an error has to be told in the stream, as its status cannot be any more. Within an answer they
-stand between two lines or events, never inside one.
+After the head, the request proceeds as without heartbeats: retries go on, and the response follows the heartbeats. Only
+an error moves into the stream, as the status is already written. Within a response, heartbeats are sent between two
+lines or events, never inside one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["StreamHeartbeat", "heartbeat_for"]
 
 
 class StreamHeartbeat:
-    """The heartbeats of one request: `interval` seconds between two."""
+    """The heartbeats of one request, every `interval` seconds."""
 
     def __init__(self, interval: float, sign: Keepalive) -> None:
         self.interval = interval
@@ -28,21 +28,21 @@ class StreamHeartbeat:
         self._written = b""
 
     def beat(self, context: RequestContext, place: QueuePlace | None = None) -> Steps[None]:
-        """Send a sign of life after an interval without an answer; a request that waits is told its place."""
+        """Send a heartbeat after a silent interval, with the queue place of a waiting request."""
         if not context.head_written:
             yield from write_head(context, 200, self._head(context))
             context.kept_alive = True
         yield Write(self._sign.piece(place))
 
     def wrote(self, data: bytes) -> None:
-        """Note what the client got."""
+        """Record bytes written to the client."""
         self._written = (self._written + data)[-4:]
 
     def receive(self, context: RequestContext, upstream: Upstream) -> Steps[Piece]:
-        """Wait for the next piece of the answer.
+        """Wait for the next piece of the response, with heartbeats.
 
         Raises:
-            UpstreamError: it broke off.
+            UpstreamError: the response was cut off.
         """
         while True:
             arrival: Arrival | None = yield ReceiveAny((upstream,), self.interval)
@@ -68,7 +68,7 @@ class StreamHeartbeat:
 
 
 def heartbeat_for(environment: Environment, context: RequestContext, request: ParsedRequest) -> StreamHeartbeat | None:
-    """Return a request's heartbeats, None if neither its way in nor the settings want any or its dialect has none."""
+    """Return a request's heartbeats; None without an interval, or if its dialect has none."""
     interval = context.heartbeat or environment.config.load_keepalive
     sign = None if interval is None else keepalive_of(request, wall=context.started_at)
     return None if interval is None or sign is None else StreamHeartbeat(interval, sign)

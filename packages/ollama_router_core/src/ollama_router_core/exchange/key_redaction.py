@@ -1,7 +1,6 @@
-"""Our keys do not come back: what an external host echoes is masked as it passes, however it is spelled.
+"""Masks the router's API keys in responses of external hosts, in every known encoding.
 
-A mask is as long as the key, so that a declared length stays true. A piece is held back only as far as it might be the
-beginning of a key.
+A mask is as long as the key, so that a declared length stays valid. Only bytes that may begin a key are held back.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ __all__ = ["Redactor", "redactor_for"]
 
 
 class Redactor:
-    """Masks keys in bytes that come in pieces."""
+    """Masks keys in a stream of bytes."""
 
     def __init__(self, secrets: tuple[bytes, ...]) -> None:
         self._secrets = tuple(echoed(secret) for secret in secrets)
         self._held = b""
 
     def redact(self, piece: Piece) -> bytes:
-        """Redact a piece; return what may pass now."""
+        """Mask keys in a piece, the last one included; return the bytes that can be sent."""
         return self.feed(piece.data) + (self.end() if piece.complete else b"")
 
     def feed(self, piece: bytes) -> bytes:
-        """Mask keys in a piece; return the bytes that may pass now."""
+        """Mask keys in a piece; return the bytes that can be sent."""
         data = self._held + piece
         for secret in self._secrets:
             data = secret.pattern.sub(_mask, data)
@@ -36,7 +35,7 @@ class Redactor:
         return data[: len(data) - keep]
 
     def end(self) -> bytes:
-        """Return what was held back and turned out to be no key."""
+        """Return the bytes held back, which are no key."""
         held, self._held = self._held, b""
         return held
 
@@ -46,6 +45,6 @@ def _mask(found: re.Match[bytes]) -> bytes:
 
 
 def redactor_for(destination: Destination) -> Redactor | None:
-    """Make the redactor of our keys in an answer from there; None where there is no key of ours."""
+    """Make the redactor for a destination's keys; None if it has none."""
     secrets = destination.secrets
     return Redactor(secrets) if secrets else None

@@ -1,4 +1,4 @@
-"""How long a request says that its body is."""
+"""The declared length of a request body."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def declared_length(headers: Headers) -> int | None:
     """Read the request's Content-Length, None for a chunked body.
 
     Raises:
-        InvalidBody: it is no number.
+        InvalidBody: it is not a number.
     """
     for name, value in headers:
         if name == b"content-length":

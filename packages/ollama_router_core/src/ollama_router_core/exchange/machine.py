@@ -1,4 +1,4 @@
-"""One exchange as a machine: actions out, results in."""
+"""One exchange as a state machine: actions out, results in."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ollama_router_core.exchange.serving import HANDLERS, accept
 __all__ = ["CLIENT_LEFT", "Exchange"]
 
 CLIENT_LEFT = 499
-"""The status in the record of a request whose client left before the answer was complete."""
+"""The logged status of a request whose client disconnected before the response was complete."""
 
 
 class Exchange:
     """One request, from its head to its record.
 
-    Call `start`, carry out the action, and call `resume` with its result or `fail` with the error, until there is no
-    action any more. `interrupt` may take the place of either, once; what was being waited for is then given up by the
-    driver. The last action is the one `Record`, whatever happens.
+    Call `start`, perform the action, and call `resume` with its result or `fail` with its error, until no action is
+    left. `interrupt` may replace either, once; the driver then abandons the pending action. `Record` is always the last
+    action.
 
     Attributes:
-        resume: returns the next action, after the last one came to its result; None at the end.
-        fail: returns the next action, after the last one failed. Either raises what is no error of the router's, after
-            the record.
+        resume: takes the result of the last action and returns the next; None at the end.
+        fail: takes the error of the last action and returns the next. Both raise an exception that is no `RouterError`,
+            after the record.
     """
 
     __slots__ = ("context", "fail", "resume")
@@ -46,12 +46,12 @@ class Exchange:
         return self.resume(None)
 
     def interrupt(self, reason: Interruption) -> Action | None:
-        """Return the next action, now that the exchange has to end."""
+        """End the exchange: return the next action."""
         return self.fail(reason)
 
 
 def _exchange(environment: Environment, context: RequestContext) -> Generator[Action | None, Any, None]:
-    """Serve the request, answer with the error if it cannot be served, and record it whatever happens."""
+    """Serve the request, answer with its error if there is one, and always record it."""
     try:
         request = yield from accept(environment, context)
         yield from HANDLERS[request.endpoint.routing](environment, context, request)
@@ -74,7 +74,7 @@ def _exchange(environment: Environment, context: RequestContext) -> Generator[Ac
 
 
 def _end(context: RequestContext, reason: Interruption | RouterError) -> Steps[None]:
-    """Tell the client why, as far as there is one."""
+    """Answer with the reason, unless the client has left."""
     try:
         match reason:
             case ClientLeft():
@@ -90,6 +90,6 @@ def _end(context: RequestContext, reason: Interruption | RouterError) -> Steps[N
 
 
 def _settle(context: RequestContext) -> None:
-    """Replace what a counted request was taken for by what it used, as its row tells."""
+    """Settle a counted request with the tokens of its log row."""
     if context.reservation is not None:
         context.reservation.settle(context.tokens.total)

@@ -1,4 +1,4 @@
-"""Several servers' progress streams, relayed as one."""
+"""Progress streams of several servers, relayed as one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Line = Mapping[str, Any]
 
 
 class _Progress:
-    """The stream of one server, cut into lines."""
+    """The progress stream of one server, split into lines."""
 
     def __init__(self, request: Outgoing, upstream: Upstream) -> None:
         self.server = request.destination.name
@@ -35,10 +35,10 @@ class _Progress:
         self._size = 0
 
     def lines(self, arrival: Arrival) -> Iterator[Line]:
-        """Yield the lines that are whole now.
+        """Yield the lines that are now complete.
 
         Raises:
-            UpstreamError: the stream cannot go on.
+            UpstreamError: the stream is broken.
         """
         if not isinstance(arrival.result, Piece):
             raise arrival.result
@@ -52,7 +52,7 @@ class _Progress:
             yield self._line(rest)
 
     def _whole(self, data: bytes) -> list[bytes]:
-        """Return the lines that end in `data`; keep what follows the last end until its own has come."""
+        """Return the lines that end in `data`; keep the rest for the next call."""
         first, *more = data.split(b"\n")
         self._rest.append(first)
         self._size += len(first)
@@ -64,7 +64,7 @@ class _Progress:
 
     @property
     def error(self) -> str | None:
-        """Why a stream that came to its end is no success."""
+        """The error of a complete stream whose status is not 200."""
         return None if self._upstream.status == 200 else f"answered {self._upstream.status}"
 
     def _line(self, text: bytes) -> Line:
@@ -80,10 +80,10 @@ class _Progress:
 def merge_progress(
     context: RequestContext, request: ParsedRequest, servers: tuple[str, ...], requests: Sequence[Outgoing]
 ) -> Steps[None]:
-    """Ask all servers at once and answer with one stream, or with one object if no stream was asked for.
+    """Ask all servers in parallel and answer with one stream, or with one object if the client wants no stream.
 
     Raises:
-        PartlyDone: before anything was written: no server began, or no stream was asked for and some server failed.
+        PartlyDone: before anything is written: no server began, or the client wants no stream and a server failed.
     """
     merged = MergedProgress(request.endpoint.name, servers)
     context.server, context.attempts = ", ".join(servers), len(servers)

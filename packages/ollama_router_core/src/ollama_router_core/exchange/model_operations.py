@@ -1,4 +1,4 @@
-"""Operations on models as files and in memory, on one server or several: delete, copy, push, unload, pull, create."""
+"""Operations on models, on one server or several: delete, copy, push, unload, pull, create."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ Replies = Mapping[str, Reply | RouterError]
 
 
 def change_owners(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
-    """Delete or copy on every server that has the model, or on those that the client names.
+    """Delete or copy on every server that has the model, or on the client's targets.
 
     Raises:
-        RouterError: nobody has the model, a target is unknown, or some server failed.
+        RouterError: no server has the model, a target is unknown, or a server failed.
     """
     yield from ask_fleet(environment, "/api/tags")
     names = _owners(environment, context, request)
@@ -71,10 +71,10 @@ def change_owners(environment: Environment, context: RequestContext, request: Pa
 
 
 def push(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
-    """Push from one server that has the model; it must not matter which.
+    """Push from one server that has the model, if its digest is the same on all.
 
     Raises:
-        RouterError: nobody has the model, it differs between servers, or the server failed.
+        RouterError: no server has the model, it differs between servers, or the server failed.
     """
     yield from ask_fleet(environment, "/api/tags")
     names = _owners(environment, context, request)
@@ -82,10 +82,10 @@ def push(environment: Environment, context: RequestContext, request: ParsedReque
 
 
 def unload(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
-    """Unload a model wherever it is in memory.
+    """Unload a model on every server that has it in memory.
 
     Raises:
-        RouterError: nobody has the model, or some server failed.
+        RouterError: no server has the model, or a server failed.
     """
     yield from ask_fleet(environment, "/api/ps")
     fleet, model = environment.fleet, request.route.model
@@ -131,7 +131,7 @@ def _ask(
 
 
 def _conclude(context: RequestContext, request: ParsedRequest, replies: Replies) -> Steps[None]:
-    """All did it: their answer. One was asked: its answer. Else an error that names who failed and who did not."""
+    """Relay the first reply if all succeeded or one server was asked; else raise an error that lists both outcomes."""
     first = next(iter(replies.values()))
     failed = {name: reply for name, reply in replies.items() if isinstance(reply, RouterError) or not reply.ok}
     if len(replies) > 1 and failed:
@@ -155,7 +155,7 @@ def _reason(reply: Reply | RouterError) -> str:
 def make(
     environment: Environment, context: RequestContext, request: ParsedRequest, names: tuple[str, ...]
 ) -> Steps[None]:
-    """Pull or create a model on these servers; the progress of several is told as one.
+    """Pull or create a model on these servers; the progress of several is merged.
 
     Raises:
         RouterError: a server failed.
@@ -174,7 +174,7 @@ def make(
 
 
 def pull(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
-    """Pull a model where it is said, where one of that name is, or where it fits.
+    """Pull a model to its targets, to servers that have one of that name, or to where it fits.
 
     Raises:
         RouterError: no server is up, a target is unknown, or a server failed.
@@ -189,7 +189,7 @@ def pull(environment: Environment, context: RequestContext, request: ParsedReque
 
 
 def serve_account(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
-    """Pass on what is for the account of one server at ollama.com.
+    """Forward a request about one server's ollama.com account.
 
     Raises:
         RouterError: the route is closed, no server is up, or the server failed.
@@ -211,7 +211,7 @@ def serve_account(environment: Environment, context: RequestContext, request: Pa
 def pass_on(
     environment: Environment, context: RequestContext, request: ParsedRequest, server: str, order: Order
 ) -> Steps[None]:
-    """Send to one server, and relay its answer as it comes.
+    """Send to one server, and relay its response.
 
     Raises:
         UpstreamError: the server failed.
@@ -227,16 +227,16 @@ def pass_on(
 
 
 def target_of(environment: Environment, context: RequestContext) -> Target:
-    """Read which servers the client names in `X-Router-Target`.
+    """Read the servers in the client's `X-Router-Target`.
 
     Raises:
-        InvalidTarget: one of them is not enabled, or is none.
+        InvalidTarget: one of them is unknown or disabled.
     """
     return read_target(context.header(b"x-router-target"), environment.config)
 
 
 def up_servers(environment: Environment) -> tuple[str, ...]:
-    """Servers that are up, the preferred first.
+    """Return the servers that are up, by priority.
 
     Raises:
         NoServerFits: there is none.
@@ -262,6 +262,6 @@ def _order(request: ParsedRequest) -> Order:
 
 
 def sized_as(request: ParsedRequest) -> RouteRequest:
-    """Size a new model as the one it is made from."""
+    """Build the request that sizes a new model as its base."""
     name = request.base or request.route.model_text or ""
     return RouteRequest(model_text=name, model=canonical_name(name))

@@ -1,4 +1,4 @@
-"""A request whose sender may ask for others is that person's from the moment in which the person is known."""
+"""Requests on behalf of another person: they count as that person's once the person is known."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["speak", "speak_for_named"]
 
 
 def speak(environment: Environment, context: RequestContext, person: str | None) -> Steps[None]:
-    """Make the request this person's and count it; None leaves both to `speak_for_named`.
+    """Assign the request to this person and count it; None leaves both to `speak_for_named`.
 
     Raises:
-        Forbidden: the sender may not ask for this person, or nobody is known by the name.
+        Forbidden: the sender may not ask on behalf of this person, or the name is unknown.
         LimitExceeded: a limit of the person is used up.
     """
     speaker = context.speaker
@@ -31,10 +31,10 @@ def speak(environment: Environment, context: RequestContext, person: str | None)
 def speak_for_named(
     environment: Environment, context: RequestContext, request: ParsedRequest | None = None
 ) -> Steps[None]:
-    """Do the same by whom the body names, where no field did; a request that names nobody is the sender's own.
+    """Assign the request to the person named in the body, if no header named one; without a name it stays the sender's.
 
     Raises:
-        Forbidden, LimitExceeded: as `speak` does.
+        Forbidden, LimitExceeded: as `speak`.
     """
     if context.speaker is None or context.user is not context.speaker:
         return

@@ -1,4 +1,4 @@
-"""The slots that requests hold: on which servers, and whether a server has room for one more."""
+"""Slots that requests hold, by server, and whether a server has room for one more."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["OpenSlots"]
 
 
 class OpenSlots:
-    """Every slot that was given and not given back.
+    """All open slots.
 
-    Admission counts them only where somebody may have to wait for one: most requests need no such bookkeeping.
+    Admission counts them only where a request may have to wait for one; most configs need no such bookkeeping.
 
     Attributes:
-        by_number: the slots, by their numbers.
+        by_number: the slots, by number.
         counted: whether admission counts them.
     """
 
@@ -33,13 +33,13 @@ class OpenSlots:
         self._now = now
 
     def reconfigure(self, config: Config) -> None:
-        """Go by another config from now on."""
+        """Apply a new config."""
         self._config = config
         if _have_to_be_counted(config):
             self.count()
 
     def count(self) -> None:
-        """Have admission count the slots from now on, those that are held already, too."""
+        """Start counting slots in admission, those already open included."""
         if self.counted:
             return
         self.counted, now = True, self._now()
@@ -49,12 +49,12 @@ class OpenSlots:
             )
 
     def traffic(self) -> FleetSnapshot:
-        """Return the fleet with the load and the demand that admission knows of: what decisions are made from."""
+        """Return the snapshot that decisions use: the fleet with the load and demand known to admission."""
         snapshot = self._fleet.snapshot
         return self._admission.traffic(snapshot, self._now()) if self.counted else snapshot
 
     def renamed(self, names: Mapping[str, str]) -> None:
-        """Go by names that servers have now whose own are those of others; `names` has them by the old ones."""
+        """Rename servers; `names` maps old names to new names."""
         slots = [(slot, slot.server) for slot in self.by_number.values() if slot.server in names]
         for slot, old in slots:
             slot.server = names[old]
@@ -62,7 +62,7 @@ class OpenSlots:
             self._count_at(slot)
 
     def move(self, slot: ServerSlot, server: str, *, begun: bool = False) -> None:
-        """Have a slot on another server; `begun` where the fleet counts its request there already."""
+        """Move a slot to another server; `begun` if the fleet already counts its request there."""
         model = slot.decision.request.model
         self._fleet.end(slot.server, model)
         if not begun:
@@ -75,9 +75,9 @@ class OpenSlots:
             self._admission.moved(slot.number, slot.server, self._now())
 
     def has_room(self, server: str) -> bool:
-        """Whether a server takes one more request at once; where nothing limits it, up to as many as are usual.
+        """Whether a server can take one more request immediately; without a limit, up to `USUAL_SLOTS`.
 
-        One that just refused or failed is not idle, however little it has to do.
+        A server that just refused or failed has no room, whatever its load.
         """
         snapshot, settings = self._fleet.snapshot, self._config.servers.get(server)
         if settings is None or self._fleet.health.fails(server):
@@ -88,7 +88,7 @@ class OpenSlots:
 
 
 def _have_to_be_counted(config: Config) -> bool:
-    """Whether what runs where has to be counted from the start."""
+    """Whether slots must be counted from the start."""
     if STRATEGIES[config.routing_strategy].binds_late or config.queue.max_preemptions:
         return True
     return any(server.max_concurrent for server in config.servers.values())

@@ -1,4 +1,4 @@
-"""`X-Router-Pin`: an admin names the server that is to answer, whatever the strategy would choose."""
+"""`X-Router-Pin`: an admin chooses the server, instead of the strategy."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SHOWN = 100
 
 
 def pinned(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
-    """Pin the request to the server that its client names; leave it as it is where none is named.
+    """Pin the request to the server in `X-Router-Pin`, if any.
 
     Raises:
-        Forbidden: only admins may, and programs that route their own requests.
-        InvalidHeader: the config has no such server, or it is disabled.
+        Forbidden: the user is no admin.
+        InvalidHeader: the server is unknown or disabled.
     """
     name = context.header(_FIELD)
     if name is None or request.route.pin is not None:

@@ -1,4 +1,4 @@
-"""What a request reaches for beyond an answer: refused at external hosts without a grant, taken out at servers."""
+"""Hosted tools, stored data and URLs in a request: refused for external hosts without a grant, removed for servers."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _WHY = {
 
 
 def check_reach(environment: Environment, context: RequestContext, request: ParsedRequest, host: ExternalHost) -> None:
-    """Check what a request asks of an external host beyond an answer of the model it names.
+    """Check what a request asks of an external host beyond a response of its model.
 
-    What is translated has no members but those that the codecs carry over, of which only addresses reach anything.
+    A translated request has only members that the codecs carry over, of which only URLs reach anything.
 
     Raises:
         Forbidden: neither a grant nor the host's setting `reach` allows it; the text has the member's name.
@@ -51,10 +51,10 @@ def check_reach(environment: Environment, context: RequestContext, request: Pars
 
 
 def without_hosted_tools(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
-    """Drop from the request tools that an Ollama server cannot run, or may not for this user; name them in the context.
+    """Drop tools that an Ollama server cannot run, or may not run for this user; name them in the context.
 
-    Clients such as Codex list `web_search` in every request. One that has to be used stays: then it is refused, or the
-    server says what it thinks of it.
+    Clients such as Codex list `web_search` in every request. A tool that `tool_choice` requires stays, and the router
+    or the server refuses it.
     """
     document = request.document
     if document is None or codec_of(request.endpoint.family).hosted_tools == "passed_on" or not document.get("tools"):
@@ -77,7 +77,7 @@ def without_hosted_tools(environment: Environment, context: RequestContext, requ
 
 
 def _searches(environment: Environment, context: RequestContext, endpoint: Endpoint) -> bool:
-    """Whether a server would search the web for this user, with its owner's account."""
+    """Whether a server may search the web for this user, with its owner's account."""
     user = context.user
     if codec_of(endpoint.family).hosted_tools != "search":
         return False

@@ -1,4 +1,4 @@
-"""The way of a server's answer to the client: every piece at once, the end only when it is the end."""
+"""Relays a server's response to the client: every piece immediately, and a normal end only if it is complete."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STREAMS = frozenset({b"text/event-stream", b"application/x-ndjson"})
 
 
 def relay(environment: Environment, context: RequestContext, request: ParsedRequest, answer: Answer) -> Steps[None]:
-    """Pass an answer on as it comes; one that breaks off is never ended as if it were complete."""
+    """Relay a response as it arrives; one that is cut off never ends as if it were complete."""
     context.status = status = answer.status
     fields = answer_head(context, answer)
     if answer.destination.external and status >= 400:
@@ -55,12 +55,12 @@ def relay(environment: Environment, context: RequestContext, request: ParsedRequ
 def _relay_whole(
     environment: Environment, context: RequestContext, answer: Answer, usage: UsageReader, fields: Headers
 ) -> Steps[bool]:
-    """Pass on an answer whose head waits for its body, which says how much of the prompt was cached.
+    """Relay a response whose head waits for the body, which has the count of cached prompt tokens.
 
-    Of a body of more than 64 KiB the beginning is passed on, and False returned.
+    Of a body over 64 KiB, relay the beginning without that count and return False.
 
     Raises:
-        UpstreamError: it broke off before anything was written.
+        UpstreamError: the response was cut off before anything was written.
     """
     receive = Receive(answer.upstream)
     piece: Piece = answer.held or (yield from next_piece(context, answer, receive))
@@ -85,13 +85,13 @@ def _relay_whole(
 
 
 def _is_stream(answer: Answer) -> bool:
-    """Whether an answer has an end of its own; a request for a stream may have a whole answer all the same."""
+    """Whether a response is a stream by its content type; a streaming request may get a complete response."""
     kind = dict(answer.upstream.headers).get(b"content-type", b"").partition(b";")[0].strip().lower()
     return kind in _STREAMS
 
 
 def _end_incomplete(context: RequestContext, answer: Answer, last: bytes) -> Steps[None]:
-    """End a stream that its server ended too early: cut, with an error, unless it holds one or declared its length."""
+    """End a stream that its server ended early: cut it with an error, unless it has one or a declared length."""
     told = context.usage is not None and context.usage.usage.failed
     how = "with an error" if told else "before the answer was complete"
     error = UpstreamIncomplete(f"{answer.destination.name} ended the stream {how}")
@@ -108,10 +108,10 @@ def _end_incomplete(context: RequestContext, answer: Answer, last: bytes) -> Ste
 def _relay_pieces(
     environment: Environment, context: RequestContext, answer: Answer, unasked: UsageChunkFilter | None
 ) -> Steps[bytes]:
-    """Pass on all pieces but the last, which is returned; counts that the client did not ask for are taken out.
+    """Relay all pieces but the last, which is returned; remove usage chunks that the client did not request.
 
     Raises:
-        UpstreamError: the answer broke off.
+        UpstreamError: the response was cut off.
     """
     usage, heartbeat = context.usage, answer.heartbeat
     receive = Receive(answer.upstream)
@@ -137,7 +137,7 @@ def _relay_pieces(
 
 
 def next_piece(context: RequestContext, answer: Answer, receive: Receive) -> Steps[Piece]:
-    """Wait for the next piece of an answer, with the heartbeats that it has."""
+    """Wait for the next piece of a response, with its heartbeats."""
     if answer.heartbeat is not None:
         return (yield from answer.heartbeat.receive(context, answer.upstream))
     piece: Piece = yield receive
@@ -145,7 +145,7 @@ def next_piece(context: RequestContext, answer: Answer, receive: Receive) -> Ste
 
 
 def relay_late_error(context: RequestContext, answer: Answer) -> Steps[None]:
-    """Tell an error answer at the end of a stream that had to begin before it; the stream is then cut."""
+    """Write an error response to the end of a stream that heartbeats began, and cut the stream."""
     body = yield from read_error(answer)
     problem = read_host_error(answer.status, body)
     context.error = RefusedLate(f"{answer.destination.name} answered with {answer.status} after heartbeats were sent")
@@ -156,7 +156,7 @@ def relay_late_error(context: RequestContext, answer: Answer) -> Steps[None]:
 
 
 def _relay_redacted(context: RequestContext, answer: Answer, fields: Headers) -> Steps[None]:
-    """Errors of foreign services may echo our key: they are short, so they are held and cleaned."""
+    """Relay an error of an external host, buffered and redacted, as it may echo the router's key."""
     body = yield from read_error(answer)
     body = body[:LONGEST_ERROR]
     kept = [field for field in fields if field[0] != b"content-length"] + retry_field(answer, fields)
@@ -165,14 +165,14 @@ def _relay_redacted(context: RequestContext, answer: Answer, fields: Headers) ->
 
 
 def retry_field(answer: Answer, fields: Headers) -> list[tuple[bytes, bytes]]:
-    """Return what the host's profile says about another try, where nothing else has said it."""
+    """Return `X-Should-Retry` from the host's profile, unless the field is present."""
     if answer.retry is None or b"x-should-retry" in dict(fields):
         return []
     return [(b"x-should-retry", b"true" if answer.status in answer.retry else b"false")]
 
 
 def answer_head(context: RequestContext, answer: Answer, *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:
-    """Build the fields of the answer as the client gets them; of a `rewritten` body the caller adds type and length."""
+    """Build the client's response fields; for a `rewritten` body the caller adds type and length."""
     fields = answer_fields(answer.upstream.headers, rewritten=rewritten)
     if answer.destination.secrets:
         fields = [(name, answer.destination.redact(value)) for name, value in fields]
@@ -182,7 +182,7 @@ def answer_head(context: RequestContext, answer: Answer, *, rewritten: bool = Fa
     if decision is not None:
         fields.append((b"x-router-reason", reason_field(_reason(decision, server))))
     if context.attempts > 1 and answer.status in REJECTIONS:
-        fields.append((b"x-should-retry", b"false"))  # every server that could be asked has refused
+        fields.append((b"x-should-retry", b"false"))  # every available server has refused
     if context.route is not None and context.route.stream:
         fields.append((b"x-accel-buffering", b"no"))
         if b"cache-control" not in dict(fields):

@@ -1,4 +1,4 @@
-"""Reranking: Ollama has no such route, so it goes to a host or server of which the config says that it has one."""
+"""Reranking: Ollama has no such route, so requests go to hosts or servers with the setting `rerank`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _MOST_NAMES = 5
 
 
 def rerank(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
-    """Pass the request on to where its model can rerank, and the answer back.
+    """Forward the request to a destination where its model can rerank.
 
     Raises:
-        UnknownRoute: nobody who has the model can; the text names who could.
-        Forbidden: the host is not for this user.
+        UnknownRoute: no destination with the model can rerank; the text names those that could.
+        Forbidden: the user may not use the host.
         UpstreamError: the server failed.
     """
     name = next(_rerankers(environment, request), None)
@@ -55,7 +55,7 @@ def _paths(environment: Environment) -> dict[str, str]:
 
 
 def _rerankers(environment: Environment, request: ParsedRequest) -> Iterator[str]:
-    """Where the model can rerank, the preferred one first: where it is assigned, else servers that have it."""
+    """Yield where the model can rerank, by priority: its assigned destination, else servers that have it."""
     paths, config, snapshot = _paths(environment), environment.config, environment.fleet.snapshot
     assigned = assigned_destination(request.route, config)
     if assigned is not None:

@@ -1,4 +1,4 @@
-"""The router keeps answers of `/v1/responses` for their users, so that every host can go on from them."""
+"""Stores responses of `/v1/responses` for their users, so that any destination can continue them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ROUTE = "openai_responses"
 
 
 def is_kept(environment: Environment, context: RequestContext) -> bool:
-    """Whether answers to such a request are kept: a router that asks nobody who they are keeps none."""
+    """Whether responses to such a request are stored; without authentication none are."""
     endpoint = context.endpoint
     asks = environment.config.responses.store and context.user is not None
     return asks and endpoint is not None and endpoint.name == _ROUTE
@@ -38,10 +38,10 @@ def is_kept(environment: Environment, context: RequestContext) -> bool:
 def continued(
     context: RequestContext, request: ParsedRequest, parsed: Callable[[bytes], ParsedRequest]
 ) -> Steps[ParsedRequest]:
-    """Add the conversation that the request goes on from; its answer is kept if the client did not say no.
+    """Prepend the conversation that the request continues; store the response unless the client declines.
 
     Raises:
-        InvalidBody: nothing is kept under the id that it names, for this user.
+        InvalidBody: the user has no stored response under `previous_response_id`.
     """
     previous, before = previous_id(request), None
     if previous is not None:
@@ -58,7 +58,7 @@ def continued(
 def keeping(
     environment: Environment, context: RequestContext, request: ParsedRequest, steps: Steps[None]
 ) -> Steps[None]:
-    """Yield the steps of a relay; keep the answer before the client can know that it is whole."""
+    """Run the steps of a relay; store the response before its last piece is written."""
     collector = AnswerCollector(streamed=request.route.stream, most=parse_size(environment.config.responses.max_size))
     step: Callable[[], Action] = partial(steps.send, None)
     while True:
@@ -70,7 +70,7 @@ def keeping(
             if isinstance(action, Write | Finish) and context.status == 200:
                 yield from _seen(environment, context, request, collector, action)
             step = partial(steps.send, (yield action))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the relay's
+        except Exception as error:  # noqa: BLE001 - every exception belongs to the relay
             step = partial(steps.throw, error)
 
 
@@ -87,14 +87,14 @@ def _seen(
         try:  # noqa: SIM105 - a context manager does not span what is thrown in
             yield UseStore(Keep(context.user_id, kept))
         except RouterError:
-            pass  # the answer is worth more than what may come of it
+            pass  # a response that cannot be stored is still sent
 
 
 def serve_stored(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
-    """Answer `GET` and `DELETE` of an answer that is kept for this user.
+    """Answer `GET` and `DELETE` of a response stored for this user.
 
     Raises:
-        UnknownRoute: none is, or the router keeps none.
+        UnknownRoute: there is none, or the router stores none.
     """
     given = request.parameter or ""
     if not environment.config.responses.store or context.user is None:

@@ -1,4 +1,4 @@
-"""What a request holds while it is served, its slot on a server, and what it holds while it waits for one."""
+"""A request's slot on a server, and its place while it waits for one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["ServerSlot", "SlotClaims", "SlotFleet", "Waiter"]
 
 
 class SlotFleet(Protocol):
-    """What is believed about the servers, and what is in flight there."""
+    """The fleet state, and the requests in flight."""
 
     @property
     def snapshot(self) -> FleetSnapshot:
-        """The fleet as believed now."""
+        """The current fleet state."""
 
     @property
     def health(self) -> Health:
@@ -32,23 +32,23 @@ class SlotFleet(Protocol):
         """Whether other processes may free or take a server."""
 
     def begin(self, name: str, model: CanonicalName | None = None) -> None:
-        """Note that a request for a model goes to a server."""
+        """Count a request for a model as in flight on a server."""
 
     def end(self, name: str, model: CanonicalName | None = None) -> None:
-        """Note that it ended there."""
+        """Count a request as ended there."""
 
     def moved(self, old: str, new: str, model: CanonicalName | None = None) -> None:
-        """Note that the server of a request has another name now, as another server has its own."""
+        """Move a request's count to its server's new name."""
 
     def permit(self, server: str, *, forced: bool = False, model: CanonicalName | None = None) -> BreakerPermit | None:
-        """Return the right to send one request now, None while the server, or its model, is suspended."""
+        """Return the permit to send one request, None while the server, or its model, is suspended."""
 
     def take_retry(self, waiting: int) -> bool:
-        """Take one retry from the budget, if it has one; `waiting` requests count as in flight too."""
+        """Take one retry from the budget, if any is left; `waiting` requests count as in flight."""
 
 
 class SlotClaims(Protocol):
-    """Slots that this process shares with others, where what it knows of them may be out of date."""
+    """Slots that this process shares with others, so that its own counts may be stale."""
 
     def claim(
         self,
@@ -59,50 +59,50 @@ class SlotClaims(Protocol):
         *,
         arrived: float | None = None,
     ) -> None:
-        """Ask for one of a server's `limit` slots; the request counts as begun until `done` is called with False.
+        """Claim one of a server's `limit` slots; the request counts as in flight until `done` is called with False.
 
-        `done` is called once, later, with whether there was a slot for a request that arrived then: those that wait
-        longer for the server go first. One without a moment goes before all that wait.
+        `done` is called once, later, with whether the slot was granted. Requests that `arrived` earlier go first; one
+        without an arrival time goes before all.
         """
 
 
 class SlotIssuer(Protocol):
-    """Who gives slots, and is told what becomes of them: the controller of admissions."""
+    """The admission controller as its slots see it: it issues slots and is notified of their changes."""
 
     @property
     def fleet(self) -> SlotFleet:
-        """Where the slots are."""
+        """The fleet of the slots."""
 
     def opened(self, slot: ServerSlot) -> None:
-        """Note that a slot is taken."""
+        """Record an opened slot."""
 
     def move(self, slot: ServerSlot, server: str, wake: Callable[[], None]) -> Queued | None:
-        """Move a slot to the next server that is tried: at once, or when other routers have left it a slot there."""
+        """Move a slot to the next server to try: immediately, or once other routers have granted a slot there."""
 
     def has_room(self, server: str) -> bool:
-        """Whether a server takes one more request at once."""
+        """Whether a server can take one more request immediately."""
 
     def take_retry(self) -> bool:
-        """Take one of the fleet's retries, if there is one left."""
+        """Take one retry from the fleet's budget, if any is left."""
 
     def answering(self, slot: ServerSlot) -> None:
-        """Note that an answer began."""
+        """Record the start of a response."""
 
     def finished(self, slot: ServerSlot) -> None:
-        """Note that a slot is free."""
+        """Record a freed slot."""
 
     def requeue(self, slot: ServerSlot) -> Queued:
-        """Free a slot whose request waits for another."""
+        """Free a slot and queue its request again."""
 
 
 class ServerSlot:
     """A request's slot on a server of its decision, until `close`.
 
     Attributes:
-        unload: what has to be unloaded there before.
-        preemption: by which it may be taken off, None where it may not.
-        position: the one in the queue with which its request joined that, 0 where it did not wait there.
-        wake: called when something waited for has come.
+        unload: models to unload on the server first.
+        preemption: preempts the request; None if it cannot be preempted.
+        position: the position at which the request joined the queue, from 1; 0 if it did not queue.
+        wake: called when a wait has its outcome.
     """
 
     __slots__ = (
@@ -141,27 +141,27 @@ class ServerSlot:
         )
 
     def move(self, server: str) -> Queued | None:
-        """Move the slot to a server of the ranking; what to wait for where other routers have to be asked first."""
+        """Move the slot to a server of the ranking; return the wait if other routers have to grant the slot."""
         return None if server == self.server else self._admission.move(self, server, self.wake)
 
     def moved(self, server: str) -> None:
-        """Be on another server from now on."""
+        """Record the slot's new server."""
         self.server = server
         if self.preemption is not None:
-            self.preemption = Preemption()  # who wanted the slot that was left has it
+            self.preemption = Preemption()  # the preempting request has the old slot
         if self._first is not None:
             self._first.left()
             self._first = None
 
     def permit(self, server: str) -> BreakerPermit | None:
-        """Return the right to send one request to the slot's server; None while that server is suspended."""
+        """Return the permit to send one request to the slot's server; None while that server is suspended."""
         if self._first is not None:
             permit, self._first = self._first, None
             return permit
         return self._admission.fleet.permit(server, model=self.decision.request.model)
 
     def may_retry(self, server: str) -> bool:
-        """Take one retry from the budget of the whole router; a server with a free slot takes it in any case."""
+        """Return whether a retry is allowed: the server has a free slot, or the router's budget pays for it."""
         if self._admission.has_room(server):
             return True
         if not self._admission.take_retry():
@@ -170,26 +170,26 @@ class ServerSlot:
         return True
 
     def answering(self) -> None:
-        """Note the head of the answer: the model is loaded."""
+        """Record the response head, which shows that the model is loaded."""
         self._admission.answering(self)
 
     def close(self) -> None:
-        """Give the slot back; the next in the queue may have it."""
+        """Release the slot, for the next request in the queue."""
         if self._give_back():
             self._admission.finished(self)
 
     def requeue(self) -> Queued:
-        """Give the slot back after a preemption, and wait for another.
+        """Release the slot after a preemption, and queue for another.
 
         Raises:
-            ValueError: it was closed.
+            ValueError: the slot is closed.
         """
         if not self._give_back():
             raise ValueError("the slot is closed")
         return self._admission.requeue(self)
 
     def _give_back(self) -> bool:
-        """Whether it was still held."""
+        """Release the slot; return False if it was closed."""
         if self._closed:
             return False
         self._closed = True
@@ -204,8 +204,8 @@ class ServerSlot:
 class Waiter(Struct, eq=False):
     """One request in the queue; `wake` is called when it has an outcome.
 
-    `decision` is the one by which it has to wait, if the queue was not simply before it. `claims` is True while it
-    waits for a slot to be granted in common, `preempted` if it has to leave that as soon as it has it.
+    `decision` is the one that made it wait, None if the queue did. `claims` is True while a shared slot is being
+    claimed, `preempted` if the request has to leave that slot as soon as it gets it.
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""The way of a request, from its head to the end of its answer: the steps and their order."""
+"""The steps of a request, from its head to the end of its response."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _ROOT = b"Ollama is running"
 PREFLIGHT = Endpoint(
     name="preflight", methods=("OPTIONS",), path="*", family=Family.OLLAMA, kind=Kind.READ, routing=Routing.ROUTER
 )
-"""What a browser asks before it sends a page's request, whatever the path."""
+"""A browser's CORS preflight request, on any path."""
 MOVED = Endpoint(
     name="moved",
     methods=("GET", "HEAD", "POST", "DELETE"),
@@ -66,18 +66,18 @@ MOVED = Endpoint(
     kind=Kind.READ,
     routing=Routing.ROUTER,
 )
-"""A path that is right but for its slashes."""
+"""A known path with superfluous slashes, which is redirected."""
 _HOST = re.compile(r"[A-Za-z0-9.\-:\[\]]{1,255}", re.ASCII)
 
 Handler = Callable[[Environment, RequestContext, ParsedRequest], Steps[None]]
-"""Answers one kind of request, once it is known who asks and that they may."""
+"""Answers one kind of request, after authentication and authorization."""
 
 
 def accept(environment: Environment, context: RequestContext) -> Steps[ParsedRequest]:
-    """Find out what is asked for and by whom, whether they may, and count it; its handler answers what is returned.
+    """Match the route, authenticate, authorize, count and parse the request; return it for its handler.
 
     Raises:
-        RouterError: it cannot be served; the error is the answer.
+        RouterError: it cannot be served; the error is the response.
     """
     refuse_overload(environment)
     limits = environment.limits
@@ -103,20 +103,20 @@ def accept(environment: Environment, context: RequestContext) -> Steps[ParsedReq
 
 
 def refuse_overload(environment: Environment) -> None:
-    """Let a request in if the router has room for one more.
+    """Refuse a request beyond the router's in-flight limit.
 
     Raises:
-        Overloaded: it has none.
+        Overloaded: `limits.max_in_flight` is exceeded.
     """
     if environment.in_flight() > environment.config.limits.max_in_flight:
         raise Overloaded(SERVER_BUSY, retry_after=1)
 
 
 def admit_origin(environment: Environment, context: RequestContext) -> str | None:
-    """Let a web page's request pass if its origin may use the router; return that, None for a request of no page.
+    """Check the origin of a web page's request; return it, None without an `Origin` field.
 
     Raises:
-        Forbidden: it may not.
+        Forbidden: the origin is not allowed.
     """
     origin = next((value.decode("latin-1") for name, value in context.headers if name == b"origin"), None)
     if origin is not None:
@@ -127,10 +127,10 @@ def admit_origin(environment: Environment, context: RequestContext) -> str | Non
 
 
 def find_route(environment: Environment, context: RequestContext) -> Match:
-    """Find the row of the endpoint table that a request is for, or one that the operator lets pass unknown.
+    """Match a request to the endpoint table, or to the operator's `forward_unknown` paths.
 
     Raises:
-        UnknownRoute, MethodNotAllowed: there is none.
+        UnknownRoute, MethodNotAllowed: no row matches.
     """
     if context.path.startswith(PREFIX):
         return Match(EXTERNAL)
@@ -150,7 +150,7 @@ def find_route(environment: Environment, context: RequestContext) -> Match:
 
 
 def _told(environment: Environment, context: RequestContext) -> UnknownRoute:
-    """Build the error for a path outside the table, with the address that was probably meant."""
+    """Build the error for an unknown path, with the base URL that the client probably needs."""
     meant = meant_endpoint(context.path)
     if meant is None:
         return UnknownRoute("404 page not found")
@@ -162,7 +162,7 @@ def _told(environment: Environment, context: RequestContext) -> UnknownRoute:
 
 
 def _read(environment: Environment, context: RequestContext, match: Match) -> Steps[ParsedRequest]:
-    """Read the request strictly and apply the policy; a body that is only passed on stays where it is."""
+    """Read and parse the request and apply the policy; a pass-through body stays unread."""
     endpoint = match.endpoint
     if endpoint is EXTERNAL or endpoint.body is Body.RAW:
         yield from speak_for_named(environment, context)
@@ -182,11 +182,11 @@ def _read(environment: Environment, context: RequestContext, match: Match) -> St
 
 
 def check_announced(headers: Headers, endpoint: Endpoint, limit: int) -> bool:
-    """Check what a head says about its body; return whether it is compressed.
+    """Check the declared length and encoding of a body; return whether it is compressed.
 
     Raises:
-        BodyTooLarge: it will have more than `limit` bytes.
-        UnsupportedEncoding: it is compressed in a way that the endpoint does not take.
+        BodyTooLarge: it declares more than `limit` bytes.
+        UnsupportedEncoding: the endpoint does not accept its encoding.
     """
     compressed = False
     for name, value in headers:
@@ -215,7 +215,7 @@ def _parsed(context: RequestContext, match: Match, body: bytes) -> ParsedRequest
 
 
 def _serve_root(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
-    """Answer as a server of Ollama does, or say to a browser what pages may send."""
+    """Answer the root path as Ollama does, a preflight, or a redirect."""
     if request.endpoint is PREFLIGHT:
         fields = preflight_fields(context.header(b"origin") or "", environment.config.cors.origins)
         yield from write_head(context, 204, fields)
@@ -228,7 +228,7 @@ def _serve_root(environment: Environment, context: RequestContext, request: Pars
 
 
 def _redirect(context: RequestContext) -> Steps[None]:
-    """Send the client to the clean path, with gin's statuses; relative, as a proxy may have taken a prefix away."""
+    """Redirect to the clean path, with gin's statuses; relative, as a proxy may have stripped a prefix."""
     clean = clean_path(context.method, context.path) or "/"
     up = "../" * (context.path.count("/") - 1)
     location = f"{up}{clean.removeprefix('/')}{checked_query(context.query.decode('latin-1'))}"
@@ -238,7 +238,7 @@ def _redirect(context: RequestContext) -> Steps[None]:
 
 
 def _serve_best(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
-    """Have the best server answer, when there is a slot."""
+    """Serve the request on the best server that has a slot."""
     if request.route.unloads and not _is_external(environment, request):
         yield from charged(environment, context)
         yield from unload(environment, context, request)
@@ -251,7 +251,7 @@ def _serve_best(environment: Environment, context: RequestContext, request: Pars
 def _serve_there(
     environment: Environment, context: RequestContext, request: ParsedRequest, slot: Slot
 ) -> Steps[Queued | None]:
-    """Have the slot's server answer, or the next that can; the place in the queue of a request that was preempted."""
+    """Serve the request on the slot's server or the next; return the new place in the queue after a preemption."""
     try:
         made = answer_locally(environment, context, request, slot.decision)
         if made is not None:
@@ -266,7 +266,7 @@ def _serve_there(
             steps = _relaying(environment, context, request, answer)
             yield from keeping(environment, context, request, steps) if context.keeps_answer else steps
         except UpstreamError as error:
-            context.error = error  # which the breaker learns from
+            context.error = error  # for the breaker
             raise
         finally:
             yield from release(environment, context, answer)

@@ -1,4 +1,4 @@
-"""Carries out what admission decides: requests get their slots, or why there is none, and leave when they have to."""
+"""Carries out admission's decisions: grants, refusals and preemptions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["Grant", "SlotGrants"]
 
 
 class Grant(Struct, frozen=True, eq=False):
-    """A request may go to the first server of a decision, once the models in `unload` have left that.
+    """A request may go to the first server of a decision, once the models in `unload` are unloaded there.
 
-    `position` is the one with which it joined the queue, None where it came at a time when nobody had to wait.
+    `position` is the one at which it joined the queue, None if it did not queue.
     """
 
     ticket: Ticket
@@ -34,16 +34,16 @@ class Grant(Struct, frozen=True, eq=False):
 
 
 class SlotGrants:
-    """Who waits for a slot, and what comes of it.
+    """The waiting requests, and the grants of their slots.
 
     Args:
         config: how often a request may be preempted.
-        issuer: told what becomes of each slot.
-        admission: decides.
-        slots: those that are held.
-        shared: where slots are asked for that other routers use, too.
-        now: seconds of the fleet's clock.
-        tell: called when the line has changed.
+        issuer: notified of changes to slots.
+        admission: makes the decisions.
+        slots: the open slots.
+        shared: claims slots shared with other routers.
+        now: the fleet's clock, in seconds.
+        tell: called when the queue has changed.
     """
 
     def __init__(
@@ -68,27 +68,27 @@ class SlotGrants:
         self._turns: dict[str, float] = {}
 
     def reconfigure(self, config: Config) -> None:
-        """Go by another config from now on."""
+        """Apply a new config."""
         self._config = config
 
     def turns_taken(self) -> dict[str, float]:
-        """When users got slots that several routers share, since this was last asked."""
+        """Return when each user last got a shared slot, since the previous call."""
         turns, self._turns = self._turns, {}
         return turns
 
     # --- who waits ----------------------------------------------------------------------------------------------------
 
     def wait(self, number: int, wake: Callable[[], None], decision: Decision | None = None) -> Waiter:
-        """Have a request wait for what will be carried out; `decision` is the one by which it has to."""
+        """Register a waiting request; `decision` is the one that makes it wait."""
         waiter = self._waiters[number] = Waiter(number, wake, decision)
         return waiter
 
     def queued(self, waiter: Waiter, position: int | None = None, expected: float = 0.0) -> Queued:
-        """Return what a request that waits is told."""
+        """Return the queue entry of a waiting request."""
         return Queued(position, expected, waiter, partial(self._leave, waiter))
 
     def _leave(self, waiter: Waiter) -> None:
-        """Drop a request that does not wait any more; give a slot that it got in the same moment to the next."""
+        """Remove a request from the queue; pass on a slot granted in the meantime."""
         if isinstance(waiter.outcome, ServerSlot):
             waiter.outcome.close()
         elif not self._shared.leave(waiter) and self._waiters.pop(waiter.number, None) is not None:
@@ -98,7 +98,7 @@ class SlotGrants:
     # --- what comes of it ---------------------------------------------------------------------------------------------
 
     def carry_out(self, outcomes: Iterable[Outcome]) -> None:
-        """Do what admission has decided, for whoever is concerned."""
+        """Carry out admission's decisions."""
         for outcome in outcomes:
             match outcome:
                 case Dispatch():
@@ -116,7 +116,7 @@ class SlotGrants:
             waiter.wake()
 
     def _preempt(self, number: int) -> None:
-        """Have a request leave its server: now, or as soon as it is granted the slot that it has asked for."""
+        """Preempt a request: now, or once its pending claim is granted."""
         slot, waiter = self._slots.by_number.get(number), self._waiters.get(number)
         if slot is not None and slot.preemption is not None:
             slot.preemption.request()
@@ -142,7 +142,7 @@ class SlotGrants:
         position: int | None = None,
         warm: bool | None = None,
     ) -> Grant:
-        """Return the grant of a request whose server the line chose; `warm` is that of `LateExplanation`."""
+        """Return the grant of a request whose server the queue chose; `warm` as in `LateExplanation`."""
         ticket = dispatch.ticket
         decision = self._admission.selector.ranked_by_line(
             ticket.request,
@@ -156,7 +156,7 @@ class SlotGrants:
         return Grant(ticket, decision, dispatch.unload, position)
 
     def go(self, grant: Grant, wake: Callable[[], None]) -> ServerSlot | Queued:
-        """Return a slot for a request that need not wait, or the wait for all routers to grant it."""
+        """Return a slot for a request that need not queue, or the wait for a shared slot."""
         if not self._shared.includes(grant.decision.ranking[0]):
             return self._slot(grant, wake)
         waiter = Waiter(grant.ticket.number, wake)
@@ -181,7 +181,7 @@ class SlotGrants:
     # --- slots that others share --------------------------------------------------------------------------------------
 
     def _claim(self, waiter: Waiter, grant: Grant) -> None:
-        """Ask for the slot; a request that does not get it waits in its turn."""
+        """Claim a shared slot; a denied request stays in the queue."""
         self._waiters[waiter.number] = waiter
         waiter.claims, waiter.preempted = True, False
         server, model = grant.decision.ranking[0], grant.decision.request.model
@@ -190,7 +190,7 @@ class SlotGrants:
 
     def _claimed(self, waiter: Waiter, grant: Grant, granted: bool) -> None:  # noqa: FBT001 - an answer
         waiter.claims = False
-        if self._waiters.get(waiter.number) is not waiter:  # it has left meanwhile
+        if self._waiters.get(waiter.number) is not waiter:  # it has left in the meantime
             if granted:
                 self._fleet.end(grant.decision.ranking[0], grant.decision.request.model)
                 if self._admission.waiting:
@@ -212,9 +212,9 @@ class SlotGrants:
         if waiter.preempted and slot.preemption is not None:
             slot.preemption.request()
         waiter.wake()
-        if grant.position is not None:  # another one is the first now
+        if grant.position is not None:  # the head of the queue has changed
             self._tell()
 
 
 def _nobody() -> None:
-    """Do nothing: nobody waits for the request any more."""
+    """Do nothing: the request has left."""

@@ -1,4 +1,4 @@
-"""Answers of hosts that speak another dialect than the client, and those the router gives in their place."""
+"""Responses of hosts in another dialect than the client's, and responses that the router gives in their place."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DRAIN_SECONDS = 1.0
 def answer_locally(
     environment: Environment, context: RequestContext, request: ParsedRequest, decision: Decision
 ) -> Steps[None] | None:
-    """Return the steps that answer what an external host has no route for; None when the request must go somewhere."""
+    """Return the steps that answer for an external host without the route; None if the request must be forwarded."""
     destination = environment.destinations.get(decision.server or "")
     if destination is None or not destination.external:
         return None
@@ -41,10 +41,10 @@ def answer_locally(
 def relay_translated(
     environment: Environment, context: RequestContext, answer: Answer, translation: Translation
 ) -> Steps[None]:
-    """Pass an answer on in the client's dialect; one that breaks off ends with its error and is then cut.
+    """Relay a response in the client's dialect; one that is cut off ends with its error and is cut.
 
     Raises:
-        UpstreamError: before anything was written.
+        UpstreamError: the response was cut off before anything was written.
     """
     if answer.status >= 400:
         yield from _relay_error(context, answer, translation)
@@ -89,12 +89,12 @@ def _begin(context: RequestContext, head: Headers) -> Steps[None]:
 def _translate_pieces(
     environment: Environment, context: RequestContext, answer: Answer, translator: StreamTranslator, head: Headers
 ) -> Steps[bytes]:
-    """Write all but the last of what the pieces mean, which is returned.
+    """Write the translated pieces; return the last.
 
-    The head waits for the first word: a host may still give an error instead, and that has a status of its own.
+    The head waits for the first output, as the host may still report an error, which has its own status.
 
     Raises:
-        UpstreamError: the answer broke off.
+        UpstreamError: the response was cut off.
     """
     receive = Receive(answer.upstream)
     while not answer.complete:
@@ -116,7 +116,7 @@ def _translate_pieces(
 
 
 def _drain(context: RequestContext, answer: Answer) -> Steps[None]:
-    """Read what follows the answer (`[DONE]`), so that the connection can be used again."""
+    """Read what follows the response (`[DONE]`), so that the connection can be reused."""
     receive = Receive(answer.upstream, _DRAIN_SECONDS)
     try:
         while not answer.complete:

@@ -1,4 +1,4 @@
-"""An answer whose head has arrived: its bytes, what an error says, and what is learned when it is given back."""
+"""A response whose head has arrived: its body, its error, and the feedback on its release."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ollama_router_core.outbound.sending import Outbound, Translation
 __all__ = ["LONGEST_ERROR", "Answer", "look_at", "read_error", "release"]
 
 LONGEST_ERROR = 64 * 1024
-"""Bytes of a server's error that are looked at."""
+"""Maximum bytes read of a server's error."""
 
 
 class Answer(Struct, eq=False):
-    """An answer whose head has arrived; `complete` once all of its body was taken.
+    """A response whose head has arrived; `complete` once its whole body was taken.
 
-    One of the ranking's has a permit, which `release` ends, and facts about the server to learn from. `held` is the
-    beginning of its body, where that was looked at, `asked` what was sent to a host that may be asked again.
-    `retry` are the statuses after which its host takes the same request again, None if that is not known.
+    A response from the ranking has a `permit`, which `release` ends, and `sent`, to learn from. `held` is the beginning
+    of its body, if already read; `asked` the request of a host that may be asked again. `retry` has the statuses after
+    which the host accepts the same request again, None if unknown.
     """
 
     destination: Destination
@@ -46,20 +46,20 @@ class Answer(Struct, eq=False):
 
     @property
     def status(self) -> int:
-        """The server's status."""
+        """The response status."""
         return self.upstream.status
 
     def take(self, piece: Piece) -> bytes:
-        """Take the bytes of the next piece, without our keys."""
+        """Take the bytes of the next piece, with the router's keys masked."""
         self.complete = piece.complete
         return piece.data if self.redactor is None else self.redactor.redact(piece)
 
 
 def read_error(answer: Answer) -> Steps[bytes]:
-    """Read the body of an error, of an endless one the beginning.
+    """Read the body of an error, up to about `LONGEST_ERROR` bytes.
 
     Raises:
-        UpstreamError: it broke off.
+        UpstreamError: the body was cut off.
     """
     pieces: list[bytes] = []
     size = 0
@@ -73,7 +73,7 @@ def read_error(answer: Answer) -> Steps[bytes]:
 
 
 def release(environment: Environment, context: RequestContext, answer: Answer) -> Steps[None]:
-    """Give the connection back, and learn from how the answer ended, once."""
+    """Release the connection, and learn from how the response ended; only the first call has an effect."""
     if answer.released:
         return
     answer.released = True
@@ -94,12 +94,12 @@ def release(environment: Environment, context: RequestContext, answer: Answer) -
 
 
 def _told_why(context: RequestContext) -> bool:
-    """Whether a stream ended with an error, which may be due to the request."""
+    """Whether the stream contains an error, which the request may have caused."""
     return context.usage is not None and context.usage.usage.failed
 
 
 def look_at(answer: Answer) -> Steps[bytes]:
-    """Read the body of an error, and keep it for whoever passes it on; give the connection back if it breaks off."""
+    """Read the body of an error and keep it for the relay; release the connection if the body is cut off."""
     try:
         body = yield from read_error(answer)
     except BaseException:

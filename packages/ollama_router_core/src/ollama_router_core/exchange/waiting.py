@@ -1,4 +1,4 @@
-"""How long a request may wait for a server, and before whom: rules, grants, and what its client asks for."""
+"""The maximum wait and the priority of a request, from rules, grants and header fields."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SECONDS = re.compile(rb"\d{1,9}(\.\d{1,6})?")
 
 
 class Waiting(Struct, frozen=True):
-    """Seconds that a request may wait, None for what the queue allows; with `batch` whoever else waits goes first."""
+    """Maximum wait in seconds, None for the queue's; `batch` requests yield to all others."""
 
     max_wait: float | None = None
     batch: bool = False
@@ -31,10 +31,10 @@ USUAL = Waiting()
 
 
 def waiting_of(config: Config, context: RequestContext) -> Waiting:
-    """Work out what holds for a request: the shortest of what was said, and batch if anybody said so.
+    """Combine rule, grants and header fields: the shortest maximum wait, and batch if any of them says so.
 
     Raises:
-        InvalidHeader: `X-Router-Max-Wait` or `X-Router-Priority` cannot be read, or was sent twice.
+        InvalidHeader: `X-Router-Max-Wait` or `X-Router-Priority` is malformed or repeated.
     """
     lines = [(name, value) for name, value in context.headers if name in _FIELDS]
     grants = None if context.user is None else context.user.grants
@@ -57,7 +57,7 @@ def waiting_of(config: Config, context: RequestContext) -> Waiting:
 
 
 def _combined(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Join the values of lines that share a name by commas (RFC 9110, section 5.2)."""
+    """Join repeated fields by commas (RFC 9110, section 5.2)."""
     fields: dict[bytes, bytes] = {}
     for name, value in lines:
         fields[name] = fields[name] + b", " + value if name in fields else value

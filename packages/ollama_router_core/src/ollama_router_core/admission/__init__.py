@@ -1,16 +1,16 @@
-"""Who waits, who goes next and where to, who is refused.
+"""Admission: which requests wait, which go next and to which server, and which are refused.
 
-How a server drives it (every call returns outcomes, for any ticket in the queue, to be carried out in order):
+A server makes these calls. Each returns outcomes, for any ticket in the queue, to carry out in order:
 
-    arrive(ticket, ...)      -> Dispatch: forward to `ranking` in turn; Refusal: answer with `error`; nothing: wait;
-                             Preempt: take that one off its server, if nothing of its answer has come
-    first_byte(number, ...)  the answer has begun: the model is loaded there
-    preempted(number, ...)   it is off its server, and waits again
-    moved(number, server)    forwarding went on to another server of the ranking
-    finished(number, ...)    the exchange is over, however it ended
-    left(number, ...)        the client is gone: out of the queue, or off its server
+    arrive(ticket, ...)      -> Dispatch: try the servers of `ranking` in order; Refusal: answer with `error`; none:
+                             wait; Preempt: remove that ticket from its server, unless its response has begun
+    first_byte(number, ...)  the response has begun: the model is loaded there
+    preempted(number, ...)   the ticket has left its server, and waits again
+    moved(number, server)    a retry went to another server of the ranking
+    finished(number, ...)    the exchange has ended, with or without success
+    left(number, ...)        the client disconnected: leave the queue, or the server
     changed(...)             facts about servers changed
-    tick(...)                at `next_tick()`: waits end, and one more server is considered
+    tick(...)                at `next_tick()`: end expired waits, and reconsider one server
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How often each model has been asked for of late."""
+"""Recent request rates by model."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _MOST = 4096
 
 
 class ArrivalRates:
-    """Arrivals a second by model, in an exponential window of `window` seconds. Owned by one `Admission`."""
+    """Arrivals per second by model, averaged over an exponential window of `window` seconds."""
 
     def __init__(self, window: float = 120.0) -> None:
         self._window = window
         self._seen: dict[CanonicalName, tuple[float, float]] = {}
 
     def arrived(self, model: CanonicalName, now: float, weight: float = 1.0) -> None:
-        """Count one request, or so much of one."""
+        """Count one request, or `weight` of one."""
         if model not in self._seen and len(self._seen) >= _MOST:
             self._seen.pop(min(self._seen, key=lambda name: self.rate(name, now)))
         self._seen[model] = (self._count(model, now) + weight, now)
 
     def rate(self, model: CanonicalName, now: float) -> float:
-        """Return a model's requests a second."""
+        """Return a model's requests per second."""
         return self._count(model, now) / self._window
 
     def rates(self, now: float) -> Mapping[CanonicalName, float]:
-        """All rates, for `FleetSnapshot.demand`: each one worked out when it is asked for."""
+        """Return all rates, for `FleetSnapshot.demand`, each computed on access."""
         return _Rates(self, self._seen, now)
 
     def _count(self, model: CanonicalName, now: float) -> float:
@@ -39,7 +39,7 @@ class ArrivalRates:
 
 
 class _Rates(Mapping[CanonicalName, float]):
-    """A lazy view: a decision reads demand only where something would have to be evicted."""
+    """A lazy view: a decision reads demand only if it would evict a model."""
 
     __slots__ = ("_now", "_seen", "_source")
 

@@ -1,4 +1,4 @@
-"""Which servers can take one more request at a given time."""
+"""Servers that can take one more request at a given time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Availability"]
 
 
 class Availability:
-    """Answers for `snapshot` and `now`, each server's looked up once. `among` limits them to some servers."""
+    """Availability for `snapshot` and `now`, cached by server. `among` limits it to some servers."""
 
     def __init__(self, snapshot: FleetSnapshot, now: float, among: frozenset[str] | None = None) -> None:
         self.snapshot = snapshot
@@ -27,7 +27,7 @@ class Availability:
         return any(self._refusal(one) is None for one in able if among is None or one.name in among)
 
     def any_later(self, able: Iterable[Candidate]) -> bool:
-        """Whether one has a free slot now, or will when a request ends there."""
+        """Whether one has a free slot now, or will have when a request ends there."""
         return any(reason is None or reason.code == FULL for one in able for reason in (self._refusal(one),))
 
     def _refusal(self, candidate: Candidate) -> Reason | None:

@@ -27,14 +27,14 @@ from ollama_router_core.routing.selector import ServerSelector
 __all__ = ["Admission"]
 
 _RECHECK_SECONDS = 0.5
-"""Seconds after which a server is considered again though nothing happened: waiting alone changes what pays."""
+"""Seconds until a server is reconsidered without an event, as the age of waiting tickets changes which loads pay."""
 
 
 class Admission:
-    """Who waits, who goes next, who is refused. Not thread-safe.
+    """The wait queue, the requests in flight and the choice of servers. Not thread-safe.
 
-    With a strategy that binds late a request waits for a slot of its model (`num_parallel`), and the choice is made
-    among all that wait. With the others it waits only where every server is full, and goes in its turn.
+    Under a late-binding strategy, a request waits for a slot of its model (`num_parallel`), and the scheduler chooses
+    among all waiting requests. Under the others, a request waits only if every server is full, and users take turns.
     """
 
     def __init__(self, config: Config) -> None:
@@ -55,14 +55,14 @@ class Admission:
         self._last_snapshot = FleetSnapshot()
 
     def reconfigure(self, config: Config) -> None:
-        """Use another config from now on; waiting requests are considered again with the next `changed`."""
+        """Apply a new config; the next `changed` reconsiders waiting requests."""
         self._config = config
         self._queue.reconfigure(config.queue)
         self.selector = ServerSelector(config)
         self._costs.reconfigure(self.selector)
         self.line.selector = self.selector
 
-    # --- what happened ---------------------------------------------------------------------------------------------
+    # --- events ----------------------------------------------------------------------------------------------------
 
     def arrive(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
         """Dispatch a request now, let it wait, or refuse it."""
@@ -74,7 +74,7 @@ class Admission:
         return self._admit(ticket, snapshot, now) if error is None else (Refusal(ticket=ticket, error=error),)
 
     def at_once(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Dispatch | None:
-        """Under late binding, if nobody waits and the loaded model has a free slot: that slot; else None."""
+        """Dispatch to a free slot of a loaded model, under late binding with an empty queue; else return None."""
         request = ticket.request
         if not self._binds_late or len(self._queue) or self.selector.fixed_decision(request, snapshot) is not None:
             return None
@@ -91,7 +91,7 @@ class Admission:
         self._in_flight.start(ticket, server, now)
 
     def first_byte(self, number: int, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
-        """Note that an answer began: its model is loaded, and the next load may start there."""
+        """Record the start of a response: its model is loaded, and the next load may start there."""
         server = self._in_flight.server_of(number)
         if server is None:
             return ()
@@ -101,17 +101,17 @@ class Admission:
         return self._dispatch_waiting(snapshot, now, servers=frozenset({server}))
 
     def denied(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
-        """Note that the slot a ticket was to have is another process's: it waits where it would have waited."""
+        """Record that another process got a ticket's slot: the ticket waits at its original position."""
         self._in_flight.end(ticket.number)
         self._queue.join_again(ticket)
-        self._last_snapshot = FleetSnapshot()  # what it was refused by may be over when facts are seen next
+        self._last_snapshot = FleetSnapshot()  # the next `changed` must reconsider all servers
         return self._dispatch_waiting(snapshot, now, kinds=(kind_of(ticket.request),))
 
     def preempted(self, number: int, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
-        """Note that a ticket is off its server: it waits again, before those of its priority that came later.
+        """Record that a ticket left its server: it waits again, ahead of later tickets of its priority.
 
         Raises:
-            KeyError: it was on none.
+            KeyError: the ticket is on no server.
         """
         found = self._in_flight.end(number)
         if found is None:
@@ -121,22 +121,22 @@ class Admission:
         return self._dispatch_waiting(snapshot, now)
 
     def moved(self, number: int, server: str, now: float) -> None:
-        """Note that forwarding went on to another server."""
+        """Record that a retry went to another server."""
         found = self._in_flight.end(number)
         if found is not None:
             self._in_flight.start(found[1].ticket, server, now, work=found[1].work)
 
     def finished(self, number: int, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
-        """Note that an exchange is over: its slot is free."""
+        """Record the end of an exchange, which frees its slot."""
         found = self._in_flight.end(number)
         return () if found is None else self._dispatch_waiting(snapshot, now, servers=frozenset({found[0]}))
 
     def left(self, number: int, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
-        """Note that the client is gone; there will be no outcome for its ticket."""
+        """Record that the client disconnected; its ticket gets no outcome."""
         return () if self._queue.leave(number) else self.finished(number, snapshot, now)
 
     def changed(self, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
-        """Note other facts: some may go elsewhere, some have nowhere left to go."""
+        """Apply changed facts: dispatch tickets that can go, and refuse those that no server can take any more."""
         before, self._last_snapshot = self._last_snapshot, snapshot
         if not len(self._queue):
             self._last_check = now
@@ -154,7 +154,7 @@ class Admission:
         return tuple(outcomes)
 
     def tick(self, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
-        """End waits that took too long; under late binding consider one more server."""
+        """Refuse tickets whose wait has expired; under late binding, reconsider one more server."""
         refused = self.shedding.expired(snapshot, now)
         servers = sorted(self._config.servers)
         if not servers or not self._binds_late:
@@ -163,13 +163,13 @@ class Admission:
         return (*refused, *self._dispatch_waiting(snapshot, now, servers=frozenset({servers[self._rotation]})))
 
     def next_tick(self, now: float) -> float | None:
-        """When `tick` should be called; None while nobody waits."""
+        """Return when to call `tick`; None while the queue is empty."""
         end = self._queue.next_deadline()
         if end is None:
             return None
         return max(now, min(end, self._last_check + _RECHECK_SECONDS)) if self._binds_late else max(now, end)
 
-    # --- what is going on ------------------------------------------------------------------------------------------
+    # --- state -----------------------------------------------------------------------------------------------------
 
     @property
     def waiting(self) -> int:
@@ -177,26 +177,26 @@ class Admission:
         return len(self._queue)
 
     def in_line_since(self, ticket: Ticket) -> float:
-        """Return since when a ticket has its position in the line of all routers; infinite for one of a batch."""
+        """Return since when a ticket counts in the queue of all routers; infinity for a batch ticket."""
         return math.inf if ticket.batch else self._queue.in_line_since(ticket)
 
     def granted(self, ticket: Ticket, now: float) -> None:
-        """Note that a ticket got its slot from all routers: its user's next turn comes after those who waited then."""
+        """Record a shared slot grant: users who are waiting now come before this user's next turn."""
         if not ticket.batch:
             self._queue.granted(ticket.user, now)
 
     def granted_elsewhere(self, moments: Mapping[str, float]) -> None:
-        """Note when users got slots of other routers; of those who arrive later it makes no difference."""
+        """Record when users got slots through other routers; only users who wait here are affected."""
         for user, moment in moments.items():
             if self._queue.waiting_of(user):
                 self._queue.granted(user, moment)
 
     def traffic(self, snapshot: FleetSnapshot, now: float) -> FleetSnapshot:
-        """Return the snapshot with the load and demand that admission knows of: the one to decide from."""
+        """Return the snapshot that decisions use, with the load and demand known to admission."""
         return self._dispatcher.traffic(snapshot, now)
 
     def _note_arrival(self, ticket: Ticket, now: float) -> None:
-        """Count it as demand for its model; nobody misses a model that only a batch asks for."""
+        """Count demand for the ticket's model; batch tickets hardly count."""
         if ticket.request.model is not None:
             self._rates.arrived(ticket.request.model, now, BATCH_WEIGHT if ticket.batch else 1.0)
 
@@ -204,7 +204,7 @@ class Admission:
     def _binds_late(self) -> bool:
         return self.selector.strategy.binds_late
 
-    # --- going and waiting -----------------------------------------------------------------------------------------
+    # --- dispatch and queue ----------------------------------------------------------------------------------------
 
     def _admit(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
         fixed = self.selector.fixed_decision(ticket.request, snapshot)
@@ -220,18 +220,18 @@ class Admission:
         return (self._dispatcher.bind(ticket, decision, now, 0),)
 
     def _is_servable(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> bool:
-        """Whether some server could take it, if only later: then it pays to wait."""
+        """Whether some server can take the ticket, now or later."""
         return any(in_service(one, snapshot, now) for one in able(self.selector, ticket, snapshot))
 
     def _enqueue(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
-        """Join the queue, if there is room, and see who can go."""
+        """Join the queue, dispatch what can go, and preempt or refuse a ticket if necessary."""
         kind = kind_of(ticket.request)
         self._queue.join(ticket)
         outcomes = self._dispatch_waiting(snapshot, now, kinds=(kind,))
         if ticket.number not in self._queue:
             return outcomes
         if _limits_of(self._last_snapshot) != _limits_of(snapshot):
-            self._last_snapshot = FleetSnapshot()  # the end of what it waits for is a change, if not to what was seen
+            self._last_snapshot = FleetSnapshot()  # so that the end of these limits counts as a change
         preempt = self._preempt(ticket, snapshot, now)
         if preempt is not None:
             return (*outcomes, preempt)
@@ -239,7 +239,7 @@ class Admission:
         return outcomes if refused is None else (*outcomes, refused)
 
     def _preempt(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Preempt | None:
-        """Find the batch request that gives its slot up to a ticket that waits, None where none does."""
+        """Find the batch request to preempt for a waiting ticket, None if there is none."""
         most = self._config.queue.max_preemptions
         if not most or ticket.batch:
             return None
@@ -282,7 +282,7 @@ class Admission:
 
 
 def _changed_servers(old: FleetSnapshot, new: FleetSnapshot) -> frozenset[str] | None:
-    """Return the servers whose facts changed; None for all, where more changed than the facts of some."""
+    """Return the servers whose facts changed; None, meaning all, if a fleet-wide fact changed."""
     if _limits_of(old) != _limits_of(new):
         return None
     return frozenset([name for name, facts in new.servers.items() if old.servers.get(name) is not facts])
@@ -293,5 +293,5 @@ def _limits_of(one: FleetSnapshot) -> tuple[object, ...]:
 
 
 def _only_full(decision: Decision) -> bool:
-    """Whether a server could take it as soon as a slot is free."""
+    """Whether some server lacks only a free slot."""
     return any(verdict.reasons[0].code == FULL for verdict in decision.verdicts)

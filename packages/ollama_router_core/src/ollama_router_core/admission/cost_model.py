@@ -1,4 +1,4 @@
-"""What serving each waiting group costs on each server now, and what the loaded models are worth there."""
+"""The cost of serving each waiting group on each server, and the value of the models loaded there."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ollama_router_core.routing.selector import ServerSelector
 __all__ = ["CostModel", "ServiceCost"]
 
 RELOAD_PRICE = 0.1
-"""Tickets' worth of loss for each second of a reload that an eviction makes likely."""
+"""Loss, in ticket weights, per second of a reload that an eviction makes likely."""
 
 REUSE_HORIZON = 60.0
-"""Seconds within which an evicted model must be asked for to be missed."""
+"""Seconds within which a request for an evicted model makes the eviction a loss."""
 
 _MOST_LOADS = 4096
 _COSTS_LAST = 1.0
 _WEIGHTS_LAST = 0.5
 _RENEWALS = 4
 _SAMPLED = 4
-"""Seconds for which learned speeds and the ages of waiting tickets may be a little out of date, how many kinds' speeds
-are renewed in one refresh, and how many servers of a group are looked at for a rough estimate."""
+"""Seconds for which cached costs and weights may be stale, the number of kinds whose costs one refresh renews, and the
+number of a group's servers sampled for a rough estimate."""
 
 
 class CostModel:
-    """Reads the queue, the in-flight table and the facts; every answer is about the latest `refresh`."""
+    """Derives costs from the queue, the in-flight table and the facts, as of the latest `refresh`."""
 
     def __init__(
         self, selector: ServerSelector, queue: WaitQueue, in_flight: InFlightTable, rates: ArrivalRates
@@ -55,12 +55,12 @@ class CostModel:
         self._loads: dict[tuple[str, CanonicalName], tuple[object, float]] = {}
 
     def reconfigure(self, selector: ServerSelector) -> None:
-        """Use another selector; every cost is derived anew."""
+        """Apply a new selector and drop all cached costs."""
         self._selector = selector
         self._by_kind.clear()
 
     def refresh(self, snapshot: FleetSnapshot, now: float) -> None:
-        """Set the facts and the time. Costs are kept for a second, while the facts are the same."""
+        """Set the facts and the time. Costs are cached for a second, or until the facts change."""
         old = self._snapshot
         if (
             snapshot.servers is not old.servers
@@ -90,7 +90,7 @@ class CostModel:
         return self._now
 
     def costs_of(self, group: RequestGroup) -> dict[str, ServiceCost]:
-        """Return the costs on the servers that may take a group now, slow ones only when there is no other."""
+        """Return the costs on the servers in service for a group, slow ones only if there is no other."""
         return self._current(group).by_name
 
     def _current(self, group: RequestGroup) -> KindCosts:
@@ -106,14 +106,14 @@ class CostModel:
         return found
 
     def _is_due(self, found: KindCosts) -> bool:
-        """Whether speeds are asked for anew; for a few kinds at a time, so that no refresh pays for all."""
+        """Whether to renew a kind's costs; at most a few per refresh, so that no refresh pays for all."""
         if self._now - found.made_at <= _COSTS_LAST or not self._renewals:
             return False
         self._renewals -= 1
         return True
 
     def _mark(self, found: KindCosts, kind: RequestKind) -> None:
-        """Where the model is loaded by an answer that has begun since the facts were seen."""
+        """Mark servers as warm whose response has begun since the facts were reported."""
         for cost in found.warmed:
             cost.warm = cost.loaded
         answering = self._in_flight.answering(kind)
@@ -131,7 +131,7 @@ class CostModel:
         return found
 
     def _make_costs(self, group: RequestGroup, known: Mapping[str, ServiceCost]) -> dict[str, ServiceCost]:
-        """Work out the costs on the servers that may take a group; reuse `known` costs of the same candidates."""
+        """Compute the costs on the servers in service for a group; reuse `known` costs of the same candidates."""
         snapshot = self._snapshot
         able = self._selector.plan(group.sample.request, snapshot).able
         usable = [one for one in able if in_service(one, snapshot, self._now)]
@@ -148,7 +148,7 @@ class CostModel:
         return costs
 
     def _derive(self, found: KindCosts, group: RequestGroup) -> None:
-        """Who serves the kind, at how many tickets a second, and from when on."""
+        """Derive which servers serve the kind, at how many tickets per second, and from when."""
         kind, tokens = group.kind, group.mean_tokens
         running = self._in_flight.running(kind)
         found.rates, found.ahead = {}, {}
@@ -188,16 +188,16 @@ class CostModel:
         return slots or (1 if proven is None else proven + 1)
 
     def is_served(self, group: RequestGroup) -> bool:
-        """Whether some server has a group's model loaded, loads it or makes room for it."""
+        """Whether some server has a group's model loaded, is loading it or has room reserved for it."""
         return bool(self._rated(group).rates)
 
     def serving(self, group: RequestGroup) -> list[ServiceCost]:
-        """Return the servers that have a group's model loaded, load it or make room for it."""
+        """Return the servers that have a group's model loaded, are loading it or have room reserved for it."""
         found = self._rated(group)
         return [found.by_name[name] for name in found.rates]
 
     def elsewhere(self, group: RequestGroup, server: str) -> tuple[float, float]:
-        """Tickets a second that other servers serve, and those that would have been served until then."""
+        """Return the tickets per second that other servers serve, and the tickets lost until they can start."""
         found = self._rated(group)
         own = found.rates.get(server)
         if own is None:
@@ -216,18 +216,18 @@ class CostModel:
         return weight
 
     def arrivals(self, group: RequestGroup) -> float:
-        """Tickets a second that a group may expect."""
+        """Return the expected arrivals per second of a group's model."""
         model = group.kind.model
         return 0.0 if model is None else self._rates.rate(model, self._now)
 
     def loss(self, candidate: Candidate, loaded: LoadedModel, seconds: float) -> float:
-        """Return what is lost when a loaded model has to leave a server for so many seconds."""
+        """Return the loss, in ticket weights, of evicting a loaded model for `seconds`."""
         return self._value_of(candidate, loaded).loss(seconds)
 
     def way_back(self, candidate: Candidate, victims: Collection[CanonicalName], *, batch: bool) -> float:
-        """Seconds of the loads that bring victims back for those who wait for them here.
+        """Return the seconds of reloading victims for the tickets that wait for them here.
 
-        What only a `batch` waits for counts for a batch alone.
+        Models that only batch tickets wait for count only with `batch`.
         """
         others = [one for one in candidate.others if one.name in victims]
         values = [self._value_of(candidate, one) for one in others]
@@ -241,7 +241,7 @@ class CostModel:
         return value
 
     def _load_seconds(self, server: str, loaded: LoadedModel) -> float:
-        """Return the seconds of a model's load, as learned; work them out anew only when something was learned."""
+        """Return the learned load time of a model in seconds, cached by the version of the speeds."""
         speeds, key = self._snapshot.speeds, (server, loaded.name)
         if speeds is None:
             return reload_seconds(loaded.size)
@@ -275,12 +275,12 @@ class CostModel:
         return ResidentValue(tuple(waiting), rate, replicas, price, back, batch_back)
 
     def _replicas(self, model: CanonicalName, besides: str) -> int:
-        """Other servers that have a model loaded."""
+        """Count the other servers that have a model loaded."""
         servers = self._snapshot.servers
         return sum(model in facts.loaded for name, facts in servers.items() if name != besides and facts.up)
 
     def backlog(self, group: RequestGroup, counts: Mapping[RequestKind, int] | None = None) -> float:
-        """Seconds that its servers need, each for its part, for what else waits for them, or `counts` of it."""
+        """Return the seconds that a group's servers need for their share of other groups, or of `counts` tickets."""
         own, seconds = self.costs_of(group).keys(), 0.0
         for other in self._queue.groups.values():
             costs, count = self.costs_of(other), len(other.tickets) if counts is None else counts.get(other.kind, 0)
@@ -292,7 +292,7 @@ class CostModel:
         return seconds
 
     def expected_wait(self, group: RequestGroup) -> float:
-        """Forecast the seconds until a newcomer to a group is dispatched, if nothing else waited."""
+        """Forecast the seconds until a newcomer to a group is dispatched, ignoring other groups."""
         rate, ahead = self.elsewhere(group, "")
         count = len(group.tickets)
         if rate:

@@ -1,4 +1,4 @@
-"""Tickets that go: where a server has a place for them, in the order that the strategy's binding gives."""
+"""Dispatch of tickets to free slots, in the order of the strategy's binding."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def decide(selector: ServerSelector, ticket: Ticket, snapshot: FleetSnapshot, no
 
 
 class Dispatcher:
-    """Takes tickets out of the queue and counts them as in flight."""
+    """Moves tickets from the queue to the in-flight table."""
 
     def __init__(
         self,
@@ -48,17 +48,17 @@ class Dispatcher:
         self._rates = rates
 
     def traffic(self, snapshot: FleetSnapshot, now: float) -> FleetSnapshot:
-        """Add the load and demand that admission knows of to a snapshot."""
+        """Add the load and demand known to admission to a snapshot."""
         in_flight, active = self._in_flight.counts()
         return snapshot.with_traffic(in_flight, active, self._rates.rates(now))
 
     def scheduled(
         self, groups: list[RequestGroup], servers: Collection[str], changed: frozenset[str] | None, now: float
     ) -> Iterator[Outcome]:
-        """Under late binding: fill free slots, then begin loads that pay; `changed` limits both to some servers.
+        """Fill free slots under late binding, then start loads that pay; `changed` limits both to some servers.
 
-        A batch has what the others leave, on all servers: nothing of it begins where a load was begun just now, as the
-        facts still show what goes for it, nor where somebody else waits who could be served there.
+        Batch tickets get the remaining slots, on all servers: none starts where a load was just started, as the facts
+        still show the evicted models, nor where another waiting ticket could be served.
         """
         for scheduled in self._scheduler.fill_free_slots(groups, changed, batch=False):
             yield self._carry_out(scheduled, now)
@@ -78,13 +78,13 @@ class Dispatcher:
     def _loads_of_others(
         self, groups: list[RequestGroup], servers: Collection[str], now: float, *, only: bool
     ) -> Iterator[Dispatch]:
-        """Yield the loads whose room is made, then those that pay; with `only` none for a batch."""
+        """Yield the reserved loads that now have room, then those that pay; with `only`, none for batch groups."""
         for scheduled in self._planner.reserved():
             yield self._carry_out(scheduled, now)
         yield from self._loads([one for one in groups if not one.only_batch] if only else groups, servers, now)
 
     def _loads(self, groups: list[RequestGroup], servers: Collection[str], now: float) -> Iterator[Dispatch]:
-        """Yield the loads that pay, the best first, one a server."""
+        """Yield the loads that pay, best first, at most one per server."""
         for _ in servers:
             load = self._planner.best(groups, servers)
             if load is None:
@@ -96,7 +96,7 @@ class Dispatcher:
         return self.start(scheduled, now, self._queue.leave(scheduled.ticket.number))
 
     def start(self, scheduled: ScheduledTicket, now: float, position: int) -> Dispatch:
-        """Send a ticket where it was scheduled; its `position` is the one it had in the queue, 0 for none."""
+        """Dispatch a ticket as scheduled; `position` is the one it had in the queue, 0 for none."""
         ticket = scheduled.ticket
         self._queue.served(ticket.user)
         self._in_flight.start(
@@ -116,7 +116,7 @@ class Dispatcher:
     def in_turn(
         self, selector: ServerSelector, snapshot: FleetSnapshot, now: float, servers: frozenset[str] | None
     ) -> Iterator[Outcome]:
-        """Under strategies that bind on arrival: users in turn, each where a server has a free slot."""
+        """Dispatch under strategies that bind on arrival: users take turns, as long as a server has a free slot."""
         availability = Availability(self.traffic(snapshot, now), now, servers)
         groups = self._queue.groups.items()
         ready = {kind for kind, group in groups if availability.any_now(able(selector, group.sample, snapshot))}
@@ -135,7 +135,7 @@ class Dispatcher:
                 return
 
     def bind(self, ticket: Ticket, decision: Decision, now: float, position: int) -> Dispatch:
-        """Send a ticket to the first of a decision's ranking."""
+        """Dispatch a ticket to the first server of a decision's ranking."""
         server = decision.ranking[0]
         self._queue.served(ticket.user)
         self._in_flight.start(ticket, server, now)

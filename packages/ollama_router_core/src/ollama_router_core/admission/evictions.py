@@ -1,4 +1,4 @@
-"""Which models a load drives out of a server's memory, and what that costs."""
+"""Which models a load evicts from a server's memory, and the loss."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ollama_router_core.routing.candidates import Candidate
 __all__ = ["RISK", "Evictions"]
 
 RISK = 0.7
-"""The part of what an eviction would cost that a load counts where it fits beside others by a guess alone."""
+"""Share of the eviction loss charged to a load that fits only by an estimate of the room."""
 
 
 class Evictions:
-    """Chooses by the cost model; changes nothing."""
+    """Chooses victims by the cost model; stateless."""
 
     def __init__(self, in_flight: InFlightTable, costs: CostModel) -> None:
         self._in_flight = in_flight
@@ -25,7 +25,7 @@ class Evictions:
     def choose(
         self, cost: ServiceCost, seconds: float, most: float
     ) -> tuple[tuple[CanonicalName, ...], float] | tuple[None, float]:
-        """Whose room to take, the least missed for its size first, and the loss; None beyond `most`."""
+        """Choose victims, lowest loss per byte first; return them and the loss, None if the loss exceeds `most`."""
         candidate = cost.candidate
         own, room = candidate.loaded, candidate.room
         loss = 0.0 if own is None else self._costs.loss(candidate, own, seconds)
@@ -44,7 +44,7 @@ class Evictions:
     def _driven_out(
         self, candidate: Candidate, held: int, count: int, seconds: float, loss: float, most: float
     ) -> tuple[list[LoadedModel] | None, float]:
-        """Pick whose room to take of `count` models with `held` bytes; add up the loss to the one so far."""
+        """Pick victims among `count` models with `held` bytes; return them and the total loss."""
         room = candidate.room
         priced = sorted(
             [(self._costs.loss(candidate, one, seconds) / max(one.size, 1), one.name, one) for one in candidate.others],
@@ -60,7 +60,7 @@ class Evictions:
                 return None, loss
         if not room.fits(candidate.size, held, count):
             return None, loss
-        for one in list(gone):  # a later, larger victim may have made it needless
+        for one in list(gone):  # a later, larger victim may have made it unnecessary
             if room.fits(candidate.size, held + one.size, count + 1):
                 gone.remove(one)
                 held, count = held + one.size, count + 1
@@ -68,9 +68,9 @@ class Evictions:
         return gone, loss
 
     def named(self, candidate: Candidate, victims: tuple[CanonicalName, ...]) -> tuple[CanonicalName, ...]:
-        """Pick the victims to unload beforehand: those without whose removal there is surely no room.
+        """Pick the victims to unload in advance: those without whose removal there is certainly no room.
 
-        Empty where only a guessed limit on the number of models is in the way.
+        Empty if only an estimated limit on the number of models blocks the load.
         """
         room, own = candidate.room, candidate.loaded
         sizes = {one.name: one.size for one in candidate.others}
@@ -84,7 +84,7 @@ class Evictions:
         return tuple(gone)
 
     def _arriving(self, candidate: Candidate) -> list[int]:
-        """Bytes of each model that our own requests load there and no report shows yet."""
+        """Return the bytes of each model that in-flight requests are loading and no report shows yet."""
         loaded = candidate.facts.loaded
         running = self._in_flight.server(candidate.name).running.values()
         return [one.size for one in running if one.load and not one.answering and one.kind.model not in loaded]

@@ -1,4 +1,4 @@
-"""Which servers could take requests if they had a slot free: looked up once for many kinds of request."""
+"""Servers that lack only a free slot, computed once for many kinds of request."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["FullServers"]
 
 
 class FullServers:
-    """Answers for `snapshot` and `now`. `waits` says that requests wait for a slot of their model (`refused_now`).
+    """Full servers for `snapshot` and `now`. With `waits`, requests wait for a slot of their model (`refused_now`).
 
-    Of a server that is full for every model only the first is looked at.
+    A server that is full for every model is checked only once.
     """
 
     def __init__(self, snapshot: FleetSnapshot, now: float, *, waits: bool) -> None:
@@ -25,7 +25,7 @@ class FullServers:
         self._full_for_some: set[str] = set()
 
     def of(self, plan: Plan, *, but: Collection[str] = ()) -> frozenset[str]:
-        """Return those of a plan's able servers, without some."""
+        """Return the full servers of a plan, except those in `but`."""
         if not plan.names <= self._seen:
             for candidate in plan.able:
                 self._look_at(candidate)

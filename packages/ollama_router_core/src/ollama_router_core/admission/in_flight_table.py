@@ -1,4 +1,4 @@
-"""What the router's own requests are doing on each server."""
+"""The router's own requests in flight on each server."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["InFlightTable", "Running", "ServerLoad"]
 
 
 class Running(Struct, eq=False):
-    """One request on a server: `work` seconds undisturbed after a load of `load` seconds; `answering` once it began.
+    """One request on a server: `work` seconds alone, after a load of `load` seconds; `answering` after its first byte.
 
-    `preempted` once it was asked to give its slot up.
+    `preempted` once its preemption was requested.
     """
 
     ticket: Ticket
@@ -33,15 +33,15 @@ class Running(Struct, eq=False):
     preempted: bool = False
 
     def may_load(self, facts: ServerFacts, now: float) -> bool:
-        """Whether its model may still be on its way into memory, as long as nothing was answered."""
+        """Whether its model may still be loading, before the response begins."""
         return now < self.since + self.load or not _shows(facts, self)
 
 
 class ServerLoad(Struct, eq=False):
-    """One server: its running requests and, while room is made for a load, its kind and the models that must go.
+    """One server's running requests and, while a load is reserved, its kind and the models to evict.
 
-    `ends` are, by runner, when each of its requests should be over and the least that is left of it; kept until one
-    comes or goes.
+    `ends` caches, by runner, each request's expected end and its minimum remaining seconds, until a request starts or
+    ends.
     """
 
     running: dict[int, Running] = {}
@@ -52,17 +52,17 @@ class ServerLoad(Struct, eq=False):
 
     @property
     def pace(self) -> float:
-        """How much longer each step takes than alone."""
+        """Slowdown factor of each request compared with running alone."""
         count = len(self.running)
         return float(count**SHARING) if count > 1 else 1.0
 
     @property
     def pace_with_one_more(self) -> float:
-        """The same with another request beside."""
+        """Slowdown factor with one more request."""
         return float((len(self.running) + 1) ** SHARING) if self.running else 1.0
 
     def loading(self, facts: ServerFacts, now: float) -> Running | None:
-        """Find the request whose model is loading, or waits for room: no answer yet, and no report shows the model."""
+        """Find the request whose model is loading or waits for room: no response yet, and no report shows the model."""
         for running in self.running.values():
             if not running.answering and running.may_load(facts, now):
                 return running
@@ -73,15 +73,15 @@ class ServerLoad(Struct, eq=False):
         return any(kind.model == model for kind in self.by_kind)
 
     def running_of(self, models: Collection[CanonicalName]) -> int:
-        """Count the requests that run for any of some models."""
+        """Count the running requests for any of these models."""
         return sum([count for kind, count in self.by_kind.items() if kind.model in models])
 
     def rest(self, model: CanonicalName, now: float) -> float:
-        """Seconds until the requests of a model should be over; never quite none while they run."""
+        """Return the expected seconds until all requests of a model end; positive while any runs."""
         return max([max(end - now, least) for end, least in self._ends((model,))], default=0.0)
 
     def busy_for(self, models: Collection[CanonicalName], slots: int, now: float) -> float:
-        """Seconds until one of so many slots of some models should be free; none where one is."""
+        """Return the expected seconds until one of `slots` slots of these models is free; 0 if one is."""
         ends = self.ends.get(models)
         if ends is None:
             ends = self.ends[models] = self._ends(models)
@@ -90,9 +90,9 @@ class ServerLoad(Struct, eq=False):
         return min([max(end - now, least) for end, least in ends])
 
     def left(self, usual: float, now: float) -> list[tuple[CanonicalName | None, float]]:
-        """Return the model of each running request, and the seconds until it should be over.
+        """Return the model of each running request and its expected remaining seconds.
 
-        A request of unknown length is taken for one of `usual` seconds.
+        A request of unknown length counts as one of `usual` seconds.
         """
         return [(one.kind.model, self._left(one, usual, now)) for one in self.running.values()]
 
@@ -110,7 +110,7 @@ class ServerLoad(Struct, eq=False):
 
 
 class InFlightTable:
-    """The load of every server."""
+    """The in-flight requests of every server."""
 
     def __init__(self) -> None:
         self.servers: dict[str, ServerLoad] = {}
@@ -123,20 +123,20 @@ class InFlightTable:
         return number in self._at
 
     def server(self, server: str) -> ServerLoad:
-        """Return the load of one server; make it when first asked for."""
+        """Return the load of one server, created on first use."""
         found = self.servers.get(server)
         if found is None:
             found = self.servers[server] = ServerLoad()
         return found
 
     def server_of(self, number: int) -> str | None:
-        """Where a ticket runs."""
+        """Return the server on which a ticket runs."""
         return self._at.get(number)
 
     def start(
         self, ticket: Ticket, server: str, now: float, *, work: float = 0.0, load: float = 0.0, size: int = 0
     ) -> None:
-        """Note that a ticket goes to a server."""
+        """Record a ticket as running on a server."""
         self._put(server, Running(ticket, kind_of(ticket.request), now, work, load, size))
 
     def _put(self, server: str, running: Running) -> None:
@@ -153,7 +153,7 @@ class InFlightTable:
 
     @contextmanager
     def without(self, number: int) -> Iterator[None]:
-        """See how it would be if a ticket were done with its server."""
+        """Remove a ticket from its server for the duration of the context."""
         found = self.end(number)
         try:
             yield
@@ -162,7 +162,7 @@ class InFlightTable:
                 self._put(*found)
 
     def answered(self, number: int) -> None:
-        """Note the first byte."""
+        """Record a ticket's first byte."""
         server = self._at.get(number)
         if server is None:
             return
@@ -172,7 +172,7 @@ class InFlightTable:
             _count(self._answering, running.kind, server, 1)
 
     def end(self, number: int) -> tuple[str, Running] | None:
-        """Take a ticket off its server; return both, None where it was on none."""
+        """Remove a ticket; return its server and entry, None if it was on no server."""
         server = self._at.pop(number, None)
         if server is None:
             return None
@@ -195,11 +195,11 @@ class InFlightTable:
         return self._running.get(kind, EMPTY)
 
     def answering(self, kind: RequestKind) -> Mapping[str, int]:
-        """Return the servers that answer requests of a kind now: they have its model loaded, whatever else is known."""
+        """Count the responses in progress of a kind by server; these servers have its model loaded."""
         return self._answering.get(kind, EMPTY)
 
     def counts(self) -> tuple[Mapping[str, int], Mapping[str, Mapping[CanonicalName, int]]]:
-        """Count requests by server, and by server and model (`FleetSnapshot.in_flight`, `.active`), once a change."""
+        """Return request counts by server, and by server and model (`FleetSnapshot.in_flight`, `.active`), cached."""
         if self._counts is None:
             in_flight: dict[str, int] = {}
             active: dict[str, dict[CanonicalName, int]] = {}
@@ -225,7 +225,7 @@ def _count(counts: dict[RequestKind, dict[str, int]], kind: RequestKind, server:
 
 
 def _shows(facts: ServerFacts, running: Running) -> bool:
-    """Whether a request's model is in memory, seen there since a load of it was sent."""
+    """Whether a report since the request was sent shows its model in memory."""
     model = running.kind.model
     if running.load and (facts.loaded_at is None or facts.loaded_at <= running.since):
         return False

@@ -1,12 +1,12 @@
-"""Late binding: which model is loaded where next, for those that wait for it.
+"""Late binding: which model to load next, on which server, for the tickets that wait for it.
 
-A load is judged over the time it takes together with the work that waits for it: the weight it serves in that time
-must exceed the weight that the evicted models would have served, plus the price of loading them again, as likely as
-they will be asked for. Where a model is loaded elsewhere only the share of the group counts that this server would take
-over, and nothing does where the others would be done with all of them before this server is with its first.
-Where tickets wait for a victim its reload is part of the load's time: of two models that take turns each serves all its
-tickets before the other is loaded, unless those have waited too long.
-A load that needs the room of busy models reserves the server: those models get nothing new there until they are idle.
+A load is evaluated over its own duration plus the waiting work: the weight that it serves in that time must exceed the
+weight that the evicted models would have served, plus the cost of reloading them, weighted by the probability of
+demand. If the model is loaded elsewhere, only the share of the group that this server would take over counts; the load
+has no value if the other servers would finish all tickets before this server finishes its first. If tickets wait for a
+victim, its reload is part of the load's duration: of two models that alternate, each serves all its tickets before the
+other is loaded, unless the other's have waited too long. A load that needs the memory of busy models reserves the
+server: these models get no new tickets there until they are idle.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from ollama_router_core.routing.candidates import RequestKind
 __all__ = ["LoadPlanner"]
 
 CALM_MARGIN, CROWDED_MARGIN, CROWD = 1.1, 2.5, 4.0
-"""A load must gain this much more than it costs: changing one's mind is not free. The more requests wait (`CROWD` for
-each server), the more: all who wait pay for a load, and who is passed over now is served by the next batch."""
+"""Factor by which a load's gain must exceed its loss, as switching models has a cost of its own. The factor grows with
+the queue, up to `CROWD` waiting per server: every waiting ticket pays for a load, and later batches serve the
+others."""
 
 
 class _LoadCandidate(Struct, frozen=True):
-    """A load that pays: weight gained a second, whose it is, where, the bytes held there, and who must go."""
+    """A load that pays: weight gained per second, group, server, bytes held there, and victims."""
 
     gain: float
     group: RequestGroup
@@ -43,7 +44,7 @@ class _LoadCandidate(Struct, frozen=True):
 
 
 class LoadPlanner:
-    """Weighs loads by the cost model; writes only reservations."""
+    """Evaluates loads by the cost model; its only state are reservations."""
 
     def __init__(self, queue: WaitQueue, in_flight: InFlightTable, costs: CostModel, scheduler: Scheduler) -> None:
         self._queue = queue
@@ -53,11 +54,11 @@ class LoadPlanner:
         self._evictions = Evictions(in_flight, costs)
 
     def refresh(self, now: float) -> None:
-        """Weigh servers anew after a load was begun."""
+        """Refresh the costs after a load was started."""
         self._costs.refresh(self._costs.snapshot, now)
 
     def reserved(self) -> Iterator[ScheduledTicket]:
-        """Reserved loads whose room has been made by now."""
+        """Yield the reserved loads that now have room."""
         for server, server_load in self._in_flight.servers.items():
             kind = server_load.reserved_for
             if kind is None:
@@ -81,9 +82,9 @@ class LoadPlanner:
         )
 
     def best(self, groups: Iterable[RequestGroup], servers: Iterable[str]) -> ScheduledTicket | None:
-        """Find the load that pays most among these groups and servers, if one does and its room is free.
+        """Find the load with the highest gain among these groups and servers, if its room is free.
 
-        Where busy models must go first, the server is reserved instead, and the next best is considered.
+        If a victim is busy, reserve the server instead and consider the next best load.
         """
         free = [name for name in servers if self._may_load(name)]
         pairs = [
@@ -109,7 +110,7 @@ class LoadPlanner:
         return server_load.loading(facts, self._costs.now) is None
 
     def wanted_by_others(self, servers: Iterable[str]) -> set[str]:
-        """Those that could serve somebody who waits and is no batch, now or later."""
+        """Return the servers that could serve a waiting non-batch ticket, now or later."""
         costs = [self._costs.costs_of(group) for group in self._queue.groups.values() if not group.only_batch]
         return {name for name in servers if any(name in one for one in costs)}
 
@@ -117,7 +118,7 @@ class LoadPlanner:
         return any(server_load.reserved_for == kind for server_load in self._in_flight.servers.values())
 
     def _load_value(self, group: RequestGroup, server: str) -> _LoadCandidate | None:
-        """Whether loading a group's model pays, and how much a second."""
+        """Return the load of a group's model on a server, None if it does not pay."""
         cost = self._costs.costs_of(group)[server]
         server_load = cost.server_load
         if cost.warm or not self._scheduler.has_room(cost.candidate, server_load):
@@ -139,7 +140,7 @@ class LoadPlanner:
         return _LoadCandidate((weight - loss) / (seconds + more), group, server, held, victims)
 
     def _has_no_choice(self, group: RequestGroup, server_load: ServerLoad) -> bool:
-        """Whether a server is idle and nobody serves a group: its load comes anyhow, and waiting wins nothing."""
+        """Whether a server is idle and no server serves the group, so that waiting gains nothing."""
         return not server_load.running and not self._costs.is_served(group)
 
     def _margin(self) -> float:
@@ -147,9 +148,9 @@ class LoadPlanner:
         return CALM_MARGIN + (CROWDED_MARGIN - CALM_MARGIN) * min(1.0, crowd)
 
     def _served(self, group: RequestGroup, cost: ServiceCost, server_load: ServerLoad) -> tuple[float, float] | None:
-        """Return the weight served by a load and the seconds that takes, the load included.
+        """Return the weight served by a load and the seconds that it takes, loading included.
 
-        None where the other servers would be done with all tickets before this one is with its first.
+        None if the other servers would finish all tickets before this one finishes its first.
         """
         rate, ahead = self._costs.elsewhere(group, cost.candidate.name)
         work = cost.work(group.mean_tokens) * server_load.pace_with_one_more
@@ -163,7 +164,7 @@ class LoadPlanner:
         return self._costs.weight(group) / count * (seconds - cost.load) / work, seconds
 
     def _best_batch(self, group: RequestGroup, cost: ServiceCost, pace: float) -> tuple[float, float]:
-        """Take the shortest tickets up to where one more would lower the weight a second."""
+        """Take the shortest tickets until one more would lower the weight per second."""
         queue, now = self._queue, self._costs.now
         pairs = sorted(
             [(cost.work(one.request.prompt_tokens) * pace, queue.weight(one, now)) for one in group.tickets.values()]

@@ -1,4 +1,4 @@
-"""Load shedding: who is refused because too many wait, or would wait too long, and when to come back."""
+"""Load shedding: which requests are refused because the queue is full or the wait too long, and their Retry-After."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ __all__ = ["MOST_RETRY_AFTER", "LoadShedding"]
 
 MOST_RETRY_AFTER = 30.0
 _TOLD_WAIT_LASTS = 0.1
-"""Seconds for which those who are turned away are told the same time to come back."""
+"""Seconds for which refusals reuse one computed Retry-After."""
 _DOUBT = 2.0
-"""Expected waits are often wrong by so much: a request is refused only where its wait would end even then too late."""
+"""Error factor of expected waits: a request is refused only if its expected wait exceeds its patience by this
+factor."""
 
 
 class LoadShedding:
-    """Keeps the queue within its bounds. Owned by one `Admission`."""
+    """Keeps the queue within its bounds."""
 
     def __init__(self, queue: WaitQueue, line: WaitingLine) -> None:
         self._queue = queue
@@ -28,10 +29,10 @@ class LoadShedding:
         self._told_wait: tuple[RequestKind | None, float, float] = None, 0.0, 0.0
 
     def turn_away(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Overloaded | None:
-        """Refuse a request that a full queue has no room for, at the least cost; None where it may go or wait.
+        """Refuse a request cheaply if the queue has no room for it; None if it may be dispatched or wait.
 
-        Where others of its kind wait already, no server is considered for one more: whatever could have let one of
-        them go was considered when it happened.
+        If others of its kind already wait, no server is considered for it: the events that could dispatch one of them
+        were handled when they happened.
         """
         request, queue = ticket.request, self._queue
         if queue.has_room(ticket.user, request.model) or kind_of(request) not in queue.groups:
@@ -47,7 +48,7 @@ class LoadShedding:
         return self._overloaded(wait, "the queue is full")
 
     def relieve(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Refusal | None:
-        """Refuse a ticket that has joined if it waits in vain, or whoever has to give way to it in a full queue."""
+        """Refuse a ticket that has joined if its wait is hopeless, or the ticket that yields to it in a full queue."""
         error = self._hopeless(ticket, snapshot, now)
         if error is not None:
             return self.refuse(ticket, error, now)
@@ -59,12 +60,12 @@ class LoadShedding:
         return self._refuse_overloaded(loser, "the queue is full", snapshot, now)
 
     def expired(self, snapshot: FleetSnapshot, now: float) -> list[Refusal]:
-        """Refuse those whose time to wait is up."""
+        """Refuse the tickets whose wait has expired."""
         over = self._queue.expired(now)
         return [self._refuse_overloaded(ticket, "waited for too long", snapshot, now) for ticket in over]
 
     def refuse(self, ticket: Ticket, error: SelectionError | RequestError, now: float) -> Refusal:
-        """Take a ticket out of the queue."""
+        """Remove a ticket from the queue and refuse it."""
         position = self._queue.leave(ticket.number)
         return Refusal(ticket=ticket, error=error, waited=now - ticket.arrived, position=position)
 
@@ -72,10 +73,10 @@ class LoadShedding:
         return self.refuse(ticket, self._overloaded(self._line.expected_wait(ticket, snapshot, now), why), now)
 
     def _hopeless(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Overloaded | None:
-        """Why waiting would be in vain: its turn is not expected before its time is up."""
+        """Return the refusal if the ticket's turn is expected only after its deadline."""
         patience = self._queue.patience(ticket)
         wait = self._line.expected_wait(ticket, snapshot, now)
-        if wait > _DOUBT * patience:  # a usual wait; who is next waits for what is left of one that runs
+        if wait > _DOUBT * patience:  # an average; the next in line may wait only for the rest of a running request
             _, turn = self._line.place(ticket.number, snapshot, now)
             wait = min(wait, turn)
         if wait <= _DOUBT * patience:

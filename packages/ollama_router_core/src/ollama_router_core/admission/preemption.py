@@ -1,4 +1,4 @@
-"""Which batch request gives its slot up to an interactive one that would wait for it."""
+"""Which batch request yields its slot to an interactive one that would wait."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ollama_router_core.routing.candidates import Candidate
 __all__ = ["Preemptor", "preempted"]
 
 _TRIES = 8
-"""Requests that are looked at for one that waits: the first is almost always the one."""
+"""Maximum candidates tried per ticket: the first almost always suffices."""
 
 
 class Preemptor:
-    """Chooses among the requests in flight. Owned by one `Admission`."""
+    """Chooses a victim among the requests in flight."""
 
     def __init__(self, in_flight: InFlightTable) -> None:
         self._in_flight = in_flight
@@ -25,14 +25,14 @@ class Preemptor:
     def victim(
         self, ticket: Ticket, able: Iterable[Candidate], most: int, now: float, goes: Callable[[str], bool]
     ) -> Preempt | None:
-        """Pick the request that has to go for a ticket that waits, the one begun last, as least of it is lost; or None.
+        """Pick the request to preempt for a waiting ticket: the latest to start, as it loses the least work; or None.
 
         Args:
-            ticket: waits.
+            ticket: the waiting ticket.
             able: the servers that could take it.
-            most: how many times one may be preempted.
+            most: maximum preemptions of one request.
             now: the time.
-            goes: whether the ticket could go to a server, by what is in flight at the time of the call.
+            goes: returns whether the ticket could go to a server, by the requests in flight at the time of the call.
         """
         model = ticket.request.model
         found = [
@@ -49,7 +49,7 @@ class Preemptor:
         return None
 
     def _preemptible(self, candidate: Candidate, most: int, now: float) -> Iterator[Running]:
-        """Those of whose answer nothing has come, and whose model is loaded: a load that is cut off helps nobody."""
+        """Yield requests whose response has not begun and whose model is loaded: aborting a load gains nothing."""
         if not candidate.server.cancels_on_disconnect:
             return
         for running in self._in_flight.server(candidate.name).running.values():
@@ -61,6 +61,6 @@ class Preemptor:
 
 
 def preempted(running: Running, patience: float, now: float) -> Ticket:
-    """Return the ticket of a request that is off its server. Its time there does not count as waiting."""
+    """Return the ticket of a preempted request. Its time on the server does not count as waiting."""
     ticket = running.ticket
     return replace(ticket, max_wait=patience + (now - running.since), preemptions=ticket.preemptions + 1)

@@ -1,9 +1,9 @@
-"""Late binding: which ticket goes next to a loaded model that has a slot free.
+"""Late binding: which ticket goes next to a free slot of a loaded model.
 
-Such a slot is filled at once: shortest expected work first, weighed with age and fairness (Smith's rule, so that the
-mean wait is short). A load is under way until its answer begins or a report shows the model, however long it was
-expected to take: it may wait in Ollama's own queue until some model is idle, which then goes. Nothing else is loaded
-there meanwhile, and where room is a guess the other models get nothing new.
+Such a slot is filled immediately: shortest expected work first, weighted by age and fairness (Smith's rule, which
+minimizes the mean weighted wait). A load is in progress until its response begins or a report shows the model, whatever
+its expected duration: it may wait in Ollama's own queue for an idle model to evict. During that time no other load
+starts on the server, and where the room is an estimate, the other models get no new tickets.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from ollama_router_core.routing.filters import slots_of
 __all__ = ["ScheduledTicket", "Scheduler"]
 
 _CROWDED = 2
-"""Tickets of a kind that wait before one more than a server surely serves at once is sent there: a trial may wait in
-Ollama, out of reach of what gets free meanwhile, and more slots are worth something in a line."""
+"""Waiting tickets of a kind before the router sends a server one more request than its proven parallelism: such a trial
+may wait in Ollama's queue and miss slots that become free elsewhere, and pays off only with a queue."""
 
 _RISKED = 2.5
-"""Seconds of a usual request of the kind for each of them: what a trial waits behind takes as long as that, or several
-times as long. So quick models try first, and slow ones in long lines."""
+"""Maximum seconds of an average request per waiting ticket for such a trial: the trial may wait that long or several
+times as long. Fast models thus try first, slow ones only with long queues."""
 
 _ASKED_WITHIN = 2.0
-"""Seconds in which a server tells what it holds after a load; where it does not, the facts are all there is."""
+"""Seconds to wait for a server's report after a load before trusting the existing facts."""
 
 
 class ScheduledTicket(Struct, frozen=True, eq=False):
-    """A ticket goes to a server, perhaps into a load of `load` seconds, after `unload`."""
+    """A ticket's assignment to a server, with a load of `load` seconds (0 if loaded) after `unload`."""
 
     ticket: Ticket
     server: str
@@ -51,7 +51,7 @@ class ScheduledTicket(Struct, frozen=True, eq=False):
 
 
 class Scheduler:
-    """Chooses by the cost model; changes nothing."""
+    """Chooses tickets by the cost model; stateless."""
 
     def __init__(self, queue: WaitQueue, costs: CostModel) -> None:
         self._queue = queue
@@ -60,9 +60,9 @@ class Scheduler:
     def fill_free_slots(
         self, groups: Iterable[RequestGroup], servers: Collection[str] | None = None, *, batch: bool
     ) -> Iterator[ScheduledTicket]:
-        """Tickets for free slots of loaded models; the caller starts each before it asks for the next.
+        """Yield tickets for free slots of loaded models; the caller starts each before it requests the next.
 
-        Without `batch` a group is left as soon as only tickets of that priority remain.
+        Without `batch`, skip a group once only batch tickets remain.
         """
         for group in groups:
             while group.tickets and (batch or not group.only_batch):
@@ -72,7 +72,7 @@ class Scheduler:
                 yield scheduled
 
     def next_warm(self, group: RequestGroup, servers: Collection[str] | None = None) -> ScheduledTicket | None:
-        """One ticket of a group for a free slot of its loaded model, None where there is none."""
+        """Return one ticket of a group for a free slot of its loaded model, None if there is none."""
         costs = self._costs.costs_of(group)
         where = costs.values() if servers is None else [costs[name] for name in servers if name in costs]
         open_ = [cost for cost in where if cost.warm and self._has_slot(cost, group)]
@@ -102,7 +102,7 @@ class Scheduler:
         return self.has_room(cost.candidate, server_load)
 
     def _is_leaving(self, cost: ServiceCost, kind: RequestKind, server_load: ServerLoad) -> bool:
-        """Whether a model may go as soon as it is idle, as another waits there for room."""
+        """Whether the server may evict the model once it is idle, as another load waits for room."""
         now, candidate = self._costs.now, cost.candidate
         coming = server_load.loading(candidate.facts, now) if server_load.running else None
         if coming is None:
@@ -113,7 +113,7 @@ class Scheduler:
         return not sure or now > coming.since + coming.load
 
     def _may_be_gone(self, candidate: Candidate, now: float) -> bool:
-        """Whether another model came a moment ago, perhaps in its place: the server is being asked."""
+        """Whether another model was just loaded, perhaps in its place, and the server's report is pending."""
         facts, own = candidate.facts, candidate.loaded
         if not facts.noted or own is None or own.name in facts.noted:
             return False
@@ -121,7 +121,7 @@ class Scheduler:
         return now - came < _ASKED_WITHIN and not candidate.room.surely_holds_one_more(len(facts.loaded) - 1)
 
     def has_room(self, candidate: Candidate, server_load: ServerLoad) -> bool:
-        """Whether a server takes one more request at once, of all processes'."""
+        """Whether a server can take one more request immediately, counting all processes."""
         snapshot = self._costs.snapshot
         running = len(server_load.running)
         if snapshot.elsewhere:
@@ -134,7 +134,7 @@ class Scheduler:
     def _next_by_prefix(
         self, group: RequestGroup, usual: ServiceCost, ticket: Ticket, open_: list[ServiceCost]
     ) -> tuple[Ticket, ServiceCost, int]:
-        """Pick the ticket with least left to read where its conversation is held, and count the tokens held there."""
+        """Pick the ticket with the least work, given cached prompts; return it with its cost and cached tokens."""
         snapshot = self._costs.snapshot
         by_name = {cost.candidate.name: cost for cost in open_}
         best, least = (ticket, usual, 0), usual.seconds(ticket.request.prompt_tokens) / self._worth(group, ticket)
@@ -151,11 +151,11 @@ class Scheduler:
         return best
 
     def _worth(self, group: RequestGroup, ticket: Ticket) -> float:
-        """Return a ticket's weight among its group; the only one need not be in the queue."""
+        """Return a ticket's weight within its group; a single ticket need not be in the queue."""
         return 1.0 if len(group.tickets) == 1 else self._queue.weight(ticket, self._costs.now)
 
     def shortest(self, group: RequestGroup, cost: ServiceCost) -> Ticket:
-        """Pick the shortest ticket, with age and fairness weighed in."""
+        """Pick the ticket with the least work per weight."""
         queue, now = self._queue, self._costs.now
         tickets = group.tickets.values()
         if len(tickets) == 1:
@@ -173,7 +173,7 @@ class Scheduler:
         reason: str,
         held: int = 0,
     ) -> ScheduledTicket:
-        """Have a ticket go there, and to the other servers in the order of what they cost if it cannot."""
+        """Assign a ticket to a server, with the others ranked by cost as alternatives."""
         name, tokens = cost.candidate.name, group.mean_tokens
         others = [
             (not other.warm, tokens * other.per_token + other.decode + other.load, other_name)
@@ -187,6 +187,6 @@ class Scheduler:
 
 
 def _may_try(group: RequestGroup, cost: ServiceCost) -> bool:
-    """Whether enough of a group wait, for how long its requests take, to send one more than are proven to be served."""
+    """Whether the queue justifies one request more than the server's proven parallelism."""
     waiting = 0 if group.only_batch else len(group.tickets)
     return waiting >= _CROWDED and cost.work(group.mean_tokens) <= _RISKED * waiting

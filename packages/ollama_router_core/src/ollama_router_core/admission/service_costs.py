@@ -1,4 +1,4 @@
-"""Values of the cost model: a kind of request on one server and on all, and a loaded model's worth."""
+"""Values of the cost model: a kind of request on one server and on all, and a loaded model's value."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["KindCosts", "ResidentValue", "ServiceCost"]
 
 
 class ServiceCost(Struct, eq=False):
-    """What a kind of request costs on a server: seconds a prompt token, an answer, a load; `parallel` slots a model.
+    """Cost of a kind of request on a server: seconds per prompt token, response and load; `parallel` slots per model.
 
-    In a line `most` are sent at once: one more than `parallel` where that may be too few, to see whether it waits.
-    `loaded` says that the facts show it loaded as needed, `warm` that they do or an answer has begun since; that
-    holds for one refresh.
+    With a queue, up to `most` requests are sent: one more than `parallel`, where more may be possible, to test it.
+    `loaded`: the facts show the model loaded as needed. `warm`: they do, or a response has begun since; valid for one
+    refresh.
     """
 
     candidate: Candidate
@@ -29,21 +29,21 @@ class ServiceCost(Struct, eq=False):
     warm: bool = False
 
     def work(self, tokens: float) -> float:
-        """Undisturbed seconds of a request with so long a prompt."""
+        """Return the seconds of a request with `tokens` prompt tokens, running alone."""
         return tokens * self.per_token + self.decode
 
     def seconds(self, tokens: float) -> float:
-        """Return the seconds of a request with so long a prompt, beside what runs there now."""
+        """Return the seconds of a request with `tokens` prompt tokens, beside the running requests."""
         work = tokens * self.per_token + self.decode
         return work * self.server_load.pace_with_one_more if self.server_load.running else work
 
 
 class KindCosts(Struct, eq=False):
-    """The servers of a kind, kept over some refreshes, and what was derived from them in the latest one.
+    """The costs of a kind by server, cached over some refreshes, and the values derived in the latest one.
 
-    `ahead` are the tickets that each could serve before it takes up the kind's: while it loads, or has no free slot.
+    `ahead`: tickets that each server could serve in the time until it starts on the kind's, while it loads or is full.
 
-    Who is warm is marked first; rates are worked out only when a load is weighed.
+    Warm servers are marked first; rates are derived only to evaluate a load.
     """
 
     by_name: dict[str, ServiceCost]
@@ -59,10 +59,10 @@ class KindCosts(Struct, eq=False):
 
 
 class ResidentValue(Struct, frozen=True):
-    """What a loaded model is worth where it is: (weight, part of it, seconds a ticket, tickets) for each kind.
+    """The value of a loaded model on its server: (weight, share of it, seconds per ticket, tickets) of each kind.
 
-    `reload` are the seconds of the load that brings it back, as far as it must come back: tickets wait for it here.
-    Where only a batch waits for it these are `batch_reload`: nobody else waits for them.
+    `reload`: seconds of reloading the model for the tickets that wait for it here. `batch_reload`: the same where only
+    batch tickets wait.
     """
 
     waiting: tuple[tuple[float, float, float, int], ...]
@@ -73,7 +73,7 @@ class ResidentValue(Struct, frozen=True):
     batch_reload: float
 
     def loss(self, seconds: float) -> float:
-        """Return the weight it would serve here within so many seconds, plus the price of its reload."""
+        """Return the weight that it would serve here within `seconds`, plus the price of its reload."""
         if not self.waiting:
             return self.rate * seconds / (1 + self.replicas) + self.price
         share = 0.0

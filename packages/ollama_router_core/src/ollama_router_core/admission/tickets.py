@@ -1,4 +1,4 @@
-"""The values that go in and out of admission."""
+"""Inputs and outcomes of admission."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Dispatch", "Outcome", "Preempt", "Refusal", "Ticket", "WaitingGroup"
 
 
 class Ticket(Struct, frozen=True, kw_only=True, eq=False):
-    """One request that wants a server. `number` is unique, `arrived` is seconds of the clock that `now` comes from.
+    """One request for a server. `number` is unique, `arrived` in seconds of the same clock as `now`.
 
-    `max_wait` are the seconds it may wait, None leaves that to the queue. A `batch` ticket goes after all others.
-    `conversation` is a number for the one that it is a turn of, where the strategy asks for that.
-    A `preemptible` one may be taken off its server, which has happened `preemptions` times.
+    `max_wait` is in seconds, None for the queue's default. A `batch` ticket goes after all others.
+    `conversation` identifies the conversation of this turn, if the strategy uses it.
+    A `preemptible` ticket may be preempted, which has happened `preemptions` times.
     """
 
     number: int
@@ -32,11 +32,11 @@ class Ticket(Struct, frozen=True, kw_only=True, eq=False):
 
 
 class Dispatch(Struct, frozen=True, kw_only=True, eq=False):
-    """Send it now: to `server`, then to the rest of `ranking` if nothing was delivered.
+    """Send the request now: to `server`, then to the rest of `ranking` while no response has begun.
 
-    Before that, ask the server to unload the models in `unload` (a generate with `keep_alive: 0`): the room they take
-    is the cheapest to take back, and Ollama left alone may pick others. `waited` is in seconds, `position` what the
-    ticket's position in the queue was when it joined, 0 for one that did not wait.
+    First unload the models in `unload` (a generate with `keep_alive: 0`): they are the cheapest to evict, and Ollama
+    on its own may evict others. `waited` is in seconds; `position` is the queue position at which the ticket joined,
+    0 if it did not wait.
     """
 
     ticket: Ticket
@@ -49,7 +49,7 @@ class Dispatch(Struct, frozen=True, kw_only=True, eq=False):
 
 
 class Refusal(Struct, frozen=True, kw_only=True, eq=False):
-    """Answer with `error`; it carries Retry-After where waiting helps."""
+    """Answer with `error`, which has a Retry-After if a later retry may succeed."""
 
     ticket: Ticket
     error: SelectionError | RequestError
@@ -58,7 +58,7 @@ class Refusal(Struct, frozen=True, kw_only=True, eq=False):
 
 
 class Preempt(Struct, frozen=True, kw_only=True, eq=False):
-    """Take it off its `server` while nothing of its answer has come, and call `Admission.preempted` when it is off."""
+    """Remove the request from its `server` unless its response has begun; call `Admission.preempted` afterwards."""
 
     ticket: Ticket
     server: str
@@ -68,7 +68,7 @@ Outcome = Dispatch | Refusal | Preempt
 
 
 class WaitingGroup(Struct, frozen=True, kw_only=True):
-    """Requests that wait for a model: how many, `batch` of them, the longest wait and a newcomer's in seconds."""
+    """Requests that wait for a model: all, those of batch priority, and the longest and expected wait in seconds."""
 
     model: CanonicalName | None
     num_ctx: int | None
@@ -78,7 +78,7 @@ class WaitingGroup(Struct, frozen=True, kw_only=True):
     expected: float
 
     def __add__(self, other: WaitingGroup) -> WaitingGroup:
-        """Both together, of one model and context: a newcomer may have to wait as long as either says."""
+        """Merge two groups of one model and context; the waits are the maximum of both."""
         return WaitingGroup(
             model=self.model,
             num_ctx=self.num_ctx,

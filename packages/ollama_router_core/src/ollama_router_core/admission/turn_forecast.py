@@ -1,4 +1,4 @@
-"""When a request that waits gets its turn, which its client is told."""
+"""The expected time until a waiting request's turn, as reported to its client."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["seconds_to_turn"]
 
 
 def seconds_to_turn(costs: CostModel, queue: WaitQueue, number: int) -> float:
-    """Return the expected seconds until a ticket gets a server, after all that are before it in the line.
+    """Return the expected seconds until a ticket gets a server, after all tickets ahead of it.
 
-    A newcomer's wait (`CostModel.expected_wait`) goes by all that waits; this goes by what is left of the requests that
-    run and by those before the ticket, and so it gets shorter while nothing but time passes.
+    A newcomer's wait (`CostModel.expected_wait`) depends on the whole queue; this one depends on the remaining time of
+    running requests and on the tickets ahead, so that it shrinks as time passes.
 
     Raises:
         KeyError: the ticket does not wait.
@@ -40,9 +40,9 @@ def _slots(cost: ServiceCost, costs: CostModel) -> int:
 
 
 def _free_in(cost: ServiceCost, costs: CostModel, tokens: float) -> float:
-    """Seconds until such a request could be sent there: once its model is loaded, and a slot is free.
+    """Return the seconds until a request can be sent to the server: its model is loaded and a slot is free.
 
-    Of what other processes have there it is not known how long it takes, nor since when it runs: usual seconds each.
+    The length and start of other processes' requests are unknown; each counts as an average request.
     """
     if not cost.warm:
         return cost.load
@@ -57,6 +57,6 @@ def _free_in(cost: ServiceCost, costs: CostModel, tokens: float) -> float:
 
 
 def _until_fewer(left: list[float], than: int) -> float:
-    """Seconds until fewer than so many run, or none, of requests that have so many seconds left."""
-    than = max(than, 1)  # a server whose slots are all kept for others has no less than one, if later
+    """Return the seconds until fewer than `than` requests run, given their remaining seconds."""
+    than = max(than, 1)  # slots kept for others become free later
     return sorted(left)[len(left) - than] if len(left) >= than else 0.0

@@ -1,4 +1,4 @@
-"""How far expected waits were off of late, and so between which times the next one will end."""
+"""Recent errors of expected waits, and the range that they imply for the next wait."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ __all__ = ["WaitForecasts"]
 
 _KEPT: Final = 200
 _LEAST: Final = 20
-"""Waits that have to be over before their spread says anything."""
+"""Minimum number of ended waits for a range."""
 _SHORTEST: Final = 0.5
-"""Seconds: shorter waits say nothing about longer ones, as what was expected of them is mostly rounding."""
+"""Minimum expected wait in seconds to be recorded: shorter expectations are mostly rounding."""
 _OUTSIDE: Final = 0.1
-"""Share of the waits on each side that is left outside the range."""
+"""Share of the waits excluded from the range on each side."""
 
 
 class WaitForecasts:
-    """The last 200 waits beside what was expected of them."""
+    """The ratios of actual to expected waits, of the last 200 waits."""
 
     def __init__(self) -> None:
         self._ratios: deque[float] = deque(maxlen=_KEPT)
 
     def ended(self, expected: float, waited: float) -> None:
-        """Note that a wait of which `expected` seconds were told ended after `waited` seconds with a server."""
+        """Record that a wait with `expected` seconds announced ended with a server after `waited` seconds."""
         if expected >= _SHORTEST:
             self._ratios.append(max(waited, 0.0) / expected)
 
     def range(self, expected: float) -> tuple[float, float]:
-        """Seconds between which eight of ten such waits ended; `expected` for both where too few are known."""
+        """Return the range in seconds that contains eight of ten such waits; `expected` twice without enough waits."""
         if len(self._ratios) < _LEAST:
             return expected, expected
         ratios = sorted(self._ratios)

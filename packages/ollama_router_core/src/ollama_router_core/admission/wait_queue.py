@@ -17,21 +17,22 @@ from ollama_router_core.routing.candidates import RequestKind, kind_of
 __all__ = ["AGEING", "BATCH_WEIGHT", "RequestGroup", "WaitQueue", "group_of_one"]
 
 AGEING = 30.0
-"""Seconds of waiting that double a ticket's weight; it grows with the square of its age, so no ticket starves."""
+"""Seconds of waiting that double a ticket's weight. The weight grows with the square of the age, so no ticket
+starves."""
 
 CALM, CROWD = 0.15, 20
-"""With fewer than `CROWD` waiting, batches not counted, age counts sooner, down to the share `CALM` of `AGEING`: it
-gains little then to serve many of a model in a row, and requests for a rarely used model are served soon."""
+"""With fewer than `CROWD` tickets waiting (batch ones excluded), ageing is faster, down to the share `CALM` of
+`AGEING`: serving many tickets of one model in a row then gains little, and rarely used models are served sooner."""
 
 BATCH_WEIGHT = 0.001
-"""What the turn of a batch ticket is worth, however old it is: any other's is worth a thousand times as much."""
+"""Weight of a batch ticket at any age: a thousandth of any other's."""
 
 
 class RequestGroup(Struct, eq=False):
-    """Tickets of one kind: a server that can serve one of them can serve all, one after the other.
+    """Tickets of one kind: a server that can serve one of them can serve all.
 
-    `version` is another number after every change, also in a group of the same kind that is made later.
-    `conversations` counts the tickets that are turns of one, `batch` those of that priority.
+    `version` changes with every change and is unique across groups of the same kind.
+    `conversations` counts the tickets with a conversation, `batch` those of batch priority.
     """
 
     kind: RequestKind
@@ -43,22 +44,22 @@ class RequestGroup(Struct, eq=False):
 
     @property
     def only_batch(self) -> bool:
-        """Whether all of them are of batch priority."""
+        """Whether all tickets are batch tickets."""
         return self.batch == len(self.tickets)
 
     @property
     def mean_tokens(self) -> float:
-        """Prompt tokens of an average ticket, one and more: no work would be an endless rate."""
+        """Mean prompt tokens of a ticket, at least 1, which keeps rates finite."""
         return max(1.0, self.tokens / len(self.tickets))
 
     @property
     def sample(self) -> Ticket:
-        """Any of its tickets: they agree in all that servers care about."""
+        """Any ticket of the group, as all have the same requirements."""
         return next(iter(self.tickets.values()))
 
 
 def group_of_one(ticket: Ticket) -> RequestGroup:
-    """Make a group outside the queue, for a ticket that need not wait."""
+    """Make a group outside the queue, for a ticket that does not wait."""
     talks = ticket.conversation is not None
     return RequestGroup(
         kind_of(ticket.request),
@@ -70,7 +71,7 @@ def group_of_one(ticket: Ticket) -> RequestGroup:
 
 
 class WaitQueue:
-    """Tickets that wait, in groups by kind, within the bounds of the settings."""
+    """The waiting tickets, grouped by kind, within the bounds of the settings."""
 
     def __init__(self, settings: Queue) -> None:
         self.settings = settings
@@ -94,33 +95,33 @@ class WaitQueue:
 
     @property
     def crowd(self) -> int:
-        """How many wait that are no batch: a batch is no demand."""
+        """Number of waiting tickets without batch ones."""
         return len(self._tickets) - self._batch
 
     def reconfigure(self, settings: Queue) -> None:
-        """Go by other bounds from now on, for those who wait too."""
+        """Apply new settings, also to waiting tickets."""
         self.settings = settings
         self._deadlines = [(self.deadline(ticket), number) for number, (ticket, _, _) in self._tickets.items()]
         heapq.heapify(self._deadlines)
 
     def patience(self, ticket: Ticket) -> float:
-        """Seconds that a ticket may wait."""
+        """Return the seconds that a ticket may wait."""
         return self.settings.max_wait if ticket.max_wait is None else ticket.max_wait
 
     def deadline(self, ticket: Ticket) -> float:
-        """When its wait ends."""
+        """Return when a ticket's wait ends."""
         return ticket.arrived + self.patience(ticket)
 
     def waiting_of(self, user: str) -> int:
-        """How many tickets of one user wait."""
+        """Count the waiting tickets of a user."""
         return len(self._by_user.get(user, ()))
 
     def waiting_for(self, model: CanonicalName | None) -> int:
-        """How many tickets wait for one model."""
+        """Count the waiting tickets for a model."""
         return sum([len(group.tickets) for group in self.by_model.get(model, ())])
 
     def has_room(self, user: str, model: CanonicalName | None, *, joined: bool = False) -> bool:
-        """Whether one more ticket of a user for a model is within the bounds, or one that has `joined` already."""
+        """Whether one more ticket is within all bounds; with `joined`, the ticket is already counted."""
         bounds, more = self.settings, 0 if joined else 1
         if len(self._tickets) + more > bounds.max_waiting:
             return False
@@ -130,30 +131,30 @@ class WaitQueue:
         return most is None or self.waiting_of(user) + more <= most
 
     def position(self, number: int) -> int:
-        """Return the position a ticket had when it joined, from 1; 0 when it does not wait."""
+        """Return the position at which a ticket joined, from 1; 0 if it does not wait."""
         return self._tickets[number][2] if number in self._tickets else 0
 
     def rank(self, number: int) -> int:
-        """Return a ticket's current position, from 1; 0 when it does not wait."""
+        """Return a ticket's current position, from 1; 0 if it does not wait."""
         return len(self._ahead(number)) + 1 if number in self._tickets else 0
 
     def before(self, number: int) -> tuple[RequestGroup, Mapping[RequestKind, int]]:
-        """Return a waiting ticket's group, and how many tickets of each kind are before it in the line.
+        """Return a waiting ticket's group, and the number of tickets ahead of it by kind.
 
         Raises:
-            KeyError: it does not wait.
+            KeyError: the ticket does not wait.
         """
         return self._tickets[number][1], Counter([group.kind for group in self._ahead(number)])
 
     def _ahead(self, number: int) -> list[RequestGroup]:
-        """List the groups of the tickets before a waiting one: the earlier ones, a batch's after all others."""
+        """List the groups of the tickets ahead of a waiting one: earlier ones, and for a batch ticket all others."""
         own, tickets = self._tickets[number][0], self._tickets.values()
         earlier = [one for one in takewhile(lambda one: one[0] is not own, tickets) if one[0].batch == own.batch]
         others = [one for one in tickets if not one[0].batch] if own.batch else []
         return [group for _, group, _ in (*others, *earlier)]
 
     def join(self, ticket: Ticket) -> int:
-        """Add a ticket; returns its position, from 1."""
+        """Add a ticket; return its position, from 1."""
         kind = kind_of(ticket.request)
         group = self.groups.get(kind)
         if group is None:
@@ -173,7 +174,7 @@ class WaitQueue:
         return position
 
     def join_again(self, ticket: Ticket) -> None:
-        """Add a ticket that had left for a slot which it did not get, before those that arrived later."""
+        """Add a ticket that left the queue without getting a slot, ahead of those that arrived later."""
         self.join(ticket)
         for tickets in (self.groups[kind_of(ticket.request)].tickets, self._by_user[ticket.user]):
             _move_before_later(tickets, ticket)
@@ -182,7 +183,7 @@ class WaitQueue:
             self._tickets[number] = self._tickets.pop(number)
 
     def leave(self, number: int) -> int:
-        """Remove a ticket, for whatever reason; returns the position with which it joined, 0 if it did not wait."""
+        """Remove a ticket; return the position at which it joined, 0 if it did not wait."""
         found = self._tickets.pop(number, None)
         if found is None:
             return 0
@@ -205,7 +206,7 @@ class WaitQueue:
         return position
 
     def _count(self, ticket: Ticket, change: int) -> None:
-        """Note that one more waits or one less: as a batch, or as one of its user's who are served in turn."""
+        """Add `change` to the batch count, or to the user's count of interactive tickets."""
         if ticket.batch:
             self._batch += change
             return
@@ -216,27 +217,27 @@ class WaitQueue:
             del self._people[ticket.user]
 
     def served(self, user: str) -> None:
-        """Note that a user had a turn."""
+        """Record a user's turn."""
         self._turns += 1
         self._turn[user] = self._turns
         if len(self._turn) > 4 * self.settings.max_waiting + 64:
             self._turn = {name: turn for name, turn in self._turn.items() if name in self._by_user}
 
     def granted(self, user: str, now: float) -> None:
-        """Note that a user got a slot for which several routers wait; here, or at another one."""
+        """Record when a user got a shared slot, through this or another router."""
         self._granted[user] = max(now, self._granted.get(user, now))
         if len(self._granted) > 4 * self.settings.max_waiting + 64:
             self._granted = {name: at for name, at in self._granted.items() if name in self._by_user}
 
     def in_line_since(self, ticket: Ticket) -> float:
-        """Return since when a ticket has its position in the line of all routers.
+        """Return since when a ticket counts in the queue of all routers.
 
-        Users take turns there, too: who had one is in the line since then, with all that this user sent before.
+        Users take turns there as well: a user's tickets count only from the user's last turn.
         """
         return max(ticket.arrived, self._granted.get(ticket.user, ticket.arrived))
 
     def first_since(self, group: RequestGroup) -> float | None:
-        """Return since when the first of a group is in the line of all routers; None where all are of a batch."""
+        """Return since when a group's first non-batch ticket counts in the queue of all routers; None without one."""
         found: float | None = None
         for ticket in group.tickets.values():
             if found is not None and ticket.arrived >= found:
@@ -247,18 +248,18 @@ class WaitQueue:
         return found
 
     def next_deadline(self) -> float | None:
-        """When the first wait ends, None while nobody waits."""
+        """Return when the first wait ends, None while the queue is empty."""
         deadlines = self._deadlines
         while deadlines and not self._ends(*deadlines[0]):
             heapq.heappop(deadlines)
         return deadlines[0][0] if deadlines else None
 
     def _ends(self, at: float, number: int) -> bool:
-        """Whether a ticket's wait ends then; one that joined again may wait longer than it did before."""
+        """Whether a ticket's wait ends at this time; a ticket that rejoined may have a later deadline."""
         return number in self._tickets and self.deadline(self._tickets[number][0]) == at
 
     def expired(self, now: float) -> list[Ticket]:
-        """List the tickets whose wait has ended."""
+        """Return the tickets whose wait has ended."""
         found = {}
         while (at := self.next_deadline()) is not None and at <= now:
             number = heapq.heappop(self._deadlines)[1]
@@ -270,16 +271,16 @@ class WaitQueue:
         return next((ticket for ticket, _, _ in self._tickets.values()), None)
 
     def surplus_of(self, waiting: int) -> Ticket | None:
-        """Find who gives way in a full queue: the newest ticket of the user with most, if two more than `waiting`."""
+        """Find the ticket that yields in a full queue: the newest of the user with most, if at least `waiting` + 2."""
         user = max(self._by_user, key=lambda name: (len(self._by_user[name]), name), default=None)
         if user is None or len(self._by_user[user]) < waiting + 2:
             return None
         return next(reversed(self._by_user[user].values()))
 
     def weight(self, ticket: Ticket, now: float) -> float:
-        """Weigh a ticket's turn: its age, and its user's fair share divided by what that user has waiting.
+        """Return a ticket's weight: its age factor times its user's fair share per waiting ticket.
 
-        Nothing of it depends on the batches that wait beside it.
+        Waiting batch tickets do not affect it.
         """
         if ticket.batch:
             return BATCH_WEIGHT
@@ -298,9 +299,9 @@ class WaitQueue:
         return AGEING * min(1.0, CALM + (1.0 - CALM) * self.crowd / CROWD)
 
     def in_turn(self) -> Iterator[Ticket]:
-        """Users in turn, each one's oldest first; who had a turn most recently is last. Tickets may leave meanwhile.
+        """Yield tickets in turns of users, each user's oldest first; the most recently served user comes last.
 
-        Batch tickets come after all others.
+        Batch tickets come after all others. Tickets may leave during the iteration.
         """
         tickets = self._in_turn()
         if not self._batch:

@@ -1,4 +1,4 @@
-"""The line as those see it who wait, who look, and other routers: who is where, since when, for how long."""
+"""Read-only view of the queue for clients, status displays and other routers: positions, ages, expected waits."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ollama_router_core.routing.selector import ServerSelector
 __all__ = ["WaitingLine"]
 
 _AFTER_ALL = 1e9
-"""Thirty years: a batch is told to have come so much later than it did, and so after whoever is no batch."""
+"""Seconds (thirty years) added to the arrival of a batch request, so that it comes after all others."""
 
 
 class WaitingLine:
-    """Tells, and changes nothing. `selector` goes by the config that is in force."""
+    """Reads the queue without changing it. `selector` uses the current config."""
 
     def __init__(self, queue: WaitQueue, costs: CostModel, dispatcher: Dispatcher, selector: ServerSelector) -> None:
         self._queue = queue
@@ -33,14 +33,14 @@ class WaitingLine:
 
     @property
     def since(self) -> float | None:
-        """When the request arrived that waits longest; None while nobody waits."""
+        """When the longest-waiting request arrived; None while the queue is empty."""
         oldest = self._queue.oldest()
         return None if oldest is None else oldest.arrived
 
     def longest_wait(self, snapshot: FleetSnapshot, now: float) -> tuple[float | None, frozenset[str]]:
-        """Since when requests wait here, for other routers to compare, and the full servers that could take the first.
+        """Return since when requests wait, for other routers, and the full servers that could take the first.
 
-        None and no servers while nobody waits. A batch comes after all that wait anywhere, and no slot is kept for it.
+        None and no servers while the queue is empty. A batch request comes after all others and keeps no slot.
         """
         firsts = self._firsts()
         if not firsts:
@@ -51,15 +51,15 @@ class WaitingLine:
         return since, full.of(self.selector.plan(group.sample.request, snapshot))
 
     def heads(self, snapshot: FleetSnapshot, now: float) -> Mapping[str, float]:
-        """Return since when the first is in the line of each full server, without those of a batch."""
+        """Return since when the first non-batch request waits for each full server."""
         full, found = self._full_servers(snapshot, now), dict[str, float]()
-        for since, group in self._firsts():  # of each server the first is who waits longest
+        for since, group in self._firsts():  # the longest wait of each server comes first
             names = full.of(self.selector.plan(group.sample.request, snapshot), but=found.keys())
             found.update(dict.fromkeys(names, since))
         return found
 
     def _firsts(self) -> list[tuple[float, RequestGroup]]:
-        """Since when the first of each kind is in the line of all routers, the longest wait first; no batches."""
+        """Return since when each group's first non-batch ticket counts in the queue of all routers, longest first."""
         firsts = [(self._queue.first_since(group), group) for group in self._queue.groups.values()]
         return sorted([(since, group) for since, group in firsts if since is not None], key=itemgetter(0))
 
@@ -68,7 +68,7 @@ class WaitingLine:
         return FullServers(seen, now, waits=self.selector.strategy.binds_late)
 
     def expected_wait(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> float:
-        """Seconds until such a request would get a server: what waits for the same, half of what else waits."""
+        """Return the expected seconds until such a request gets a server: its group's wait plus half the backlog."""
         group = self._queue.groups.get(kind_of(ticket.request))
         if group is None:
             return 0.0
@@ -76,7 +76,7 @@ class WaitingLine:
         return max(self._costs.expected_wait(group) + 0.5 * self._costs.backlog(group), 0.0)
 
     def groups(self, snapshot: FleetSnapshot, now: float, user: str | None = None) -> tuple[WaitingGroup, ...]:
-        """List what waits, by model and context, the longest wait first; of one user only where one is named."""
+        """List waiting requests by model and context, longest wait first; only those of `user` if given."""
         found: dict[tuple[CanonicalName | None, int | None], WaitingGroup] = {}
         for group in self._queue.groups.values():
             own = [one for one in group.tickets.values() if user is None or one.user == user]
@@ -94,15 +94,15 @@ class WaitingLine:
         return tuple(sorted(found.values(), key=lambda one: -one.longest))
 
     def position(self, number: int) -> int:
-        """Return the position a ticket had when it joined the queue, from 1; 0 when it does not wait."""
+        """Return the position at which a ticket joined, from 1; 0 if it does not wait."""
         return self._queue.position(number)
 
     def rank(self, number: int) -> int:
-        """Return a ticket's current position, from 1; 0 when it does not wait."""
+        """Return a ticket's current position, from 1; 0 if it does not wait."""
         return self._queue.rank(number)
 
     def place(self, number: int, snapshot: FleetSnapshot, now: float) -> tuple[int, float]:
-        """Return a ticket's current position, from 1, and the seconds until its turn; zeros if it does not wait."""
+        """Return a ticket's position, from 1, and the expected seconds until its turn; zeros if it does not wait."""
         if number not in self._queue:
             return 0, 0.0
         self._costs.refresh(snapshot, now)

@@ -73,7 +73,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         last_wait: the last attempt: server, time, and the requests in flight beside it.
         head_written: whether the response head is written; status and fields are final.
         framed: whether the response has a declared length, so that nothing can be appended.
-        heartbeat: heartbeat interval in seconds that the listener requests; None for the config's.
+        heartbeat: heartbeat interval in seconds, set by the caller of the ASGI app; None for the config's.
         kept_alive: whether a heartbeat wrote the head before the server's head arrived.
         finished: whether the response is complete.
     """

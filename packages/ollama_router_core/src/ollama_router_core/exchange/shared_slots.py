@@ -1,4 +1,4 @@
-"""Slots that other routers use, too: each is asked for before it is taken, also by a request that goes on to it."""
+"""Slots shared with other routers: every use is claimed first, also when a request moves to the next server."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ollama_router_core.exchange.server_slot import ServerSlot, SlotClaims, Slot
 __all__ = ["SharedSlots"]
 
 _LONGEST_MOVE = 10.0
-"""Seconds that a request which a server could not take waits for a slot of the next; as long as connecting may take."""
+"""Maximum seconds that a retried request waits for a slot of the next server; as long as connecting may take."""
 
 
 class _Moved(Protocol):
-    """Have a slot on another server; `begun` where the fleet counts its request there already."""
+    """Move a slot to another server; `begun` if the fleet already counts its request there."""
 
     def __call__(self, slot: ServerSlot, server: str, *, begun: bool = False) -> None: ...
 
 
 class _Move(Struct, eq=False):
-    """A slot that is to go to another server, by a claim of its own; `asked` while that is not answered."""
+    """A pending move of a slot to another server; `asked` while its claim is unanswered."""
 
     slot: ServerSlot
     server: str
@@ -36,14 +36,14 @@ class _Move(Struct, eq=False):
 
 
 class SharedSlots:
-    """Asks for the slots of servers with a limit, and has the moves that wait for one.
+    """Claims slots of servers with a limit, and holds the moves that wait for one.
 
     Args:
         config: the limits.
-        claims: where slots are asked for; None where what is known here is enough.
-        fleet: what is in flight.
-        now: seconds of the fleet's clock.
-        moved: told of each slot that has moved.
+        claims: grants the slots; None where this process alone counts them.
+        fleet: the requests in flight.
+        now: the fleet's clock, in seconds.
+        moved: called for each slot that moves.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class SharedSlots:
         self._moves: dict[Waiter, _Move] = {}
 
     def reconfigure(self, config: Config) -> None:
-        """Go by other limits from now on."""
+        """Apply new limits."""
         self._config = config
 
     def includes(self, server: str) -> bool:
-        """Whether slots of a server have to be asked for."""
+        """Whether slots of a server must be claimed."""
         return self._claims is not None and self._limit(server) is not None
 
     def _limit(self, server: str) -> int | None:
@@ -71,7 +71,7 @@ class SharedSlots:
     def claim(
         self, server: str, model: CanonicalName | None, done: Callable[[bool], None], *, arrived: float | None = None
     ) -> None:
-        """Ask for a slot of a server that `includes` is true of; see `SlotClaims.claim`."""
+        """Claim a slot of a server for which `includes` is true; see `SlotClaims.claim`."""
         limit = self._limit(server)
         if self._claims is None or limit is None:
             raise AssertionError(f"{server} has no slots to claim")
@@ -85,14 +85,14 @@ class SharedSlots:
         return bool(self._moves)
 
     def move(self, slot: ServerSlot, server: str, wake: Callable[[], None]) -> Waiter:
-        """Move a slot to a server as soon as one there is granted; who waits for that is woken."""
+        """Move a slot to a server once a slot there is granted; wake the waiter then."""
         waiter = Waiter(slot.number, wake)
         self._moves[waiter] = _Move(slot, server, self._now() + _LONGEST_MOVE)
         self.ask()
         return waiter
 
     def leave(self, waiter: Waiter) -> bool:
-        """Give a move up; False if it is none."""
+        """Cancel a move; return False if the waiter has none."""
         return self._moves.pop(waiter, None) is not None
 
     def ask(self) -> None:

@@ -1,7 +1,7 @@
-"""The only wiring of the ASGI application: the relay for API routes, Falcon for everything else.
+"""The wiring of the ASGI application: the relay for API routes, Falcon for everything else.
 
-Proxied traffic does not pass through Falcon's request and response objects: Falcon drains a stream after the client
-has gone and takes a broken upload for a complete one.
+Proxied traffic bypasses Falcon's request and response objects: Falcon drains a stream after the client has
+disconnected, and takes a truncated upload as complete.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _log = structlog.get_logger("app")
 _OWN_ROUTES = ("/health", "/up", "/livez", "/readyz", "/metrics", "/router/", "/console")
 _FOR_ASGI = tuple(path.encode() for path in (*_OWN_ROUTES, "/t/"))
 _NEEDLESS_ENCODING = re.compile(r"%(?:2[DEde]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
-"""Of letters, digits and `-._~`, which nobody has to encode."""
+"""Percent-encodings of letters, digits and `-._~`, which need no encoding."""
 
 
 class RouterApp:
@@ -65,13 +65,13 @@ class RouterApp:
         return True
 
     def end_requests(self) -> None:
-        """Tell every client, and cut the answers that have begun: the grace period of a shutdown is over."""
+        """End every request in flight and cut responses that have started: the grace period is over."""
         self._relay.shut_down()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
         if scope["type"] == "http" and has_path_token(scope):
-            # Never past this line: with the setting off such a path is as unknown as any.
+            # Always handled here: with the setting off, the path must be as unknown as any other.
             await self._relay(self._without_path_token(scope), receive, send)
         elif scope["type"] == "http" and scope["path"] == PLAY_PATH:
             await self._playground.serve(self._relay, scope, receive, send)
@@ -85,7 +85,7 @@ class RouterApp:
             await self._lifespan(receive, send)
 
     def _is_for_people(self, method: str, path: bytes, headers: Headers) -> bool:
-        """Whether a person's browser opens the bare address: programs ask it whether Ollama is there."""
+        """Return whether a browser requests the root page; programs request it to check that Ollama is there."""
         if path != b"/" or method != "GET" or not self._services.config.console.enabled:
             return False
         return any(name == b"accept" and b"text/html" in value for name, value in headers)
@@ -112,7 +112,7 @@ class RouterApp:
 
 
 def _is_own(scope: Any) -> bool:
-    """Whether a path is one of the router's own as it was sent, not only once it is decoded."""
+    """Return whether a path is one of the router's own, without needless percent-encoding."""
     sent = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
     return sent.startswith(_OWN_ROUTES) and _NEEDLESS_ENCODING.search(sent) is None
 
@@ -174,7 +174,7 @@ def _relay_deps(services: Services, metrics: Metrics) -> RelayDeps:
 def create_app(services: Services) -> RouterApp:
     """Wire the application. Its lifespan starts and stops the services."""
     app: Any = falcon.asgi.App(router=DeferredRouter(), middleware=[NamesInPaths(), TokenAccess(services)])
-    app.req_options.keep_blank_qs_values = True  # `?since=` is a mistake, not nothing
+    app.req_options.keep_blank_qs_values = True  # `?since=` is an error, not an absent value
     app.add_route("/health", HealthResource(services))
     app.add_route("/up", LiveResource())
     app.add_route("/livez", LiveResource())

@@ -1,4 +1,4 @@
-"""The config that holds while the router runs: what somebody declared, with the servers that were found."""
+"""The config in effect: the declared one, plus the servers that discovery found."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = structlog.get_logger("services")
 
 
 class ConfigChange(Struct, frozen=True, kw_only=True):
-    """One config in place of another; `taken` as `name_changes` has it."""
+    """A change of the config in effect; `taken` is that of `name_changes`."""
 
     before: Config
     config: Config
@@ -33,36 +33,36 @@ class ConfigChange(Struct, frozen=True, kw_only=True):
 
 
 def check_local_only(config: Config) -> None:
-    """Refuse a config that would let a model out of the house.
+    """Refuse a config that would let a confined model leave the local network.
 
     Raises:
-        ConfigError: a setting leads a model out that has to stay (`local_only`).
+        ConfigError: a setting routes a `local_only` model to an external host.
     """
     if found := leaks(config):
         raise ConfigError("; ".join(found))
 
 
 class RunningConfig:
-    """The config that one process goes by, and how it comes to go by another.
+    """The config in effect in one process, and its changes.
 
-    Nothing under way is touched: a request that runs on a server which is gone now ends there.
+    Requests in flight are not interrupted: one on a removed server runs to its end.
 
     Args:
-        config: the one to start with.
-        environment: holds keys of external hosts.
-        targets: those of `config`. Others are added and none is removed, as requests may be on their way there.
+        config: the config at start.
+        environment: contains keys of external hosts.
+        targets: the targets of `config`. New ones are added and none is removed, since requests in flight may use them.
         discovery: finds servers.
-        fleet: goes by the new config once all listeners do.
-        drains: go on under new names; one about which the declared config has another word is forgotten.
-        warm_up: goes by it last, in the first worker.
+        fleet: reconfigured after all listeners.
+        drains: carried over to new names; dropped for a server whose declared `drain` changes.
+        warm_up: reconfigured last, in the first worker only.
         first: whether this is the first worker.
 
     Attributes:
-        config: what holds: `declared` with the servers that were found.
-        declared: what somebody wrote.
-        found_by: where each found server was found, by name.
-        problem: why the config as it is on disk cannot be used; None while it can, and is.
-        needs_restart: settings that the config on disk changes and a restart takes up.
+        config: the config in effect: `declared` plus the found servers.
+        declared: the config as written.
+        found_by: how each found server was found, by name.
+        problem: why the config on disk cannot be used; None if it is in use.
+        needs_restart: settings changed on disk that take effect after a restart.
     """
 
     def __init__(
@@ -92,19 +92,19 @@ class RunningConfig:
         self._changing = asyncio.Lock()
 
     def on_change(self, listener: Callable[[ConfigChange], None]) -> None:
-        """Call `listener` in the moment in which another config holds."""
+        """Call `listener` at the moment a new config takes effect."""
         self._listeners.append(listener)
 
     def warn(self) -> None:
-        """Log what the declared config lacks and can do without."""
+        """Log warnings about the declared config."""
         for warning in missing_keys(self.declared, self._environment):
             _log.warning("external_host_without_key", detail=warning)
 
     async def declare(self, config: Config) -> None:
-        """Go by what somebody wrote from now on; what needs a restart stays as it is.
+        """Apply a new declared config; settings that need a restart stay unchanged.
 
         Raises:
-            ConfigError: it cannot be used; nothing has changed.
+            ConfigError: the config is unusable; nothing has changed.
         """
         check_local_only(config)
         build_targets(config, self._environment)
@@ -115,7 +115,7 @@ class RunningConfig:
         self.warn()
 
     async def take_up_found(self) -> None:
-        """Go by what was found since the last time, if it changes anything."""
+        """Apply newly found or lost servers, if the config changes."""
         async with self._changing:
             if self._with_found()[0] != self.config:
                 await self._change(())
@@ -124,8 +124,8 @@ class RunningConfig:
         return with_found(self.declared, self._discovery.found)
 
     async def _change(self, spoken: Collection[str]) -> None:
-        """Go by what is declared and found; `spoken` are servers whose `drain` was changed in the declared config."""
-        await self._drains.forget(spoken)  # first: from the new config to the fleet that goes by it nothing waits
+        """Apply the declared config and found servers; `spoken` are servers whose declared `drain` changed."""
+        await self._drains.forget(spoken)  # first: no await between the new config and the fleet's use of it
         config, found_by = self._with_found()
         targets = build_targets(config, self._environment)
         names = name_changes(self._fleet.servers, config.servers, self._targets, targets)

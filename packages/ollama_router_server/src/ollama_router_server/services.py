@@ -1,4 +1,4 @@
-"""Everything that lives as long as the process: built in one place, started and stopped in order."""
+"""All services of a process: built in one place, started and stopped in order."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ _log = structlog.get_logger("services")
 
 
 class Services:
-    """What one process holds. `draining` is True from the moment it was asked to stop.
+    """The services of one process. `draining` is True once it was signalled to stop.
 
-    `coordination` is what it shares with the other workers of the router; without, it is the only one. The first
-    worker alone does what is to be done once: cleaning the log, loading models. `start` waits for `patience` seconds at
-    the longest until servers have answered.
+    `coordination` is shared with the router's other workers; without it, this is the only worker. Only the first worker
+    runs tasks that must run once: log retention, loading models. `start` waits up to `patience` seconds for servers to
+    answer.
 
     Raises:
-        ConfigError: a setting leads a model out of the house that has to stay (`local_only`).
+        ConfigError: a setting routes a `local_only` model to an external host.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class Services:
         self.proxies = _proxies(config)
         self.environment = environment
         self.router_name = f"{machine_name()[:80]}:{config.proxy_port}"
-        """What this router is called among those on one database."""
+        """The router's name among those on one database."""
         self.computed_sizes = ComputedSizes()
         self._differing = DifferingModels()
         self.refused: Counter[str] = Counter()
-        """Requests refused since the start, by error code: see `refusal_waves.is_refused`."""
+        """Requests refused since start, by error code: see `refusal_waves.is_refused`."""
         self._patience = patience
         self.draining = self.started = False
         self.targets = build_targets(config, environment)
@@ -128,7 +128,7 @@ class Services:
         )
 
     def _build_storage(self, config: Config, prover: TokenProver | None) -> None:
-        self.database = Database(self.database_url, busy_timeout=1.0)  # a lock must not hold up requests for longer
+        self.database = Database(self.database_url, busy_timeout=1.0)  # a lock must not delay requests for longer
         self.users = UserStore(self.database, clock=self.clock, prover=prover)
         self.groups = GroupStore(self.database, clock=self.clock)
         self.console_sessions = ConsoleSessions(
@@ -221,7 +221,7 @@ class Services:
         self._queue_timer = QueueTimer(self.admission, self.clock)
 
     async def prepare(self) -> bool:
-        """Bring the database up to date; says whether there is a user.
+        """Migrate the database; return whether it has a user.
 
         Raises:
             ConfigError, StorageUnavailable: the database cannot be used.
@@ -230,7 +230,7 @@ class Services:
         return bool(await self.users.count())
 
     async def start(self) -> None:
-        """Begin to work; servers that are down are reported and do not prevent it.
+        """Start all services; servers that are down are reported and do not prevent it.
 
         Raises:
             StorageUnavailable: users cannot be read.
@@ -294,17 +294,17 @@ class Services:
 
     @property
     def config(self) -> Config:
-        """The config that holds."""
+        """The config in effect."""
         return self.running_config.config
 
     @property
     def sinks(self) -> LogSink:
-        """Where records go."""
+        """The sinks of request records."""
         return self.sink if self.log_files is None else Several(self.sink, self.log_files)
 
     @property
     def first(self) -> bool:
-        """Whether this process does what one of all workers has to do."""
+        """Whether this process runs the tasks of which a router needs one."""
         return self.coordination.index == 0
 
     @property
@@ -313,7 +313,7 @@ class Services:
         return self.coordination.size > 1
 
     async def aclose(self) -> None:
-        """Stop in the reverse order; rows that wait are written."""
+        """Stop in reverse order; pending records are written."""
         self.draining = True
         await self.worker_news.aclose()
         await self.reachability.aclose()
@@ -342,6 +342,6 @@ def _proxies(config: Config) -> Proxies:
 
 
 def _asked(config: Config) -> set[str]:
-    """Return the servers and hosts with which anything can be wrong: those that are in use."""
+    """Return the enabled servers and external hosts, for which incidents can occur."""
     servers = {name for name, one in config.servers.items() if one.enabled}
     return servers | {name for name, one in config.external_hosts.items() if one.enabled}

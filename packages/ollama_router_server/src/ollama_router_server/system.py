@@ -1,4 +1,4 @@
-"""The real world: clocks, randomness, the environment."""
+"""The system: clocks, randomness, the environment."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = [
 
 
 class Clock(Protocol):
-    """Two clocks that must not be mixed."""
+    """Two clocks whose values must not be mixed."""
 
     def monotonic(self) -> float:
-        """Seconds from some start; never goes back. For durations and deadlines."""
+        """Return seconds since an arbitrary start; never goes back. For durations and deadlines."""
 
     def wall(self) -> float:
-        """Seconds since 1970 (UTC); may jump. For what people and databases read."""
+        """Return seconds since 1970 (UTC); may jump. For display and storage."""
 
 
 class SystemClock:
@@ -45,11 +45,11 @@ class SystemClock:
 
 _process = secrets.token_hex(4)
 _numbers = itertools.count(secrets.randbelow(1 << 31))
-_moment, _prefix = -1, ""  # the millisecond of the last id, and what all ids of it begin with
+_moment, _prefix = -1, ""  # the millisecond of the last id, and the common prefix of its ids
 
 
 def _renew() -> None:
-    """Start new ids: a forked process must not give those of its siblings."""
+    """Reset the id generator: a forked process must not repeat its siblings' ids."""
     global _process, _numbers, _moment  # noqa: PLW0603 - the ids of a process
     _moment = -1
     _process = secrets.token_hex(4)
@@ -60,10 +60,10 @@ os.register_at_fork(after_in_child=_renew)
 
 
 def new_request_id() -> str:
-    """28 hexadecimal digits: 12 of the time in milliseconds, 8 of the process, 8 that count up.
+    """Return 28 hexadecimal digits: 12 of the time in milliseconds, 8 of the process, 8 of a counter.
 
-    Ids of a process sort by time, so the request log's index of ids grows at its end. Nothing rests on an id being
-    hard to guess.
+    Ids of a process sort by time, so that the request log's index grows at its end. Security does not depend on ids
+    being hard to guess.
     """
     global _moment, _prefix
     now = time.time_ns() // 1_000_000
@@ -78,7 +78,7 @@ def random_below(bound: int) -> int:
 
 
 def random_bytes(count: int) -> bytes:
-    """Return that many unpredictable bytes."""
+    """Return `count` unpredictable bytes."""
     return secrets.token_bytes(count)
 
 
@@ -88,19 +88,19 @@ def environment() -> Mapping[str, str]:
 
 
 def machine_name() -> str:
-    """Return the name that this machine has for itself."""
+    """Return this machine's hostname."""
     return socket.gethostname()
 
 
 def read_text(path: str) -> str:
-    """Read the text of a small file, such as one that holds a key.
+    """Read a small text file, such as one that holds a key.
 
     Raises:
-        OSError, ValueError: it cannot be read, or is not UTF-8.
+        OSError, ValueError: the file cannot be read, or is not UTF-8.
     """
     return Path(path).expanduser().read_text(encoding="utf-8")
 
 
 def shows_colors(stream: TextIO) -> bool:
-    """Whether a stream is a terminal that takes colours, and NO_COLOR does not forbid them."""
+    """Return whether a stream is a terminal with colours that NO_COLOR does not disable."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,4 +1,4 @@
-"""What the workers of a router, and routers of a fleet, are told of each other and do because of it."""
+"""News between the workers of a router and the routers of a fleet, and the reactions to them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["WorkerNews"]
 
 
 class WorkerNews:
-    """Takes up what others tell, and shows them what they cannot see: what waits here, rows of the log, refusals."""
+    """Apply others' news, and publish this process's queue, refusals and log figures."""
 
     def __init__(
         self,
@@ -61,12 +61,12 @@ class WorkerNews:
         """Set by `join`."""
 
     def join(self, clock: Clock, metrics: Metrics, relay: Relay) -> WorkerSync:
-        """Begin to share with the other workers what is asked of all. To be called before `start`.
+        """Create the `WorkerSync` with the other workers. Call it before `start`.
 
         Args:
-            clock: for signs of life.
-            metrics: of this process.
-            relay: has its requests in progress.
+            clock: times the beats.
+            metrics: this process's metrics.
+            relay: provides the requests in flight.
         """
         self._relay = relay
         self.sync = WorkerSync(
@@ -83,22 +83,22 @@ class WorkerNews:
 
     @property
     def joined(self) -> WorkerSync:
-        """What this worker shares with the others, once it has joined them.
+        """The `WorkerSync`, once `join` was called.
 
         Raises:
-            RuntimeError: it has not.
+            RuntimeError: `join` was not called.
         """
         if self.sync is None:
             raise RuntimeError("the worker has not joined the others")
         return self.sync
 
     def start(self) -> None:
-        """Begin to follow the others; needs a running event loop."""
+        """Start to follow the others; needs a running event loop."""
         if self.sync is not None:
             self.sync.start()
 
     def _queue_changed(self) -> None:
-        """Have others know who waits here now, not with the next beat: before a slot is given back that was granted."""
+        """Announce the queue in the loop's next iteration, not at the next beat: before a granted slot is released."""
         waiting = self._admission.waiting
         if self._announcing is None and self._coordination.asks and (waiting or self._announced):
             self._announcing = asyncio.get_running_loop().call_soon(self._announce)
@@ -113,14 +113,14 @@ class WorkerNews:
         )
 
     async def aclose(self) -> None:
-        """Stop; the others see what was published last."""
+        """Stop; the last published values stay visible to the others."""
         if self._announcing is not None:
             self._announcing.cancel()
         if self.sync is not None:
             await self.sync.aclose()
 
     def cancel(self, request_id: str, *, by: str) -> None:
-        """End a request in whichever worker it is, because this user asked for it."""
+        """Cancel a request for the user `by`, in whichever worker it runs."""
         if not self._cancel_here(request_id, by=by):
             self._coordination.tell(RequestEnded(request_id, by))
 
@@ -128,16 +128,16 @@ class WorkerNews:
         return self._relay is not None and self._relay.cancel(request_id, by=by)
 
     def servers_hour(self) -> Mapping[str, ServerHour]:
-        """Return what each server did in the last hour, in all workers."""
+        """Return each server's last hour, over all workers."""
         return {} if self.sync is None else self.sync.servers_hour()
 
     def figures(self) -> dict[str, int]:
-        """Count requests that wait, rows dropped and rows pending, of all workers."""
+        """Return the requests waiting, records dropped and records pending, over all workers."""
         self._show_figures()
         return {figure.value: self._coordination.total(figure) for figure in Figure}
 
     def _follow(self, told: list[News]) -> None:
-        """Do what other workers were told, and show them what they cannot see."""
+        """Apply the other workers' news, and publish this process's state."""
         self._fleet.follow(told)
         self._incidents.hear(told)
         self._incidents.look()
@@ -164,7 +164,7 @@ class WorkerNews:
             self._coordination.tell(RequestsRefused(dict(new)))
 
     def _tell_turns(self) -> None:
-        """Have users take turns over all routers; while nobody waits there, no turn makes a difference."""
+        """Share users' turns with all routers, but only while requests wait there."""
         turns = self._admission.turns_taken()
         if turns and self._coordination.others_wait:
             self._coordination.tell(TurnsTaken(turns))

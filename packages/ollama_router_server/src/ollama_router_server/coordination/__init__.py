@@ -1,1 +1,1 @@
-"""What the workers of one machine share, in memory: the core's `Coordination` between processes."""
+"""Shared state of a router's workers and of several routers: implementations of the core's `Coordination`."""

@@ -1,4 +1,4 @@
-"""Coordination for a process that shares nothing."""
+"""Coordination for a process that shares no state."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ __all__ = ["alone"]
 
 
 def alone() -> Coordination:
-    """Return the only member of a group whose name nobody else has."""
+    """Return the only member of a new group with a unique name."""
     return InProcess(random_bytes(12).hex(), random_bytes(32)).member()

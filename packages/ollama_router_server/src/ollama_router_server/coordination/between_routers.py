@@ -1,4 +1,4 @@
-"""Which coordination a process has: that of its router's workers, or one with other routers over it."""
+"""Select a process's coordination: between its router's workers only, or with other routers as well."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["between_routers", "unshared"]
 
 
 def unshared(config: Config, database_url: str) -> list[str]:
-    """Say what routers on one database do not share, where the config lets several be on one."""
+    """Return warnings about what routers on one database do not share; empty if they share everything."""
     if config.coordination.url is not None or not database_url.startswith("postgres"):
         return []
     shared = "coordination.url is not set: routers on this database share users, the log, drains and limits of users"
@@ -22,12 +22,12 @@ def unshared(config: Config, database_url: str) -> list[str]:
 
 
 def between_routers(config: Config, local: Coordination, *, prover: TokenProver | None, clock: Clock) -> Coordination:
-    """Return coordination over the configured store, or `local` where there is none.
+    """Return coordination over the configured store, or `local` without one.
 
-    Tokens that one router has verified are known to the others that have the same token key.
+    Routers with the same token key share the tokens that one of them has verified.
 
     Raises:
-        ConfigError: the extra `redis` is not installed, or the URL is none.
+        ConfigError: the extra `redis` is not installed, or the URL is invalid.
     """
     settings = config.coordination
     if settings.url is None:

@@ -1,4 +1,4 @@
-"""What goes with the next exchange between a member and the store."""
+"""The content of one exchange between a member and the store."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _TOLD_BY_JOINING: Final = frozenset({"take", "give", "wait", "head"})
 
 
 class Question(ABC):
-    """An operation whose result somebody waits for."""
+    """An operation with a caller that waits for its result."""
 
     operation: Operation
 
     @abstractmethod
     def answered(self, result: Any) -> None:
-        """Go by what the store decided."""
+        """Apply the store's decision."""
 
     @abstractmethod
     def alone(self) -> None:
@@ -30,12 +30,12 @@ class Question(ABC):
 
 
 class Batch:
-    """Operations in their order, and who waits for a look at the others.
+    """Operations in order, and callers that wait for a look at the other members.
 
     Attributes:
-        operations: what is asked and told.
-        given: what is given back; it goes last, and may be taken again until then.
-        looks: those who wait until this member has seen what the others do.
+        operations: operations and questions for the store.
+        given: released leases; sent last, and may be taken again until then.
+        looks: futures of callers that wait until this member has seen the others' state.
     """
 
     def __init__(
@@ -46,41 +46,41 @@ class Batch:
         self.looks = list(looks)
 
     def take_again(self, operation: Operation) -> bool:
-        """Withdraw what was given back; False where nothing was."""
+        """Withdraw a release that is not sent yet; return False if there is none."""
         if not self.given[operation]:
             return False
         self.given[operation] -= 1
         return True
 
     def give_before(self, operation: Operation) -> None:
-        """Have what was given back told before what comes next."""
+        """Send pending releases before the operations that follow."""
         self.operations += [operation] * self.given.pop(operation, 0)
 
     def close(self) -> list[Operation]:
-        """Return all of it as the store takes it; nothing is given back or taken again after this."""
+        """Return all operations as the store expects them; the batch must not change afterwards."""
         self.operations += self.given.elements()
         return [one.operation if isinstance(one, Question) else one for one in self.operations]
 
     def leave_to_joining(self) -> None:
-        """Drop what a member tells as it joins."""
+        """Drop operations that joining repeats."""
         self.operations = [
             one for one in self.operations if isinstance(one, Question) or one[0] not in _TOLD_BY_JOINING
         ]
         self.given.clear()
 
     def answer(self, results: Sequence[Any]) -> None:
-        """Tell who asked what was decided; `results` has one for each operation."""
+        """Pass each question its result; `results` has one entry per operation."""
         for one, result in zip(self.operations, results, strict=True):
             if isinstance(one, Question):
                 one.answered(result)
 
     def look(self) -> None:
-        """Tell who waits that this member has seen the others, or cannot."""
+        """Wake callers that wait for a look: this member has seen the others, or cannot."""
         for looked in self.looks:
             settle(looked, None)
 
     def undo(self, keep: Callable[[Operation], None]) -> None:
-        """Answer those who wait for a batch of which nobody knows what became, and keep the rest."""
+        """Decide the questions of a batch with unknown outcome without the store, and `keep` its other operations."""
         for one in self.operations:
             if isinstance(one, Question):
                 one.alone()
@@ -90,7 +90,7 @@ class Batch:
 
 
 def settle(future: asyncio.Future[Any], result: Any, *, undo: Callable[[], None] = lambda: None) -> None:
-    """Set a result that somebody may not wait for any more."""
+    """Set a future's result; call `undo` if its caller has stopped waiting and `result` is true."""
     if not future.done():
         future.set_result(result)
     elif result:

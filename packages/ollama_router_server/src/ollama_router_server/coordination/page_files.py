@@ -1,4 +1,4 @@
-"""What is too long for shared memory: files in a folder of the router's own, each replaced as a whole by one worker."""
+"""Data too long for shared memory: files in a private folder of the router, each replaced atomically by one worker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FLEET = "fleet"
 
 
 class PageFiles:
-    """A page of each worker, and one of the fleet, in a new folder; empty until somebody writes it."""
+    """One page per worker and one for the fleet, in a new folder; empty until written."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ollama-router-"))
@@ -27,11 +27,11 @@ class PageFiles:
         return self._read(f"{worker}.page")
 
     def write_fleet(self, page: bytes) -> None:
-        """Replace what is believed of the fleet."""
+        """Replace the summary of the fleet."""
         self._replace(_FLEET, page)
 
     def read_fleet(self) -> bytes:
-        """Return what was last believed of the fleet."""
+        """Return the last summary of the fleet."""
         return self._read(_FLEET)
 
     def close(self) -> None:
@@ -40,7 +40,7 @@ class PageFiles:
 
     def _replace(self, name: str, data: bytes) -> None:
         new = self.folder / f"{name}.new"
-        with suppress(OSError):  # the folder is gone: the router is ending
+        with suppress(OSError):  # the folder is gone: the router is stopping
             new.write_bytes(data)
             new.replace(self.folder / name)
 

@@ -1,8 +1,8 @@
-"""A replica that is exchanged with a common store: in order, one exchange after the other, with or without the store.
+"""Exchanges of a replica with a common store: sequential, and tolerant of a store that is unavailable.
 
-What happens while an exchange is under way goes with the next one, so that under load many requests share a round trip.
-A member that does not know what became of an exchange joins anew, and tells what it holds; a fence keeps what it sent
-before from being carried out after that, and what the store counted of it without an answer is taken back.
+Operations that arrive during an exchange go with the next one, so that under load many requests share a round trip. A
+member with an exchange of unknown outcome joins again and sends what it holds. A fence then rejects its earlier
+operations, and the store reverts what it had counted of an unanswered exchange.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from ollama_router_server.system import Clock, random_bytes
 __all__ = ["RedisExchange"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 0.5
-"""Seconds between attempts to reach a store that is away."""
+"""Bounds of the pause between attempts to reach an unavailable store, in seconds."""
 _LINE_IS_KNOWN = 0.02
-"""Seconds after an answer for which nobody waits who did not then: within this a slot may go on without asking."""
+"""Seconds after an answer without waiting members within which a slot may be reused without asking the store."""
 _GIVEN_SOON = 0.002
-"""Seconds within which what is given back goes along with the next question, while nobody waits for it."""
+"""Seconds that a release waits to go along with the next operation, if no member is known to wait."""
 
 _log = structlog.get_logger("coordination")
 
 
 class RedisExchange:
-    """One member's exchange with the store.
+    """One member's exchanges with the store.
 
     Args:
-        store: where to.
+        store: the common store.
         replica: what this member holds, and what it knows of the others.
-        clock: of this process.
-        lease: seconds after its last sign of life for which what a member holds counts.
+        clock: this process's clock.
+        lease: seconds after a member's last sign of life for which its holdings count.
 
     Attributes:
-        clock: the store's.
-        round_trips: made so far.
-        stirred: called when another member freed a slot or changed a drain.
-        remembered: what was kept of the fleet as this member first joined.
+        clock: the store's clock.
+        round_trips: the number of round trips so far.
+        stirred: called when another member has freed a slot or changed a drain.
+        remembered: the fleet summary that the store had when this member first joined.
     """
 
     def __init__(self, store: RedisStore, replica: Replica, clock: Clock, *, lease: float) -> None:
@@ -70,7 +70,7 @@ class RedisExchange:
         self.remembered: Summary | None = None
 
     async def look(self) -> None:
-        """Renew the lease and see what the others do; returns at once while the store is away."""
+        """Renew the lease and read the others' state; returns at once while the store is unavailable."""
         if not self._tasks:
             await self._begin()
         if not self._replica.away:
@@ -80,7 +80,7 @@ class RedisExchange:
             await looked
 
     async def leave(self) -> None:
-        """Give back what this member holds, and close the connections."""
+        """Release what this member holds, and close the connections."""
         for task in self._tasks:
             task.cancel()
         if self._soon is not None:
@@ -93,7 +93,7 @@ class RedisExchange:
         await self._store.aclose()
 
     def news(self) -> list[News]:
-        """Return what the others told since the last call."""
+        """Return the news received since the last call."""
         found = list(self._news)
         self._news.clear()
         return found
@@ -101,13 +101,13 @@ class RedisExchange:
     # --- operations -------------------------------------------------------------------------------------------------
 
     def send(self, *operation: str | float) -> None:
-        """Have something carried out; while the store is away nothing is: joining tells what is held then."""
+        """Queue an operation; dropped while the store is unavailable, since joining sends the current holdings."""
         if not self._replica.away or self._joining:
             self._batch.operations.append(operation)
             self._due.set()
 
     def give(self, *operation: str | float) -> None:
-        """Have something given back: at once where somebody is known to wait, else with what comes next, or soon."""
+        """Queue a release: sent at once if a member is known to wait, else with the next operation or after 2 ms."""
         if self._replica.somebody_waits:
             self.send(*operation)
         elif not self._replica.away or self._joining:
@@ -121,34 +121,34 @@ class RedisExchange:
             self._due.set()
 
     def take_again(self, *operation: str | float) -> bool:
-        """Withdraw what was given back and not told yet; False where nothing was, or somebody may wait for it."""
+        """Withdraw an unsent release; return False if there is none, or if another member may wait for it."""
         known = self.clock.now() - self._answered_at <= _LINE_IS_KNOWN and not self._replica.somebody_waits
         return known and not self._joining and not self._replica.alone and self._batch.take_again(operation)
 
     def give_before(self, *operation: str | float) -> None:
-        """Have what was given back told before what is asked next."""
+        """Send pending releases before the next operation."""
         self._batch.give_before(operation)
 
     def keep(self, *operation: str | float) -> None:
-        """Have something carried out now, or when the store is back."""
+        """Queue an operation, or keep it until the store is available again."""
         if self._replica.away:
             self._unsent.add(operation)
         else:
             self.send(*operation)
 
     def tell(self, news: News) -> None:
-        """Tell the others now, or when the store is back; of too many, the oldest are lost."""
-        self._told += 1  # by it the store knows what it was told before, in an exchange without an answer
+        """Send news to the others, or keep them until the store is available; beyond 1024, the oldest are dropped."""
+        self._told += 1  # by it the store recognizes news from an unanswered exchange
         self.keep("tell", base64.b64encode(write_news(moved(news, self.clock.offset))).decode(), self._told)
 
     def remember(self, summary: Summary) -> None:
-        """Keep a summary for those that come; while the store is away nothing is kept."""
+        """Store a fleet summary for routers that start later; dropped while the store is unavailable."""
         if not self._replica.away:
             text = base64.b64encode(write_summary(moved_summary(summary, self.clock.offset))).decode()
             self.send("remember", FORMAT, text)
 
     def ask(self, question: Question) -> None:
-        """Have something decided by the store, or without it."""
+        """Have the store decide a question; without the store, decide it locally."""
         if self._replica.away:
             asyncio.get_running_loop().call_soon(question.alone)
         else:
@@ -156,7 +156,7 @@ class RedisExchange:
             self._due.set()
 
     def wait(self, since: float | None, heads: Mapping[str, float]) -> None:
-        """Tell since when requests wait, where it is not what was told before."""
+        """Send since when requests wait, if that has changed."""
         replica = self._replica
         before, replica.heads = replica.heads, dict(heads)
         if replica.waits(since):
@@ -166,7 +166,7 @@ class RedisExchange:
                 self.send("head", server, self.clock.milliseconds(heads.get(server)))
 
     def _line(self) -> list[Operation]:
-        """Return what `wait` has told."""
+        """Return the operations that restate what `wait` has sent."""
         replica = self._replica
         heads = [("head", server, self.clock.milliseconds(since)) for server, since in replica.heads.items()]
         return [("wait", self.clock.milliseconds(replica.since)), *heads]
@@ -198,7 +198,7 @@ class RedisExchange:
             self._due.clear()
             try:
                 await self._exchange()
-            except Exception:  # noqa: BLE001 - whatever the store says, requests go on
+            except Exception:  # noqa: BLE001 - requests continue, whatever the store answers
                 _log.exception("coordination_failed")
                 self._go_alone("it does not answer as it should")
 
@@ -221,7 +221,7 @@ class RedisExchange:
             self._go_alone("it does not answer as it should", lost=batch, tell=isinstance(error, Exception))
             raise
         self.round_trips += 1
-        if not answer.ok:  # this member's lease has expired, or the store forgot it: nothing was done
+        if not answer.ok:  # this member's lease has expired, or the store lost it: nothing was carried out
             await self._join_again(batch)
             return
         self._note(answer, sent)
@@ -230,7 +230,7 @@ class RedisExchange:
         batch.look()
 
     async def _join_again(self, batch: Batch) -> None:
-        """Join, and have a batch done then of which nothing was."""
+        """Join, then resend a batch that was not carried out."""
         self._replica.go_alone(leases_end=self.clock.now() + self._lease)
         self._batch = Batch([*batch.operations, *self._batch.operations], [*batch.looks, *self._batch.looks])
         try:
@@ -239,10 +239,10 @@ class RedisExchange:
             self._go_alone(str(error))
 
     async def _join(self) -> None:
-        """Become a member; what is held here is told anew, and what happens meanwhile after that.
+        """Become a member; send what this member holds, then what happens meanwhile.
 
         Raises:
-            StoreAway: the store is still away.
+            StoreAway: the store is still unavailable.
         """
         self._batch.leave_to_joining()
         self._joining, sent = True, self.clock.now()
@@ -267,7 +267,7 @@ class RedisExchange:
         self._tell_back()
 
     def _standing(self) -> list[Operation]:
-        """Return what a member tells as it joins: what it holds, and since when requests wait."""
+        """Return the operations that a member sends when it joins: its holdings, and since when requests wait."""
         replica = self._replica
         expects = [("expect", replica.members)] if replica.acquainted else []
         held = [("take", scope, name, count) for scope, of in replica.own.items() for name, count in of.items()]
@@ -275,13 +275,13 @@ class RedisExchange:
         return [*expects, *held, ("wait", self.clock.milliseconds(replica.since)), *heads]
 
     def _keep_also(self, before: Unsent) -> None:
-        """Keep what was not taken, then what came meanwhile."""
+        """Keep operations that were not accepted, then those added meanwhile."""
         for operation in self._unsent.operations():
             before.add(operation)
         self._unsent = before
 
     def _note(self, answer: Answer, sent: float) -> None:
-        """Learn the store's clock, and whether it knows of all members: else decide by what was known before."""
+        """Learn the store's clock, and whether it knows all members; if not, decide from what was known before."""
         self.clock.learn(answer.body["now"], sent, anew=self._replica.away)
         if answer.body["settling"]:
             self._replica.go_alone(leases_end=self.clock.now() + self._lease)

@@ -1,6 +1,6 @@
-"""Coordination between routers: what a member sees of a store that all have in common.
+"""Coordination between routers: a member's view of the common store.
 
-Figures and pages stay between the workers of one router, whose coordination it has.
+Figures and pages stay between the workers of one router, in its local coordination.
 
     claim, count, give_back, tell --> operations --> exchange --> what the others hold --> replica
 """
@@ -42,19 +42,19 @@ class RedisMember:
     """One process's view of all processes of all routers with the same store and fleet.
 
     Args:
-        store: where what they share is.
-        local: what the workers of this router share: figures, pages, which worker this is.
+        store: the common store.
+        local: the coordination of this router's workers: figures, pages, the worker's index.
         fleet: the name of the group.
-        name: this member's, unlike any other's.
-        secret: 32 bytes that the members have in common.
-        clock: of this process.
-        lease: seconds after its last sign of life for which what a member holds counts.
+        name: this member's unique name.
+        secret: 32 bytes shared by all members.
+        clock: this process's clock.
+        lease: seconds after a member's last sign of life for which its holdings count.
 
     Attributes:
-        group: the fleet.
-        secret: as given.
-        replica: what this member holds, and knows of the others.
-        clock: the store's, as this process knows it.
+        group: the name of the fleet.
+        secret: the shared secret.
+        replica: what this member holds, and what it knows of the others.
+        clock: the store's clock, as estimated by this process.
     """
 
     def __init__(
@@ -79,37 +79,37 @@ class RedisMember:
 
     @property
     def index(self) -> int:
-        """Which worker of its router this is."""
+        """The index of this worker in its router."""
         return self._local.index
 
     @property
     def size(self) -> int:
-        """How many workers its router has."""
+        """The number of workers of its router."""
         return self._local.size
 
     @property
     def shares(self) -> bool:
-        """Whether there may be others."""
+        """Whether there may be other members."""
         return True
 
     @property
     def asks(self) -> bool:
-        """Others may take what is free here."""
+        """Whether a claim has to ask the store: other members may take the same slot."""
         return True
 
     @property
     def round_trips(self) -> int:
-        """Exchanges with the store so far."""
+        """The number of exchanges with the store so far."""
         return self._exchange.round_trips
 
     @property
     def members(self) -> int:
-        """Worker processes of all routers, when the store last knew them."""
+        """Worker processes of all routers, as last reported by the store."""
         return self.replica.members
 
     @property
     def rank(self) -> int:
-        """Which of them this is, by name."""
+        """This member's rank among them, by name."""
         return self.replica.rank
 
     @property
@@ -119,7 +119,7 @@ class RedisMember:
 
     @property
     def away(self) -> bool:
-        """Whether the store does not answer."""
+        """Whether the store is unavailable."""
         return self.replica.away
 
     # --- counts -----------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ class RedisMember:
         self._exchange.send("take", scope, name, 1)
 
     def give_back(self, scope: Scope, name: str, *, again: bool = True) -> None:
-        """End what was taken."""
+        """Release what was taken."""
         if self.replica.give_back(scope, name):
             give = self._exchange.give if again else self._exchange.send
             give("give", scope, name)
@@ -138,11 +138,11 @@ class RedisMember:
     def claim(
         self, scope: Scope, name: str, limit: int, done: Callable[[bool], None], *, arrived: float | None = None
     ) -> None:
-        """Take, if all members hold fewer than `limit`, or this one less than its share while the store is away.
+        """Take a slot if all members hold fewer than `limit`; without the store, if this one holds less than its share.
 
-        Others whose first in the line arrived before `arrived`, or before this one's first, have a slot each before it.
+        Members whose first queued request arrived before `arrived`, or before this member's first, get a slot first.
 
-        What this one gave back a moment ago, and has told nobody, is taken again without asking.
+        A slot that this member has just released, and not yet reported, is taken again without asking the store.
         """
         same = self.replica.asked(scope, name, limit)
         if same and self._exchange.take_again("give", scope, name):
@@ -153,8 +153,8 @@ class RedisMember:
         self._exchange.ask(SlotClaim(self, scope, name, limit, done, arrived))
 
     async def count(self, user: str, now: float, *, concurrent: int | None, per_minute: int | None) -> bool:
-        """Take and admit a request of a user, if all members together are below both limits."""
-        del now  # the store's clock counts
+        """Take a slot and count a request of a user, if all members together are below both limits."""
+        del now  # the store's clock is used
         if concurrent is not None:
             self.replica.asked(Scope.USER, user, concurrent)
             self._exchange.give_before("give", Scope.USER, user)
@@ -163,11 +163,11 @@ class RedisMember:
         return await question.taken
 
     def elsewhere(self, scope: Scope, name: str) -> int:
-        """Return what the other members hold, as of the last exchange."""
+        """Return the number held by the other members, as of the last exchange."""
         return self.replica.elsewhere(scope, name)
 
     def all_elsewhere(self, scope: Scope, names: Collection[str]) -> Mapping[str, int]:
-        """Return the same of many names, without those of which nothing is held."""
+        """Return `elsewhere` for many names, without zeros."""
         return self.replica.all_elsewhere(scope, names)
 
     def admit(self, user: str, now: float) -> None:
@@ -177,44 +177,44 @@ class RedisMember:
         self._exchange.keep("admit", user, second, 1)
 
     def admissions(self, user: str, now: float) -> Sequence[Admissions]:
-        """Return what other members admitted in the last minute, as of the last time that this user was counted."""
+        """Return what other members admitted in the last minute, as of this user's last count."""
         return self.replica.admissions(user, now, self.clock.offset)
 
     def own_admissions(self, user: str, now: float) -> Sequence[Admissions]:
-        """Return nothing: what this member counted before it was started again is others' to its successor."""
+        """Return nothing: to a restarted member, what it counted before is another member's."""
         del user, now
         return ()
 
     def charge(
         self, user: str, now: float, tokens: int, *, per_minute: int | None, days: DayBudget | None, done: Charged
     ) -> None:
-        """Count tokens in this second and day, if all members' leave room.
+        """Count tokens in this second and day, if all members' usage leaves room.
 
-        While the store is away, the minute's share has to leave room for them, and the day as it is known.
+        Without the store, this member's share of the minute and the known usage of the day have to leave room.
         """
-        del now  # the store's clock counts
+        del now  # the store's clock is used
         self._exchange.ask(TokenCharge(self, user, tokens, per_minute, days, done))
 
     def spend(self, user: str, now: float, tokens: int) -> None:
-        """Count tokens in the second of `now`, or take them back."""
+        """Count tokens in the second of `now`; negative ones are reverted."""
         second = self.clock.second(now)
         self.replica.spend(user, second, tokens)
         self._exchange.keep("spend", user, second, tokens)
 
     def spent(self, user: str, now: float) -> Sequence[Spent]:
-        """Return what all members counted, as of the last time that this user was charged."""
+        """Return what all members counted, as of this user's last charge."""
         return self.replica.spent(user, now, self.clock.offset)
 
     def use(self, user: str, now: float, day: int, tokens: int, known: DayUse) -> None:
-        """Count tokens of a day; what is counted while the store is away is told when it is back."""
+        """Count tokens of a day; without the store, count them once it is available again."""
         self._exchange.keep("use", user, self.clock.second(now), day, tokens, *known_day(known))
 
     def used(self, user: str, now: float, known: DayUse) -> DayUse:
-        """Return what all members counted, as of the last time that this user was charged."""
+        """Return the day's usage by all members, as of this user's last charge."""
         return self.replica.days.of(user, now, known)
 
     async def count_of(self, user: str) -> None:
-        """Learn what all members have counted of a user by now; nothing while the store is away."""
+        """Read what all members have counted of a user; no-op while the store is unavailable."""
         question = UseQuery(self, user)
         self._exchange.ask(question)
         await question.told
@@ -222,22 +222,22 @@ class RedisMember:
     # --- order ------------------------------------------------------------------------------------------------------
 
     def waits(self, since: float | None, heads: Mapping[str, float] = NO_HEADS) -> None:
-        """Tell when the longest waiting request arrived, and that for each server, where that is new."""
+        """Report when the longest waiting request arrived, in total and per server, if that has changed."""
         self._exchange.wait(since, heads)
 
     def waits_longest(self) -> bool:
-        """Say whether that request has waited longest in all routers."""
+        """Return whether that request has waited longest in all routers."""
         return self.replica.waits_longest()
 
     # --- facts ------------------------------------------------------------------------------------------------------
 
     def drain(self, server: str, *, on: bool) -> None:
-        """Begin or end a drain for all members."""
+        """Start or end a drain for all members."""
         self.replica.drain(server, on=on)
         self._exchange.keep("drain", server, on)
 
     def drained(self, server: str) -> bool | None:
-        """Return what was last told about a server."""
+        """Return the last known drain of a server."""
         return self.replica.drained(server)
 
     def tell(self, news: News) -> None:
@@ -249,11 +249,11 @@ class RedisMember:
         return self._exchange.news()
 
     def remember(self, summary: Summary) -> None:
-        """Keep what this member believes of the fleet for routers that come within ten minutes."""
+        """Store this member's fleet summary for routers that start within ten minutes."""
         self._exchange.remember(summary)
 
     def remembered(self) -> Summary | None:
-        """Return what was kept as this member first joined."""
+        """Return the fleet summary that the store had when this member first joined."""
         return self._exchange.remembered
 
     # --- figures: of this router's workers --------------------------------------------------------------------------
@@ -281,15 +281,15 @@ class RedisMember:
     # --- the store --------------------------------------------------------------------------------------------------
 
     async def beat(self, now: float) -> None:
-        """Renew the lease and see what the others do; returns at once while the store is away."""
+        """Renew the lease and read the others' state; returns at once while the store is unavailable."""
         await self._local.beat(now)
         self.replica.passed(self.clock.now())
         await self._exchange.look()
 
     def on_change(self, stirred: Callable[[], None]) -> None:
-        """Call `stirred` when others freed a slot or changed a drain."""
+        """Call `stirred` when others have freed a slot or changed a drain."""
         self._exchange.stirred = stirred
 
     async def leave(self) -> None:
-        """End this member's leases, and the connections."""
+        """Release this member's leases, and close the connections."""
         await self._exchange.leave()

@@ -1,4 +1,4 @@
-"""What a member asks the store, and how it decides itself while the store is away or does not know all members."""
+"""Questions of a member to the store, and their local decision while the store is unavailable or incomplete."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Asker(Coordination, Protocol):
     """The member that asks.
 
     Attributes:
-        replica: what it holds, and knows of the others.
-        clock: the store's.
+        replica: what it holds, and what it knows of the others.
+        clock: the store's clock.
     """
 
     replica: Replica
@@ -29,7 +29,7 @@ class Asker(Coordination, Protocol):
 
 
 class SlotClaim(Question):
-    """One of `limit` slots; `done` is told whether it was taken."""
+    """A claim of one of `limit` slots; `done` is called with whether it was taken."""
 
     def __init__(
         self, member: Asker, scope: Scope, name: str, limit: int, done: Callable[[bool], None], arrived: float | None
@@ -42,7 +42,7 @@ class SlotClaim(Question):
         member.replica.claiming += 1
 
     def answered(self, result: Any) -> None:
-        """Take it, or know that it is full."""
+        """Take the slot, or note that all are taken."""
         replica = self._member.replica
         if replica.alone:  # the store does not know what the others hold
             self.alone()
@@ -57,7 +57,7 @@ class SlotClaim(Question):
         self._done(taken)
 
     def alone(self) -> None:
-        """Take it if this member holds less than its share."""
+        """Take the slot if this member holds less than its share."""
         replica = self._member.replica
         replica.claiming -= 1
         taken = replica.may_take_alone(self._scope, self._name, self._limit)
@@ -67,7 +67,7 @@ class SlotClaim(Question):
 
 
 class RequestCount(Question):
-    """A request of a user with limits; `taken` has whether it is within both."""
+    """A request of a user with limits; `taken` resolves to whether it is within both."""
 
     def __init__(self, member: Asker, user: str, concurrent: int | None, per_minute: int | None) -> None:
         self._member, self._user = member, user
@@ -76,7 +76,7 @@ class RequestCount(Question):
         self.operation = ("count", user, _limit(concurrent), _limit(per_minute), member.replica.acquainted)
 
     def answered(self, result: Any) -> None:
-        """Count it if the store has."""
+        """Count the request if the store counted it."""
         replica, user = self._member.replica, self._user
         if replica.alone:
             self.alone()
@@ -90,7 +90,7 @@ class RequestCount(Question):
         self._settle(taken)
 
     def alone(self) -> None:
-        """Count it if it is within this member's share of both limits."""
+        """Count the request if it is within this member's share of both limits."""
         replica, user, now = self._member.replica, self._user, self._member.clock.now()
         taken = self._concurrent is None or replica.may_take_alone(Scope.USER, user, self._concurrent)
         if taken and self._per_minute is not None:
@@ -106,7 +106,7 @@ class RequestCount(Question):
 
 
 class TokenCharge(Question):
-    """Tokens of a user with limits; `done` is told when they were counted, None if they were not."""
+    """Tokens of a user with limits; `done` is called with the time when they were counted, or None if they were not."""
 
     def __init__(
         self, member: Asker, user: str, tokens: int, per_minute: int | None, days: DayBudget | None, done: Charged
@@ -118,7 +118,7 @@ class TokenCharge(Question):
         self.operation = ("charge", user, tokens, member.replica.acquainted, *limits, *known)
 
     def answered(self, result: Any) -> None:
-        """Count them if the store has."""
+        """Count the tokens if the store counted them."""
         replica, user = self._member.replica, self._user
         if replica.alone:
             self.alone()
@@ -133,7 +133,7 @@ class TokenCharge(Question):
         self._done(self._member.clock.middle_of(second) if counted else None)
 
     def alone(self) -> None:
-        """Count them if they fit into this member's share of the minute, and into the day as it is known."""
+        """Count the tokens if they fit into this member's share of the minute, and into the known usage of the day."""
         member, user, days = self._member, self._user, self._days
         now = member.clock.now()
         second = member.clock.second(now)
@@ -153,7 +153,7 @@ class TokenCharge(Question):
 
 
 class UseQuery(Question):
-    """What all members have counted of a user; `told` is set once this one knows, or cannot."""
+    """A query of what all members have counted of a user; `told` resolves once the answer is in, or cannot be had."""
 
     def __init__(self, member: Asker, user: str) -> None:
         self._replica, self._user = member.replica, user
@@ -161,7 +161,7 @@ class UseQuery(Question):
         self.operation = ("count_of", user)
 
     def answered(self, result: Any) -> None:
-        """Take it over."""
+        """Apply the store's counts."""
         elsewhere, rows, tokens = result
         self._replica.answered(Scope.USER, self._user, elsewhere=elsewhere)
         self._replica.admissions_of_all(self._user, _by_second(rows))
@@ -169,12 +169,12 @@ class UseQuery(Question):
         settle(self.told, None)
 
     def alone(self) -> None:
-        """Go by what is known."""
+        """Keep what is known."""
         settle(self.told, None)
 
 
 def known_day(use: DayUse) -> tuple[int, int, int, int]:
-    """Write what is known of a user's day as the script reads it."""
+    """Return what is known of a user's day in the script's format: day, first day of month, today, earlier."""
     return use.day, first_day_of_month(use.day), use.today, use.earlier
 
 
@@ -183,5 +183,5 @@ def _limit(limit: int | None) -> int:
 
 
 def _by_second(rows: Any) -> dict[int, int]:
-    """Read what the script counts by seconds; of nothing it makes a list."""
+    """Parse the script's counts by second; an empty table arrives as a list."""
     return {int(second): count for second, count in dict(rows or ()).items()}

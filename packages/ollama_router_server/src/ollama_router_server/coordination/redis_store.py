@@ -1,4 +1,4 @@
-"""The store that routers on several machines have in common: Redis or Valkey, asked by one script."""
+"""The store shared by routers on several machines: Redis or Valkey, through one script."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ __all__ = ["Answer", "Operation", "RedisStore", "StoreAway"]
 _SCRIPT = resources.files("ollama_router_server.coordination").joinpath("exchange.lua").read_text(encoding="utf-8")
 _DIGEST = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _PATIENCE_MS = 1500
-"""How long the line waits for a member that says nothing."""
+"""Milliseconds that the queue waits for a silent member."""
 _SETTLE_MS = 2000
-"""How long a store that knows nothing waits for the first member that does: within this all have tried to join."""
+"""Milliseconds that an empty store waits for a first member with state; by then, all members have tried to join."""
 _RENEWAL_MS = 100
-"""How often a member's lease is renewed at most, where it does not look."""
+"""Minimum milliseconds between lease renewals of a member that does not look."""
 _SEEN_BY_ALL = 3
-"""Seconds within which a change of a user's tokens is in the database, and every member has read it."""
+"""Seconds within which a change of a user's tokens is in the database and read by every member."""
 _GRACE_ROUNDS = 3
 _SOUND_SECONDS = 0.1
-"""Seconds after its last answer for which a connection is taken to be open."""
+"""Seconds after its last answer for which a connection is assumed to be open."""
 _MALFORMED = (
     "coordination.url must look like redis://USER:PASSWORD@HOST:6379/0 (rediss:// for TLS, unix:// for a socket; "
     "a / in a password is written %2F), and an entry of coordination.sentinels like HOST:26379"
@@ -50,33 +50,33 @@ _UNKNOWN_PARAMETER = (
 
 Result = TypeVar("Result")
 Operation = Sequence[str | float]
-"""A function of the script, then its arguments."""
+"""A function of the script and its arguments."""
 
 
 class StoreAway(Exception):
-    """The store did not answer in time, or not as it should."""
+    """The store did not answer in time, or its answer is invalid."""
 
 
 class Answer(NamedTuple):
-    """What an exchange brought; `body` as the script writes it. `ok` is False for a member that has to join again."""
+    """The result of an exchange; `body` as the script writes it. `ok` is False if the member has to join again."""
 
     ok: bool
     body: dict[str, Any]
 
 
 class RedisStore:
-    """One member's way to the store: one call after the other, each with a deadline and a number.
+    """One member's connection to the store: one numbered call at a time, each with a timeout.
 
-    The script remembers what it counted under the last number, and is told which one was answered last.
+    The script records what it counted under the last number, and is passed the last number that was answered.
 
     Args:
-        url: of the settings.
-        settings: the rest of them.
-        member: the name of this member, unlike any other's.
+        url: the store's URL.
+        settings: the other coordination settings.
+        member: this member's unique name.
 
     Raises:
-        ConfigError: the URL or a Sentinel's place is none, or the URL has a parameter that nobody knows. The text
-            repeats nothing of them: it may be a password.
+        ConfigError: the URL or a Sentinel address is invalid, or the URL has an unknown parameter. The message repeats
+            none of them, since they may contain a password.
     """
 
     def __init__(self, url: str, settings: CoordinationSettings, member: str) -> None:
@@ -97,9 +97,9 @@ class RedisStore:
         terms |= {"days_kept": int(DAYS_KEPT), "seen_by_all": _SEEN_BY_ALL}
         self._terms = msgspec.json.encode({**terms, "format": FORMAT})
         self._connection: Any = None
-        self._is_cluster = isinstance(self._client, RedisCluster)  # which is a protocol's instance, and dear to ask
+        self._is_cluster = isinstance(self._client, RedisCluster)  # cached: the check of a protocol is slow
         self._sound_until = float("-inf")
-        self._process = random_bytes(8).hex()  # numbers begin anew with each
+        self._process = random_bytes(8).hex()  # numbers restart with each process
         self._number = self._answered = 0
 
     def _make_client(self, url: str, settings: CoordinationSettings) -> Any:
@@ -119,20 +119,20 @@ class RedisStore:
         return Redis.from_url(url, **options)
 
     async def join(self, operations: Sequence[Operation], heard: str) -> Answer:
-        """Become a member, again or for the first time; what this one held before is void.
+        """Join or rejoin; what this member held before is void.
 
-        So is what it counted since the last answer: tell it again.
+        What it counted since the last answer is void as well: send it again.
 
         Raises:
-            StoreAway: it is not reached within a second.
+            StoreAway: the store is not reachable within a second.
         """
         return await self._run("", operations, look=True, heard=heard, seconds=self._connect_timeout)
 
     async def exchange(self, fence: str, operations: Sequence[Operation], *, look: bool, heard: str) -> Answer:
-        """Carry out operations and, where `look`, see what the others do.
+        """Carry out operations and, if `look`, read the others' state.
 
         Raises:
-            StoreAway: there is no answer within the configured time.
+            StoreAway: no answer within the configured timeout.
         """
         return await self._run(fence, operations, look=look, heard=heard, seconds=self._timeout)
 
@@ -159,7 +159,7 @@ class RedisStore:
             return await self._command("EVAL", _SCRIPT, 1, self._prefix, *arguments)
 
     async def _command(self, *words: Any) -> bytes:
-        """Ask on a connection of this member's own: one from the pool for each call costs half as much again."""
+        """Send a command on this member's own connection; one from the pool per call costs half as much again."""
         found: bytes
         if self._is_cluster:
             found = await self._client.execute_command(*words)
@@ -171,7 +171,7 @@ class RedisStore:
         return found
 
     async def _sound_connection(self) -> Any:
-        """Return a connection that is open; one that answered a moment ago is not asked whether it is."""
+        """Return an open connection; skip the check if it has just answered."""
         pool = self._client.connection_pool
         if self._connection is None:
             self._connection = await pool.get_connection()
@@ -183,9 +183,10 @@ class RedisStore:
         return self._connection
 
     async def stirrings(self) -> AsyncIterator[None]:
-        """Yield when there is a slot for who waits here, or another member changed a drain, for as long as it lasts.
+        """Yield when a slot is free for a request waiting here, or another member has changed a drain.
 
-        There is one until this member has looked. Of a Cluster, whose client does not subscribe, it yields nothing.
+        After one, the next comes once this member has looked. Yields nothing on a Cluster, whose client cannot
+        subscribe.
 
         Raises:
             StoreAway: the connection was lost.
@@ -204,10 +205,10 @@ class RedisStore:
             await subscription.aclose()
 
     async def ping(self) -> None:
-        """Ask whether it is there, and write nothing.
+        """Check that the store is reachable; writes nothing.
 
         Raises:
-            StoreAway: it is not, or lets nobody in.
+            StoreAway: it is unreachable, or rejects the credentials.
         """
         try:
             async with asyncio.timeout(self._connect_timeout):
@@ -222,31 +223,31 @@ class RedisStore:
 
 
 def _check_parameters(url: str) -> None:
-    """Make a connection that is never opened: the library looks at its parameters as it makes one.
+    """Create a connection without opening it, since the library validates parameters on creation.
 
     Raises:
-        ValueError: the URL is none, or a parameter's value is none.
-        TypeError: a parameter is not known.
+        ValueError: the URL or a parameter's value is invalid.
+        TypeError: a parameter is unknown.
     """
     found: dict[str, Any] = {name: value for name, value in parse_url(url).items() if name != "max_connections"}
     found.pop("connection_class", Connection)(**found)
 
 
 def _was_closed(connection: Any) -> bool:
-    """Say whether the other side is known to have closed a connection.
+    """Return whether the peer is known to have closed a connection.
 
-    The library says only whether this side has (`is_connected`), so its stream is asked; a release that keeps it
-    elsewhere learns it from the next question.
+    The library reports only whether this side has (`is_connected`), so the private stream is checked. If a release of
+    the library stores the stream elsewhere, the next command detects the closed connection.
     """
     stream = getattr(connection, "_reader", None)
     return stream is not None and (stream.at_eof() or stream.exception() is not None)
 
 
 async def _within(seconds: float, call: Coroutine[Any, Any, Result]) -> Result:
-    """Await a call without a task of its own: each would cost as much as the rest of the client.
+    """Await a call with a timeout but without a task of its own, which would cost as much as the rest of the client.
 
     Raises:
-        TimeoutError: it took longer, and a few rounds of the loop: where this process was late, the answer is there.
+        TimeoutError: the time and a few loop iterations have passed; if this process was late, the answer has arrived.
     """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(None) as deadline:

@@ -1,9 +1,9 @@
-"""Messages of one writer to several readers through shared memory, without locks: the newest 256 KiB.
+"""Lock-free messages from one writer to several readers through shared memory: the newest 256 KiB.
 
     words: head, tail | bytes: length, CRC-32, message; length, CRC-32, message; ...
 
-`head` and `tail` count bytes ever written and dropped. The writer moves `tail` before it overwrites, so a reader that
-was overtaken sees so afterwards; the checksum finds what was overwritten while it was being read.
+`head` and `tail` count the bytes ever written and dropped. The writer moves `tail` before it overwrites, so that an
+overtaken reader detects it afterwards; the checksum detects an overwrite during a read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WORD = 8
 
 
 class Ring:
-    """One writer's messages. `words` are `Ring.WORDS` long."""
+    """The messages of one writer. `words` has `Ring.WORDS` items."""
 
     WORDS: Final = 2 + _SIZE // _WORD
 
@@ -37,7 +37,7 @@ class Ring:
         return int(self._ends[_TAIL])
 
     def write(self, message: bytes) -> None:
-        """Append a message; one that is longer than a quarter of the ring is dropped."""
+        """Append a message; drop it if it is longer than a quarter of the ring."""
         framed = _HEADER.pack(len(message), zlib.crc32(message)) + message
         if len(framed) > _SIZE // 4:
             return
@@ -53,7 +53,7 @@ class Ring:
         self._ends[_HEAD] = head + len(framed)
 
     def read(self, position: int) -> tuple[list[bytes], int]:
-        """Return the messages from a position on, and the position to go on from."""
+        """Return the messages from a position on, and the position for the next read."""
         head = int(self._ends[_HEAD])
         position = max(position, self.tail)
         data = self._read(position, max(0, head - position))

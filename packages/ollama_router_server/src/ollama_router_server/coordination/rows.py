@@ -1,7 +1,7 @@
-"""Numbers by name and worker in shared memory: each number has one writer, so no lock is taken where requests pass.
+"""Numbers by name and worker in shared memory: each has one writer, so that requests take no lock.
 
-Only giving a name its row takes one (a POSIX lock, which the system takes back from a process that dies); rows are
-never given back. A name beyond the capacity counts nothing and breaks nothing.
+Only assigning a row to a name takes a lock (a POSIX lock, which the kernel releases if the process dies); rows are
+never freed. A name beyond the capacity is not counted.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ __all__ = ["SECONDS", "Days", "RowIndex", "Rows"]
 
 _WORD = 8
 SECONDS: Final = 61
-"""Cells for what was counted in the last minute, one a second."""
+"""Cells for the last minute, one per second."""
 _THOUSAND = 1000
 _COUNT_BITS: Final = 32
 _COUNT_MASK: Final = (1 << _COUNT_BITS) - 1
 
 
 class RowIndex:
-    """Which row a name has; the same for every worker. Names are kept as 63 bits of a digest."""
+    """The row of each name, the same for every worker. Names are stored as 63 bits of a digest."""
 
     __slots__ = ("_capacity", "_known", "_lock", "_words")
 
@@ -37,16 +37,16 @@ class RowIndex:
 
     @staticmethod
     def words(capacity: int) -> int:
-        """Words it takes: how many are taken, and a digest for each."""
+        """Return the size in words: a counter of rows, and a digest per row."""
         return 1 + capacity
 
     @property
     def taken(self) -> int:
-        """How many names have a row."""
+        """The number of assigned rows."""
         return int(self._words[0])
 
     def of(self, name: str) -> int | None:
-        """Return a name's row; None when all are taken."""
+        """Return a name's row; None if all rows are assigned."""
         try:
             return self._known[name]
         except KeyError:
@@ -68,7 +68,7 @@ class RowIndex:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep the other processes out; no name may get its row meanwhile."""
+        """Lock out other processes; rows must not be assigned meanwhile."""
         fcntl.lockf(self._lock, fcntl.LOCK_EX)
         try:
             yield
@@ -77,7 +77,7 @@ class RowIndex:
 
 
 class Rows:
-    """A count for each name and worker, and one for each second of the last minute where they are `timed`."""
+    """A count for each name and worker; if `timed`, also one for each second of the last minute."""
 
     __slots__ = ("_index", "_stride", "_width", "_words")
 
@@ -89,11 +89,11 @@ class Rows:
 
     @staticmethod
     def width(*, timed: bool) -> int:
-        """Words of one row."""
+        """Return the words per row."""
         return 1 + SECONDS if timed else 1
 
     def add(self, worker: int, name: str, change: int) -> None:
-        """Change a worker's count; it is never below zero."""
+        """Add to a worker's count; it is never below zero."""
         row = self._index.of(name)
         if row is not None:
             at = worker * self._stride + row * self._width
@@ -105,7 +105,7 @@ class Rows:
         return 0 if row is None else int(self._words[worker * self._stride + row * self._width])
 
     def sums(self, workers: Sequence[int], names: Collection[str]) -> Mapping[str, int]:
-        """Return the counts of some workers by name, without zeros; one look at the memory of each worker."""
+        """Return the nonzero sums over some workers by name; reads each worker's memory once."""
         length, stride, width = self._index.taken * self._width, self._stride, self._width
         columns = [self._words[at : at + length].tolist()[::width] for at in (worker * stride for worker in workers)]
         if not any(map(any, columns)):
@@ -115,9 +115,9 @@ class Rows:
         return {name: totals[at] for name, at in rows if at is not None and at < len(totals) and totals[at]}
 
     def tick(self, worker: int, name: str, now: float, number: int = 1) -> None:
-        """Add to a worker's number of this second of the monotonic clock, which stays between 0 and 2**32.
+        """Add to a worker's number for this second of the monotonic clock, clamped to 0 to 2**32 - 1.
 
-        Of a second whose cell a later one has, nothing is taken back.
+        No-op if the second's cell already belongs to a later second.
         """
         row = self._index.of(name)
         if row is not None:
@@ -130,7 +130,7 @@ class Rows:
             self._words[cell] = (second << _COUNT_BITS) | min(max(0, count), _COUNT_MASK)
 
     def ticks(self, worker: int, name: str, now: float) -> list[tuple[int, int]]:
-        """Seconds of the last minute, and a worker's numbers in them."""
+        """Return the seconds of the last minute with a worker's numbers."""
         row = self._index.of(name)
         if row is None:
             return []
@@ -140,13 +140,13 @@ class Rows:
         return [(cell >> _COUNT_BITS, cell & _COUNT_MASK) for cell in cells if cell >> _COUNT_BITS >= oldest]
 
     def clear(self, worker: int) -> None:
-        """Set the counts of a worker that is gone to zero; what was counted by the second stays."""
+        """Zero the counts of a worker that is gone; the counts by second stay."""
         for row in range(self._index.taken):
             self._words[worker * self._stride + row * self._width] = 0
 
 
 class Days:
-    """Tokens of users by day and month, in one row for all workers: lock the index to look and to count."""
+    """Tokens of users by day and month, in one row for all workers; hold the index lock to read and to count."""
 
     WIDTH: Final = len(DayUse._fields) + 1
 
@@ -157,16 +157,16 @@ class Days:
         self._index = index
 
     def of(self, user: str, now: float, known: DayUse) -> DayUse:
-        """Return what is counted as of the day of `known`, which holds where nothing has changed lately."""
+        """Return the usage as of the day of `known`; `known` itself if nothing has changed lately."""
         row = self._index.of(user)
         if row is None:
             return known
         day, today, earlier, at = self._words[row * self.WIDTH : (row + 1) * self.WIDTH].tolist()
-        is_counted = at and now - (at - 1) / _THOUSAND < DAYS_KEPT  # 0 is for what never was
+        is_counted = at and now - (at - 1) / _THOUSAND < DAYS_KEPT  # 0 marks an unused row
         return (DayUse(day, today, earlier) if is_counted else known).on(known.day)
 
     def use(self, user: str, now: float, day: int, tokens: int, known: DayUse) -> None:
-        """Count tokens of a day; `known` is what was known before."""
+        """Count tokens of a day; `known` is the usage known before."""
         row = self._index.of(user)
         if row is not None:
             cells = (*self.of(user, now, known).plus(day, tokens), 1 + int(now * _THOUSAND))

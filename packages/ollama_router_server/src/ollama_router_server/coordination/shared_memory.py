@@ -1,7 +1,7 @@
-"""Coordination between the workers of one router: memory that they inherit, in which each number has one writer.
+"""Coordination between the workers of one router: inherited memory in which each number has one writer.
 
-The supervisor makes it before it forks, so every worker sees the same memory. A worker writes its own rows and reads
-all of them. Pages (figures for metrics, requests under way) are too long for it: files in a folder of the router's own.
+The supervisor creates it before it forks, so that every worker maps the same memory. A worker writes its own rows and
+reads all of them. Pages (metrics, requests in flight) are too long for it: they are files in a private folder.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ class SharedMemory:
     """The group of one router's workers.
 
     Attributes:
-        name: of the router, among all that share its database.
-        secret: 32 bytes that the workers have in common.
-        size: how many workers there are.
-        drains: the last word about each server, by its row.
-        servers, users: the rows that their names have.
-        rows: what is held, by scope; of users also what was admitted.
-        charged: tokens of users.
-        days: the same by day.
-        cells: what each worker says of itself.
-        rings: news, one ring for each worker.
-        pages: what is too long for the memory.
+        name: the router's name, unique among those that share its database.
+        secret: 32 bytes shared by the workers.
+        size: the number of workers.
+        drains: the last drain of each server, by its row.
+        servers, users: the rows assigned to names.
+        rows: the numbers held, by scope; for users also what was admitted.
+        charged: tokens of users by second.
+        days: tokens of users by day.
+        cells: each worker's own state.
+        rings: news, one ring per worker.
+        pages: data too long for the memory.
     """
 
     def __init__(self, workers: int) -> None:
@@ -65,7 +65,7 @@ class SharedMemory:
         self.secret = random_bytes(32)
         self.size = workers
         self.pages = PageFiles()
-        self._lock = (self.pages.folder / "lock").open("w")  # open as long as the memory lives
+        self._lock = (self.pages.folder / "lock").open("w")  # open for the life of the memory
         sizes = [
             RowIndex.words(_SERVERS),
             RowIndex.words(_USERS),
@@ -96,7 +96,7 @@ class SharedMemory:
         return f"SharedMemory({self.size} workers)"
 
     def member(self, index: int) -> Coordination:
-        """Return one worker's view."""
+        """Return one worker's member."""
         return WorkerMember(self, index)
 
     def forget(self, index: int) -> None:
@@ -106,11 +106,11 @@ class SharedMemory:
         self.cells.clear(index)
 
     def last_beat(self, index: int) -> float | None:
-        """Return when a worker last beat; None before it first did."""
+        """Return a worker's last beat; None before its first."""
         return self.cells.last_beat(index)
 
     def close(self) -> None:
-        """Release the memory's files."""
+        """Close and remove the memory's files."""
         self._lock.close()
         self.pages.close()
 
@@ -123,7 +123,7 @@ def _cut(memory: mmap.mmap, sizes: Sequence[int]) -> Iterator[memoryview]:
 
 
 class WorkerMember(OneMachineMember):
-    """One worker's view: it writes what is its own and reads everybody's."""
+    """One worker's view: it writes its own rows and reads all of them."""
 
     def __init__(self, memory: SharedMemory, index: int) -> None:
         super().__init__(index, memory.size)
@@ -142,7 +142,7 @@ class WorkerMember(OneMachineMember):
 
     @property
     def secret(self) -> bytes:
-        """32 bytes that the workers have in common."""
+        """32 bytes shared by the workers."""
         return self._memory.secret
 
     # --- counts -----------------------------------------------------------------------------------------------------
@@ -152,14 +152,14 @@ class WorkerMember(OneMachineMember):
         self._rows[scope].add(self.index, name, 1)
 
     def give_back(self, scope: Scope, name: str, *, again: bool = True) -> None:
-        """End what was taken."""
-        del again  # every claim looks
+        """Release what was taken."""
+        del again  # every claim reads the memory
         self._rows[scope].add(self.index, name, -1)
 
     def claim(
         self, scope: Scope, name: str, limit: int, done: Callable[[bool], None], *, arrived: float | None = None
     ) -> None:
-        """Take, if all workers hold fewer than `limit`."""
+        """Take a slot if all workers hold fewer than `limit`."""
         del arrived
         taken = self._rows[scope].count(self.index, name) + self.elsewhere(scope, name) < limit
         if taken:
@@ -167,16 +167,16 @@ class WorkerMember(OneMachineMember):
         done(taken)
 
     async def count(self, user: str, now: float, *, concurrent: int | None, per_minute: int | None) -> bool:
-        """Take and admit a request of a user, if all workers together are below both limits."""
+        """Take a slot and count a request of a user, if all workers together are below both limits."""
         return count_here(self, self._users.count(self.index, user), user, now, concurrent, per_minute)
 
     def elsewhere(self, scope: Scope, name: str) -> int:
-        """Return what the other live workers hold."""
+        """Return the number held by the other live workers."""
         rows = self._rows[scope]
         return sum([rows.count(other, name) for other in self._living])
 
     def all_elsewhere(self, scope: Scope, names: Collection[str]) -> Mapping[str, int]:
-        """Return the same of many names, without those of which nothing is held."""
+        """Return `elsewhere` for many names, without zeros."""
         return self._rows[scope].sums(self._living, names)
 
     def admit(self, user: str, now: float) -> None:
@@ -188,7 +188,7 @@ class WorkerMember(OneMachineMember):
         return [row for other in self._others for row in self._admitted(other, user, now)]
 
     def own_admissions(self, user: str, now: float) -> Sequence[Admissions]:
-        """Return what was admitted as this worker in the last minute, oldest first."""
+        """Return what this worker's index admitted in the last minute, oldest first."""
         return sorted(self._admitted(self.index, user, now))
 
     def _admitted(self, worker: int, user: str, now: float) -> Iterator[Admissions]:
@@ -197,9 +197,9 @@ class WorkerMember(OneMachineMember):
     def charge(
         self, user: str, now: float, tokens: int, *, per_minute: int | None, days: DayBudget | None, done: Charged
     ) -> None:
-        """Count tokens in this second and day, if what all workers counted leaves room for them."""
-        self._memory.users.of(user)  # giving a name its row takes the lock, too
-        with self._memory.users.locked():  # no other worker counts between the look and the count
+        """Count tokens in this second and day, if all workers' usage leaves room."""
+        self._memory.users.of(user)  # assigning a row takes the same lock
+        with self._memory.users.locked():  # no other worker counts between the check and the count
             free = per_minute is None or self._fits(user, now, tokens, per_minute)
             free = free and (days is None or days.has_room(self._days.of(user, now, days.known)))
             if free and per_minute is not None:
@@ -212,7 +212,7 @@ class WorkerMember(OneMachineMember):
         return room_for(tokens, used=sum(row.tokens for row in self.spent(user, now)), limit=per_minute)
 
     def spend(self, user: str, now: float, tokens: int) -> None:
-        """Count tokens in the second of `now`, or take them back."""
+        """Count tokens in the second of `now`; negative ones are reverted."""
         self._charged.tick(self.index, user, now, tokens)
 
     def spent(self, user: str, now: float) -> Sequence[Spent]:
@@ -227,7 +227,7 @@ class WorkerMember(OneMachineMember):
             self._days.use(user, now, day, tokens, known)
 
     def used(self, user: str, now: float, known: DayUse) -> DayUse:
-        """Return what all workers counted."""
+        """Return the day's usage by all workers."""
         self._memory.users.of(user)
         with self._memory.users.locked():
             return self._days.of(user, now, known)
@@ -235,12 +235,12 @@ class WorkerMember(OneMachineMember):
     # --- order ------------------------------------------------------------------------------------------------------
 
     def waits(self, since: float | None, heads: Mapping[str, float] = NO_HEADS) -> None:
-        """Tell when the longest waiting request arrived."""
-        del heads  # what the others see at once needs no reservation for longer than until they look
+        """Report when the longest waiting request arrived."""
+        del heads  # the others see free slots at once, so none has to be reserved
         self._cells.wait(self.index, since)
 
     def waits_longest(self) -> bool:
-        """Say whether that request has waited longest in all workers."""
+        """Return whether that request has waited longest in all workers."""
         own = self._cells.waits_since(self.index)
         others = ((self._cells.waits_since(other), other) for other in self._living)
         return bool(own) and all((own, self.index) < (since, other) for since, other in others if since)
@@ -248,13 +248,13 @@ class WorkerMember(OneMachineMember):
     # --- facts ------------------------------------------------------------------------------------------------------
 
     def drain(self, server: str, *, on: bool) -> None:
-        """Begin or end a drain for all workers."""
+        """Start or end a drain for all workers."""
         row = self._memory.servers.of(server)
         if row is not None:
             self._memory.drains[row] = _DRAINED if on else _UNDRAINED
 
     def drained(self, server: str) -> bool | None:
-        """Return what was last told about a server; None when nothing was."""
+        """Return the last drain of a server; None if there was none."""
         row = self._memory.servers.of(server)
         said = 0 if row is None else self._memory.drains[row]
         return {_DRAINED: True, _UNDRAINED: False}.get(said)
@@ -272,11 +272,11 @@ class WorkerMember(OneMachineMember):
         return found
 
     def remember(self, summary: Summary) -> None:
-        """Keep what this worker believes of the fleet for those that are started again."""
+        """Keep this worker's fleet summary for workers that restart."""
         self._pages.write_fleet(write_summary(summary))
 
     def remembered(self) -> Summary | None:
-        """Return what was last kept."""
+        """Return the last fleet summary."""
         return read_summary(self._pages.read_fleet())
 
     # --- figures ----------------------------------------------------------------------------------------------------
@@ -302,13 +302,13 @@ class WorkerMember(OneMachineMember):
         return self._pages.read(self.index)
 
     async def beat(self, now: float) -> None:
-        """Renew this worker's leases, and look which of the others are valid."""
+        """Renew this worker's leases, and check which of the others are alive."""
         self._cells.beat(self.index, now)
         self._seen_alive = self._look()
 
     @property
     def _living(self) -> list[int]:
-        """Those whose leases were valid at this worker's last beat; one that was missing may have beaten since."""
+        """The workers alive at this worker's last beat; if one was missing, check again."""
         if len(self._seen_alive) < len(self._others):
             self._seen_alive = self._look()
         return self._seen_alive
@@ -319,7 +319,7 @@ class WorkerMember(OneMachineMember):
         return [other for other, beat in beats if own is None or beat is None or own - beat < LEASE_SECONDS]
 
     def on_change(self, stirred: Callable[[], None]) -> None:
-        """Nothing has to be fetched."""
+        """Do nothing: there is nothing to fetch."""
 
     async def leave(self) -> None:
         """Do nothing: the supervisor ends the leases of a worker that has stopped."""

@@ -1,4 +1,4 @@
-"""The clock of the store that all members have in common, told by this process's own."""
+"""The clock of the common store, estimated from this process's clock."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ollama_router_server.system import Clock
 __all__ = ["StoreClock"]
 
 _BELIEVED_SECONDS: Final = 10.0
-"""Seconds for which the difference of two clocks is believed as the quickest exchange told it."""
+"""Seconds for which the offset from the fastest exchange is used."""
 _NEVER: Final = 10**15
-"""A moment in milliseconds since 1970 before which all others are."""
+"""A time in milliseconds since 1970 after all others."""
 _NO_MOMENT: Final = -1
 
 
 class StoreClock:
-    """Moments of this process are seconds of its monotonic clock; those of the store are as its script reads them.
+    """Convert between this process's monotonic seconds and the store's time.
 
     Attributes:
-        offset: seconds of the store's clock less those of this process's.
+        offset: the store's clock minus this process's, in seconds.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -28,24 +28,24 @@ class StoreClock:
         self._within, self._until = float("inf"), float("-inf")
 
     def learn(self, milliseconds: float, sent: float, *, anew: bool) -> None:
-        """Learn the difference from what was read between `sent` and now, where that was quicker or all is `anew`."""
+        """Learn the offset from a reading taken between `sent` and now, if the exchange was faster or `anew`."""
         now = self.now()
         if now - sent <= self._within or now >= self._until or anew:
             self.offset = milliseconds / 1000 - (sent + now) / 2
             self._within, self._until = now - sent, now + _BELIEVED_SECONDS
 
     def second(self, at: float) -> int:
-        """Return the store's second of a moment."""
+        """Return the store's second of a time."""
         return int(at + self.offset)
 
     def middle_of(self, second: int) -> float:
-        """Return a moment that is in a second of the store's still when the clocks are compared anew."""
+        """Return the middle of a store's second, which stays in that second when the offset changes slightly."""
         return second + 0.5 - self.offset
 
     def milliseconds(self, at: float | None) -> int:
-        """Return a moment in the store's milliseconds; one of its own for None."""
+        """Return a time in the store's milliseconds; -1 for None."""
         return _NO_MOMENT if at is None else int(min((at + self.offset) * 1000, _NEVER))
 
     def moment(self, milliseconds: float) -> float:
-        """Return the moment of the store's milliseconds."""
+        """Return the time of the store's milliseconds."""
         return milliseconds / 1000 - self.offset

@@ -1,4 +1,4 @@
-"""What the store is told once it is back: no more than still matters then, however long it was away."""
+"""Operations kept while the store is unavailable: bounded, and only those that still matter afterwards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_NEWS = 1024
 
 
 class Unsent:
-    """Counts by user and second, tokens by user and day, the last word about each server, the newest news."""
+    """Counts by user and second, tokens by user and day, the last drain of each server, the newest news."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str, int]] = Counter()
@@ -22,12 +22,12 @@ class Unsent:
         self._news: deque[Operation] = deque(maxlen=MOST_NEWS)
 
     def add(self, operation: Operation) -> None:
-        """Keep an operation; one that joining makes up for is not kept."""
+        """Keep an operation, unless joining repeats it."""
         match operation:
             case (str(kind), str(user), int(second), int(number)) if kind in {"admit", "spend"}:
                 self._counts[kind, user, second] += number
             case ("use", str(user), int(second), int(day), int(tokens), *_):
-                # What was known then is not: by now the database has a part of it.
+                # Drop the known usage: by now the database has a part of the tokens.
                 first, before = self._days.get((user, day), (second, 0))
                 self._days[user, day] = (min(first, second), before + tokens)
             case ("drain", str(server), *_):
@@ -38,12 +38,12 @@ class Unsent:
                 pass
 
     def forget(self, second: int) -> None:
-        """Drop what was counted more than a minute before a second of the store's clock: it counts for nothing."""
+        """Drop counts older than a minute before this second of the store's clock: they no longer matter."""
         for key in [key for key in self._counts if key[2] < second - MINUTE_SECONDS]:
             del self._counts[key]
 
     def operations(self) -> list[Operation]:
-        """Return what is kept."""
+        """Return the kept operations."""
         counts = [(*key, number) for key, number in self._counts.items() if number]
         days = [("use", user, first, day, tokens) for (user, day), (first, tokens) in self._days.items() if tokens]
         return [*counts, *days, *self._drains.values(), *self._news]

@@ -1,4 +1,4 @@
-"""What each worker says of itself, in memory that all share: its last beat, since when its requests wait, figures."""
+"""Each worker's own state in shared memory: its last beat, since when its requests wait, its figures."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["WorkerCells"]
 _BEAT, _SINCE, _FIGURES = 0, 1, 2
 _FIGURE_CELLS: Final = {figure: cell for cell, figure in enumerate(Figure, _FIGURES)}
 _THOUSAND: Final = 1000
-"""Moments are kept as whole milliseconds, and one more, as 0 is for none."""
+"""Times are stored as whole milliseconds plus one, since 0 means none."""
 
 
 class WorkerCells:
-    """`WIDTH` numbers of each worker, which it alone writes. Moments are seconds of the machine's monotonic clock."""
+    """`WIDTH` numbers per worker, written by that worker alone. Times are seconds of the machine's monotonic clock."""
 
     WIDTH: Final = _FIGURES + len(Figure)
 
@@ -25,20 +25,20 @@ class WorkerCells:
         self._words = words
 
     def beat(self, worker: int, now: float) -> None:
-        """Give a sign of life."""
+        """Record a beat."""
         self._words[worker * self.WIDTH + _BEAT] = _word(now)
 
     def last_beat(self, worker: int) -> float | None:
-        """Return when a worker last beat; None before it first did."""
+        """Return a worker's last beat; None before its first."""
         word = self._words[worker * self.WIDTH + _BEAT]
         return (word - 1) / _THOUSAND if word else None
 
     def wait(self, worker: int, since: float | None) -> None:
-        """Tell when the longest waiting request of a worker arrived."""
+        """Record when a worker's longest waiting request arrived; None if none waits."""
         self._words[worker * self.WIDTH + _SINCE] = 0 if since is None else _word(since)
 
     def waits_since(self, worker: int) -> int:
-        """Return that moment as a number to compare; 0 where none waits."""
+        """Return that time as a comparable number; 0 if none waits."""
         return int(self._words[worker * self.WIDTH + _SINCE])
 
     def show(self, worker: int, figure: Figure, value: int) -> None:
@@ -50,7 +50,7 @@ class WorkerCells:
         return sum(self._words[_FIGURE_CELLS[figure] :: self.WIDTH].tolist())
 
     def clear(self, worker: int) -> None:
-        """Forget what a worker said that is gone."""
+        """Clear the state of a worker that is gone."""
         for cell in range(worker * self.WIDTH, (worker + 1) * self.WIDTH):
             self._words[cell] = 0
 

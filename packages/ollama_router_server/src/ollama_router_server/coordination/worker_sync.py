@@ -1,8 +1,8 @@
-"""What a worker does because it is one of several: gives signs of life, hears news, publishes its figures.
+"""The periodic work of a worker among several: beat, read news, publish its figures.
 
-Figures for Prometheus, the minutes of the last hour and the requests under way are published about once a second. A
-worker that is asked adds its own as they are now to the others' as they were published. One that is started again finds
-the page of its predecessor and adds what that had counted, so that sums do not fall.
+Prometheus figures, the minutes of the last hour and the requests in flight are published about once a second. A worker
+that answers a query adds its own current values to the others' published ones. A restarted worker adds the totals of
+its predecessor's page, so that sums do not fall.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ _AT = "at"
 _BEAT = 0.25
 _PUBLISH = 1.0
 _SILENT = 5.0
-"""Seconds after which a worker that has published nothing is not heard."""
+"""Seconds without publication after which a worker is considered silent."""
 _SOONEST = 0.02
-"""Seconds between two beats at least, however often something is worth knowing."""
+"""Minimum seconds between two beats."""
 
 _log = structlog.get_logger(__name__)
 
 
 class WorkerSync:
-    """This worker among the others. Start it on a running event loop; alone, it has nothing to do.
+    """This worker among the others. Start it on a running event loop; with a single worker it does nothing.
 
     Args:
-        coordination: what the workers share.
-        clock: for signs of life.
-        collect: this process's figures now.
-        last_hour: this process's minutes, as `LastHour` tells them.
-        servers_hour: its sums by server, until a moment in seconds since 1970.
-        active_requests: this process's, as JSON.
-        find_active: one of them by its id, with the row that it would leave now.
-        follow: called four times a second with what the others told.
+        coordination: the state shared by the workers.
+        clock: times the beats.
+        collect: return this process's current figures.
+        last_hour: return this process's minutes, as `LastHour` does.
+        servers_hour: return its sums by server up to a time in seconds since 1970.
+        active_requests: return this process's requests in flight, as JSON.
+        find_active: return a request in flight by its id, with the record that it would write now.
+        follow: called four times a second with the others' news.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class WorkerSync:
         self._soon = asyncio.Event()
 
     def start(self) -> None:
-        """Begin to follow and to publish."""
+        """Start to follow and to publish."""
         if self._coordination.shares:
             self._coordination.on_change(self.soon)
             self._task = asyncio.create_task(self._run(), name="worker-sync")
@@ -95,21 +95,21 @@ class WorkerSync:
             await self._coordination.leave()
 
     def soon(self) -> None:
-        """Have the next beat now: something is worth knowing."""
+        """Beat as soon as possible: another member has news."""
         self._soon.set()
 
     def figures(self) -> list[Family]:
-        """Add up the figures of all workers."""
+        """Return the sums of the figures of all workers."""
         return add_up([self._own(), *map(_families, self._others())])
 
     def active_requests(self) -> list[dict[str, Any]]:
-        """List the requests under way in all workers that are heard; those of the others as of up to a second ago."""
+        """Return the requests in flight in all workers that are not silent; others' are up to a second old."""
         return [row for one in ({_ACTIVE: self._active_requests()}, *self._heard()) for row in one.get(_ACTIVE, ())]
 
     def find_active(self, request_id: str) -> tuple[dict[str, Any], RequestRecord | None] | None:
-        """Find a request under way, and the row that it would leave now where it is in this worker.
+        """Find a request in flight; if it is in this worker, also return the record that it would write now.
 
-        Of another worker's, only the 200 oldest are known, as of up to a second ago; of another router's, none.
+        Of other workers, only the 200 oldest are known, up to a second late; of other routers, none.
         """
         found = self._find_active(request_id)
         if found is not None:
@@ -118,25 +118,25 @@ class WorkerSync:
         return next(((row, None) for row in others), None)
 
     def last_hour(self) -> list[Minute]:
-        """Return the minutes of the last hour, of all workers; those of the others as of up to a second ago."""
+        """Return the minutes of the last hour of all workers; others' are up to a second old."""
         others = [row for one in self._others() for row in one.get(_LAST_HOUR, ())]
         return minutes_of([*self._own_hour(), *others], self._clock.wall())
 
     def servers_hour(self) -> Mapping[str, ServerHour]:
-        """Return what each server did in the last hour, in all workers; of the others as of up to a second ago."""
+        """Return each server's last hour in all workers; others' are up to a second old."""
         others = [row for one in self._others() for row in one.get(_SERVERS, ())]
         return servers_of([*self._own_servers(), *others], self._clock.wall())
 
     @property
     def workers(self) -> tuple[int, int]:
-        """How many workers are heard, this one among them, and how many there are."""
+        """The number of workers that are not silent, this one included, and the number of all workers."""
         return 1 + len(self._heard()), self._coordination.size
 
     def _others(self) -> list[dict[str, Any]]:
         return [_read(page) for page in self._coordination.pages()]
 
     def _heard(self) -> list[dict[str, Any]]:
-        """Return what the others published that are not silent: what one that is gone ran has ended."""
+        """Return the pages of workers that are not silent; requests of a worker that is gone have ended."""
         oldest = self._clock.monotonic() - _SILENT
         return [one for one in self._others() if one.get(_AT, oldest) > oldest]
 
@@ -160,7 +160,7 @@ class WorkerSync:
                 if now - published >= _PUBLISH:
                     published = now
                     self._publish()
-            except Exception:  # noqa: BLE001 - requests go on whatever this does
+            except Exception:  # noqa: BLE001 - requests continue, whatever fails here
                 _log.exception("worker_sync_failed")
             with suppress(TimeoutError):
                 async with asyncio.timeout(_BEAT):
@@ -180,7 +180,7 @@ class WorkerSync:
 
 
 def _read(page: bytes) -> dict[str, Any]:
-    """Parse what a worker published; nothing where it has published nothing yet."""
+    """Parse a worker's page; return an empty dict if it has not published yet."""
     try:
         found: dict[str, Any] = json.loads(page)
     except ValueError:

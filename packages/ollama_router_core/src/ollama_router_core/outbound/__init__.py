@@ -1,1 +1,1 @@
-"""What is sent to a destination, and how its answer comes back."""
+"""Requests to destinations, and the translation of their responses."""

@@ -1,4 +1,4 @@
-"""Names of the config to destinations: address, paths, API, and the credential that only that host may see."""
+"""Destinations of the config by name: address, paths, API, and the host's own credential."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ollama_router_core.translate import ExternalModel, HostTraits, codec_of, fa
 __all__ = ["Destination", "Fields", "Patience", "build_destinations", "missing_keys"]
 
 Fields = tuple[tuple[bytes, bytes], ...]
-"""Header fields in order, names in lower case."""
+"""Header fields in order, with lower-case names."""
 
 _KEY = re.compile(r"[!-~]{1,4096}")
 _SHORTEST_SECRET = 4
@@ -28,7 +28,7 @@ _NOTHING_KNOWN = Profile("none", ())
 
 
 class Patience(Struct, frozen=True, kw_only=True):
-    """Seconds: for a connection, for the first byte of an answer, for silence within it."""
+    """Timeouts in seconds: connecting, first byte, silence within a response."""
 
     connect: float
     first_byte: float
@@ -39,14 +39,13 @@ class Patience(Struct, frozen=True, kw_only=True):
 class Destination:
     """One server or external host.
 
-    `family` is the API an external host speaks; an Ollama server speaks all. `cancels_on_disconnect`: a run ends
-    with its connection. `credential` holds the fields that authenticate us there, the operator's own included: never
-    shown. `key_problem` says why there is no key although one is configured. `models` are the details of an external
-    host's models by canonical name. `base_url` is scheme, host and port, without a path; the port is always written.
-    `secrets` are what the host must not echo: values of `credential`, without what is written around a key. `ca_file`
-    names the authority of its certificate, None for the system's. `profile` is what is known of an external host,
-    `traits` what of it holds for all models and routes; `learns` says that what it refuses may be left out. One that is
-    not `traced` gets no trace context.
+    `family` is the API of an external host; an Ollama server speaks all. `cancels_on_disconnect`: the server cancels a
+    run on disconnect. `credential` has the fields that authenticate the router, configured headers included; never
+    shown. `key_problem` says why a configured key is missing. `models` are the details of an external host's models by
+    canonical name. `base_url` is scheme, host and port, without a path; the port is always included. `secrets` are the
+    values of `credential` to redact, without `Bearer`. `ca_file` is the CA of its certificate, None for the system's.
+    `profile` is the profile of an external host, `traits` the part for all models and routes. `learns`: members that
+    the host refuses may be omitted. A destination that is not `traced` gets no trace context.
     """
 
     name: str
@@ -78,7 +77,7 @@ class Destination:
         object.__setattr__(self, "secrets", tuple(value for value in values if len(value) >= _SHORTEST_SECRET))
 
     def redact(self, data: bytes) -> bytes:
-        """Remove our secrets from bytes that the destination may echo."""
+        """Redact the router's secrets in bytes from the destination."""
         for secret in self.secrets:
             data = echoed(secret).pattern.sub(b"[redacted]", data)
         return data
@@ -89,12 +88,12 @@ class Destination:
         return asked if details is None or details.name is None else details.name
 
     def price_of(self, asked: str) -> Price | None:
-        """Return what the host asks for a model that clients call `asked`; None where the config names no price."""
+        """Return the price of a model that clients call `asked`; None if the config has no price."""
         details = self.models.get(canonical_name(asked)) if self.models else None
         return None if details is None else details.price
 
     def path_of(self, path: str, model: str) -> str:
-        """Return the path and query to send for a route of the endpoint table; `model` is the name there."""
+        """Return path and query for a route of the endpoint table; `model` is the destination's name for it."""
         if not self.external:
             return self.prefix + path
         base = codec_of(self.family).base_path
@@ -103,11 +102,11 @@ class Destination:
         return f"{there}?{self.query}" if self.query else there
 
     def own_path(self, path: str) -> str:
-        """Return path and query of a route below a server's prefix; those of an external host are as written."""
+        """Return path and query below a server's prefix; those of an external host are unchanged."""
         return path if self.external else self.prefix + path
 
     def listing(self, asked: str, *, since_ns: int = 0) -> ExternalModel:
-        """Return what clients are told about one of the destination's models."""
+        """Return the listing of one of the destination's models for clients."""
         details = self.models.get(canonical_name(asked), HostedModel())
         return ExternalModel(
             name=asked,
@@ -125,12 +124,12 @@ def build_destinations(
 ) -> dict[str, Destination]:
     """Build every configured destination, by name.
 
-    `environment` has the variables that `api_key_env` names, `read_text` gives the text of an `api_key_file` or
-    raises OSError or ValueError. A key that cannot be had is a `key_problem`, not an error: the other
-    destinations work. `profiles` are those that are shipped.
+    `environment` has the variables of `api_key_env`; `read_text` returns the text of an `api_key_file` or raises
+    OSError or ValueError. A missing key is a `key_problem`, not an error, so that other destinations work.
+    `profiles` are the shipped ones.
 
     Raises:
-        ConfigError: a shipped profile cannot be read.
+        ConfigError: a shipped profile is invalid.
     """
     found = {
         name: _server(name, server, config, *_key(f"server {name}", server, environment, read_text))
@@ -143,7 +142,7 @@ def build_destinations(
 
 
 def missing_keys(config: Config, destinations: Mapping[str, Destination]) -> list[str]:
-    """Return warnings for enabled destinations whose key cannot be read; requests there go without one."""
+    """Return warnings for enabled destinations whose key cannot be read; requests are sent there without one."""
     configured: dict[str, Server | ExternalHost] = {**config.servers, **config.external_hosts}
     problems = ((settings.enabled, destinations[name].key_problem) for name, settings in configured.items())
     return [problem for enabled, problem in problems if enabled and problem is not None]

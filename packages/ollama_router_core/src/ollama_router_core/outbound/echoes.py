@@ -1,6 +1,6 @@
-"""Our keys as a place may echo them: as they are, with JSON's escapes, percent-encoded, or like that once more.
+"""The spellings of a key in an echo: plain, JSON-escaped, percent-encoded, or encoded twice.
 
-A backslash in a key is told from the beginning of an escape only where both come in one piece.
+A backslash in a key is distinguished from an escape only if both arrive in one piece.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _SHORT_ESCAPES = b'"\\/'
 
 
 class EchoedSecret(Struct, frozen=True):
-    """One key in every spelling.
+    """One key, matched in every spelling.
 
     Attributes:
-        pattern: matches the whole of it.
-        units: match its characters, one after the other.
-        begin: matches where it may begin, and little else.
+        pattern: matches the whole key.
+        units: match its characters in order.
+        begin: matches where the key may begin, with few false positives.
     """
 
     pattern: re.Pattern[bytes]
@@ -30,7 +30,7 @@ class EchoedSecret(Struct, frozen=True):
     begin: re.Pattern[bytes]
 
     def held_back(self, data: bytes) -> int:
-        """How many of the last bytes may be the beginning of the key."""
+        """Return the number of trailing bytes that may begin the key."""
         start = max(0, len(data) - _LONGEST_UNIT * len(self.units))
         for found in self.begin.finditer(data, start):
             if self._goes_on(data, found.start()):
@@ -38,10 +38,10 @@ class EchoedSecret(Struct, frozen=True):
         return 0
 
     def _goes_on(self, data: bytes, offset: int) -> bool:
-        """Whether everything from here to the end is a part of the key that has begun here."""
+        """Whether all bytes from `offset` to the end are a prefix of the key."""
         for unit in self.units:
             if offset == len(data) or (len(data) - offset < _LONGEST_UNIT and data[offset] in b"\\%"):
-                return True  # the latter may be an escape that has not ended
+                return True  # an incomplete escape
             found = unit.match(data, offset)
             if found is None:
                 return False
@@ -51,7 +51,7 @@ class EchoedSecret(Struct, frozen=True):
 
 @lru_cache(maxsize=1024)  # 1 ms
 def echoed(secret: bytes) -> EchoedSecret:
-    """Everything that a key may look like."""
+    """Build the patterns of all spellings of a key."""
     units = [_spellings(byte) for byte in secret]
     second = units[1] if len(units) > 1 else b""
     begin = b"(?:%b)(?:%b|(?=.{0,%d}\\Z))|[\\\\%%](?=.{0,%d}\\Z)" % (units[0], second, _LONGEST_UNIT, _LONGEST_UNIT)

@@ -1,6 +1,6 @@
-"""Routes of external hosts that pass as they are: an allow-list that the config writes.
+"""Pass-through routes of external hosts: an allow-list in the config.
 
-The upstream path is built from the matched entry; each `{parameter}` takes one segment of plain characters.
+The upstream path is built from the matched entry; each `{parameter}` matches one segment of plain characters.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ EXTERNAL = Endpoint(
 
 
 class ExternalMatch(Struct, frozen=True):
-    """A host and the path to send it."""
+    """A host and its upstream path."""
 
     host: str
     target: str
 
 
 def match_external(method: str, path: str, config: Config) -> ExternalMatch:
-    """Find the entry for a method and a path as they were sent.
+    """Find the entry for a request's method and path.
 
     Raises:
-        UnknownRoute: no enabled host has such a path in its list.
-        MethodNotAllowed: it is listed, but not with this method.
+        UnknownRoute: no enabled host lists the path.
+        MethodNotAllowed: the path is listed with other methods.
     """
     name, slash, rest = path.removeprefix(PREFIX).partition("/")
     host = config.external_hosts.get(name)
@@ -56,10 +56,10 @@ def match_external(method: str, path: str, config: Config) -> ExternalMatch:
 
 
 def checked_query(query: str) -> str:
-    """Return a query string that may be passed on, with its question mark; "" for none.
+    """Return a valid query string with its question mark; "" for none.
 
     Raises:
-        InvalidTarget: it is long, or holds what is not allowed in one.
+        InvalidTarget: it is too long, or contains invalid characters.
     """
     if not _QUERY.fullmatch(query):
         raise InvalidTarget(

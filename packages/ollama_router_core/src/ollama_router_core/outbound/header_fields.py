@@ -1,8 +1,8 @@
-"""Which header fields cross the router, and which never do.
+"""Header fields that the router forwards.
 
-An allow-list decides in both directions. Towards servers: credentials, cookies, Origin and whatever a client invents
-stay here (Ollama itself passes client headers on to ollama.com). Towards clients: a server must not steer the proxy in
-front of the router, nor speak in the router's name.
+Both directions use an allow-list. To servers, the router drops credentials, cookies, Origin and unknown fields (Ollama
+itself forwards client headers to ollama.com). To clients, it drops fields that control a proxy in front of the router
+or are the router's own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["TO_CLIENTS", "TO_SERVERS", "VIA", "answer_fields", "passed_fields", 
 _TRACE_CONTEXT = frozenset({b"traceparent", b"tracestate"})
 _TO_ALL = _TRACE_CONTEXT | {b"accept-language", b"user-agent"}
 TO_SERVERS = _TO_ALL | {b"accept", b"anthropic-beta", b"anthropic-version", b"content-type", b"openai-beta"}
-"""The names of a client's fields that a server of the same API gets, but for those that `Connection` nominates."""
+"""Names of client fields forwarded to a server of the same API, except those listed in `Connection`."""
 _OF_THE_BODY = frozenset({b"content-length", b"content-type", b"etag", b"last-modified"})
 TO_CLIENTS = _OF_THE_BODY | {
     b"content-disposition",
@@ -28,10 +28,10 @@ TO_CLIENTS = _OF_THE_BODY | {
     b"request-id",
     b"x-request-id",
 }
-"""The names of a server's fields that a client gets, but for those that `Connection` nominates.
+"""Names of server fields forwarded to a client, except those listed in `Connection`.
 
-Fields that a proxy in front acts on (`X-Accel-*`, `X-Sendfile`), that are the router's to say (`Retry-After`,
-`X-RateLimit-*`, `Cache-Control`) or that set something at the client (`Set-Cookie`, CORS) are not among them.
+Excluded are fields that control a proxy (`X-Accel-*`, `X-Sendfile`), fields that the router sets itself (`Retry-After`,
+`X-RateLimit-*`, `Cache-Control`) and fields that change client state (`Set-Cookie`, CORS).
 """
 VIA = (b"via", b"1.1 ollama-router")
 _IN_OTHER_WORDS = TO_CLIENTS - _OF_THE_BODY - {b"content-encoding"}
@@ -47,7 +47,7 @@ def request_fields(
     defaults: Fields = (),
     translated: bool = False,
 ) -> Fields:
-    """Build a destination's fields: `passed_fields`, our id, and those of `defaults` whose names are not there yet."""
+    """Build a destination's fields: `passed_fields`, the request id, and `defaults` for missing names."""
     fields = passed_fields(client, destination, own=own, translated=translated)
     if defaults:
         there = {name for name, _ in fields}
@@ -58,10 +58,10 @@ def request_fields(
 def passed_fields(
     client: Iterable[tuple[bytes, bytes]], destination: Destination, *, own: Fields = (), translated: bool = False
 ) -> Fields:
-    """Return the fields of a client that matter to a destination, and the key that is for it alone.
+    """Return the client fields for a destination, with the destination's credential.
 
-    Names are in lower case. `own` stand in place of the client's of the same name. A `translated` request takes
-    nothing along that belongs to the client's dialect.
+    Names are in lower case. Fields of `own` replace the client's of the same name. A `translated` request drops fields
+    of the client's dialect.
     """
     allowed = _TO_ALL if translated else TO_SERVERS
     if not destination.traced:
@@ -81,7 +81,7 @@ def passed_fields(
 
 
 def answer_fields(server: Iterable[tuple[bytes, bytes]], *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:
-    """Return the fields of a server's answer that a client gets, without those about its body if it was `rewritten`."""
+    """Return a server's response fields for the client, without those about the body if it was `rewritten`."""
     allowed = _IN_OTHER_WORDS if rewritten else TO_CLIENTS
     kept: list[tuple[bytes, bytes]] = []
     nominated = _NOBODY
@@ -102,5 +102,5 @@ def reason_field(reason: str) -> bytes:
 
 
 def _tokens(connection: bytes) -> frozenset[bytes]:
-    """Return the names of the fields that a Connection field limits to this connection."""
+    """Return the field names listed in a Connection field."""
     return frozenset([token.strip().lower() for token in connection.split(b",")])

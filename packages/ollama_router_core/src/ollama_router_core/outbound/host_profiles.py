@@ -1,4 +1,4 @@
-"""Profiles: which one a host has, and what it means for one model on one route."""
+"""Profiles of hosts, and their effect for one model on one route."""
 
 from __future__ import annotations
 
@@ -54,24 +54,24 @@ _FIRST_WITH_STREAM_OPTIONS = "2024-09"  # of Azure's `api-version`
 
 
 class ProfileSource(Struct, frozen=True):
-    """The shipped texts by name: one for each profile, and `addresses`."""
+    """The shipped texts by name: one per profile, and `addresses`."""
 
     texts: Mapping[str, str]
 
     def guess(self, host: ExternalHost) -> ProfileName:
-        """Return the profile that an address tells of; `addresses.yml` says how they are written."""
+        """Guess a host's profile from its address; `addresses.yml` documents the patterns."""
         known = self.addresses().items()
         return next((name for name, addresses in known if any(_is_at(host, each) for each in addresses)), "none")
 
     def addresses(self) -> Mapping[ProfileName, tuple[str, ...]]:
-        """Return the addresses by which profiles are guessed, in the order in which they are looked at."""
+        """Return the address patterns of each profile, in order of precedence."""
         return parse_addresses(self.texts["addresses"])
 
     def lines(self, name: ProfileName) -> Mapping[str, ProfileLine]:
         """Return the lines of a shipped profile.
 
         Raises:
-            ConfigError: the text is no profile.
+            ConfigError: the text is no valid profile.
         """
         if name == "none":
             return {}
@@ -87,7 +87,7 @@ def _is_at(host: ExternalHost, address: str) -> bool:
 
 
 class SourcedLine(Struct, frozen=True, kw_only=True):
-    """A line of a profile in effect, defined in a shipped profile (its name) or in the settings (a path)."""
+    """An effective line of a profile, defined in a shipped profile (its name) or in the settings (a path)."""
 
     name: str
     line: ProfileLine
@@ -95,12 +95,12 @@ class SourcedLine(Struct, frozen=True, kw_only=True):
 
 
 class HostFacts(Struct, frozen=True, kw_only=True):
-    """What a host takes of a request for one model on one route.
+    """What a host accepts for one model on one route.
 
     Attributes:
-        rules: what is done to the request in the host's dialect; false if nothing is.
-        fields: header fields that the request must have.
-        retry: statuses after which it may be sent again, None if that is not known.
+        rules: changes to the request in the host's dialect; false if there are none.
+        fields: header fields that the request needs.
+        retry: statuses after which the request may be resent, None if unknown.
     """
 
     traits: HostTraits = HostTraits()
@@ -110,12 +110,12 @@ class HostFacts(Struct, frozen=True, kw_only=True):
 
 
 class Profile:
-    """What is known of a host.
+    """The profile of a host.
 
     Attributes:
-        name: of the shipped profile.
-        guessed: whether the address told it.
-        lines: those in effect, in their order.
+        name: name of the shipped profile.
+        guessed: whether it was guessed from the address.
+        lines: the effective lines, in order.
     """
 
     def __init__(self, name: ProfileName, lines: Iterable[SourcedLine], *, guessed: bool = False) -> None:
@@ -125,9 +125,9 @@ class Profile:
         self._facts: dict[tuple[str, ...], HostFacts] = {}
 
     def facts(self, route: Route | None, *names: str) -> HostFacts:
-        """Return what holds for a model by its names, of which any may fit; without a route, what holds for all.
+        """Return the facts for a model, matched by any of its names; without a route, those for all routes.
 
-        Beside the host's own name that is the one that clients use: deployments are named as their owner likes.
+        The names are the host's and the clients', as deployments may have any name.
         """
         key = ("" if route is None else route.name, *names)
         found = self._facts.get(key)
@@ -152,10 +152,10 @@ class Profile:
 
 
 def profile_of(name: str, host: ExternalHost, source: ProfileSource) -> Profile:
-    """Return the profile of a configured host: shipped lines, the operator's, and the host's own settings last.
+    """Return the profile of a configured host: shipped lines, then the operator's, then the host's settings.
 
     Raises:
-        ConfigError: a shipped text is no profile.
+        ConfigError: a shipped text is no valid profile.
     """
     wanted, setting = host.profile, f"external_hosts.{name}"
     base = source.guess(host) if wanted.base is None else wanted.base
@@ -176,7 +176,7 @@ def profile_of(name: str, host: ExternalHost, source: ProfileSource) -> Profile:
 
 
 def with_guessed_profiles(config: Config, source: ProfileSource) -> tuple[Config, dict[str, ProfileName]]:
-    """Return the config with every profile named that the addresses tell of, and those by the names of their hosts."""
+    """Return the config with the guessed profiles filled in, and the guessed profiles by host."""
     unnamed = {name: host for name, host in config.external_hosts.items() if host.profile.base is None}
     guessed = {name: source.guess(host) for name, host in unnamed.items()}
     hosts = dict(config.external_hosts)
@@ -187,7 +187,7 @@ def with_guessed_profiles(config: Config, source: ProfileSource) -> tuple[Config
 
 
 def vain_lines(config: Config, source: ProfileSource) -> list[str]:
-    """Return warnings for names of lines in `without` that the profiles of their hosts do not have."""
+    """Return warnings for lines in `without` that the host's profile does not have."""
     found = []
     for name, host in config.external_hosts.items():
         base = source.guess(host) if host.profile.base is None else host.profile.base
@@ -217,7 +217,7 @@ _NO_RULE = MemberRule()
 
 
 def _rule(line: ProfileLine) -> MemberRule:
-    """Return what a line does to members; one that does nothing is equal to a rule without anything."""
+    """Return a line's changes to members; an empty rule if there are none."""
     rule = MemberRule(
         rename=tuple(line.rename.items()),
         drop=tuple(line.drop),

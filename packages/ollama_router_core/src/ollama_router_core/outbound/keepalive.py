@@ -1,7 +1,7 @@
-"""What keeps a connection alive while a stream has nothing to say: a model is loaded, a prompt read, a call written.
+"""Heartbeats that keep a connection alive while a stream is silent: during a load, prefill or a tool call.
 
-Sources: comments in WHATWG HTML's server-sent events; Anthropic's streams, which may hold any number of `ping` events;
-Ollama's clients, which parse every line: an empty one fails, and a chunk without content passes.
+Sources: comments in WHATWG HTML's server-sent events; Anthropic's streams, which may contain any number of `ping`
+events; Ollama's clients, which parse every line: an empty line fails, a chunk without content is accepted.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ __all__ = ["Keepalive", "keepalive_of"]
 
 
 class Keepalive(Struct, frozen=True):
-    """The media type of a stream, signs of life in it, and what ends a line or event before which one may stand.
+    """The media type of a stream, its heartbeats, and the delimiter after which a heartbeat may be inserted.
 
-    `piece` returns a sign, with the place of a request that waits in the queue.
+    `piece` returns a heartbeat, with the queue place of a waiting request.
     """
 
     content_type: bytes

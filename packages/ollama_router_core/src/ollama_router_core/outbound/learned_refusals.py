@@ -1,4 +1,4 @@
-"""Members that hosts have refused, by host and model: what is left out from then on."""
+"""Members that hosts have refused, by host and model, and that later requests omit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MOST_MEMBERS = 16
 
 
 class LearnedRefusals:
-    """What was learned, in memory: of 512 models at most, the one that was asked for longest ago goes first."""
+    """Learned refusals, in memory: at most 512 models, least recently used evicted first."""
 
     def __init__(self) -> None:
         self._members: OrderedDict[tuple[str, str], tuple[str, ...]] = OrderedDict()
@@ -25,7 +25,7 @@ class LearnedRefusals:
         return found
 
     def learn(self, host: str, model: str, member: str) -> bool:
-        """Remember a refusal; says whether it is remembered now, as one learned from another request is."""
+        """Record a refusal; return whether it is recorded now, also if another request recorded it."""
         known = self.members(host, model)
         if member in known:
             return True

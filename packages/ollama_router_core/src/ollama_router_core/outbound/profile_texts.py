@@ -1,4 +1,4 @@
-"""Lines of profiles in words, for people."""
+"""Profile lines as text, for people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["models_in_words", "words_of"]
 
 
 def models_in_words(line: ProfileLine) -> str:
-    """Return which models a line is about, and on which routes."""
+    """Return the models and routes of a line."""
     models = ", ".join(line.models) or "all"
     without = f" except {', '.join(line.unless)}" if line.unless else ""
     routes = f" on {', '.join(line.routes)}" if line.routes else ""
@@ -20,7 +20,7 @@ def models_in_words(line: ProfileLine) -> str:
 
 
 def words_of(line: ProfileLine) -> str:
-    """Return what a line does."""
+    """Return the effect of a line."""
     return "; ".join([*_conditions(line), *_changes(line), *_takes(line.takes), *_rest(line)])
 
 

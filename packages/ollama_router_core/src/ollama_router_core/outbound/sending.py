@@ -1,8 +1,8 @@
-"""What is sent to a destination for one request, and how its answer comes back to the client's dialect.
+"""Builds a destination's request, and translates its response to the client's dialect.
 
-An Ollama server speaks every dialect of the table and gets requests as they are, unless a rule of the operator chose
-their context: only its own dialect can say it. An external host gets those of its own API as they are, and the others
-translated.
+An Ollama server speaks every dialect of the table and gets requests unchanged, unless an operator's rule sets their
+context, which only its own dialect can express. An external host gets requests of its own API unchanged, and the
+others translated.
 """
 
 from __future__ import annotations
@@ -46,28 +46,28 @@ from ollama_router_core.translate import (
 __all__ = ["Outbound", "Translation", "answer_here", "prepare", "work_of"]
 
 _MODEL = "{model}"
-"""In the prefix of a deployment, which has the routes of one model and no other."""
+"""Placeholder in the path prefix of a host with one deployment per model."""
 _PDF = b"JVBERi0"
-"""What the base64 of a PDF begins with."""
+"""Start of the base64 encoding of a PDF."""
 _PDF_WORK = 1024
 
 _LONGEST_REPLY = 16 * 1024 * 1024
-"""Bytes: one call into a decoder or encoder takes less than 50 ms for as many."""
+"""Maximum bytes of a translated response: one decoder or encoder call takes less than 50 ms."""
 _LONGEST_VECTORS = 32 * 1024 * 1024
 _MOST_NUMBERS = 1_500_000
-"""Numbers take a decoder a tenth of what objects do: nearly 1,000 vectors of 1,536."""
+"""Numbers cost a decoder a tenth of objects: nearly 1,000 vectors of 1,536."""
 _JSON = b"application/json; charset=utf-8"
 _ADDED_BY_OLLAMA: Mapping[str, Mapping[str, float]] = {
     "/v1/chat/completions": {"temperature": 1.0, "top_p": 1.0},
     "/v1/completions": {"temperature": 1.0, "top_p": 1.0},
     "/v1/responses": {"temperature": 1.0},
 }
-"""Options that Ollama sets for requests of these routes that do not: its openai/openai.go and responses.go."""
+"""Defaults that Ollama sets for requests of these routes: its openai/openai.go and responses.go."""
 _CHAT_PATHS = ", ".join(r.path for r in ROUTES if isinstance(r, ConversationRoute) and not r.plain_prompt)
 
 
 class Translation(Struct, frozen=True, kw_only=True):
-    """How an answer comes back: from `host`, the dialect it is asked in, to `client`, the one the request came in."""
+    """The translation of a response from `host`, the destination's dialect, to `client`, the request's dialect."""
 
     client: Route
     host: Route
@@ -75,7 +75,7 @@ class Translation(Struct, frozen=True, kw_only=True):
     options: ReplyOptions
 
     def stream_translator(self, identity: ReplyIdentity) -> StreamTranslator:
-        """Make a translator for one streamed answer.
+        """Make a translator for one streamed response.
 
         Raises:
             UntranslatableReply: the routes do not stream.
@@ -87,10 +87,10 @@ class Translation(Struct, frozen=True, kw_only=True):
     def reply(
         self, pieces: Iterable[bytes], identity: ReplyIdentity, *, elapsed_ns: int, keep: Callable[[TurnThoughts], None]
     ) -> bytes:
-        """Translate a whole answer, as it came in pieces, into the client's dialect; see `translate_reply`.
+        """Translate a complete response, given in pieces, to the client's dialect; see `translate_reply`.
 
         Raises:
-            UntranslatableReply: it is not an answer of the host's dialect, or has more values than any.
+            UntranslatableReply: it is no response of the host's dialect, or has too many values.
         """
         body = b"".join(pieces)
         most = _MOST_NUMBERS if isinstance(self.host, EmbeddingRoute) else MOST_VALUES
@@ -107,32 +107,32 @@ class Translation(Struct, frozen=True, kw_only=True):
         )
 
     def error(self, status: int, body: bytes, identity: ReplyIdentity) -> TranslatedError:
-        """Translate an error answer into the client's dialect."""
+        """Translate an error response to the client's dialect."""
         return translate_error(status, body, source=self.host, target=self.client, request_id=identity.id)
 
     def failure(self, error: HostFailed, identity: ReplyIdentity) -> TranslatedError:
-        """Write the error that a host gave in place of an answer."""
+        """Write an error that a host sent in place of a response."""
         return written_error(error.error, target=self.client, request_id=identity.id)
 
     @property
     def longest_reply(self) -> int:
-        """How many bytes of a whole answer are translated; what has more is none of a model's."""
+        """Maximum bytes of a translated response."""
         return _LONGEST_VECTORS if isinstance(self.host, EmbeddingRoute) else _LONGEST_REPLY
 
     @property
     def content_type(self) -> bytes:
-        """The media type of a good answer."""
+        """The media type of a successful response."""
         return codec_of(self.client.family).framing.media_type.encode() if self.stream else _JSON
 
 
 class Outbound(Struct, frozen=True, kw_only=True):
     """One request as a destination gets it.
 
-    `target` is path and query. `headers` are fields that this request needs there beside those of the client and the
-    destination's credential, `defaults` those that it needs unless the client has its own. `model` is the name there.
-    `translation` is None when the answer passes as it is. `asks_for_usage` says that the stream will hold counts that
-    the client did not ask for. `dropped` names what of the request was left behind or changed, `retry` the statuses
-    after which the host may be asked again, None if that is not known.
+    `target` is path and query. `headers` are fields that the request needs besides the client's and the destination's
+    credential, `defaults` those that it needs unless the client sends its own. `model` is the destination's name.
+    `translation` is None for a response that is relayed unchanged. `asks_for_usage`: the stream will contain usage that
+    the client did not request. `dropped` names members removed or changed, `retry` the statuses after which the host
+    may be asked again, None if unknown.
     """
 
     target: str
@@ -147,26 +147,26 @@ class Outbound(Struct, frozen=True, kw_only=True):
 
     @property
     def members(self) -> frozenset[str]:
-        """The names of the body's top-level members, none if it is not a JSON object."""
+        """The names of the body's top-level members; empty if it is no JSON object."""
         try:
             return frozenset(parse_object(self.body).keys)
         except RequestError:
             return frozenset()
 
     def __repr__(self) -> str:
-        """Without the body: it holds what people write."""
+        """Omit the body: it contains users' texts."""
         return f"Outbound(target={self.target!r}, body=<{len(self.body)} bytes>, model={self.model!r})"
 
 
 def prepare(
     request: ParsedRequest, destination: Destination, recall: Recall | None = None, *, without: tuple[str, ...] = ()
 ) -> Outbound:
-    """Build a request for a destination; `recall` gives thoughts that the client could not send back.
+    """Build a request for a destination; `recall` returns thoughts that the client could not send back.
 
-    An external host gets it `without` these members, whatever its profile says.
+    For an external host, the members `without` are omitted, whatever its profile.
 
     Raises:
-        UntranslatableRequest: the host speaks another API, and the request cannot be said in it.
+        UntranslatableRequest: the host speaks another API, which cannot express the request.
     """
     asked = request.route.model_text
     if not destination.external or asked is None:
@@ -182,7 +182,7 @@ def prepare(
 
 
 def work_of(request: ParsedRequest, destination: Destination) -> int:
-    """Return how many bytes `prepare` goes through, more than there are where a PDF may have to be read."""
+    """Return the work of `prepare` in bytes of a body; a possible PDF counts more than its size."""
     size = len(request.body)
     return size * _PDF_WORK if destination.external and _PDF in request.body else size
 
@@ -190,9 +190,9 @@ def work_of(request: ParsedRequest, destination: Destination) -> int:
 def _with_context(
     request: ParsedRequest, destination: Destination, asked: str, num_ctx: int, recall: Recall | None
 ) -> Outbound | None:
-    """Say a request of another dialect in Ollama's own, with its context; None for what that dialect cannot say.
+    """Translate a request to Ollama's own dialect, with its context; None if that dialect cannot express it.
 
-    What Ollama itself adds to a request in the other dialect is added here.
+    Defaults that Ollama sets in the other dialect are added here.
     """
     try:
         said = _translated(request, destination, asked, recall)
@@ -200,7 +200,7 @@ def _with_context(
         return None
     document = parse_object(said.body)
     if document.get("messages") == []:
-        return None  # which Ollama refuses in this dialect, and in its own takes for a wish to load the model
+        return None  # Ollama refuses this in the other dialect; in its own it only loads the model
     options = {**_ADDED_BY_OLLAMA.get(request.endpoint.path, {}), **(document.get("options") or {}), "num_ctx": num_ctx}
     changes = {"options": json.dumps(options)}
     if _only_enables_thinking(request) and document.get("think"):
@@ -209,7 +209,7 @@ def _with_context(
 
 
 def _only_enables_thinking(request: ParsedRequest) -> bool:
-    """Whether thinking is wanted at no named effort: Ollama refuses no model for that that cannot think."""
+    """Whether thinking is requested without an effort: Ollama then accepts models that cannot think."""
     effort = codec_of(request.endpoint.family).effort_member
     return effort is not None and (request.document is None or request.document.get(effort) is None)
 
@@ -229,11 +229,11 @@ def _as_it_is(request: ParsedRequest, destination: Destination, asked: str, with
 
 
 _SERVER = HostFacts()
-"""An Ollama server takes what it documents."""
+"""An Ollama server accepts what it documents."""
 
 
 def _counted(request: ParsedRequest, facts: HostFacts, *, target: str, headers: Fields, model: str | None) -> Outbound:
-    """Have a stream counted where the destination takes the option."""
+    """Request usage for a stream, if the destination supports the option."""
     asking = asking_for_usage(request) if facts.traits.stream_usage else None
     return Outbound(
         target=target,
@@ -288,9 +288,9 @@ def _translated(
 
 
 def answer_here(request: ParsedRequest, destination: Destination, identity: ReplyIdentity) -> bytes | None:
-    """Answer in place of an external host, None for a request that has to go there.
+    """Answer in place of an external host; None for a request that must be forwarded.
 
-    `/api/show` says what the settings know; loading a model that runs elsewhere is done at once.
+    `/api/show` answers from the settings; loading an external model succeeds immediately.
     """
     asked, endpoint = request.route.model_text, request.endpoint
     if not destination.external or asked is None or request.document is None:

@@ -1,6 +1,6 @@
-"""Token counts that a client did not ask for: the router asks for them, and takes them out of the stream again.
+"""Requests usage for a stream on the router's behalf, and removes it from the stream again.
 
-OpenAI's streams tell what they cost only if `stream_options.include_usage` says so, in one chunk more before `[DONE]`.
+OpenAI's streams report usage only with `stream_options.include_usage`, in an extra chunk before `[DONE]`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _ASKED: Final = b'"stream_options":{"include_usage":true}'
 _LONGEST_CHUNK: Final = 16 * 1024
 _COUNTS: Final = re.compile(rb'"usage"[ \t]*:[ \t]*\{')
 _ZEROS: Final = b',"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}'
-"""What Ollama adds to every other chunk of `/v1/completions`."""
+"""Member that Ollama adds to all other chunks of `/v1/completions`."""
 _EVENT_END: Final = re.compile(rb"\r?\n\r?\n")
 _ENDS: Final = (b"\n\n", b"\n\r\n")
 _LONGEST_END: Final = len(b"\n\r\n")
 
 
 def asking_for_usage(request: ParsedRequest) -> bytes | None:
-    """Return the body that asks for the counts of a stream, None if it does already or the route has no such option."""
+    """Return the body with usage requested; None if it already is, or the route has no such option."""
     document = request.document
     if not (request.route.stream and codec_of(request.endpoint.family).counts_on_request) or document is None:
         return None
@@ -56,21 +56,21 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 
 
 class UsageChunkFilter:
-    """Passes a stream of chunks on without those that hold nothing but counts; no other byte is touched.
+    """Removes usage-only chunks from a stream; all other bytes pass unchanged.
 
-    Zeros that Ollama adds to chunks of `/v1/completions` when it is asked for counts go, too.
+    It also removes the zeros that Ollama adds to chunks of `/v1/completions` when usage is requested.
 
-    Whole events pass at once; the beginning of one is held until it has ended, 16 KiB at most.
+    Complete events pass immediately; an incomplete event is buffered, up to 16 KiB.
     """
 
     __slots__ = ("_held", "_passed")
 
     def __init__(self) -> None:
         self._held = b""
-        self._passed: bytes | None = None  # the last bytes of an event too long to be held
+        self._passed: bytes | None = None  # the last bytes of an event too long to buffer
 
     def feed(self, data: bytes, *, last: bool = False) -> bytes:
-        """Return what the client gets of the next bytes; `last` says that none will follow."""
+        """Return the bytes for the client; `last` marks the end of the stream."""
         data = self._held + data if self._held else data
         self._held = begun = b""
         if self._passed is not None:
@@ -81,7 +81,7 @@ class UsageChunkFilter:
         return begun + whole + rest if begun or rest else whole
 
     def _rest_of_event(self, before: bytes, data: bytes) -> tuple[bytes, bytes]:
-        """Split off what belongs to the event that is passing."""
+        """Split off the rest of the event that passes unbuffered."""
         end = _EVENT_END.search(before + data)
         if end is None:
             self._passed = (before + data)[-_LONGEST_END:]
@@ -91,7 +91,7 @@ class UsageChunkFilter:
         return data[:split], data[split:]
 
     def _whole_events(self, data: bytes) -> tuple[bytes, bytes]:
-        """Split off the events that have ended, and of the one that has not, what cannot be held."""
+        """Split off the complete events, and the part of an incomplete event that cannot be buffered."""
         if not data or data.endswith(b"\n\n"):
             return data, b""
         split = max((data.rfind(end) + len(end) for end in _ENDS if end in data), default=0)
@@ -104,14 +104,14 @@ class UsageChunkFilter:
 
 
 def _events(data: bytes) -> list[bytes]:
-    """Cut whole events apart, each with the empty line that ends it; the last may lack it."""
+    """Split events, each with its terminating empty line; the last may lack it."""
     ends = [0, *(end.end() for end in _EVENT_END.finditer(data))]
     events = [data[start:end] for start, end in itertools.pairwise(ends)]
     return [*events, data[ends[-1] :]] if ends[-1] < len(data) else events
 
 
 def _is_counts(event: bytes) -> bool:
-    """Whether an event is the extra chunk: counts, and no choices that they belong to."""
+    """Whether an event is the extra chunk: usage without choices."""
     if _COUNTS.search(event) is None:
         return False
     payload = b"\n".join(data for line in event.splitlines() if (data := event_data(line)) is not None)

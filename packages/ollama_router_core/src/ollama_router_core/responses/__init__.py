@@ -1,1 +1,1 @@
-"""What an answer says while it passes: usage, merged lists, progress."""
+"""Reads and merges responses: usage, lists, progress."""

@@ -1,6 +1,6 @@
-"""Answers that are made of every server's answer: merged lists, in Ollama's and OpenAI's shapes.
+"""Responses merged from all servers: lists in Ollama's, OpenAI's and Anthropic's formats.
 
-Rows pass through with every field as the server sent it. A body that is not what its route answers counts as absent.
+Rows keep every field as the server sent it. An invalid body counts as absent.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ __all__ = [
 ]
 
 Bodies = Mapping[str, bytes]
-"""Server name to the body it answered."""
+"""Response bodies by server."""
 
 Row = Mapping[str, Any]
-"""One model, as a server lists it. `extra` rows are models that the config offers although no server lists them."""
+"""One model, as a server lists it. `extra` rows are models from the config that no server lists."""
 
 _LAST_SECOND = 253_402_300_799  # of the year 9999
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -59,9 +59,9 @@ def merge_tags(
     aliases: Mapping[str, str] = NO_ALIASES,
     may_see: Callable[[Row], bool] = _everything,
 ) -> bytes:
-    """`/api/tags`: the union; the same name with the same digest stands once, with other digests each stands.
+    """Merge `/api/tags`: the union, with one row per name and digest.
 
-    `aliases` are further names, each with the model that it means; they are listed where that model is.
+    `aliases` maps further names to models; they are listed if their model is.
     """
     rows: dict[tuple[CanonicalName, str], Row] = {}
     for row in _rows(bodies, "models", may_see):
@@ -80,7 +80,7 @@ def merge_tags(
 def _aliased(
     rows: Iterable[Row], aliases: Mapping[str, str], row_of: Callable[[str, Row], dict[str, Any]]
 ) -> list[Row]:
-    """Return the rows of further names, in their order; a name that is a model's own gets none."""
+    """Return the rows of aliases, in order, except those that are a model's own name."""
     if not aliases:
         return []
     known = {_name(row): row for row in rows}
@@ -89,7 +89,7 @@ def _aliased(
 
 
 def _tags_alias(alias: str, row: Row) -> dict[str, Any]:
-    """Build the row of a further name in `/api/tags`, marked as Ollama marks what stands for another model."""
+    """Build the row of an alias in `/api/tags`, with `remote_model` and `parent_model` naming its model."""
     meant = str(row.get("name") or row.get("model"))
     details = row.get("details")
     told = {**details, "parent_model": meant} if isinstance(details, dict) else {"parent_model": meant}
@@ -101,7 +101,7 @@ def _openai_alias(alias: str, row: Row) -> dict[str, Any]:
 
 
 def merge_ps(bodies: Bodies, *, may_see: Callable[[Row], bool] = _everything) -> bytes:
-    """`/api/ps`: every loaded model of every server, fields intact, the longest-lived first."""
+    """Merge `/api/ps`: every loaded model of every server, latest expiry first."""
     rows = list(_rows(bodies, "models", may_see))
     if len(bodies) == 1 and (whole := _untouched(bodies, "models", rows)):
         return whole
@@ -117,7 +117,7 @@ def merge_openai_models(
     aliases: Mapping[str, str] = NO_ALIASES,
     may_see: Callable[[Row], bool] = _everything,
 ) -> bytes:
-    """`/v1/models`: the union by id, then what only the config offers. An empty list is null, as Ollama writes it."""
+    """Merge `/v1/models`: the union by id, then models from the config. An empty list is null, as in Ollama."""
     rows: dict[CanonicalName, Row] = {}
     for row in _rows(bodies, "data", may_see):
         rows.setdefault(_name(row), row)
@@ -132,7 +132,7 @@ def merge_openai_models(
 
 
 class ListedModel(Struct, frozen=True):
-    """What Anthropic's list tells beyond a name; `context` and `output` are the most tokens, None where unknown."""
+    """Details in Anthropic's list; `context` and `output` are maximum tokens, None if unknown."""
 
     title: str
     context: int | None = None
@@ -140,9 +140,9 @@ class ListedModel(Struct, frozen=True):
 
 
 def anthropic_models(models: bytes, details: Callable[[str], ListedModel]) -> bytes:
-    """`/v1/models` for a client of Anthropic's: the merged list in its shape, all on one page.
+    """Convert a merged `/v1/models` to Anthropic's format, on one page.
 
-    `details` gives the rest of a model by its id.
+    `details` returns the details of a model by its id.
     """
     rows = [_anthropic_row(row, details) for row in _rows({"": models}, "data", _everything)]
     edges = {"first_id": rows[0]["id"], "last_id": rows[-1]["id"]} if rows else {"first_id": None, "last_id": None}
@@ -150,7 +150,7 @@ def anthropic_models(models: bytes, details: Callable[[str], ListedModel]) -> by
 
 
 def anthropic_model(model: bytes, details: Callable[[str], ListedModel]) -> bytes:
-    """`/v1/models/{model}` for a client of Anthropic's."""
+    """Convert a `/v1/models/{model}` response to Anthropic's format."""
     return _dump(_anthropic_row(json.loads(model), details))
 
 
@@ -171,9 +171,9 @@ def find_openai_model(
     meant: str | None = None,
     may_see: Callable[[Row], bool] = _everything,
 ) -> bytes | None:
-    """`/v1/models/{model}`: the row of that model under the id it was asked by, None when nobody has it.
+    """Answer `/v1/models/{model}`: the model's row under the requested id, None if no server has it.
 
-    `meant` is the name of the model that the id is an alias of.
+    `meant` is the model's name if the id is an alias.
     """
     wanted = canonical_name(asked if meant is None else meant)
     own = (row for row in _rows(bodies, "data", may_see) if _name(row) == wanted)
@@ -183,7 +183,7 @@ def find_openai_model(
 
 
 def openai_from_tags(body: bytes) -> bytes:
-    """Build the `/v1/models` of a server whose `/api/tags` is known, by Ollama's own rule."""
+    """Build a server's `/v1/models` from its `/api/tags`, as Ollama does."""
     rows = [
         {
             "id": str(row.get("name")),
@@ -201,7 +201,7 @@ def _owner(name: str) -> str:
 
 
 def merge_status(bodies: Bodies, *, allowed: bool) -> bytes:
-    """`/api/status`: the cloud is open when it is on some server, and when this user may use it."""
+    """Merge `/api/status`: the cloud is enabled if some server enables it and the user may use it."""
     found = [cloud for body in bodies.values() if isinstance(cloud := _object(body).get("cloud"), dict)]
     if not allowed:
         return _dump({"cloud": {"disabled": True, "source": "config"}})
@@ -212,7 +212,7 @@ def merge_status(bodies: Bodies, *, allowed: bool) -> bytes:
 
 
 def lowest_version(bodies: Bodies) -> str | None:
-    """Return the oldest version among `/api/version` bodies: clients that look at it stay on safe ground."""
+    """Return the oldest version among `/api/version` bodies, so that clients use only features of all servers."""
     found = [version for body in bodies.values() if is_version(version := _object(body).get("version"))]
     return min(found, key=_version_key, default=None)
 
@@ -241,7 +241,7 @@ def _rows(bodies: Bodies, key: str, may_see: Callable[[Row], bool]) -> Iterator[
 
 
 def _untouched(bodies: Bodies, key: str, rows: Iterable[Row]) -> bytes | None:
-    """Return the only server's own bytes if nothing was taken out of them, else None."""
+    """Return the only server's body if its rows are unchanged, else None."""
     (body,) = bodies.values()
     try:
         document = read_document(body)
@@ -261,7 +261,7 @@ def _number(value: Any) -> float:
 
 
 def _moment(value: Any) -> datetime:
-    """Parse an RFC 3339 time, for ordering; anything else comes last."""
+    """Parse an RFC 3339 time for ordering; anything else sorts as the earliest."""
     try:
         found = datetime.fromisoformat(value)
         return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,7 +1,7 @@
-"""Progress of `/api/pull` and `/api/create`: one server's stream read, or one stream made of several servers'.
+"""Progress of `/api/pull` and `/api/create`: reads one server's stream, or merges those of several.
 
-A layer is as far as on the slowest server. `success` is said once, when every server said it; otherwise the last line
-is an error that names each server that failed. A server's stream that just ends has failed.
+A layer's progress is that of the slowest server. `success` is sent once, when every server has sent it; otherwise the
+last line is an error that names each failed server. A stream that ends without `success` has failed.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class _Layer(Struct):
 
 
 class PullProgress:
-    """What one server's stream has told so far. Feed it every piece; a line longer than 64 KiB is passed over.
+    """The progress in one server's stream. Feed it every piece; lines over 64 KiB are skipped.
 
     Attributes:
-        status: its last words, at most 200 characters.
-        error: why it failed.
-        succeeded: it said so.
+        status: its last status, at most 200 characters.
+        error: its error, None without one.
+        succeeded: whether it sent `success`.
     """
 
     def __init__(self) -> None:
@@ -47,23 +47,23 @@ class PullProgress:
 
     @property
     def completed(self) -> int:
-        """Bytes that are there, of all layers that were told of."""
+        """Completed bytes of all reported layers."""
         return sum(completed for completed, _ in self._layers.values())
 
     @property
     def total(self) -> int:
-        """Bytes that there are to be."""
+        """Total bytes of all reported layers."""
         return sum(total for _, total in self._layers.values())
 
     def feed(self, piece: bytes) -> None:
-        """Read the lines that are whole now."""
+        """Read the lines that are now complete."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
         self._rest = self._rest[-_LONGEST_LINE:]
         for line in lines:
             self._line(line)
 
     def end(self) -> str | None:
-        """Read the last line; return why the pull has failed, None if it has not."""
+        """Read the last line; return the error, None on success."""
         self.feed(b"\n")
         if self.error is None and not self.succeeded:
             self.error = "the server ended without saying success"
@@ -87,11 +87,11 @@ class PullProgress:
 
 
 class MergedProgress:
-    """Feed it each server's lines and ends; it says what to write.
+    """Merges progress: feed it each server's lines and ends, and write the lines that it returns.
 
     Args:
-        verb: what was asked for, for the error's text: `pull`, `create`.
-        servers: every server that was asked.
+        verb: the operation, for the error text: `pull`, `create`.
+        servers: all servers of the operation.
     """
 
     def __init__(self, verb: str, servers: Iterable[str]) -> None:
@@ -105,11 +105,11 @@ class MergedProgress:
 
     @property
     def failed(self) -> Mapping[str, str]:
-        """Servers that failed so far, with the reason."""
+        """Failed servers so far, with the reason."""
         return self._failed
 
     def line(self, server: str, line: Line) -> Line | None:
-        """Return what to write for one line of one server, None for nothing."""
+        """Return the line to write for one line of one server, None for none."""
         error, status = line.get("error"), line.get("status")
         if error:
             self._failed.setdefault(server, str(error))
@@ -126,7 +126,7 @@ class MergedProgress:
         return line
 
     def end(self, server: str, error: str | None = None) -> None:
-        """Note that a server's stream has ended, in order or with an error."""
+        """Record the end of a server's stream, with its error if any."""
         self._running.remove(server)
         if error is None and server not in self._succeeded:
             error = "the server ended without saying success"
@@ -152,7 +152,7 @@ class MergedProgress:
         return {**line, "total": layer.total, "completed": slowest}
 
     def _waited_for(self) -> list[str]:
-        """Servers whose part is still to come: those that succeeded have every layer, those that failed none."""
+        """Return the servers in progress: neither succeeded nor failed."""
         return [one for one in self._running if one not in self._failed and one not in self._succeeded]
 
 

@@ -1,4 +1,4 @@
-"""What a server says about itself, read within bounds: any of them may lie, and everybody is shown what they say."""
+"""Parses servers' JSON within limits: servers are untrusted, and clients see what they report."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ollama_router_core.errors import UpstreamProtocolError
 __all__ = ["LONGEST_DOCUMENT", "MOST_MODELS", "Document", "is_version", "read_document", "read_rows", "words_of"]
 
 LONGEST_DOCUMENT = 2 * 1024 * 1024
-"""Bytes of one answer: `/api/tags` of 2,000 models has 800 KB."""
+"""Maximum bytes of one response: `/api/tags` of 2,000 models has 800 KB."""
 MOST_MODELS = 2000
-"""Rows of one list: decoding, believing and merging that many takes the event loop less than 50 ms."""
+"""Maximum rows of one list: decoding, recording and merging that many takes less than 50 ms."""
 _LONGEST_ODD = 256 * 1024
-"""Bytes of an answer that is not strictly JSON with numbers that exist: the patient decoder is slow."""
+"""Maximum bytes of a response that needs the lenient decoder, which is slow."""
 _LONGEST_VERSION = 64
 _LONGEST_WORDS = 300
 _DECODE = msgspec.json.Decoder().decode
@@ -26,17 +26,17 @@ _MOST_DIGITS = 30
 
 
 class Document(Struct, frozen=True):
-    """A JSON object, and the keys of members that were left out: numbers that do not exist."""
+    """A JSON object, and the keys of omitted members, whose numbers are not representable."""
 
     values: dict[str, Any]
     left_out: tuple[str, ...] = ()
 
 
 def read_document(body: bytes) -> Document:
-    """Read what must be a JSON object.
+    """Parse a JSON object.
 
     Raises:
-        UpstreamProtocolError: it is none, or longer than 2 MiB, or 256 KiB where a strict decoder rejects it.
+        UpstreamProtocolError: it is none, or longer than 2 MiB (256 KiB if the strict decoder rejects it).
     """
     if len(body) > LONGEST_DOCUMENT:
         raise UpstreamProtocolError(f"the server's answer has more than {LONGEST_DOCUMENT} bytes")
@@ -54,7 +54,7 @@ def read_rows(document: Document, key: str) -> list[dict[str, Any]]:
     """Return the objects of the list under a key; null is an empty list.
 
     Raises:
-        UpstreamProtocolError: there is no list, or one of more than 2,000 rows.
+        UpstreamProtocolError: there is no list, or it has more than 2,000 rows.
     """
     rows = document.values.get(key)
     if key not in document.values or not isinstance(rows, list | None):
@@ -65,12 +65,12 @@ def read_rows(document: Document, key: str) -> list[dict[str, Any]]:
 
 
 def is_version(value: Any) -> TypeGuard[str]:
-    """Whether a value can be a server's version: printable text of at most 64 characters."""
+    """Whether a value is a plausible version: printable text of at most 64 characters."""
     return isinstance(value, str) and 0 < len(value) <= _LONGEST_VERSION and value.isprintable()
 
 
 def _read_patiently(body: bytes) -> tuple[Any, tuple[str, ...]]:
-    """Decode what a strict decoder rejects: lone surrogates are read, members whose number does not exist are not."""
+    """Decode leniently: accept lone surrogates, and omit members whose number is not representable."""
     if len(body) > _LONGEST_ODD:
         raise UpstreamProtocolError("the server's answer is not JSON")
     left_out: dict[str, None] = {}
@@ -105,7 +105,7 @@ def _constant(_: str) -> object:
 
 
 def words_of(status: int, body: bytes) -> str:
-    """Return the status, and what a server says about why it refused."""
+    """Return the status and the error text of a refusal."""
     try:
         found = json.loads(body)
     except ValueError:

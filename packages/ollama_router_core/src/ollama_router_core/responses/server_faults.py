@@ -1,4 +1,4 @@
-"""What an error of a server says about the server: told by its own words, for 404 and 500 mean several things.
+"""Classifies server errors by their text, as 404 and 500 are ambiguous.
 
 Source of the texts: Ollama's server/sched.go, server/routes.go, llm/ and x/mlxrunner/, versions 0.5 to 0.40.
 """
@@ -16,15 +16,15 @@ from ollama_router_core.translate import read_host_error
 __all__ = ["TELLING", "Fault", "FaultKind", "read_fault"]
 
 TELLING = frozenset({400, 404, 405, 500})
-"""Statuses whose body says what they mean."""
+"""Ambiguous statuses, which the body explains."""
 
 _LONGEST_TEXT = 300
 
 _RAN = ("while running the model", "post predict", "tool call")
-"""Parts of errors of a run that began: a whole answer may have been under way for minutes."""
+"""Substrings of errors after a run began: a non-streamed response may have run for minutes."""
 
 _INCAPABLE = ("does not support chat", "does not support generate")
-"""What Ollama says of a model whose weights are gone: it can tell no capability of it."""
+"""Ollama's error for a model whose weights are missing, so that its capabilities are unknown."""
 
 _OF_THE_REQUEST = (
     "must be of type",
@@ -34,7 +34,7 @@ _OF_THE_REQUEST = (
     "multimodal",
     "does not support",
 )
-"""Parts of errors that the same request meets on every server."""
+"""Substrings of errors that the same request gets on every server."""
 
 _NOT_LOADED = (
     "process has terminated",
@@ -72,39 +72,39 @@ _NOT_LOADED = (
     "do load request",
     "connection refused",
 )
-"""Parts of errors of a load that failed, or of a runner that is dead: nothing was generated."""
+"""Substrings of errors of a failed load or a dead runner: nothing was generated."""
 
 
 class FaultKind(Enum):
-    """What a server's error says about it."""
+    """What an error says about its server."""
 
     NO_MODEL = auto()
-    """It does not have the model, whatever its list says."""
+    """The server does not have the model, whatever its list says."""
     NO_ROUTE = auto()
-    """It has no such route: another version, or another program."""
+    """The server lacks the route: another version, or another program."""
     NOT_LOADED = auto()
-    """It could not load the model, or its runner is dead."""
+    """The server could not load the model, or its runner is dead."""
     FAILED = auto()
-    """It failed in another way, which may be due to the request."""
+    """Another failure, which the request may have caused."""
 
 
 class Fault(Struct, frozen=True):
-    """A server's error: what it says about the server, in the server's own words."""
+    """A classified server error with its text."""
 
     kind: FaultKind
     words: str
 
     @property
     def nothing_ran(self) -> bool:
-        """Whether the request cannot have produced anything, so that another server may be asked."""
+        """Whether the request generated nothing, so that it may be retried on another server."""
         return self.kind is not FaultKind.FAILED
 
 
 def read_fault(status: int, body: bytes, *, streamed: bool, capable: bool = False) -> Fault | None:
-    """Tell what an error means, None for one that says nothing about its server.
+    """Classify an error; None if it says nothing about its server.
 
-    A 500 to a `streamed` request came before the first piece of the answer. A model that is known to be `capable` of
-    text cannot be refused for not being so.
+    A 500 to a `streamed` request precedes the first piece of the response. For a model known to be `capable` of text,
+    a refusal as incapable means missing weights.
     """
     if status not in TELLING:
         return None
@@ -126,7 +126,7 @@ def read_fault(status: int, body: bytes, *, streamed: bool, capable: bool = Fals
 
 
 def _absent(document: Any, words: str) -> Fault | None:
-    """Ollama's errors are JSON; a text is its router's, or that of another program."""
+    """Classify a 404 or 405: Ollama's errors are JSON; plain text comes from its mux or another program."""
     if not isinstance(document, dict):
         return Fault(FaultKind.NO_ROUTE, words)
     text = words.lower()
@@ -141,6 +141,6 @@ def _document(body: bytes) -> Any:
 
 
 def _words(status: int, body: bytes) -> str:
-    """Return the server's text on one line, short enough for a log and a table."""
+    """Return the server's text on one line, at most 300 characters."""
     text = " ".join(read_host_error(status, body).message.split())
     return "".join(char for char in text if char.isprintable())[:_LONGEST_TEXT]

@@ -1,4 +1,4 @@
-"""What is said of an operation on several servers, in few words however many there are."""
+"""Short texts about operations on several servers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _MOST_NAMES = 5
 
 
 def names_of(servers: Collection[str]) -> str:
-    """Five names at most, and how many more there are."""
+    """Join at most five names, with the number of the rest."""
     return ", ".join(_first(servers))
 
 
 def failed_on(verb: str, reasons: Mapping[str, str], done: Collection[str]) -> str:
-    """Which servers an operation failed on and why, and who did it: `pull failed on b: disk full (done on a)`."""
+    """Describe a partly failed operation: `pull failed on b: disk full (done on a)`."""
     failed = "; ".join(_first([f"{server}: {reason}" for server, reason in reasons.items()]))
     return f"{verb} failed on {failed}" + (f" (done on {names_of(done)})" if done else "")
 

@@ -1,7 +1,7 @@
-"""How many tokens an answer took: the server's counts, and the router's own where a server has none.
+"""Token counts of a response: the server's, or the router's estimate.
 
-A stream whose tokens nobody counts, or that ends before its last count, took about one token for each of its pieces.
-An answer in one piece without counts took a token for every four bytes; a prompt took what was estimated of it.
+A stream without counts, or one that ends before its last count, is estimated at one token per piece. A non-streamed
+response without counts is estimated at one token per four bytes; its prompt at the request's estimate.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["NO_TOKENS", "TokenCounts", "count_tokens", "estimate_unseen"]
 
 
 class TokenCounts(Struct, frozen=True, kw_only=True):
-    """Tokens of one answer, None where nothing is known; `estimated` says that some of them were not counted."""
+    """Tokens of one request, None if unknown; `estimated` if some were not counted."""
 
     prompt: int | None = None
     completion: int | None = None
@@ -27,7 +27,7 @@ class TokenCounts(Struct, frozen=True, kw_only=True):
 
     @property
     def total(self) -> int:
-        """What a user's limits are charged."""
+        """Tokens charged to the user's limits."""
         return (self.prompt or 0) + (self.completion or 0)
 
 
@@ -35,7 +35,7 @@ NO_TOKENS: Final = TokenCounts()
 
 
 def count_tokens(reader: UsageReader, endpoint: Endpoint, route: RouteRequest) -> TokenCounts:
-    """Count what the answer to a request took, as far as the reader has seen it."""
+    """Count the tokens of a response as far as the reader has seen it."""
     usage, pieces = reader.usage, reader.uncounted
     prompt, completion = usage.prompt_tokens, usage.completion_tokens
     if pieces:
@@ -49,9 +49,9 @@ def count_tokens(reader: UsageReader, endpoint: Endpoint, route: RouteRequest) -
 
 
 def estimate_unseen(endpoint: Endpoint, route: RouteRequest) -> TokenCounts:
-    """Estimate what a server wrote for a client that did not wait for it.
+    """Estimate the tokens of a request whose client left before the response.
 
-    Of a stream that has not begun that is nothing; of an answer in one piece nobody knows how far it was.
+    A stream that has not begun counts as none; the progress of a non-streamed response is unknown.
     """
     if not endpoint.counts_usage or route.stream:
         return NO_TOKENS

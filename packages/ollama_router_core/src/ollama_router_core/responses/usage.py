@@ -1,8 +1,8 @@
-"""Read tokens and timings out of an answer while its bytes pass, without changing or holding them.
+"""Reads token counts and timings from a response as it passes, without delaying it.
 
-Most pieces are tokens passing by: a search for a few words tells that they hold nothing, and they are let go. Lines
-that may hold something are parsed, so an answer that talks about `"eval_count"` is not taken for one that has it. At
-most 16 KiB of a line are held; of a longer one (Ollama's `context` list) the end, where every dialect puts its usage.
+Most pieces are tokens: a search for a few words skips them. Lines with such a word are parsed, so that a response that
+merely mentions `"eval_count"` is not misread. At most 16 KiB of a line are buffered; for a longer line (Ollama's
+`context` list) the end, where every dialect puts its usage.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class UsageReader:
-    """Watches one answer. Feed it every piece, then ask for `usage`; how the bytes are cut makes no difference.
+    """Reads the usage of one response. Feed it every piece, cut anywhere, then read `usage`.
 
-    `size` is the length in bytes of an answer that is no stream.
+    `size` is the length in bytes of a non-streamed response.
     """
 
     __slots__ = ("_cut", "_format", "_found", "_held", "_lines", "_pieces", "_seen", "_token_lines", "_words", "size")
@@ -43,17 +43,17 @@ class UsageReader:
         self.size = 0
 
     def feed(self, piece: bytes) -> None:
-        """Look at the next piece of the body."""
+        """Read the next piece of the body."""
         if piece.endswith(self._token_lines) and self._lines and not self._held and piece.find(b"\n") == len(piece) - 1:
             self._pieces += 1
-            return  # one line and that one a token: all that most pieces are asked
+            return  # one line with one token: the fast path of most pieces
         self._found = None
         data = self._held + piece if self._held else piece
         if self._lines:
             end = piece.rfind(b"\n") + 1
-            if end:  # what was held has none
+            if end:  # the buffered part has no line end
                 end += len(data) - len(piece)
-            if end and end == len(data) and not self._has_word(data):  # tokens of others pass by
+            if end and end == len(data) and not self._has_word(data):  # only tokens
                 self._held, self._cut = b"", False
                 self._pieces += self._pieces_in(data)
                 return
@@ -69,7 +69,7 @@ class UsageReader:
 
     @property
     def pieces(self) -> int:
-        """Pieces of a stream that have come, about one for each token; 0 for an answer that is no stream."""
+        """Pieces of a stream so far, about one per token; 0 for a non-streamed response."""
         return self._pieces
 
     @property
@@ -79,15 +79,15 @@ class UsageReader:
 
     @property
     def uncounted(self) -> int:
-        """Pieces of a stream that came after the last count of its tokens, or without any: about one token each."""
+        """Pieces of a stream after its last token count, or all without one: about one token each."""
         usage = self.usage
         if usage.completion_tokens and (usage.finished or usage.completion_tokens != self._seen.completion_tokens):
-            return 0  # the second: a last line that lacks its end has them
+            return 0  # the second: an unterminated last line has the count
         return self._pieces
 
     @property
     def usage(self) -> Usage:
-        """What has been found so far; call it after the last piece."""
+        """The usage found so far; complete after the last piece."""
         found = self._found
         if found is None:
             found = self._found = self._find()
@@ -110,7 +110,7 @@ class UsageReader:
         return False
 
     def _look_at(self, lines: bytes) -> None:
-        """Read whole lines, the first of which may have lost its beginning."""
+        """Read complete lines; the first may be truncated at its start."""
         for line in lines.split(b"\n"):
             found = self._line(line, cut=self._cut) if line and self._has_word(line) else NO_USAGE
             if (found.completion_tokens or 0) > (self._seen.completion_tokens or 0):
@@ -127,7 +127,7 @@ class UsageReader:
         return count
 
     def _line(self, line: bytes, *, cut: bool) -> Usage:
-        """Read a line that has one of the words."""
+        """Read a line that contains one of the words."""
         counts = self._format
         if cut or len(line) > _HELD:
             line = line[-_HELD:].strip()
@@ -150,7 +150,7 @@ def _merged(before: Usage, after: Usage) -> Usage:
 
 
 def _read(counts: TokenCountFormat, text: bytes, *, whole: bool) -> Usage:
-    """Read one JSON text; a `whole` answer with numbers is a finished one. Invalid JSON tells nothing."""
+    """Read one JSON text; a `whole` response with counts is finished. Invalid JSON yields no usage."""
     try:
         return _with_whole_prompt(counts, counts.read(text, whole))
     except _UNREADABLE:
@@ -158,7 +158,7 @@ def _read(counts: TokenCountFormat, text: bytes, *, whole: bool) -> Usage:
 
 
 def _read_end(counts: TokenCountFormat, text: bytes) -> Usage:
-    """Read the end of a text that was too long to hold."""
+    """Read the end of a text that was too long to buffer."""
     found: dict[str, Any] = {}
     for name, pattern in counts.numbers.items():
         values = pattern.findall(text)
@@ -169,7 +169,7 @@ def _read_end(counts: TokenCountFormat, text: bytes) -> Usage:
 
 
 def _with_whole_prompt(counts: TokenCountFormat, usage: Usage) -> Usage:
-    """Add the tokens of the cache to the prompt's where a dialect tells them apart."""
+    """Add cached tokens to the prompt's, for dialects that report them separately."""
     apart = (usage.cached_tokens or 0) + (usage.cache_write_tokens or 0)
     if not apart or not counts.cached_apart or usage.prompt_tokens is None:
         return usage

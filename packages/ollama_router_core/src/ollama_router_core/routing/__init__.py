@@ -1,1 +1,1 @@
-"""Who serves: filters, strategies, the decision and its explanation, and where a failed attempt goes next."""
+"""Routing: filters, strategies, the decision and its explanation, and retries along the ranking."""

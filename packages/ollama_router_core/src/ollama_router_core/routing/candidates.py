@@ -1,4 +1,4 @@
-"""Servers as one kind of request sees them: settings, facts and estimates, derived once and kept."""
+"""Servers from the view of one kind of request: settings, facts and estimates, derived once and cached."""
 
 from __future__ import annotations
 
@@ -55,22 +55,21 @@ __all__ = [
 ]
 
 WARM, COLD, EVICTS = 0, 1, 2
-"""How far a model is from running: loaded or loading, loadable beside the others, only in place of others."""
+"""Warmth of a model: loaded or loading, loadable beside the others, loadable only by evicting others."""
 
 Fit = Literal["loaded", "fits", "evicts", "partly_on_cpu", "too_large"]
-"""How a model fits a server: it is there, has room, has it in place of others, on its GPUs in part, or has none."""
+"""How a model fits a server: loaded, has room, needs evictions, fits the GPUs only in part, or does not fit."""
 
 RESPONSIVE, SLOW, PARTLY, UNLISTED = 0, 1, 2, 3
-"""Health tiers, best first: a server of a worse tier is chosen only when no better one is left."""
+"""Health tiers, best first: a server of a worse tier is chosen only if no better one is left."""
 
 _NOTHING_LEARNED = SpeedBook()
 _DRIFT = 0.02
-"""Part of the usual length of an answer by which that may differ before speeds are worked out anew: every request
-that ends anywhere moves it a little."""
+"""Relative change of the mean response length that recomputes speeds: every finished request changes it slightly."""
 
 
 class Reason(Struct, frozen=True):
-    """Why: a stable code for programs, a text for people; `lacks` names the capabilities that are missing."""
+    """A reason: a stable code for programs, a text for people; `lacks` names missing capabilities."""
 
     code: str
     text: str
@@ -78,7 +77,7 @@ class Reason(Struct, frozen=True):
 
 
 class RequestKind(NamedTuple):
-    """What a candidate depends on: requests that agree in this see the same candidates."""
+    """The properties of a request that candidates depend on: equal kinds have equal candidates."""
 
     model: CanonicalName | None
     num_ctx: int | None
@@ -97,17 +96,16 @@ def kind_of(request: RouteRequest) -> RequestKind:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Candidate:
-    """One server as a kind of request sees it.
+    """One server from the view of a kind of request.
 
-    `model` is what is asked for. `limit` is the most bytes that a model may take here, None without a limit; what goes
-    beyond `vram`, the limit of its GPUs, runs on the CPU. `warmth` is WARM, COLD or
-    EVICTS and `warm_reason` says it in words. `loaded` is the model there with whatever context, `others` what else is
-    loaded there, each with its size; `room` says what fits beside them. `victims` are the models that would have to go,
-    each with the seconds of its reload. `health_tier` is RESPONSIVE, SLOW (its last probe took longer than
-    `server_busy_threshold_ms`), PARTLY (the model would have to be loaded and only a part of it fits its GPUs) or
-    UNLISTED (it never listed its models: it may be another program). `index` is the
-    server's position among all configured servers by name, `salt` a hash of its name that tie-breaking mixes.
-    `slots` are those that the model's runner was told to have, and `runner` the names whose requests it serves.
+    `model` is the requested model. `limit` is the maximum bytes of a model here, None without a limit; the part beyond
+    `vram`, the limit of the GPUs, runs on the CPU. `warmth` is WARM, COLD or EVICTS, with the text in `warm_reason`.
+    `loaded` is the loaded model at any context, `others` the other loaded models with their sizes; `room` is the memory
+    beside them. `victims` are the models to evict, each with its reload time in seconds. `health_tier` is RESPONSIVE,
+    SLOW (its last probe took longer than `server_busy_threshold_ms`), PARTLY (the model must be loaded and only a part
+    of it fits the GPUs) or UNLISTED (it never listed its models and may be another program). `index` is the server's
+    position among all configured servers by name, `salt` a hash of its name for tie-breaking. `slots` are the
+    configured slots of the model's runner, `runner` the model names that the runner serves.
     """
 
     name: str
@@ -138,7 +136,7 @@ class Candidate:
 
     @property
     def fit(self) -> Fit:
-        """How the model fits: what runs there evidently does, whatever its limit says."""
+        """How the model fits; a loaded model fits whatever its limit."""
         if self.warmth == WARM:
             return "loaded"
         if self.limit is not None and self.size > self.limit:
@@ -149,11 +147,11 @@ class Candidate:
 
     @property
     def free(self) -> int | None:
-        """The bytes of video memory beside the other models that are loaded; None where its limit is not known."""
+        """Free bytes of video memory beside the other loaded models; None if the limit is unknown."""
         return max(0, self.room.limit - sum([one.held for one in self.others])) if self.room.is_known else None
 
     def speed(self, model: CanonicalName | None, speeds: Speeds | None) -> ModelSpeed:
-        """Return the model's expected speeds here; worked out anew only when something learned changes them."""
+        """Return the model's expected speeds here, recomputed only if the learned data changed."""
         book = speeds if speeds is not None else _NOTHING_LEARNED
         known = self._speed
         if known is None or (book is not self._book and self._has_changed(known, book, model or CanonicalName(""))):
@@ -163,7 +161,7 @@ class Candidate:
         return known
 
     def _has_changed(self, known: ModelSpeed, book: Speeds, model: CanonicalName) -> bool:
-        """Whether more is known about this server, or other servers' answers were longer or shorter than usual."""
+        """Whether something about this server was learned, or the mean response length changed."""
         if book.version(self.name) is not self._version:
             return True
         return abs(book.answer_tokens(model) - known.answer_tokens) > _DRIFT * known.answer_tokens
@@ -172,7 +170,7 @@ class Candidate:
 def make_candidate(
     name: str, kind: RequestKind, snapshot: FleetSnapshot, config: Config, *, index: int = 0
 ) -> Candidate:
-    """Build the candidate that a server of the config is for a kind of request."""
+    """Build the candidate of a configured server for a kind of request."""
     facts = snapshot.servers.get(name) or ServerFacts(name=name)
     server = config.servers[name]
     vram = memory_limit(server)
@@ -216,18 +214,18 @@ def make_candidate(
 
 
 def reload_seconds(size: int) -> float:
-    """Guess how long bytes take from disk to GPU on a server of which nothing is known."""
+    """Estimate the seconds of loading `size` bytes on a server without learned speeds."""
     return 0.5 + size / 1.5e9
 
 
 def _foreseen_on_cpu(kind: RequestKind, facts: ServerFacts, size: int, vram: int | None) -> float:
-    """Return the share beyond the GPUs, at least the one that was on the CPU when the model was there last."""
+    """Return the expected share on the CPU, at least that of the model's last load there."""
     beyond = 0.0 if vram is None or size <= vram else 1.0 - vram / size
     return beyond if kind.model is None else max(beyond, facts.on_cpu.get(kind.model, 0.0))
 
 
 def _is_partly(server: Server, on_cpu: float, warmth: int) -> bool:
-    """Whether it is a server for models that its GPUs hold only in part, and this would be loaded as one of them."""
+    """Whether the server may load models partly to the CPU, and would load this one so."""
     return on_cpu > 0 and warmth != WARM and server.system_memory_gb > 0
 
 
@@ -242,7 +240,7 @@ def _health_tier(kind: RequestKind, facts: ServerFacts, config: Config, *, partl
 def _sized(
     one: LoadedModel, snapshot: FleetSnapshot, facts: ServerFacts, config: Config, server: Server
 ) -> LoadedModel:
-    """Give a loaded model its size: one that was seen to answer is measured only when the server is asked next."""
+    """Fill in the estimated size of a loaded model that `/api/ps` has not reported yet."""
     if one.size:
         return one
     estimate = estimate_memory(one.name, facts, snapshot, config.models, num_ctx=one.context_length, host=server)
@@ -250,7 +248,7 @@ def _sized(
 
 
 def _victims(others: tuple[LoadedModel, ...], room: Room, size: int) -> tuple[tuple[CanonicalName, float], ...]:
-    """Who goes: the model that would expire first, then the next, until there is room."""
+    """Choose the models to evict, next to expire first, until there is room."""
     victims: list[tuple[CanonicalName, float]] = []
     held, count = sum([one.held for one in others]), len(others)
     for model in sorted(others, key=lambda one: (one.expires_at or float("inf"), one.name)):
@@ -290,7 +288,7 @@ def _warmth(
 
 
 def _reloaded(needed: str | None, model: CanonicalName, loaded: LoadedModel) -> tuple[int, Reason]:
-    """Rate a model loaded by this name or another of the same weights: as the request wants it, or to be reloaded."""
+    """Rate a runner loaded under this name or one with the same weights: usable as it is, or to be reloaded."""
     at = f" at {loaded.context_length} tokens" if loaded.context_length else ""
     by = "" if loaded.name == model else f" as {loaded.name}"
     if needed is None:

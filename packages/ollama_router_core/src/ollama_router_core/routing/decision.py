@@ -1,6 +1,6 @@
-"""The answer to "which server": every server, ranked or refused, each with its reasons.
+"""Routing decisions: every server, ranked or refused, each with its reasons.
 
-A `Decision` carries an `Explanation`; its texts are written when they are read.
+A `Decision` carries an `Explanation`, whose texts are built on access.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ __all__ = ["Decision", "Explanation", "LateExplanation", "StatedExplanation", "V
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What was decided about one server or external host.
+    """The decision about one server or external host.
 
-    `chosen`: gets the request. `possible`: would get it next. `refused`: a filter is against it. `skipped`: was not
-    considered, as an assignment decides or only an assignment could lead there. `expected` are seconds,
-    `forecast` works out what the model takes there, once that is shown. `candidate` is the server as it was seen, None
-    where nobody looked.
+    `chosen`: gets the request. `possible`: is next in the ranking. `refused`: a filter excludes it. `skipped`: not
+    considered, as the model is assigned elsewhere or the host serves assigned models only. `expected` is in seconds;
+    `forecast` computes the model's memory there on demand. `candidate` is the server as evaluated, None if it was not.
     """
 
     server: str
@@ -45,54 +44,54 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 
 class Explanation(Protocol):
-    """Why a decision is what it is."""
+    """The explanation of a decision."""
 
     @property
     def is_routine(self) -> bool:
-        """Whether there is nothing to tell later: fixed by the config, or a server that has the model in memory."""
+        """Whether the decision needs no log entry: fixed by the config, or a server with the model in memory."""
 
     @property
     def headline(self) -> str:
-        """Why the chosen server, or why none."""
+        """The reason for the chosen server, or for none."""
 
     @property
     def expectation(self) -> ExpectedTime | None:
-        """How long the chosen server would take, whether or not that decided; None where nothing tells."""
+        """Expected time on the chosen server, whether or not it decided; None if unknown."""
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """Every server and external host, the ranked ones first and in order."""
 
     def summary(self, most: int) -> tuple[tuple[Verdict, ...], Mapping[str, int]]:
-        """Return the first `most` servers, and how many others have which reason, by code; hosts are left out."""
+        """Return the first `most` servers, and the number of others by reason code; hosts are omitted."""
 
 
 class StatedExplanation(Struct, frozen=True):
-    """An explanation that is known when the decision is made."""
+    """An explanation that is complete when the decision is made."""
 
     headline: str
     verdicts: tuple[Verdict, ...] = ()
 
     @property
     def is_routine(self) -> bool:
-        """Whether there is nothing to tell later: it is what the config says."""
+        """True: the config made the decision."""
         return True
 
     @property
     def expectation(self) -> ExpectedTime | None:
-        """Nothing tells how long it would take."""
+        """None: no time is estimated."""
         return None
 
     def summary(self, most: int) -> tuple[tuple[Verdict, ...], Mapping[str, int]]:
-        """Return the first `most` servers, and how many others have which reason, by code; hosts are left out."""
+        """Return the first `most` servers, and the number of others by reason code; hosts are omitted."""
         servers = [verdict for verdict in self.verdicts if verdict.verdict != "skipped"]
         return tuple(servers[:most]), Counter(verdict.reasons[0].code for verdict in servers[most:] if verdict.reasons)
 
 
 class LateExplanation(Struct, eq=False):
-    """An explanation whose headline is known, and whose rest is worked out when somebody asks; few do.
+    """An explanation with a known headline, whose rest is computed on first access.
 
-    `warm` says that there will be nothing to tell; where it is None, that is worked out, too.
+    `warm` is the value of `is_routine`; None computes it as well.
     """
 
     headline: str
@@ -102,12 +101,12 @@ class LateExplanation(Struct, eq=False):
 
     @property
     def is_routine(self) -> bool:
-        """Whether there is nothing to tell later."""
+        """Whether the decision needs no log entry."""
         return self._whole.is_routine if self.warm is None else self.warm
 
     @property
     def expectation(self) -> ExpectedTime | None:
-        """How long the chosen server would take."""
+        """Expected time on the chosen server."""
         return self._whole.expectation
 
     @property
@@ -116,7 +115,7 @@ class LateExplanation(Struct, eq=False):
         return self._whole.verdicts
 
     def summary(self, most: int) -> tuple[tuple[Verdict, ...], Mapping[str, int]]:
-        """Return the first `most` servers, and how many others have which reason, by code; hosts are left out."""
+        """Return the first `most` servers, and the number of others by reason code; hosts are omitted."""
         return self._whole.summary(most)
 
     @property
@@ -127,7 +126,7 @@ class LateExplanation(Struct, eq=False):
 
 
 class Decision(Struct, frozen=True, kw_only=True, eq=False):
-    """The answer: `ranking` names the servers to try in order; empty means that `error` says why."""
+    """A decision: `ranking` names the servers to try in order; if it is empty, `error` has the reason."""
 
     request: RouteRequest
     strategy: str
@@ -145,7 +144,7 @@ class Decision(Struct, frozen=True, kw_only=True, eq=False):
 
     @property
     def reason(self) -> str:
-        """Why the chosen server, or why none."""
+        """The reason for the chosen server, or for none."""
         return self.explanation.headline
 
     @property
@@ -154,11 +153,11 @@ class Decision(Struct, frozen=True, kw_only=True, eq=False):
         return self.explanation.verdicts
 
     def among(self, servers: tuple[str, ...]) -> Decision:
-        """Return the same decision with only some servers of its ranking left."""
+        """Return the decision with its ranking replaced by `servers`."""
         return replace(self, ranking=servers)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the decision in the terms that library, command line and HTTP share."""
+        """Return the decision as JSON, in the format of library, command line and HTTP."""
         return {
             "model": self.request.model_text,
             "strategy": self.strategy,
@@ -181,7 +180,7 @@ def _verdict_json(verdict: Verdict) -> dict[str, Any]:
 
 
 def _fit_json(candidate: Candidate | None) -> dict[str, Any]:
-    """How the model fits, the most that it may take, what is free beside the others, and who would have to go."""
+    """Return how the model fits, its limit, the free memory beside the others, and the models to evict."""
     if candidate is None or candidate.model is None:
         return {"fit": None, "limit_bytes": None, "free_bytes": None, "victims": []}
     fit = candidate.fit

@@ -1,4 +1,4 @@
-"""How long a request would take on a server, term by term, in seconds."""
+"""The expected time of a request on a server, by term, in seconds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ollama_router_core.routing.filters import proven_slots
 __all__ = ["ExpectedTime", "expected_time"]
 
 _HORIZON = 60.0
-"""Seconds within which a model must be asked for again to make its eviction a loss."""
+"""Seconds within which a request for an evicted model makes the eviction a loss."""
 
 
 class ExpectedTime(Struct, frozen=True, kw_only=True):
-    """Seconds. `affinity` is negative: prefill saved by a held prefix. `harm` is what others lose by an eviction."""
+    """Seconds. `affinity` is negative: prefill saved by a cached prefix. `harm` is others' loss by an eviction."""
 
     wait: float
     load: float
@@ -30,17 +30,17 @@ class ExpectedTime(Struct, frozen=True, kw_only=True):
 
     @property
     def ready(self) -> float:
-        """Until the first token."""
+        """Seconds until the first token."""
         return self.wait + self.load + self.prefill + self.affinity
 
     @property
     def done(self) -> float:
-        """Until the last token."""
+        """Seconds until the last token."""
         return self.ready + self.decode
 
     @property
     def cost(self) -> float:
-        """What `fastest` compares: this request's time and the time it costs others."""
+        """Sort key of `fastest`: this request's time plus the time that it costs others."""
         return self.done + self.harm
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ def expected_time(
     now: float,
     prefix: HeldPrefix | None = None,
 ) -> ExpectedTime:
-    """Return the expected time of a request on a server that it is sent to now."""
+    """Return the expected time of a request that is sent to a server now."""
     speed = candidate.speed(request.model, snapshot.speeds)
     running = snapshot.in_flight.get(candidate.name, 0)
     crowd = (running + 1.0) ** SHARING if running else 1.0
@@ -81,7 +81,7 @@ def expected_time(
 
 
 def _ahead(candidate: Candidate, request: RouteRequest, snapshot: FleetSnapshot) -> float:
-    """Count the turns to wait for one of the model's slots."""
+    """Return the number of requests to wait for, per slot of the model."""
     active = snapshot.active.get(candidate.name)
     if not active or request.model is None:
         return 0.0
@@ -98,7 +98,7 @@ def _answer(request: RouteRequest, speed: ModelSpeed) -> float:
 
 
 def _loads_ahead(candidate: Candidate, now: float) -> float:
-    """Sum what is left of the loads that the server is at, in seconds: loads are serial."""
+    """Sum the remaining seconds of the server's loads in progress: loads are serial."""
     loading = candidate.facts.loading
     return sum(max(0.0, _load_of(candidate, model) - (now - since)) for model, since in loading.items())
 
@@ -110,6 +110,6 @@ def _load_of(candidate: Candidate, model: CanonicalName) -> float:
 
 
 def _harm(candidate: Candidate, snapshot: FleetSnapshot) -> float:
-    """Sum the reloads that the evicted models will cause: each one's seconds, as likely as somebody will ask for it."""
+    """Sum the reload seconds of the evicted models, each weighted by the probability of demand."""
     demand = snapshot.demand
     return sum(min(1.0, demand.get(name, 0.0) * _HORIZON) * seconds for name, seconds in candidate.victims)

@@ -1,4 +1,4 @@
-"""Which server would get a request, and why: one answer for library, command line and HTTP."""
+"""Explains which server a request would get, for library, command line and HTTP."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ _TELLING = {
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """A request that somebody thinks of.
+    """A hypothetical request.
 
-    `model` is its name as a client would write it, `context` is `options.num_ctx`, `prompt_tokens` about how long its
-    prompt is, `needs` are capabilities such as `tools`. `user` asks, with `grants` if they are known. `held_by` is the
-    server that answered the conversation's last turn: it need not read the prompt again. `kv_type` is the type of KV
-    cache that every server is taken to be set to, None for the one that each is set to.
+    `model` is the name as a client would write it, `context` is `options.num_ctx`, `prompt_tokens` the approximate
+    prompt length, `needs` are capabilities such as `tools`. `user` is the requesting user, with `grants` if known.
+    `held_by` is the server that answered the conversation's last turn and has the prompt cached. `kv_type` overrides
+    the KV cache type of every server, None keeps the configured ones.
     """
 
     model: str
@@ -61,14 +61,14 @@ class Question(Struct, frozen=True, kw_only=True):
 
     @property
     def prefix(self) -> HeldPrefix | None:
-        """What `held_by` saves at most: the whole prompt."""
+        """The prefix that `held_by` saves: at most the whole prompt."""
         return None if self.held_by is None else HeldPrefix(self.held_by, self.prompt_tokens)
 
     def request(self, config: Config) -> tuple[RouteRequest, tuple[str, ...]]:
-        """Return the request after the config's policy, and what that changed.
+        """Return the request after the config's policy, and the changes.
 
         Raises:
-            RequestError: no model can have this name.
+            RequestError: the model name is invalid.
         """
         body: dict[str, Any] = {"model": self.model, "prompt": ""}
         if self.context is not None:
@@ -82,12 +82,12 @@ class Question(Struct, frozen=True, kw_only=True):
 def explain(
     question: Question, snapshot: FleetSnapshot, config: Config, *, now: float, all_strategies: bool = False
 ) -> dict[str, Any]:
-    """`Decision.to_json` with what was asked, what policy changed, and what would change the answer.
+    """Return `Decision.to_json` with the question, the policy changes and what would change the decision.
 
-    `all_strategies` adds what each strategy would choose. Nothing is sent anywhere.
+    `all_strategies` adds the choice of each strategy. No request is sent.
 
     Raises:
-        RequestError: no model can have this name.
+        RequestError: the model name is invalid.
     """
     request, changes = question.request(config)
     snapshot, config = _with_kv_type(question.kv_type, request.model, snapshot, config)
@@ -117,9 +117,9 @@ def explain(
 def _with_kv_type(
     kind: KvCacheType | None, model: CanonicalName | None, snapshot: FleetSnapshot, config: Config
 ) -> tuple[FleetSnapshot, Config]:
-    """Set every server to a type of KV cache; those that were set to another forget what the model took there.
+    """Set every server to a KV cache type; servers with another type lose their measurements of the model.
 
-    To a server without flash attention the type is nothing.
+    Servers without flash attention keep theirs, as they do not quantise the cache.
     """
     others = {
         name
@@ -137,7 +137,7 @@ def _with_kv_type(
 
 
 def _forget(facts: ServerFacts, model: CanonicalName) -> ServerFacts:
-    """Return a server's facts as if the model had never been loaded: with another type it would be loaded anew."""
+    """Return a server's facts as if the model had never been loaded, as another type requires a reload."""
     runner = runner_of(facts, model)
     return replace(
         facts,
@@ -172,7 +172,7 @@ def _error_json(decision: Decision) -> dict[str, Any] | None:
 
 
 def _would_change(decision: Decision) -> Iterator[dict[str, Any]]:
-    """Yield what has to happen for another answer: losing the chosen server, then what each refused one lacks."""
+    """Yield what would change the decision: losing the chosen server, then what each refused server lacks."""
     if decision.server is not None:
         after = decision.ranking[1] if len(decision.ranking) > 1 else None
         yield {"server": decision.server, "if": "it cannot take it", "then": after or "the request fails"}

@@ -1,7 +1,6 @@
-"""Filters, a function each: why a server cannot take a request, with the numbers that say so.
+"""Filters: functions that return the reason why a server cannot take a request, with the numbers; None if it can.
 
-`FILTERS` hold as long as the facts about the servers do, `LIVE_FILTERS` look at the current load. Each returns the
-reason against a server, None where it has none.
+`FILTERS` depend on the facts about the servers, `LIVE_FILTERS` on the current load.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from ollama_router_core.routing.candidates import WARM, Candidate, Reason
 __all__ = ["FULL", "PINNED", "in_service", "proven_slots", "refused", "refused_now", "runner_slots", "slots_of"]
 
 FULL = "full"
-"""The code of the one reason that goes away by itself: when a request on that server ends."""
+"""Code of the only reason that resolves itself, when a request on the server ends."""
 
 PINNED = "pinned"
-"""The code of every server but the one that a request names."""
+"""Code of every server other than the one to which a request is pinned."""
 
 Filter = Callable[[Candidate, RouteRequest], Reason | None]
 LiveFilter = Callable[[Candidate, FleetSnapshot, float], Reason | None]
-"""For what changes from one moment to the next; the time is that of the snapshot's clock, in seconds."""
+"""A filter on live state; the time is in seconds of the snapshot's clock."""
 
 
 def _pinned(candidate: Candidate, request: RouteRequest) -> Reason | None:
-    """Refuse every other server where a request names its own."""
+    """Refuse every other server if a request is pinned."""
     if request.pin is None or request.pin == candidate.name:
         return None
     return Reason(PINNED, f"is excluded: the request is pinned to {request.pin}")
@@ -41,7 +40,7 @@ def _disabled(candidate: Candidate, _request: RouteRequest) -> Reason | None:
 
 
 def _lacks_model(candidate: Candidate, request: RouteRequest) -> Reason | None:
-    """Refuse a server that lacks the model on disk; one whose list is not known may have it, and comes last."""
+    """Refuse a server that lacks the model on disk; one whose list is unknown stays, in the last tier."""
     installed = candidate.facts.installed
     if request.model is None or installed is None or request.model in installed:
         return None
@@ -49,7 +48,7 @@ def _lacks_model(candidate: Candidate, request: RouteRequest) -> Reason | None:
 
 
 def _down(candidate: Candidate, _request: RouteRequest) -> Reason | None:
-    """Refuse a server that did not answer its last probe, or was never probed."""
+    """Refuse a server that is down or was never probed."""
     if candidate.facts.up is None:
         return Reason("not_probed", "has not been probed yet")
     if not candidate.facts.up:
@@ -58,7 +57,7 @@ def _down(candidate: Candidate, _request: RouteRequest) -> Reason | None:
 
 
 def _lacks_route(candidate: Candidate, request: RouteRequest) -> Reason | None:
-    """Refuse a server without the route: by its version, if that is known, and by what it answered before."""
+    """Refuse a server without the route, by earlier responses and by its version, if known."""
     wanted = request.versions
     if wanted is None:
         return None
@@ -74,7 +73,7 @@ def _lacks_route(candidate: Candidate, request: RouteRequest) -> Reason | None:
 
 
 def _incapable(candidate: Candidate, request: RouteRequest) -> Reason | None:
-    """Refuse a model that cannot do what is asked, where the server says what it can do."""
+    """Refuse a model that lacks a needed capability, if the server reports capabilities."""
     known = _capabilities(candidate.facts, request)
     if known is None:
         return None
@@ -85,14 +84,14 @@ def _incapable(candidate: Candidate, request: RouteRequest) -> Reason | None:
 
 
 def _beyond_memory(candidate: Candidate, _request: RouteRequest) -> Reason | None:
-    """Refuse an estimate beyond the server's memory, unless the model is loaded as the request wants it."""
+    """Refuse an estimate beyond the server's memory, unless the model is loaded as requested."""
     if candidate.limit is None or candidate.size <= candidate.limit or candidate.warmth == WARM:
         return None
     return Reason("memory", f"needs {candidate.estimate}, limit {candidate.limit / GIB:.1f} GiB")
 
 
 FILTERS: tuple[Filter, ...] = (_pinned, _disabled, _lacks_model, _down, _lacks_route, _incapable, _beyond_memory)
-"""In the order in which their reasons are given: a server that is down and never had the model says the latter."""
+"""In the order of precedence: a server that is down and lacks the model is refused for the latter."""
 
 
 def _draining(candidate: Candidate, snapshot: FleetSnapshot, _now: float) -> Reason | None:
@@ -102,7 +101,7 @@ def _draining(candidate: Candidate, snapshot: FleetSnapshot, _now: float) -> Rea
 
 
 def _suspended(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
-    """Refuse a server that the breaker keeps out for a while."""
+    """Refuse a server that the breaker suspends."""
     until = snapshot.suspended.get(candidate.name)
     if until is None or until <= now:
         return None
@@ -110,7 +109,7 @@ def _suspended(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Rea
 
 
 def _model_suspended(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
-    """Refuse a server that could not serve the model of late, with its own words, for a while."""
+    """Refuse a server while the model is suspended there, with the server's error text."""
     if not snapshot.suspended_models:
         return None
     found = snapshot.suspended_models.get(candidate.name, {}).get(candidate.model or CanonicalName(""))
@@ -120,7 +119,7 @@ def _model_suspended(candidate: Candidate, snapshot: FleetSnapshot, now: float) 
 
 
 def _full(candidate: Candidate, snapshot: FleetSnapshot, _now: float) -> Reason | None:
-    """Refuse a server with all of its `max_concurrent` slots taken; right after it came back it has fewer."""
+    """Refuse a server whose `max_concurrent` slots are taken; fewer during its slow start."""
     slots = slots_of(candidate, snapshot)
     running = snapshot.in_flight.get(candidate.name, 0)
     if slots is None or running < slots:
@@ -129,7 +128,7 @@ def _full(candidate: Candidate, snapshot: FleetSnapshot, _now: float) -> Reason 
 
 
 def _runner_full(candidate: Candidate, snapshot: FleetSnapshot) -> Reason | None:
-    """Refuse more requests than a loaded model serves at once: Ollama would let them wait in silence."""
+    """Refuse more requests than a loaded model serves in parallel, as Ollama would queue them silently."""
     slots = runner_slots(candidate, snapshot)
     active = snapshot.active.get(candidate.name) if slots is not None else None
     if slots is None or not active:
@@ -144,7 +143,7 @@ LIVE_FILTERS: tuple[LiveFilter, ...] = (_draining, _suspended, _model_suspended,
 
 
 def refused(candidate: Candidate, request: RouteRequest) -> Reason | None:
-    """Why the facts rule a server out for a kind of request, None when they do not."""
+    """Return why the facts exclude a server for a kind of request, None if they do not."""
     for rule in FILTERS:
         reason = rule(candidate, request)
         if reason is not None:
@@ -153,9 +152,9 @@ def refused(candidate: Candidate, request: RouteRequest) -> Reason | None:
 
 
 def refused_now(candidate: Candidate, snapshot: FleetSnapshot, now: float, *, waits: bool = False) -> Reason | None:
-    """Why a server that may take a request cannot at this moment, None when it can.
+    """Return why an able server cannot take a request now, None if it can.
 
-    `waits` says that the request would wait for a slot of the model, as under strategies that bind late.
+    With `waits`, the request waits for a slot of its model, as under late-binding strategies.
     """
     for rule in LIVE_FILTERS:
         reason = rule(candidate, snapshot, now)
@@ -165,13 +164,13 @@ def refused_now(candidate: Candidate, snapshot: FleetSnapshot, now: float, *, wa
 
 
 def in_service(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> bool:
-    """Whether a server takes requests at all now: it neither drains nor is it suspended; it may be full."""
+    """Whether a server is neither draining nor suspended; it may be full."""
     reason = refused_now(candidate, snapshot, now, waits=True)
     return reason is None or reason.code == FULL
 
 
 def slots_of(candidate: Candidate, snapshot: FleetSnapshot) -> int | None:
-    """How many requests the server takes at once now, None without a limit."""
+    """Return the current limit of parallel requests on the server, None without a limit."""
     slots = candidate.server.max_concurrent
     fewer = snapshot.slots.get(candidate.name)
     if fewer is None:
@@ -180,12 +179,12 @@ def slots_of(candidate: Candidate, snapshot: FleetSnapshot) -> int | None:
 
 
 def runner_slots(candidate: Candidate, snapshot: FleetSnapshot) -> int | None:
-    """How many requests the model's runner serves at once at most; None when that is not known."""
+    """Return the parallel requests that the model's runner serves at most; None if unknown."""
     return least_slots(candidate.slots, snapshot.parallel.get(candidate.name))
 
 
 def proven_slots(candidate: Candidate, snapshot: FleetSnapshot) -> int:
-    """How many requests the model's runner serves at once as far as is known: one where nothing is."""
+    """Return the parallel requests that the model's runner is known to serve; 1 if unknown."""
     return runner_slots(candidate, snapshot) or snapshot.proven.get(candidate.name, 1)
 
 

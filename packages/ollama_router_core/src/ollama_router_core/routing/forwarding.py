@@ -1,15 +1,15 @@
-"""Try servers in turn: one generator that server and client drive alike.
+"""Retries along a ranking: one generator, driven by both proxy and client.
 
     the generator yields            the driver answers with
-    SendTo(server, attempt)         Unreachable    nothing was sent: another server may be tried
-                                    Rejected       429, 503 or 529: not started, another may be
-                                    Unable         it said that it cannot serve this model or route: another may
-                                    Lost           the connection ended before a byte, and the run with it: another may
-                                    Answered       any other head: this is the answer
-                                    Broken         anything may have happened to the request: no second try
+    SendTo(server, attempt)         Unreachable    nothing was sent: retry on another server
+                                    Rejected       429, 503 or 529, not started: retry
+                                    Unable         the server cannot serve this model or route: retry
+                                    Lost           the connection and the run ended before a byte: retry
+                                    Answered       any other head: this is the response
+                                    Broken         the request may have been executed: no retry
 
-and it returns `Relay` (give the client the answer that the last attempt holds) or `GiveUp` (with the error). A server
-is tried at most once. Rules: RFC 9110 9.2.2 (no automatic retry of what may have run).
+The generator returns `Relay` (relay the response of the last attempt) or `GiveUp` (with the error). A server is tried
+at most once. Source: RFC 9110 9.2.2 (no automatic retry of a request that may have been executed).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 REJECTIONS = frozenset({429, 503, 529})
-"""Statuses by which a server says that it did not start on the request."""
+"""Statuses of a server that did not start on the request."""
 
 
 class SendTo(Struct, frozen=True):
@@ -51,7 +51,7 @@ class SendTo(Struct, frozen=True):
 
 
 class Unreachable(Struct, frozen=True):
-    """No connection came about; `seconds` were spent on it."""
+    """Connecting failed, after `seconds`."""
 
     error: RouterError
     seconds: float
@@ -64,14 +64,14 @@ class Rejected(Struct, frozen=True):
 
 
 class Unable(Struct, frozen=True):
-    """The server said why it cannot serve this model, or has no such route. It is remembered, so it says so rarely."""
+    """The server cannot serve this model, or lacks the route; `words` are its error text. The fleet remembers it."""
 
     status: int
     words: str | None = None
 
 
 class Lost(Struct, frozen=True):
-    """The connection ended before a byte of an answer came, on a server that ends a run with its connection."""
+    """The connection ended before the first byte, on a server that cancels a run on disconnect."""
 
     error: RouterError
 
@@ -92,14 +92,14 @@ Outcome = Unreachable | Rejected | Unable | Lost | Answered | Broken
 
 
 class Relay(Struct, frozen=True):
-    """Give the client the answer of the last attempt."""
+    """Relay the response of the last attempt."""
 
     server: str
     attempts: int
 
 
 class GiveUp(Struct, frozen=True):
-    """No answer; `error` says why."""
+    """There is no response; answer with `error`."""
 
     error: RouterError
     attempts: int
@@ -109,9 +109,9 @@ Forwarding = Generator[SendTo, Outcome, Relay | GiveUp]
 
 
 class ForwardingLimits(Struct, frozen=True, kw_only=True):
-    """Bounds on one request's attempts, those not counted that ended in `Unable`.
+    """Limits of one request's attempts; those that end in `Unable` do not count.
 
-    `connect_seconds` is for all connecting together.
+    `connect_seconds` limits the total connect time.
     """
 
     attempts: int = 3
@@ -122,7 +122,7 @@ DEFAULT_LIMITS = ForwardingLimits()
 
 
 def outcome_of_status(status: int) -> Rejected | Answered:
-    """Return what a complete head means for forwarding: with a status of `REJECTIONS` the server did not even start."""
+    """Classify a response head: `Rejected` for a status of `REJECTIONS`, else `Answered`."""
     return Rejected(status) if status in REJECTIONS else Answered(status)
 
 
@@ -132,11 +132,12 @@ def forward(
     limits: ForwardingLimits = DEFAULT_LIMITS,
     may_retry: Callable[[str], bool] = lambda _: True,
 ) -> Forwarding:
-    """Walk a ranking. After a `Rejected`, `may_retry` asks the retry budget for a try on the server that it names.
+    """Walk a ranking: yield `SendTo`, receive its outcome, and return `Relay` or `GiveUp`.
 
-    What was refused as too much adds to the load elsewhere; what a server lost, or cannot do, has to go somewhere.
+    After a `Rejected`, `may_retry` asks the retry budget for the next server, as an overloaded fleet gets more load
+    from retries. Retries after other outcomes are free.
 
-    A generator that yields `SendTo` and wants to be sent what came of it. It returns `Relay` or `GiveUp`.
+
     """
     connecting = 0.0
     attempts = counted = 0
@@ -168,7 +169,7 @@ def forward(
 
 
 def _exhausted(last: Unreachable | Rejected | Unable | Lost, holder: str, attempts: int) -> Relay | GiveUp:
-    """Relay a server's own refusal, as long as its connection is the last one held; it is a better answer than ours."""
+    """Relay the last server's own refusal if its response is still open; it says more than the router's error."""
     match last:
         case Rejected() | Unable():
             return Relay(holder, attempts)

@@ -1,4 +1,4 @@
-"""A decision as it is kept with its request: small enough for a row, whole enough to answer "why there" weeks later."""
+"""The decision as logged with its request: small enough for a row, complete enough to explain the choice later."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ollama_router_core.routing.expected_time import ExpectedTime
 __all__ = ["LONGEST", "kept_decision"]
 
 LONGEST: Final = 2048
-"""Bytes."""
+"""Maximum bytes of the encoded decision."""
 _MOST: Final = 8
 _encode = msgspec.json.Encoder().encode
 
 
 def kept_decision(decision: Decision) -> str:
-    """Encode the decision as JSON of at most 2 KiB: its first servers, at most 8, and the others counted by reason.
+    """Encode the decision as JSON of at most 2 KiB: its first servers, at most 8, and counts of the others by reason.
 
     `{"strategy", "server", "reason", "candidates": [{"server", "verdict", "reasons": [{"code", "text"}], "bytes",
     "memory", "ready_seconds", "done_seconds"}], "others": {CODE: COUNT}, "expected": {"wait_seconds", "load_seconds",
-    "prefill_seconds", "decode_seconds"}}`; what is not known is left out. `expected` is of the chosen server, from the
-    decision on; reading is without what a held prefix saves.
+    "prefill_seconds", "decode_seconds"}}`; unknown members are omitted. `expected` is that of the chosen server, from
+    the decision on; prefill excludes the savings of a cached prefix.
     """
     most = _MOST
     while True:

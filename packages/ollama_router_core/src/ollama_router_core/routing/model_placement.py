@@ -1,4 +1,4 @@
-"""Which servers a request about models as files concerns: who holds one, where a new one goes."""
+"""The servers of model operations: the owners of a model, and the destinations of a new one."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ __all__ = [
 ]
 
 _CLOUD_WITHOUT_STUB = (0, 17, 6)
-"""The first Ollama that sends `:cloud` names on without having pulled them."""
+"""The first Ollama version that forwards `:cloud` names without a pulled stub."""
 
 
 class Unsaid(Struct, frozen=True):
-    """The client left it to the router."""
+    """The client named no target."""
 
 
 class Named(Struct, frozen=True):
@@ -51,7 +51,7 @@ class Everywhere(Struct, frozen=True):
 
 
 class WhereItFits(Struct, frozen=True):
-    """The one server whose memory the model suits best."""
+    """The server whose memory fits the model best."""
 
 
 Target = Unsaid | Named | Everywhere | WhereItFits
@@ -60,10 +60,10 @@ OperationKind = Literal["pull", "load", "unload", "copy", "delete"]
 
 
 def read_target(value: str | None, config: Config) -> Target:
-    """`X-Router-Target`: `all`, `where-it-fits`, or names of servers with commas between them.
+    """Parse `X-Router-Target`: `all`, `where-it-fits`, or comma-separated server names.
 
     Raises:
-        InvalidTarget: a name that no enabled server has.
+        InvalidTarget: a name is unknown or disabled.
     """
     text = (value or "").strip()
     match text:
@@ -85,7 +85,7 @@ def read_target(value: str | None, config: Config) -> Target:
 
 
 def _named(text: str, known: Collection[str]) -> Iterator[str]:
-    """Yield the names of a comma-separated list; the longest that is known first, as a name may have commas."""
+    """Yield the names of a comma-separated list; prefer the longest known name, as names may contain commas."""
     parts, at = text.split(","), 0
     most = 1 + max((name.count(",") for name in known), default=0)
     while at < len(parts):
@@ -96,27 +96,27 @@ def _named(text: str, known: Collection[str]) -> Iterator[str]:
 
 
 def owners(snapshot: FleetSnapshot, model: CanonicalName | None) -> tuple[str, ...]:
-    """Servers believed to have a model on disk, those that are down included: they still will."""
+    """Return the servers that have a model on disk, including those that are down."""
     return tuple(sorted(name for name, facts in snapshot.servers.items() if model in (facts.installed or ())))
 
 
 def loaded_on(snapshot: FleetSnapshot, model: CanonicalName | None) -> tuple[str, ...]:
-    """Servers that have a model in memory, or are loading it."""
+    """Return the servers that have a model in memory or are loading it."""
     servers = snapshot.servers.items()
     return tuple(sorted(name for name, facts in servers if model in facts.loaded or model in facts.loading))
 
 
 def servers_by_priority(snapshot: FleetSnapshot, config: Config) -> tuple[str, ...]:
-    """Servers in an order that depends on nothing but the config and who is up: homes of things without a size."""
+    """Return the servers that are up, by priority and name: an order that depends on no load."""
     up = [name for name, facts in snapshot.servers.items() if facts.up and name in config.servers]
     return tuple(sorted(up, key=lambda name: (config.servers[name].priority, name)))
 
 
 def where_it_fits(model: RouteRequest, snapshot: FleetSnapshot, config: Config) -> tuple[str, ...]:
-    """Servers that can hold a model in memory: whole, priority first, then the smallest that is large enough.
+    """Return the servers that can hold a model: entirely in GPU memory first, then by priority, then the smallest.
 
     Raises:
-        NoServerFits: none can; the text has the numbers.
+        NoServerFits: no server can; the text has the sizes.
     """
     kind = kind_of(model)
     ranked = [make_candidate(name, kind, snapshot, config) for name in servers_by_priority(snapshot, config)]
@@ -128,7 +128,7 @@ def where_it_fits(model: RouteRequest, snapshot: FleetSnapshot, config: Config) 
 
 
 def servers_for_target(target: Target, model: RouteRequest, snapshot: FleetSnapshot, config: Config) -> tuple[str, ...]:
-    """Where a model shall be made. Unsaid: on the servers that have one of that name, else where it fits.
+    """Return the servers for a new model. `Unsaid`: those that have one of that name, else where it fits.
 
     Raises:
         NoServerFits: no server is up, or none is large enough.
@@ -149,12 +149,12 @@ def servers_for_target(target: Target, model: RouteRequest, snapshot: FleetSnaps
 def servers_for_operation(
     kind: OperationKind, target: Target, model: RouteRequest, snapshot: FleetSnapshot, config: Config
 ) -> tuple[str, ...]:
-    """Where an operation on a model is carried out. Unsaid: wherever it is, for `load` on the best of these that is up.
+    """Return the servers of an operation on a model. `Unsaid`: all that have it, for `load` the best one that is up.
 
-    `Everywhere` is every enabled server for `pull`, and every server that has the model for all others.
+    `Everywhere` means every enabled server for `pull`, and every server that has the model otherwise.
 
     Raises:
-        ModelNotFound: nobody has it.
+        ModelNotFound: no server has it.
         NoServerFits: no server is up, or none is large enough.
     """
     if kind == "pull":
@@ -171,7 +171,7 @@ def servers_for_operation(
 
 
 def hosted_ranking(model: CanonicalName | None, snapshot: FleetSnapshot, config: Config) -> tuple[str, ...]:
-    """Servers that send a model of ollama.com on: those that pulled its stub, then those new enough to need none."""
+    """Return the servers that forward a model to ollama.com: those with its stub, then those that need none."""
     up = servers_by_priority(snapshot, config)
     stub = [name for name in up if model in (snapshot.servers[name].installed or ())]
     asked = [name for name in up if name not in stub]
@@ -180,7 +180,7 @@ def hosted_ranking(model: CanonicalName | None, snapshot: FleetSnapshot, config:
 
 
 def differing_digests(snapshot: FleetSnapshot) -> Mapping[CanonicalName, Mapping[str, tuple[str, ...]]]:
-    """Names under which servers hold different models: name to digest to servers."""
+    """Return the names that have several digests in the fleet: name to digest to servers."""
     found: dict[CanonicalName, dict[str, tuple[str, ...]]] = {}
     for server in sorted(snapshot.servers):
         for name, model in (snapshot.servers[server].installed or {}).items():

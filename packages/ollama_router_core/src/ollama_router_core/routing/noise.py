@@ -1,7 +1,7 @@
-"""Text that clients put into prompts for others than the model, and that is another one with each request.
+"""Client metadata in prompts that is not meant for the model and changes with every request.
 
-A server that holds the beginning of a prompt reads only what is new, so one changed number at the start costs the whole
-prompt each time. What is left out is listed here, and only what says nothing to a model.
+A server with a cached prefix reads only the rest of a prompt, so one changed number at its start costs the whole
+prompt. Only the patterns listed here are removed; they have no meaning for a model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["NOISE", "Noise", "without_noise"]
 
 
 class Noise(Struct, frozen=True):
-    """One kind: `mark` is in every such text, `pattern` is what is left out."""
+    """One kind of noise: `mark` occurs in every such text, `pattern` matches the part to remove."""
 
     name: str
     mark: bytes
@@ -46,7 +46,7 @@ _TEXTS = ("system", "instructions", "messages", "input", "prompt")
 
 
 def without_noise(request: ParsedRequest) -> tuple[ParsedRequest, tuple[str, ...]]:
-    """Return the request without what is listed, and the names of what was left out."""
+    """Return the request without noise, and the names of the kinds removed."""
     document = request.document
     if document is None:
         return request, ()
@@ -63,7 +63,7 @@ def without_noise(request: ParsedRequest) -> tuple[ParsedRequest, tuple[str, ...
 
 
 def _said_anew(value: Any, kinds: list[Noise], names: set[str]) -> str | None:
-    """Return the JSON text of a value without noise; None where there is none, or JSON could not hold the rest."""
+    """Return the JSON of a value without noise; None if there is no noise, or the rest is not encodable."""
     found: set[str] = set()
     cleaned = _cleaned(value, kinds, found)
     try:
@@ -75,7 +75,7 @@ def _said_anew(value: Any, kinds: list[Noise], names: set[str]) -> str | None:
 
 
 def _cleaned(value: Any, kinds: list[Noise], found: set[str]) -> Any:
-    """Clean a text, or texts within messages and their parts; a part of nothing but noise is dropped."""
+    """Remove noise from a text, or from messages and their parts; drop parts that contain only noise."""
     if isinstance(value, str):
         for noise in kinds:
             value, count = noise.pattern.subn("", value)

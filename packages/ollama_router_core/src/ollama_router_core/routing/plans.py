@@ -1,4 +1,4 @@
-"""What facts alone decide about a kind of request: which servers may take it, and why the others may not."""
+"""Plans: the servers that can take a kind of request by their facts, and the reasons against the others."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ollama_router_core.routing.filters import refused
 __all__ = ["Plan", "Planner"]
 
 _MOST_PLANS = 4096
-"""Kinds come from clients, so plans are bounded."""
+"""Maximum number of cached plans, as clients choose the kinds."""
 
 _Findings = tuple[tuple[Candidate, Reason | None], ...]
-"""Every configured server by name, with the reason against it."""
+"""Every configured server in order of name, with the reason against it."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What `servers` decide about a kind of request: the able candidates, and the refused ones with the reason.
+    """The able candidates of a kind of request, and the refused ones with the reason, by the facts in `servers`.
 
-    `names` are those of the able ones.
+    `names` are those of the able candidates.
     """
 
     servers: Mapping[str, ServerFacts]
@@ -36,15 +36,15 @@ class Plan(Struct, frozen=True, kw_only=True):
     _disks: object
 
     def rests_on(self, candidate: Candidate, servers: Mapping[str, ServerFacts], disks: object) -> bool:
-        """Whether a candidate of this plan is what these facts would make of it."""
+        """Whether a candidate of this plan is still valid for these facts."""
         return self._disks is disks and candidate.facts is servers.get(candidate.name)
 
 
 class Planner:
-    """Makes the plans for one config and keeps each while the facts it rests on are in use.
+    """Makes the plans for one config and caches each while its facts are current.
 
-    A candidate rests on its server's facts and on which models all servers have on disk: when one server's state
-    changes, only its candidates are made anew.
+    A candidate depends on its server's facts and on the models on the disks of all servers: a change of one server's
+    state rebuilds only its candidates.
     """
 
     def __init__(self, config: Config) -> None:
@@ -90,7 +90,7 @@ class Planner:
         return candidate, refused(candidate, request)
 
     def _disks_of(self, servers: Mapping[str, ServerFacts]) -> object:
-        """Return the same object as long as every server has the models on disk that it had."""
+        """Return the same object as long as the models on all disks are unchanged."""
         disks = [facts.installed for facts in servers.values()]
         if len(disks) != len(self._disks) or any(map(is_not, disks, self._disks)):
             self._disks = list(disks)

@@ -1,4 +1,4 @@
-"""What an operator decided about models: contexts, keep-alives, other names, stand-ins, and what must stay at home."""
+"""The operator's model policy: contexts, keep-alives, aliases, fallbacks and local-only models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["AppliedPolicy", "apply_policy", "fallback_for", "leaks", "resolve_al
 
 
 class AppliedPolicy(Struct, frozen=True, kw_only=True):
-    """A request as it will be sent, and what was changed, in words for the log row; `dropped` names noise."""
+    """A request as it will be sent, and the changes as text for the log row; `dropped` names noise."""
 
     request: ParsedRequest
     changes: tuple[str, ...] = ()
@@ -29,10 +29,10 @@ class AppliedPolicy(Struct, frozen=True, kw_only=True):
 
 
 def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPolicy:
-    """Aliases first, then the first rule for the model that is meant.
+    """Apply aliases, then the first rule for the resolved model.
 
-    Only Ollama's own dialect has bounds on contexts and keep-alives. The context of a rule holds for conversations in
-    every dialect: an Ollama server gets them in its own.
+    Bounds on contexts and keep-alives apply only to Ollama's own dialect. A rule's `num_ctx` applies to conversations
+    in every dialect: an Ollama server gets them in its own.
     """
     text = request.route.model_text
     if text is None or not (settings.aliases or settings.rules):
@@ -60,7 +60,7 @@ def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPoli
 
 
 def resolve_alias(text: str, settings: ModelSettings) -> str:
-    """Resolve a name to the model it means; an alias of an alias is followed, a cycle is left at its start."""
+    """Resolve a name to its model; follow aliases of aliases, and return the name itself for a cycle."""
     aliases = {canonical_name(name): target for name, target in settings.aliases.items()}
     seen = {canonical_name(text)}
     meant = text
@@ -73,10 +73,10 @@ def resolve_alias(text: str, settings: ModelSettings) -> str:
 
 
 def fallback_for(model: CanonicalName, settings: ModelSettings) -> str | None:
-    """Return the model that may stand in, None without one.
+    """Return the fallback of a model, None without one.
 
-    The caller decides anew for it, under its own name: permission and capabilities must hold for it as well. A
-    stand-in has no stand-in of its own.
+    The caller makes a new decision under the fallback's name, with its own checks of grants and capabilities. A
+    fallback has no fallback of its own.
     """
     return next((target for name, target in settings.fallbacks.items() if canonical_name(name) == model), None)
 
@@ -87,7 +87,7 @@ def stays_local(model: CanonicalName, settings: ModelSettings) -> bool:
 
 
 def leaks(config: Config) -> tuple[str, ...]:
-    """List settings by which something that must stay local would leave, one text each; none is how it should be."""
+    """List settings that send a local-only model outside, one text each; empty for a valid config."""
     settings = config.models
     found = [
         f"{name} must stay local, but its {kind} leads to {target}, which is external"
@@ -107,7 +107,7 @@ def _ways(settings: ModelSettings) -> tuple[tuple[str, Mapping[str, str]], ...]:
 
 
 def _leads_outside(target: str, config: Config, depth: int) -> bool:
-    """Whether a name ends at an external host or in Ollama's cloud, by however many steps."""
+    """Whether a name leads to an external host or Ollama's cloud, directly or through other names."""
     if target in config.external_hosts and target not in config.servers:
         return True
     if depth > len(config.models.aliases) + len(config.models.fallbacks) + 1:

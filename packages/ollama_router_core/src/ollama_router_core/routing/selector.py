@@ -1,4 +1,4 @@
-"""Which server gets a request: assignments first, then models hosted by ollama.com, then the strategy."""
+"""Server selection: assignments first, then models hosted by ollama.com, then the strategy."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ __all__ = ["ServerSelector", "assigned_destination", "decide"]
 
 
 class ServerSelector:
-    """Decides by one config, and keeps the plans that its decisions rest on from one to the next.
+    """Makes decisions under one config, and caches the plans that they use.
 
-    The order of servers in the config plays no part, except that `when_nothing_fits: first_enabled` takes the first
-    one written. Nothing is raised for a request that no server can take: `Decision.error` holds what its client should
-    be told.
+    The order of servers in the config is irrelevant, except for `when_nothing_fits: first_enabled`. If no server can
+    take a request, nothing is raised: `Decision.error` has the error for the client.
     """
 
     def __init__(self, config: Config) -> None:
@@ -34,7 +33,7 @@ class ServerSelector:
         self.strategy = STRATEGIES[config.routing_strategy]
 
     def plan(self, request: RouteRequest, snapshot: FleetSnapshot) -> Plan:
-        """Which servers may take a kind of request by their facts alone, whatever their load."""
+        """Return the servers that can take a kind of request by their facts, whatever their load."""
         return self._planner.plan(request, snapshot)
 
     def decide(
@@ -73,9 +72,9 @@ class ServerSelector:
         prefix: HeldPrefix | None = None,
         warm: bool | None = None,
     ) -> Decision:
-        """Return the decision where the line ranked the servers and not the strategy; explained when somebody asks.
+        """Return the decision for a ranking made by the queue, with a lazy explanation.
 
-        `headline` and `warm` are those of `LateExplanation`, the rest the arguments of the function `decide`.
+        `headline` and `warm` are as in `LateExplanation`, the other arguments as in the function `decide`.
         """
         explain = partial(self._explained, request, snapshot, ranking, headline, now, prefix)
         return Decision(
@@ -94,7 +93,7 @@ class ServerSelector:
         now: float,
         prefix: HeldPrefix | None,
     ) -> Explanation:
-        """Why these servers, in this order: every server as it was."""
+        """Explain a ranking made by the queue, with the snapshot of that time."""
         fixed = self.fixed_decision(request, snapshot)
         if fixed is not None:
             return StatedExplanation(headline, fixed.verdicts)
@@ -109,7 +108,7 @@ class ServerSelector:
         return RankedExplanation(plan, self.strategy, ranked, context, _headline=headline)
 
     def fixed_decision(self, request: RouteRequest, snapshot: FleetSnapshot) -> Decision | None:
-        """Return the decision where no strategy is asked: the model is assigned, or hosted by ollama.com; else None."""
+        """Return the decision for a model that is assigned or hosted by ollama.com; None leaves it to the strategy."""
         assigned = assigned_destination(request, self._config)
         if assigned is not None:
             return _by_assignment(request, assigned, self._config)
@@ -118,11 +117,11 @@ class ServerSelector:
         return None
 
     def _ranked(self, plan: Plan, context: RankingContext) -> RankedExplanation | None:
-        """Rank the candidates that can take the request now, the best first; None where there is none."""
+        """Rank the candidates that can take the request now, best first; None if there is none."""
         snapshot, now, strategy = context.snapshot, context.now, self.strategy
         waits = strategy.binds_late
         open_now = [one for one in plan.able if refused_now(one, snapshot, now, waits=waits) is None]
-        if len(open_now) < 2:  # a key may cost an estimate of the work before the request
+        if len(open_now) < 2:  # computing a key may need an expensive estimate
             return RankedExplanation(plan, strategy, tuple(open_now), context) if open_now else None
         key, estimate, turn = strategy.key, strategy.expected_time, context.tiebreak
         keyed = []
@@ -168,19 +167,18 @@ def decide(
     tiebreak: int = 0,
     prefix: HeldPrefix | None = None,
 ) -> Decision:
-    """Rank every server for one request. A program that decides often keeps a `ServerSelector` for its config.
+    """Rank every server for one request. For frequent decisions, keep a `ServerSelector` per config.
 
-    `now` is seconds of the clock that the snapshot's times come from. `tiebreak` decides between equals; a caller
-    that counts it up gets round robin from the strategy of that name. `prefix` says which server answered the
-    conversation before.
+    `now` is in seconds of the snapshot's clock. `tiebreak` orders equal candidates; incremented with each request, it
+    drives the strategy `round_robin`. `prefix` names the server that answered the conversation before.
     """
     return ServerSelector(config).decide(request, snapshot, now=now, tiebreak=tiebreak, prefix=prefix)
 
 
 def assigned_destination(request: RouteRequest, config: Config) -> str | None:
-    """Return the enabled server or host that a model is assigned to; a disabled one leaves the model to the strategy.
+    """Return the enabled server or host to which a model is assigned; None leaves the model to the strategy.
 
-    A request that names its server goes there, wherever its model is assigned.
+    A pin overrides the assignment.
     """
     if request.model is None or request.pin is not None:
         return None
@@ -208,7 +206,7 @@ def _by_assignment(request: RouteRequest, assigned: str, config: Config) -> Deci
 
 
 def _by_hosting(request: RouteRequest, ranking: tuple[str, ...]) -> Decision | None:
-    """Decide for a model at ollama.com, which needs no memory here: any server that sends it on will do."""
+    """Decide for a model at ollama.com, which any forwarding server can serve without local memory."""
     if not ranking:
         return None
     why = Reason("hosted", "forwards it to ollama.com")
@@ -222,5 +220,5 @@ def _by_hosting(request: RouteRequest, ranking: tuple[str, ...]) -> Decision | N
 
 
 def _tie_order(salt: int, tiebreak: int) -> int:
-    """Return a place among equals: another order for each tiebreak (multiplicative hashing by two odd constants)."""
+    """Return a sort key among equals, permuted by the tiebreak (multiplicative hashing by two odd constants)."""
     return (salt ^ tiebreak * 0x9E3779B1 & 0xFFFFFFFF) * 0x85EBCA6B & 0xFFFFFFFF

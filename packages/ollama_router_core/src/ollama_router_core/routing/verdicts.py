@@ -1,4 +1,4 @@
-"""The verdicts behind a decision by strategy, and the error when no server is left."""
+"""The verdicts of a decision by strategy, and the error if no server is left."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from ollama_router_core.routing.strategies import STRATEGIES, RankingContext, St
 __all__ = ["RankedExplanation", "external_verdicts", "refusals", "selection_error"]
 
 _MOST_NAMED = 5
-"""Servers whose reason a client is told; `route explain` has them all."""
+"""Maximum servers whose reason an error names; `route explain` shows all."""
 _LASTING = frozenset({"model_missing", "disabled", "incapable", "memory"})
 _USUAL_CONTEXTS = (131_072, 65_536, 32_768, 16_384, 8_192, 4_096)
-"""What a smaller context is proposed of, in tokens, the largest first."""
+"""Smaller contexts that an error may suggest, in tokens, largest first."""
 _ONLY_BY_ASSIGNMENT = Reason("external", "external: only by assignment")
 
 
 class RankedExplanation(Struct, eq=False):
-    """What a strategy made of a plan: the ranked candidates, the refused ones, the external hosts.
+    """The explanation of a strategy's ranking: ranked candidates, refused ones, external hosts.
 
-    `expected` is what it estimates of the first one, where it did.
+    `expected` is the strategy's estimate for the first candidate, if already made.
     """
 
     plan: Plan
@@ -52,7 +52,7 @@ class RankedExplanation(Struct, eq=False):
 
     @property
     def headline(self) -> str:
-        """Why the first one; worded when it is first asked for."""
+        """The reasons for the first candidate, built on first access."""
         text = self._headline
         if text is None:
             first = self.ranked[0]
@@ -62,23 +62,23 @@ class RankedExplanation(Struct, eq=False):
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """The ranked ones in order, then who was refused and who was not considered."""
+        """The ranked servers in order, then the refused and the skipped ones."""
         able = [self._able(candidate, chosen=index == 0) for index, candidate in enumerate(self.ranked)]
         return (*able, *self._refused(), *external_verdicts(self.context.config))
 
     @property
     def expectation(self) -> ExpectedTime:
-        """How long the first one would take, by any strategy."""
+        """Expected time on the first candidate, whatever the strategy."""
         told = self.context
         return expected_time(self.ranked[0], told.request, told.snapshot, now=told.now, prefix=told.prefix)
 
     @property
     def is_routine(self) -> bool:
-        """Whether the first one has the model in memory."""
+        """Whether the first candidate has the model in memory."""
         return self.ranked[0].warmth == WARM
 
     def summary(self, most: int) -> tuple[tuple[Verdict, ...], Mapping[str, int]]:
-        """Return the first `most` servers, and how many others have which reason, by code; hosts are left out."""
+        """Return the first `most` servers, and the number of others by reason code; hosts are omitted."""
         able = [self._able(candidate, chosen=index == 0) for index, candidate in enumerate(self.ranked[:most])]
         refused = self._refused()
         left = most - len(able)
@@ -87,7 +87,7 @@ class RankedExplanation(Struct, eq=False):
         return (*able, *refused[:left]), others
 
     def _refused(self) -> tuple[Verdict, ...]:
-        """Who cannot take it; a server that the line chose is not among them, though it may be full by now."""
+        """Return the refused servers, without those that the queue chose, which may be full by now."""
         ranked = {one.name for one in self.ranked}
         return tuple([one for one in refusals(self.plan, self.context) if one.server not in ranked])
 
@@ -112,7 +112,7 @@ class RankedExplanation(Struct, eq=False):
 
 
 def refusals(plan: Plan, context: RankingContext) -> tuple[Verdict, ...]:
-    """Who cannot take the request by its facts or at this moment, in the order of the names."""
+    """Return the servers that cannot take the request, by facts or current load, in order of name."""
     waits = STRATEGIES[context.config.routing_strategy].binds_late
     now = [(one, refused_now(one, context.snapshot, context.now, waits=waits)) for one in plan.able]
     refused = [*plan.refused, *((one, reason) for one, reason in now if reason is not None)]
@@ -138,7 +138,7 @@ def _forecast(candidate: Candidate, context: RankingContext) -> MemoryForecast |
 
 
 def external_verdicts(config: Config) -> tuple[Verdict, ...]:
-    """External hosts take nothing that is not assigned to them."""
+    """Return the verdicts of the external hosts, which serve assigned models only."""
     return tuple(
         Verdict(server=name, verdict="skipped", reasons=(_ONLY_BY_ASSIGNMENT,))
         for name in sorted(config.external_hosts)
@@ -148,9 +148,9 @@ def external_verdicts(config: Config) -> tuple[Verdict, ...]:
 def selection_error(
     context: RankingContext, refused: Sequence[Verdict], unasked: frozenset[str] = frozenset()
 ) -> SelectionError | RequestError:
-    """Build the error for a client when every server was refused; what the `unasked` have is not known.
+    """Build the client's error if every server was refused; the models of the `unasked` are unknown.
 
-    Of a request that names its server, only that one's reason counts.
+    For a pinned request, only its server's reason counts.
     """
     request = context.request
     refused = [verdict for verdict in refused if verdict.reasons[0].code != PINNED]
@@ -174,7 +174,7 @@ def selection_error(
 
 
 def _smaller_context(refused: Sequence[Verdict], context: RankingContext) -> str:
-    """Suggest the largest usual context that fits one of the servers with the most memory, if one does."""
+    """Suggest the largest common context that fits one of the servers with the most memory, if any does."""
     too_small = [one.candidate for one in refused if one.candidate is not None and one.reasons[0].code == "memory"]
     alike = {(one.limit or 0, one.size): one for one in reversed(too_small)}
     large = [one for _, one in sorted(alike.items(), key=lambda pair: -pair[0][0])]
@@ -200,7 +200,7 @@ def _fits_at(candidate: Candidate, num_ctx: int, context: RankingContext) -> boo
 
 
 def _why(refused: Sequence[Verdict]) -> str:
-    """Each server's reason; of many, how many have which, and those of a few by name."""
+    """Return each server's reason; for many servers, counts by reason and a few by name."""
     lines = [f"{verdict.server} {verdict.text}" for verdict in refused[:_MOST_NAMED]]
     if len(refused) > _MOST_NAMED:
         counts = Counter(verdict.reasons[0].code for verdict in refused)
@@ -210,6 +210,6 @@ def _why(refused: Sequence[Verdict]) -> str:
 
 
 def _retry_after(context: RankingContext) -> float:
-    """When the first suspended server is tried again, at most half a minute; a few seconds when nothing says better."""
+    """Return the seconds until the first suspended server is tried again, 1 to 30; 5 if none is suspended."""
     left = [until - context.now for until in context.snapshot.suspended.values() if until > context.now]
     return max(1.0, min(30.0, *left)) if left else 5.0

@@ -1,7 +1,7 @@
-"""The strategies: one module each, registered here under the name that `routing_strategy` selects it by.
+"""The strategies: one module each, registered here under its `routing_strategy` name.
 
-Whatever else the router does for a strategy (queueing, remembering prefixes) it asks of the strategy's properties, not
-of its name. `tests/core/routing/test_strategy_registry.py` holds the registry to the names of the setting.
+Other parts of the router (queueing, prefix tracking) depend on a strategy's properties, not on its name.
+`tests/core/routing/test_strategy_registry.py` compares the registry with the names of the setting.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ __all__ = ["Fastest"]
 
 
 class Fastest:
-    """Least expected time to finish, with the time that an eviction costs others."""
+    """Least expected time to finish, including the time that an eviction costs others."""
 
     binds_late = True
     uses_prefixes = True
@@ -21,12 +21,12 @@ class Fastest:
         return expected_time(candidate, context.request, context.snapshot, now=context.now, prefix=context.prefix)
 
     def key(self, candidate: Candidate, context: RankingContext, expected: ExpectedTime) -> tuple[float, ...]:
-        """Health tier, expected cost in seconds; of equals whoever has it loaded, then has room for it."""
+        """Return health tier, expected cost in seconds, warmth."""
         del context
         return (candidate.health_tier, expected.cost, candidate.warmth)
 
     def reasons(self, candidate: Candidate, context: RankingContext, expected: ExpectedTime) -> tuple[Reason, ...]:
-        """When it would be ready and done, the terms, and how well its speed is known."""
+        """Return the expected times, their terms, and the basis of the speed."""
         speed = candidate.speed(context.request.model, context.snapshot.speeds)
         known = amount(speed.samples, "request") if speed.samples else "estimated from its size"
         return (

@@ -10,24 +10,24 @@ __all__ = ["LeastLoaded"]
 
 
 class LeastLoaded:
-    """Fewest in flight, as a share of the slots where they are limited; then warmth, then priority."""
+    """Fewest requests in flight, as a share of the slots if limited; then warmth, then priority."""
 
     binds_late = False
     uses_prefixes = False
 
     def expected_time(self, candidate: Candidate, context: RankingContext) -> None:
-        """None: no time is estimated."""
+        """Return None: no time is estimated."""
         del candidate, context
 
     def key(self, candidate: Candidate, context: RankingContext, expected: None) -> tuple[float, ...]:
-        """Health tier, load, warmth, priority."""
+        """Return health tier, load, warmth, priority."""
         del expected
         snapshot = context.snapshot
         load = snapshot.in_flight.get(candidate.name, 0) / (slots_of(candidate, snapshot) or 1)
         return (candidate.health_tier, load, candidate.warmth, candidate.server.priority)
 
     def reasons(self, candidate: Candidate, context: RankingContext, expected: None) -> tuple[Reason, ...]:
-        """Return what the key is made of, in words."""
+        """Return the terms of the key as text."""
         del expected
         return (
             in_flight_reason(candidate, context.snapshot),

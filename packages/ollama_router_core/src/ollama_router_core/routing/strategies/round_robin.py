@@ -1,4 +1,4 @@
-"""`round_robin`: one server after the other."""
+"""`round_robin`: each server in turn."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ __all__ = ["RoundRobin"]
 
 
 class RoundRobin:
-    """Each server in turn: the counter of requests moves the start on."""
+    """Each server in turn, by the request counter."""
 
     binds_late = False
     uses_prefixes = False
 
     def expected_time(self, candidate: Candidate, context: RankingContext) -> None:
-        """None: no time is estimated."""
+        """Return None: no time is estimated."""
         del candidate, context
 
     def key(self, candidate: Candidate, context: RankingContext, expected: None) -> tuple[float, ...]:
-        """Health tier, then the distance from the server whose turn it is."""
+        """Return health tier, then the distance from the server whose turn it is."""
         del expected
         distance = (candidate.index - context.tiebreak) % len(context.config.servers)
         return (candidate.health_tier, distance)
 
     def reasons(self, candidate: Candidate, context: RankingContext, expected: None) -> tuple[Reason, ...]:
-        """Return what the key is made of, in words."""
+        """Return the terms of the key as text."""
         del expected
         return (
             Reason("turn", "its turn"),

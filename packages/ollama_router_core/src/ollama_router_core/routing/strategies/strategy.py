@@ -1,4 +1,4 @@
-"""What a strategy is: an order of the servers that can take a request, and what it asks of the rest of the router."""
+"""The strategy interface: an order of the servers that can take a request, and properties for other rooms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Expected = TypeVar("Expected", bound=ExpectedTime | None)
 
 
 class RankingContext(Struct, frozen=True):
-    """What a strategy may look at beside the candidate. `tiebreak` counts up with every request."""
+    """What a strategy reads besides the candidate. `tiebreak` increases with every request."""
 
     request: RouteRequest
     snapshot: FleetSnapshot
@@ -32,33 +32,33 @@ class RankingContext(Struct, frozen=True):
 
 
 class Strategy(Protocol[Expected]):
-    """Compares servers that can take a request. `Expected` is what it estimates of each, once a decision.
+    """Orders the servers that can take a request. `Expected` is its estimate per server, made once per decision.
 
-    `binds_late`: a request waits in the queue for a slot of its model, and admission chooses among all that wait; else
-    it is bound on arrival. `uses_prefixes`: a server that holds a conversation's prefix is quicker for its next turn.
+    `binds_late`: a request waits in the queue for a slot of its model, and admission chooses among all waiting
+    requests; else it is bound on arrival. `uses_prefixes`: a server with a cached prefix counts as faster.
     """
 
     binds_late: bool
     uses_prefixes: bool
 
     def expected_time(self, candidate: Candidate, context: RankingContext) -> Expected:
-        """Return the expected seconds that `key` and `reasons` rest on, None where they play no part."""
+        """Return the expected time that `key` and `reasons` use, None if they use none."""
 
     def key(self, candidate: Candidate, context: RankingContext, expected: Expected) -> tuple[float, ...]:
-        """Return the sort key, the health tier first; the smallest is chosen, equal ones by `tiebreak`."""
+        """Return the sort key, health tier first; the smallest wins, ties are broken by `tiebreak`."""
 
     def reasons(self, candidate: Candidate, context: RankingContext, expected: Expected) -> tuple[Reason, ...]:
-        """Return what the key is made of, in words."""
+        """Return the terms of the key as text."""
 
 
 def in_flight_reason(candidate: Candidate, snapshot: FleetSnapshot) -> Reason:
-    """How many requests the server has, and of how many at most."""
+    """Return the requests in flight and their limit, as a reason."""
     running, slots = snapshot.in_flight.get(candidate.name, 0), slots_of(candidate, snapshot)
     return Reason("in_flight", f"{running}{f' of {slots}' if slots else ''} in flight")
 
 
 def health_reasons(candidate: Candidate, config: Config) -> tuple[Reason, ...]:
-    """Why a server is in a worse health tier than RESPONSIVE."""
+    """Return why a server is in a worse health tier than RESPONSIVE."""
     if candidate.health_tier == RESPONSIVE:
         return ()
     if candidate.health_tier == UNLISTED:

@@ -1,1 +1,1 @@
-"""What is known about servers: polling, probing, warm-up, drains."""
+"""The state of the servers: polling, probing, discovery, warm-up, drains."""

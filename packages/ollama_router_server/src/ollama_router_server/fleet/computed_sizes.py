@@ -1,4 +1,4 @@
-"""What models in memory were to take, computed once: a page of 200 servers asks for a thousand at every look."""
+"""Expected memory of loaded models, cached: a page of 200 servers reads a thousand sizes each time."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class _Computed(NamedTuple):
 
 
 class ComputedSizes:
-    """Sizes by server and model, each for as long as what it was computed from is the same."""
+    """Sizes by server and model, cached while their inputs are unchanged."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], _Computed] = {}
 
     def find(self, row: LoadedModel, facts: ServerFacts, host: Server) -> int | None:
-        """Bytes by what is known of the model's architecture, at the context it has; None where that is unknown."""
+        """Return the expected bytes for the model's architecture and context; None if either is unknown."""
         installed, context = (facts.installed or {}).get(row.name), row.context_length
         if installed is None or installed.facts is None or context is None:
             return None

@@ -1,4 +1,4 @@
-"""Names under which servers hold different weights: looked for again only where a list has changed."""
+"""Model names under which servers hold different weights; recomputed only when a list has changed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _Lists = tuple[Mapping[CanonicalName, object] | None, ...]
 
 
 class DifferingModels:
-    """What is found is kept while every server's list is the same object."""
+    """The result is cached while every server's list is the same object."""
 
     def __init__(self) -> None:
         self._lists: _Lists = ()
         self._found: Collection[CanonicalName] = ()
 
     def find(self, servers: Mapping[str, ServerFacts]) -> Collection[CanonicalName]:
-        """Return the names."""
+        """Return the names under which servers hold different weights."""
         lists: _Lists = tuple([facts.installed for facts in servers.values()])
         same = len(lists) == len(self._lists)
         if not same or any(new is not old for new, old in zip(lists, self._lists, strict=True)):

@@ -1,4 +1,4 @@
-"""Who is told of what a fleet learns."""
+"""Listeners to changes of the fleet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["FleetEvents"]
 
 
 class FleetEvents:
-    """Listeners, called in the order in which they came."""
+    """Listeners, called in order of registration."""
 
     def __init__(self) -> None:
         self._changed: list[Callable[[], None]] = []
@@ -19,7 +19,7 @@ class FleetEvents:
         self._notices: list[Callable[[Notice], None]] = []
 
     def on_change(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever facts or states changed in a way that may let a waiting request go."""
+        """Call `listener` after changes of facts or states that may let a waiting request start."""
         self._changed.append(listener)
 
     def on_up(self, listener: Callable[[str], None]) -> None:
@@ -27,29 +27,29 @@ class FleetEvents:
         self._up.append(listener)
 
     def on_polled(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with the name of each server that has told what it has in memory, whoever asked it."""
+        """Call `listener` with the name of each server whose loaded models were polled, by whichever process."""
         self._polled.append(listener)
 
     def on_notice(self, listener: Callable[[Notice], None]) -> None:
-        """Call `listener` with each change of a server's state that this process found out by itself."""
+        """Call `listener` with each change of a server's state that this process detected itself."""
         self._notices.append(listener)
 
     def changed(self) -> None:
-        """Tell that facts or states changed."""
+        """Report that facts or states changed."""
         for listener in self._changed:
             listener()
 
     def up(self, name: str) -> None:
-        """Tell that a server came up."""
+        """Report that a server came up."""
         for listener in self._up:
             listener(name)
 
     def polled(self, name: str) -> None:
-        """Tell that a server has answered."""
+        """Report that a server was polled."""
         for listener in self._polled:
             listener(name)
 
     def noticed(self, notice: Notice) -> None:
-        """Tell of a change of a server's state."""
+        """Report a change of a server's state."""
         for listener in self._notices:
             listener(notice)

@@ -1,4 +1,4 @@
-"""What the router's log says of the fleet."""
+"""Log events of the fleet."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _log = structlog.get_logger("fleet")
 
 
 def log_notice(notice: Notice) -> None:
-    """Tell of a change of a server's state."""
+    """Log a change of a server's state."""
     match notice:
         case ServerUp() | ServerLost():
-            pass  # the one is told by `log_up` when its models are known, too; the other is `server_down` in the end
+            pass  # `log_up` logs the one when its models are known; the other ends in `server_down`
         case ServerDown(server, error):
             _log.warning("server_down", server=server, error=error)
         case ServerSuspended(server, _, seconds):
@@ -44,16 +44,16 @@ def log_notice(notice: Notice) -> None:
 
 
 def log_up(name: str, facts: ServerFacts) -> None:
-    """Tell that a server is up, and what it has."""
+    """Log that a server is up, and its models."""
     models = None if facts.installed is None else len(facts.installed)
     _log.info("server_up", server=name, version=facts.version, models=models)
 
 
 def log_drain(name: str, *, on: bool) -> None:
-    """Tell that a drain began or ended."""
+    """Log that a drain started or ended."""
     _log.info("server_draining" if on else "server_undrained", server=name)
 
 
 def log_load_probe(probe: LoadProbe, error: str | None) -> None:
-    """Tell how a probe of a model that may hang ended."""
+    """Log the result of probing a model that may hang."""
     _log.info("load_probe", server=probe.server, model=probe.model, error=error)

@@ -1,4 +1,4 @@
-"""The server's fleet: the core's `FleetState` with polling tasks, the log, listeners and the other workers."""
+"""The server's fleet: the core's `FleetState` with polling tasks, logging, listeners and the other workers."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ __all__ = ["FleetService"]
 
 
 class FleetService(ClockedFleet):
-    """One background task per server; `snapshot` is what is believed now.
+    """One background task per server; `snapshot` is the current state.
 
-    Of the processes of a group one polls each server, and the others take its answers. What they have in flight is
-    counted together, drains apply to all, and what one learns from its requests (a server that fails or is back,
-    speeds) is sent to the others.
+    One process of a group polls each server, and the others use its answers. Requests in flight are counted together,
+    drains apply to all, and what one process learns from its requests (server failures and recoveries, speeds) is sent
+    to the others.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class FleetService(ClockedFleet):
         self._secret = coordination.secret
         self.events = FleetEvents()
         self.state_times = StateTimes(clock.wall)
-        """Since when servers are up, down, suspended or draining."""
+        """Times since which servers are up, down, suspended or draining."""
         self._load_prober = LoadProber(targets, upstream, self._load_probe_ended)
         self._polling = Polling(config, self._new_checker)
 
@@ -78,12 +78,12 @@ class FleetService(ClockedFleet):
         )
 
     async def start(self, patience: float = START_SECONDS) -> None:
-        """Begin to poll. Returns when every server has answered or failed once, after `patience` seconds at most."""
+        """Start polling. Returns once every server has answered or failed, after at most `patience` seconds."""
         await self._polling.start(patience)
         self._sharing.recall()
 
     async def asked(self) -> None:
-        """Wait, as `start` does, for the servers that came with the last change of the config."""
+        """Wait, as `start` does, for the servers added by the last change of the config."""
         await self._polling.asked()
 
     async def aclose(self) -> None:
@@ -92,9 +92,9 @@ class FleetService(ClockedFleet):
         await self._load_prober.aclose()
 
     def take_names(self, taken: Mapping[str, str]) -> None:
-        """Have servers count under names that others had, given with the names that they had themselves.
+        """Count servers under names that other servers had; `taken` maps the new names to the servers' old names.
 
-        What runs there has to be `moved`; then comes `reconfigure`.
+        Then `moved` their requests in flight, and call `reconfigure`.
         """
         self._sharing.renamed(taken, taken={*taken, *taken.values()})
 
@@ -106,11 +106,11 @@ class FleetService(ClockedFleet):
         renamed: Mapping[str, str] = EMPTY,
         taken: Mapping[str, str] = EMPTY,
     ) -> None:
-        """Take over another config: facts about servers that stay are kept, but not of those that `moved`.
+        """Apply another config: keep facts about remaining servers, but not of those that `moved`.
 
-        Names that the config drops are forgotten at once; requests in flight there end as they end. `renamed` has the
-        names that servers had by those that they have now: what runs there counts on, and a drain goes on. So has
-        `taken`, for `take_names`; a drain stays with the name.
+        Dropped names are forgotten at once; requests in flight there run to their end. `renamed` maps the new names of
+        servers to their old ones: their requests stay counted and drains continue. So do the requests of `taken`, as in
+        `take_names`, but a drain stays with the name.
         """
         old, self._config = self._config.servers, config
         for name, server in config.servers.items():
@@ -130,7 +130,7 @@ class FleetService(ClockedFleet):
     def _drains_that_go_on(
         self, old: Mapping[str, Server], servers: Mapping[str, Server], renamed: Mapping[str, str]
     ) -> dict[str, bool]:
-        """Return what somebody said of drains, to go on under other names; without those that the config decides."""
+        """Return the drains to carry over to new names, except those that the config decides."""
         draining, found = self.health.draining, {}
         for name, before in renamed.items():
             on = before in draining
@@ -140,16 +140,16 @@ class FleetService(ClockedFleet):
 
     @property
     def snapshot(self) -> FleetSnapshot:
-        """The fleet as believed now, requests in flight in all workers included."""
+        """The current fleet, with the requests in flight of all workers."""
         return self._sharing.snapshot()
 
     @property
     def loads(self) -> LoadCounts:
-        """Models loaded and evicted since the start."""
+        """Models loaded and evicted since start."""
         return self.state.loads
 
     def begin(self, name: str, model: CanonicalName | None = None) -> None:
-        """Count a request that goes to a server, for a model."""
+        """Count a request to a server, for a model."""
         self.state.begin(name, model)
         self._sharing.begin(name)
 
@@ -162,7 +162,7 @@ class FleetService(ClockedFleet):
         *,
         arrived: float | None = None,
     ) -> None:
-        """Ask for one of a server's `limit` slots in all routers; counted here meanwhile, and after it if granted."""
+        """Claim one of a server's `limit` slots in all routers; the request counts meanwhile and, if granted, after."""
         self.state.begin(name, model)
 
         def answered(taken: bool) -> None:  # noqa: FBT001 - an answer
@@ -173,12 +173,12 @@ class FleetService(ClockedFleet):
         self._sharing.claim(name, limit, answered, arrived=arrived)
 
     def end(self, name: str, model: CanonicalName | None = None) -> None:
-        """Count it out."""
+        """Stop counting a request."""
         self.state.end(name, self.now(), model)
         self._sharing.end(name)
 
     def moved(self, old: str, new: str, model: CanonicalName | None = None) -> None:
-        """Count a request under the name that its server has now."""
+        """Count a request under its server's new name."""
         super().moved(old, new, model)
         self._sharing.moved(old, new)
 
@@ -188,12 +188,12 @@ class FleetService(ClockedFleet):
         self._sharing.learned(server, model, sample)
 
     def learn_prompt(self, model: CanonicalName, size: PromptSize, tokens: int) -> None:
-        """Learn from the tokens that were counted of a prompt, for all workers."""
+        """Learn from a prompt's token count, for all workers."""
         super().learn_prompt(model, size, tokens)
         self._sharing.counted(model, size, tokens)
 
     def was_cached(self, conversation: int, server: str, tokens: int) -> None:
-        """Learn what a server still had of a conversation's last turn, for all workers."""
+        """Learn how much of a conversation's last turn a server still had cached, for all workers."""
         learned = self.prefixes.was_cached(conversation, server, tokens)
         if learned is not None:
             self._sharing.kept(server, *learned)
@@ -204,7 +204,7 @@ class FleetService(ClockedFleet):
         self._sharing.held(server, model, conversation, tokens)
 
     def sent(self, name: str, model: CanonicalName, load: Load) -> bool:
-        """Note a request that needs a model in memory; returns whether it begins the only load there, to be watched."""
+        """Note a request that needs a loaded model; return whether it starts the server's only load, to be watched."""
         loading = self._loading(name)
         begins = super().sent(name, model, load)
         if self._loading(name) != loading:
@@ -220,16 +220,16 @@ class FleetService(ClockedFleet):
     # --- polls ------------------------------------------------------------------------------------------------------
 
     def measure_soon(self, name: str) -> None:
-        """Poll a server now, in the background: what it has in memory has changed."""
+        """Poll a server now, in the background: its loaded models have changed."""
         self._polling.checker.soon(name)
 
     async def probe(self, name: str) -> str | None:
-        """Ask a server now, for its models too; return why it did not answer, None if it did."""
+        """Poll a server now, including its models; return the error, None if it answered."""
         self.state.lists_are_due(name, self.now())
         return await self._polling.checker.ask_now(name)
 
     def refresh_soon(self, name: str | None = None) -> None:
-        """Have the models of one server, or of all, asked for again at once, in the background."""
+        """Poll the models of one server, or of all, now, in the background."""
         for server in self.servers if name is None else (name,):
             self._refresh(server)
 
@@ -238,7 +238,7 @@ class FleetService(ClockedFleet):
         self._polling.checker.soon(server)
 
     def refresh_unknown(self, model: CanonicalName | None) -> None:
-        """Have the lists asked for again after a request found no server, at most once in five seconds."""
+        """Poll the models again after a request found no server, at most once in five seconds."""
         if model is not None and self.state.may_refresh(self.now()):
             self.refresh_soon()
 
@@ -251,7 +251,7 @@ class FleetService(ClockedFleet):
             self.events.up(name)
 
     def _told(self, name: str) -> None:
-        """Judge the requests that wait at a server which has just answered."""
+        """Check the requests that wait at a server which has just answered."""
         probe = self.load_probe_after_poll(name)
         if probe is not None:
             self._load_prober.begin(probe)
@@ -263,11 +263,11 @@ class FleetService(ClockedFleet):
         self.events.changed()
 
     def turn(self, name: str) -> int:
-        """Return how many other processes are to poll a server before this one."""
+        """Return how many other processes poll a server before this one."""
         return self._sharing.turn(name)
 
     def share(self, name: str, found: Round) -> None:
-        """Let the other processes have the answers of a server that was polled."""
+        """Share the answers of a polled server with the other processes."""
         self._sharing.polled(name, found)
 
     def _notice(self, notice: Notice) -> None:
@@ -279,7 +279,7 @@ class FleetService(ClockedFleet):
         self.events.noticed(notice)
 
     def _give_up_waiting(self, server: str) -> None:
-        """End the requests that wait for a server which has stopped answering; those that may go on elsewhere do."""
+        """Fail the requests that wait for a server that has stopped answering; those that can are retried elsewhere."""
         target = self._targets.get(server)
         if target is not None:
             error = UpstreamTimeout(f"{server} stopped answering probes while the request was in flight", phase="probe")
@@ -289,18 +289,18 @@ class FleetService(ClockedFleet):
 
     @property
     def shares(self) -> bool:
-        """Whether other workers may free or take a server without this one noticing at once."""
+        """Whether other workers may free or take slots before this one notices."""
         return self._sharing.with_others
 
     def waits(self, since: float | None, servers: frozenset[str], heads: Mapping[str, float] = NO_HEADS) -> None:
-        """Tell when the longest waiting request arrived here, and the full servers that could take it.
+        """Report when the longest waiting request arrived here, and the full servers that could serve it.
 
-        `heads` tells when the one arrived that waits longest for each full server.
+        `heads` maps each full server to the arrival of its longest waiting request.
         """
         self._sharing.waits(since, servers, heads)
 
     def drain(self, name: str, *, on: bool) -> None:
-        """Begin or end a drain in every worker: a drained server gets no new requests."""
+        """Start or end a drain in every worker: a drained server gets no new requests."""
         self._sharing.drain(name, on=on)
         self._drain(name, on=on)
 
@@ -311,7 +311,7 @@ class FleetService(ClockedFleet):
         self.events.changed()
 
     def follow(self, told: Collection[News]) -> None:
-        """Take over drains of other workers and what they found out."""
+        """Apply the other workers' drains and news."""
         for name in self._config.servers:
             on = self._sharing.drained(name)
             if on is not None and on != (name in self.health.draining):

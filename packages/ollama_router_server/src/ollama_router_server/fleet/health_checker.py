@@ -1,8 +1,8 @@
-"""Asks each server in the background, never on a request's path, and only what is due.
+"""Poll each server in the background, never on a request's path, for the facts that are due.
 
-Of the processes of a group one asks a server when it is time, and the others take its answers, as long as they can
-reach the server themselves: a process asks for itself at first, when it heard of nobody's asking for too long, and
-after each failure of its own.
+One process of a group polls a server when it is due, and the others use its answers if they can reach the server
+themselves: a process polls itself at first, when it has received no answers for too long, and after each failure of its
+own.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ from ollama_router_server.upstream.targets import Target
 __all__ = ["START_SECONDS", "Book", "HealthChecker"]
 
 START_SECONDS: Final = 3.0
-"""How long the router's start waits for its servers, unless it is told otherwise."""
+"""Default seconds that the router's start waits for its servers."""
 
 _log = structlog.get_logger("fleet")
 
 _OK = 200
 _MOST_WARNINGS = 1000
 _LEAST_PATIENCE = 0.5
-"""Seconds at least that each process waits for those whose turn is before its own."""
+"""Minimum seconds that a process waits for each process whose turn is before its own."""
 _CHANGED = "the config has changed meanwhile"
 
 
 class Book(FactBook, Protocol):
-    """Where facts are kept, and what servers said."""
+    """The store of facts and of servers' answers."""
 
     def remember(self, name: str, path: str, body: bytes | None) -> None:
-        """Keep what a server answered on a path."""
+        """Keep a server's answer on a path."""
 
     def polled(self, name: str, *, came_up: bool) -> None:
-        """Note that a server was asked; `came_up` when it was not up before."""
+        """Note that a server was polled; `came_up` if it was not up before."""
 
     def turn(self, name: str) -> int:
-        """How many other processes are to ask a server before this one."""
+        """Return how many other processes poll a server before this one."""
 
     def share(self, name: str, found: Round) -> None:
-        """Let the other processes have the answers of a server that is up."""
+        """Share the answers of a server that is up with the other processes."""
 
 
 class HealthChecker:
-    """One task a server. When it is asked next and what its answers mean is decided by `state`."""
+    """One task per server; `state` decides when to poll next and what the answers mean."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class HealthChecker:
         self._due_now: set[str] = set()
         self._loading: dict[str, float] = {}
         self._asked: dict[str, float] = {}
-        """When each server was last asked, by this process or another."""
+        """When each server was last polled, by any process."""
         self._asked_here: dict[str, float] = {}
         self._unexplained: dict[str, frozenset[CanonicalName]] = {}
         self._warned: set[tuple[str, str]] = set()
@@ -92,7 +92,7 @@ class HealthChecker:
         self._probe_timeouts = _timeouts(config, self._probe_seconds)
 
     async def start(self, patience: float = START_SECONDS) -> None:
-        """Begin to ask. Returns when every server has answered or failed once, after `patience` seconds at most."""
+        """Start polling. Returns once every server has answered or failed, after at most `patience` seconds."""
         asked = {name: asyncio.Event() for name in self._names}
         for name, first in asked.items():
             self._wake[name] = asyncio.Event()
@@ -103,7 +103,7 @@ class HealthChecker:
                     await first.wait()
 
     async def aclose(self) -> None:
-        """Stop asking."""
+        """Stop polling."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -111,13 +111,13 @@ class HealthChecker:
             _tell(self._awaited.pop(name), _CHANGED)
 
     def soon(self, name: str) -> None:
-        """Ask a server now, in the background."""
+        """Poll a server now, in the background."""
         if name in self._wake:
             self._due_now.add(name)
             self._wake[name].set()
 
     async def ask_now(self, name: str) -> str | None:
-        """Ask a server in a round that begins after this call; return why it did not answer, None if it did."""
+        """Poll a server in a round that starts after this call; return the error, None if it answered."""
         if name not in self._awaited:
             return "it is not asked: the config disables it"
         told: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
@@ -126,13 +126,13 @@ class HealthChecker:
         return await told
 
     def load_begun(self, name: str) -> None:
-        """Ask a server in a second, whenever it would have been asked: it loads a model."""
+        """Poll a server within a second, since it loads a model."""
         if name in self._wake:
             self._loading.setdefault(name, self._clock.monotonic())
             self._wake[name].set()
 
     def heard(self, name: str, found: Round) -> bool:
-        """Take the answers that another process had; returns whether they say anything here."""
+        """Apply another process's answers; return whether they are of use here."""
         now = self._clock.monotonic()
         if name not in self._wake or not self._state.polled_elsewhere(name, found, now=now):
             return False
@@ -144,18 +144,18 @@ class HealthChecker:
         self._asked[name] = now
         unexplained = self._unexplained.get(name, frozenset())
         if left != unexplained or self._list_is_overdue(name, now):
-            # What told of these models, or the list, did not arrive: a round of this process's own asks for it. Models
-            # that this leaves unexplained are those that the server tells nothing of: it is not asked for them again.
+            # An answer about these models, or the list, did not arrive: this process polls for it. Models that stay
+            # unexplained afterwards are ones that the server says nothing about: it is not polled for them again.
             self._unexplained[name] = left
             self.soon(name)
         return True
 
     def _list_is_overdue(self, name: str, now: float) -> bool:
-        """Whether a server's list should have come by now, be it by a round of this process's own."""
+        """Return whether a server's list should have arrived by now, including by a round of this process."""
         installed_at, patience = self._book.servers[name].installed_at, self._state.probe_pause(name)
         if installed_at is not None and self._models.cache_model_info:
             patience += self._models.cache_ttl_seconds
-        asked = self._asked_here.get(name, now)  # else the first round is under way
+        asked = self._asked_here.get(name, now)  # else the first round is in progress
         return now - max(installed_at or 0.0, asked) >= patience
 
     async def _watch(self, name: str, first: asyncio.Event) -> None:
@@ -168,7 +168,7 @@ class HealthChecker:
             await self._rest(name)
 
     async def _rest(self, name: str) -> None:
-        """Wait until this process is to ask a server: its turn has come, or somebody wants to know."""
+        """Wait until this process has to poll a server: its turn has come, or a caller waits for it."""
         wake = self._wake[name]
         while name not in self._due_now and (left := self._due_at(name) - self._clock.monotonic()) > 0:
             wake.clear()
@@ -186,7 +186,7 @@ class HealthChecker:
         return since + pause + turn * max(_LEAST_PATIENCE, pause / 2)
 
     async def _told_round(self, name: str) -> None:
-        """Ask a server; who waits for that is told, however it ends."""
+        """Poll a server, and pass the result to the callers that wait for it, however the round ends."""
         awaited, self._awaited[name] = self._awaited[name], []
         error: str | None = _CHANGED
         try:
@@ -195,7 +195,7 @@ class HealthChecker:
             _tell(awaited, error)
 
     async def _round(self, name: str) -> str | None:
-        """Probe a server and, when it is up, ask for what is due; return why it did not answer."""
+        """Probe a server and, if it is up, poll what is due; return the error, None if it answered."""
         try:
             status, body, probe_ms = await self._probe(name)
             answered = self._clock.monotonic()
@@ -254,7 +254,7 @@ class HealthChecker:
         return Told(status, body, self._clock.monotonic(), self._clock.wall(), asked)
 
     async def _probe(self, name: str) -> tuple[int, bytes, float]:
-        """Return the status and the body of a probe's answer, and the milliseconds it took."""
+        """Return a probe's status, body and duration in milliseconds."""
         started = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._probe_seconds):
@@ -267,7 +267,7 @@ class HealthChecker:
         return status, body, (self._clock.monotonic() - started) * 1000
 
     def _warn(self, name: str, error: str, path: str | None = None) -> None:
-        """Log what a server says that cannot be believed: once, not with every poll."""
+        """Log an unusable answer once, not on every poll."""
         if (name, error) in self._warned:
             return
         if len(self._warned) >= _MOST_WARNINGS:
@@ -278,7 +278,7 @@ class HealthChecker:
 
 def _tell(awaited: list[asyncio.Future[str | None]], error: str | None) -> None:
     for told in awaited:
-        if not told.done():  # nobody waits for it any more
+        if not told.done():  # its caller has stopped waiting
             told.set_result(error)
 
 

@@ -1,4 +1,4 @@
-"""What a process reports as incidents: of the fleet, the config and the coordination, what it alone can tell."""
+"""A process's incident reports: of the fleet, the config and the coordination."""
 
 from __future__ import annotations
 
@@ -40,25 +40,27 @@ from ollama_router_server.system import Clock
 __all__ = ["Incidents"]
 
 _LOOKS: Final = 1.0
-"""Seconds between two looks at what is wrong only for as long as it is seen."""
+"""Seconds between two checks of conditions that last while they are observed."""
 _KEPT_ALIVE: Final = 600.0
-"""Seconds between two notes of what a process still suffers from."""
+"""Seconds between two renewals of this process's open incidents."""
 _OF_SERVERS: Final[tuple[IncidentKind, ...]] = ("versions.differ", "digests.differ")
 _THE_FIRST_ONES: Final[tuple[IncidentKind, ...]] = ("coordination.away", "database.away", *_OF_SERVERS)
-"""What the first worker alone reports, and its replacement sees anew; a refused config is so until one is taken up."""
+"""Kinds that only the first worker reports and its replacement detects anew; a refused config stays open until one is
+applied.
+"""
 
 _log = structlog.get_logger(__name__)
 
 
 class Incidents:
-    """One process's reports. What every worker sees by itself, the first one alone reports.
+    """One process's reports. What every worker detects, only the first one reports.
 
     Args:
-        store: of the database.
-        router: its name.
-        coordination: with the other workers and routers; breakers count once for all that share them.
-        clock: for moments.
-        standing: tells what is looked at every second.
+        store: the database's incidents.
+        router: the router's name.
+        coordination: with other workers and routers; a breaker counts once for all that share it.
+        clock: provides the times.
+        standing: return the conditions to check every second.
     """
 
     def __init__(
@@ -78,14 +80,14 @@ class Incidents:
         self._standing = standing
         self.conditions = StandingConditions()
         self._away = False
-        self._replaces = bool(coordination.own_page())  # the router has not stopped
+        self._replaces = bool(coordination.own_page())  # a worker was replaced; the router has not stopped
         self._not_met: set[str] = set()
         self._since = clock.wall()
         self._tasks: list[asyncio.Task[None]] = []
         self.writer = IncidentWriter(store, Origin(router, coordination.group if coordination.asks else None))
 
     def start(self, servers: Collection[str]) -> None:
-        """Begin to report; needs a running event loop. `servers` are those of the config."""
+        """Start reporting; needs a running event loop. `servers` are those of the config."""
         self._since = self._clock.wall()
         if self._replaces:
             self._take_over(servers)
@@ -98,9 +100,9 @@ class Incidents:
         ]
 
     async def aclose(self) -> None:
-        """Write what waits, and that the router stops, as far as the database takes it at once.
+        """Write pending reports and the router's stop, as far as the database accepts them at once.
 
-        What this process alone suffers from is over with it. A successor may have started already, and may not know.
+        Incidents of this process alone end. A successor may have started already, without knowing of them.
         """
         for task in self._tasks:
             task.cancel()
@@ -134,14 +136,14 @@ class Incidents:
             case ModelReturned(server, model):
                 self._report(Ended(kind="model.suspended", at=at, server=server, model=model))
             case ServerLost():
-                pass  # it is down already
+                pass  # it is already down
             case _:
                 assert_never(notice)
 
     def hear(self, told: Collection[News]) -> None:
-        """Report what others told that ends an incident here: a router with a database of its own has it there, too.
+        """Report others' news that end an incident here, since a router with its own database has it open as well.
 
-        What they say begins, they report; it goes on as long as any process suffers from it.
+        Others report the start of theirs; an incident lasts as long as any process observes it.
         """
         for news in told:
             at = self._clock.wall()
@@ -151,7 +153,7 @@ class Incidents:
                 self._open.follow(Began(kind="server.suspended", at=at, cause="", server=news.server))
 
     def look(self) -> None:
-        """Report whether what routers have in common is away; cheap, for every beat."""
+        """Report whether the coordination store is unavailable; cheap enough for every beat."""
         away = self._coordination.asks and self._coordination.away
         if away == self._away:
             return
@@ -159,19 +161,19 @@ class Incidents:
         self._stands("coordination.away", "the store in coordination.url does not answer" if away else None)
 
     def database(self, away: bool) -> None:  # noqa: FBT001 - an answer
-        """Report that the database takes no rows, or takes them again: written when it does."""
+        """Report that the database stopped or resumed accepting records; written once it accepts them."""
         self._stands("database.away", "rows of the request log wait in memory, then in a file" if away else None)
 
     def config(self, problem: str | None) -> None:
-        """Report why the config as it is now is refused; None once one was taken up."""
+        """Report why the current config file is refused; None once one was applied."""
         self._stands("config.refused", problem)
 
     def reconfigure(self, servers: Collection[str]) -> None:
-        """Another config holds: what was wrong with servers that it does not name is over."""
+        """End the incidents of servers that a new config does not name."""
         self._report_first(Reconfigured(at=self._clock.wall(), servers=frozenset(servers)))
 
     async def go_on(self, suspended: Collection[str]) -> None:
-        """Go on with what the fleet suffers from, whoever told it; after the start, with what is `suspended` by then.
+        """Resume the fleet's open incidents after the start; `suspended` are the servers suspended now.
 
         Raises:
             StorageUnavailable: incidents cannot be read.
@@ -189,14 +191,14 @@ class Incidents:
                 self.conditions.go_on(one.kind, at, self._clock.monotonic())
 
     def _take_over(self, servers: Collection[str]) -> None:
-        """Go on for a first worker that died: what only it could have ended is over, or begins anew here."""
+        """Replace a first worker that died: end what only it could have ended; it begins anew here if it persists."""
         self._not_met.update(servers)
         for kind in _THE_FIRST_ONES:
             self._report_first(Ended(kind=kind, at=self._since))
         self._report_first(Reconfigured(at=self._since, servers=frozenset(servers)))
 
     def _stands(self, kind: IncidentKind, cause: str | None) -> None:
-        """Report that something of this router began for a cause, or is over where there is none."""
+        """Report that an incident of this router began for a cause, or that it ended if that is None."""
         at = self._clock.wall()
         self._report_first(Ended(kind=kind, at=at) if cause is None else Began(kind=kind, at=at, cause=cause))
 
@@ -211,7 +213,7 @@ class Incidents:
             self._open.follow(change)
 
     def look_at_conditions(self) -> None:
-        """Report what stands now and what does no more; the first worker alone tells of how servers differ."""
+        """Report conditions that began or ended; only the first worker reports how servers differ."""
         for change in self.conditions.see(self._standing(), self._clock.wall(), self._clock.monotonic()):
             report = self._report_first if change.kind in _OF_SERVERS else self._report
             report(change)
@@ -222,7 +224,7 @@ class Incidents:
             self.look_at_conditions()
 
     async def _keep_alive(self) -> None:
-        """Judge others silent only after a round that succeeded: they, too, were heard of since then."""
+        """Renew open incidents; end others' silent ones only after a successful round, so that they could renew."""
         heard = False
         while True:
             await asyncio.sleep(_KEPT_ALIVE)

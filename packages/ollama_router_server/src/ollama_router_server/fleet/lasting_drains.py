@@ -1,4 +1,4 @@
-"""Drains that outlast a restart, and reach every router on the database."""
+"""Drains that persist across restarts and reach every router on the database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ollama_router_server.storage.drains import DrainStore, StoredDrain
 __all__ = ["LastingDrains", "drain_began"]
 
 _INTERVAL = 0.5
-"""Seconds between two looks: other routers know of a drain within a second."""
+"""Seconds between two reads: other routers apply a drain within a second."""
 
 _DRAINS = AuditFilter(actions=("server.drain", "server.undrain"))
 _LOOKED_AT = 1_000
@@ -25,11 +25,11 @@ _log = structlog.get_logger("fleet")
 
 
 def drain_began(entries: Iterable[AuditEntry], server: str) -> float | None:
-    """When the drain of a server began that no entry ended, in seconds since 1970; None where no entry tells.
+    """Return when a server's open drain started, in seconds since 1970; None if no entry says.
 
     Args:
-        entries: the newest first.
-        server: its name.
+        entries: newest first.
+        server: the server's name.
     """
     for entry in entries:
         if entry.subject == server and entry.action == "server.undrain":
@@ -40,13 +40,13 @@ def drain_began(entries: Iterable[AuditEntry], server: str) -> float | None:
 
 
 class LastingDrains:
-    """Applies what is stored to a fleet, and stores what is said here.
+    """Apply stored drains to the fleet, and store those made here.
 
     Args:
-        store: of the database.
-        trail: of the same; it tells when a drain that is stored began.
-        fleet: of this process; it tells the other workers.
-        follows: whether this process looks for what others stored: one of a router's workers does.
+        store: the database's drains.
+        trail: the audit log, which says when a stored drain started.
+        fleet: this process's fleet, which informs the other workers.
+        follows: whether this process reads other routers' drains; one worker per router does.
     """
 
     def __init__(self, store: DrainStore, trail: AuditLog, fleet: FleetService, *, follows: bool) -> None:
@@ -60,10 +60,10 @@ class LastingDrains:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Take over what is stored, and go on looking.
+        """Apply the stored drains, and start to follow.
 
         Raises:
-            StorageUnavailable: it cannot be read.
+            StorageUnavailable: they cannot be read.
         """
         if not self._follows:
             with suppress(StorageUnavailable):
@@ -76,24 +76,24 @@ class LastingDrains:
             self._task = asyncio.create_task(self._follow(), name="drains")
 
     async def aclose(self) -> None:
-        """Stop looking."""
+        """Stop following."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def drain(self, server: str, *, on: bool) -> None:
-        """Begin or end a drain in every router; without the database it holds where coordination reaches."""
+        """Start or end a drain in every router; without the database, in those that coordination reaches."""
         self._fleet.drain(server, on=on)
         await self._say((server,), self._store.set(server, on=on))
 
     async def forget(self, servers: Collection[str]) -> None:
-        """Forget the drains of some servers, about which the config has another word."""
+        """Forget the drains of servers for which the config decides otherwise."""
         if not self._follows or not servers:
             return
         await self._say(servers, self._store.forget(servers))
 
     async def renamed(self, names: Mapping[str, str]) -> None:
-        """Keep the last word about servers under the names that they have now; `names` has the old ones by those."""
+        """Store the last drains of servers under their new names; `names` maps new names to old ones."""
         words = {name: self._known[old].on for name, old in names.items() if old in self._known}
         if not self._follows or not words:
             return
@@ -102,7 +102,7 @@ class LastingDrains:
         await self._say(names.values(), self._store.forget(names.values()))
 
     async def _date(self, stored: Mapping[str, StoredDrain]) -> None:
-        """Have drains that outlasted a restart told since when they began, as far as the trail reaches."""
+        """Set the start times of drains that persisted across a restart, as far as the audit log reaches."""
         drained = [server for server, said in stored.items() if said.on]
         if drained:
             entries = await self._trail.list(_DRAINS, limit=_LOOKED_AT)
@@ -127,21 +127,21 @@ class LastingDrains:
             try:
                 await self._look()
             except StorageUnavailable:
-                pass  # the next look may succeed; what is known stays
-            except Exception:  # noqa: BLE001 - a look that failed is made again
+                pass  # the next read may succeed; known drains stay
+            except Exception:  # noqa: BLE001 - a failed read is repeated
                 _log.exception("drains_not_read")
 
     async def _look(self) -> None:
-        """Look for what others said; what was read beside a word of our own may be older, and the next look tells."""
+        """Read others' drains; drop a read that overlaps with a write of our own, as it may be older."""
         said = self._said
         stored = await self._store.read()
         if not self._saying and said == self._said:
             self._apply(stored)
 
     def _apply(self, stored: Mapping[str, StoredDrain]) -> None:
-        """Do what was said since the last look, so that a word said here meanwhile is not taken back.
+        """Apply drains changed since the last read, so that a drain made here meanwhile is not reverted.
 
-        What was said of a server that is not there yet is new when it comes.
+        A drain of an unknown server is applied when the server appears.
         """
         here = {server: said for server, said in stored.items() if server in self._fleet.servers}
         before, self._known = self._known, here

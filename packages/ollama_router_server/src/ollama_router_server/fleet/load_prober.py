@@ -1,4 +1,4 @@
-"""Sends the probes of runners under suspicion, beside the polls of their servers."""
+"""Send probes to runners that may hang, alongside the polls of their servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["LoadProber"]
 
 
 class LoadProber:
-    """One task for each probe; `ended` is called with why it was not answered, None if it was."""
+    """One task per probe; `ended` is called with the error, None if the probe was answered."""
 
     def __init__(
         self, targets: Mapping[str, Target], upstream: Upstream, ended: Callable[[LoadProbe, str | None], None]
@@ -33,7 +33,7 @@ class LoadProber:
         task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
-        """Give up the probes that are under way."""
+        """Cancel the probes in flight."""
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -43,7 +43,7 @@ class LoadProber:
         self._ended(probe, await self._send(probe))
 
     async def _send(self, probe: LoadProbe) -> str | None:
-        """Return why it was not answered, None if it was."""
+        """Return the error, None if the probe was answered."""
         target = self._targets.get(probe.server)
         if target is None:
             return "the config has changed meanwhile"

@@ -1,4 +1,4 @@
-"""What models took of a server's memory when they were loaded, beside what was computed for them."""
+"""The memory that models took when loaded, compared with the computed sizes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEPT: Final = 100
 
 
 class MeasuredLoad(Struct, frozen=True):
-    """A model that came into memory: when it was first seen there (seconds since 1970), and its bytes."""
+    """A model that was loaded: when it was first seen in memory (seconds since 1970), and its bytes."""
 
     model: str
     context: int | None
@@ -28,16 +28,16 @@ class MeasuredLoad(Struct, frozen=True):
 
     @property
     def off(self) -> float:
-        """By what share of the computed the measured differs from it."""
+        """The relative difference between the measured and the computed size."""
         return abs(self.measured / self.computed - 1)
 
 
 class MeasuredLoads:
-    """The last hundred loads of each server, of those that this process saw. Not thread-safe.
+    """The last hundred loads per server that this process saw. Not thread-safe.
 
     Args:
-        sizes: computes what a model in memory was to take.
-        wall: tells seconds since 1970.
+        sizes: computes the expected size of a loaded model.
+        wall: return seconds since 1970.
     """
 
     def __init__(self, sizes: ComputedSizes, wall: Callable[[], float]) -> None:
@@ -47,7 +47,7 @@ class MeasuredLoads:
         self._loads: dict[str, deque[MeasuredLoad]] = {}
 
     def look(self, facts: ServerFacts, host: Server) -> None:
-        """Note the models that a server has in memory now and did not have when it was looked at last."""
+        """Record the models that a server has loaded since the last call."""
         before, there = self._there.get(facts.name, frozenset()), set()
         for row in facts.loaded.values():
             key = str(row.name), row.context_length
@@ -59,12 +59,12 @@ class MeasuredLoads:
         self._there[facts.name] = frozenset(there)
 
     def reconfigure(self, servers: Container[str]) -> None:
-        """Forget the servers that are not among these any more: those that discovery finds come and go."""
+        """Forget servers that are not among these: discovery adds and removes them."""
         self._there = {name: there for name, there in self._there.items() if name in servers}
         self._loads = {name: loads for name, loads in self._loads.items() if name in servers}
 
     def of(self, server: str) -> Sequence[MeasuredLoad]:
-        """Return a server's loads, the newest first."""
+        """Return a server's loads, newest first."""
         return tuple(self._loads.get(server, ()))
 
     def _add(self, server: str, load: MeasuredLoad) -> None:

@@ -1,4 +1,4 @@
-"""Loads a model into a server's memory, as the router's own request."""
+"""Load a model into a server's memory, by a request of the router itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["ModelLoader"]
 
 
 class ModelLoader:
-    """Loads and unloads, and lets the fleet know what is under way."""
+    """Load and unload models, and update the fleet's state."""
 
     def __init__(
         self, *, config: Config, targets: Mapping[str, Target], upstream: Upstream, fleet: FleetService
@@ -33,20 +33,20 @@ class ModelLoader:
         self.config = config
 
     def request(self, model: str, context: int | None = None) -> ParsedRequest:
-        """Build the request without a prompt that loads a model; it must ask for the context that later ones will.
+        """Build the request without a prompt that loads a model; `context` must be that of later requests.
 
         Raises:
-            RequestError: no model can have this name.
+            RequestError: the model name is invalid.
         """
         body = {"model": model, "stream": False, **({} if context is None else {"options": {"num_ctx": context}})}
         parsed = parse_request(match_endpoint("POST", "/api/generate"), json.dumps(body).encode())
         return apply_policy(parsed, self.config.models).request
 
     async def load(self, server: str, request: ParsedRequest) -> str | None:
-        """Load a model; returns the server's words if it could not.
+        """Load a model; return the server's error message, None on success.
 
         Raises:
-            UpstreamError: the server cannot be asked.
+            UpstreamError: the request failed.
         """
         model = request.route.model
         if model is None:
@@ -65,10 +65,10 @@ class ModelLoader:
         return None
 
     async def unload(self, server: str, request: ParsedRequest) -> str | None:
-        """Unload a model; returns the server's words if it could not.
+        """Unload a model; return the server's error message, None on success.
 
         Raises:
-            UpstreamError: the server cannot be asked.
+            UpstreamError: the request failed.
         """
         body = json.dumps({"model": request.route.model_text, "keep_alive": 0}).encode()
         status, answer = await self._ask(server, body)

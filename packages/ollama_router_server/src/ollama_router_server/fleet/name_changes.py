@@ -1,4 +1,4 @@
-"""Which servers have other names in the next config than in this one: a server is known by its address."""
+"""Servers that have another name in the next config; a server is identified by its address."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["NameChanges", "name_changes"]
 
 
 class NameChanges(NamedTuple):
-    """What differs between the names of two configs.
+    """The differences between the names of two configs.
 
     Attributes:
-        moved: names that are at another address now.
-        renamed: names that go, by those that come for the same addresses.
-        taken: names that servers have from others that go on, or had themselves as others have them now; the old ones
-            by the new ones.
+        moved: names that have another address now.
+        renamed: removed names, by the added names at the same addresses.
+        taken: old names by new ones, for servers that swap names: the new one belonged to a server that stays, or the
+            old one belongs to another server now.
     """
 
     moved: Collection[str]
@@ -31,13 +31,13 @@ class NameChanges(NamedTuple):
 def name_changes(
     here: Collection[str], servers: Collection[str], known: Mapping[str, Target], targets: Mapping[str, Target]
 ) -> NameChanges:
-    """Compare the targets `known` so far with those to come.
+    """Compare the `known` targets with the next ones.
 
     Args:
         here: names of the servers in use, all of them in `known`.
-        servers: names of those of the next config, as far as they are in `targets`.
-        known: every target that there ever was.
-        targets: those of the next config.
+        servers: names of the next config's servers, as far as they are in `targets`.
+        known: every target so far.
+        targets: the targets of the next config.
     """
     moved = {name for name, target in targets.items() if name in known and known[name].origin != target.origin}
     gone = {_address(known[name]): name for name in here if name not in targets}

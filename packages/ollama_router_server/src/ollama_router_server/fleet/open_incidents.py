@@ -1,4 +1,4 @@
-"""What a process has reported as begun and not as over: the incidents that it says go on, and ends when it stops."""
+"""A process's open incidents, which it renews, and ends when it stops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["OpenIncidents"]
 
 
 class OpenIncidents:
-    """Follows the changes of one process, also those that no queue had room for."""
+    """Track the changes of one process, including those that the queue had no room for."""
 
     def __init__(self) -> None:
         self._keys: frozenset[IncidentKey] = frozenset()
@@ -28,7 +28,7 @@ class OpenIncidents:
         return iter(self._keys)
 
     def follow(self, change: Change) -> None:
-        """Take up what begins, forget what is over."""
+        """Add incidents that begin, and remove those that end."""
         match change:
             case Began(kind=kind, server=server, model=model):
                 self._keys |= {IncidentKey(kind, server, model)}

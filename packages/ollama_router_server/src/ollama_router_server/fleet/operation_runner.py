@@ -1,7 +1,7 @@
-"""Carries out operations on models: pull, load, unload, copy, delete, on several servers at once.
+"""Run operations on models: pull, load, unload, copy, delete, on several servers at once.
 
-An operation is a row of the database. The process that carries it out writes there once a second how far it is, and
-reads whether somebody has cancelled it. One without a sign of life is taken over: every operation can be begun anew.
+An operation is a row of the database. The process that runs it writes its progress once a second, and reads whether
+it was cancelled. Another process takes over one without a sign of life: every operation can be restarted.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ _LOST_AFTER: Final = 10.0
 _LOOKED_FOR_EVERY: Final = 5.0
 _AT_ONCE: Final = 8
 _PATIENCE: Final = 3600.0
-"""Seconds of silence while a server verifies what it has read."""
+"""Timeout in seconds while a server is silent, as it verifies what it has downloaded."""
 
 _log = structlog.get_logger("operations")
 
 
 class Operations:
-    """The operations that this process carries out.
+    """The operations that this process runs.
 
     Args:
-        store: where they are kept.
-        loader: for what concerns memory.
+        store: the database's operations.
+        loader: loads and unloads models.
         targets: the servers.
-        upstream: reaches them.
-        fleet: is told what changes.
-        clock: for moments.
+        upstream: connects to them.
+        fleet: informed of changes.
+        clock: provides the times.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class Operations:
         self._looking: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look for operations that another process has left."""
+        """Start to look for operations that other processes have left."""
         self._looking = asyncio.create_task(self._look(), name="operations")
 
     async def aclose(self) -> None:
-        """Stop; what is not finished goes on in the next process."""
+        """Stop; the next process continues unfinished operations."""
         if self._looking is not None:
             self._looking.cancel()
         tasks = list(self._running.values())
@@ -95,10 +95,10 @@ class Operations:
         destination: str | None = None,
         context: int | None = None,
     ) -> Operation:
-        """Begin an operation; `servers` are `all`, `where-it-fits` or names with commas between them.
+        """Start an operation; `servers` is `all`, `where-it-fits` or comma-separated names.
 
         Raises:
-            RouterError: no such server, nobody has the model, or too much is going on.
+            RouterError: the server is unknown, no server has the model, or too many operations are running.
         """
         config = self._loader.config
         request = self._loader.request(model, context)
@@ -122,7 +122,7 @@ class Operations:
         return operation
 
     async def cancel(self, operation_id: str) -> None:
-        """End an operation: connections to servers are closed at once here, within about a second elsewhere."""
+        """Cancel an operation: connections to servers close at once here, within about a second in other processes."""
         await self.store.cancel(operation_id)
         running = self._running.get(operation_id)
         if running is not None:
@@ -141,16 +141,16 @@ class Operations:
                         _log.info("operation_taken_over", operation=operation.id, kind=operation.kind)
                         self._carry_out(operation)
             except StorageUnavailable:
-                pass  # asked again
+                pass  # the next round reads again
             await asyncio.sleep(_LOOKED_FOR_EVERY)
 
     # --- one server -------------------------------------------------------------------------------------------------
 
     async def perform(self, operation: Operation, server: str, progress: PullProgress) -> str | None:
-        """Do it on one server; returns the server's words if it could not.
+        """Run an operation on one server; return the server's error message, None on success.
 
         Raises:
-            RouterError: the server cannot be asked.
+            RouterError: the request failed.
         """
         request = self._loader.request(operation.model, operation.context)
         match operation.kind:
@@ -198,12 +198,12 @@ class Operations:
 
     @property
     def config(self) -> Config:
-        """The config in force."""
+        """The config in effect."""
         return self._loader.config
 
 
 class _Run:
-    """One operation on its way."""
+    """A running operation."""
 
     def __init__(self, operations: Operations, operation: Operation) -> None:
         self._operations = operations
@@ -213,7 +213,7 @@ class _Run:
         self._turn = asyncio.Semaphore(_AT_ONCE)
 
     async def whole(self) -> None:
-        """Do it on every server that is not done, and keep the row up to date."""
+        """Run the operation on every server that is not done, and keep the row up to date."""
         work = asyncio.gather(*[self._on(one.server) for one in self._operation.targets if one.state in _OPEN])
         store, operation_id = self._operations.store, self._operation.id
         cancelled = False
@@ -235,7 +235,7 @@ class _Run:
         _log.info("operation_finished", operation=operation_id, kind=self._operation.kind, cancelled=cancelled)
 
     async def _saved(self, *, finished: bool) -> bool:
-        """Write the row, until that is possible if it is the last time; says whether it was cancelled."""
+        """Write the row; if `finished`, retry until that succeeds. Return whether the operation was cancelled."""
         while True:
             try:
                 return await self._operations.store.save(
@@ -268,7 +268,7 @@ class _Run:
                 failed = await self._tried(server, progress)
             except RouterError as error:
                 failed = error.message
-            except Exception as error:  # noqa: BLE001 - others must go on, and the row must tell
+            except Exception as error:  # noqa: BLE001 - other servers continue, and the row records the error
                 _log.exception("operation_failed", operation=self._operation.id, server=server)
                 failed = f"internal error: {type(error).__name__}"
             self._now(finished=False)

@@ -1,4 +1,4 @@
-"""Polls servers by the config that holds: with each new one, another health checker begins anew."""
+"""Poll servers by the current config: each change of the config creates a new health checker."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Polling"]
 
 
 class Polling:
-    """The health checker of now.
+    """The current health checker.
 
     Args:
-        config: the first one.
-        make: a health checker for a config.
+        config: the first config.
+        make: create a health checker for a config.
 
     Attributes:
         checker: replaced by `reconfigure`.
@@ -29,12 +29,12 @@ class Polling:
         self._patience = START_SECONDS
 
     async def start(self, patience: float) -> None:
-        """Begin. Returns when every server has answered or failed once, after `patience` seconds at most."""
+        """Start. Returns once every server has answered or failed, after at most `patience` seconds."""
         self._patience = patience
         await self.checker.start(patience)
 
     async def reconfigure(self, config: Config) -> None:
-        """Poll by another config; servers are asked in the background."""
+        """Poll by another config; servers are polled in the background."""
         closing, self.checker = self.checker, self._make(config)
         await closing.aclose()
         if self._starting is not None:
@@ -42,7 +42,7 @@ class Polling:
         self._starting = asyncio.create_task(self.checker.start(self._patience))
 
     async def asked(self) -> None:
-        """Wait, as `start` does, for the servers that came with the last change of the config."""
+        """Wait, as `start` does, for the servers added by the last change of the config."""
         while self._starting is not None and not self._starting.done():
             await asyncio.wait([self._starting])  # another change replaces it
 

@@ -1,4 +1,4 @@
-"""Whether external hosts can be reached, without spending money: a TCP connection now and then."""
+"""Reachability of external hosts, checked at no cost: a periodic TCP connection."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["Reach", "Reachability"]
 
 
 class Reach(Struct, frozen=True):
-    """The last attempt: how long the connection took, or why there was none."""
+    """The last attempt: the duration of the connection, or the error."""
 
     response_time_ms: float | None
     error: str | None
 
 
 class Reachability:
-    """Tries each enabled external host every `health_check_interval` seconds."""
+    """Connect to each enabled external host every `health_check_interval` seconds."""
 
     def __init__(self, config: Config, targets: Mapping[str, Target], clock: Clock) -> None:
         self._config = config
@@ -32,7 +32,7 @@ class Reachability:
         self.last: dict[str, Reach] = {}
 
     def reconfigure(self, config: Config) -> None:
-        """Another config: its hosts are tried at once."""
+        """Apply another config: check its hosts at once."""
         self._config = config
         self.last = {name: reach for name, reach in self.last.items() if name in config.external_hosts}
         if self._task is not None:
@@ -41,12 +41,12 @@ class Reachability:
         self.start()
 
     def start(self) -> None:
-        """Begin to try; the first round runs in the background too."""
+        """Start checking, in the background."""
         if any(host.enabled for host in self._config.external_hosts.values()):
             self._task = asyncio.create_task(self._watch(), name="reachability")
 
     async def aclose(self) -> None:
-        """Stop trying."""
+        """Stop checking."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

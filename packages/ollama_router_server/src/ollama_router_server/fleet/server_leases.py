@@ -1,7 +1,7 @@
-"""What this process has at servers, counted among all processes, also while they take up a new name one by one.
+"""A process's leases of servers' slots, counted over all processes, even while these adopt a new name one by one.
 
-All count by a server's name. Where it changes, they count under both names for some seconds, go by the former one at
-first, as everybody still counts under that, and then by the new one, as by then everybody counts under it, too.
+All processes count by a server's name. When it changes, they count under both names for some seconds. Decisions use
+the old name first, since every process still counts under it, and then the new one, once every process counts under it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ollama_router_server.upstream.interface import Origin
 __all__ = ["ServerLeases", "address_hash"]
 
 _OLD_DECIDES: Final = 5.0
-"""Seconds within which every process has heard of a new name."""
+"""Seconds within which every process learns of a new name."""
 _ALL_COUNT: Final = 2 * _OLD_DECIDES
 
 
 def address_hash(origin: Origin, secret: bytes) -> int:
-    """Return a hash of an address; one of this machine's loopback is another one on each machine."""
+    """Return a hash of an address; a loopback address hashes differently on each machine."""
     own = origin.host == "localhost"
     with suppress(ValueError):
         own = own or ipaddress.ip_address(origin.host).is_loopback
@@ -34,7 +34,7 @@ def address_hash(origin: Origin, secret: bytes) -> int:
 
 
 class _Link(NamedTuple):
-    """A server that processes know by one of some names, since this process knows of the new one."""
+    """A server that processes know by one of `names`, since this process learned of the new one."""
 
     old: str
     new: str
@@ -43,24 +43,24 @@ class _Link(NamedTuple):
 
 
 class ServerLeases:
-    """One process's leases of servers' slots; requests begin and end under the name that it had for a server.
+    """One process's leases of servers' slots; requests start and end under this process's name for a server.
 
-    No name counts more than what runs, nor less than what took it: of what began under one name nobody knows which
-    ends, so a lease ends when there would be more of them than requests.
+    No name counts more than the running requests, nor less than what it granted: it is unknown which of the requests
+    counted under a name ends, so a lease is released when there would be more leases than requests.
 
     Args:
-        coordination: where they are counted.
-        now: seconds of a clock that only goes forward.
+        coordination: counts the leases.
+        now: return monotonic seconds.
     """
 
     def __init__(self, coordination: Coordination, now: Callable[[], float]) -> None:
         self._coordination, self._now = coordination, now
         self._links: dict[str, _Link] = {}
         self._running: Counter[str] = Counter()
-        self._held: dict[str, Counter[str]] = {}  # by the name under which requests began; only where it is not its own
+        self._held: dict[str, Counter[str]] = {}  # by the name at the request's start; only if others count too
 
     def name_for_all(self, name: str) -> str:
-        """Return the name by which all processes go at the moment for a server of this one."""
+        """Return the name that all processes currently use for a server of this one."""
         link = self._links.get(name)
         if link is None:
             return name
@@ -68,11 +68,11 @@ class ServerLeases:
 
     @property
     def are_renamed(self) -> bool:
-        """Whether others may not go by all new names yet."""
+        """Whether other processes may not use all new names yet."""
         return any(self._now() - link.since < _ALL_COUNT for link in self._links.values())
 
     def elsewhere(self, scope: Scope, names: Collection[str]) -> Mapping[str, int]:
-        """Return what other processes hold of servers by this one's names, without those of which that is nothing."""
+        """Return what other processes hold, by this process's names of servers, without zeros."""
         if not self._links:
             return self._coordination.all_elsewhere(scope, names)
         shared = {name: self.name_for_all(name) for name in names}
@@ -90,7 +90,7 @@ class ServerLeases:
         shared = self.name_for_all(name)
 
         def answered(taken: bool) -> None:  # noqa: FBT001 - an answer
-            if taken and self.name_for_all(name) != shared:  # it is another server's name by now
+            if taken and self.name_for_all(name) != shared:  # the name belongs to another server by now
                 self._coordination.give_back(Scope.SERVER, shared, again=False)
                 taken = False
             if taken:
@@ -100,7 +100,7 @@ class ServerLeases:
         self._coordination.claim(Scope.SERVER, shared, limit, answered, arrived=arrived)
 
     def end(self, name: str) -> None:
-        """Count a request out that began under this name."""
+        """Stop counting a request that started under this name."""
         held = self._held.get(name)
         if held is None:
             self._coordination.give_back(Scope.SERVER, name)
@@ -115,12 +115,12 @@ class ServerLeases:
     def renamed(
         self, names: Mapping[str, str], former: Callable[[str], Iterable[str]], *, taken: Collection[str] = ()
     ) -> list[tuple[str, str]]:
-        """Take up new names, given with the old ones; returns what others may not know: pairs of new and old name.
+        """Adopt new names, mapped to the old ones; return the pairs of new and old name that others may not know.
 
         Args:
             names: old names by new ones.
-            former: names that a server had before its old one.
-            taken: names of one server before and of another one now; requests that began under them have to be `moved`.
+            former: return the names that a server had before its old one.
+            taken: names that belong to another server now; requests that started under them have to be `moved`.
         """
         found: dict[str, _Link] = {}
         told: list[tuple[str, str]] = []
@@ -139,7 +139,7 @@ class ServerLeases:
         return told
 
     def moved(self, old: str, new: str) -> None:
-        """Count a request that began under a name which another server has `taken` under its server's new one."""
+        """Count a request under its server's new name, after another server has `taken` the old one."""
         for name in (old, new):
             self._held.setdefault(name, Counter({name: self._running[name]}))
         self._running[old] -= 1
@@ -155,14 +155,14 @@ class ServerLeases:
     def renamed_elsewhere(
         self, new: str, old: str, servers: Collection[str], former: Callable[[str], Iterable[str]]
     ) -> None:
-        """Hear that another process has a new name for a server, which is one of `servers` where it is here."""
-        for name in servers:  # which it may have left for another name meanwhile
+        """Note that another process renamed a server, which is one of `servers` here."""
+        for name in servers:  # which it may have renamed again meanwhile
             if old == (self._links[name].new if name in self._links else name):
                 self._links[name] = self._linked(name, new)
                 self._count_as_all(self._links[name], {name, *former(name)})
 
     def settle(self) -> None:
-        """End what is held under names by which nobody goes any more: another server may have them."""
+        """Release leases under names that no process uses any more: they may be another server's next."""
         for name in [name for name in self._held if name in self._links]:
             link, held = self._links[name], self._held[name]
             if self._now() - link.since < _ALL_COUNT:
@@ -178,7 +178,7 @@ class ServerLeases:
         if link is None or self._now() - link.since >= _ALL_COUNT:
             names = frozenset({name if link is None else link.new})
         else:
-            names = link.names  # others may go by any of them still
+            names = link.names  # others may still use any of them
         return _Link(self.name_for_all(name), new, names | {new}, self._now())
 
     def _began(self, name: str, shared: str) -> None:
@@ -199,7 +199,7 @@ class ServerLeases:
                     self._fit(name, shared, at_most=False)
 
     def _fit(self, name: str, shared: str, *, at_most: bool) -> None:
-        """Give back what is beyond the requests that run, or take what is missing."""
+        """Release leases beyond the running requests, or take missing ones."""
         held, running = self._held[name], self._running[name]
         while held[shared] > running and at_most:
             held[shared] -= 1

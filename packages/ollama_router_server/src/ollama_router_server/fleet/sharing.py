@@ -1,4 +1,4 @@
-"""What a worker's fleet shares with those of the other workers: counts, reserved slots, drains, news."""
+"""The state that a worker's fleet shares with the other workers: counts, reserved slots, drains, news."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ from ollama_router_server.fleet.server_leases import ServerLeases
 __all__ = ["FleetSharing"]
 
 _QUIET_SECONDS = 1.0
-"""Seconds between two news of one subject: more would tell nothing, and workers must not echo each other."""
+"""Minimum seconds between two news on one subject, so that workers do not echo each other."""
 _MOST_SUBJECTS = 4096
 _KEPT_SECONDS = 10.0
-"""Seconds between two summaries for those that come."""
+"""Seconds between two summaries for processes that start."""
 _KEPT_WHILE_RENAMED = 0.25
-"""The same while processes take up another name of a server: they go by the former one for some seconds only."""
+"""The same while processes adopt a server's new name: they use the old one only for some seconds."""
 
 
 class FleetSharing:
-    """One worker's side.
+    """One worker's side of the sharing.
 
-    `now` gives seconds of the clock that all workers of a machine have in common, `addresses` a hash of the address of
-    each server, the same in all processes that reach it there.
+    `now` returns seconds of the clock that all workers of a machine share, `addresses` a hash of each server's address,
+    equal in all processes that reach it there.
     """
 
     def __init__(
@@ -86,19 +86,19 @@ class FleetSharing:
     # --- counts -----------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> FleetSnapshot:
-        """Return the fleet with what the other workers have in flight and reserved."""
+        """Return the fleet with the other workers' requests in flight and reserved slots."""
         if not self.with_others:
             return self._state.snapshot(self._now())
         names, elsewhere = self._state.servers, self._leases.elsewhere
         return self._state.snapshot(self._now(), elsewhere(Scope.SERVER, names), elsewhere(Scope.RESERVED, names))
 
     def begin(self, name: str) -> None:
-        """Count a request that goes to a server; a slot that was reserved there is used."""
+        """Count a request to a server, and use a slot reserved there."""
         self._leases.begin(name)
         self._use_reserved(name)
 
     def claim(self, name: str, limit: int, done: Callable[[bool], None], *, arrived: float | None = None) -> None:
-        """Count a request that goes to a server if it has a slot free, of all processes' `limit`."""
+        """Count a request to a server if one of the `limit` slots for all processes is free."""
 
         def answered(taken: bool) -> None:  # noqa: FBT001 - an answer
             if taken:
@@ -112,14 +112,14 @@ class FleetSharing:
             self._reserve(frozenset())
 
     def end(self, name: str) -> None:
-        """Count it out."""
+        """Stop counting a request."""
         self._leases.end(name)
 
     def renamed(self, names: Mapping[str, str], *, taken: Collection[str] = ()) -> None:
-        """Have servers count under their new names, and the others know of these; `names` has the old ones by them.
+        """Count servers under their new names, and send these to the others; `names` maps new names to old ones.
 
-        Call it before the fleet's state takes up the new names. Requests that began under a name that another server
-        has `taken` have to be `moved` after that.
+        Call it before the fleet's state adopts the new names. Requests that started under a name that another server
+        has `taken` have to be `moved` afterwards.
         """
         if names:
             addresses = self._addresses()
@@ -127,19 +127,19 @@ class FleetSharing:
                 self._coordination.tell(ServerRenamed(new, old, addresses.get(new, 0)))
 
     def moved(self, old: str, new: str) -> None:
-        """Count a request under the name that its server has now."""
+        """Count a request under its server's new name."""
         self._leases.moved(old, new)
 
     def waits(self, since: float | None, servers: frozenset[str], heads: Mapping[str, float] = NO_HEADS) -> None:
-        """Tell when the longest waiting request arrived here, and the full servers that could take it.
+        """Report when the longest waiting request arrived here, and the full servers that could serve it.
 
-        `heads` tells when the one arrived that waits longest for each full server.
+        `heads` maps each full server to the arrival of its longest waiting request.
 
-        In the worker whose request has waited longest of all, a slot of these servers is reserved: the others see one
-        slot less, so the request gets the next one.
+        The worker whose request has waited longest of all reserves a slot of these servers: the others see one slot
+        less, so that the request gets the next one.
         """
         first: dict[str, float] = {}
-        for name, at in heads.items():  # two names of one server have one line
+        for name, at in heads.items():  # two names of one server share a queue
             shared = self._leases.name_for_all(name)
             first[shared] = min(at, first.get(shared, at))
         self._leases.settle()
@@ -157,49 +157,49 @@ class FleetSharing:
     # --- drains and news --------------------------------------------------------------------------------------------
 
     def drain(self, name: str, *, on: bool) -> None:
-        """Have all workers begin or end a drain."""
+        """Start or end a drain in all workers."""
         self._coordination.drain(name, on=on)
 
     def drained(self, name: str) -> bool | None:
-        """Return what was last told about a server; None when nothing was."""
+        """Return the last drain of a server; None if there was none."""
         return self._coordination.drained(name)
 
     def learned(self, server: str, model: CanonicalName, sample: Sample) -> None:
-        """Tell what a finished request says about a server's speed."""
+        """Send what a finished request says about a server's speed."""
         self._tell_about((server, model), SpeedLearned(server, model, sample))
 
     def counted(self, model: CanonicalName, size: PromptSize, tokens: int) -> None:
-        """Tell how many tokens a prompt was."""
+        """Send the token count of a prompt."""
         self._tell_about(("prompt", model), PromptCounted(model, size, tokens))
 
     def loading(self, server: str, model: CanonicalName, load: Load) -> None:
-        """Tell that a server has to load a model, so that the others need not send there what would load it again."""
+        """Send that a server loads a model, so that the others do not send requests that would reload it."""
         self._tell_about(("load", server, model), LoadBegan(server, model, load))
 
     def held(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
-        """Tell that a server holds the prompt of a conversation's last turn."""
+        """Send that a server holds the prompt of a conversation's last turn."""
         self._tell_about(conversation, PrefixHeld(server, model, conversation, tokens))
 
     def kept(self, server: str, model: CanonicalName, part: float) -> None:
-        """Tell which part of a conversation's last turn a server still had in its cache."""
+        """Send the fraction of a conversation's last turn that a server still had cached."""
         self._tell_about(("kept", server, model), PromptKept(server, model, part))
 
     # --- polls ------------------------------------------------------------------------------------------------------
 
     def turn(self, server: str) -> int:
-        """Return how many other processes are to poll a server before this one; while they cannot be heard, none."""
+        """Return how many other processes poll a server before this one; 0 while coordination is unavailable."""
         shared = self._coordination
         return 0 if shared.away or not self.with_others else turn_of(server, shared.members, shared.rank)
 
     def polled(self, server: str, found: Round) -> None:
-        """Let the others have a server's answers; while they cannot hear, they ask for themselves."""
+        """Send a server's answers to the others; without coordination, they poll themselves."""
         if self.with_others and not self._coordination.away:
             self._coordination.tell(ServerPolled(server, found))
 
-    # --- for those that come ------------------------------------------------------------------------------------------
+    # --- for processes that start ------------------------------------------------------------------------------------
 
     def remember(self) -> None:
-        """Keep what is believed here for those that come; one of all processes does so, now and then."""
+        """Store the fleet's summary for processes that start; only the member of rank 0 does so, periodically."""
         shared, now = self._coordination, self._now()
         pause = _KEPT_WHILE_RENAMED if self._leases.are_renamed else _KEPT_SECONDS
         if self.with_others and shared.rank == 0 and not shared.away and now - self._remembered >= pause:
@@ -208,14 +208,14 @@ class FleetSharing:
             shared.remember(replace(self._state.summary(), addresses=addresses))
 
     def recall(self) -> None:
-        """Take over what the others believed as this process came."""
+        """Apply the summary that the others stored before this process started."""
         found = self._coordination.remembered() if self.with_others else None
         if found is not None:
             self._state.recall(found)
             self._known_otherwise(found.addresses)
 
     def _known_otherwise(self, addresses: Mapping[str, int]) -> None:
-        """Take servers that the others know by another name for renamed: as if this process had had that name, too."""
+        """Treat servers that the others know by another name as renamed, as if this process had used that name."""
         here, theirs = self._addresses(), {address: name for name, address in addresses.items()}
         unlike = {address: name for name, address in here.items() if addresses.get(name) != address}  # one name of each
         known = {name: theirs[address] for address, name in unlike.items() if address in theirs}
@@ -228,7 +228,7 @@ class FleetSharing:
     # --- news -------------------------------------------------------------------------------------------------------
 
     def notice(self, notice: Notice) -> None:
-        """Tell what the other workers need not find out again."""
+        """Send what the other workers need not detect again."""
         match notice:
             case ServerUp(server) | ServerDown(server):
                 self._tell_about(server, FactsChanged(server))
@@ -237,14 +237,14 @@ class FleetSharing:
             case ServerReturned(server):
                 self._coordination.tell(BreakerClosed(server))
             case ServerLost():
-                pass  # each worker believes its own failed probes only, and has requests of its own there
+                pass  # each worker trusts only its own failed probes, and has requests of its own there
             case ModelSuspended() | ModelReturned():
-                pass  # each worker finds it out with its first request, which the next server then answers
+                pass  # each worker detects it with its first request, which the next server then answers
             case _:
                 assert_never(notice)
 
     def hear(self, news: News) -> str | None:
-        """Take in what another worker found out; returns a server that has to be asked again."""
+        """Apply another worker's news; return a server that has to be polled again, if any."""
         match news:
             case BreakerOpened() | BreakerClosed():
                 self._hear_of_breaker(news)
@@ -263,13 +263,13 @@ class FleetSharing:
             case ServerRenamed(new, old, address):
                 self._leases.renamed_elsewhere(new, old, self._named(new, address), self._state.in_flight.former)
             case ServerPolled() | TokenVerified() | RequestEnded() | RequestsRefused() | TurnsTaken():
-                pass  # for those who poll, and not about servers
+                pass  # for other receivers, and not about servers
             case _:
                 assert_never(news)
         return None
 
     def _named(self, new: str, address: int) -> Collection[str]:
-        """Return names that the server may have here to which another process gave a new one."""
+        """Return the names here of the server that another process renamed."""
         there = [name for name, one in self._addresses().items() if one == address] if address else []
         return there or ((new,) if new in self._state.servers else self._state.servers)
 
@@ -285,7 +285,7 @@ class FleetSharing:
             self._coordination.tell(news)
 
     def _is_quiet(self, subject: object) -> bool:
-        """Say whether there were no news of a subject for a second; from now on there were."""
+        """Return whether there were no news on a subject for a second, and note that there are now."""
         now = self._now()
         if now - self._told.get(subject, float("-inf")) < _QUIET_SECONDS:
             return False

@@ -1,4 +1,4 @@
-"""What is wrong for as long as it can be seen: a full line, many refusals, rows lost, servers that differ."""
+"""Conditions that last while they are observed: a full queue, many refusals, lost records, servers that differ."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ollama_router_server.storage.incident_changes import Began, Ended, Incident
 __all__ = ["Standing", "StandingConditions"]
 
 _QUIET: Final = 60.0
-"""Seconds without it after which a condition is over: a line is full for moments, again and again."""
+"""Seconds without observation after which a condition has ended: a queue is full for moments, again and again."""
 _MOST_VERSIONS: Final = 5
 _MOST_NAMES: Final = 5
 
 
 class Standing(NamedTuple):
-    """What a process sees of itself: its line and the line's bound, rows lost since it started, versions of servers.
+    """A process's observations: its queue and its bound, records lost since start, server versions.
 
     `differing` are names under which servers hold different weights.
-    `refused` are the requests that it and the others refused since it started, by error code, as `is_refused` has them.
+    `refused` counts the requests refused since start, by all processes, by error code, as in `is_refused`.
     """
 
     waiting: int
@@ -32,23 +32,23 @@ class Standing(NamedTuple):
 
 
 class StandingConditions:
-    """Makes incidents of what is seen from look to look.
+    """Turn the observations of successive checks into incidents.
 
-    One that goes on is reported again every minute: of several workers, another may have said that it is over.
+    A lasting one is reported again every minute, since another worker may have reported its end.
     """
 
     def __init__(self) -> None:
         self.found: Mapping[IncidentKind, str] = {}
-        """What was seen at the last look, with its cause."""
+        """The conditions of the last check, with their causes."""
         self._lost = 0
         self._wave = RefusalWave()
         self._seen: dict[IncidentKind, tuple[float, float]] = {}
         self._reported: dict[IncidentKind, float] = {}
 
     def see(self, standing: Standing, at: float, now: float) -> list[Began | Ended]:
-        """Return what begins and what is over since the last look.
+        """Return what began and ended since the last check.
 
-        `at` is in seconds since 1970, for what is told; `now` is of a clock that is never set back, and measures.
+        `at` is in seconds since 1970, for reports; `now` is monotonic, for durations.
         """
         found = self.found = dict(self._found(standing, now))
         self._lost = standing.lost_rows
@@ -65,7 +65,7 @@ class StandingConditions:
         return changes
 
     def go_on(self, kind: IncidentKind, at: float, now: float) -> None:
-        """Take an incident that others began for one that was seen last now: it ends here if nobody else ends it."""
+        """Treat an incident that others began as last observed now: it ends here if no other process ends it."""
         self._seen.setdefault(kind, (at, now))
         self._reported.setdefault(kind, now)
 

@@ -1,4 +1,4 @@
-"""Since when servers are in their states: what a list of servers tells beside the state."""
+"""The times since which servers are in their states, for lists of servers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["StateTimes"]
 
 
 class StateTimes:
-    """When states began that this process saw begin, or was told of. Not thread-safe.
+    """When states began, as seen by this process or reported to it. Not thread-safe.
 
     Args:
-        wall: tells seconds since 1970.
+        wall: return seconds since 1970.
     """
 
     def __init__(self, wall: Callable[[], float]) -> None:
@@ -31,7 +31,7 @@ class StateTimes:
         self._began: dict[tuple[str, str], float] = {}
 
     def notice(self, notice: Notice) -> None:
-        """Note that a server came up or went away."""
+        """Note a change of a server's state."""
         match notice:
             case ServerUp(server) | ServerReturned(server):
                 self._came_up(server)
@@ -45,7 +45,7 @@ class StateTimes:
                 assert_never(notice)
 
     def drained(self, server: str, *, on: bool) -> None:
-        """Note that a drain began or ended; one that is ordered again goes on."""
+        """Note that a drain started or ended; a repeated drain keeps its start."""
         if not on:
             drained = self._began.pop((server, "draining"), None)
             if drained is not None and not {(server, "down"), (server, "suspended")} & self._began.keys():
@@ -54,19 +54,19 @@ class StateTimes:
             self._begin(server, "draining")
 
     def drained_since(self, server: str, began: float) -> None:
-        """Take over when a drain began that another process saw begin, in seconds since 1970."""
+        """Set the start of a drain that another process saw begin, in seconds since 1970."""
         self._began[server, "draining"] = began
 
     def reconfigure(self, servers: Container[str]) -> None:
-        """Forget the servers that are not among these any more."""
+        """Forget servers that are not among these."""
         self._began = {key: at for key, at in self._began.items() if key[0] in servers}
 
     def since(self, server: str, state: str) -> float | None:
-        """Return when a server's state of now began, in seconds since 1970; None where that was not seen."""
+        """Return when a server's current state began, in seconds since 1970; None if that was not seen."""
         return self._began.get((server, state))
 
     def _came_up(self, server: str) -> None:
-        """Begin only where it was seen away: one that is found up may have been so long before."""
+        """Begin only if the server was seen down or suspended: one found up may have been so for long."""
         away = [self._began.pop((server, other), None) for other in ("down", "suspended")]
         self._began.pop((server, "up"), None)
         if any(began is not None for began in away):

@@ -1,4 +1,4 @@
-"""Loads the models that the config wants warm, when a server is first seen and whenever it comes back."""
+"""Warm-up: load the configured models when a server is first seen and whenever it comes back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = structlog.get_logger("warmup")
 
 
 class WarmUp:
-    """Watches for servers that come up and loads what belongs there."""
+    """Watch for servers that come up, and load their configured models."""
 
     def __init__(self, *, config: Config, loader: ModelLoader, fleet: FleetService) -> None:
         self._config = config
@@ -27,7 +27,7 @@ class WarmUp:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def reconfigure(self, config: Config) -> None:
-        """Another config: what it names is loaded where its server next comes up, or is up and lacks it."""
+        """Apply another config: load its models on servers that are up and lack them, else when they come up."""
         before, self._config = self._config.servers, config
         for name, facts in self._fleet.snapshot.servers.items():
             known = before.get(name)
@@ -35,11 +35,11 @@ class WarmUp:
                 self._begin(name)
 
     def start(self) -> None:
-        """Begin to watch; to be called before the fleet is."""
+        """Start to watch; call it before the fleet starts."""
         self._fleet.events.on_up(self._begin)
 
     async def aclose(self) -> None:
-        """Stop; a load under way is given up."""
+        """Stop; cancel loads in flight."""
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)

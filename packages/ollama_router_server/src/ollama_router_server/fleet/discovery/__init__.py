@@ -1,1 +1,1 @@
-"""Where servers are found that the config does not list."""
+"""Discovery of servers that the config does not list."""

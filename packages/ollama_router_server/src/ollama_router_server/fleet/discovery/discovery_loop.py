@@ -1,4 +1,4 @@
-"""Looks for servers again and again, and tells when there are others."""
+"""Poll the discovery sources, and report when the found servers change."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log = structlog.get_logger("discovery")
 
 
 def finders_of(settings: Settings, upstream: Upstream, environment: Mapping[str, str]) -> list[Finder]:
-    """Make what looks at each source.
+    """Create a finder for each configured source.
 
     Raises:
         ConfigError: a library that a source needs is not installed.
@@ -41,11 +41,11 @@ def finders_of(settings: Settings, upstream: Upstream, environment: Mapping[str,
 
 
 class Discovery:
-    """One task for each source.
+    """One task per source.
 
     Args:
-        config: says where to look.
-        changed: called when other servers are found than before.
+        config: configures the sources.
+        changed: called when the found servers have changed.
 
     Raises:
         ConfigError: a library that a source needs is not installed.
@@ -66,24 +66,24 @@ class Discovery:
         self._changed = changed
         self._settings = config.discovery
         self._finders = finders_of(config.discovery, upstream, environment)
-        self._lacking: list[Finder] = []  # of those it is logged already
+        self._lacking: list[Finder] = []  # already logged for these
         self._known = FoundServers()
         self._tasks: list[asyncio.Task[None]] = []
         self.problems: dict[str, str] = {}
-        """Why a source cannot be looked at, by source."""
+        """The current error of each failing source."""
 
     @property
     def found(self) -> tuple[FoundServer, ...]:
-        """What was found, as of the last looks."""
+        """The servers found, as of the last look at each source."""
         return self._known.all()
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Servers by source, for every source."""
+        """The number of servers by source, for every source."""
         return {finder.source: self._known.counts().get(finder.source, 0) for finder in self._finders}
 
     async def start(self, patience: float = START_SECONDS) -> None:
-        """Begin to look. Returns when every source has told or failed once, after `patience` seconds at most."""
+        """Start to look. Returns once every source has answered or failed, after at most `patience` seconds."""
         first = [asyncio.Event() for _ in self._finders]
         self._tasks = [
             asyncio.create_task(self._watch(finder, looked), name=f"discovery-{finder.source}")
@@ -102,10 +102,10 @@ class Discovery:
         self._tasks = []
 
     async def reconfigure(self, config: Config) -> None:
-        """Look where another config says, if it says so; what sources found that stay is kept.
+        """Apply another config if its sources differ; results of sources that stay are kept.
 
         Raises:
-            ConfigError: as the constructor; nothing has changed.
+            ConfigError: see the constructor; nothing has changed.
         """
         if config.discovery == self._settings:
             return
@@ -133,7 +133,7 @@ class Discovery:
             found = await finder.look()
         except RouterError as error:
             self._failed(finder.source, error.message)
-        except Exception:  # noqa: BLE001 - whatever a source answers, the next look is made
+        except Exception:  # noqa: BLE001 - whatever a source answers, the next look follows
             _log.exception("discovery_broken", source=finder.source)
             self._failed(finder.source, "internal error; see the log")
         else:
@@ -145,7 +145,7 @@ class Discovery:
             self._known.report(finder.source, found, self._clock.monotonic(), keep=self._settings.keep)
 
     def _failed(self, source: str, reason: str) -> None:
-        """Log each reason once, not with every look."""
+        """Record a source's error; log it only when it changes."""
         if self.problems.get(source) != reason:
             _log.warning("discovery_failed", source=source, error=reason)
         self.problems[source] = reason

@@ -1,4 +1,4 @@
-"""Servers that DNS names: addresses of a name, or hosts and ports of a service."""
+"""Discovery by DNS: the addresses of a name, or the hosts and ports of an SRV record."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["DnsFinder"]
 
 _USUAL_PORT = 11434
-_PATIENCE = 3.0  # seconds for one question
+_PATIENCE = 3.0  # seconds per query
 
 
 class DnsFinder(Periodic):
-    """One name in DNS.
+    """One DNS name.
 
     Raises:
         ConfigError: dnspython is not installed.
@@ -35,7 +35,7 @@ class DnsFinder(Periodic):
         self._resolver = _resolver(settings.resolver)
 
     async def look(self) -> tuple[FoundServer, ...]:
-        """Ask for the records; a name without any has no servers.
+        """Query the records; a name without records has no servers.
 
         Raises:
             LookFailed: no resolver answers.
@@ -46,11 +46,11 @@ class DnsFinder(Periodic):
         return tuple(one for one in found if one is not None)
 
     async def _addresses(self) -> AsyncIterator[tuple[str, str, int]]:
-        """Names, hosts and ports."""
+        """Yield names, hosts and ports."""
         if self._name.type == "srv":
             for record in await self._ask("SRV"):
                 host = record.target.to_text(omit_final_dot=True)
-                usual = record.port == _USUAL_PORT  # a host with several servers has several names
+                usual = record.port == _USUAL_PORT  # a host with several servers gets several names
                 yield host if usual else f"{host}-{record.port}", host, record.port
             return
         label = self._name.name.partition(".")[0]

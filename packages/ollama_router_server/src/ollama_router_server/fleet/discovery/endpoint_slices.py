@@ -1,4 +1,4 @@
-"""EndpointSlices of Kubernetes as its API server tells them: a list, then events."""
+"""Kubernetes EndpointSlices as the API server sends them: a list, then events."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Endpoint(Struct, frozen=True, rename="camel"):
 
 
 class Slice(Struct, frozen=True):
-    """An EndpointSlice; in an event that tells an error, a Status with its message."""
+    """An EndpointSlice; in an ERROR event, a Status with its message."""
 
     metadata: _Metadata = _Metadata()
     ports: tuple[_Port, ...] | None = None
@@ -53,7 +53,7 @@ class Slice(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True):
-    """A part of a list; `metadata.more` asks for the next."""
+    """A page of a list; `metadata.more` is the token of the next."""
 
     metadata: _Metadata = _Metadata()
     items: tuple[Slice, ...] | None = None
@@ -67,10 +67,10 @@ class Event(Struct, frozen=True):
 
 
 def read_document(body: bytes, kind: type[_Document]) -> _Document:
-    """Read what the API server sends.
+    """Decode a document of the API server.
 
     Raises:
-        LookFailed: it is something else.
+        LookFailed: the document is invalid.
     """
     try:
         return msgspec.json.decode(body, type=kind)
@@ -79,16 +79,16 @@ def read_document(body: bytes, kind: type[_Document]) -> _Document:
 
 
 class EventLines:
-    """Cuts a stream into its lines, one event each."""
+    """Split a stream into lines, one event each."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, piece: bytes) -> list[Event]:
-        """Take a piece; return the events that are complete.
+        """Return the events that a piece completes.
 
         Raises:
-            LookFailed: they are none, or one is longer than 2 MiB.
+            LookFailed: an event is invalid, or longer than 2 MiB.
         """
         *lines, self._rest = (self._rest + piece).split(b"\n")
         if len(self._rest) > LONGEST_DOCUMENT:
@@ -97,7 +97,7 @@ class EventLines:
 
 
 class EndpointSlices:
-    """What is known of them, by name; `version` is the API server's for all of it, None where they are to be listed."""
+    """The known slices by name; `version` is the list's resource version, None if they have to be listed."""
 
     def __init__(self, settings: Discovery, source: str) -> None:
         self._port_name = settings.kubernetes.port
@@ -107,15 +107,15 @@ class EndpointSlices:
         self.version: str | None = None
 
     def replace(self, slices: Iterable[Slice], version: str) -> None:
-        """Take over a complete list."""
+        """Replace all slices by a complete list."""
         self._servers = {one.metadata.name: tuple(self._of_slice(one)) for one in slices}
         self.version = version
 
     def apply(self, event: Event) -> bool:
-        """Take over an event; say whether it was more than a bookmark.
+        """Apply an event; return False for a bookmark.
 
         Raises:
-            LookFailed: it is an error; they have to be listed again.
+            LookFailed: the event is an error; the slices have to be listed again.
         """
         metadata = event.object.metadata
         if event.type == "ERROR":
@@ -129,7 +129,7 @@ class EndpointSlices:
         return event.type != "BOOKMARK"
 
     def found(self) -> tuple[FoundServer, ...]:
-        """Ready endpoints, each name once: one that moves between slices is in two of them for a while."""
+        """Return ready endpoints without duplicates: one that moves between slices is briefly in two."""
         slices = (self._servers[name] for name in sorted(self._servers, key=str))
         return tuple({one.name: one for servers in slices for one in servers}.values())
 

@@ -1,4 +1,4 @@
-"""Servers in a file that something else writes."""
+"""Discovery by a file that another program writes."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class FileFinder(Periodic):
         self._found: tuple[FoundServer, ...] = ()
 
     async def look(self) -> tuple[FoundServer, ...]:
-        """Read the file, unless it is as it was.
+        """Read the file if it has changed.
 
         Raises:
-            LookFailed: there is none, or it has problems.
+            LookFailed: the file is missing or invalid.
         """
         return await asyncio.to_thread(self._look)
 

@@ -1,4 +1,4 @@
-"""What every way of finding servers has in common."""
+"""The interface of discovery sources."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ __all__ = ["Finder", "LookFailed", "Periodic"]
 
 
 class LookFailed(RouterError):
-    """Servers could not be looked for; the text says why."""
+    """Looking for servers failed; the message gives the reason."""
 
     code = "discovery_failed"
 
 
 class Finder(Protocol):
-    """One place to look at; `source` names it.
+    """One discovery source; `source` is its name.
 
-    `lacks` tells what the operator has to grant for changes to be known at once, None where nothing.
+    `lacks` is the permission missing to see changes at once, None if there is none.
     """
 
     source: str
     lacks: str | None
 
     async def look(self) -> tuple[FoundServer, ...]:
-        """Find what is there now.
+        """Return the servers that exist now.
 
         Raises:
-            RouterError: nothing can be told; the text says why.
+            RouterError: the source cannot be read; the message gives the reason.
         """
 
     async def wait(self) -> None:
         """Return when it is time to look again."""
 
     def close(self) -> None:
-        """Let go of what is held between two looks."""
+        """Release resources held between two looks."""
 
 
 class Periodic:
-    """Of a finder that looks every `interval` seconds, and holds nothing in between."""
+    """The part of a finder that looks every `interval` seconds and holds no resources in between."""
 
     interval: float
     lacks: str | None = None
 
     async def wait(self) -> None:
-        """Return after the interval."""
+        """Sleep for the interval."""
         await asyncio.sleep(self.interval)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""

@@ -1,4 +1,4 @@
-"""Servers behind a Service of Kubernetes: the ready endpoints of its EndpointSlices, listed once and then watched."""
+"""Discovery behind a Kubernetes Service: the ready endpoints of its EndpointSlices, listed once and then watched."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ from ollama_router_server.upstream.interface import (
 __all__ = ["KubernetesFinder"]
 
 ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
-"""Where Kubernetes puts a pod's token, the authority of its API server, and the name of its namespace."""
+"""The folder in which Kubernetes puts a pod's token, the CA of its API server, and its namespace."""
 
 _PAGE = 200
 _WATCH_SECONDS: Final = 120
-"""After which the API server ends a watch. The next one is begun with the token of then: tokens are renewed."""
+"""Seconds after which the API server ends a watch. The next one uses the current token: tokens are renewed."""
 _TIMEOUTS = Timeouts(connect=3.0, first_byte=10.0, idle=10.0)
 _WATCH_TIMEOUTS = Timeouts(connect=3.0, first_byte=10.0, idle=_WATCH_SECONDS + 30.0)
 _SETTLE: Final = 0.2
 _BATCHES: Final = 5
-"""A rollout is many events: those with less than `_SETTLE` seconds between are one change, for up to a second."""
+"""Events less than `_SETTLE` seconds apart, for up to a second, are one change: a rollout is many events."""
 _FIRST_PAUSE: Final = 0.2
 _JITTER: Final = 0.2
-"""The part by which pauses differ between pods, so that not all routers come back to an API server at once."""
+"""The fraction by which pauses differ between pods, so that routers do not return to an API server all at once."""
 _OK, _GONE, _FORBIDDEN = 200, 410, frozenset({403, 405})
 
 
 class KubernetesFinder:
-    """EndpointSlices with some labels.
+    """EndpointSlices with a label selector.
 
     Args:
-        settings: of discovery; its selector is set.
+        settings: the discovery settings, with a selector.
         upstream: connects to the API server.
-        environment: tells where that is, as in every pod.
-        account: folder of the service account.
+        environment: contains the API server's address, as in every pod.
+        account: the folder of the service account.
     """
 
     def __init__(
@@ -67,16 +67,16 @@ class KubernetesFinder:
         self._watch: UpstreamResponse | None = None
         self._lines = EventLines()
         self.lacks: str | None = None
-        self._worked = False  # whether the present watch has told something, or was quiet for an interval
+        self._worked = False  # whether this watch has sent events, or was quiet for an interval
         self._failures = 0
         self._jitter = zlib.crc32(environment.get("HOSTNAME", "").encode()) / 2**32
 
     async def look(self) -> tuple[FoundServer, ...]:
-        """List the slices, page by page, unless they are watched; begin to watch them.
+        """List the slices, page by page, unless they are watched; start to watch them.
 
         Raises:
-            LookFailed: this is no pod, or the API server refuses.
-            UpstreamError: it cannot be reached.
+            LookFailed: this process is not in a pod, or the API server refuses.
+            UpstreamError: the API server is unreachable.
         """
         try:
             if self._slices.version is None:
@@ -89,9 +89,9 @@ class KubernetesFinder:
         return self._slices.found()
 
     async def wait(self) -> None:
-        """Return when something has changed, or the watch is over, or after an interval.
+        """Return after a change, at the end of the watch, or after an interval.
 
-        Whatever the API server answers, there is a pause before the next watch.
+        There is always a pause before the next watch, whatever the API server answers.
         """
         if self.lacks is not None:
             await asyncio.sleep(self.interval)
@@ -109,7 +109,7 @@ class KubernetesFinder:
         return float(pause * (1.0 - _JITTER * self._jitter))
 
     def close(self) -> None:
-        """End the watch."""
+        """Close the watch."""
         if self._watch is not None:
             self._watch.close()
         self._watch = None
@@ -157,7 +157,7 @@ class KubernetesFinder:
             raise LookFailed(f"the Kubernetes API server answers {watch.status} to a watch")
 
     async def _heard(self, seconds: float) -> bool:
-        """Read on in the watch for a while; say whether something has changed. A watch that is over is closed."""
+        """Read from the watch for up to `seconds`; return whether a slice has changed. Close a watch that has ended."""
         if self._watch is None:
             return False
         try:
@@ -176,7 +176,7 @@ class KubernetesFinder:
         return any(changed)
 
     def _over(self) -> None:
-        """Close the watch. One that never worked is a failure: the next begins later."""
+        """Close the watch. One that never worked counts as a failure, which delays the next."""
         self.close()
         self._failures = 0 if self._worked else self._failures + 1
 
@@ -207,7 +207,7 @@ class KubernetesFinder:
         return ((b"authorization", b"Bearer " + self._read("token").encode()), (b"accept", b"application/json"))
 
     def _read(self, name: str) -> str:
-        """Read a file of the service account, as it is now: tokens are renewed every hour."""
+        """Read a file of the service account now: tokens are renewed every hour."""
         try:
             return read_text(str(self._account / name)).strip()
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Servers that announce themselves in the local network (multicast DNS, DNS-SD)."""
+"""Discovery of servers that announce themselves in the local network (multicast DNS, DNS-SD)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 __all__ = ["MdnsFinder"]
 
-_INTERVAL = 30.0  # the network's peace is worth more than ten seconds
-_LISTEN = 1.5  # seconds for answers; half of them come within 0.2
+_INTERVAL = 30.0  # a longer interval than other sources, to spare the network
+_LISTEN = 1.5  # seconds for answers; half of them arrive within 0.2
 _RESOLVE_MS = 1_000.0
 
 
 class MdnsFinder(Periodic):
-    """One type of service, asked for anew with each look, so that nothing is held open in between.
+    """One service type, queried anew on each look, so that no socket stays open in between.
 
-    Anybody in the network may announce any name, so each server is called by its address, too: what an admin said of
-    one never holds for another.
+    Anyone in the network can announce any name, so a server's name includes its address: settings that an admin made
+    for one server never apply to another.
 
     Args:
-        settings: of discovery; its type is set.
-        interfaces: addresses of those to ask on; None asks on all.
+        settings: the discovery settings, with a service type.
+        interfaces: addresses of the interfaces to query; None queries on all.
 
     Raises:
         ConfigError: zeroconf is not installed.
@@ -46,10 +46,10 @@ class MdnsFinder(Periodic):
         self._interfaces = interfaces
 
     async def look(self) -> tuple[FoundServer, ...]:
-        """Ask, and collect answers for a second and a half.
+        """Query, and collect answers for 1.5 seconds.
 
         Raises:
-            LookFailed: this machine lets nobody send to a group.
+            LookFailed: this machine does not permit multicast.
         """
         from zeroconf import InterfaceChoice  # noqa: PLC0415 - an extra
         from zeroconf.asyncio import AsyncZeroconf  # noqa: PLC0415

@@ -1,1 +1,1 @@
-"""Users, their tokens and what is left of their limits."""
+"""Users, their tokens and the use of their limits."""

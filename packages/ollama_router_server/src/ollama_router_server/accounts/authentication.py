@@ -1,9 +1,9 @@
 """Authentication: from header fields to a user, without waiting where possible.
 
 The order keeps junk cheap: exactly one well-formed credential; a cached result; a public lookup that belongs to a
-token, and its checksum; the token's stored proof, which decides for and against; only for tokens that have none yet
-bcrypt, off the event loop, in a few threads with a bounded queue, once for all requests that wait for the same
-credential. A well-formed one that nobody has is looked for in the database, by one read for all such.
+token, and its checksum; the token's stored proof, which accepts or rejects; bcrypt only for tokens without a proof,
+off the event loop, in a few threads with a bounded queue, once for all requests with the same credential. A well-formed
+but unknown credential is looked up in the database, by one read for all such requests.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["Authenticator", "Headers", "User", "Verification"]
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-_RELOAD_AFTER = 60.0  # seconds; for changes made by hand, past the epoch
+_RELOAD_AFTER = 60.0  # seconds; picks up changes made by hand, without a new epoch
 
 _log = structlog.get_logger(__name__)
 
@@ -52,10 +52,10 @@ class Authenticator:
 
     Args:
         users: the store of users.
-        clock: for ages.
-        workers: the other workers, who are told what was verified here.
+        clock: measures ages.
+        workers: the other workers, which are informed of verified tokens.
         poll_interval: seconds between reads of the epoch, which is how long a revocation takes to apply.
-        grace: seconds without a successful read for which known users are served; then every request is rejected.
+        grace: seconds without a successful read for which known users are admitted; then every request is rejected.
         threads: concurrent bcrypt runs.
         max_waiting: credentials being verified or waiting for it; further ones are rejected.
     """
@@ -92,11 +92,11 @@ class Authenticator:
 
     @property
     def verifications(self) -> int:
-        """How often bcrypt was asked."""
+        """The number of bcrypt runs."""
         return self._verifier.verifications
 
     async def start(self) -> None:
-        """Load the users and begin to poll for changes.
+        """Load the users and start to poll for changes.
 
         Raises:
             StorageUnavailable: the database cannot be read.
@@ -115,7 +115,7 @@ class Authenticator:
         await self._writes.aclose()
 
     def authenticate(self, headers: Headers, address: str | None = None) -> User | Verification:
-        """Return the user, or what has to be awaited where only bcrypt can say; `address` is the client's.
+        """Return the user, or an awaitable if bcrypt or the database has to decide; `address` is the client's.
 
         Raises:
             MissingCredential, AmbiguousCredential, InvalidCredential, UserInactive: the request is refused.
@@ -126,24 +126,24 @@ class Authenticator:
         return Verification(self._verify, credential, address) if known is None else self._admit(known)
 
     def speaking(self, speaker: User, name: str) -> User | Coroutine[Any, Any, User]:
-        """Return the person for whom a user asks, or what has to be awaited where the database must be asked.
+        """Return the person for whom a user speaks, or an awaitable if the database has to be read.
 
         Raises:
-            Forbidden: the user may not ask for this person.
+            Forbidden: the user may not speak for this person.
         """
         return self.persons.find(speaker, name, epoch=self._directory.epoch)
 
     @property
     def away_seconds(self) -> float | None:
-        """Seconds since the database last answered, None while it does."""
+        """Seconds since the database last answered; None while it is available."""
         return None if self._reachable else self._clock.monotonic() - self._confirmed
 
     def grace_left(self) -> float:
-        """Seconds for which known users are still served if the database does not answer; below 0 they are not."""
+        """Seconds for which known users are still admitted without the database; negative once they are not."""
         return self.grace - (self._clock.monotonic() - self._confirmed)
 
     def hear(self, news: TokenVerified) -> None:
-        """Another worker has verified a credential: bcrypt need not be asked again for the same digest."""
+        """Apply another worker's verification, so that bcrypt need not run again for the same digest."""
         known = self._directory.by_token.get(news.token_id)
         if known is not None and compare_digest(self._verified.proof(news.key, known.digest), news.proof):
             now = self._clock.monotonic()
@@ -151,11 +151,11 @@ class Authenticator:
 
     @property
     def alone(self) -> bool:
-        """Whether there is one active user with a token at most."""
+        """Whether at most one active user has a token."""
         return len({known.user.id for known in self._directory.by_token.values() if known.user.active}) <= 1
 
     def is_still_valid(self, user: User) -> bool:
-        """Tell whether a user's credential is still valid; asked repeatedly while an answer streams."""
+        """Return whether a user's credential is still valid; called repeatedly while a response streams."""
         known = self._directory.by_token.get(user.token_id)
         if known is None or not known.user.active:
             return False
@@ -163,12 +163,12 @@ class Authenticator:
         return expires_at is None or self._clock.wall() < expires_at
 
     def user_of_token(self, token_id: int) -> User | None:
-        """Return the active user who has this token, None if there is none (any more)."""
+        """Return the active user who has this token; None if there is none."""
         known = self._directory.by_token.get(token_id)
         return known.user if known is not None and known.user.active else None
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back after every change of users or tokens, and when one expires; return a function that ends it."""
+        """Call back after every change or expiry of users or tokens; return a function that unregisters it."""
         self._callbacks.append(callback)
 
         def remove() -> None:
@@ -207,12 +207,12 @@ class Authenticator:
         return None
 
     def _may_be_new(self, credential: str) -> bool:
-        """Whether another process may have made this token since the last poll, and it can be looked for."""
+        """Return whether this token may have been created since the last poll, and a lookup is possible."""
         unknown = not self._candidates(credential) and check_format(credential)
         return unknown and self._reachable and self._fresh.has_room
 
     def _find_proven(self, credential: str) -> KnownToken | None:
-        """Return the token whose proof this credential fits."""
+        """Return the token whose proof matches this credential."""
         prover = self._users.prover
         if prover is None:
             return None
@@ -222,11 +222,11 @@ class Authenticator:
         return None
 
     def _unproven(self, credential: str) -> tuple[KnownToken, ...]:
-        """Return the tokens of which only bcrypt can say whether this is their credential."""
+        """Return the tokens for which only bcrypt can verify this credential."""
         return tuple(known for known in self._candidates(credential) if known.proof is None)
 
     def _candidates(self, credential: str) -> tuple[KnownToken, ...]:
-        """Return the tokens that a credential could be; only imported ones may lack our checksum."""
+        """Return the candidate tokens of a credential; only imported ones may lack our checksum."""
         sharing = self._directory.by_lookup.get(lookup_of(credential), ())
         if not sharing or check_format(credential):
             return sharing
@@ -255,7 +255,7 @@ class Authenticator:
 
     async def _ask_bcrypt(self, credential: str) -> KnownToken | None:
         if (proven := self._find_proven(credential)) is not None:
-            return proven  # the token, or its proof, has been read since it was looked for
+            return proven  # the token or its proof was read during the lookup
         epoch = self._directory.epoch
         for candidate in self._unproven(credential):
             if await self._verifier.fits(credential, candidate.digest):
@@ -276,7 +276,7 @@ class Authenticator:
         return current
 
     def _prove(self, credential: str, verified: KnownToken) -> KnownToken:
-        """Keep what bcrypt confirmed, here and in the database, so that it is asked once in a token's life."""
+        """Keep a proof of what bcrypt confirmed, here and in the database, so that bcrypt runs once per token."""
         if self._users.prover is None:
             return verified
         proven = replace(verified, proof=self._users.prover.prove(credential, verified.digest))
@@ -318,7 +318,7 @@ class Authenticator:
             self._tell_expired()
 
     def _tell_expired(self) -> None:
-        """Call back when somebody's access has expired, which is no change of any user."""
+        """Call back when a user's access has expired, since no record changes then."""
         wall = self._clock.wall()
         if wall >= self._next_expiry:
             self._expiries_told = wall
@@ -326,7 +326,7 @@ class Authenticator:
             self._call_back()
 
     def _report(self, error: Exception | None) -> None:
-        """Log the first failure and the recovery, not each of four reads per second."""
+        """Log the first failure and the recovery only, not each of four reads per second."""
         if error is not None and self._reachable:
             _log.warning("auth_database_unreachable", error=str(error))
         elif error is None and not self._reachable:

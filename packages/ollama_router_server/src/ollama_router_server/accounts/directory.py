@@ -1,4 +1,4 @@
-"""Users and tokens as last read, in the order in which authentication looks for them."""
+"""Users and tokens as last read, indexed for authentication."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Directory", "index", "next_expiry", "with_proofs"]
 
 
 class Directory(Struct, frozen=True):
-    """`Identities`, indexed by the two keys that they are looked up by."""
+    """`Identities`, indexed by public part and by id of the tokens."""
 
     epoch: int
     by_lookup: Mapping[str, tuple[KnownToken, ...]]
@@ -30,7 +30,7 @@ def index(identities: Identities) -> Directory:
 
 
 def with_proofs(directory: Directory, proven: Mapping[int, KnownToken]) -> Directory:
-    """Add proofs that the database has not shown yet, where the digests still stand."""
+    """Add proofs that are not read from the database yet, if their digests are still current."""
     by_lookup, by_token = dict(directory.by_lookup), dict(directory.by_token)
     for token_id, source in proven.items():
         known = by_token.get(token_id)
@@ -43,6 +43,6 @@ def with_proofs(directory: Directory, proven: Mapping[int, KnownToken]) -> Direc
 
 
 def next_expiry(directory: Directory, after: float) -> float:
-    """When the next user's access ends after a moment, both in seconds since 1970; infinity for never."""
+    """Return when the next user's access ends after `after`, both in seconds since 1970; infinity for never."""
     ends = (known.user.grants.expires_at for known in directory.by_token.values())
     return min((end for end in ends if end is not None and end > after), default=float("inf"))

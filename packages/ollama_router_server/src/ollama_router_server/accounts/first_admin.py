@@ -1,8 +1,8 @@
-"""Hand the token of the first admin, and a link that signs in once, to a person and to nobody else.
+"""Hand over the first admin's token, and a link that signs in once, to one person only.
 
-Only a terminal forgets. Service managers and containers keep standard error where many can read it: there the token
-goes into a file, in the service's state directory or beside the database. In a journal without a state directory, or
-without a folder that can be written, no admin is created.
+Only a terminal is not recorded. Service managers and containers store standard error where others can read it: the
+token then goes into a file, in the service's state directory or beside the database. In a journal without a state
+directory, or without a writable folder, no admin is created.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LINK_SECONDS = 900.0
 
 
 def can_hand_over(environment: Mapping[str, str], err: TextIO, data: Path) -> bool:
-    """Tell whether there is a safe way to hand over a token; `data` is the folder of the router's own files."""
+    """Return whether a token can be handed over safely; `data` is the router's data folder."""
     folder = _folder(environment, err, data)
     if folder == data and _is_journal(environment, err):
         return False
@@ -55,7 +55,7 @@ def hand_over(created: CreatedToken, link: str | None, environment: Mapping[str,
 
 
 def tell_how(err: TextIO) -> None:
-    """Say how to create an admin, as none was created."""
+    """Print how to create an admin, since none was created."""
     print("No users yet. Create an admin: orouter users create admin --role admin", file=err, flush=True)
 
 
@@ -65,7 +65,7 @@ def _folder(environment: Mapping[str, str], err: TextIO, data: Path) -> Path | N
 
 
 def _is_journal(environment: Mapping[str, str], err: TextIO) -> bool:
-    """Tell whether standard error is a stream of the journal, by the device and inode that systemd names."""
+    """Return whether standard error is a stream of the journal, by the device and inode that systemd names."""
     told = environment.get("JOURNAL_STREAM", "")
     if not told:
         return False

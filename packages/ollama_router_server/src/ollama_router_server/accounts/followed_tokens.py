@@ -1,4 +1,4 @@
-"""The tokens of users who have a limit a day or a month, as the database counts them for all processes."""
+"""Token counts of users with a limit per day or month, as the database has them for all processes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ollama_router_server.system import Clock
 
 __all__ = ["FollowedTokens"]
 
-_IDLE = 300.0  # seconds after which another process's use of a user's tokens is no longer read back
+_IDLE = 300.0  # seconds without a request after which a user's tokens are no longer read back
 
 
 class FollowedTokens:
-    """Keeps the tokens in `meters` what the database says plus what is not written yet.
+    """Keep the tokens in `meters` at the database's count plus what is not written yet.
 
     Args:
-        usage: where tokens are kept.
-        meters: of this process's users; only their tokens are changed.
-        clock: for days, and for when a user was last asked for.
-        refresh_interval: seconds between reads of what other processes wrote.
+        usage: the store of token counts.
+        meters: those of this process's users; only their tokens are changed.
+        clock: for days, and for the last request of a user.
+        refresh_interval: seconds between reads of other processes' counts.
     """
 
     def __init__(self, usage: TokenUsage, meters: dict[str, Meter], clock: Clock, *, refresh_interval: float) -> None:
@@ -28,22 +28,22 @@ class FollowedTokens:
         self._clock = clock
         self._refresh_interval = refresh_interval
         self._unwritten = UnwrittenTokens(usage)
-        self._asked: dict[str, float] = {}  # user to when last asked for
+        self._asked: dict[str, float] = {}  # user to the time of the last request
         self._refreshed = float("-inf")
 
     def __contains__(self, user: str) -> bool:
-        """Whether a user's tokens are kept up."""
+        """Return whether a user's tokens are followed."""
         return user in self._asked
 
     def ask(self, user: str) -> None:
-        """Keep them up for a while longer."""
+        """Extend the time for which a user's tokens are followed."""
         self._asked[user] = self._clock.monotonic()
 
     async def follow(self, user: str) -> None:
-        """Read what a user took before this process, or this limit, existed; keep it up from now on.
+        """Read a user's tokens from before this process, or this limit, existed, and follow them.
 
         Raises:
-            StorageUnavailable: it cannot be read.
+            StorageUnavailable: they cannot be read.
         """
         today = day_of(self._clock.wall())
         first_day = first_day_of_month(today)
@@ -52,23 +52,23 @@ class FollowedTokens:
         self.ask(user)
 
     def take(self, user: str, day: int, tokens: int) -> None:
-        """Count tokens of a user's day, for the database too."""
+        """Count tokens of a user's day; `write` adds them to the database."""
         self._meters[user].take(day, tokens)
         self._unwritten.add(user, day, tokens)
 
     async def write(self) -> None:
-        """Add to the database what was taken.
+        """Add pending tokens to the database.
 
         Raises:
-            StorageUnavailable: it is kept.
+            StorageUnavailable: the tokens stay pending.
         """
         await self._unwritten.write()
 
     async def refresh(self) -> None:
-        """Read what other processes wrote, if that was long ago; who was not asked for is left out from then on.
+        """Read other processes' counts if that is due, and stop following idle users.
 
         Raises:
-            StorageUnavailable: it cannot be read.
+            StorageUnavailable: they cannot be read.
         """
         now = self._clock.monotonic()
         if now - self._refreshed < self._refresh_interval:
@@ -76,7 +76,7 @@ class FollowedTokens:
         self._refreshed = now
         idle = [name for name, asked in self._asked.items() if now - asked > _IDLE]
         for name in idle:
-            if not self._meters[name].in_flight:  # what a request uses is counted on top of what is known
+            if not self._meters[name].in_flight:  # a request in flight counts on top of the known tokens
                 del self._asked[name]
         users = set(self._asked)
         if users:

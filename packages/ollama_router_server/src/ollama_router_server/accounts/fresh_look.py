@@ -1,4 +1,4 @@
-"""A look at the database for tokens that the last poll did not know: another process may just have made them."""
+"""A database lookup for tokens unknown at the last poll: another process may have just created them."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ __all__ = ["FreshLook"]
 
 _MOST_WAITING = 64
 _PAUSE = 0.05
-"""Seconds between two looks: junk makes 20 a second at most."""
+"""Minimum seconds between two lookups: junk causes at most 20 a second."""
 _LONGEST = 1.0
-"""Seconds that a request waits for one."""
+"""Maximum seconds that a request waits for a lookup."""
 
 
 class FreshLook:
-    """One look for all who wait; of too many the rest is answered from what is known.
+    """One lookup for all waiting requests; if too many wait, the rest are decided from what is known.
 
     Args:
-        refresh: reads whether users have changed, and loads them if so.
-        clock: for the pause between looks.
+        refresh: read whether users have changed, and load them if so.
+        clock: measures the pause between lookups.
     """
 
     def __init__(self, refresh: Callable[[], Awaitable[None]], clock: Clock) -> None:
         self._refresh, self._clock = refresh, clock
         self._waiting = 0
-        self._looking = asyncio.Lock()  # one looks and one waits, however long the database takes
+        self._looking = asyncio.Lock()  # one lookup runs and one waits, however long the database takes
         self._next: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun = float("-inf")
 
     @property
     def has_room(self) -> bool:
-        """Whether one more request may wait."""
+        """Return whether another request may wait."""
         return self._waiting < _MOST_WAITING
 
     async def take(self) -> None:
-        """Return once a look that began after this call has ended, however; after a second in any case."""
+        """Return once a lookup started after this call has ended, whether or not it succeeded; after at most 1 s."""
         if self._next is None:
             self._next = asyncio.create_task(self._look(), name="fresh-look")
             self._tasks.add(self._next)
@@ -51,7 +51,7 @@ class FreshLook:
             self._waiting -= 1
 
     async def aclose(self) -> None:
-        """End looks that are under way; who waits for one goes on."""
+        """Cancel lookups in progress; waiting requests continue."""
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -61,5 +61,5 @@ class FreshLook:
         async with self._looking:
             await asyncio.sleep(max(0.0, self._begun + _PAUSE - self._clock.monotonic()))
             self._next, self._begun = None, self._clock.monotonic()
-            with suppress(Exception):  # the watch reports what is wrong with the database
+            with suppress(Exception):  # the poll reports database errors
                 await self._refresh()

@@ -1,4 +1,4 @@
-"""People for whom a client with one token asks: found by name, made on first sight if the config says so."""
+"""People for whom a client with one token speaks: found by name, or created on first use if the config allows it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ollama_router_server.system import Clock
 __all__ = ["SpokenFor"]
 
 _KEPT = 4096
-"""People kept in memory."""
+"""Maximum number of people in memory."""
 _MADE_A_MINUTE = 60
-"""People that one process makes in a minute at most: each makes all processes read the users again."""
+"""Maximum number of people that one process creates per minute: each makes all processes reload the users."""
 _MINUTE = 60.0
 
 
@@ -28,7 +28,7 @@ class SpokenFor:
     """People by name, as of the epoch in which they were read.
 
     Attributes:
-        settings: what is done with unknown names.
+        settings: how unknown names are treated.
     """
 
     def __init__(self, users: UserStore, *, clock: Clock, settings: Persons | None = None) -> None:
@@ -39,10 +39,10 @@ class SpokenFor:
         self._made: deque[float] = deque()
 
     def find(self, speaker: User, name: str, *, epoch: int) -> User | Coroutine[Any, Any, User]:
-        """Find the person, or return what has to be awaited where the database must be asked.
+        """Find the person, or return an awaitable if the database has to be read.
 
         Raises:
-            Forbidden: the speaker may not ask for this person, who may be deactivated.
+            Forbidden: the speaker may not speak for this person, or the person is deactivated.
         """
         known = self._known.get(name)
         if known is not None and known[0] == epoch:
@@ -80,7 +80,7 @@ class SpokenFor:
 
 
 def _spoken_for(speaker: User, person: User) -> User:
-    """Return the person as the speaker asks: with the speaker's token, and no more than a user's rights."""
+    """Return the person with the speaker's token, and with no more than a user's rights."""
     if speaker.grants.speaks_for == "group" and (person.group is None or person.group != speaker.group):
         raise Forbidden(f"{speaker.name} may act only for people in its own group")
     if not person.active:

@@ -1,4 +1,4 @@
-"""What authentication writes back: proofs of tokens that bcrypt has confirmed, and when tokens were last used."""
+"""Writes by authentication: proofs of tokens that bcrypt has confirmed, and last-used times."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ollama_router_server.system import Clock
 __all__ = ["TokenWrites"]
 
 _NOTE_USE_AFTER = 30.0  # seconds between writes of last-used times
-_STORE_PROOFS_AFTER = 0.2  # seconds in which proofs of several tokens gather
-_RETRY_PROOFS_AFTER = 5.0  # seconds after which a database that took none is asked again
+_STORE_PROOFS_AFTER = 0.2  # seconds in which proofs of several tokens are batched
+_RETRY_PROOFS_AFTER = 5.0  # seconds before a failed write is retried
 
 
 class TokenWrites:
-    """Writes in the background; no request waits for them."""
+    """Write in the background; no request waits."""
 
     def __init__(self, users: UserStore, *, clock: Clock) -> None:
         self._users = users
@@ -31,15 +31,15 @@ class TokenWrites:
 
     @property
     def unstored(self) -> Mapping[int, KnownToken]:
-        """Tokens by id that bcrypt has confirmed, and whose proof the database does not have yet."""
+        """Tokens that bcrypt has confirmed and whose proof is not in the database yet, by id."""
         return self._unstored
 
     def start(self) -> None:
-        """Begin; needs a running event loop."""
+        """Start; needs a running event loop."""
         self._tasks = (asyncio.create_task(self._note_uses()), asyncio.create_task(self._store_proofs()))
 
     async def aclose(self) -> None:
-        """Write what waits, and stop."""
+        """Write pending proofs and times, and stop."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -47,11 +47,11 @@ class TokenWrites:
         await self._write_uses()
 
     def used(self, token_id: int) -> None:
-        """Note that a token is in use now."""
+        """Note that a token is in use."""
         self._used.add(token_id)
 
     def proven(self, known: KnownToken) -> None:
-        """Store a token's proof, so that bcrypt is asked once in its life."""
+        """Store a token's proof, so that bcrypt runs once per token."""
         self._unstored[known.user.token_id] = known
         self._proven.set()
 
@@ -65,7 +65,7 @@ class TokenWrites:
                 self._proven.set()
 
     async def _write_proofs(self) -> bool:
-        """Write the proofs that wait; tell whether the database has taken them."""
+        """Write pending proofs; return whether the database has accepted them."""
         waiting = dict(self._unstored)
         try:
             await self._users.store_proofs(tuple(waiting.values()))
@@ -83,5 +83,5 @@ class TokenWrites:
 
     async def _write_uses(self) -> None:
         used, self._used = self._used, set()
-        with suppress(StorageUnavailable):  # a convenience that must not fail a request
+        with suppress(StorageUnavailable):  # last-used times are optional and must not fail a request
             await self._users.note_use(dict.fromkeys(used, self._clock.wall()))

@@ -1,4 +1,4 @@
-"""Tokens that were counted in this process and are not in the database yet."""
+"""Tokens counted in this process that are not in the database yet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 
 
 class UnwrittenTokens:
-    """What has to be added to the database's counts, by user and day; less than 0 where more was charged than used."""
+    """Pending changes of the database's counts, by user and day; negative if more was charged than used."""
 
     def __init__(self, usage: TokenUsage) -> None:
         self._usage = usage
@@ -27,14 +27,14 @@ class UnwrittenTokens:
         self._tokens[user, day] += tokens
 
     def items(self) -> ItemsView[DayOfUser, int]:
-        """Return them by user and day."""
+        """Return the pending tokens by user and day."""
         return self._tokens.items()
 
     async def write(self) -> None:
-        """Add them to the database; what it never takes is reported and dropped.
+        """Add the pending tokens to the database; tokens that it rejects permanently are logged and dropped.
 
         Raises:
-            StorageUnavailable: they are kept.
+            StorageUnavailable: the tokens stay pending.
         """
         deltas = {key: tokens for key, tokens in self._tokens.items() if tokens}
         try:
@@ -47,7 +47,7 @@ class UnwrittenTokens:
             self._wrote(deltas)
 
     async def _write_each(self, deltas: Mapping[DayOfUser, int]) -> None:
-        """One by one: what the database never takes must not hold back what others have used."""
+        """Write one by one, so that tokens that the database rejects do not block the others."""
         for key, tokens in deltas.items():
             try:
                 await self._usage.add({key: tokens})

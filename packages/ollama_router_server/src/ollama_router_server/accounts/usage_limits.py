@@ -1,9 +1,10 @@
-"""What users with limits have used: counted in memory, stored in the database, shared by all processes.
+"""The use of users' limits: counted in memory, stored in the database, shared by all processes.
 
 Tokens are charged once a request's body is known and settled when it has ended; both are written within
-`flush_interval`, so a killed process leaves requests in flight counted by their estimates. All that is limited is
-counted in common with the other workers of this router and with routers that share a store. Through the database alone
-others see requests within `flush_interval`, tokens of a day within `refresh_interval`, and those of a minute never.
+`flush_interval`, so a killed process leaves requests in flight counted at their estimates. All limited quantities are
+counted jointly with the other workers of this router and with routers that share a store. Through the database alone,
+other routers see requests within `flush_interval`, tokens of a day within `refresh_interval`, and those of a minute
+never.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ from ollama_router_server.system import Clock
 
 __all__ = ["Ticket", "UsageLimits"]
 
-_JUST_ASKED = 0.25  # seconds for which what all members said holds, for a user to whom they left nothing
+_JUST_ASKED = 0.25  # seconds for which a refusal by all members is reused for a user
 
 
 class Ticket(Struct, kw_only=True, eq=False):
-    """One admitted request: its user, the tokens charged, whether other processes were told.
+    """One admitted request: its user, the tokens charged, whether other processes were informed.
 
     `tokens` are charged to the day, `in_minute` to the minute, at `charged_at`.
     """
@@ -59,15 +60,15 @@ class Ticket(Struct, kw_only=True, eq=False):
 
 
 class UsageLimits:
-    """The meters of this process. All of it runs on one event loop.
+    """The meters of this process. Not thread-safe: runs on one event loop.
 
     Args:
-        usage: where tokens are kept.
+        usage: the store of token counts.
         workers: the other workers of this router.
         routers: other routers on the same database.
         clock: for minutes and days.
-        flush_interval: seconds; the most that a killed process loses.
-        refresh_interval: seconds between reads of what other processes wrote.
+        flush_interval: seconds; the usage that a killed process can lose.
+        refresh_interval: seconds between reads of other processes' counts.
     """
 
     def __init__(
@@ -92,18 +93,18 @@ class UsageLimits:
             refresh_interval=refresh_interval,
         )
         self._tokens = self._meters.tokens
-        self._refused: dict[str, float] = {}  # user to when all members were asked in vain
+        self._refused: dict[str, float] = {}  # user to the time of the last refusal by all members
 
     def start(self) -> None:
         """Start writing; call it on a running event loop."""
         self._meters.start()
 
     async def aclose(self) -> None:
-        """Write what is pending."""
+        """Write pending counts."""
         await self._meters.aclose()
 
     async def admit(self, user: User) -> Ticket:
-        """Count a request that begins; `charge` its estimated tokens when they are known, end it with `settle`.
+        """Count a request that starts; `charge` its estimated tokens once known, and end it with `settle`.
 
         Raises:
             LimitExceeded: a limit is used up.
@@ -116,7 +117,7 @@ class UsageLimits:
         return self._admitted(meter, user)
 
     def admit_at_once(self, user: User) -> Ticket | None:
-        """`admit` for a user whose use is known well enough; None if something has to be read first.
+        """Admit a request without waiting; return None if the user's usage has to be read first.
 
         Raises:
             LimitExceeded: a limit is used up.
@@ -137,15 +138,15 @@ class UsageLimits:
         return self._admitted(meter, user)
 
     def _should_ask(self, user: User) -> bool:
-        """Whether the others may have given back what is not known here; who keeps on trying costs no more."""
+        """Return whether other members may have freed tokens unknown here; bounds the cost of repeated attempts."""
         asked = self._refused.get(user.name, float("-inf"))
         return self._workers.asks and not self._workers.away and self._clock.monotonic() - asked >= _JUST_ASKED
 
     async def _check_minute_of_all(self, user: User) -> None:
-        """As `_check_minute`, but nobody is refused by what others may have given back since it was learned.
+        """Check the minute's tokens by fresh counts of all members.
 
         Raises:
-            LimitExceeded: nothing is left of this minute.
+            LimitExceeded: no tokens are left in this minute.
         """
         try:
             self._check_minute(user, tokens=1)
@@ -158,10 +159,10 @@ class UsageLimits:
             del self._refused[user.name]
 
     def _check_minute(self, user: User, *, tokens: int) -> None:
-        """Refuse by what is known here.
+        """Check the minute's tokens by the known counts.
 
         Raises:
-            LimitExceeded: so many tokens are not left of this minute.
+            LimitExceeded: fewer than `tokens` are left in this minute.
         """
         if user.grants.tokens_per_minute is not None:
             grants, now = user.grants, self._clock.monotonic()
@@ -182,7 +183,7 @@ class UsageLimits:
         return Ticket(user=user.name, day=day_of(wall), shared=counts_requests(user.grants))
 
     async def _admitted_by_all(self, meter: Meter, user: User) -> Ticket:
-        """Count a request in common with other routers, or by this one's share where they cannot be asked."""
+        """Count a request jointly with other routers, or against this one's share if they cannot be reached."""
         grants = user.grants
         limits = {"concurrent": grants.concurrent_requests, "per_minute": grants.requests_per_minute}
         taken = await self._workers.count(user.name, self._clock.monotonic(), **limits)
@@ -202,10 +203,10 @@ class UsageLimits:
         return Ticket(user=user.name, day=day_of(wall), shared=True)
 
     def charge(self, ticket: Ticket, user: User, *, tokens: int) -> asyncio.Future[None]:
-        """Charge tokens to a request that was admitted; the result is there at once unless others have to be asked.
+        """Charge tokens to an admitted request; the result is available at once unless other members have to confirm.
 
         Raises:
-            LimitExceeded: none are left by now, or too few of the minute; nothing is charged. The future may raise it.
+            LimitExceeded: too few tokens are left; nothing is charged. The future may raise it.
         """
         charged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if has_token_limit(user.grants):
@@ -224,7 +225,7 @@ class UsageLimits:
     def _charged(
         self, ticket: Ticket, user: User, tokens: int, charged: asyncio.Future[None], at: float | None
     ) -> None:
-        """Take up what all members decided: `at` is when they were counted, None if they were not."""
+        """Apply the decision of all members: `at` is when the tokens were counted, None if they were not."""
         if at is None:
             _end(charged, self._too_many(user, tokens))
             return
@@ -232,12 +233,12 @@ class UsageLimits:
             ticket.in_minute = tokens
         ticket.charged_at = at
         self._charge_day(ticket, user, tokens)
-        if ticket.ended:  # the client left meanwhile
+        if ticket.ended:  # the client disconnected meanwhile
             self._replace(ticket, 0)
         _end(charged, None)
 
     def _budget(self, user: Caller) -> DayBudget | None:
-        """Return what is counted in common of a user's days; nothing without such a limit, or without others."""
+        """Return the day budget counted jointly; None without such a limit, or without other members."""
         if not self._workers.shares or not has_token_limit(user.grants):
             return None
         return DayBudget(user.grants.tokens_per_day, user.grants.tokens_per_month, self._known(user.name))
@@ -261,7 +262,7 @@ class UsageLimits:
         return LimitExceeded("this user's token limit was just reached", retry_after=1.0)
 
     def settle(self, ticket: Ticket, tokens: int) -> None:
-        """End a request: replace its estimated tokens by those it used."""
+        """End a request: replace its estimated tokens by the tokens used."""
         self._meters.known[ticket.user].release()
         if ticket.shared:
             self._workers.give_back(Scope.USER, ticket.user)
@@ -270,22 +271,22 @@ class UsageLimits:
         self._replace(ticket, tokens)
 
     def _replace(self, ticket: Ticket, tokens: int) -> None:
-        """Count so many in place of those that were charged."""
+        """Replace the charged tokens by `tokens`."""
         if ticket.tokens and (change := tokens - ticket.tokens):
             if self._workers.shares:
                 now, known = self._clock.monotonic(), self._known(ticket.user)
                 self._workers.use(ticket.user, now, ticket.day, change, known)
             self._tokens.take(ticket.user, ticket.day, change)
         if ticket.in_minute and (change := tokens - ticket.in_minute):
-            # What was too much leaves the second it was counted in; what is used beyond that counts now.
+            # An overestimate is subtracted from the second it was counted in; an excess counts now.
             at = ticket.charged_at if change < 0 else self._clock.monotonic()
             self._workers.spend(ticket.user, at, change)
 
     async def allowances_now(self, user: User) -> dict[LimitName, Allowance]:
-        """Return what is left of each limit of a user, also of one who has asked nothing here yet."""
+        """Return what is left of each limit of a user, including one without requests here yet."""
         if has_limits(user.grants):
             self._meters.asked = self._clock.monotonic()
-            with suppress(StorageUnavailable):  # then what is known has to do
+            with suppress(StorageUnavailable):  # then use the known counts
                 await self._meters.of(user)
             await self._workers.count_of(user.name)
         now, spent = self._clock.monotonic(), self._spent(user)
@@ -317,11 +318,11 @@ class UsageLimits:
 
 
 def _end(charged: asyncio.Future[None], error: LimitExceeded | None) -> None:
-    """Tell how it ended, where somebody still waits."""
+    """Resolve the future, if its caller still waits."""
     if charged.done():
         return
     if error is None:
         charged.set_result(None)
     else:
         charged.set_exception(error)
-        charged.exception()  # who leaves now does not ask
+        charged.exception()  # its caller may have left: mark the exception as retrieved

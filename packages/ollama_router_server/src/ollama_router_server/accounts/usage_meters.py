@@ -1,4 +1,4 @@
-"""The meters of users with limits: read before the first request counts, written and read again while any come."""
+"""The meters of users with limits: read before the first request counts, then written and re-read periodically."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from ollama_router_server.system import Clock
 __all__ = ["OLD", "UsageMeters", "counts_requests", "has_token_limit"]
 
 OLD = 1.0
-"""Seconds after which what other processes wrote is read before a request is admitted."""
+"""Maximum age in seconds of other processes' counts when a request is admitted."""
 _IDLE = 300.0
-"""Seconds without a request after which what other routers admitted is no longer read."""
+"""Seconds without a request after which other routers' admissions are no longer read."""
 
 _log = structlog.get_logger(__name__)
 
 
 def has_token_limit(grants: Grants) -> bool:
-    """Whether tokens of a day or a month are limited."""
+    """Return whether tokens of a day or a month are limited."""
     return grants.tokens_per_day is not None or grants.tokens_per_month is not None
 
 
 def counts_requests(grants: Grants) -> bool:
-    """Whether requests are limited: those of a minute, or those at once."""
+    """Return whether requests per minute or concurrent requests are limited."""
     return grants.requests_per_minute is not None or grants.concurrent_requests is not None
 
 
 class UsageMeters:
-    """The meters of this process, by user; `asked` is when one was needed last. Arguments as of `UsageLimits`."""
+    """The meters of this process, by user; `asked` holds the time of last use. Arguments as for `UsageLimits`."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class UsageMeters:
         self._task = asyncio.create_task(self._run())
 
     async def aclose(self) -> None:
-        """Write what is pending."""
+        """Write pending counts."""
         self._closing.set()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
@@ -79,7 +79,7 @@ class UsageMeters:
             _log.exception("usage_limits_failed")
 
     async def of(self, user: User) -> Meter:
-        """Return a user's meter, with what was used before.
+        """Return a user's meter, including earlier usage.
 
         Raises:
             StorageUnavailable: earlier use is unknown and cannot be read.
@@ -92,12 +92,12 @@ class UsageMeters:
         if counts_tokens:
             self.tokens.ask(name)
         if counts_requests(user.grants) and not self._workers.asks and self._routers.age > OLD:
-            with suppress(StorageUnavailable):  # then what is known has to do
+            with suppress(StorageUnavailable):  # then use the known counts
                 await self._routers.read()
         return self.known[name]
 
     async def _load(self, user: User) -> None:
-        """Read what was used before this process, or this limit, existed."""
+        """Read the usage from before this process, or this limit, existed."""
         name = user.name
         if name not in self.known:
             self.known[name] = await self._new_meter(name)
@@ -106,7 +106,7 @@ class UsageMeters:
 
     async def _new_meter(self, name: str) -> Meter:
         if not self._workers.asks:
-            with suppress(StorageUnavailable):  # then what this router knows has to do
+            with suppress(StorageUnavailable):  # then use this router's own counts
                 await self._routers.read()
         meter = Meter()
         for moment, count in self._workers.own_admissions(name, self._clock.monotonic()):

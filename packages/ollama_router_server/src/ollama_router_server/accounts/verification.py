@@ -1,4 +1,4 @@
-"""bcrypt for credentials of which nothing else is known: off the event loop, bounded, once for all who wait for one."""
+"""bcrypt verification of unknown credentials: off the event loop, bounded, and run once per credential."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ollama_router_server.storage.identities import KnownToken, User
 
 __all__ = ["Verification", "Verifier"]
 
-_PER_LOOKUP = 2  # of one address: a public part must not be enough to occupy every thread, or to keep its owner out
+_PER_LOOKUP = 2  # per address: a public part must not suffice to occupy every thread, or to lock out its owner
 
 Verify = Callable[[str], Coroutine[Any, Any, KnownToken | None]]
 
 
 class Verification:
-    """A credential that nothing is known of yet; awaiting this verifies it and gives its user.
+    """An unknown credential; awaiting it verifies the credential and returns its user.
 
     Raises, when awaited:
         Overloaded: too many credentials are being verified.
@@ -42,7 +42,7 @@ class Verification:
 
 
 class Verifier:
-    """A few threads that run bcrypt, one run for all requests that wait for its answer.
+    """A few threads that run bcrypt, one run for all requests with the same credential.
 
     Args:
         threads: concurrent bcrypt runs.
@@ -53,12 +53,12 @@ class Verifier:
         self._max_waiting = max_waiting
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="bcrypt")
         self._flights: dict[str, asyncio.Task[KnownToken | None]] = {}
-        self._asking: Counter[tuple[str, str | None]] = Counter()  # flights by public part and address
+        self._asking: Counter[tuple[str, str | None]] = Counter()  # runs by public part and address
         self.verifications = 0
-        """How often bcrypt was asked."""
+        """The number of bcrypt runs."""
 
     async def once(self, credential: str, address: str | None, verify: Verify) -> KnownToken | None:
-        """Return what `verify` returns, which is called once for all requests that wait for a credential.
+        """Return the result of `verify`, which runs once for all requests with a credential.
 
         Raises:
             Overloaded: too many credentials are being verified.
@@ -71,15 +71,15 @@ class Verifier:
             self._flights[credential] = flight
             self._asking[origin] += 1
             flight.add_done_callback(lambda _: self._landed(credential, origin))
-        return await asyncio.shield(flight)  # a client that disconnects must not fail the others that wait
+        return await asyncio.shield(flight)  # a client that disconnects must not fail the other requests
 
     async def fits(self, credential: str, digest: str) -> bool:
-        """Ask bcrypt, in a thread."""
+        """Run bcrypt in a thread."""
         self.verifications += 1
         return await asyncio.get_running_loop().run_in_executor(self._pool, verify_token, credential, digest)
 
     async def aclose(self) -> None:
-        """End verifications."""
+        """Cancel verifications in progress."""
         flights = tuple(self._flights.values())
         for flight in flights:
             flight.cancel()

@@ -1,1 +1,1 @@
-"""What an operator sees: metrics, traces, structured logs, log files."""
+"""Observability: metrics, traces, structured logs, log files."""

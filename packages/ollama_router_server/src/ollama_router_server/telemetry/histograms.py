@@ -1,4 +1,4 @@
-"""Histograms, as cheap as Python allows: a search in a short tuple and two additions."""
+"""Cheap histograms: an observation is a search in a short tuple and two additions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DECIDING: Final = (0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.
 
 
 class Histogram:
-    """How many values are within each bucket, and their sum. Not thread-safe."""
+    """The number of values per bucket, and their sum. Not thread-safe."""
 
     __slots__ = ("_counts", "_limits", "total")
 

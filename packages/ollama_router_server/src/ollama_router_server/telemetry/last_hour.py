@@ -1,7 +1,7 @@
-"""What the last hour's requests add up to, minute by minute: a ring of plain numbers in each process.
+"""Sums over the requests of the last hour, per minute, kept by each process.
 
-A request is counted in the minute in which it ended by its own times; no clock is read. What workers publish of it is
-added up by whoever is asked.
+A request counts in the minute in which it ended, by its own times; no clock is read. The worker that answers a query
+adds up what all workers published.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _SECONDS: Final = 60
 _UNCOUNTED: Final = 256
 
 Row = Sequence[int]
-"""A minute as it is published: its number since 1970, its sums in the order of `Minute`, then each band of times to the
-first token with how many were in it."""
+"""A published minute: its number since 1970, its sums in the order of `Minute`, then each band of times to the first
+token with its count."""
 _REQUESTS, _FAILED, _TOKENS, _PHASES = range(4)
 _SUMS: Final = _PHASES + len(PHASES)
 
 
 class Minute(Struct, frozen=True):
-    """The requests that ended in a minute, from `start` (seconds since 1970) on.
+    """The requests that ended in one minute; `start` is in seconds since 1970.
 
-    `failed` of them ended with an error; those whose client left are no failures. `phases` are milliseconds, by where
-    their time went; `completion_tokens` were written for them. `first_token` counts times to the first token, by band.
+    `failed` counts requests that ended with an error; client disconnects are no failures. `phases` are milliseconds by
+        phase; `completion_tokens` were generated. `first_token` counts times to the first token, by band.
     """
 
     start: int
@@ -47,10 +47,10 @@ class Minute(Struct, frozen=True):
 
 
 class LastHour:
-    """The sums of one process; at most an hour and two minutes, whatever the clock does. Not thread-safe.
+    """The sums of one process; bounded to an hour and two minutes, whatever the clock does. Not thread-safe.
 
-    Requests are put by and counted together, when somebody looks or enough of them wait: what a request pays for being
-    looked at later is its place in a list.
+    Requests are queued and counted in batches, on a query or when enough are queued, so that a request pays only for
+    an append to a list.
     """
 
     __slots__ = ("_first_token", "_minutes", "_servers", "_uncounted")
@@ -62,7 +62,7 @@ class LastHour:
         self._uncounted: list[RequestRecord] = []
 
     def add(self, record: RequestRecord) -> None:
-        """Take a request that has ended."""
+        """Add a request that has ended."""
         self._uncounted.append(record)
         if len(self._uncounted) >= _UNCOUNTED:
             self._count()
@@ -103,7 +103,7 @@ class LastHour:
             bands[band] = bands.get(band, 0) + 1
 
     def _begin(self, number: int) -> list[float]:
-        """Begin a minute; a request may end a moment before one that ended the minute before was counted."""
+        """Start a minute; a request may end slightly before one of the previous minute was counted."""
         oldest, newest = number - MINUTES, number + 1
         self._minutes = {at: sums for at, sums in self._minutes.items() if oldest <= at <= newest}
         self._first_token = {at: self._first_token[at] for at in self._minutes}
@@ -113,7 +113,7 @@ class LastHour:
 
 
 def minutes_of(rows: Iterable[Row], now: float) -> list[Minute]:
-    """Add up what several processes have counted: the sixty minutes until `now`, the oldest first, idle ones too."""
+    """Add up the rows of several processes: sixty minutes until `now`, oldest first, idle ones included."""
     last = int(now) // _SECONDS
     found = {number: sums for number, *sums in add_up_minutes(rows)}
     idle = [0] * _SUMS
@@ -121,7 +121,7 @@ def minutes_of(rows: Iterable[Row], now: float) -> list[Minute]:
 
 
 def add_up_minutes(rows: Iterable[Row]) -> list[Row]:
-    """One row for each minute; of the newest minutes, as many as a process keeps."""
+    """Return one row per minute; of the newest minutes, as many as a process keeps."""
     found: dict[int, list[int]] = {}
     for number, *sums in rows:
         found[number] = _added(found[number], sums) if number in found else sums

@@ -1,7 +1,7 @@
 """The request log as JSON lines in rotated files, in addition to the database.
 
 Each worker has its own files. A batch is one write: a killed process leaves no partial line, and loses at most what it
-received within `flush_interval`. Lines that cannot be written are dropped and counted; the database has the rows.
+received within `flush_interval`. Lines that cannot be written are dropped and counted; the database has the records.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["FILE_NAME", "LogFiles", "Several", "open_log_files"]
 
 FILE_NAME = "requests.jsonl"
 
-_LEAST_SIZE = 4096  # bytes; a smaller file would be rotated by every few lines
+_LEAST_SIZE = 4096  # bytes; a smaller file would be rotated every few lines
 
 _log = structlog.get_logger(__name__)
 
@@ -78,7 +78,7 @@ class LogFiles:
             self._arrived.set()
 
     async def aclose(self) -> None:
-        """Write what is pending and close the file."""
+        """Write pending lines and close the file."""
         self._closing.set()
         self._arrived.set()
         if self._task is not None:

@@ -1,7 +1,7 @@
 """Aggregate the metrics of several workers.
 
-Counters, histograms and most gauges are added. Of what each worker observes by itself (`orouter_server_up`) and of
-waits, the largest value is taken; of times (`..._created`, the start of a process), the earliest.
+Counters, histograms and most gauges are added. For state that each worker observes itself (`orouter_server_up`) and
+for waits, the largest value is used; for times (`..._created`, the start of a process), the earliest.
 """
 
 from __future__ import annotations

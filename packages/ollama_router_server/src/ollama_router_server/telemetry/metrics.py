@@ -55,9 +55,9 @@ class ConsoleGauges(NamedTuple):
 
 
 class Gauges(Struct, frozen=True, kw_only=True):
-    """Sources that are read at a scrape; `deciding` is the time to choose a server, `longest_wait` seconds.
+    """Sources read at a scrape; `deciding` is the time to choose a server, `longest_wait` is in seconds.
 
-    `coordination_away` is 1 while other routers cannot be asked, 0 while they can, None where there is nothing to ask.
+    `coordination_away` is 1 while coordination is unavailable, 0 while it is available, None without it.
     """
 
     in_flight: Callable[[], int]
@@ -87,7 +87,7 @@ class _OfServer:
 
     @property
     def times(self) -> tuple[Histogram, ...]:
-        """In the order of `_TIMES`."""
+        """Return the histograms in the order of `_TIMES`."""
         return self.queue, self.ttft, self.total, self.load
 
     def observe(self, record: RequestRecord) -> None:
@@ -202,7 +202,7 @@ def _counter(name: str, text: str, label: str, counts: Mapping[str, float]) -> M
 
 
 class _AtScrape(Collector):
-    """Collect what was counted, and what other objects count already."""
+    """Collect what was counted here, and the values that other objects count."""
 
     def __init__(self, counted: Callable[[], Iterable[Metric]], gauges: Gauges) -> None:
         self._counted = counted

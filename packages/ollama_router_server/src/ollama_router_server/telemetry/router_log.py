@@ -30,7 +30,7 @@ __all__ = ["FILE_NAME", "configure_logging", "set_level"]
 FILE_NAME = "ollama-router.log"
 
 _MOST_WAITING = 10_000  # entries
-_LEAST_SIZE = 4096  # bytes; a smaller file would be rotated by every line
+_LEAST_SIZE = 4096  # bytes; a smaller file would be rotated every line
 _SECRET_KEYS = frozenset(
     {"api_key", "authorization", "cookie", "credential", "digest", "password", "secret", "token", "x-api-key"}
 )
@@ -70,9 +70,9 @@ def set_level(level: str) -> None:
 
 
 class _Handoff(QueueHandler):
-    """Put entries on the queue unrendered; the base class would render them here.
+    """Queue entries unrendered; the base class would render them here.
 
-    The queue is bounded: what a slow disk cannot take is counted, and the count is the next entry that finds room.
+    The queue is bounded: entries that do not fit are counted, and the count is logged as soon as there is room.
     """
 
     def __init__(self, queue: SimpleQueue[logging.LogRecord]) -> None:
@@ -98,7 +98,7 @@ def _entry(event: str, count: int) -> logging.LogRecord:
 
 
 class _RotatingFile(RotatingFileHandler):
-    """Keep `max_files` files, the current one included; with one, rotation truncates it. Only the owner reads them."""
+    """Keep `max_files` files, the current one included; with one, rotation truncates it. Readable by the owner only."""
 
     def _open(self) -> TextIOWrapper:
         return open(self.baseFilename, "a", encoding=self.encoding, opener=_open_for_owner)

@@ -1,4 +1,4 @@
-"""What this program is, and what it keeps: `GET /router/about`."""
+"""The program and the data that it stores: `GET /router/about`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of admin routes: each method of each path, for whom, by which function, and what it takes and answers."""
+"""The table of admin routes: for each method and path, its roles, handler, parameters and response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with the router as a whole, in words, and whether new requests would be refused for it."""
+"""The state of the router as a whole, in words, and whether it refuses new requests."""
 
 from __future__ import annotations
 

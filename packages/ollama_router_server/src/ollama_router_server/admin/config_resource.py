@@ -1,4 +1,4 @@
-"""The config that is in force, without its secrets: `GET /router/config`, and a file for who is asked for help."""
+"""The config in effect, without its secrets: `GET /router/config`, and a file for support."""
 
 from __future__ import annotations
 

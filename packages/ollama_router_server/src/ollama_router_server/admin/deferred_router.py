@@ -27,10 +27,10 @@ class DeferredRouter(CompiledRouter):
         self._told.append((uri_template, resource, options))
 
     def find(self, uri: str, req: Any = None) -> Any:
-        """Return what Falcon's router finds, after it was told the routes.
+        """Return the route that Falcon's router finds, after adding the routes.
 
         Raises:
-            ValueError: two routes contradict each other, or one is no route.
+            ValueError: two routes contradict each other, or one is invalid.
             TypeError: a resource answers otherwise than by coroutines.
         """
         told, self._told = self._told, []

@@ -1,4 +1,4 @@
-"""What the router knows and how it would decide."""
+"""The router's state, and its decisions."""
 
 from __future__ import annotations
 

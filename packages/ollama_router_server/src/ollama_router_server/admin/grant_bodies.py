@@ -20,7 +20,7 @@ def grants_of(body: GrantsBody | None) -> Grants:
 
 
 def changes_of(body: GrantsBody | None) -> dict[str, Any]:
-    """Return the fields that a body has, in JSON's types; None takes a grant back."""
+    """Return the fields of a body, in JSON's types; None revokes a grant."""
     return {} if body is None else body.model_dump(mode="json", exclude_unset=True)
 
 

@@ -1,4 +1,4 @@
-"""What happened on a day: `GET /router/history`."""
+"""The events of a day: `GET /router/history`."""
 
 from __future__ import annotations
 

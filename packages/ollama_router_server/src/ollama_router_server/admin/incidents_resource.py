@@ -1,4 +1,4 @@
-"""What went wrong and when: `GET /router/incidents`."""
+"""Incidents: `GET /router/incidents`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links that let somebody in: `POST` and `DELETE /router/users/{name}/invitation`."""
+"""Links that sign a user in: `POST` and `DELETE /router/users/{name}/invitation`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def invite(services: Services, request: Request, name: str) -> InvitationB
     """Make a link that signs a user in, once, within three days; a user without a token gets one with it.
 
     Raises:
-        UnknownUser: there is no such user.
+        UnknownUser: the user does not exist.
     """
     expires_at = services.clock.wall() + INVITATION_SECONDS
     secret = await services.console_sessions.invite(name, seconds=INVITATION_SECONDS, by=actor_of(request))
@@ -24,6 +24,6 @@ async def invite(services: Services, request: Request, name: str) -> InvitationB
 
 
 async def withdraw(services: Services, request: Request, name: str) -> WithdrawnBody:
-    """Withdraw the user's links that nobody has used."""
+    """Withdraw the user's unused links."""
     gone = await services.console_sessions.withdraw(name, by=actor_of(request))
     return WithdrawnBody(user=name, withdrawn=gone)

@@ -1,4 +1,4 @@
-"""JSON bodies of the admin routes, and who asks."""
+"""JSON bodies of the admin routes, and the user who makes the request."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 def actor_of(request: Request) -> Actor:
-    """Return the user who asks, for the audit trail; the middleware that authenticates leaves it."""
+    """Return the requesting user, for the audit trail; the authentication middleware stores it."""
     actor: Actor = request.context.actor
     return actor
 
 
 def user_of(request: Request) -> User:
-    """Return the user who asks; the middleware that authenticates leaves it."""
+    """Return the requesting user; the authentication middleware stores it."""
     user: User = request.context.user
     return user
 
@@ -59,7 +59,7 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
     if len(raw) > _LARGEST:
         raise BodyTooLarge(f"the body is larger than {_LARGEST} bytes")
     if request.content_length is not None and len(raw) != request.content_length:
-        raise InvalidBody("the body is not complete")  # Falcon takes a disconnect for the end of the body
+        raise InvalidBody("the body is not complete")  # Falcon treats a disconnect as the end of the body
     try:
         return kind.model_validate_json(raw)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What everybody may see and do of oneself: `GET /router/me`, and `checks`, `usage`, `tokens` below it."""
+"""A user's own data and actions: `GET /router/me`, and `checks`, `usage`, `tokens` below it."""
 
 from __future__ import annotations
 

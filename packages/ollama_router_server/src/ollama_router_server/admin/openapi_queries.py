@@ -1,4 +1,4 @@
-"""What the admin routes take in their queries, as schemas of OpenAPI, by route."""
+"""Query parameters of the admin routes, as OpenAPI schemas by route."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rules of now make of a request of the log: `GET /router/requests/{id}/replay`."""
+"""A logged request under the current rules: `GET /router/requests/{id}/replay`."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ async def list_requests(services: Services, request: Request) -> RequestsView:
 
 
 async def _members(services: Services, chosen: LogFilter) -> Container[str | None] | None:
-    """Who is in the group that is asked for; None where none is."""
+    """Return the users of the requested group; None without one."""
     if chosen.group is None:
         return None
     with suppress(UnknownGroup):
@@ -118,7 +118,7 @@ async def find_request(services: Services, request_id: str, user: User) -> Reque
     """One row of the log, or one that this worker has yet to write; a plain user finds the own ones alone.
 
     Raises:
-        HTTPNotFound: there is no such row, or it is another user's.
+        HTTPNotFound: the row does not exist, or is another user's.
     """
     record = services.sink.find(request_id)
     if record is None and _ID.fullmatch(request_id):

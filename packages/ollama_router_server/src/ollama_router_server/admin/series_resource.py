@@ -1,4 +1,4 @@
-"""What was asked step by step: `GET /router/series`."""
+"""Requests per step: `GET /router/series`."""
 
 from __future__ import annotations
 

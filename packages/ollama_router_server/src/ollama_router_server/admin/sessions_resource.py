@@ -15,14 +15,14 @@ async def list_sessions(services: Services, _request: Request, name: str) -> Ses
     """List the open sessions of a user, the newest first.
 
     Raises:
-        UnknownUser: there is no such user.
+        UnknownUser: the user does not exist.
     """
     found = await services.console_sessions.list(name)
     return SessionsBody(user=name, sessions=[SessionBody.from_object(one) for one in found])
 
 
 async def end_sessions(services: Services, request: Request, name: str, id: str | None = None) -> EndedSessionsBody:  # noqa: A002 - the route's name
-    """End a user's sessions, and links that nobody has used, or one session; ended is 0 where it was over already.
+    """End a user's sessions and unused links, or one session; `ended` is 0 if it had already ended.
 
     Their pages ask to sign in again within a second or two.
     """

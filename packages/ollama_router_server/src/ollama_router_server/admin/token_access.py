@@ -20,7 +20,7 @@ EVERYBODY: frozenset[Role] = frozenset({"admin", "viewer", "user"})
 
 
 def address_of(services: Services, request: Request) -> str | None:
-    """Return the client's address, as told by trusted proxies."""
+    """Return the client's address, as reported by trusted proxies."""
     peer = request.scope.get("client")
     return services.proxies.client(str(peer[0]) if peer else None, request.scope["headers"])
 
@@ -60,7 +60,7 @@ class TokenAccess:
         request.context.actor = Actor(user.name, "http", address)
 
     async def process_resource(self, request: Request, _response: Response, resource: Any, _params: Any) -> None:
-        """Let only those pass who may. Any resource below `/router/` without roles is a mistake, and fails."""
+        """Admit only permitted users. A resource below `/router/` without roles is a bug, and fails."""
         if self._is_closed(request):
             check_role(request.context.user, resource.roles)
 

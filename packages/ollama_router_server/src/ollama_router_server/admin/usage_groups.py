@@ -1,4 +1,4 @@
-"""Totals of groups: those of the users who are in them now, whichever group they were in when they asked."""
+"""Totals of groups, by their current users, whichever group these were in at the time of a request."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What outlives the process: users, their tokens' digests, the request log."""
+"""Persistent state: users, their tokens' digests, the request log."""

@@ -1,4 +1,4 @@
-"""What each process has admitted of late for users with limits, for the other processes on the database.
+"""Recent admissions of each process for users with limits, shared through the database.
 
 A row is one process's view of one user: requests under way, and how many were admitted in each second of the last
 minute. A process only ever writes its own rows, so nobody waits for anybody.
@@ -77,7 +77,7 @@ class ActivityStore:
         ]
 
     async def forget(self, *, before: float) -> None:
-        """Delete rows of every process that nobody needs any more.
+        """Delete rows of all processes that are no longer needed.
 
         Raises:
             StorageUnavailable: the database cannot do it.

@@ -48,7 +48,7 @@ class KeptConfigs(Struct, frozen=True):
         """Return the text of a version, with `***` in place of secrets.
 
         Raises:
-            ConfigError: there is no such version.
+            ConfigError: the version does not exist.
         """
         known = {version.number: version for version in self.versions}
         if number not in known:

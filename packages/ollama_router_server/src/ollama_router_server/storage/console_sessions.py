@@ -97,19 +97,19 @@ class ConsoleSessions:
         """List the open sessions of a user, the newest first.
 
         Raises:
-            UnknownUser: there is no such user.
+            UnknownUser: the user does not exist.
         """
         now = self._clock.wall()
         return await self._database.read(_list, user, idle_since=now - self._idle, begun_before=now - self._longest)
 
     async def end(self, user: str, *, by: Actor, only: str | None = None) -> int:
-        """End a user's sessions and links that nobody has used, or the one session with this id.
+        """End a user's sessions and unused links, or the one session with this id.
 
         Returns:
             How many sessions were open; what was over already does not count.
 
         Raises:
-            UnknownUser: there is no such user.
+            UnknownUser: the user does not exist.
         """
         now = self._clock.wall()
         entry = AuditEntry(at=now, actor=by, action="user.sign_out", subject=user)
@@ -117,12 +117,12 @@ class ConsoleSessions:
         return await self._database.write(_end, user, entry, only, **moments)
 
     async def invite(self, user: str, *, seconds: float, by: Actor | None = None) -> str:
-        """Make a link's secret that opens one session as this user, once, within so many seconds.
+        """Create a link's secret that opens one session as this user, once, within `seconds`.
 
-        `by` is who invites somebody else, for the audit trail.
+        `by` is the user who invites, for the audit trail.
 
         Raises:
-            UnknownUser: there is no such user.
+            UnknownUser: the user does not exist.
         """
         secret, now = random_bytes(32).hex(), self._clock.wall()
         entry = None if by is None else AuditEntry(at=now, actor=by, action="user.invite", subject=user)
@@ -130,16 +130,16 @@ class ConsoleSessions:
         return secret
 
     async def withdraw(self, user: str, *, by: Actor) -> int:
-        """End all links of a user that nobody has used; return how many.
+        """End all unused links of a user; return how many.
 
         Raises:
-            UnknownUser: there is no such user.
+            UnknownUser: the user does not exist.
         """
         entry = AuditEntry(at=self._clock.wall(), actor=by, action="user.uninvite", subject=user)
         return await self._database.write(_withdraw, user, entry)
 
     async def claim(self, secret: str) -> str | None:
-        """Use up a link; returns whose it was. None if it is not valid (any more), or its user is deactivated."""
+        """Use up a link; return its user. None if it is not valid (any more), or its user is deactivated."""
         return await self._database.write(_claim, _digest(secret), self._clock.wall())
 
     async def first_token(self, user: User) -> int:

@@ -1,4 +1,4 @@
-"""Threads that nobody waits for when the process ends: a database that hangs must not keep a router from stopping."""
+"""Daemon threads, which do not delay the exit of the process: a hung database must not keep a router from stopping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a router keeps its files, unless it is told."""
+"""Default folders of a router's files."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ _DRIVERS = {
     "postgresql+psycopg": "postgresql+psycopg",
 }
 _READERS = 5
-# A server that is gone without a word must not hold the thread that writes: known to libpq after ten seconds.
+# Without this, a server that vanished would block the writing thread: libpq detects it after ten seconds.
 _DEAD_PEER = {"tcp_user_timeout": 10_000, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 # The statement or a value is at fault; trying again later would not help.
 _CALLERS_FAULT = (IntegrityError, SqlDataError, ProgrammingError)
@@ -212,7 +212,7 @@ class Database:
             raise StorageUnavailable(f"the database cannot answer: {_reason(error)}") from error
 
     def _follow_file(self, path: Path) -> None:
-        """Notice a file that was deleted or replaced: writes to the old one would be lost without a word."""
+        """Detect a file that was deleted or replaced: writes to the old one would be lost silently."""
         inode = _inode_of(path)
         if self._inode is not None and self._inode != inode:
             self._engine.dispose()

@@ -19,7 +19,7 @@ from ollama_router_server.system import Clock
 
 __all__ = ["DatabaseSink"]
 
-_PAUSE = 0.25  # seconds between attempts while the database takes no rows
+_PAUSE = 0.25  # seconds between attempts while the database accepts no rows
 _LOOKS = 1.0  # seconds between looks for what processes that ended have left
 
 _log = structlog.get_logger(__name__)
@@ -136,7 +136,7 @@ class DatabaseSink:
         await self._until(lambda: self._closing or len(self._queue) >= self._batch_size, self._flush_interval)
         if self._clock.monotonic() >= self._look_at and not self._closing:
             self._look_at = self._clock.monotonic() + _LOOKS
-            self._spill.look()  # for what others have left: nobody has to start for it to be written
+            self._spill.look()  # left by other processes: rows are written without waiting for a restart
         return self._unwritten or not self._closing
 
     @property
@@ -189,7 +189,7 @@ class DatabaseSink:
     async def _insert(self, rows: Sequence[RequestRecord], *, again: bool) -> int:
         """Write rows, but for those that the database never takes; returns how many these are.
 
-        A batch that is refused is tried again in halves, so that the one row at fault takes no other with it.
+        Retry a rejected batch in halves, so that one bad row does not reject the others.
 
         Raises:
             StorageUnavailable: it cannot take the others now; some may have been written.

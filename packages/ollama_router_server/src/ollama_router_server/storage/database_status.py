@@ -1,4 +1,4 @@
-"""What a database holds: its revision, its size, its rows."""
+"""A database's status: its revision, size and rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def database_status(url: str) -> DatabaseStatus:
 
     Raises:
         ConfigError: the URL is of no database we know.
-        StorageUnavailable: there is no such database, or it cannot answer.
+        StorageUnavailable: the database does not exist or cannot answer.
     """
     database = Database(url)
     try:

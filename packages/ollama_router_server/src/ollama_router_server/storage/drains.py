@@ -1,4 +1,4 @@
-"""Drains that outlast a router: the last word that somebody said about a server."""
+"""Persistent drains: the last decision about each server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class DrainStore:
         await self._database.write(lambda connection: connection.execute(gone))
 
     async def read(self) -> Mapping[str, StoredDrain]:
-        """Return the last word about each server that somebody spoke of."""
+        """Return the last decision about each server that has one."""
         query = select(drains.c.server, drains.c.on, drains.c.version)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return {server: StoredDrain(bool(on), version) for server, on, version in rows}

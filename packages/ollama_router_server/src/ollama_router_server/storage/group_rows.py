@@ -41,7 +41,7 @@ def read_group(connection: Connection, name: str) -> Group:
     """Read one group with its members by name.
 
     Raises:
-        UnknownGroup: no such group.
+        UnknownGroup: the group does not exist.
     """
     row = require_group(connection, name)
     members = select(users.c.name).join(memberships, memberships.c.user_id == users.c.id)

@@ -1,4 +1,4 @@
-"""Requests of groups step by step: of the users who are in them now."""
+"""Requests of groups per step, by the groups' current users."""
 
 from __future__ import annotations
 

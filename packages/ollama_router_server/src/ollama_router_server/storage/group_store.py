@@ -29,7 +29,7 @@ __all__ = ["GroupStore"]
 
 
 class GroupStore:
-    """Groups of one database; `actor` is who changes something, for the audit trail."""
+    """Groups of one database; `actor` is the author of changes, for the audit trail."""
 
     def __init__(self, database: Database, *, clock: Clock, actor: Actor = ROUTER) -> None:
         self._database = database
@@ -37,7 +37,7 @@ class GroupStore:
         self._actor = actor
 
     def by(self, actor: Actor) -> GroupStore:
-        """Return the same groups, changed by somebody else."""
+        """Return the same groups with another author of changes."""
         return GroupStore(self._database, clock=self._clock, actor=actor)
 
     async def create(self, name: str, grants: Grants | None = None) -> None:
@@ -45,7 +45,7 @@ class GroupStore:
 
         Raises:
             InvalidUserName: the name breaks the rules for names.
-            DuplicateName: there is such a group.
+            DuplicateName: the group exists.
         """
         check_name(name)
         now = self._clock.wall()
@@ -70,7 +70,7 @@ class GroupStore:
         """Return one group.
 
         Raises:
-            UnknownGroup: no such group.
+            UnknownGroup: the group does not exist.
         """
         return await self._database.read(read_group, name)
 
@@ -78,7 +78,7 @@ class GroupStore:
         """Change some fields of a group's grants, in JSON's types; None unsets a field. Returns the new grants.
 
         Raises:
-            UnknownGroup: no such group.
+            UnknownGroup: the group does not exist.
             InvalidGrants: the result is not valid; nothing was changed.
         """
         now = self._clock.wall()
@@ -96,7 +96,7 @@ class GroupStore:
         """Remove a group without members.
 
         Raises:
-            UnknownGroup: no such group.
+            UnknownGroup: the group does not exist.
             GroupInUse: it has members, whose limits would be lost.
         """
 

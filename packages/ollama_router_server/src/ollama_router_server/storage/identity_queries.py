@@ -76,7 +76,7 @@ def read_grants(connection: Connection, name: str) -> Grants:
 
 
 def read_person(connection: Connection, name: str) -> User | None:
-    """Read a user for whom somebody else asks, None without one; it has no token (`token_id` 0)."""
+    """Read the user for whom another user speaks; None without one; it has no token (`token_id` 0)."""
     query = (
         select(users, groups.c.name.label("group"), groups.c.grants.label("group_grants"))
         .outerjoin(memberships, memberships.c.user_id == users.c.id)

@@ -1,4 +1,4 @@
-"""What the stores of users and of groups both do with rows."""
+"""Row operations common to the stores of users and groups."""
 
 from __future__ import annotations
 

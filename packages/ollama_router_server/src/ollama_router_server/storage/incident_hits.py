@@ -1,4 +1,4 @@
-"""The requests that an incident hit, counted from the request log when somebody looks."""
+"""The requests that an incident affected, counted from the request log on demand."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ __all__ = ["IncidentWriter"]
 _MOST_PENDING: Final = 1_000
 _AT_ONCE: Final = 100
 _PAUSE: Final = 5.0
-"""Seconds until the next attempt while the database is away."""
+"""Seconds until the next attempt while the database is unavailable."""
 
 _log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ class IncidentWriter:
 
     Args:
         store: of the database.
-        origin: who reports.
+        origin: the process that reports.
     """
 
     def __init__(self, store: IncidentStore, origin: Origin) -> None:

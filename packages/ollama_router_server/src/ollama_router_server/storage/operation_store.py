@@ -1,4 +1,4 @@
-"""Operations on models, as they are kept: they belong to the router, not to who asked for them."""
+"""Stored operations on models; they belong to the router, not to the user who started them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class OperationStore:
         await self._database.write(_add, operation, self._clock.wall() - KEPT_SECONDS)
 
     async def save(self, operation_id: str, targets: Iterable[TargetProgress], *, finished: bool) -> bool:
-        """Write how far it is, as a sign of life; says whether somebody has cancelled it."""
+        """Write an operation's progress, as a sign of life; return whether it was cancelled."""
         return await self._database.write(_save, operation_id, tuple(targets), self._clock.wall(), finished=finished)
 
     async def leave(self, operation_id: str) -> None:
@@ -96,7 +96,7 @@ class OperationStore:
         await self._database.write(lambda connection: connection.execute(left))
 
     async def cancel(self, operation_id: str) -> None:
-        """Have it end; whoever carries it out does that within about a second."""
+        """Cancel an operation; the process that runs it stops within about a second."""
         ended = update(operations).where(operations.c.id == operation_id).values(cancelled=True)
         await self._database.write(lambda connection: connection.execute(ended))
 

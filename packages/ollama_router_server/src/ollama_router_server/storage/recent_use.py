@@ -1,4 +1,4 @@
-"""What some users have used of late: requests of a week, tokens of the month that limits count."""
+"""Recent use by some users: requests of a week, and tokens of the month that limits count."""
 
 from __future__ import annotations
 

@@ -89,6 +89,6 @@ class RowJournal:
                 self._older.clear()
 
     def close(self) -> None:
-        """Give the files up: those with rows stay for whoever finds them."""
+        """Close the files; those with rows stay for the next process."""
         for turn in (self._older, self._newer):
             turn.close()

@@ -220,7 +220,7 @@ def _row(line: bytes) -> RequestRecord | None:
 
 
 def _locked(path: Path) -> RowFile | None:
-    """Open a file that nobody holds; None if somebody does, or if it is gone or not ours to read."""
+    """Open a file that no process holds; None if one does, or if it is gone or not ours to read."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:

@@ -50,7 +50,7 @@ def delete_token(connection: Connection, user: str, name: str) -> None:
     """Delete one of a user's tokens.
 
     Raises:
-        UnknownUser: no such user, or the user has no token of this name.
+        UnknownUser: the user does not exist, or has no token of this name.
     """
     row = require_user(connection, user)
     infos = token_infos(connection, [row.id]).get(row.id, ())

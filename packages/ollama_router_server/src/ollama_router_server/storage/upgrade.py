@@ -54,7 +54,7 @@ _PATIENCE = LockPatience()
 
 
 def _nobody(_sentence: str) -> None:
-    """Tell nobody."""
+    """Report nothing; the default."""
 
 
 class SchemaState(Struct, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ class SchemaState(Struct, frozen=True, kw_only=True):
 
     @property
     def remedy(self) -> str:
-        """What to do so that a database that is not usable becomes so, for whoever runs the router."""
+        """Return how to make an unusable database usable, for the operator."""
         if self.known:
             return "orouter db upgrade"
         if self.unfinished:
@@ -106,7 +106,7 @@ async def check_database(url: str) -> SchemaState:
 
     Raises:
         ConfigError: the URL is of no database we know.
-        StorageUnavailable: there is no such database, or it cannot answer.
+        StorageUnavailable: the database does not exist or cannot answer.
     """
     database = Database(url)
     try:
@@ -156,8 +156,8 @@ async def downgrade_database(
         patience: likewise.
 
     Raises:
-        ConfigError: as `upgrade_database`, or there is no such earlier revision.
-        StorageUnavailable: there is no such database, it cannot answer, or its tables are in use.
+        ConfigError: see `upgrade_database`; or the earlier revision does not exist.
+        StorageUnavailable: the database does not exist, cannot answer, or its tables are in use.
     """
     database = Database(url, busy_timeout=30.0)
     try:

@@ -66,7 +66,7 @@ def read_details(connection: Connection, name: str) -> UserDetails:
     """Read one user with totals and the last requests, newest first.
 
     Raises:
-        UnknownUser: no such user.
+        UnknownUser: the user does not exist.
     """
     row = require_user(connection, name)
     infos, names = token_infos(connection, [row.id]), _groups_of_users(connection, [row.id])
@@ -96,7 +96,7 @@ def change_user(connection: Connection, name: str, change: UserChange, now: floa
     """Apply a change to a user.
 
     Raises:
-        UnknownUser, UnknownGroup: no such user or group.
+        UnknownUser, UnknownGroup: the user or group does not exist.
         InvalidGrants: the resulting grants are not valid.
     """
     row = require_user(connection, name)
@@ -113,7 +113,7 @@ def delete_user(connection: Connection, name: str) -> int:
     """Delete a user with tokens, counts and log rows; return how many log rows were deleted.
 
     Raises:
-        UnknownUser: no such user.
+        UnknownUser: the user does not exist.
     """
     row = require_user(connection, name)
     connection.execute(delete(users).where(users.c.id == row.id))
@@ -130,7 +130,7 @@ def join_group(connection: Connection, user_id: int, group: str | None) -> None:
     """Make a user a member of one group, or of none.
 
     Raises:
-        UnknownGroup: no such group.
+        UnknownGroup: the group does not exist.
     """
     connection.execute(delete(memberships).where(memberships.c.user_id == user_id))
     if group is not None:

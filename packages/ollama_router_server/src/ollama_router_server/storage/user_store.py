@@ -73,7 +73,7 @@ class UserStore:
         clock: for the times of rows.
         cost: bcrypt's cost for new digests; tests lower it.
         prover: makes and checks proofs of tokens; without, none are stored.
-        actor: who changes something, for the audit trail.
+        actor: the author of changes, for the audit trail.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class UserStore:
         self.prover = prover
 
     def by(self, actor: Actor) -> UserStore:
-        """Return the same users, changed by somebody else."""
+        """Return the same users with another author of changes."""
         return UserStore(self._database, clock=self._clock, cost=self._cost, prover=self.prover, actor=actor)
 
     async def create(
@@ -102,8 +102,8 @@ class UserStore:
 
         Raises:
             InvalidUserName: empty, over 100 characters, unprintable, or with white space at an end.
-            DuplicateName: there is such a user.
-            UnknownGroup: there is no such group.
+            DuplicateName: the user exists.
+            UnknownGroup: the group does not exist.
         """
         check_name(name)
         check_role(role)
@@ -118,7 +118,7 @@ class UserStore:
     async def create_without_token(
         self, name: str, *, role: Role = "user", group: str | None = None, grants: Grants | None = None
     ) -> None:
-        """Add a user who gets a token later, by an invitation.
+        """Add a user who receives a token later, by an invitation.
 
         Raises:
             InvalidUserName, DuplicateName, UnknownGroup: as `create`.
@@ -149,7 +149,7 @@ class UserStore:
         return {**shown, "created_at": now, "updated_at": now}
 
     async def person(self, name: str) -> User | None:
-        """Return a user for whom somebody else asks, None without one.
+        """Return the user for whom another user speaks; None without one.
 
         Raises:
             StorageUnavailable: the database cannot be read.
@@ -202,7 +202,7 @@ class UserStore:
         """Return one user with totals and the last 10 requests, newest first.
 
         Raises:
-            UnknownUser: no such user.
+            UnknownUser: the user does not exist.
         """
         return await self._database.read(read_details, name)
 
@@ -210,8 +210,8 @@ class UserStore:
         """Apply a change to a user, atomically.
 
         Raises:
-            UnknownUser: no such user.
-            UnknownGroup: no such group.
+            UnknownUser: the user does not exist.
+            UnknownGroup: the group does not exist.
             InvalidGrants: the resulting grants are not valid.
         """
         if change.role is not None:
@@ -231,16 +231,16 @@ class UserStore:
         """Change some fields of a user's own grants, in JSON's types; None unsets a field.
 
         Raises:
-            UnknownUser: no such user.
+            UnknownUser: the user does not exist.
             InvalidGrants: the result is not valid; nothing was changed.
         """
         await self.change(name, UserChange(grants=changes))
 
     async def add_token(self, name: str, token_name: str, *, batch: bool = False) -> CreatedToken:
-        """Add a token to a user; with `batch` everything that is asked with it is of batch priority.
+        """Add a token to a user; with `batch`, all requests with it have batch priority.
 
         Raises:
-            UnknownUser: no such user.
+            UnknownUser: the user does not exist.
             InvalidUserName: the token's name breaks the rules for names.
             DuplicateName: the user has a token of this name.
         """
@@ -265,7 +265,7 @@ class UserStore:
         The new one has the old one's priority.
 
         Raises:
-            UnknownUser: no such user.
+            UnknownUser: the user does not exist.
             InvalidUserName: the token's name breaks the rules for names.
         """
         check_name(token_name)
@@ -285,7 +285,7 @@ class UserStore:
         """Revoke one of a user's tokens.
 
         Raises:
-            UnknownUser: no such user, or the user has no token of this name.
+            UnknownUser: the user does not exist, or has no token of this name.
         """
         entry = self._entry("token.revoke", name, token=token_name)
         await identity_change(self._database, entry, delete_token, name, token_name)
@@ -294,7 +294,7 @@ class UserStore:
         """Delete a user with tokens, counts and log rows; returns how many log rows were deleted.
 
         Raises:
-            UnknownUser: no such user.
+            UnknownUser: the user does not exist.
         """
         return await identity_change(self._database, self._entry("user.delete", name), delete_user, name)
 

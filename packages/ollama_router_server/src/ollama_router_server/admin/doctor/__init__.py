@@ -1,1 +1,1 @@
-"""What is wrong, how grave it is, and what fixes it: of this machine, and of the fleet as a running router sees it."""
+"""Problems, their severity and their fix: of this machine, and of the fleet as a running router sees it."""

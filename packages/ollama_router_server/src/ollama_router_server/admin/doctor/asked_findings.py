@@ -1,4 +1,4 @@
-"""What servers tell when they are asked: the last day of a certificate, the time of a clock."""
+"""Findings that need a request to servers: the expiry of a certificate, the time of a clock."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def certificate_findings(name: str, server: Server, *, now: float) -> Iterator[F
         yield Finding.error(subject, reason, f"servers.{name}.ca_file: FILE in the config, or renew it on the server")
         return
     except OSError:
-        return  # told already: it does not answer
+        return  # already reported: it does not answer
     reason = f"its certificate is valid for {(until - now) / 86_400:.0f} more days"
     soon = until - now < SOON
     yield Finding(

@@ -1,4 +1,4 @@
-"""What is allowed in a config and yet not meant."""
+"""Warnings about a valid config that is probably not intended."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def config_smells(installed: Installation) -> Iterator[Finding]:
 
 
 def _certificate(tls: Tls) -> list[str]:
-    """Warn only: the user who checks may not be allowed to read files that the router can."""
+    """Warn only: the user who checks may lack permission to read files that the router can read."""
     if tls == Tls():
         return []
     try:

@@ -1,4 +1,4 @@
-"""What a look at an installation finds, each with its reason and the command that fixes it."""
+"""A finding about an installation, with its reason and the command that fixes it."""
 
 from __future__ import annotations
 

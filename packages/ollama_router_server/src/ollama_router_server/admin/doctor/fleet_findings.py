@@ -1,4 +1,4 @@
-"""What a running router knows of itself and of its servers."""
+"""Findings of a running router about itself and its servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["fleet_findings", "slots_finding", "versions_finding"]
 
 
 def fleet_findings(services: Services) -> Iterator[Finding]:
-    """Tell what troubles the router, then each of its servers; nobody is asked for it."""
+    """Report the router's problems, then each server's, without requests to servers."""
     condition, snapshot = condition_of(services), services.fleet.snapshot
     for problem in condition.problems:
         yield Finding(

@@ -1,4 +1,4 @@
-"""What this machine holds for the router: config, certificate, database, disk, open files."""
+"""Findings about this machine: config, certificate, database, disk, open files."""
 
 from __future__ import annotations
 

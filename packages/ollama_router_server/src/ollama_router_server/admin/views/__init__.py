@@ -1,1 +1,1 @@
-"""What the router shows of itself: one typed view a resource, rendered as JSON, as HTML and by the command line."""
+"""Views of the router's state: one typed view per resource, rendered as JSON, as HTML and by the command line."""

@@ -1,4 +1,4 @@
-"""What to paste into which client, with this router's address in place."""
+"""The settings to paste into each client, with this router's address."""
 
 from __future__ import annotations
 

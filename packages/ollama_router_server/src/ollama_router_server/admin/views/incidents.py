@@ -1,4 +1,4 @@
-"""What went wrong and when, each with its sentence."""
+"""Incidents, each with its sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request in progress as it will be told once it has ended, as far as it is."""
+"""A request in flight, in the form of its later record."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def detail_so_far(active: ActiveView, record: RequestRecord | None) -> RequestDe
 
 
 def _row_of(active: ActiveView) -> RequestRecord:
-    """Return what is known of a request that another worker has."""
+    """Return the known part of a request in another worker."""
     return RequestRecord(
         id=active.id,
         started_at=active.started_at,

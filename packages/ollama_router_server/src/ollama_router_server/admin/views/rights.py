@@ -71,8 +71,8 @@ async def rights_view(services: Services, name: str, change: UserChange = UserCh
     """Tell what a user may do, with the reasons; or could do after a change that is not made.
 
     Raises:
-        UnknownUser: there is no such user.
-        UnknownGroup: there is no such group.
+        UnknownUser: the user does not exist.
+        UnknownGroup: the group does not exist.
         InvalidGrants: the grants would not be valid.
     """
     user = change.apply((await services.users.show(name)).summary)
@@ -93,7 +93,7 @@ async def group_rights_view(services: Services, name: str, changes: Mapping[str,
     """Tell what a group's grants come to for a user with none of their own; or would after changes that are not made.
 
     Raises:
-        UnknownGroup: there is no such group.
+        UnknownGroup: the group does not exist.
         InvalidGrants: the grants would not be valid.
     """
     group = await services.groups.show(name)

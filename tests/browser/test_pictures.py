@@ -244,7 +244,7 @@ async def test_now_with_a_line(browser: Browser, tmp_path: Path, folder: Path) -
 
 
 async def test_one_slow_request(browser: Browser, tmp_path: Path, folder: Path) -> None:
-    """Where its time went, and the decision of then; light."""
+    """Where its time went, and its routing decision; light."""
     context = {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}}
     servers = {name: {"host": f"127.0.2.{gib}", "port": 9, "max_memory_gb": gib} for name, (gib, _) in FLEET.items()}
     async with running_router(tmp_path, servers) as router:

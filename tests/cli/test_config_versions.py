@@ -83,7 +83,7 @@ def test_without_versions_the_commands_say_so(cli, write_config):
     assert "built-in defaults" in cli("config", "history").err
     write_config(ONE)
     assert "none is kept yet" in cli("config", "rollback", "1", "--yes").err
-    assert "a running router keeps" in cli("config", "diff").err
+    assert "a running router stores" in cli("config", "diff").err
 
 
 def test_versions_of_routers_on_postgresql_are_told_with_who_took_them_up(cli, write_config, monkeypatch):

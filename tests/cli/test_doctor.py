@@ -87,7 +87,7 @@ def test_another_program_at_the_router_s_port_is_an_error(cli, servers, tmp_path
     with SimulatorThread() as other:
         path.write_text(f"{path.read_text()}proxy_port: {other.port}\n")
         (finding,) = found(cli("doctor", "--json"), "router")
-    assert (finding["severity"], "another program does" in finding["reason"]) == ("error", True)
+    assert (finding["severity"], "another program, not the router" in finding["reason"]) == ("error", True)
     assert f"ss -ltnp 'sport = :{other.port}'" in finding["fix"]
 
 
@@ -120,7 +120,7 @@ def test_what_troubles_a_router_is_told(cli, servers, tmp_path, respx_mock, stat
     """In the words of its `/health`; an error where it takes no requests."""
     path = tmp_path / "orouter.yml"
     path.write_text(f"{path.read_text()}proxy_port: 1\n")
-    problem = "the store of coordination does not answer"
+    problem = "the coordination store does not answer"
     respx_mock.get("http://127.0.0.1:1/readyz").respond(status)
     respx_mock.get("http://127.0.0.1:1/health").respond(json={"problems": [problem]})
     respx_mock.route(path="/api/version").pass_through()
@@ -348,7 +348,7 @@ def test_discovery_that_may_not_watch_is_a_warning(cli, servers, tmp_path, monke
         (finding,) = found(cli("doctor", "--json"), f"discovery kubernetes:{SELECTOR}")
     assert finding["severity"] == "warning"
     assert finding["reason"].startswith(
-        "servers found: 1; changes are known after an interval only: its service account"
+        "servers found: 1; changes are noticed only at the next interval: its service account"
     )
 
 

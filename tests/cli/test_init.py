@@ -145,8 +145,8 @@ def test_gpus_of_amd_are_split_by_their_own_variable(cli, tmp_path, tools):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--gpus", "0 1"), "go with --split-gpus"),
-        (("--write",), "go with --split-gpus"),
+        (("--gpus", "0 1"), "need --split-gpus"),
+        (("--write",), "need --split-gpus"),
         (("--split-gpus", "--gpus", "0 0"), "each once"),
         (("--split-gpus", "--gpus", "0; rm"), "expected numbers of GPUs"),
     ],

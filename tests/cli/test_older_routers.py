@@ -15,6 +15,6 @@ def test_what_its_answer_lacks_is_told(cli, monkeypatch, respx_mock, command):
     asked = (*command, "--url", "http://10.0.0.1:11434")
     failed = cli(*asked)
     assert failed.code == 1
-    assert "it is of another version than this command, use --json" in failed.err
+    assert "router and command have different versions; use --json" in failed.err
     assert len(failed.err.splitlines()) == 1
     assert cli(*asked, "--json").json() == OLD

@@ -105,7 +105,11 @@ async def _ask_and_leave(router: RunningRouter) -> None:
 
 @pytest.mark.parametrize(
     ("whose", "said"),
-    [("alice", "an admin or a viewer"), ("nobody", "rejected the token"), ("elsewhere", "no router answers")],
+    [
+        ("alice", "an admin or a viewer"),
+        ("nobody", "rejected the token"),
+        ("elsewhere", "another program, not the router"),
+    ],
 )
 async def test_who_may_not_look_is_told_why(sim: OllamaSimulator, tmp_path: Path, whose: str, said: str) -> None:
     """Exit code 1 and one line."""

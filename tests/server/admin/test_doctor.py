@@ -51,7 +51,7 @@ async def test_places_where_servers_are_found_are_told(tmp_path: Path) -> None:
             found = await doctor(router)
     (there,), (empty,) = found[f"discovery file:{some}"], found[f"discovery file:{none}"]
     assert (there["severity"], there["reason"]) == ("ok", "servers found: 1")
-    assert (empty["severity"], empty["reason"]) == ("warning", "nothing is found there")
+    assert (empty["severity"], empty["reason"]) == ("warning", "no server is found there")
 
 
 @pytest.mark.parametrize(("ahead", "told"), [(31.0, "31 s ahead of"), (-31.0, "31 s behind"), (30.0, ""), (None, "")])

@@ -102,7 +102,7 @@ async def test_models_that_are_not_as_expected_are_told(tmp_path: Path) -> None:
         left = list(attention(router.services, [views[0].model_copy(update={"loaded": [loaded]})]))
     (differs, memory) = told
     assert left == [differs]
-    assert differs.what.startswith("llama3.2:3b is not the same everywhere: ")
+    assert differs.what.startswith("llama3.2:3b differs between servers: ")
     assert "ffffffffffff on other" in differs.what
     assert (memory.kind, memory.server) == ("memory.differs", "one")
     assert memory.fix.startswith('memory_overrides: {"llama3.2:3b": ')

@@ -118,7 +118,7 @@ async def test_what_policy_changed_and_what_was_left_are_told(tmp_path: Path) ->
     assert len(shown["changes"]) == 1
     assert shown["limits"]["requests"]["limit"] == 30
     assert shown["changes"][0] in unescape(page)
-    assert "28 of 30 were left" in page
+    assert "28 of 30 left" in page
     assert "nothing had to be forecast" in page
 
 

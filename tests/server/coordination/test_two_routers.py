@@ -163,7 +163,7 @@ def test_routers_go_on_without_the_store_and_say_so(tmp_path: Path, redis_server
             status = admin.get("/router/status").json()
             assert status["status"] == "degraded"
             assert (
-                "the store of coordination does not answer; this router uses one part in 2 of each limit"
+                "the coordination store does not answer; this router uses one part in 2 of each limit"
                 in status["problems"]
             )
             assert admin.get("/readyz").status_code == 200

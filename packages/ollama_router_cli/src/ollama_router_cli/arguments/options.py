@@ -34,7 +34,8 @@ ConfigOption = Annotated[
         "--config",
         "-c",
         metavar="FILE",
-        help="Config file. Default: $OROUTER_CONFIG, ./orouter.yml, orouter.yml in your config directory, none.",
+        help="Config file. Default: $OROUTER_CONFIG, ./orouter.yml, orouter.yml in your config directory, or"
+        " built-in defaults.",
     ),
 ]
 EnvironmentOption = Annotated[

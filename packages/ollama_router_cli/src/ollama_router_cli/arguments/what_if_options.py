@@ -40,30 +40,25 @@ asks_what_if = in_place_of(
         option(
             "add",
             list[str] | None,
-            "What if there were one more server like this one? May be repeated.",
+            "Add one more server like this one. Repeatable.",
             metavar="SERVER",
         ),
         option(
             "add_gpu",
             list[str] | None,
-            (
-                "What if there were one more server, with this GPU (rtx-4090, l40s, ...; or GIB,GB/s,TFLOP/s)? "
-                "May be repeated."
-            ),
+            ("Add one more server with this GPU (rtx-4090, l40s, ...; or GIB,GB/s,TFLOP/s). Repeatable."),
             metavar="GPU",
         ),
-        option("off", list[str] | None, "What if this server took nothing? May be repeated.", metavar="SERVER"),
-        option(
-            "put", list[str] | None, "What if this server had this model, too? May be repeated.", metavar="SERVER=MODEL"
-        ),
+        option("off", list[str] | None, "Leave out this server. Repeatable.", metavar="SERVER"),
+        option("put", list[str] | None, "Put this model on this server. Repeatable.", metavar="SERVER=MODEL"),
         option(
             "num_parallel",
             int | None,
-            "What if every loaded model had so many slots, on every server?",
+            "Slots of every loaded model, on every server.",
             min=1,
             metavar="COUNT",
         ),
-        option("max_wait", float | None, "What if `queue.max_wait` were this?", min=0.001, metavar="SECONDS"),
+        option("max_wait", float | None, "Another value of `queue.max_wait`.", min=0.001, metavar="SECONDS"),
     ],
     _read,
 )

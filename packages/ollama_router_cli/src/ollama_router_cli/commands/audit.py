@@ -26,7 +26,7 @@ from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
 
-app = command_group("Read who changed what. Entries are kept as long as rows of the request log.")
+app = command_group("Read the audit trail. Entries are kept as long as rows of the request log.")
 
 _Entry = Mapping[str, Any]
 _FIELDS = ("at", "actor", "via", "address", "action", "subject", "detail")
@@ -49,7 +49,7 @@ Form = Literal["table", "csv", "jsonl"]
 def list_entries(
     *,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only changes since then: 30m, 12h, 7d or 2026-01-31T15:00.")
+        str | None, typer.Option(metavar="TIME", help="Only changes since this time: 30m, 12h, 7d or 2026-01-31T15:00.")
     ] = None,
     actor: Annotated[str | None, typer.Option(metavar="NAME", help="Only changes by this user or account.")] = None,
     action: Annotated[
@@ -70,7 +70,7 @@ def list_entries(
     form: Annotated[Form, typer.Option("--format", help="Table, CSV with a header line, or JSON lines.")] = "table",
     url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Ask the router at this address. Default: read the database of the config."),
+        typer.Option(metavar="URL", help="Query the router at this address. Default: read the database of the config."),
     ] = None,
     token_file: TokenFileOption = None,
     shared: SharedOptions,

@@ -37,7 +37,7 @@ def connect(
     ] = 11434,
     token_file: TokenFileOption = None,
 ) -> None:
-    """Let ollama and other clients without tokens use a router.
+    """Connect ollama and other clients without tokens to a router.
 
     Listens on this machine's loopback interface, adds your token to every request and forwards it to the router. Only
     programs on this machine can connect; requests from web pages are rejected. Prints "listening on

@@ -64,7 +64,7 @@ def downgrade(
     """
     url = _database(shared)
     if not yes:
-        confirm_word(f"What later revisions added to {describe_url(url)} is lost.", "downgrade")
+        confirm_word(f"Data that later revisions added to {describe_url(url)} is lost.", "downgrade")
     state = asyncio.run(downgrade_database(url, revision, tell=print_note))
     print_outcome(
         {"database": describe_url(url), "revision": state.current},
@@ -125,7 +125,7 @@ def copy(*, source: _FromOption = None, target: _ToOption, shared: SharedOptions
     with TableProgress() as progress:
         tables = asyncio.run(copy_database(url, target, report=progress))
     _print_copied(tables, f"{describe_url(url)} is copied to {describe_url(target)}", as_json=shared.as_json)
-    print_note("give the routers on it the token key too (orouter db copy leaves it where it is), or each token costs")
+    print_note("give the routers on it the token key as well (orouter db copy does not copy it), or each token costs")
     print_note("one slow check more: see docs/how-to/move-to-postgresql.md")
 
 
@@ -147,7 +147,7 @@ def backup(
 @app.command(epilog=examples("orouter db restore /var/backups/router.sqlite3"))
 @takes_shared_options
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `orouter db backup` made.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file from `orouter db backup`.")],
     *,
     yes: YesOption = False,
     shared: SharedOptions,

@@ -155,11 +155,11 @@ def _show(stage: _Stage) -> None:
 def _invite(stage: _Stage) -> None:
     print_result("\nTry it:\n")
     print_result(_curl(stage))
-    print_result("\nLook at it, signed in; the link works once, within an hour:\n")
+    print_result("\nOpen the console, signed in; the link works once, within an hour:\n")
     print_result(link_of(stage.url, asyncio.run(_console_secret(stage.settings))))
-    print_result("\nAsk it from another shell:\n")
+    print_result("\nQuery it from another shell:\n")
     print_result(f"export OROUTER_TOKEN={stage.token}\norouter requests list --url {stage.url}\n")
-    print_result("What would other strategies have done with what was asked so far?\n")
+    print_result("Replay the requests so far with other strategies:\n")
     settings = stage.settings
     database = shlex.quote(settings.variables["OROUTER_DATABASE_URL"])
     config = shlex.quote(str(settings.path))
@@ -234,7 +234,7 @@ def _wait(stage: _Stage) -> None:
         code = stage.router.wait()
     except KeyboardInterrupt:
         return
-    raise CommandFailed(f"the router ended with {code}")
+    raise CommandFailed(f"the router exited with code {code}")
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -33,7 +33,7 @@ app = command_group()
 )
 @takes_shared_options
 def doctor(*, token_file: TokenFileOption = None, shared: SharedOptions) -> None:
-    """Look for what is wrong: config, database, Redis, host, servers. Nothing is changed.
+    """Find problems: config, database, Redis, host, servers. Nothing is changed.
 
     Each finding has a severity, a reason and the command that fixes it. Exit code 1 if one is an error. Run it on the
     router's machine, as its user. With an admin's token the running router is asked, too: how it sees its servers, and

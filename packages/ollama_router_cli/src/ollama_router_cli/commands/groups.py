@@ -54,14 +54,12 @@ def create(name: NameArgument, *, grants: dict[str, Any], shared: SharedOptions)
 def list_groups(
     *,
     search: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Only groups whose name has this in it, whatever its case.")
+        str | None, typer.Option(metavar="TEXT", help="Only groups whose name contains this, in any case.")
     ] = None,
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=1, max=_MOST, metavar="N", help="A page of at most N groups.")
     ] = _MOST,
-    after: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The page that begins behind this group, by name.")
-    ] = None,
+    after: Annotated[str | None, typer.Option(metavar="NAME", help="The page after this group, by name.")] = None,
     shared: SharedOptions,
 ) -> None:
     """List groups by name, a page at a time.

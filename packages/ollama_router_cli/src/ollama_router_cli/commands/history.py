@@ -21,18 +21,18 @@ _REPLAY_TIMEOUT = 150.0
 _WORLD = in_place_of(
     "world",
     [
-        option("strategy", str | None, "What if this strategy had decided? Needs an admin's token.", metavar="NAME"),
-        option("add", str | None, "What if there had been one more server like this one?", metavar="SERVER"),
+        option("strategy", str | None, "Replay the day with this strategy. Needs an admin's token.", metavar="NAME"),
+        option("add", str | None, "Add one more server like this one.", metavar="SERVER"),
         option(
             "add_gpu",
             str | None,
-            "What if there had been one more server, with this GPU (or GIB,GB/s,TFLOP/s)?",
+            "Add one more server with this GPU (or GIB,GB/s,TFLOP/s).",
             metavar="GPU",
         ),
-        option("off", str | None, "What if this server had taken nothing?", metavar="SERVER"),
-        option("put", str | None, "What if this server had had this model, too?", metavar="SERVER=MODEL"),
-        option("num_parallel", int | None, "What if every loaded model had had so many slots?", min=1, metavar="COUNT"),
-        option("max_wait", float | None, "What if `queue.max_wait` had been this?", metavar="SECONDS", min=0.001),
+        option("off", str | None, "Leave out this server.", metavar="SERVER"),
+        option("put", str | None, "Put this model on this server.", metavar="SERVER=MODEL"),
+        option("num_parallel", int | None, "Slots of every loaded model.", min=1, metavar="COUNT"),
+        option("max_wait", float | None, "Another value of `queue.max_wait`.", metavar="SECONDS", min=0.001),
     ],
     dict,
 )
@@ -53,7 +53,7 @@ def history(
     world: dict[str, Any],
     router: RouterAccess,
 ) -> None:
-    """Show what happened on a day: models by server, failures, loads.
+    """Show one day: models by server, failures, loads.
 
     Prints which models each server answered with and when, and how many requests failed and had a model loaded. Times
     are UTC, in steps of two minutes. With `--strategy`, `--add`, `--add-gpu`, `--off`, `--put`, `--num-parallel` or

@@ -20,7 +20,7 @@ from ollama_router_core.outbound.profile_texts import models_in_words, words_of
 
 __all__ = ["app"]
 
-app = command_group("Show external hosts of the config, and what is known of them.")
+app = command_group("Show external hosts of the config and their profiles.")
 
 
 @app.command("list", epilog=examples("orouter hosts list", "orouter hosts list --json"))
@@ -54,7 +54,8 @@ def profile(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The host's name in the config.")],
     *,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="MODEL", help="Only lines about this model, by its name there.")
+        str | None,
+        typer.Option("--model", metavar="MODEL", help="Only lines about this model, by its name at the host."),
     ] = None,
     shared: SharedOptions,
 ) -> None:
@@ -71,7 +72,7 @@ def profile(
         print_json({**_row(name, hosts[name], found), "lines": [_line_json(line) for line in lines]})
         return
     print_note(f"{name}: profile {found.name}{', guessed from the address' if found.guessed else ''}")
-    print_result("\n".join(_lines_text(lines)) or "nothing is known of it")
+    print_result("\n".join(_lines_text(lines)) or "no profile")
 
 
 def _row(name: str, host: ExternalHost, found: Profile) -> dict[str, Any]:

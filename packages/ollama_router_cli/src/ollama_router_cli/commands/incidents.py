@@ -16,7 +16,7 @@ from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
 
-app = command_group("Read what went wrong and when. Incidents are kept as long as rows of the request log.")
+app = command_group("List incidents. They are kept as long as rows of the request log.")
 
 
 @app.command("list", epilog=examples("orouter incidents list", "orouter incidents list --since 7d --server big --json"))
@@ -24,7 +24,7 @@ app = command_group("Read what went wrong and when. Incidents are kept as long a
 def list_incidents(
     *,
     since: Annotated[
-        str, typer.Option(metavar="TIME", help="What was active since then: 30m, 12h, 7d or 2026-01-31T15:00.")
+        str, typer.Option(metavar="TIME", help="Incidents active since this time: 30m, 12h, 7d or 2026-01-31T15:00.")
     ] = "7d",
     kind: Annotated[
         str | None,

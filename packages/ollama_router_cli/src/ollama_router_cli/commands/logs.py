@@ -54,7 +54,7 @@ _WHO = (
     option("server", str | None, "Only requests answered by this server.", metavar="NAME"),
     option("errors", bool, "Only failures: status 400 and above, or an error.", default=False),
 )
-_WHEN = option("since", str | None, "Only requests since then: 30m, 12h, 7d or 2026-01-31T15:00.", metavar="TIME")
+_WHEN = option("since", str | None, "Only requests since this time: 30m, 12h, 7d or 2026-01-31T15:00.", metavar="TIME")
 
 
 def _filter(typed: Mapping[str, Any]) -> LogFilter:
@@ -170,7 +170,7 @@ def export(
 @app.command(epilog=examples("orouter logs cleanup", "orouter logs cleanup 7 --yes"))
 @takes_shared_options
 def cleanup(
-    days: Annotated[int, typer.Argument(metavar="DAYS", min=0, help="Age in days up to which rows are kept.")] = 30,
+    days: Annotated[int, typer.Argument(metavar="DAYS", min=0, help="Age in days after which rows are deleted.")] = 30,
     *,
     yes: YesOption = False,
     shared: SharedOptions,

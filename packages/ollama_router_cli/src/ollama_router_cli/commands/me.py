@@ -19,7 +19,7 @@ app = command_group()
 @app.command(epilog=examples("orouter me", "orouter me --url http://gpu-box:11435 --token-file token.txt"))
 @asks_router
 def me(*, router: RouterAccess) -> None:
-    """Show what your token may do, and what is left of its limits.
+    """Show what your token may do and how much of its limits is left.
 
     Each limit with whose grant it is; each model with how soon and how fast it answered in the last week, and its
     price where there is one.

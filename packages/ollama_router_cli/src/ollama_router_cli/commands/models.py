@@ -55,7 +55,7 @@ def _print_model(view: dict[str, Any]) -> None:
 def fit(
     model: ModelArgument,
     *,
-    context: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="The context to be asked for.")] = None,
+    context: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="Context to plan for.")] = None,
     kv_type: Annotated[KvType | None, typer.Option(help="KV cache of all servers. Default: what each has.")] = None,
     router: RouterAccess,
 ) -> None:
@@ -65,9 +65,11 @@ def fit(
 
 ServersOption = Annotated[
     str | None,
-    typer.Option("--on", "--to", metavar="SERVERS", help="Names with commas between, all, or where-it-fits."),
+    typer.Option("--on", "--to", metavar="SERVERS", help="Comma-separated names, all, or where-it-fits."),
 ]
-DetachOption = Annotated[bool, typer.Option("--detach", help="Begin it, and do not wait for its end.")]
+DetachOption = Annotated[
+    bool, typer.Option("--detach", help="Start the operation and exit without waiting for its end.")
+]
 
 
 @app.command("pull", epilog=examples("orouter models pull llama3.3:70b --to big", "orouter models pull qwen3 --to all"))
@@ -85,7 +87,7 @@ def load(
     model: ModelArgument,
     *,
     servers: ServersOption = None,
-    context: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="The context to load it with.")] = None,
+    context: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="Context to load it with.")] = None,
     detach: DetachOption = False,
     router: RouterAccess,
 ) -> None:

@@ -18,7 +18,7 @@ from ollama_router_cli.sources.router import ask_router, router_client, segment
 
 __all__ = ["app", "follow"]
 
-app = command_group("Show operations on models, cancel them, try them again.")
+app = command_group("Show, cancel and retry operations on models.")
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The operation's id, as `list` shows it.")]
 
@@ -32,7 +32,7 @@ def list_operations(*, router: RouterAccess) -> None:
 
 def _print(view: dict[str, Any]) -> None:
     if not view["operations"]:
-        print_result("nothing was begun in the last seven days")
+        print_result("no operation was started in the last seven days")
         return
     rows = [
         (format_time(one["created_at"]), one["kind"], one["model"], one["state"], progress_of(one), one["id"])

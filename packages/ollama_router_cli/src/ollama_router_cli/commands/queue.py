@@ -18,7 +18,7 @@ app = command_group()
 @app.command(epilog=examples("orouter queue", "orouter queue --json"))
 @asks_router
 def queue(*, router: RouterAccess) -> None:
-    """Show who waits for a server.
+    """Show the queue.
 
     By model; with a plain user's token the user's own requests.
     """

@@ -49,14 +49,14 @@ def replay(
     ] = None,
     since: Annotated[str, typer.Option(metavar="TIME", help="How far back to read the log: 12h, 7d, a date.")] = "1d",
     before: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only what began before this moment: 1h, a date.")
+        str | None, typer.Option(metavar="TIME", help="Only requests that began before this time: 1h, a date.")
     ] = None,
     limit: Annotated[
         int, typer.Option(min=1, metavar="COUNT", help="Maximum number of rows, the newest ones.")
     ] = 10_000,
     shared: SharedOptions,
 ) -> None:
-    """Serve logged requests once more, in virtual time: as the log says, and under another config.
+    """Replay logged requests in virtual time: as the log says, and under another config.
 
     The servers of that config are asked for their models once; nothing is sent to a model. They are as fast as the log
     shows. Every world is compared with the log's: which requests would move, which models and users would wait longer.
@@ -67,7 +67,7 @@ def replay(
     if not rows:
         raise CommandFailed(f"no requests have been logged since {since}")
     if len(rows) == limit:
-        print_note(f"replaying only the newest {amount(limit, 'row')}; --limit raises that")
+        print_note(f"replaying only the newest {amount(limit, 'row')}; raise --limit to replay more")
     seen = look(settings.config, settings.variables).snapshot
     _note_strangers(rows, settings)
     found = replay_rows(rows, seen, settings.config, chosen, change)
@@ -101,7 +101,7 @@ def _print(found: Replay) -> None:
         return
     logged, half, most = found.logged.summary, percentile(found.measured, 0.5), percentile(found.measured, 0.95)
     print_result(
-        f"\nhalf of the requests really ended within {half:.1f} s, 95 % within {most:.1f} s;"
+        f"\nhalf of the requests ended within {half:.1f} s, 95 % within {most:.1f} s;"
         f" as logged, simulated: {logged.completion_p50:.1f} and {logged.completion_p95:.1f} s"
     )
     for world in found.others:

@@ -18,12 +18,13 @@ from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
 
-app = command_group("Show requests of a running router, and end one.")
+app = command_group("Show and cancel requests of a running router.")
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The request's id, from X-Router-Request-Id or `list`.")]
 
 ReplayOption = Annotated[
-    bool, typer.Option("--replay", help="Show where it would go now, by each strategy; needs a viewer or an admin.")
+    bool,
+    typer.Option("--replay", help="Show where each strategy would send it now; needs a viewer's or admin's token."),
 ]
 
 _PARTS = ("queue", "connect", "load", "prefill", "decode", "unexplained")
@@ -50,17 +51,17 @@ def _read_filter(typed: Mapping[str, Any]) -> dict[str, Any]:
 _filtered = in_place_of(
     "chosen",
     [
-        option("text", str | None, "Requests with this in their id, names, path, reason or error."),
+        option("text", str | None, "Requests with this text in id, names, path, reason or error."),
         option("user", str | None, "Requests of this user.", metavar="NAME"),
         option("group", str | None, "Requests of users who are in this group now.", metavar="GROUP"),
         option("model", str | None, "Requests for this model.", metavar="MODEL"),
         option("server", str | None, "Requests that this server answered.", metavar="NAME"),
-        option("ending", Ending | None, "Requests that ended, or went, like this."),
+        option("ending", Ending | None, "Requests with this outcome."),
         option("slower_than", float | None, "Requests that took longer than this.", min=0, metavar="MS"),
-        option("since", str | None, "Requests since then: 30m, 7d or 2026-01-31T15:00.", metavar="TIME"),
-        option("before", str | None, "Requests before then.", metavar="TIME"),
+        option("since", str | None, "Requests since this time: 30m, 7d or 2026-01-31T15:00.", metavar="TIME"),
+        option("before", str | None, "Requests before this time.", metavar="TIME"),
         option("limit", int, "Rows to show.", default=20, min=1, max=200),
-        option("cursor", str | None, "Where to go on, as the rows before said."),
+        option("cursor", str | None, "Continue after a page: the cursor that it printed."),
     ],
     _read_filter,
 )
@@ -80,7 +81,7 @@ def _print_requests(view: dict[str, Any]) -> None:
     print_table(columns, rows, right=("waited", "first token", "total"))
     back_to = view.get("searched_back_to")  # an older router looks at all of its log
     if back_to is not None:
-        print_note(f"looked through back to {format_time(back_to)}: what is older was not looked at yet")
+        print_note(f"searched back to {format_time(back_to)}; older rows were not searched yet")
     if view["next"]:
         about = view.get("about")  # an older router does not count
         print_note(f"more{'' if about is None else f', of about {about:,}'}: --cursor {view['next']}")
@@ -98,7 +99,7 @@ def _print_request(view: dict[str, Any]) -> None:
     print_result(clean(view["sentence"]))
     _print_parts(view["phases"], view["expected"])
     if view.get("speaker"):
-        print_result(clean(f"asked for {_asker(view)}"))
+        print_result(clean(f"sent for {_asker(view)}"))
     if view["reason"]:
         print_result(clean(f"why there: {view['reason']}"))
     _print_course(view)
@@ -115,12 +116,12 @@ def _print_course(view: dict[str, Any]) -> None:
     if view.get("expected_wait_ms") is not None:
         said = view.get("said_seconds")
         text = f"{said[0]:.0f} to {said[1]:.0f} s" if said else f"about {format_ms(view['expected_wait_ms'])}"
-        print_result(f"said to wait {text}, waited {format_ms(view['queue_ms']) or 'until it gave up'}")
-    for name, told in (("policy", view.get("changes")), ("left out or sent otherwise", view.get("dropped"))):
+        print_result(f"expected wait {text}, waited {format_ms(view['queue_ms']) or 'until it gave up'}")
+    for name, told in (("policy", view.get("changes")), ("left out or changed", view.get("dropped"))):
         if told:
             print_result(clean(f"{name}: {'; '.join(told)}"))
     for name, one in (view.get("limits") or {}).items():
-        print_result(clean(f"limit of {name}: {one['remaining']} of {one['limit']} were left"))
+        print_result(clean(f"limit of {name}: {one['remaining']} of {one['limit']} left"))
 
 
 def _end(one: dict[str, Any]) -> str:

@@ -36,7 +36,7 @@ from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
 
-app = command_group("Ask which server would get a request, and why.")
+app = command_group("Show which server would get a request, and why.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class _Source:
 
 
 _QUESTION = (
-    option("context", int | None, "Context that the request asks for (options.num_ctx).", min=1, metavar="TOKENS"),
+    option("context", int | None, "Context of the request (options.num_ctx).", min=1, metavar="TOKENS"),
     option("kv_type", KvType | None, "KV cache of all servers. Default: what each has."),
     option(
         "need",
@@ -57,7 +57,9 @@ _QUESTION = (
         "Capability that the model must have: tools, vision, embedding, insert. Repeatable.",
         metavar="CAPABILITY",
     ),
-    option("user", str | None, "User who asks: report whether that user may use the model.", metavar="NAME"),
+    option(
+        "user", str | None, "User who sends the request: report whether that user may use the model.", metavar="NAME"
+    ),
     option(
         "prompt_tokens",
         int,
@@ -71,7 +73,7 @@ _QUESTION = (
     ),
 )
 _SOURCE = (
-    option("url", str | None, "Ask this running router, which also knows load, failures and speeds.", metavar="URL"),
+    option("url", str | None, "Query this running router, which also knows load, failures and speeds.", metavar="URL"),
     option(
         "token",
         str | None,
@@ -80,8 +82,8 @@ _SOURCE = (
         envvar="OROUTER_TOKEN",
         show_default=False,
     ),
-    option("live", bool, "Ask the servers now (the default).", default=False),
-    option("snapshot", Path | None, "Ask no server; read their answers from this JSON file.", metavar="FILE"),
+    option("live", bool, "Query the servers now (the default).", default=False),
+    option("snapshot", Path | None, "Query no server; read their answers from this JSON file.", metavar="FILE"),
 )
 
 
@@ -175,7 +177,7 @@ def _ask_router(url: str, token: str | None, question: Question, *, all_strategi
     try:
         answer = httpx.get(f"{url}/router/explain", params=parameters, headers=headers, timeout=30, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise CommandFailed(f"cannot ask {url}: {str(error) or type(error).__name__}") from None
+        raise CommandFailed(f"cannot query {url}: {str(error) or type(error).__name__}") from None
     try:
         body = answer.json()
     except ValueError:

@@ -30,7 +30,7 @@ Span = Literal["hour", "day", "week"]
 def series(
     span: Annotated[Span, typer.Argument(metavar="SPAN", help=_SPAN_HELP)] = "hour", *, router: RouterAccess
 ) -> None:
-    """Show requests a second and first tokens, step by step.
+    """Show requests per second and times to the first token over time.
 
     Of the last hour also how many waited, on the average. Steps without requests are left out; times are UTC.
     """

@@ -28,13 +28,15 @@ Words = tuple[str, ...]
 
 _ACCOUNT: Final = "ollama-router"
 _HIDDEN: Final = ("/home/", "/root/", "/run/user/")
-"""What the system's unit does not let the service see."""
+"""Directories that the system's unit hides from the service."""
 
 SystemOption = Annotated[
     bool | None,
-    typer.Option("--system/--user", help="Of the machine or of your session. Default: the machine's if you are root."),
+    typer.Option(
+        "--system/--user", help="Install for the system or for your user. Default: the system if you are root."
+    ),
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print files and commands, and change nothing.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print files and commands; change nothing.")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ def simulate(
         Path,
         typer.Option(
             metavar="FILE",
-            help="CSV file: time, prompt tokens, output tokens, and perhaps model and user, one request a line.",
+            help="CSV file: time, prompt tokens, output tokens, and optionally model and user, one request per line.",
         ),
     ],
     world: World,

@@ -31,18 +31,18 @@ __all__ = ["OPTIONS", "GpuSplit", "print_split", "read_split", "split_config", "
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
 
 OPTIONS = (
-    option("split_gpus", bool, "One Ollama for each GPU: print systemd units and the config.", default=False),
+    option("split_gpus", bool, "Run one Ollama per GPU: print systemd units and the config.", default=False),
     option(
         "gpus",
         str | None,
-        "GPUs of each Ollama, such as '0 1 2,3'. Default: each one that nvidia-smi or rocm-smi lists.",
+        "GPUs of each Ollama, such as '0 1 2,3'. Default: one Ollama per GPU that nvidia-smi or rocm-smi lists.",
         metavar="GROUPS",
     ),
-    option("write", bool, "With --split-gpus: install them, after asking.", default=False),
+    option("write", bool, "With --split-gpus: install them, after confirmation.", default=False),
     option(
         "unit_folder", Path, "Where --write installs the units.", default=Path("/etc/systemd/system"), metavar="DIR"
     ),
-    option("yes", bool, "With --write: do not ask.", default=False),
+    option("yes", bool, "With --write: do not ask for confirmation.", default=False),
 )
 """The options of `init` that are about GPUs."""
 
@@ -65,7 +65,7 @@ def read_split(typed: Mapping[str, Any]) -> GpuSplit | None:
     """
     if not typed["split_gpus"]:
         if typed["gpus"] is not None or typed["write"]:
-            raise typer.BadParameter("--gpus and --write go with --split-gpus")
+            raise typer.BadParameter("--gpus and --write need --split-gpus")
         return None
     known = list_gpus()
     groups = _groups(typed["gpus"], known)
@@ -108,7 +108,7 @@ def write_split(split: GpuSplit) -> None:
 def _groups(text: str | None, known: Sequence[Gpu]) -> tuple[GpuGroup, ...]:
     parts = [[gpu.number] for gpu in known] if text is None else [part.split(",") for part in text.split()]
     if not parts:
-        raise typer.BadParameter("neither nvidia-smi nor rocm-smi lists a GPU; --gpus '0 1 2,3' says which there are")
+        raise typer.BadParameter("neither nvidia-smi nor rocm-smi lists a GPU; name them with --gpus '0 1 2,3'")
     numbers = [gpu for part in parts for gpu in part]
     if any(not gpu or not _ALLOWED.issuperset(gpu) for gpu in numbers) or len(set(numbers)) < len(numbers):
         raise typer.BadParameter("--gpus: expected numbers of GPUs, each once, such as '0 1 2,3'")

@@ -34,7 +34,7 @@ __all__ = ["app"]
 app = command_group()
 
 _PATIENCE = 10.0
-"""Seconds for a router elsewhere to answer."""
+"""Seconds that a remote router has to answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,9 @@ def status(
     *,
     url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Show what the router at this address says, and ask no server from here."),
+        typer.Option(
+            metavar="URL", help="Show what the router at this address reports; do not query servers from this machine."
+        ),
     ] = None,
     token_file: TokenFileOption = None,
     shared: SharedOptions,

@@ -29,7 +29,7 @@ app = command_group()
 
 _LEAST_REQUESTS: Final = 5
 _ATTENTION: Final = ("down", "suspended", "draining", "unknown", "up")
-"""States in the order in which they want to be looked at."""
+"""States, most urgent first."""
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ def top(
     interval: Annotated[
         float, typer.Option(min=0.1, max=60.0, metavar="SECONDS", help="Seconds between updates.")
     ] = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="Print once and exit, as without a terminal.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print once and exit, as it does without a terminal.")] = False,
     router: RouterAccess,
 ) -> None:
     """Watch servers, models, the queue and active requests.

@@ -52,24 +52,26 @@ _EXAMPLES = examples(
 @asks_router
 def usage(
     *,
-    by: Annotated[By, typer.Option(help="What a line is about.")] = "user",
+    by: Annotated[By, typer.Option(help="Group lines by this.")] = "user",
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="From when on. Default: from the beginning.")
+        str | None, typer.Option(metavar="TIME", help="Start of the period. Default: the oldest entry.")
     ] = None,
     before: Annotated[str | None, typer.Option(metavar="TIME", help="Until when. Default: now.")] = None,
-    order: Annotated[Order, typer.Option(help="What lines have the most of first; days stand by date.")] = "requests",
-    csv: Annotated[bool, typer.Option("--csv", help="Write CSV: a line for each step and name.")] = False,
-    step: Annotated[Step, typer.Option(help="With --csv: what one line covers, in UTC.")] = "day",
+    order: Annotated[
+        Order, typer.Option(help="Sort lines by this, largest first; days are sorted by date.")
+    ] = "requests",
+    csv: Annotated[bool, typer.Option("--csv", help="Write CSV: one line per step and name.")] = False,
+    step: Annotated[Step, typer.Option(help="With --csv: period of one line, in UTC.")] = "day",
     router: RouterAccess,
 ) -> None:
-    """Show who used how much on a running router, or export it.
+    """Show or export usage of a running router.
 
     Prints requests, errors, tokens, seconds that servers computed (wasted: for clients that left), within how long half
     of the first tokens came and 95 in 100, and where a model has a price the estimated cost. With --csv the lines are
     those of the console's export: the first and the last step are whole.
     """
     if csv and router.as_json:
-        raise typer.BadParameter("--csv and --json exclude each other")
+        raise typer.BadParameter("--csv and --json cannot be combined")
     asked: dict[str, Any] = {"since": _moment(since), "before": _moment(before)}
     if csv:
         with router_client(**router.place) as client:

@@ -11,4 +11,4 @@ __all__ = ["print_estimated"]
 def print_estimated(requests: int) -> None:
     """Say of how many requests the tokens are estimates, if of any."""
     if requests:
-        print_result(f"the tokens of {amount(requests, 'request')} are estimates: no server counted them, or not all")
+        print_result(f"the tokens of {amount(requests, 'request')} are estimates: servers did not count all of them")

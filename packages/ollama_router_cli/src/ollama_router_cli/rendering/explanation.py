@@ -46,7 +46,7 @@ def _forecasts(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             continue
         sizes = [f"{name} {forecast[key] / _GIB:.2f}" for name, key in _SIZES if forecast[key] is not None]
         where = f"{one['server']}, {_context(forecast['context'])}"
-        yield f"{where}: {', '.join(sizes)} GiB, {forecast['correction']:.2f} of what was computed"
+        yield f"{where}: {', '.join(sizes)} GiB, {forecast['correction']:.2f} of the computed size"
 
 
 def _placements(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -74,7 +74,7 @@ def print_stats(figures: LogStats) -> None:
         print_result(f"{figures.gpu_ms / 1000:,.0f} GPU seconds, {figures.wasted_ms / 1000:,.0f} for clients that left")
     print_estimated(figures.estimated)
     if figures.dropped:
-        print_result(f"{amount(figures.dropped, 'more row')} dropped because the database could not take them")
+        print_result(f"{amount(figures.dropped, 'more row')} dropped because the database could not store them")
     print_result()
     print_table(("time", "p50", "p95", "p99"), times, right=("p50", "p95", "p99"))
     for name, rows in (("user", figures.by_user), ("model", figures.by_model), ("server", figures.by_server)):

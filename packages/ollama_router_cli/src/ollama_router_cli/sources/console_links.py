@@ -18,7 +18,7 @@ def console_address(settings: Settings) -> str:
         CommandFailed: the config turns the console off.
     """
     if not settings.config.console.enabled:
-        raise CommandFailed("the config turns the console off: console.enabled")
+        raise CommandFailed("the console is disabled in the config: console.enabled")
     return (settings.config.console.public_url or settings.router_url).rstrip("/")
 
 

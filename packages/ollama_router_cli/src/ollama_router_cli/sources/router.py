@@ -108,7 +108,7 @@ class _Object(dict[str, Any]):
 
     def __missing__(self, key: str) -> NoReturn:
         raise CommandFailed(
-            f"the router's answer has no {key!r}: it is of another version than this command, use --json"
+            f"the router's answer has no {key!r}: router and command have different versions; use --json"
         )
 
 
@@ -125,11 +125,11 @@ def _document(client: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
     try:
         document = json.loads(answer.content, object_hook=_Object)
     except ValueError:
-        raise CommandFailed(f"no router answers at {client.base_url}: another program does") from None
+        raise CommandFailed(f"another program, not the router, answers at {client.base_url}") from None
     if not isinstance(document, dict) or (answer.is_error and "code" not in document):
-        raise CommandFailed(f"no router answers at {client.base_url}: another program does")
+        raise CommandFailed(f"another program, not the router, answers at {client.base_url}")
     if answer.status_code == HTTPStatus.UNAUTHORIZED:
         raise CommandFailed("the router rejected the token")
     if answer.is_error:
-        raise CommandFailed(f"the router refuses: {document['error']}")
+        raise CommandFailed(f"the router refused: {document['error']}")
     return document

@@ -49,12 +49,12 @@ def router_findings(settings: Settings) -> Iterator[Finding]:
         return
     except (ValueError, KeyError, TypeError):
         port = settings.config.proxy_port
-        reason = f"no router answers at {url}: another program does"
-        fix = f"ss -ltnp 'sport = :{port}' tells which; end it, or set another proxy_port"
+        reason = f"another program, not the router, answers at {url}"
+        fix = f"ss -ltnp 'sport = :{port}' shows which; stop it, or set another proxy_port"
         yield Finding.error("router", reason, fix)
         return
     if ready.is_success and not problems:
-        yield Finding.ok("router", f"takes requests at {url}")
+        yield Finding.ok("router", f"accepts requests at {url}")
     severity: Severity = "warning" if ready.is_success else "error"
     for problem in problems:
         yield Finding(subject="router", severity=severity, reason=f"{url}: {problem}", fix="orouter status")
@@ -90,7 +90,7 @@ def _reachable(name: str, server: Server, facts: ServerFacts, *, alone: bool) ->
         f"{where}: Ollama {facts.version or 'of an unknown version'}, {models} models, {facts.probe_ms or 0:.0f} ms"
     )
     if facts.installed is None:
-        return Finding.warning(subject, f"{where} does not tell its models", "orouter status")
+        return Finding.warning(subject, f"{where} does not report its models", "orouter status")
     if not models:
         return Finding.warning(subject, f"{where} has no models", f"orouter models pull MODEL --to {name}")
     return Finding.ok(subject, reason)

@@ -42,7 +42,7 @@ def coordination_findings(settings: Settings) -> Iterator[Finding]:
     if problem is None:
         yield Finding.ok("coordination", f"{shown} answers")
         return
-    reason = f"{shown} does not answer, and each router goes on with its share of the limits: {problem}"
+    reason = f"{shown} does not answer, so each router continues with its share of the limits: {problem}"
     yield Finding.warning("coordination", reason, f"redis-cli -u {shown} ping")
 
 
@@ -84,9 +84,9 @@ async def _look(finder: Finder) -> Finding:
         return Finding.warning(subject, error.message, fix)
     finally:
         finder.close()
-    reason = f"servers found: {found}" if found else "nothing is found there"
+    reason = f"servers found: {found}" if found else "no server is found there"
     if finder.lacks is not None:
-        reason += f"; changes are known after an interval only: {finder.lacks}"
+        reason += f"; changes are noticed only at the next interval: {finder.lacks}"
     if found and finder.lacks is None:
         return Finding.ok(subject, reason)
     return Finding.warning(subject, reason, fix)

@@ -30,7 +30,7 @@ def read_token(file: Path | None) -> str:
     else:
         text = sys.stdin.readline()
     if not _TOKEN.fullmatch(text.strip()):
-        raise CommandFailed("no token: pass --token-file FILE, set OROUTER_TOKEN, or type it at the prompt")
+        raise CommandFailed("no token: pass --token-file FILE, set OROUTER_TOKEN, or enter it at the prompt")
     return text.strip()
 
 

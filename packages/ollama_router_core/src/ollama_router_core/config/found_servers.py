@@ -134,8 +134,8 @@ def unknown_assignments(config: Config) -> list[str]:
     """Tell of models that are assigned to a server which is neither in the config nor found, one text each."""
     known = [*config.servers, *config.external_hosts]
     return [
-        f"models.explicit_assignments.{model}: no server {target!r} yet; the assignment applies once discovery finds it"
-        + (f" (or is {near!r} meant?)" if (near := nearest(target, known)) else "")
+        f"models.explicit_assignments.{model}: there is no server {target!r} yet; the assignment applies once"
+        " discovery finds it" + (f" (or is {near!r} meant?)" if (near := nearest(target, known)) else "")
         for model, target in config.models.explicit_assignments.items()
         if target not in known
     ]

@@ -71,7 +71,7 @@ ACTING: Final[tuple[Operation, ...]] = (
         refused=(409,),
     ),
     delete("/router/me/tokens/{token}", revoke_my_token, "End a token of the asking user", EVERYBODY),
-    get("/router/requests/{id}", find_detail, "One request: its phases, and the decision of then", EVERYBODY),
+    get("/router/requests/{id}", find_detail, "One request: its phases, and its routing decision", EVERYBODY),
     post(
         "/router/requests/{id}/cancel",
         cancel_request,
@@ -180,12 +180,12 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     get(
         "/router/config",
         find_config,
-        "The config in force, masked; why a newer one does not hold, and what waits for a restart",
+        "The config in force, masked; why a newer one is not applied, and what needs a restart",
     ),
     get(
         "/router/diagnostics",
         None,
-        "Program, config, servers and log as a file for who is asked for help; nothing of users",
+        "Program, config, servers and log as a file for support; no user data",
         answer=DiagnosticsView,
     ),
     get(

@@ -77,7 +77,7 @@ def _coordination(services: Services) -> Iterator[_Problem]:
     if services.coordination.away:
         members = services.coordination.members
         share = "all" if members == 1 else f"one part in {members}"
-        yield f"the store of coordination does not answer; this router uses {share} of each limit", "degraded"
+        yield f"the coordination store does not answer; this router uses {share} of each limit", "degraded"
 
 
 def _discovery(services: Services) -> Iterator[_Problem]:

@@ -33,12 +33,12 @@ app = command_group("Check, show and explain the config; go back to an earlier o
 
 
 _EVERY_PATH = (
-    "the Rails application forwarded every path, the router those that it knows; `forward_unknown: [/api/..., /v1/...]`"
-    " forwards the others too, and opens whatever servers make of them to users"
+    "the Rails application forwarded every path, the router only those that it knows; `forward_unknown: [/api/...,"
+    " /v1/...]` forwards the others as well, and gives users access to whatever servers do with them"
 )
 
 AgainstOption = Annotated[
-    Path | None, typer.Option("--against", metavar="FILE", help="Also report what differs from this config.")
+    Path | None, typer.Option("--against", metavar="FILE", help="Also report differences from this config.")
 ]
 
 

@@ -29,7 +29,7 @@ __all__ = ["diff", "history", "rollback"]
 
 VersionArgument = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Number in `orouter config history`.")]
 ComparedArgument = Annotated[int | None, typer.Argument(metavar="[VERSION]", min=1, help="Default: the newest.")]
-OtherArgument = Annotated[int | None, typer.Argument(metavar="[OTHER]", min=1, help="Default: the file as it is now.")]
+OtherArgument = Annotated[int | None, typer.Argument(metavar="[OTHER]", min=1, help="Default: the current file.")]
 
 
 @takes_shared_options
@@ -99,7 +99,9 @@ def rollback(version: VersionArgument, *, yes: YesOption = False, shared: Shared
         confirm_word(f"{path} is replaced by version {version}.", "rollback")
     saved = _replaced(path, text, version)
     value = {"config": str(path), "version": version, "before": str(saved)}
-    print_outcome(value, f"{path} is version {version} again; what it was is in {saved}", as_json=shared.as_json)
+    print_outcome(
+        value, f"{path} is version {version} again; the previous content is in {saved}", as_json=shared.as_json
+    )
 
 
 def _kept(shared: SharedOptions) -> tuple[Path, KeptConfigs]:
@@ -122,7 +124,7 @@ def _database_url(path: Path, shared: SharedOptions) -> str | None:
 
 
 def _nothing_kept(path: Path, kept: KeptConfigs) -> CommandFailed:
-    return CommandFailed(f"no version of {path} is kept in {kept.location}; a running router keeps what it takes up")
+    return CommandFailed(f"{kept.location} has no version of {path}; a running router stores each config that it loads")
 
 
 def _changes(path: Path, shared: SharedOptions, before: ConfigVersion | None, after: ConfigVersion) -> list[str] | None:

@@ -35,7 +35,7 @@ _MOST = 1_000
 """Users on a page."""
 _UNUSED = RecentUse()
 
-app = command_group("Create, list and change users. A token is shown once, when it is made.")
+app = command_group("Create, list and change users. A token is shown once, when it is created.")
 
 
 @app.command(
@@ -79,7 +79,7 @@ def create(
 def list_users(
     *,
     search: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Only users whose name has this in it, whatever its case.")
+        str | None, typer.Option(metavar="TEXT", help="Only users whose name contains this, in any case.")
     ] = None,
     group: Annotated[
         str | None, typer.Option("--group", metavar="GROUP", help="Only users who are in this group.")
@@ -87,9 +87,7 @@ def list_users(
     limit: Annotated[
         int | None, typer.Option("--limit", "-n", min=1, max=_MOST, metavar="N", help="A page of at most N users.")
     ] = None,
-    after: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The page that begins behind this user, by name.")
-    ] = None,
+    after: Annotated[str | None, typer.Option(metavar="NAME", help="The page after this user, by name.")] = None,
     shared: SharedOptions,
 ) -> None:
     """List users by name: all, or a page.

@@ -54,9 +54,7 @@ def add_token(
     name: NameArgument,
     token_name: TokenArgument,
     *,
-    batch: Annotated[
-        bool, typer.Option("--batch", help="Everything that is asked with it is of batch priority.")
-    ] = False,
+    batch: Annotated[bool, typer.Option("--batch", help="All requests with this token have batch priority.")] = False,
     shared: SharedOptions,
 ) -> None:
     """Add a token to a user; it is shown once."""

@@ -45,7 +45,7 @@ def _surroundings(services: Services) -> Iterator[Finding]:
         if count:
             yield Finding.ok(subject, f"servers found: {count}")
         else:
-            reason, fix = "nothing is found there", "orouter doctor, on the router's machine"
+            reason, fix = "no server is found there", "orouter doctor, on the router's machine"
             yield Finding.warning(subject, reason, fix)
 
 

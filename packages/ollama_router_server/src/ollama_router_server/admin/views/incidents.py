@@ -23,10 +23,10 @@ _TEXTS: Final[Mapping[IncidentKind, tuple[str, str]]] = {
     ),
     "config.refused": ("A changed config was refused for {span}", "A changed config is refused now for {span}"),
     "coordination.away": (
-        "Other routers could not be asked for {span}",
-        "Other routers cannot be asked now for {span}",
+        "Other routers could not be reached for {span}",
+        "Other routers cannot be reached now for {span}",
     ),
-    "line.full": ("The line was full for {span}", "The line is full, first {span} ago"),
+    "line.full": ("The queue was full for {span}", "The queue is full, first {span} ago"),
     "requests.refused": ("Many requests were refused for {span}", "Many requests are refused, first {span} ago"),
     "log.lost": ("Rows of the request log were lost for {span}", "Rows of the request log are lost, first {span} ago"),
     "versions.differ": (
@@ -37,7 +37,7 @@ _TEXTS: Final[Mapping[IncidentKind, tuple[str, str]]] = {
         "Servers held different weights under one name for {span}",
         "Servers hold different weights under one name, first {span} ago",
     ),
-    "database.away": ("The database took no rows for {span}", "The database takes no rows now for {span}"),
+    "database.away": ("The database accepted no rows for {span}", "The database accepts no rows now for {span}"),
 }
 """What is said of an incident that is over, and of one that goes on."""
 

@@ -192,17 +192,17 @@ def attention(services: Services, servers: Sequence[ServerView]) -> Iterator[Att
     if services.coordination.away:
         yield _bad(
             "coordination.away",
-            "Other routers cannot be asked: the store of coordination does not answer.",
+            "Other routers cannot be reached: the coordination store does not answer.",
             "check the server in coordination.url",
         )
     if not services.sink.healthy:
         yield _bad(
             "database.away",
-            "The database does not take rows of the request log; they wait in memory.",
+            "The database does not accept rows of the request log; they wait in memory.",
             "check the database and its disk",
         )
     for source, reason in sorted(services.discovery.problems.items()):
-        yield _warn("discovery.failed", f"Servers cannot be looked for at {source}: {reason}.", "orouter status")
+        yield _warn("discovery.failed", f"Server discovery at {source} fails: {reason}.", "orouter status")
     for server in servers:
         yield from _of_server(server)
     yield from _of_all(services, servers)
@@ -214,7 +214,7 @@ def attention(services: Services, servers: Sequence[ServerView]) -> Iterator[Att
 def _of_all(services: Services, servers: Sequence[ServerView]) -> Iterator[AttentionView]:
     figures, most = services.worker_news.figures(), services.config.queue.max_waiting
     if 0 < most <= (waiting := services.admission.waiting):
-        what = f"The line is full: {amount(waiting, 'request')} wait, and further ones are refused."
+        what = f"The queue is full: {amount(waiting, 'request')} waiting, further ones are refused."
         yield _bad("line.full", what, "queue.max_waiting, or another server")
     if (cause := services.incidents.conditions.found.get("requests.refused")) is not None:
         yield _warn("requests.refused", f"{cause}.", "orouter requests list --ending refused")
@@ -228,7 +228,7 @@ def _of_all(services: Services, servers: Sequence[ServerView]) -> Iterator[Atten
         yield _warn("versions.differ", f"Servers have different versions of Ollama: {told}.", "orouter servers list")
     for name, digests in list(differing_digests(services.fleet.snapshot).items())[:_MOST]:
         told = "; ".join(f"{digest[:12]} on {names_of(servers)}" for digest, servers in digests.items())
-        what = f"{name} is not the same everywhere: {told}."
+        what = f"{name} differs between servers: {told}."
         yield _warn("digests.differ", what, f"orouter models pull {name} --to all")
 
 
@@ -251,7 +251,7 @@ def _of_server(server: ServerView) -> Iterator[AttentionView]:
             yield _bad("server.down", what, "orouter status", name)
         case "suspended":
             what = f"{name} is suspended after failures in a row."
-            yield _warn("server.suspended", what, "it comes back by itself when a probe succeeds", name)
+            yield _warn("server.suspended", what, "it recovers when a probe succeeds", name)
         case "unknown":
             yield _warn("server.unknown", f"{name} has not answered yet.", "wait for its probe", name)
         case "draining":

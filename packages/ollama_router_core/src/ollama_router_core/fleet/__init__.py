@@ -1,1 +1,1 @@
-"""What is believed about each server, and as of when: facts, memory, speeds, breakers."""
+"""The state of each server with its timestamps: facts, memory, speeds, breakers."""

@@ -1,13 +1,13 @@
-"""When a server, or one model of it, is suspended, on probation, back; how many retries the whole fleet bears.
+"""Circuit breakers of servers and of their models, and the retry budget of the fleet.
 
     closed     --5 failures in a row-->         open for 10 s x 2^n (+ up to 20 %), at most 300 s
-    open       --time is up-->                  half-open: exactly one request may go
+    open       --time is up-->                  half-open: exactly one request is permitted
     half-open  --it succeeds-->                 closed, with a slow start of 30 s; else open again, n + 1
-    closed     --healthy for a while-->         n falls by one for every 60 s without a failure
+    closed     --no failures-->                 n decreases by one every 60 s
 
-Refused connections, timeouts, broken exchanges, 502, 503 and 504 are failures of a server; 429, other 4xx and clients
-that leave are not. A 500 is one of the model there; a model that could not be loaded is out at once. Sources: Envoy's
-outlier detection, linkerd's consecutive-failures breaker, HAProxy's slowstart.
+Refused connections, timeouts, broken exchanges, 502, 503 and 504 are failures of a server; 429, other 4xx and client
+disconnects are not. A 500 is a failure of the model there; a model that cannot be loaded is suspended immediately.
+Sources: Envoy's outlier detection, linkerd's consecutive-failures breaker, HAProxy's slowstart.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Subject = TypeVar("Subject", bound=Hashable)
 
 
 def counts_as_failure(status: int) -> bool:
-    """Say whether an answer's status counts against the server; other faults of an exchange always do."""
+    """Return whether a status counts as a failure of the server; transport errors always do."""
     return status in _FAILURES
 
 
 class BreakerLimits(Struct, frozen=True, kw_only=True):
-    """Seconds and counts, as the table above."""
+    """Seconds and counts of the table above."""
 
     failures: int = 5
     first: float = 10.0
@@ -45,10 +45,10 @@ DEFAULT_LIMITS = BreakerLimits()
 
 
 class BreakerState(Struct, frozen=True, kw_only=True):
-    """One subject. `until` is when it may be probed, None when closed; `probing` while the one probe is out.
+    """The state of one subject. `until` is when it may be probed, None when closed; `probing` during the one probe.
 
-    `ejections` decide the next time out; `calm_since` is when they last fell or the server came back; `refused` says
-    that its last failure was a refused connection: nothing listens there, so panic does not help.
+    `ejections` set the length of the next suspension; `calm_since` is when they last decreased or the server returned.
+    `refused`: the last failure was a refused connection, so that panic mode does not help.
     """
 
     failures: int = 0
@@ -64,22 +64,22 @@ _CLOSED = BreakerState()
 
 
 class Breaker(Generic[Subject]):
-    """The breakers of all servers, or of all models on servers; feeds `FleetSnapshot`."""
+    """The breakers of all servers, or of all models on servers, for `FleetSnapshot`."""
 
     def __init__(self, limits: BreakerLimits = DEFAULT_LIMITS) -> None:
         self._limits = limits
         self._states: dict[Subject, BreakerState] = {}
 
     def state(self, server: Subject) -> BreakerState:
-        """Return what is known about one server."""
+        """Return the state of one subject."""
         return self._states.get(server, _CLOSED)
 
     def failed(
         self, server: Subject, now: float, *, jitter: float = 0.0, refused: bool = False, at_once: bool = False
     ) -> bool:
-        """Count a failure that is the server's fault; True when it opens the breaker, which it does if `at_once`.
+        """Count a failure; return whether it opens the breaker, which `at_once` forces.
 
-        `jitter` in [0, 1] lengthens the suspension by up to 20 %, so that servers lost together do not return together.
+        `jitter` in [0, 1] extends the suspension by up to 20 %, so that servers lost together do not return together.
         """
         state = self._calmed(self.state(server), now)
         if state.until is not None and not state.probing:
@@ -93,7 +93,7 @@ class Breaker(Generic[Subject]):
         return out
 
     def succeeded(self, server: Subject, now: float) -> None:
-        """Count a success: it ends a row of failures; that of a probe closes the breaker."""
+        """Count a success: it resets the failures in a row; a successful probe closes the breaker."""
         state = self.state(server)
         if state.until is not None and not state.probing:
             return
@@ -105,13 +105,13 @@ class Breaker(Generic[Subject]):
             self._states[server] = replace(self._calmed(state, now), failures=0, refused=False)
 
     def abandoned(self, server: Subject) -> None:
-        """End a request that says nothing about the server; if it was the probe, another request may probe."""
+        """End a request without a result; if it was the probe, another request may probe."""
         state = self.state(server)
         if state.probing:
             self._states[server] = replace(state, probing=False)
 
     def opened_elsewhere(self, server: Subject, *, until: float, ejections: int, refused: bool) -> None:
-        """Take over a suspension from another process, unless a probe of this one is under way."""
+        """Apply a suspension from another process, unless a probe of this one is in progress."""
         state = self.state(server)
         if not state.probing and until > (state.until or 0.0):
             self._states[server] = replace(
@@ -124,7 +124,7 @@ class Breaker(Generic[Subject]):
             )
 
     def closed_elsewhere(self, server: Subject, now: float) -> None:
-        """Take over a successful probe from another process: close the breaker, with a slow start."""
+        """Apply a successful probe of another process: close the breaker, with a slow start."""
         state = self.state(server)
         if state.until is not None:
             self._states[server] = replace(
@@ -132,9 +132,9 @@ class Breaker(Generic[Subject]):
             )
 
     def admit(self, server: Subject, now: float) -> bool:
-        """Ask right before sending; False while another request probes the server or its suspension lasts.
+        """Admit a request before it is sent; False during a suspension or another request's probe.
 
-        True for a half-open server takes the probe; `failed`, `succeeded` or `abandoned` must follow.
+        On a half-open server the request becomes the probe; `failed`, `succeeded` or `abandoned` must follow.
         """
         state = self.state(server)
         if state.until is None:
@@ -145,7 +145,7 @@ class Breaker(Generic[Subject]):
         return True
 
     def probe(self, server: Subject) -> bool:
-        """Begin a probe of the router's own before the suspension is over; False while another one is under way.
+        """Start a probe by the router during a suspension; False while another probe is in progress.
 
         `failed`, `succeeded` or `abandoned` must follow.
         """
@@ -156,10 +156,10 @@ class Breaker(Generic[Subject]):
         return True
 
     def suspended(self, servers: Collection[Subject], now: float) -> Mapping[Subject, float]:
-        """Return suspended servers and until when, for `FleetSnapshot.suspended`.
+        """Return suspended servers with the end of the suspension, for `FleetSnapshot.suspended`.
 
-        A server whose probe is under way stays suspended. When all would be suspended, those that at least accepted
-        connections are used (panic): a struggling server is better than none. `servers` are those usable otherwise.
+        A server stays suspended during its probe. If all would be suspended, those that accept connections are used
+        (panic): a struggling server is better than none. `servers` are those otherwise usable.
         """
         out = {server: until for server in servers if (until := self._until(server, now)) is not None}
         if out and len(out) == len(set(servers)):
@@ -167,7 +167,7 @@ class Breaker(Generic[Subject]):
         return out
 
     def slots(self, most: Mapping[Subject, int], now: float) -> Mapping[Subject, int]:
-        """Return the slots of servers in their slow start: 1, rising to `most`."""
+        """Return the slots of servers in slow start: from 1, increasing to `most`."""
         found: dict[Subject, int] = {}
         for server, state in self._states.items():
             since = None if state.back_since is None else now - state.back_since
@@ -176,12 +176,12 @@ class Breaker(Generic[Subject]):
         return found
 
     def retry_after(self, servers: Collection[Subject], now: float) -> float | None:
-        """Return seconds until the first of these may be probed; None when none is suspended."""
+        """Return seconds until the first of these may be probed; None if none is suspended."""
         times = [until - now for server in servers if (until := self._until(server, now)) is not None]
         return max(0.0, min(times)) if times else None
 
     def forget(self, subjects: Collection[Subject]) -> None:
-        """Forget what is known about these."""
+        """Delete the state of these subjects."""
         for subject in subjects:
             self._states.pop(subject, None)
 
@@ -212,9 +212,9 @@ class Breaker(Generic[Subject]):
 
 
 class RetryBudget:
-    """At most 20 % of the requests that are under way may be retries, and three in any case.
+    """Limits retries to 20 % of the active requests, but at least three.
 
-    `take` before each second or third try, `give_back` when that try is over.
+    `take` before each retry, `give_back` after it.
     """
 
     def __init__(self, share: float = 0.2, least: int = 3) -> None:
@@ -223,12 +223,12 @@ class RetryBudget:
         self._retrying = 0
 
     def take(self, active_requests: int) -> bool:
-        """Take one retry if the budget has one; `active_requests` counts requests in flight or waiting."""
+        """Take one retry if the budget allows; `active_requests` counts requests in flight or waiting."""
         if self._retrying >= max(self._least, math.floor(self._share * active_requests)):
             return False
         self._retrying += 1
         return True
 
     def give_back(self) -> None:
-        """Return a retry that has ended."""
+        """Give back a finished retry."""
         self._retrying -= 1

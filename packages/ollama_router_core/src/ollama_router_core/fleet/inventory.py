@@ -1,4 +1,4 @@
-"""What a server that is up is asked about its models, and what each reply means: one round, without I/O."""
+"""One polling round of a server's models, without I/O: the requests, and the facts in each reply."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT, read
 __all__ = ["Book", "Question", "Told", "copy_known_facts", "note", "take_stock"]
 
 _MOST_QUESTIONS = 200
-"""Models asked about in one round; what each answer teaches copies the table of the server's models."""
+"""Maximum models requested in one round, as each reply copies the table of the server's models."""
 
 
 class Question(Struct, frozen=True):
-    """One small request to the server.
+    """One polling request to the server.
 
-    One that `may_stall` waits for locks of the server's scheduler while a model is loaded or unloaded: a server that
-    does not answer it is slow, not down.
+    `may_stall`: the reply may wait for the server's scheduler during a load or unload; a timeout means slow, not down.
     """
 
     method: str
@@ -38,9 +37,9 @@ class Question(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True):
-    """Its answer. `now` is seconds of the snapshot's clock, `wall` seconds since 1970, both when it had come.
+    """The reply. `now` (seconds of the snapshot's clock) and `wall` (seconds since 1970) are its arrival time.
 
-    `asked` is when the question was sent: Ollama may hold up an answer while it loads a model.
+    `asked` is when the request was sent: Ollama may delay a reply while it loads a model.
     """
 
     status: int
@@ -51,14 +50,14 @@ class Told(Struct, frozen=True):
 
 
 class Book(Protocol):
-    """Where facts are kept."""
+    """The store of facts."""
 
     @property
     def servers(self) -> Mapping[str, ServerFacts]:
-        """What is believed about each server."""
+        """The facts of each server."""
 
     def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> object:
-        """Swap in new facts about a server."""
+        """Replace the facts of a server."""
 
 
 def take_stock(
@@ -69,12 +68,11 @@ def take_stock(
     now: float,
     unusable: Callable[[UpstreamProtocolError], None] = lambda _: None,
 ) -> Generator[Question, Told | None, str | None]:
-    """One round: the list of models if it has grown old, what is in memory, what new models are made of.
+    """Run one round: the list of models if it is stale, the models in memory, the architecture of new models.
 
-    Returns why the server is no Ollama, if it never listed its models and answered for them in another way.
+    Return why the server is no Ollama, if it never listed its models and its reply is no list.
 
-    Send None for a question that had no answer. `unusable` gets the errors of bodies that do not fit their route, and
-    of members that were left out of them.
+    Send None for a request without a reply. `unusable` is called with errors of invalid bodies and of omitted members.
     """
     noted = partial(note, name, book, unusable)
     if _list_is_due(book.servers[name], models, now):
@@ -95,7 +93,7 @@ def take_stock(
 def _learn_architectures(
     name: str, book: Book, unusable: Callable[[UpstreamProtocolError], None]
 ) -> Generator[Question, Told | None, None]:
-    """Ask what models are made of: about each digest once in the whole fleet, at most 200 in a round."""
+    """Request the architecture of models: each digest once in the whole fleet, at most 200 per round."""
     for models in islice(copy_known_facts(name, book).values(), _MOST_QUESTIONS):
         told = yield Question("POST", "/api/show", json.dumps({"model": models[0].spelling}).encode())
         if told is None:
@@ -111,7 +109,7 @@ def _learn_architectures(
 
 
 def copy_known_facts(name: str, book: Book) -> dict[str, list[InstalledModel]]:
-    """Take what other servers told of the same digests; return the models that are left, by digest."""
+    """Copy facts of the same digests from other servers; return the remaining models, by digest."""
     missing = _without_facts(book.servers[name])
     if not missing:
         return {}
@@ -122,7 +120,7 @@ def copy_known_facts(name: str, book: Book) -> dict[str, list[InstalledModel]]:
 
 
 def _without_facts(facts: ServerFacts) -> dict[str, list[InstalledModel]]:
-    """Group the models that a server may be asked about by digest; one without a digest is alone."""
+    """Group a server's models without facts by digest; a model without a digest is its own group."""
     found: dict[str, list[InstalledModel]] = {}
     for model in (facts.installed or {}).values():
         if model.facts is None and model.remote_host is None:
@@ -136,7 +134,7 @@ def _facts_by_digest(servers: Mapping[str, ServerFacts]) -> dict[str, ModelFacts
 
 
 def _has_list(told: Told) -> bool:
-    """Whether an answer has a list of models, however useful that is."""
+    """Whether a reply contains a list of models, valid or not."""
     if told.status != 200:
         return False
     try:
@@ -166,7 +164,7 @@ def note(
     unusable: Callable[[UpstreamProtocolError], None],
     change: Callable[[ServerFacts], ServerFacts],
 ) -> None:
-    """Replace the facts about a server by what a body teaches; one that does not fit its route teaches nothing."""
+    """Apply a body to a server's facts; an invalid body changes nothing."""
     try:
         book.update(name, change)
     except UpstreamProtocolError as error:

@@ -1,4 +1,4 @@
-"""How often models were loaded into servers' memory for us, and how often others were evicted for them."""
+"""Counts of model loads for the router's requests, and of the evictions that they caused."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ["LoadCounts"]
 
 
 class LoadCounts:
-    """Counts by server since the start of the process."""
+    """Counts by server since the process started."""
 
     def __init__(self) -> None:
         self.begun: Counter[str] = Counter()
-        """Loads that a request of ours began, as far as could be seen."""
+        """Observed loads started by the router's requests."""
         self.evictions: Counter[str] = Counter()
-        """Models that left a server's memory before they expired while one was loaded for us."""
+        """Models that left a server's memory before their expiry during such a load."""
 
     def seen(self, server: str, before: ServerFacts, after: ServerFacts, *, now: float) -> None:
-        """Compare facts about a server; `now` is seconds of the clock of their times."""
+        """Count from two states of a server's facts; `now` is in seconds of the snapshot's clock."""
         if after.loading is not before.loading:
             self.begun[server] += len(after.loading.keys() - before.loading.keys())
         if after.loaded_at != before.loaded_at and _loads(before):
@@ -32,7 +32,7 @@ class LoadCounts:
 
 
 def _loads(facts: ServerFacts) -> bool:
-    """Whether a load of ours is under way, or has ended since the server was last asked (its size is not known yet)."""
+    """Whether a load is in progress, or has ended since the last report (its size is still unknown)."""
     return bool(facts.loading) or any(not row.size for row in facts.loaded.values())
 
 

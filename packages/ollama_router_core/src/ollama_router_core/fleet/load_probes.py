@@ -1,8 +1,8 @@
-"""Whether a runner under suspicion answers: one token is asked of it, where the operator wants that (`load_probe`).
+"""Load probes: requests of one token that test whether a suspected runner works (`load_probe`).
 
-No probe of a server says anything about its runners. This one goes the way of a request: it waits where requests wait,
-and loads the model if it is not in memory, for which another may have to go. It asks for what the request asked for
-that waits in vain, so that nothing is loaded anew for it.
+Probes of a server say nothing about its runners. A load probe is handled as a request: it waits in the same queue, and
+loads the model if it is not in memory, which may evict another. It uses the options of the stalled request, so that it
+causes no reload.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOST_SUSPECTS = 100
 
 
 class LoadProbe(Struct, frozen=True, kw_only=True):
-    """A request to a server that is to be answered within `seconds`; `words` say why its runner is under suspicion."""
+    """A request that must be answered within `seconds`; `words` say why the runner is suspected."""
 
     server: str
     model: CanonicalName
@@ -33,7 +33,7 @@ class LoadProbe(Struct, frozen=True, kw_only=True):
 
 
 class _Suspect(Struct):
-    """What its probe asks for, why, when that is due, and whether it is running."""
+    """A suspected runner: the probe's request, the reason, when it is due, and whether it is running."""
 
     request: RouteRequest
     words: str
@@ -42,27 +42,27 @@ class _Suspect(Struct):
 
 
 class LoadProbes:
-    """The runners under suspicion; a probe is due at once, and again before a user's request would be tried."""
+    """The suspected runners; a probe is due immediately, and again before a user's request becomes the trial."""
 
     def __init__(self) -> None:
         self._suspects: dict[tuple[str, CanonicalName], _Suspect] = {}
 
     def suspect(self, server: str, request: RouteRequest, words: str, now: float) -> None:
-        """Note that the runner a request waits for may stand still, and why."""
+        """Suspect the runner of a waiting request, with the reason."""
         if request.model is not None and len(self._suspects) < _MOST_SUSPECTS:
             small = replace(request, prompt_tokens=1, max_tokens=1, stream=False)
             self._suspects.setdefault((server, request.model), _Suspect(small, words, now))
 
     def clear(self, server: str, model: CanonicalName) -> bool:
-        """End the suspicion of a runner that was seen to live; returns whether there was one."""
+        """Clear a runner that shows activity; return whether it was suspected."""
         return self._suspects.pop((server, model), None) is not None
 
     def has(self, server: str, model: CanonicalName) -> bool:
-        """Return whether a runner is under suspicion."""
+        """Return whether a runner is suspected."""
         return (server, model) in self._suspects
 
     def is_running(self, server: str, model: CanonicalName) -> bool:
-        """Return whether a probe of a runner has been sent and not ended."""
+        """Return whether a probe of a runner is running."""
         found = self._suspects.get((server, model))
         return found is not None and found.running
 
@@ -75,10 +75,10 @@ class LoadProbes:
         take: Callable[[CanonicalName], bool],
         seconds: Callable[[RouteRequest], float],
     ) -> LoadProbe | None:
-        """Return the probe of a server that is due, which is running from now on.
+        """Return the due probe of a server and mark it as running.
 
-        `is_out` says whether a model is under suspicion still, `take` makes the probe its one trial unless there is
-        one, `seconds` says how long a request may take.
+        `is_out` returns whether a model is still suspended, `take` makes the probe its one trial unless there is
+        one, `seconds` returns the timeout of a request.
         """
         for key in [key for key in self._suspects if key[0] == server]:
             found = self._suspects[key]
@@ -98,7 +98,7 @@ class LoadProbes:
         return None
 
     def ended(self, probe: LoadProbe, *, again: float | None) -> None:
-        """End a probe; `again` is when the next one is due, None when there is none."""
+        """End a probe; `again` is when the next one is due, None for none."""
         key = (probe.server, probe.model)
         if again is None:
             self._suspects.pop(key, None)
@@ -107,7 +107,7 @@ class LoadProbes:
 
 
 def _request(request: RouteRequest) -> tuple[str, bytes]:
-    """Path and body of a request for one token, or for one vector, of a model that is loaded as this one asks."""
+    """Return path and body of a request for one token, or one embedding, with the load options of `request`."""
     options, body = dict(request.load_options), {"model": request.model_text, "stream": False}
     if "shift" in options:
         body["shift"] = bool(options.pop("shift"))

@@ -136,8 +136,6 @@ def forward(
 
     After a `Rejected`, `may_retry` asks the retry budget for the next server, as an overloaded fleet gets more load
     from retries. Retries after other outcomes are free.
-
-
     """
     connecting = 0.0
     attempts = counted = 0

@@ -1,4 +1,4 @@
-"""The estimate of one model on one server: the most trusted source wins, and every term says where it is from."""
+"""The memory estimate of one model on one server: the most trusted source wins, and every term names its source."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ __all__ = [
 ]
 
 _TIERS = ((47, 262_144), (23, 32_768), (0, 4096))
-"""GiB of all GPUs from which on Ollama chooses a context by itself; one that does not fit is lowered to the next."""
+"""Total GiB of the GPUs and the context that Ollama chooses from there; it falls to the next that fits."""
 
 
 class MemorySource(StrEnum):
-    """What an estimate rests on, the most trusted first."""
+    """Sources of an estimate, most trusted first."""
 
     OVERRIDE = "override"
     MEASURED = "ps"
@@ -59,7 +59,7 @@ class MemorySource(StrEnum):
 
 
 class MemoryTerm(Struct, frozen=True, kw_only=True):
-    """One addend: what it is, how many bytes, and where the number came from."""
+    """One addend: its name, bytes and source."""
 
     name: str
     size: int
@@ -67,7 +67,7 @@ class MemoryTerm(Struct, frozen=True, kw_only=True):
 
 
 class MemoryEstimate(Struct, frozen=True, kw_only=True):
-    """Bytes a model needs, with the terms that add up to them."""
+    """The bytes that a model needs, as a sum of terms."""
 
     source: MemorySource
     terms: tuple[MemoryTerm, ...]
@@ -106,11 +106,11 @@ def estimate_memory(
 ) -> MemoryEstimate:
     """Estimate a model's memory on a server: override, then measured, computed, reported, named, matched, assumed.
 
-    `num_ctx` is the requested context in tokens, `host` the server's settings: its default context, slots, type of
-    KV cache, overhead and GPUs, over which a model is split that no single one holds `beside` others of so many
-    bytes. Measured is what `/api/ps` said that a model took of video memory, or of the machine's where it took none. A
-    request without a model gets the default, as in the original. All sizes are bytes; `MemorySource` has the order of
-    trust, `memory.formulas` the formulas with their sources.
+    `num_ctx` is the requested context in tokens, `host` the server's settings: default context, slots, KV cache type,
+    overhead and GPUs. A model that no single GPU can hold `beside` the other loaded models is split over all GPUs.
+    Measured values are the video memory that `/api/ps` reports, or the main memory if the model uses none. A request
+    without a model gets the default. All sizes are bytes; `MemorySource` has the order of trust, `memory.formulas` the
+    formulas with their sources.
     """
     if model is None:
         return _single(MemorySource.DEFAULT, round(settings.default_memory_gb * GIB))
@@ -129,10 +129,10 @@ def estimate_memory(
 
 
 def automatic_contexts(server: ServerFacts, model: CanonicalName, host: Server | None) -> tuple[int, ...]:
-    """Return the contexts in tokens that Ollama tries when nobody chose one, the largest first.
+    """Return the contexts in tokens that Ollama tries without an explicit one, largest first.
 
-    One that it was seen to choose is the only one; else they follow from the memory that the operator told, and
-    without that it is the smallest.
+    A context that Ollama was seen to choose is the only one; otherwise they depend on the configured memory, and
+    without that only the smallest is returned.
     """
     seen = server.automatic.get(model)
     if seen is not None:
@@ -142,31 +142,31 @@ def automatic_contexts(server: ServerFacts, model: CanonicalName, host: Server |
 
 
 def context_tiers(gib: float) -> tuple[int, ...]:
-    """Return the contexts in tokens that Ollama tries by itself with so much memory, the largest first."""
+    """Return the contexts in tokens that Ollama tries with `gib` of memory, largest first."""
     return tuple(context for least, context in _TIERS if gib >= least) or (_TIERS[-1][1],)
 
 
 def _usable_gib(host: Server) -> float:
-    """Return what Ollama chooses a context by: the memory of all GPUs without the overhead of each."""
+    """Return the GiB by which Ollama chooses a context: all GPUs without the overhead of each."""
     gpus = host.gpus or (host.max_memory_gb or 0.0,)
     return sum(gpus) - host.gpu_overhead_gb * len(gpus)
 
 
 def memory_limit(host: Server) -> int | None:
-    """Return the bytes that models may take on a server, None when its operator told neither a limit nor its GPUs."""
+    """Return the memory limit of models on a server in bytes, None if neither a limit nor GPUs are configured."""
     gib = host.max_memory_gb if host.max_memory_gb is not None else sum(host.gpus or ()) or None
     return None if gib is None else round(gib * GIB)
 
 
 def gpu_sizes(host: Server | None) -> tuple[int, ...]:
-    """Return the bytes of each of a server's GPUs, none where they were not told."""
+    """Return the bytes of each of a server's GPUs, empty if not configured."""
     return tuple([round(gib * GIB) for gib in host.gpus]) if host is not None and host.gpus else ()
 
 
 def _largest(
     installed: InstalledModel, contexts: Sequence[int], host: Server | None, beside: Sequence[LoadedModel]
 ) -> MemoryEstimate:
-    """Return the estimate for the first context that fits the server, for the last one when none does."""
+    """Return the estimate for the first context that fits the server, or for the last one if none does."""
     limit = None if host is None else memory_limit(host)
     estimates = (placed_memory(installed, context, host, beside) for context in contexts)
     found = placed_memory(installed, contexts[-1], host, beside)
@@ -183,7 +183,7 @@ def placed_memory(
 
 
 def gpus_there(size: int, host: Server, beside: Sequence[LoadedModel]) -> int:
-    """Return how many of a server's GPUs a model of `size` bytes would be on, 1 where they are not known."""
+    """Return the number of a server's GPUs that a model of `size` bytes would use, 1 if unknown."""
     sizes, spread = gpu_sizes(host), host.sched_spread
     return gpus_for(size, place_models(sizes, beside, spread=spread).free, spread=spread) if len(sizes) > 1 else 1
 
@@ -207,7 +207,7 @@ def known_model(model: CanonicalName, server: ServerFacts, others: Iterable[Serv
 
 
 def _with_facts(installed: InstalledModel | None, others: Iterable[ServerFacts]) -> InstalledModel | None:
-    """Add a model's architecture, from another server that has the same files when this one was not asked yet."""
+    """Add a model's architecture from another server with the same digest, if this one's is unknown."""
     if installed is None or installed.facts is not None:
         return installed
     for server in others:
@@ -224,7 +224,7 @@ def _measured(
     wanted: int | None,
     host: Server | None,
 ) -> MemoryEstimate | None:
-    """Return what `/api/ps` says, now or earlier; for another context, corrected by the difference of the KV caches."""
+    """Return the size from `/api/ps`, current or earlier; correct it by the KV cache for another context."""
     loaded = runner_of(server, model)
     if loaded is not None and loaded.size > 0 and wanted is not None and loaded.context_length not in {None, wanted}:
         return _corrected(loaded, installed.facts if installed is not None else None, wanted, host)
@@ -233,9 +233,9 @@ def _measured(
 
 
 def measured_memory(server: ServerFacts, model: CanonicalName, context: int | None) -> int | None:
-    """Return the bytes that `/api/ps` said at a context in tokens, now or when it was loaded last; None for any.
+    """Return the bytes from `/api/ps` at a context in tokens (None for any), current or of the last load.
 
-    What the MLX runner takes grows with use: the most that was seen counts.
+    The MLX runner's memory grows with use, so its maximum counts.
     """
     loaded, earlier = runner_of(server, model), server.measured.get((model, context))
     if loaded is None or loaded.size <= 0 or (context is not None and loaded.context_length not in {None, context}):
@@ -267,14 +267,14 @@ def _kv(facts: ModelFacts, context: int, host: Server | None) -> int | None:
 
 
 def _kv_type(host: Server | None) -> KvCacheType:
-    """Return the type that the server really uses: without flash attention Ollama quantises no cache."""
+    """Return the KV cache type in effect: without flash attention Ollama does not quantise the cache."""
     return "f16" if host is None or not host.flash_attention else host.kv_cache_type
 
 
 def computed_memory(installed: InstalledModel, num_ctx: int, host: Server | None, *, gpus: int = 1) -> MemoryEstimate:
-    """Compute weights, KV cache and scratch buffers; the weights alone when the architecture is not known.
+    """Compute weights, KV cache and scratch buffers; the weights alone if the architecture is unknown.
 
-    `gpus` are those that the model is split over: each has buffers of its own.
+    `gpus` is the number of GPUs that the model is split over, each with its own buffers.
     """
     facts = installed.facts
     weights = MemoryTerm(name="weights", size=installed.size, source=str(MemorySource.TAGS))

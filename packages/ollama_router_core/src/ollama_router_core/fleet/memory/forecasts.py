@@ -1,7 +1,7 @@
-"""What Ollama predicts for a model, what is computed and what was measured, side by side.
+"""Ollama's own prediction, the computed and the measured memory of a model, side by side.
 
-Ollama loads a model beside others only where its prediction is at most 80 % of the free memory. It knows neither
-projector nor buffers, nor the type of the KV cache, so it foretells evictions and not what is taken.
+Ollama loads a model beside others only if its prediction is at most 80 % of the free memory. The prediction ignores
+projector, buffers and KV cache type, so it predicts evictions rather than actual memory.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ __all__ = ["MemoryForecast", "forecast_memory"]
 class MemoryForecast(Struct, frozen=True, kw_only=True):
     """Bytes of one model on one server, at a context in tokens.
 
-    `predicted` is what Ollama compares with the free memory before a load, without what larger batches add; `computed`
-    are weights, KV cache and buffers; `measured` is what `/api/ps` said, now or when it was loaded last. None is not
-    known. `placement` is where the models that are loaded there lie, None for a server without several GPUs.
+    `predicted` is what Ollama compares with the free memory before a load, without the surcharge for larger batches;
+    `computed` is the sum of weights, KV cache and buffers; `measured` is the size from `/api/ps`, current or of the
+    last load. None means unknown. `placement` has the GPUs of the loaded models, None without several GPUs.
     """
 
     context: int
@@ -42,14 +42,14 @@ class MemoryForecast(Struct, frozen=True, kw_only=True):
 
     @property
     def correction(self) -> float | None:
-        """By how much the measured differs from the computed: 1.1 is a tenth more."""
+        """Ratio of measured to computed bytes; None if unknown."""
         return None if self.measured is None or not self.computed else self.measured / self.computed
 
 
 def forecast_memory(
     model: CanonicalName, server: ServerFacts, fleet: FleetSnapshot, *, num_ctx: int | None, host: Server
 ) -> MemoryForecast | None:
-    """Return the forecast for a request that asks for `num_ctx` tokens; None for a model that nobody listed."""
+    """Return the forecast for a request with `num_ctx` tokens; None for a model that no server lists."""
     installed = known_model(model, server, fleet.servers.values())
     if installed is None or installed.size <= 0:
         return None

@@ -1,4 +1,4 @@
-"""Closed formulas: KV cache, compute buffers, and what Ollama itself predicts before it loads.
+"""Closed formulas: KV cache, compute buffers, and Ollama's own prediction before a load.
 
 Sources: Ollama's fs/ggml/ggml.go, GraphSize (loads before 0.30) and llm/llama_server.go, PredictServerVRAM (since).
 Sizes are bytes, contexts are tokens.
@@ -28,7 +28,7 @@ KV_BYTES: Mapping[str, float] = MappingProxyType({"f16": 2.0, "q8_0": 1.0, "q4_0
 """Bytes of one cached element by `OLLAMA_KV_CACHE_TYPE`, as Ollama counts them."""
 
 GPU_MINIMUM = 457 * MIB
-"""What a CUDA or ROCm device needs before anything is on it."""
+"""Bytes that a CUDA or ROCm device needs before any model is loaded."""
 
 _BATCH = 512
 _MIN_CONTEXT = 4
@@ -36,26 +36,26 @@ _MIN_CONTEXT = 4
 _FULL_EVERY: Mapping[str, int] = MappingProxyType(
     {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "gptoss": 2, "gpt-oss": 2, "cohere2": 4}
 )
-"""Architectures with sliding windows: each n-th layer sees the whole context. Others count as seeing all of it,
-which errs to the safe side."""
+"""Architectures with sliding windows: every n-th layer attends to the whole context. For others all layers count as
+full, which overestimates."""
 
 _GPT_OSS_WINDOW = 4096
-"""Ollama reserves this much for gpt-oss, whose model file says 128."""
+"""Window that Ollama reserves for gpt-oss, whose model file says 128."""
 
 _VOCABULARY: Mapping[str, int] = MappingProxyType({"qwen": 151_936, "gemma": 262_144})
 _USUAL_VOCABULARY = 128_256
 
 
 def effective_context(facts: ModelFacts | None, num_ctx: int) -> int:
-    """Return the context a server would give: at most what the model was made for, at least 4 tokens."""
+    """Return the effective context: at most the model's maximum, at least 4 tokens."""
     longest = facts.context_length if facts is not None else None
     return max(_MIN_CONTEXT, num_ctx if longest is None else min(num_ctx, longest))
 
 
 def kv_cache_size(facts: ModelFacts, num_ctx: int, *, parallel: int = 1, element_bytes: float = 2.0) -> int | None:
-    """Bytes of the KV cache for `parallel` slots of `num_ctx` tokens; None when the facts do not suffice.
+    """Return the bytes of the KV cache for `parallel` slots of `num_ctx` tokens; None if facts are missing.
 
-    Layers without attention hold a recurrent state that does not grow with the context.
+    Layers without attention have a recurrent state that does not grow with the context.
     """
     heads_kv = _heads_kv_by_layer(facts)
     width = _head_width(facts)
@@ -74,9 +74,9 @@ def kv_cache_size(facts: ModelFacts, num_ctx: int, *, parallel: int = 1, element
 def compute_buffer_size(
     facts: ModelFacts, num_ctx: int, *, parallel: int = 1, flash_attention: bool = True
 ) -> int | None:
-    """Bytes of scratch buffers with every layer on one GPU; None when the facts do not suffice.
+    """Return the bytes of scratch buffers with every layer on one GPU; None if facts are missing.
 
-    With flash attention the term that grows with context and heads vanishes and 4B(E+V) is left.
+    With flash attention the term that grows with context and heads vanishes, which leaves 4B(E+V).
     """
     width, heads = facts.embedding_length, facts.head_count
     if width is None or not heads:
@@ -91,9 +91,9 @@ def compute_buffer_size(
 
 
 def predicted_vram(file_size: int, facts: ModelFacts, num_ctx: int, *, parallel: int = 1) -> int | None:
-    """Return what Ollama 0.30 and later compares with 80 % of the free VRAM; None when the facts do not suffice.
+    """Return the bytes that Ollama 0.30 and later compares with 80 % of the free VRAM; None if facts are missing.
 
-    Always f16, no window, no scratch buffers; the surcharge for larger batches is not in it.
+    Always f16, without window, scratch buffers or the surcharge for larger batches.
     """
     if not facts.block_count or not facts.embedding_length or not facts.head_count:
         return None
@@ -111,7 +111,7 @@ def _heads_kv_by_layer(facts: ModelFacts) -> tuple[int, ...] | None:
 
 
 def _head_width(facts: ModelFacts) -> int | None:
-    """Elements of one key and one value together."""
+    """Return the elements of one key plus one value."""
     usual = facts.embedding_length // facts.head_count if facts.embedding_length and facts.head_count else None
     key, value = facts.key_length or usual, facts.value_length or facts.key_length or usual
     return None if key is None or value is None else key + value
@@ -130,7 +130,7 @@ def _window(facts: ModelFacts, context: int, parallel: int) -> int:
 
 
 def _recurrent_state(facts: ModelFacts) -> int:
-    """Bytes of one recurrent layer's state for one slot."""
+    """Return the bytes of one recurrent layer's state for one slot."""
     inner, state = facts.ssm_inner_size or 0, facts.ssm_state_size or 0
     convolved = max(0, (facts.ssm_conv_kernel or 1) - 1) * (inner + 2 * (facts.ssm_group_count or 0) * state)
     return (convolved + state * inner) * 4

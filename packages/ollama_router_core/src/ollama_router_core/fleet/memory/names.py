@@ -1,4 +1,4 @@
-"""Sizes read from a model's name."""
+"""Model sizes parsed from names."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _BITS_PER_WEIGHT = {
     "q5_k_m": 5.69, "q5_k": 5.69, "q6_k": 6.59, "q8_0": 8.5, "mxfp4": 4.25, "nvfp4": 4.5, "fp8": 8.0, "bf16": 16.0,
     "fp16": 16.0, "f16": 16.0, "fp32": 32.0, "f32": 32.0,
 }  # fmt: skip
-"""Bits a weight, as llama.cpp publishes them."""
+"""Bits per weight, as published by llama.cpp."""
 
 _DEFAULT_BITS = 4.85
-"""Ollama's registry serves q4_K_M where a tag names no quantisation."""
+"""Ollama's registry serves q4_K_M for a tag without a quantisation."""
 
 _QUANTISATION = re.compile(
     r"(?<![a-z0-9])(" + "|".join(sorted(_BITS_PER_WEIGHT, key=len, reverse=True)) + r")(?![a-z0-9])"
@@ -32,9 +32,9 @@ _EXPERTS_IN_USE = 2
 
 @lru_cache(maxsize=4096)  # 0.9 us for every server of a plan
 def parse_size_from_name(model: str) -> int | None:
-    """Bytes of weights read from a name such as `llama3.1:70b-instruct-q4_K_M`, `mixtral:8x7b` or `qwen3:30b-a3b`.
+    """Parse the bytes of weights from a name such as `llama3.1:70b-instruct-q4_K_M`, `mixtral:8x7b` or `qwen3:30b-a3b`.
 
-    None when the name holds no number of parameters. The tag counts before the model's own name.
+    None if the name has no number of parameters. The tag takes precedence over the model's own name.
     """
     parameters = parse_parameters(model)
     return None if parameters is None else round(parameters * _bits(model.lower()) / 8)
@@ -55,7 +55,7 @@ def parse_parameters(model: str) -> float | None:
 
 @lru_cache(maxsize=4096)  # 1.1 us for every server of a plan
 def parse_active_parameters(model: str) -> float | None:
-    """Parse the number of parameters that each token passes through: fewer than all in a mixture of experts."""
+    """Parse the number of active parameters per token: fewer than all in a mixture of experts."""
     for text in _parts(model):
         active = _ACTIVE.search(text)
         if active:

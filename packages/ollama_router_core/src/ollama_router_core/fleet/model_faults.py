@@ -1,8 +1,7 @@
-"""Models that a server has and cannot serve: weights that are damaged or gone, runners that die, errors in a row.
+"""Models that a server has but cannot serve: damaged or missing weights, dying runners, repeated errors.
 
-One that cannot be loaded is out at once, since every request would meet the same; one that fails in another way is out
-after five failures in a row. When every server that has the model is out, all are asked: their own words are then the
-answer.
+A model that cannot be loaded is suspended immediately, as every request would fail; other failures suspend it after
+five in a row. If the model is suspended on every server that has it, all are tried, and their error is the response.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from ollama_router_core.fleet.snapshot import EMPTY, SuspendedModel
 __all__ = ["ModelFaults"]
 
 _MOST = 1000
-"""Models of servers that are remembered; names come from requests, too, where a server never listed its models."""
+"""Maximum number of models tracked; for a server that never listed its models, names come from requests."""
 
 Holders = Callable[[CanonicalName], Collection[str]]
-"""The servers that could serve a model otherwise."""
+"""Returns the servers that could otherwise serve a model."""
 
 
 class ModelFaults:
@@ -34,19 +33,19 @@ class ModelFaults:
         self._words: dict[tuple[str, CanonicalName], str] = {}
 
     def __bool__(self) -> bool:
-        """Whether any model failed since it was last served."""
+        """Whether any model has failed since its last success."""
         return bool(self._words)
 
     def forget(self, server: str) -> None:
-        """Forget what is known about a server that came back: it may have been mended."""
+        """Delete the state of a server that returned, as it may have been repaired."""
         self._forget([key for key in self._words if key[0] == server])
 
     def keep(self, servers: Collection[str]) -> None:
-        """Forget what is known about other servers than these."""
+        """Delete the state of all servers except these."""
         self._forget([key for key in self._words if key[0] not in servers])
 
     def failed(self, server: str, model: CanonicalName, words: str, now: float, *, at_once: bool) -> None:
-        """Count a failure of one model; `at_once` if it cannot be served there at all."""
+        """Count a failure of one model; `at_once` suspends it immediately."""
         key = (server, model)
         while key not in self._words and len(self._words) >= _MOST:
             self._end(next(iter(self._words)))
@@ -57,31 +56,31 @@ class ModelFaults:
             self._notify(ModelSuspended(server, model, until - now, words))
 
     def succeeded(self, server: str, model: CanonicalName) -> None:
-        """Count an answer: the model can be served there."""
+        """Count a success, which ends the model's failures."""
         if (server, model) in self._words:
             self._end((server, model))
 
     def take(self, server: str, model: CanonicalName, now: float) -> bool:
-        """Take the one trial of a model whose time is up; False while there is none to take."""
+        """Take the one trial of a model after its suspension; return False if none is available."""
         key = (server, model)
         state = self._breaker.state(key)
         return key in self._words and state.until is not None and self._breaker.admit(key, now)
 
     def probe(self, server: str, model: CanonicalName) -> bool:
-        """Begin a probe of the router's own for a model that is out; False while that or a trial is under way."""
+        """Start a load probe of a suspended model; return False during another probe or trial."""
         return (server, model) in self._words and self._breaker.probe((server, model))
 
     def abandoned(self, server: str, model: CanonicalName) -> None:
-        """End a trial that says nothing."""
+        """End a trial without a result."""
         self._breaker.abandoned((server, model))
 
     def until(self, server: str, model: CanonicalName) -> float | None:
-        """Return when a model that is out may be tried again, None if it is not out."""
+        """Return when a suspended model may be tried again, None if it is not suspended."""
         key = (server, model)
         return self._breaker.state(key).until if key in self._words else None
 
     def suspended(self, holders: Holders, now: float) -> Mapping[str, Mapping[CanonicalName, SuspendedModel]]:
-        """Return the models that servers are not asked for now, for `FleetSnapshot.suspended_models`."""
+        """Return the suspended models by server, for `FleetSnapshot.suspended_models`."""
         found: dict[str, dict[CanonicalName, SuspendedModel]] = {}
         for model in dict.fromkeys(model for _, model in self._words):
             keys = [(server, model) for server in holders(model)]
@@ -90,7 +89,7 @@ class ModelFaults:
         return found or EMPTY
 
     def to_json(self, server: str, now: float) -> dict[str, Any]:
-        """Return the models of one server that failed, for status pages."""
+        """Return the failed models of one server, for status pages."""
         return {model: self._one_json(key, now) for key in self._words if key[0] == server for model in key[1:]}
 
     def _one_json(self, key: tuple[str, CanonicalName], now: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Changes of a server's state that an operator wants to read in a log."""
+"""State changes of servers, for the log."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ __all__ = [
 
 
 class ServerUp(Struct, frozen=True):
-    """Its probes are answered; before, they were not, or nothing was known."""
+    """The server's probes succeed, after failures or at the start."""
 
     server: str
     version: str | None
 
 
 class ServerDown(Struct, frozen=True):
-    """Its probes failed."""
+    """The server's probes failed."""
 
     server: str
     error: str
 
 
 class ServerLost(Struct, frozen=True):
-    """Three probes in a row failed: whoever waits there for the first byte of an answer waits in vain."""
+    """Three probes in a row failed: requests that wait there for a first byte are hopeless."""
 
     server: str
 
 
 class ServerSuspended(Struct, frozen=True):
-    """Its breaker opened for `seconds`, until a moment of the snapshot's clock; see `BreakerState` for the rest."""
+    """The server's breaker opened for `seconds`, `until` a time of the snapshot's clock; see `BreakerState`."""
 
     server: str
     until: float
@@ -49,13 +49,13 @@ class ServerSuspended(Struct, frozen=True):
 
 
 class ServerReturned(Struct, frozen=True):
-    """The request that probed it succeeded: its breaker closed."""
+    """The probing request succeeded, and the server's breaker closed."""
 
     server: str
 
 
 class ModelSuspended(Struct, frozen=True):
-    """A server cannot serve one of its models, in its own `words`: it is not asked for it for `seconds`."""
+    """A server cannot serve one of its models, with its error text in `words`: suspended for `seconds`."""
 
     server: str
     model: CanonicalName
@@ -64,7 +64,7 @@ class ModelSuspended(Struct, frozen=True):
 
 
 class ModelReturned(Struct, frozen=True):
-    """It is asked for that model again: it served it, or it is the longest known of too many that are suspended."""
+    """The model's suspension ended: the server served it, or the oldest entry was evicted from a full table."""
 
     server: str
     model: CanonicalName

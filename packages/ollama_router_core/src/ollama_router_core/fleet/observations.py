@@ -1,6 +1,6 @@
-"""Replies of servers, and what finished requests tell, become new facts.
+"""New facts from servers' replies and from requests.
 
-`now` is seconds of the snapshot's clock, `wall` seconds since 1970.
+`now` is in seconds of the snapshot's clock, `wall` in seconds since 1970.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ __all__ = [
 
 _ANY = Load()
 _WHATEVER = 0
-"""Tokens of a context that Ollama is choosing: what is listed meanwhile is the runner from before."""
+"""Placeholder, in tokens, for a context that Ollama is choosing; until then `/api/ps` lists the previous runner."""
 
 
 def observe_version(facts: ServerFacts, body: bytes, *, probe_ms: float, now: float) -> ServerFacts:
-    """Note an answer to the probe after `probe_ms`; the body may be `/api/version` or anything else it answers."""
+    """Record a probe's reply after `probe_ms`; the body may have any content."""
     known = read_version(body) or facts.version
     missing = facts.missing_routes if known == facts.version else frozenset[str]()
     return replace(facts, up=True, error=None, probe_ms=probe_ms, probed_at=now, version=known, missing_routes=missing)
 
 
 def observe_down(facts: ServerFacts, error: str, *, now: float) -> ServerFacts:
-    """Note that the server did not answer: nothing is known to be loaded there, its files are believed to stay."""
+    """Record a server as down: its memory is unknown, its files are assumed unchanged."""
     gone = replace(facts, loaded=EMPTY, loading=EMPTY, loading_at=EMPTY, driven_out=EMPTY)
     return replace(gone, up=False, error=error, probe_ms=None, probed_at=now)
 
 
 def observe_tags(facts: ServerFacts, body: bytes, *, now: float) -> ServerFacts:
-    """Note the models on disk, from `/api/tags`; facts learned from `/api/show` stay while the digest is the same.
+    """Record the models on disk, from `/api/tags`; keep facts from `/api/show` while the digest is the same.
 
     Raises:
-        UpstreamProtocolError: the body is not what the route answers.
+        UpstreamProtocolError: the body is invalid for the route.
     """
     known = facts.installed or EMPTY
     found: dict[CanonicalName, InstalledModel] = {}
@@ -67,7 +67,7 @@ def observe_tags(facts: ServerFacts, body: bytes, *, now: float) -> ServerFacts:
 
 
 def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float, asked: float | None = None) -> ServerFacts:
-    """Note the models in memory, from `/api/ps`. A load seen by our own traffic ends when its model appears.
+    """Record the models in memory, from `/api/ps`. A load by the router's traffic ends when its model appears.
 
     One that is being loaded anew for another context is not what it was any more, even while it is still listed. What
     our traffic loaded it with is known as long as its context stays. What our traffic showed since the server was
@@ -76,7 +76,7 @@ def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float, aske
     being loaded.
 
     Raises:
-        UpstreamProtocolError: the body is not what the route answers.
+        UpstreamProtocolError: the body is invalid for the route.
     """
     asked = now if asked is None else asked
     loaded, outdated = _by_name(facts, read_ps(body, now, wall))
@@ -108,7 +108,7 @@ def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float, aske
 def _believed(
     facts: ServerFacts, reported: Mapping[CanonicalName, LoadedModel], newer: Collection[CanonicalName]
 ) -> dict[CanonicalName, LoadedModel]:
-    """Merge the models reported with those that our traffic has shown since then, as it showed them."""
+    """Merge the reported models with those that the router's traffic has shown since."""
     loaded = {**reported, **{name: facts.loaded[name] for name in newer if name in facts.loaded}}
     for name, context in facts.loading_at.items():
         if name in loaded and loaded[name].context_length not in {None, context}:
@@ -119,9 +119,9 @@ def _believed(
 def _measured(
     facts: ServerFacts, loaded: Mapping[CanonicalName, LoadedModel]
 ) -> Mapping[tuple[CanonicalName, int | None], int]:
-    """Return the sizes known, with those of what is loaded now; of models that are still on disk.
+    """Return the measured sizes, updated with the loaded models, of models that are still on disk.
 
-    A model of the MLX runner takes more with use: of its sizes the largest is kept.
+    The MLX runner's memory grows with use, so its maximum is kept.
     """
     new = {(name, length): row.held for name, row in loaded.items() for length in (row.context_length, None)}
     installed = facts.installed
@@ -135,7 +135,7 @@ def _measured(
 
 
 def _on_cpu(facts: ServerFacts, loaded: Mapping[CanonicalName, LoadedModel]) -> Mapping[CanonicalName, float]:
-    """Return the models known to be partly on the CPU, with their shares; one that is whole now is none of them."""
+    """Return the CPU shares of models partly on the CPU; a model now entirely on the GPUs is removed."""
     shares = {name: share for name, row in loaded.items() if (share := share_on_cpu(facts, row))}
     kept = {
         name: share for name, share in facts.on_cpu.items() if name not in loaded and name in (facts.installed or ())
@@ -144,7 +144,7 @@ def _on_cpu(facts: ServerFacts, loaded: Mapping[CanonicalName, LoadedModel]) -> 
 
 
 def _held(facts: ServerFacts, loaded: Mapping[CanonicalName, LoadedModel]) -> dict[CanonicalName, HeldModel]:
-    """Return what is in memory, with sizes; a model that was only seen to answer counts with what it took before."""
+    """Return the models in memory with sizes; a model not yet reported counts with its last measured size."""
     found = {}
     for name, row in loaded.items():
         size = row.size or facts.measured.get((name, row.context_length)) or facts.measured.get((name, None)) or 0
@@ -156,7 +156,7 @@ def _held(facts: ServerFacts, loaded: Mapping[CanonicalName, LoadedModel]) -> di
 def _by_name(
     facts: ServerFacts, rows: Iterable[LoadedModel]
 ) -> tuple[dict[CanonicalName, LoadedModel], tuple[LoadedModel, ...]]:
-    """Return the runner of each name, with what was known of it, and those of files that the name had before."""
+    """Return the runner of each name with its known load options, and outdated runners of earlier files."""
     found: dict[CanonicalName, LoadedModel] = {}
     outdated: list[LoadedModel] = []
     for new in rows:
@@ -180,16 +180,16 @@ def _remembered(before: LoadedModel | None, row: LoadedModel) -> LoadedModel:
 
 
 def observe_show(facts: ServerFacts, name: CanonicalName, body: bytes) -> ServerFacts:
-    """Architecture facts of one model, from `/api/show`.
+    """Record the architecture of one model, from `/api/show`.
 
     Raises:
-        UpstreamProtocolError: the body is not what the route answers.
+        UpstreamProtocolError: the body is invalid for the route.
     """
     return with_facts(facts, {name: read_show(body)})
 
 
 def with_facts(facts: ServerFacts, learned: Mapping[CanonicalName, ModelFacts]) -> ServerFacts:
-    """Architecture facts of some models, learned here or from a server that holds the same digests."""
+    """Record the architecture of models, from this server or another with the same digests."""
     installed = facts.installed or EMPTY
     changed = {name: replace(installed[name], facts=found) for name, found in learned.items() if name in installed}
     return replace(facts, installed=MappingProxyType({**installed, **changed})) if changed else facts
@@ -198,9 +198,9 @@ def with_facts(facts: ServerFacts, learned: Mapping[CanonicalName, ModelFacts]) 
 def observe_load_started(
     facts: ServerFacts, name: CanonicalName, *, now: float, load: Load = _ANY, default_context: int | None = None
 ) -> ServerFacts:
-    """Note a request for a model that is not in memory there, or not as the request wants it: it is being loaded.
+    """Record a sent request for a model that is not in memory with its options as a load in progress.
 
-    `default_context` is the server's own in tokens, when its operator told it.
+    `default_context` is the server's configured default in tokens.
     """
     if name in facts.loading:
         return facts
@@ -221,10 +221,10 @@ def observe_load_started(
 def observe_load_finished(
     facts: ServerFacts, name: CanonicalName, *, now: float, load: Load = _ANY, default_context: int | None = None
 ) -> ServerFacts:
-    """Note that an answer began: the model is in memory there, with the context that was asked for if one was.
+    """Record the start of a response: the model is in memory, with the requested context if any.
 
-    Its size is 0, not measured, until `/api/ps` tells. One that names of the same weights share keeps the name that
-    loaded it.
+    Its size is 0, not measured, until `/api/ps` reports it. A runner shared by names of the same weights keeps the name
+    that loaded it.
     """
     before = runner_of(facts, name)
     warm = before is not None and misfit(facts, name, before, load, default_context) is None
@@ -246,7 +246,7 @@ def observe_load_finished(
 
 
 def observe_unloaded(facts: ServerFacts, name: CanonicalName, *, now: float) -> ServerFacts:
-    """Note that the model left the server's memory, or its load was given up."""
+    """Record that a model left the server's memory, or that its load was abandoned."""
     gone = runner_of(facts, name)
     loaded = {model: row for model, row in facts.loaded.items() if row is not gone}
     left = gone.name if gone is not None else name if name in facts.loading else None
@@ -255,7 +255,7 @@ def observe_unloaded(facts: ServerFacts, name: CanonicalName, *, now: float) -> 
 
 
 def observe_loads_ended(facts: ServerFacts) -> ServerFacts:
-    """No request of ours waits there any more: what was being loaded for them is loaded or given up."""
+    """End all loads in progress, as no request of the router waits there any more."""
     return replace(facts, loading=EMPTY, loading_at=EMPTY)
 
 
@@ -273,12 +273,12 @@ def _without_loads(facts: ServerFacts, models: Container[CanonicalName]) -> Serv
 
 
 def _context(facts: ServerFacts, name: CanonicalName, load: Load, default_context: int | None) -> int | None:
-    """Return the context that somebody chose, at most what the model was made for; None for what Ollama chooses."""
+    """Return the explicit context, at most the model's maximum; None if Ollama chooses."""
     return explicit_context(facts.installed.get(name) if facts.installed else None, load.num_ctx, default_context)
 
 
 def forget_model(facts: ServerFacts, name: CanonicalName, *, now: float) -> ServerFacts:
-    """Forget a model that the server answered 404 for: it does not have it, and its list is due again."""
+    """Delete a model after a 404, and mark the server's list as stale."""
     installed = {model: row for model, row in (facts.installed or EMPTY).items() if model != name}
     gone = observe_unloaded(facts, name, now=now)
     return replace(gone, installed=MappingProxyType(installed), installed_at=None)

@@ -1,9 +1,9 @@
-"""Which conversations' prompts servers still hold, so that the next turn need not be read from its beginning.
+"""The conversations whose prompts servers have cached, so that the next turn needs less prefill.
 
-A server keeps, for each slot of a loaded model, the tokens of what ran there last. So the last `num_parallel`
-conversations of a server and model are remembered; there is nothing to gain from more. Of a conversation only a
-64-bit hash of its start is kept, under a key that routers of one group have in common: never text.
-Servers that tell how much of a prompt came out of their cache (0.33.3) teach how much of it a model really keeps there.
+A server caches, per slot of a loaded model, the tokens of the last request. The router therefore tracks the last
+`num_parallel` conversations of each server and model. It stores only a keyed 64-bit hash of a conversation's start,
+never text; the routers of a group share the key. Servers that report cached prompt tokens (0.33.3) show which share of
+a prompt a model really keeps.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from ollama_router_core.api.requests import ParsedRequest
 __all__ = ["HeldPrefix", "Prefixes", "conversation_of"]
 
 _LOOKED_AT = 2048
-"""Characters of each message that tell conversations apart."""
+"""Characters of each message that identify a conversation."""
 _MOST_MESSAGES = 6
-"""Messages looked at where the user's first one comes later."""
+"""Maximum messages read to find the user's first one."""
 _PART_LEARNED = 0.25
 _encode = msgspec.msgpack.Encoder().encode
 _MOST_PARTS = 4096
 
 
 class HeldPrefix(Struct, frozen=True):
-    """The server that answered a conversation's last turn and how many tokens of it it may still hold."""
+    """The server that answered a conversation's last turn, and the tokens that it may have cached."""
 
     server: str
     tokens: int
 
 
 def conversation_of(request: ParsedRequest, user: str, key: bytes) -> int | None:
-    """Return a number for a user's conversation with a model, the same in every turn: clients send all turns again.
+    """Return an id of a user's conversation with a model, equal in every turn, as clients resend all turns.
 
-    It covers everything up to the user's first message, under a `key`: who does not have it cannot find a
-    text by trying. None for what is not a conversation.
+    It hashes everything up to the user's first message under `key`, without which texts cannot be guessed from it.
+    None for a request that is no conversation.
     """
     document = request.document
     if document is None:
@@ -71,7 +71,7 @@ def _text(content: Any) -> Any:
 
 
 class Prefixes:
-    """Where conversations were answered last."""
+    """The server that last answered each conversation."""
 
     def __init__(self) -> None:
         self._held: dict[int, tuple[HeldPrefix, CanonicalName]] = {}
@@ -82,7 +82,7 @@ class Prefixes:
         return len(self._held)
 
     def of(self, conversation: int | None) -> HeldPrefix | None:
-        """Return the server that holds a conversation, and how many tokens of it are likely to be in its cache."""
+        """Return the server that holds a conversation, and the tokens that its cache probably contains."""
         found = None if conversation is None else self._held.get(conversation)
         if found is None:
             return None
@@ -91,14 +91,14 @@ class Prefixes:
         return prefix if part is None else HeldPrefix(prefix.server, round(prefix.tokens * part))
 
     def latest(self, most: int) -> list[tuple[int, HeldPrefix, CanonicalName]]:
-        """Return the conversations that were answered last, at most so many, the latest last."""
+        """Return the `most` most recent conversations, latest last."""
         found = list(self._held.items())[-most:]
         return [(conversation, prefix, model) for conversation, (prefix, model) in found]
 
     def was_cached(self, conversation: int, server: str, tokens: int) -> tuple[CanonicalName, float] | None:
-        """Learn from the next turn of a conversation, of whose prompt the server found `tokens` in its cache.
+        """Learn from a conversation's turn that the server had `tokens` of its prompt cached.
 
-        Returns which part of a prompt of which model that was, for `kept`; None where nothing was learned.
+        Return the model and the cached share of the prompt, for `kept`; None if nothing was learned.
         """
         found = self._held.get(conversation)
         if found is None or found[0].server != server or not found[0].tokens:
@@ -109,14 +109,14 @@ class Prefixes:
         return model, part
 
     def kept(self, server: str, model: CanonicalName, part: float) -> None:
-        """Learn which part of a prompt, from 0 to 1, a server still had in its cache."""
+        """Learn the share of a prompt, from 0 to 1, that a server had cached."""
         known = self._parts.get((server, model), 1.0)
         if len(self._parts) >= _MOST_PARTS:
             self._parts.clear()
         self._parts[server, model] = known + (part - known) * _PART_LEARNED
 
     def answered(self, conversation: int, server: str, model: CanonicalName, *, tokens: int, slots: int) -> None:
-        """Note a finished turn: prompt and answer are `tokens` long and in one of the model's `slots` there."""
+        """Record a finished turn: prompt and response, `tokens` long, are in one of the model's `slots` there."""
         self.forget_conversation(conversation)
         self._held[conversation] = (HeldPrefix(server, tokens), model)
         kept = self._slots.setdefault((server, model), [])
@@ -126,13 +126,13 @@ class Prefixes:
         del kept[:-slots]
 
     def forget_conversation(self, conversation: int) -> None:
-        """Forget a conversation that went on elsewhere."""
+        """Delete a conversation that continued on another server."""
         found = self._held.pop(conversation, None)
         if found is not None:
             prefix, model = found
             self._slots[prefix.server, model].remove(conversation)
 
     def forget_model(self, server: str, model: CanonicalName) -> None:
-        """Forget the conversations of a model that was unloaded or reloaded."""
+        """Delete the conversations of a model that was unloaded or reloaded."""
         for conversation in self._slots.pop((server, model), ()):
             del self._held[conversation]

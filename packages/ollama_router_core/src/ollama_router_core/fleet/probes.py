@@ -1,7 +1,7 @@
-"""When a server is probed next, and when it counts as up: down after three failed probes, up after two passed ones.
+"""Probe schedule and state: a server is down after three failed probes, up after two successful ones.
 
-A probe that fails is repeated after a second, one that hangs takes `probe_timeout`: a server that accepts and stays
-silent is out after at most
+A failed probe is repeated after a second, and a hanging probe takes `probe_timeout`. A server that accepts connections
+but stays silent is down after at most
 
     1.1 x health_check_interval + 3 x probe_timeout + 2 s
 
@@ -17,25 +17,25 @@ from ollama_router_core.config.settings import Config
 __all__ = ["FALL", "RISE", "ProbeState", "probe_interval"]
 
 FALL, RISE = 3, 2
-"""Probes in a row that must fail, or pass, to change the state."""
+"""Probes in a row that must fail, or succeed, to change the state."""
 
 _AGAIN = 1.0
-"""Seconds until a result that is not yet believed is checked again."""
+"""Seconds until an unconfirmed result is checked again."""
 _WHILE_DOWN = 5.0
 _SPREAD = 0.1
-"""Share of the interval by which servers are probed apart."""
+"""Share of the interval by which probe times of servers differ."""
 
 
 def probe_interval(config: Config, server: str) -> float:
-    """Return seconds between two probes of a healthy server; it differs by name, so that probes spread out."""
+    """Return seconds between probes of a healthy server, varied by name to spread the probes."""
     phase = zlib.crc32(server.encode()) / 2**31 - 1
     return config.health_check_interval * (1 + _SPREAD * phase)
 
 
 class ProbeState:
-    """One server's probes. `interval` is seconds between two of a healthy server.
+    """The probe state of one server. `interval` is the seconds between probes while it is healthy.
 
-    `up` is None before the first, whose result is believed as it is.
+    `up` is None before the first probe, whose result counts immediately.
     """
 
     __slots__ = ("_failed", "_interval", "_passed", "up")
@@ -47,20 +47,20 @@ class ProbeState:
         self._passed = 0
 
     def passed(self) -> None:
-        """Count a probe that was answered."""
+        """Count a successful probe."""
         self._failed, self._passed = 0, self._passed + 1
         if self.up is None or self._passed >= RISE:
             self.up = True
 
     def failed(self, *, refused: bool) -> None:
-        """Count a probe that was not; one refused connection is enough, as nothing listens there."""
+        """Count a failed probe; one refused connection suffices, as no server listens there."""
         self._failed, self._passed = self._failed + 1, 0
         if refused or not self.up or self._failed >= FALL:
             self.up = False
 
     @property
     def trusted(self) -> bool:
-        """Whether the server is up and the last probe was answered."""
+        """Whether the server is up and the last probe succeeded."""
         return bool(self.up) and not self._failed
 
     @property

@@ -1,10 +1,9 @@
-"""How many tokens a prompt is for a model: learned from what servers counted, with the usual prices before.
+"""Prompt token estimates per model: learned from servers' counts, with default prices before.
 
-A model's tokenizer and template are not known here, only what they make of prompts. The count is taken to be a sum of
-prices: so much for each letter, digit, mark, line and foreign character, for each message that the template dresses,
-for each character of a tool's description, for each image, and once for the beginning. Every counted prompt corrects
-the prices of what it was made of (recursive least squares), so that a few requests are enough and those with tools say
-nothing about text.
+A model's tokenizer and template are unknown; only their token counts are observed. The count is modelled as a sum of
+prices: per letter, digit, punctuation mark, line and foreign character, per message, per character of a tool's
+description, per image, and a constant. Every counted prompt corrects the prices of its parts (recursive least squares),
+so that a few requests suffice and prompts with tools do not distort the prices of text.
 """
 
 from __future__ import annotations
@@ -18,21 +17,22 @@ from ollama_router_core.api.prompts import USUAL_PRICES, PriceRow, PromptSize, s
 __all__ = ["PromptPrices"]
 
 _DOUBT: Final = (1.0, 1.0, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 1.5)
-"""How far off each may be, as a part of itself."""
+"""Initial relative uncertainty of each price."""
 _NOISE = 0.03
-"""Part of a prompt's tokens by which a sum of prices is off in any case."""
+"""Residual relative error of a sum of prices."""
 _LEARNS_ALL, _LEARNS_EACH = 64, 8
-"""Of how many prompts every one is learned from, and which of the later ones."""
+"""Number of first prompts that are all learned from, and the interval of later ones."""
 _DOUBTED, _STRANGE, _MOST_STRANGE = 1.5, 2.5, 20
-"""Standard deviations from which on a count weighs less and less, and from which on it is another matter: Ollama cut
-the prompt, or counted only what it had not read before. So many in a row are another model under the name."""
+"""Standard deviations beyond which a count is down-weighted, and beyond which it is an outlier: Ollama truncated the
+prompt, or counted only its uncached part. The third value is the outliers in a row that mean a new model of that
+name."""
 _FAR = 2.0
-"""How many times more or less than expected no tokenizer makes of a prompt."""
+"""Maximum ratio between counted and expected tokens."""
 _MOST_MODELS = 512
 
 
 class _Learned:
-    """The prices of one model, and how sure they are."""
+    """The prices of one model, with their covariance."""
 
     __slots__ = ("doubts", "prices", "samples", "seen", "strange")
 
@@ -47,7 +47,7 @@ class _Learned:
         self.strange = 0
 
     def learn(self, row: PriceRow, counted: float) -> None:
-        """Correct the prices of what a prompt was made of by what was counted."""
+        """Correct the prices of a prompt's parts by its counted tokens."""
         spread = [sum_of_prices(doubt, row) for doubt in self.doubts]
         expected = sum_of_prices(self.prices, row)
         variance = sum_of_prices(spread, row) + (_NOISE * max(expected, counted) + 1.0) ** 2
@@ -67,25 +67,25 @@ class _Learned:
 
 
 class PromptPrices:
-    """What was learned of each model; at most 512, the one that was first learned goes first. Mutable."""
+    """The learned prices of at most 512 models, oldest evicted first. Mutable."""
 
     def __init__(self) -> None:
         self._models: dict[CanonicalName, _Learned] = {}
 
     def tokens(self, model: CanonicalName, size: PromptSize) -> int | None:
-        """Estimate the tokens of a prompt; None for a model that was never counted."""
+        """Estimate the tokens of a prompt; None for a model without counts."""
         known = self._models.get(model)
         if known is None or not known.samples:
             return None
         return max(1, round(sum_of_prices(known.prices, size.row)) + size.tokens)
 
     def samples(self, model: CanonicalName) -> int:
-        """Return how many prompts a model's prices rest on."""
+        """Return the number of prompts that a model's prices are learned from."""
         known = self._models.get(model)
         return 0 if known is None else known.samples
 
     def learn(self, model: CanonicalName, size: PromptSize, counted: int) -> bool:
-        """Learn from a prompt that a server counted; says whether it was looked at."""
+        """Learn from a prompt that a server counted; return False if it was skipped."""
         known = self._models.get(model)
         if known is None:
             known = self._add(model)

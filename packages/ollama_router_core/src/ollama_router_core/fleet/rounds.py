@@ -1,4 +1,4 @@
-"""What one process learned by asking a server, for the other processes of the group: they need not ask it too."""
+"""Polling results that one process shares with the others of its group, so that only one polls a server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Reply", "Round", "learned_since", "moved_round", "take_over"]
 
 
 class Reply(Struct, frozen=True, array_like=True):
-    """What a server answered on a path. `asked` and `at` are seconds of a monotonic clock."""
+    """A server's reply on a path. `asked` and `at` are in seconds of a monotonic clock."""
 
     path: str
     body: bytes
@@ -25,15 +25,15 @@ class Reply(Struct, frozen=True, array_like=True):
     at: float
 
     def told(self, wall: Callable[[float], float]) -> Told:
-        """Return it as an answer to a question of one's own; `wall` gives seconds since 1970 of a moment."""
+        """Return the reply as one to an own request; `wall` converts a time to seconds since 1970."""
         return Told(200, self.body, self.at, wall(self.at), self.asked)
 
 
 class Round(Struct, frozen=True, array_like=True):
-    """One round of questions to a server that is up.
+    """One polling round of a server that is up.
 
-    `at` is when its probe was answered, in seconds of a monotonic clock, and its version among rounds: an older one
-    teaches nothing. `version` is the body of the probe's answer; `learned` is what models were found to be made of.
+    `at` is when its probe succeeded, in seconds of a monotonic clock; an older round than the last is ignored.
+    `version` is the body of the probe's reply; `learned` has the architectures found.
     """
 
     at: float
@@ -44,13 +44,13 @@ class Round(Struct, frozen=True, array_like=True):
 
 
 def moved_round(found: Round, seconds: float) -> Round:
-    """Translate the moments of a round between two clocks."""
+    """Shift the times of a round by `seconds`, to another clock."""
     replies = tuple(structs.replace(one, asked=one.asked + seconds, at=one.at + seconds) for one in found.replies)
     return structs.replace(found, at=found.at + seconds, replies=replies)
 
 
 def learned_since(before: ServerFacts, after: ServerFacts) -> dict[CanonicalName, ModelFacts]:
-    """Return what a round found out of what models are made of."""
+    """Return the architectures that a round found."""
     known = before.installed or {}
     models = (after.installed or {}).values()
     return {
@@ -68,7 +68,7 @@ def take_over(
     wall: Callable[[float], float],
     unusable: Callable[[UpstreamProtocolError], None] = lambda _: None,
 ) -> frozenset[CanonicalName]:
-    """Take in the answers of a round; return the models of which nobody has told what they are made of."""
+    """Apply the replies of a round; return the models whose architecture is still unknown."""
     for reply in found.replies:
         change = _CHANGES.get(reply.path)
         if change is not None:

@@ -1,4 +1,4 @@
-"""Which runners stand still: what waiting requests and answers in progress tell of them, and the probes that decide."""
+"""Detects stalled runners, from waiting requests, responses in progress and load probes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["RunnerWatch", "weight_there"]
 
 
 class _Believed(Protocol):
-    """What is believed about the servers, and what this process has in flight there."""
+    """The facts of the servers, and this process's requests in flight."""
 
     servers: Mapping[str, ServerFacts]
     speeds: SpeedBook
@@ -29,10 +29,10 @@ class _Believed(Protocol):
 
 
 class RunnerWatch:
-    """Suspects runners and clears them; the models of suspected ones are kept out by `health`.
+    """Suspects and clears runners; `health` suspends the models of suspected ones.
 
     Attributes:
-        config: says whether suspected runners are probed, and how often servers are.
+        config: whether suspected runners are probed, and the probe interval.
     """
 
     def __init__(self, config: Config, health: Health, fleet: _Believed) -> None:
@@ -43,10 +43,10 @@ class RunnerWatch:
         self._answers = AnswersSeen()
 
     def suspect(self, name: str, watched: Iterable[Watched], now: float) -> None:
-        """Judge the requests that wait for a first byte on a server that answers its probes.
+        """Evaluate the requests that wait for a first byte on a server that is up.
 
-        A model of which nothing came for much longer than expected is not asked for there for a while. An answer that
-        goes on excuses who waits for its runner.
+        A model without output for much longer than expected is suspended there. Progress of another response clears
+        its runner.
         """
         facts = self._fleet.servers.get(name)
         if facts is None or not facts.up:
@@ -58,14 +58,14 @@ class RunnerWatch:
         signs = {model: self._last_sign(facts, model) for one in here if (model := one.request.model) is not None}
         for model, seconds in stalled(here, signs, partial(self._patience, facts), now).items():
             if self._probes.is_running(name, model):
-                continue  # its answer decides
+                continue  # its result decides
             words = stall_words(model, seconds, facts)
             self._health.models.failed(name, model, words, now, at_once=True)
             request = next(wait.request for wait in here if wait.request.model == model)
             self._probes.suspect(name, request, words, now)
 
     def probe_due(self, name: str, now: float) -> LoadProbe | None:
-        """Return the probe of a suspected runner that is to be sent now, if the operator wants such probes."""
+        """Return the load probe to send to a server now, if any is due and `load_probe` is set."""
         facts, models = self._fleet.servers.get(name), self._health.models
         if facts is None or not self.config.load_probe:
             return None
@@ -79,38 +79,38 @@ class RunnerWatch:
         )
 
     def probe_ended(self, probe: LoadProbe, error: str | None, now: float) -> None:
-        """Take in what came of a probe: an answer ends the suspicion, anything else keeps the model out for longer."""
+        """Record a load probe's result: success clears the runner, an error extends the suspension."""
         name, model = probe.server, probe.model
         if error is None:
             self._health.showed_life(name, model, now)
             self._probes.ended(probe, again=None)
             return
         if not self._probes.has(name, model):
-            return  # the runner was seen to live meanwhile: the probe has waited behind a long answer
+            return  # the runner showed activity: the probe waited behind a long response
         models, interval = self._health.models, self.config.health_check_interval
         models.failed(name, model, f"{probe.words}; load probe: {error}", now, at_once=True)
         until = models.until(name, model) or now
         self._probes.ended(probe, again=max(now + interval, until - 2 * interval))
 
     def _lives(self, facts: ServerFacts, model: CanonicalName, now: float) -> None:
-        """Note that an answer has gone on: none of the names that its runner serves is under suspicion any more."""
+        """Record progress of a response, which clears all names that its runner serves."""
         self._health.signs[facts.name, model] = now
         for name in runner_names(facts, model):
             if self._probes.clear(facts.name, name):
                 self._health.showed_life(facts.name, name, now)
 
     def _last_sign(self, facts: ServerFacts, model: CanonicalName) -> float:
-        """Return when anything last came of the runner that serves a model, under any of its names."""
+        """Return the time of the last activity of a model's runner, under any of its names."""
         signs = self._health.signs
         return max(signs.get((facts.name, name), float("-inf")) for name in runner_names(facts, model))
 
     def _patience(self, facts: ServerFacts, wait: Wait) -> float:
-        """Seconds that a request may wait for its first byte, at least three intervals between probes."""
+        """Return the seconds that a request may wait for its first byte, at least three probe intervals."""
         least, speeds = 3.0 * self.config.health_check_interval, self._fleet.speeds
         return max(least, patience(wait, lambda model: speeds.expect(facts.name, model, weight_there(facts, model))))
 
 
 def weight_there(facts: ServerFacts, model: CanonicalName) -> ModelWeight:
-    """Return a model's weight as a server has it now."""
+    """Return a model's weight as loaded on a server."""
     on_cpu = share_on_cpu(facts, runner_of(facts, model))
     return model_weight(model, (facts.installed or EMPTY).get(model), on_cpu=on_cpu)

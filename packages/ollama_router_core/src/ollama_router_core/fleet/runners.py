@@ -1,7 +1,7 @@
-"""Which loaded runner serves a request, and whether it would be loaded anew for it.
+"""Which loaded runner serves a request, and whether the request would reload it.
 
-Since 0.30 Ollama has one runner for each file of weights: names built on one file share it, and load it anew for each
-other when their options differ. Sources: Ollama's server/sched.go, schedulerModelKey and needsReload.
+Since 0.30, Ollama has one runner per file of weights: names built on one file share the runner, and requests with other
+options reload it. Sources: Ollama's server/sched.go, schedulerModelKey and needsReload.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _LAYERS = "num_gpu"
 
 
 class Load(NamedTuple):
-    """What a request says about how its model is loaded.
+    """The load options of a request.
 
-    `num_ctx` is the context in tokens, None for what Modelfile and server say; `options` are those of the others that
-    were given and are not what Ollama takes anyway.
+    `num_ctx` is the context in tokens, None for that of the Modelfile or server; `options` are the other given options
+    that differ from Ollama's defaults.
     """
 
     num_ctx: int | None = None
@@ -30,12 +30,12 @@ class Load(NamedTuple):
 
 
 def load_of(route: RouteRequest) -> Load:
-    """Return what a request says about loading."""
+    """Return the load options of a request."""
     return Load(route.num_ctx, route.load_options)
 
 
 def runner_of(facts: ServerFacts, model: CanonicalName) -> LoadedModel | None:
-    """Return the loaded runner that a request for `model` reaches: the model's own, else one of the same weights."""
+    """Return the loaded runner for `model`: its own, else one with the same weights."""
     own = facts.loaded.get(model)
     if own is not None or not facts.loaded:
         return own
@@ -47,7 +47,7 @@ def runner_of(facts: ServerFacts, model: CanonicalName) -> LoadedModel | None:
 
 
 def runner_names(facts: ServerFacts, model: CanonicalName) -> tuple[CanonicalName, ...]:
-    """Return the names of a server whose requests one runner serves: the model's own, and those of the same weights."""
+    """Return the names on a server that share a model's runner: its own, and those with the same weights."""
     installed = _installed(facts, model)
     weights = None if installed is None or installed.facts is None else installed.facts.weights
     if weights is None or facts.installed is None or _is_mlx(installed):
@@ -58,9 +58,9 @@ def runner_names(facts: ServerFacts, model: CanonicalName) -> tuple[CanonicalNam
 def misfit(
     facts: ServerFacts, model: CanonicalName, runner: LoadedModel, load: Load, default_context: int | None = None
 ) -> str | None:
-    """Say for what a runner would be loaded anew to serve a request, None when it serves it as it is.
+    """Return why a request would reload a runner, None if the runner serves it as it is.
 
-    `default_context` is the server's own in tokens, when its operator told it. What is not known is no reason.
+    `default_context` is the server's configured default in tokens. Unknown properties are no reason.
     """
     if runner.automatic and runner.name == model and load == (None, runner.options) and default_context is None:
         return None  # the usual case
@@ -82,9 +82,9 @@ def misfit(
 def explicit_context(
     installed: InstalledModel | None, num_ctx: int | None, default_context: int | None = None
 ) -> int | None:
-    """Return the context in tokens that somebody chose: the request, the Modelfile, the server; None for automatic.
+    """Return the explicit context in tokens, from request, Modelfile or server; None for automatic.
 
-    It is at most what the model was made for, and at least 4 tokens.
+    It is at most the model's maximum, and at least 4 tokens.
     """
     facts = None if installed is None else installed.facts
     chosen = num_ctx or (facts.num_ctx if facts is not None else None) or default_context
@@ -97,7 +97,7 @@ def explicit_context(
 
 
 def _context_misfit(facts: ServerFacts, model: CanonicalName, runner: LoadedModel, wanted: int | None) -> str | None:
-    """Two contexts that Ollama chose by itself agree, whatever they are; any others must be equal."""
+    """Compare contexts: two that Ollama chose always match, any others must be equal."""
     usual = facts.automatic.get(model)
     held = runner.context_length or (usual if runner.automatic else None)
     if wanted is not None:
@@ -113,7 +113,7 @@ def _context_misfit(facts: ServerFacts, model: CanonicalName, runner: LoadedMode
 
 
 def _less(options: LoadOptions, given: LoadOptions) -> LoadOptions:
-    """Without a number of layers that the request leaves to Ollama: whatever it was loaded with will do."""
+    """Drop `num_gpu` from the options unless it was given: any loaded value matches."""
     chooses = any(key == _LAYERS for key, _ in given)
     return options if chooses else frozenset(option for option in options if option[0] != _LAYERS)
 
@@ -138,5 +138,5 @@ def _adapters(facts: ServerFacts, model: CanonicalName) -> tuple[str, ...]:
 
 
 def _is_mlx(installed: InstalledModel | None) -> bool:
-    """Whether the MLX runner runs it: it is keyed by the manifest and compares no options."""
+    """Whether the MLX runner serves the model: it is keyed by manifest and ignores options."""
     return installed is not None and installed.format == "safetensors"

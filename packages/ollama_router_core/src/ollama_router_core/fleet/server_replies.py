@@ -1,7 +1,7 @@
-"""What a server's replies list and tell, as values.
+"""Parses servers' replies.
 
-Unknown keys are ignored and missing ones are None: servers from v0.5 on are understood. `now` is seconds of the
-snapshot's clock, `wall` seconds since 1970.
+Unknown keys are ignored and missing ones are None; servers from v0.5 are supported. `now` is in seconds of the
+snapshot's clock, `wall` in seconds since 1970.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _NAME_AND_VALUE = 2
 _OK = 200
 _INCOMPLETE_FROM, _COMPLETE_FROM = (0, 30), (0, 34, 1)
 _NEVER_EXPIRES = 50 * 365 * 86400
-"""A keep_alive below zero gives an `expires_at` near the year 2318."""
+"""A negative keep_alive gives an `expires_at` near the year 2318."""
 
 
 def read_version(body: bytes) -> str | None:
-    """Read the version that an answer to `/api/version` gives, None if it gives none that could be one."""
+    """Read the version in a reply to `/api/version`, None without a plausible one."""
     try:
         version = read_document(body).values.get("version")
     except UpstreamProtocolError:
@@ -38,35 +38,35 @@ def read_version(body: bytes) -> str | None:
 
 
 def version_fault(status: int, body: bytes) -> str | None:
-    """Say why an answer to `/api/version` is not one of an Ollama; None if it is."""
+    """Return why a reply to `/api/version` is not Ollama's; None if it is."""
     if status == _OK and read_version(body) is not None:
         return None
     return f"answered /api/version {'without a version' if status == _OK else f'with {status}'}: is this Ollama?"
 
 
 def read_tags(body: bytes, version: str | None) -> list[InstalledModel]:
-    """Read the models on disk that an answer to `/api/tags` lists, of a server of this version.
+    """Read the models on disk in a reply to `/api/tags` of a server of this version.
 
     Raises:
-        UpstreamProtocolError: the body is not what the route answers.
+        UpstreamProtocolError: the body is invalid for the route.
     """
     return [_installed(row, version) for row in _rows(body)]
 
 
 def read_ps(body: bytes, now: float, wall: float) -> list[LoadedModel]:
-    """Read the models in memory that an answer to `/api/ps` lists.
+    """Read the models in memory in a reply to `/api/ps`.
 
     Raises:
-        UpstreamProtocolError: the body is not what the route answers.
+        UpstreamProtocolError: the body is invalid for the route.
     """
     return [_loaded(row, now, wall) for row in _rows(body)]
 
 
 def read_show(body: bytes) -> ModelFacts:
-    """Read the architecture that an answer to `/api/show` gives.
+    """Read the architecture in a reply to `/api/show`.
 
     Raises:
-        UpstreamProtocolError: the body is not what the route answers.
+        UpstreamProtocolError: the body is invalid for the route.
     """
     return _model_facts(read_document(body).values)
 
@@ -80,12 +80,12 @@ def _name_of(row: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str | None:
-    """Return a text if it can be shown; lone surrogates and control characters would break whatever writes it."""
+    """Return a printable text, else None; lone surrogates and control characters would break its output."""
     return value if isinstance(value, str) and value and value.isprintable() else None
 
 
 def _whole(value: Any) -> int | None:
-    """Return a value if it is a count or a size; Go's are int64, so anything beyond is not one."""
+    """Return a value if it is a count or a size within Go's int64, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else None
 
 
@@ -113,7 +113,7 @@ def _installed(row: Mapping[str, Any], version: str | None) -> InstalledModel:
 
 
 def _tells_too_little(version: str | None) -> bool:
-    """Whether `/api/tags` of a version may leave out capabilities that a model has: a missing one is no "no"."""
+    """Whether `/api/tags` of a version may omit capabilities, so that a missing one proves nothing."""
     return _INCOMPLETE_FROM <= parse_version(version) < _COMPLETE_FROM
 
 
@@ -169,13 +169,13 @@ def _model_facts(show: Mapping[str, Any]) -> ModelFacts:
 
 
 def _blobs(show: Mapping[str, Any], instruction: str) -> tuple[str, ...]:
-    """Return the digests of the files that a Modelfile's lines of one kind name."""
+    """Return the digests of the files in a Modelfile's lines of one instruction."""
     found = (_BLOB.fullmatch(line) for line in _lines(show.get("modelfile")))
     return tuple(one["digest"] for one in found if one is not None and one["instruction"] == instruction)
 
 
 def _parameter(show: Mapping[str, Any], name: str) -> int | None:
-    """Return the whole number that a Modelfile sets a parameter to; the last one counts."""
+    """Return the integer value of a Modelfile's parameter; the last one counts."""
     lines = (line.split(maxsplit=1) for line in _lines(show.get("parameters")))
     values = [line[1].strip() for line in lines if len(line) == _NAME_AND_VALUE and line[0] == name]
     return int(values[-1]) if values and values[-1].isascii() and values[-1].isdigit() else None

@@ -1,7 +1,7 @@
-"""How many requests a loaded model serves at once: told, one for some models, and learned from who had to wait.
+"""The parallel requests of a loaded model: configured, fixed at one for some models, or learned from waits.
 
-Ollama lets a request wait for a slot in silence and without limit, and leaks the socket of a client that leaves it
-there. Source: Ollama's server/sched.go, load, and llm/llama_server.go, Completion.
+Ollama queues requests for a slot silently and without limit, and leaks the socket of a client that disconnects
+while queued. Source: Ollama's server/sched.go, load, and llm/llama_server.go, Completion.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ MLX = "safetensors"
 _SURE, _MOST_VOTES = 2, 4
 _MOST_SLOTS = 32
 _TRIAL_SECONDS = 600.0
-"""After so long one request more than was learned is sent again: the server may have got other settings."""
+"""Seconds until one request more than the learned slots is tried again, as the server's settings may have changed."""
 _WAITED_NS, _AT_ONCE_NS = 50_000_000, 10_000_000
 
 
 def told_slots(installed: InstalledModel | None, host: Server) -> int | None:
-    """Return the slots that a model's runner should have: one for some models, else what its operator said."""
+    """Return the configured slots of a model's runner; one for models that allow no more."""
     if installed is not None and (installed.format == MLX or _is_single(installed)):
         return 1
     return host.num_parallel
 
 
 def slots_for(installed: InstalledModel | None, host: Server, learned: int | None = None) -> int:
-    """Return the slots of a model's runner: told and learned, else Ollama's default of one."""
+    """Return the slots of a model's runner: the lower of configured and learned, else Ollama's default of one."""
     return least_slots(told_slots(installed, host), learned) or 1
 
 
 def least_slots(told: int | None, learned: int | None) -> int | None:
-    """Return what holds of two numbers, None where neither is known: fewer than told make requests wait all the same.
+    """Return the lower of configured and learned slots, None if neither is known.
 
-    More than told are never learned, as no more are sent.
+    More than the configured slots are never learned, as no more requests are sent.
     """
     if told is None or learned is None:
         return told or learned
@@ -66,19 +66,19 @@ def least_slots(told: int | None, learned: int | None) -> int | None:
 
 
 def parallel_slots(facts: ModelFacts | None, host: Server | None) -> int:
-    """Return the slots that a runner's memory is estimated with."""
+    """Return the slots for a runner's memory estimate."""
     if facts is not None and _is_single_by(facts.architecture, facts.capabilities):
         return 1
     return 1 if host is None else host.num_parallel or 1
 
 
 def has_one_slot(family: str | None, format_: str | None, *, embeds: bool) -> bool:
-    """Return whether Ollama serves one request at a time of a model of this family and format."""
+    """Return whether Ollama serves models of this family and format one request at a time."""
     return format_ == MLX or embeds or family in _ONE_AT_A_TIME
 
 
 def only_embeds(installed: InstalledModel) -> bool:
-    """Return whether a model is known to answer nothing but embeddings."""
+    """Return whether a model is known to support only embeddings."""
     told = _capabilities(installed)
     return told is not None and "completion" not in told
 
@@ -95,16 +95,16 @@ def _is_single(installed: InstalledModel) -> bool:
 
 
 def _is_single_by(architecture: str | None, capabilities: frozenset[str] | None) -> bool:
-    """Whether it embeds, or is of a family that allows one slot."""
+    """Whether the model only embeds, or is of a family with one slot."""
     return architecture in _ONE_AT_A_TIME or (capabilities is not None and "completion" not in capabilities)
 
 
 class LearnedSlots(Struct, frozen=True):
-    """What a server's answers say about the slots of its runners.
+    """Slots of a server's runners, learned from its responses.
 
-    `votes[k - 1]` counts how often a request had to wait that found k others before it, less how often it did not.
-    `alone_ns` is what its durations leave unexplained when nobody is before it, None until that was seen; `since` are
-    seconds of the caller's clock.
+    `votes[k - 1]` counts how often a request with k others ahead had to wait, minus how often it did not. `alone_ns` is
+    the unexplained part of the durations without others ahead, None until observed; `since` is in seconds of the
+    caller's clock.
     """
 
     votes: tuple[int, ...] = (0,) * _MOST_SLOTS
@@ -113,29 +113,29 @@ class LearnedSlots(Struct, frozen=True):
 
     @property
     def slots(self) -> int | None:
-        """The least number of requests that make the next one wait; None while that is not known."""
+        """The lowest number of requests that makes the next one wait; None if unknown."""
         return self._least(_SURE)
 
     @property
     def surest(self) -> int | None:
-        """The same with all the votes that count: what its operator told is believed against a few odd answers."""
+        """The same by the maximum votes, so that a few outliers do not override the configured slots."""
         return self._least(_MOST_VOTES)
 
     @property
     def proven(self) -> int | None:
-        """The slots that requests which began at once have shown; None while there is nothing to compare waits with."""
+        """The slots proven by requests that started immediately; None without a baseline."""
         return None if self.alone_ns is None else 1 + self.surely_free
 
     @property
     def surely_free(self) -> int:
-        """The requests that may be before one that still begins at once."""
+        """The number of requests ahead of one that still starts immediately."""
         return next((index for index, vote in enumerate(self.votes) if vote > -_SURE), _MOST_SLOTS - 1)
 
     def _least(self, votes: int) -> int | None:
         return next((index for index, vote in enumerate(self.votes, 1) if vote >= votes), None)
 
     def observe(self, queued_ns: int, whole_ns: int, ahead: int, now: float) -> LearnedSlots:
-        """Learn from one answer: `queued_ns` of its whole time are neither load nor work, `ahead` came before it."""
+        """Learn from one response: `queued_ns` of its total are neither load nor work, `ahead` requests came first."""
         tried = self._tried_again(now)
         if not ahead:
             known = self.alone_ns
@@ -148,9 +148,9 @@ class LearnedSlots(Struct, frozen=True):
         return tried.vote(1, ahead, -1) if began_at_once else tried
 
     def never_waits(self, ahead: int) -> bool:
-        """Whether so many before it are known not to matter: then it waited for requests that are not ours.
+        """Whether `ahead` requests are known not to cause waits, so that other clients' requests caused this one.
 
-        It says nothing about more before it; where it happens often the server has fewer slots than it had.
+        It proves nothing about more requests ahead; frequent waits mean that the server now has fewer slots.
         """
         return ahead <= _MOST_SLOTS and self.votes[ahead - 1] <= -_SURE
 
@@ -173,11 +173,11 @@ class LearnedSlots(Struct, frozen=True):
 
 
 class SlotBook:
-    """What answers have said about the slots of each server.
+    """Learned slots of each server.
 
     Attributes:
-        parallel: slots by server, as far as waits have shown where they end; replaced, never changed.
-        proven: slots that requests which began at once have shown; replaced, never changed.
+        parallel: slots by server, learned from waits; replaced, never mutated.
+        proven: slots by server, proven by immediate starts; replaced, never mutated.
     """
 
     def __init__(self) -> None:
@@ -186,18 +186,18 @@ class SlotBook:
         self.proven: Mapping[str, int] = EMPTY
 
     def observe(self, server: str, queued_ns: int, whole_ns: int, ahead: int, now: float, *, told: bool) -> None:
-        """Learn from one answer, as `LearnedSlots` does; `told` are servers of which the operator said a number."""
+        """Learn from one response, as `LearnedSlots`; `told`: the server's slots are configured."""
         known = self._learned.get(server) or LearnedSlots()
         self._take(server, known.observe(queued_ns, whole_ns, ahead, now), told=told)
 
     def forget(self, server: str) -> None:
-        """Know nothing of a server, as at the start."""
+        """Delete what was learned about a server."""
         self._take(server, LearnedSlots(), told=False)
 
     def of(self, server: str, told: int | None) -> int:
-        """Return the slots of a server's runner as far as is known, one where nothing is.
+        """Return the known slots of a server's runner, 1 if unknown.
 
-        What is `told` holds until waits have shown fewer: that only one was needed so far says nothing against it.
+        Configured slots (`told`) apply until waits show fewer.
         """
         return least_slots(told, self.parallel.get(server)) or self.proven.get(server, 1)
 
@@ -210,7 +210,7 @@ class SlotBook:
 def without_reserved(
     slots: Mapping[str, int], reserved: Mapping[str, int], servers: Mapping[str, Server]
 ) -> Mapping[str, int]:
-    """Return the slots that are left beside reserved ones, where a server has a limit at all."""
+    """Return the slots without reserved ones, for servers with a limit."""
     found = dict(slots)
     for name, count in reserved.items():
         limits = [limit for limit in (slots.get(name), servers[name].max_concurrent) if limit]
@@ -220,7 +220,7 @@ def without_reserved(
 
 
 def _with(slots: Mapping[str, int], server: str, number: int | None) -> Mapping[str, int]:
-    """Return the slots with those of one server; the same mapping where they are the same."""
+    """Return the slots with one server's replaced; the same mapping if unchanged."""
     if number == slots.get(server):
         return slots
     others = {one: other for one, other in slots.items() if one != server}

@@ -1,6 +1,6 @@
-"""What is believed about each server, and as of when: immutable snapshots.
+"""Immutable snapshots of the fleet state.
 
-Times are seconds of one monotonic clock that the caller chose; sizes are bytes.
+Times are in seconds of the caller's monotonic clock; sizes are in bytes.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ EMPTY: Mapping[Any, Any] = MappingProxyType({})
 
 
 class ModelFacts(Struct, frozen=True, kw_only=True):
-    """Architecture facts from `/api/show`: what the memory formulas need.
+    """Architecture facts from `/api/show`, for the memory formulas.
 
-    `head_counts_kv` has one entry a layer, or a single one that holds for all. None means the server did not say.
-    `weights` is the digest of the file of weights, which names built on one another share; `adapters` are those of
-    LoRA files, `num_ctx` the Modelfile's context in tokens.
+    `head_counts_kv` has one entry per layer, or a single one for all. None means that the server did not report it.
+    `weights` is the digest of the weights file, which derived names share; `adapters` are the digests of LoRA files,
+    `num_ctx` the Modelfile's context in tokens.
     """
 
     architecture: str | None = None
@@ -70,7 +70,7 @@ class InstalledModel(Struct, frozen=True, kw_only=True):
     """A model that a server has on disk, from `/api/tags`.
 
     `spelling` is the name as that server writes it. `size` is the sum of its layers in bytes. `capabilities` is None
-    where the server is too old to tell.
+    if the server is too old to report them.
     """
 
     name: CanonicalName
@@ -106,7 +106,7 @@ class LoadedModel(Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> int:
-        """Bytes that it takes of what limits the server: its video memory, or the machine's where it has none."""
+        """Bytes of the limiting memory: video memory, or main memory if it uses none."""
         return self.size_vram or self.size
 
 
@@ -150,7 +150,7 @@ class ServerFacts(Struct, frozen=True, kw_only=True):
 
 
 class ModelSpeed(Struct, frozen=True, kw_only=True):
-    """What a request for one model can expect on one server.
+    """The expected speed of one model on one server.
 
     `load_seconds` from disk to ready, `prefill_rate` and `decode_rate` in tokens a second, `answer_tokens` the usual
     length of an answer. `samples` finished requests stand behind it; 0 means that it is a guess from sizes.
@@ -176,20 +176,20 @@ class ModelWeight(Struct, frozen=True, kw_only=True):
 
 
 class Speeds(Protocol):
-    """What the fleet is known to be capable of; see `speeds.SpeedBook`."""
+    """Learned speeds; see `speeds.SpeedBook`."""
 
     def expect(self, server: str, model: CanonicalName, weight: ModelWeight) -> ModelSpeed:
-        """Return the expectation for one model on one server."""
+        """Return the expected speed of one model on one server."""
 
     def version(self, server: str) -> object:
-        """Another object whenever something about this server was learned."""
+        """Return an object that changes whenever something about this server is learned."""
 
     def answer_tokens(self, model: CanonicalName) -> float:
-        """Return the usual length of an answer, learned from all servers."""
+        """Return the mean response length in tokens, learned from all servers."""
 
 
 class SuspendedModel(Struct, frozen=True):
-    """A model that its server could not serve, in the server's `words`; it is not asked for it before `until`."""
+    """A model suspended on a server until `until`; `words` is the server's error text."""
 
     until: float
     words: str
@@ -225,7 +225,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
     prefixes: Prefixes | None = None
 
     def held(self, conversation: int | None) -> HeldPrefix | None:
-        """Return where a conversation's prompt is held now, None where no server holds it."""
+        """Return the server that has a conversation's prompt cached now, None if none has."""
         return None if conversation is None or self.prefixes is None else self.prefixes.of(conversation)
 
     def with_server(self, facts: ServerFacts) -> FleetSnapshot:
@@ -238,7 +238,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
         active: Mapping[str, Mapping[CanonicalName, int]],
         demand: Mapping[CanonicalName, float],
     ) -> FleetSnapshot:
-        """Return the same facts with other counts of this process; written out, as it runs for every request."""
+        """Return the snapshot with this process's counts replaced; written out, as it runs for every request."""
         if self.elsewhere:
             names = in_flight.keys() | self.elsewhere.keys()
             in_flight = {name: in_flight.get(name, 0) + self.elsewhere.get(name, 0) for name in names}
@@ -260,13 +260,13 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
 
 
 def stubs(servers: Mapping[str, ServerFacts]) -> frozenset[CanonicalName]:
-    """Return the models that some server only knows as those of Ollama's hosted service."""
+    """Return the models that some server has only as stubs of Ollama's hosted service."""
     known = [row for facts in servers.values() if facts.installed for row in facts.installed.values()]
     return frozenset([row.name for row in known if row.remote_host is not None])
 
 
 def writes_text(servers: Mapping[str, ServerFacts], model: CanonicalName | None) -> bool:
-    """Say whether some server told that a model can write text."""
+    """Return whether some server reports that a model can generate text."""
     rows = [facts.installed.get(model) for facts in servers.values() if facts.installed and model]
     told = [(row.facts and row.facts.capabilities) or row.capabilities or () for row in rows if row is not None]
     return any("completion" in capabilities for capabilities in told)
@@ -275,7 +275,7 @@ def writes_text(servers: Mapping[str, ServerFacts], model: CanonicalName | None)
 def unloaded(
     before: Mapping[CanonicalName, LoadedModel], after: Mapping[CanonicalName, LoadedModel]
 ) -> list[CanonicalName]:
-    """List the models that are not loaded any more, or anew with another context."""
+    """List the models that were unloaded, or reloaded with another context."""
     found = []
     for model, old in before.items():
         new = after.get(model)

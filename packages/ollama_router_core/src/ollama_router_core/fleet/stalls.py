@@ -1,7 +1,7 @@
-"""Runners that stand still behind a server that answers its probes: told by answers that do not begin.
+"""Stalled runners of servers that are up, detected by responses that do not begin.
 
-A frozen runner, or loads that wait for a model which never goes (`keep_alive: -1`, in use), look the same from outside:
-`/api/version`, `/api/tags` and `/api/ps` answer at once, and a request gets no byte.
+A frozen runner and loads that wait for a model which never expires (`keep_alive: -1`, in use) look alike: the routes
+`/api/version`, `/api/tags` and `/api/ps` answer immediately, and a request gets no byte.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ollama_router_core.fleet.snapshot import EMPTY, ModelSpeed, ServerFacts
 __all__ = ["AnswersSeen", "Progress", "Wait", "Watched", "patience", "stall_words", "stalled"]
 
 _MARGIN = 4.0
-"""Times the expected seconds that a wait may last: speeds are learned, and rough before they are."""
+"""Factor on the expected seconds of a wait, as speeds are rough before they are learned."""
 
 
 class Wait(Struct, frozen=True):
-    """A request that was sent to a server at `since` and has got no byte of an answer.
+    """A request sent to a server at `since` without a byte of a response yet.
 
-    `beside` are the requests that were there when it had been sent, itself among them, by their models.
+    `beside` counts the requests in flight there when it was sent, itself included, by model.
     """
 
     server: str
@@ -33,7 +33,7 @@ class Wait(Struct, frozen=True):
 
 
 class Progress(Struct, frozen=True):
-    """A request whose answer comes from a server: so many pieces so far. `id` is the request's."""
+    """A response in progress from a server, with the pieces so far. `id` is the request id."""
 
     server: str
     model: CanonicalName
@@ -42,26 +42,26 @@ class Progress(Struct, frozen=True):
 
 
 Watched = Wait | Progress
-"""What a request in progress tells of the runner that serves it."""
+"""What a request in progress shows of its runner."""
 
 
 class AnswersSeen:
-    """How far the answers of each server were when it was polled last."""
+    """The progress of each server's responses at its last poll."""
 
     def __init__(self) -> None:
         self._pieces: dict[str, dict[str, int]] = {}
 
     def moved(self, server: str, answers: Collection[Progress]) -> frozenset[CanonicalName]:
-        """Return the models of which more has come since the last poll of their server."""
+        """Return the models with progress since the last poll of their server."""
         before = self._pieces.get(server, {})
         self._pieces[server] = {one.id: one.pieces for one in answers}
         return frozenset(one.model for one in answers if one.pieces > before.get(one.id, one.pieces))
 
 
 def patience(wait: Wait, speed_of: Callable[[CanonicalName], ModelSpeed]) -> float:
-    """Seconds in which a request should get its first byte: after all that was before it, each loaded anew, in turn.
+    """Return the seconds to wait for a first byte: all earlier requests in turn, each with a load.
 
-    Of an answer in one piece that is the end. What others ask for is not known any more: a prompt like its own.
+    For a non-streamed response that is its end. The prompts of other requests are assumed to be as long as its own.
     """
     request, own = wait.request, wait.request.model or CanonicalName("")
     speed = speed_of(own)
@@ -75,16 +75,16 @@ def patience(wait: Wait, speed_of: Callable[[CanonicalName], ModelSpeed]) -> flo
 
 
 def _turn(speed: ModelSpeed, prompt_tokens: int) -> float:
-    """Seconds of a whole request that finds another model in memory."""
+    """Return the seconds of a whole request, including a load."""
     return speed.load_seconds + prompt_tokens / speed.prefill_rate + speed.answer_tokens / speed.decode_rate
 
 
 def stalled(
     waits: Iterable[Wait], signs: Mapping[CanonicalName, float], expected: Callable[[Wait], float], now: float
 ) -> dict[CanonicalName, float]:
-    """Return the models of one server of which nothing has come for longer than was `expected`, with the seconds.
+    """Return the models of one server without output for longer than `expected`, with the seconds.
 
-    `signs` says when anything last came of a model there: a sign since a request was sent excuses the wait for it.
+    `signs` has the last activity of each model there: activity after a request was sent excuses its wait.
     """
     found: dict[CanonicalName, float] = {}
     for wait in waits:
@@ -97,7 +97,7 @@ def stalled(
 
 
 def stall_words(model: CanonicalName, seconds: float, facts: ServerFacts) -> str:
-    """Word a stall for an operator: which of the two it is, and the remedy."""
+    """Describe a stall for an operator, with its cause and remedy."""
     kept = _kept_for_ever(model, facts)
     if kept:
         names = ", ".join(sorted(kept))
@@ -109,7 +109,7 @@ def stall_words(model: CanonicalName, seconds: float, facts: ServerFacts) -> str
 
 
 def _kept_for_ever(model: CanonicalName, facts: ServerFacts) -> Collection[CanonicalName]:
-    """Return the models that a load may wait for without end; none for a model that is in memory itself."""
+    """Return the models without expiry that a load may wait for; empty if the model is in memory itself."""
     if model in facts.loaded:
         return ()
     return [name for name, row in facts.loaded.items() if row.expires_at is None]

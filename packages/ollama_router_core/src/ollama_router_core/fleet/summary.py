@@ -1,7 +1,7 @@
-"""What one router believes of a fleet, in short, for another one that has just come.
+"""A summary of one router's fleet state, for a router that has just started.
 
-Speeds, suspensions and which server holds which conversation take many requests to learn; facts of servers are asked
-for anew. Moments are seconds of the monotonic clock.
+It contains what takes many requests to learn: speeds, suspensions and cached conversations. Facts of servers are polled
+instead. Times are in seconds of the monotonic clock.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ollama_router_core.fleet.speeds import SpeedBook
 __all__ = ["FORMAT", "MOST_ROWS", "Holding", "Summary", "Suspension", "moved_summary", "read_summary", "write_summary"]
 
 FORMAT: Final = "1"
-"""Changes with what a summary is made of: routers of two releases do not read each other's."""
+"""Format version of a summary: routers of different formats ignore each other's."""
 MOST_ROWS: Final = 1000
-"""Speeds of models on servers, and conversations, at most: some 100 KB in all."""
+"""Maximum entries each of speeds and conversations: some 100 KB in total."""
 _MOST_BYTES = 4 << 20
 
 
 class Holding(Struct, frozen=True, array_like=True):
-    """A server may hold the last turn of a conversation, of so many tokens."""
+    """A server that may have the last turn of a conversation cached, of `tokens` tokens."""
 
     server: str
     model: CanonicalName
@@ -34,7 +34,7 @@ class Holding(Struct, frozen=True, array_like=True):
 
 
 class Suspension(Struct, frozen=True, array_like=True):
-    """A server is suspended, as in `BreakerState`."""
+    """A suspended server, as in `BreakerState`."""
 
     server: str
     until: float
@@ -43,9 +43,9 @@ class Suspension(Struct, frozen=True, array_like=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """What is worth telling; the conversation that was answered last comes last.
+    """The shared state; the most recent conversation comes last.
 
-    `addresses` are hashes of servers' addresses, by the names under which all count what runs there.
+    `addresses` are hashes of servers' addresses, by the names under which all routers count requests.
     """
 
     speeds: SpeedBook = SpeedBook()
@@ -59,12 +59,12 @@ _decoder = msgspec.msgpack.Decoder(Summary)
 
 
 def write_summary(summary: Summary) -> bytes:
-    """Encode a summary, for implementations between processes."""
+    """Encode a summary as compressed MessagePack."""
     return zlib.compress(_encoder.encode(summary), 1)
 
 
 def read_summary(data: bytes) -> Summary | None:
-    """Decode a summary; None for what is none, or longer than any."""
+    """Decode a summary; None if it is invalid or too long."""
     try:
         reader = zlib.decompressobj()
         text = reader.decompress(data, _MOST_BYTES)
@@ -74,6 +74,6 @@ def read_summary(data: bytes) -> Summary | None:
 
 
 def moved_summary(summary: Summary, seconds: float) -> Summary:
-    """Translate the moments in a summary between the clocks of two machines."""
+    """Shift the times in a summary by `seconds`, to another machine's clock."""
     suspended = tuple(structs.replace(one, until=one.until + seconds) for one in summary.suspended)
     return structs.replace(summary, suspended=suspended)

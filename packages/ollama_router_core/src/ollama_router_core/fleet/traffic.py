@@ -1,4 +1,4 @@
-"""What a router's own traffic shows about a server: loads begun and ended, models gone, how fast it is."""
+"""Facts and speed samples from the router's own traffic."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["inferred_model", "observe_answered", "sample_of", "shows_nothing_new
 
 
 _ROUNDED_NS = 10_000_000
-"""How much two clocks may differ over one answer."""
-_INFER = Kind.INFER  # looking a member up costs as much as a call
+"""Maximum difference in ns between two clocks over one response."""
+_INFER = Kind.INFER  # an enum lookup costs as much as a call
 
 
 def inferred_model(request: ParsedRequest) -> CanonicalName | None:
-    """Return the model that has to be in memory for a request, None when it needs none there."""
+    """Return the model that a request needs in memory, None if it needs none."""
     if request.endpoint.kind is not _INFER or request.route.unloads:
         return None
     return request.route.model
@@ -31,7 +31,7 @@ def inferred_model(request: ParsedRequest) -> CanonicalName | None:
 def observe_answered(
     facts: ServerFacts, request: ParsedRequest, status: int, *, now: float, default_context: int | None = None
 ) -> ServerFacts:
-    """Note the head of an answer: the model is in memory, or unloaded."""
+    """Record a response head: the model is in memory, or unloaded."""
     model = request.route.model
     if model is None or request.endpoint.kind is not _INFER:
         return facts
@@ -45,7 +45,7 @@ def observe_answered(
 def shows_nothing_new(
     facts: ServerFacts, request: ParsedRequest, status: int, default_context: int | None = None
 ) -> bool:
-    """Whether an answer is of the usual kind, a good one of a loaded model: then `observe_answered` changes nothing."""
+    """Whether a response is a success of a loaded model, for which `observe_answered` changes nothing."""
     route = request.route
     if status != 200 or facts.loading or route.unloads or route.model is None:
         return False
@@ -62,7 +62,7 @@ def sample_of(
     seconds: float = math.inf,
     ahead: int = 0,
 ) -> Sample | None:
-    """Return what an answer's metrics say about a server's speed, None when they say nothing.
+    """Return a speed sample from a response's metrics, None without durations.
 
     `loaded`: the request began the only load there; Ollama reports the wait for a load of others as its own.
     `prompt_held`: the prompt was read in part only, which says nothing about speed unless the server (0.33.3) tells how
@@ -85,9 +85,9 @@ def sample_of(
 
 
 def _queued_ns(usage: Usage, *, within: float) -> int | None:
-    """Nanoseconds of an answer's whole time that are neither load nor work: its wait for a slot, and a little more.
+    """Return the ns of a response's total time that are neither load nor work: mainly its wait for a slot.
 
-    None where its durations do not say, or say more than the `within` seconds that it took.
+    None if durations are missing, or exceed the `within` seconds that it took.
     """
     whole, read, wrote = usage.total_duration, usage.prompt_eval_duration, usage.eval_duration
     if whole is None or read is None or wrote is None or whole > within * 1e9 + _ROUNDED_NS:
@@ -96,7 +96,7 @@ def _queued_ns(usage: Usage, *, within: float) -> int | None:
 
 
 def _read_tokens(usage: Usage, *, prompt_held: bool) -> int:
-    """Count the tokens of the prompt that were read in `prompt_eval_duration`, 0 when that is not known."""
+    """Count the prompt tokens processed in `prompt_eval_duration`, 0 if unknown."""
     if usage.cached_tokens is not None:
         return max(0, (usage.prompt_tokens or 0) - usage.cached_tokens)
     return 0 if prompt_held else usage.prompt_tokens or 0

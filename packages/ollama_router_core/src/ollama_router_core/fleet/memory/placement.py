@@ -1,7 +1,7 @@
-"""Where a model lies on a server: on one GPU, split over all of them, or partly in the machine's own memory.
+"""The placement of models on a server: on one GPU, split over all GPUs, or partly in main memory.
 
-Ollama takes the GPU with most free memory where 80 % of that hold the model, else all of them together, each with
-buffers of its own; what they cannot hold runs on the CPU. Source: Ollama's server/sched.go, selectLlamaServerPlacement.
+Ollama uses the GPU with the most free memory if 80 % of that hold the model, else all GPUs, each with its own buffers;
+the part beyond them runs on the CPU. Source: Ollama's server/sched.go, selectLlamaServerPlacement.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ __all__ = ["Placed", "Placement", "gpus_for", "place_models", "share_on_cpu"]
 
 _FIT_SHARE = 0.8
 _LEAST_ON_CPU = 0.02
-"""Less is what Ollama leaves there by itself."""
+"""Share on the CPU below which a model counts as entirely on the GPUs."""
 
 
 class Placed(Struct, frozen=True, kw_only=True):
-    """Where a model lies that takes `size` bytes of video memory: on `gpu`, counted from 0; None is on all of them.
+    """The placement of a model with `size` bytes of video memory: on `gpu`, counted from 0, or on all if None.
 
-    `told` says that there is no other place, by `/api/ps` or the settings; else Ollama would place the model there now.
+    `told`: the placement follows from `/api/ps` or the settings; otherwise it is where Ollama would place it now.
     """
 
     name: CanonicalName
@@ -33,24 +33,24 @@ class Placed(Struct, frozen=True, kw_only=True):
 
 
 class Placement(Struct, frozen=True):
-    """Where the models of a server lie, and the bytes that are free of each GPU beside them."""
+    """The placement of a server's models, and the free bytes of each GPU beside them."""
 
     free: tuple[int, ...]
     models: tuple[Placed, ...] = ()
 
 
 def gpus_for(size: int, free: Sequence[int], *, spread: bool = False) -> int:
-    """Return how many GPUs a model of `size` bytes is on, given the bytes free of each; all where it is to `spread`."""
+    """Return the number of GPUs for a model of `size` bytes, given the free bytes of each; all with `spread`."""
     return len(free) if spread or size > _FIT_SHARE * max(free, default=0) else 1
 
 
 def place_models(gpus: Sequence[int], models: Iterable[LoadedModel], *, spread: bool = False) -> Placement:
-    """Return where `models` lie, given the bytes of each GPU; on all of them where Ollama is told to `spread`.
+    """Return the placement of `models`, given the bytes of each GPU; on all GPUs if Ollama is set to `spread`.
 
-    `/api/ps` says how much video memory a model takes, not of which GPU. One that takes more than any GPU has is on all
-    of them; one that takes none is on none, and left out. One with a part on the CPU is assumed to be on all, as Ollama
-    takes all where none is enough. The others are placed as Ollama would place them, the largest first: it may have
-    done otherwise, beside models that are gone by now.
+    `/api/ps` reports a model's video memory, not its GPU. A model larger than any GPU is on all of them; one without
+    video memory is omitted. One partly on the CPU is assumed to be on all GPUs, as Ollama uses all if no single one
+    suffices. The others are placed as Ollama would place them, largest first; the actual placement may differ, beside
+    models that have since been unloaded.
     """
     if not gpus:
         return Placement(())
@@ -71,7 +71,7 @@ def _is_split(one: LoadedModel, gpus: Sequence[int]) -> bool:
 
 
 def _taken(free: Sequence[int], size: int, gpu: int | None) -> list[int]:
-    """Return what is left after a model took its bytes from one GPU, or of each the same share of what is free."""
+    """Return the free bytes after placing a model on one GPU, or on all in proportion to their free bytes."""
     if gpu is not None:
         return [max(0, have - size) if at == gpu else have for at, have in enumerate(free)]
     left = max(0.0, 1.0 - size / max(sum(free), 1))
@@ -79,7 +79,7 @@ def _taken(free: Sequence[int], size: int, gpu: int | None) -> list[int]:
 
 
 def share_on_cpu(facts: ServerFacts, loaded: LoadedModel | None) -> float:
-    """Return the share of a loaded model that is not in video memory; 0 on a server that was never seen to have any."""
+    """Return the share of a loaded model outside video memory; 0 on a server that never reported any."""
     if loaded is None or loaded.size <= 0 or not (loaded.size_vram or facts.capacity.most):
         return 0.0
     share = 1.0 - loaded.size_vram / loaded.size

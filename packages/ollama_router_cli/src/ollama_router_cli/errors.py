@@ -1,4 +1,4 @@
-"""What a command raises when it cannot do what was asked."""
+"""The error of a command that fails."""
 
 from __future__ import annotations
 

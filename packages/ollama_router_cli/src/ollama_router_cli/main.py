@@ -1,4 +1,4 @@
-"""`orouter`: the commands and what they have in common.
+"""`orouter`: its commands, and what they have in common.
 
 A command's module is imported when the command runs, so that `orouter --help` is instant.
 """
@@ -101,7 +101,7 @@ class _Commands(TyperGroup):
 
 
 def _explain(error: Exception) -> str | None:
-    """Return what the user should read; None leaves the error to Typer (wrong usage, exit, abort, a closed pipe)."""
+    """Return the message for the user; None leaves the error to Typer (wrong usage, exit, abort, a closed pipe)."""
     from ollama_router_core.errors import RouterError  # noqa: PLC0415 - `--help` does not need it
 
     if isinstance(error, RouterError):
@@ -162,5 +162,5 @@ def main() -> None:
     """Run the console script."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # an answer with a `?` beats none
+            stream.reconfigure(errors="replace")  # a `?` in the output is better than no output
     app()

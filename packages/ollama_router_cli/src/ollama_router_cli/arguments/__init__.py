@@ -1,1 +1,1 @@
-"""What is typed: options that several commands share, and how their values are read."""
+"""Options that several commands share, and the parsing of their values."""

@@ -19,7 +19,7 @@ _NAMES: Final = {"\r": "enter", "\n": "enter", "\x7f": "backspace", "\x08": "bac
 
 @contextmanager
 def pressed_keys() -> Iterator[Callable[[float], str]]:
-    """Give a function that waits so many seconds for a key: its character or name, empty where none was pressed.
+    """Yield a function that waits that many seconds for a key and returns its character or name, empty without one.
 
     The terminal echoes nothing meanwhile. Where standard input is no terminal, the function only waits.
     """

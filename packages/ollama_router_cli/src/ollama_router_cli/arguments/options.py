@@ -65,7 +65,7 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for con
 
 
 def option(name: str, kind: Any, text: str, *, default: Any = None, **shown: Any) -> inspect.Parameter:
-    """Build an option for `in_place_of`; `text` is its help, and `shown` goes to `typer.Option`, too."""
+    """Build an option for `in_place_of`; `text` is its help, and `shown` is passed to `typer.Option`."""
     return shared(name, Annotated[kind, typer.Option(f"--{name.replace('_', '-')}", help=text, **shown)], default)
 
 
@@ -96,7 +96,7 @@ def in_place_of(
 
 @dataclass(frozen=True, slots=True)
 class SharedOptions:
-    """What commands that read or change the database have in common: which config, and whether to print JSON."""
+    """Options common to commands that read or change the database: the config, and whether to print JSON."""
 
     config: Path | None = None
     environment: str | None = None

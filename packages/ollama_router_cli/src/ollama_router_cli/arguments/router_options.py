@@ -21,7 +21,7 @@ __all__ = ["RouterAccess", "asks_router"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterAccess:
-    """Where the router is, and what to show it: `url`, else the address that the config says; how to print it."""
+    """The address and token of the router, and the output format: `url`, else the address from the config."""
 
     url: str | None
     token_file: Path | None
@@ -31,7 +31,7 @@ class RouterAccess:
 
     @property
     def place(self) -> dict[str, Any]:
-        """What `router_client` takes."""
+        """The arguments of `router_client`."""
         return {name: value for name, value in asdict(self).items() if name != "as_json"}
 
 

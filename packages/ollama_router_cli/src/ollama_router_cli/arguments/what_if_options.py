@@ -1,4 +1,4 @@
-"""What is asked of a simulation: which strategies, and what would be different."""
+"""Options of a simulation: its strategies, and its changes to the fleet."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def chosen_routers(text: str) -> Sequence[str]:
     """Return the strategies and usual policies that an option names.
 
     Raises:
-        BadParameter: one of them is not known.
+        BadParameter: one of them is unknown.
     """
     if text in {"all", "own"}:
         return list(ROUTERS if text == "all" else STRATEGIES)

@@ -1,1 +1,1 @@
-"""What is printed: streams, tables, and how each kind of result reads."""
+"""Output: streams, tables, and the format of each kind of result."""

@@ -1,4 +1,4 @@
-"""Progress of what goes from table to table: one line written over on a terminal, a line for each table elsewhere."""
+"""Progress of a database copy: one line that is overwritten on a terminal, else one line per table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["TableProgress"]
 
 
 class TableProgress:
-    """Hears how many rows of a table are done; use it as a context manager, which ends the line."""
+    """Receive the number of copied rows per table; a context manager, which ends the line."""
 
     def __init__(self) -> None:
         self._over = sys.stderr.isatty()
@@ -20,7 +20,7 @@ class TableProgress:
         return self
 
     def __call__(self, table: str, done: int, total: int) -> None:
-        """Show that `done` of `total` rows of a table are done."""
+        """Show that `done` of `total` rows of a table are copied."""
         text = f"{table}: {done:,} of {total:,} rows"
         if self._over:
             sys.stderr.write(f"\r{text:<60}")

@@ -1,4 +1,4 @@
-"""What figures of tokens say of those that nobody counted."""
+"""A note on estimated token counts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ __all__ = ["print_estimated"]
 
 
 def print_estimated(requests: int) -> None:
-    """Say of how many requests the tokens are estimates, if of any."""
+    """Print for how many requests the tokens are estimates, if for any."""
     if requests:
         print_result(f"the tokens of {amount(requests, 'request')} are estimates: servers did not count all of them")

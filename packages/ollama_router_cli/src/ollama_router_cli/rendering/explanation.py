@@ -50,7 +50,7 @@ def _forecasts(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _placements(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield what is free on each GPU, and which of them hold the models: told by their sizes, or assumed."""
+    """Yield the free memory of each GPU, and which GPUs hold the models, by their sizes or by assumption."""
     for one in candidates:
         gpus = (one.get("forecast") or {}).get("gpus")
         if gpus is None or not gpus["models"]:

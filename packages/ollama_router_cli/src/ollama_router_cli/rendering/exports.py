@@ -18,5 +18,5 @@ def write_json_lines(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_csv(rows: Iterable[Sequence[object]]) -> None:
-    """Write lines of cells that no spreadsheet takes for formulas."""
+    """Write CSV in which no spreadsheet reads a cell as a formula."""
     sys.stdout.write(csv_lines(rows))

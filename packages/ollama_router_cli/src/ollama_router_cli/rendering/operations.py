@@ -1,4 +1,4 @@
-"""How operations on models read."""
+"""Operations on models for people."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def print_operation(operation: dict[str, Any]) -> None:
 
 
 def progress_of(operation: dict[str, Any]) -> str:
-    """How far an operation is, as one line."""
+    """Return an operation's progress as one line."""
     return ", ".join(_far(target) for target in operation["targets"])
 
 

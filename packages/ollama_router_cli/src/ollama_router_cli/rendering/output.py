@@ -1,4 +1,4 @@
-"""What goes to which stream: results to standard output, progress and errors to standard error."""
+"""Output streams: results go to standard output, progress and errors to standard error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user or a group may do in the end, and why, for people."""
+"""The effective rights of a user or a group, with reasons, for people."""
 
 from __future__ import annotations
 

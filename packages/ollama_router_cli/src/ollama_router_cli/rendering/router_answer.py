@@ -1,4 +1,4 @@
-"""What a running router answers, printed."""
+"""Print the response of a running router."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def print_answer(
     `timeout` is in seconds, five unless it is given.
 
     Raises:
-        ConfigError, CommandFailed: as `router_client` and `ask_router`.
+        ConfigError, CommandFailed: see `router_client` and `ask_router`.
     """
     with router_client(**router.place) as client:
         client.timeout = timeout or client.timeout

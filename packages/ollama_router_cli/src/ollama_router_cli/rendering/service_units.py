@@ -1,4 +1,4 @@
-"""What a service manager is told to run: units of systemd, an agent of launchd."""
+"""Definitions for a service manager: units of systemd, an agent of launchd."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_./+@:-]+")
 
 
 def stop_seconds(limits: Limits) -> int:
-    """Return how long a service manager has to wait for a router that was told to stop, before it kills it."""
+    """Return the seconds that a service manager has to wait for a stopping router before it kills it."""
     return round(limits.lame_duck + limits.shutdown_grace) + 30
 
 
@@ -33,7 +33,7 @@ def render_unit(program: Path, config: Path, *, system: bool, environment: str |
     """Render the service's unit, for a section of the config if one is named; `stop` is in seconds.
 
     Raises:
-        CommandFailed: a word has characters that a unit would read otherwise.
+        CommandFailed: a word contains characters with a special meaning in a unit.
     """
     words = [str(config), *_section(environment)]
     for word in (str(program), *words):
@@ -63,7 +63,7 @@ def render_socket(host: str, port: int) -> str:
 
 
 def render_agent(program: Path, config: Path, log: Path, *, environment: str | None = None, stop: int = _STOP) -> str:
-    """Render an agent of launchd, which begins with the session and is started again whenever it ends."""
+    """Render an agent of launchd, which starts with the session and is restarted whenever it exits."""
     agent = {
         "Label": LABEL,
         "ProgramArguments": [str(program), "--config", str(config), *_section(environment), "serve"],

@@ -1,6 +1,6 @@
 """Tables and texts for people; colours only on a terminal.
 
-Names of models and users come from outside: unprintable characters are replaced before they reach a terminal.
+Names of models and users are untrusted: unprintable characters are replaced before they reach a terminal.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, rig
 
 
 def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str]) -> None:
-    """Print rows without colours and folding: rich takes 2 ms for a row."""
+    """Print rows without colours and wrapping: rich takes 2 ms per row."""
     lines = [columns] if any(columns) else []
     lines += [[_NOTHING if cell is None else " ".join(clean(cell).splitlines()) for cell in row] for row in rows]
     named = zip(columns, zip(*lines, strict=True), strict=True) if lines else ()

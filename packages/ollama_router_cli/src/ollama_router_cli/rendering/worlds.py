@@ -1,4 +1,4 @@
-"""How simulated worlds read: one table, and who would be worse off than in the first of them."""
+"""Simulated worlds for people: one table, and who would be worse off than in the first."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where facts come from: the config, the database, the servers, a running router, a file."""
+"""Sources of facts: the config, the database, the servers, a running router, a file."""

@@ -1,4 +1,4 @@
-"""Where the console of a config is, and who may be let in by a link."""
+"""The address of a config's console, and links that sign users in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def console_address(settings: Settings) -> str:
     """Return the router's address for people, without a trailing slash.
 
     Raises:
-        CommandFailed: the config turns the console off.
+        CommandFailed: the config disables the console.
     """
     if not settings.config.console.enabled:
         raise CommandFailed("the console is disabled in the config: console.enabled")
@@ -23,7 +23,7 @@ def console_address(settings: Settings) -> str:
 
 
 def console_sessions(database: Database, settings: Settings) -> ConsoleSessions:
-    """Sessions and links of a database, which end as the config says."""
+    """Return the sessions and links of a database, with the config's expiry."""
     limits = settings.config.console
     return ConsoleSessions(
         database, clock=SystemClock(), idle=limits.session_idle_timeout, longest=limits.session_max_age

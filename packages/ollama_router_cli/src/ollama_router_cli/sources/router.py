@@ -1,4 +1,4 @@
-"""Ask a running router for what only viewers and admins may know."""
+"""Requests to a running router for data that only viewers and admins may see."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def router_url(url: str) -> str:
 
 
 def own_trust(settings: Settings) -> ssl.SSLContext | bool:
-    """Trust the certificate that the router of this config presents, and only that, whatever name it was issued for."""
+    """Trust only the certificate that the router of this config presents, whatever name it was issued for."""
     certificate = settings.config.tls.certificate
     return True if certificate is None else trust_in(certificate)
 
@@ -86,10 +86,10 @@ def ask_router(
 
 
 def stream_router(client: httpx.Client, path: str, **query: Any) -> Iterator[str]:
-    """Ask one of the router's own routes for text, and pass it on as it comes; what is None in query is left out.
+    """Request text from one of the router's own routes and stream it; None values in `query` are left out.
 
     Raises:
-        CommandFailed: as `ask_router`; or the text breaks off.
+        CommandFailed: see `ask_router`; or the text breaks off.
     """
     import httpx  # noqa: PLC0415 - it is there
 
@@ -104,7 +104,7 @@ def stream_router(client: httpx.Client, path: str, **query: Any) -> Iterator[str
 
 
 class _Object(dict[str, Any]):
-    """A JSON object of an answer; what it lacks an older router did not tell."""
+    """The JSON object of a response; fields that an older router does not send are missing."""
 
     def __missing__(self, key: str) -> NoReturn:
         raise CommandFailed(

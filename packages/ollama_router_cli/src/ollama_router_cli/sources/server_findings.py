@@ -1,4 +1,4 @@
-"""What servers and the running router say of themselves."""
+"""Findings that servers and the running router report about themselves."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def server_findings(settings: Settings) -> Iterator[Finding]:
 
 
 def router_findings(settings: Settings) -> Iterator[Finding]:
-    """Ask the running router of this config whether it takes requests, and what troubles it, its store included."""
+    """Request from the running router whether it accepts requests, and its problems, including its store's."""
     url = settings.router_url
     try:
         with httpx.Client(timeout=_PATIENCE, verify=own_trust(settings), trust_env=False) as client:
@@ -64,7 +64,7 @@ def told_findings(settings: Settings, token: str) -> Iterator[Finding]:
     """Ask the running router for what it found itself, its servers as it sees them and learned from their answers.
 
     Raises:
-        CommandFailed: it does not answer, or the token is not an admin's.
+        CommandFailed: the router does not answer, or the token is not an admin's.
     """
     headers = {"authorization": f"Bearer {token}"}
     with httpx.Client(

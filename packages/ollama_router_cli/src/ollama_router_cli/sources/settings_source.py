@@ -66,7 +66,7 @@ class Settings:
 
     @property
     def installation(self) -> Installation:
-        """What is looked at for what is wrong."""
+        """The files and settings to check for problems."""
         return Installation(
             config=self.config,
             path=self.path,
@@ -102,10 +102,10 @@ def read_settings(
 
 
 def listening_settings(config: Path | None, environment: str | None) -> Settings:
-    """Read where a router of the file listens, and no more, although the file has problems elsewhere.
+    """Read only the router's address from a file that has problems elsewhere.
 
     Raises:
-        ConfigError: there is no such file, or it cannot be read.
+        ConfigError: the file does not exist or cannot be read.
     """
     known = dict(os.environ)
     section, path = chosen_environment(environment, known), find_config_file(config, known)

@@ -50,7 +50,7 @@ async def _look(config: Config, variables: Mapping[str, str]) -> Sighting:
 
 @contextmanager
 def _quiet_log() -> Iterator[None]:
-    """Silence the router's log: what it would say is in the result."""
+    """Silence the router's log: its content is in the result."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         yield

@@ -90,7 +90,7 @@ async def open_audit(settings: Settings) -> AsyncIterator[AuditLog]:
 
 
 def operator() -> Actor:
-    """Return who runs this command: an account of this machine, the one before `sudo` if there was one."""
+    """Return the account that runs this command, the one before `sudo` if there was one."""
     name = os.environ.get("SUDO_USER") or _account()
     return Actor(name[:100], "cli", machine_name())
 

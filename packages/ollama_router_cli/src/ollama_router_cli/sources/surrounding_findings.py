@@ -1,4 +1,4 @@
-"""What a router needs beside its servers: the store of coordination, and the sources of discovery."""
+"""Findings about a router's dependencies other than servers: the coordination store and the discovery sources."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MENDED_URL: Final = "coordination.url: redis://:PASSWORD@HOST:6379/0 in the con
 
 
 def coordination_findings(settings: Settings) -> Iterator[Finding]:
-    """Ask whether the store is there; without it each router goes on with its share."""
+    """Check that the store is reachable; without it, each router falls back to its share."""
     wanted = settings.config.coordination
     if wanted.url is None:
         return

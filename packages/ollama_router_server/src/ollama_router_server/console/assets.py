@@ -26,7 +26,7 @@ class Asset(Struct, frozen=True):
 
 
 class Assets:
-    """All static files of the console, read when the first page is asked for."""
+    """All static files of the console, read on the first request of a page."""
 
     @cached_property
     def files(self) -> dict[str, Asset]:
@@ -56,7 +56,7 @@ def _read(folder: Traversable, prefix: str) -> list[tuple[str, Asset]]:
 
 
 class AssetResource:
-    """`GET /console/v/{version}/{name}`; anybody may have them, they say nothing about this router."""
+    """`GET /console/v/{version}/{name}`; public, since the files contain nothing about this router."""
 
     roles = None
 
@@ -75,7 +75,7 @@ class AssetResource:
 
 
 def send(request: Request, response: Response, plain: bytes, packed: bytes) -> None:
-    """Send bytes packed where the browser takes that."""
+    """Send bytes compressed if the browser accepts that."""
     response.set_header("vary", "accept-encoding")
     if "gzip" in (request.get_header("accept-encoding") or ""):
         response.set_header("content-encoding", "gzip")

@@ -1,4 +1,4 @@
-"""Signing in and out, and what is shown to those who are not signed in."""
+"""Sign-in and sign-out, and the pages for visitors who are not signed in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ClaimResource", "FrontDoor", "Refusals", "SessionResource"]
 
 
 class _Credential(BaseModel):
-    """What somebody signs in with."""
+    """The credentials of a sign-in."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -62,7 +62,7 @@ class ClaimResource:
         self._sessions = sessions
 
     async def on_post(self, request: Request, response: Response) -> None:
-        """Open a session; the answer has its cookie, and somebody's first token, shown only now."""
+        """Open a session; the response sets its cookie, and shows a first token, if one was created, only now."""
         body = await read_body(request, _Link)
         user, token = await self._sessions.claim(request, response, body.claim)
         first = {} if token is None else {"token": token.reveal()}
@@ -78,7 +78,7 @@ class FrontDoor:
 
 
 class Refusals:
-    """Errors as pages where a person's browser asked for one, as JSON everywhere else."""
+    """Render errors as pages for a browser, as JSON everywhere else."""
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer

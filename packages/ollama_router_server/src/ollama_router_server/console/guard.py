@@ -51,7 +51,7 @@ class ConsoleAccess:
         self._sessions = sessions
 
     async def process_request(self, request: Request, _response: Response) -> None:
-        """Refuse what cannot come from the console's own pages, and find the session."""
+        """Refuse requests that cannot come from the console's own pages, and find the session."""
         if not _is_ours(request):
             return
         settings = self._services.config.console
@@ -69,7 +69,7 @@ class ConsoleAccess:
             request.context.actor = Actor(user.name, "console", address)
 
     async def process_resource(self, request: Request, _response: Response, resource: Any, _params: Any) -> None:
-        """Let only those pass who may."""
+        """Admit only permitted users."""
         if not _is_ours(request):
             return
         roles = getattr(resource, "roles", None)

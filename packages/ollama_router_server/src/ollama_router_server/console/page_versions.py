@@ -90,5 +90,5 @@ class Changes:
 
 
 def _only(user: User) -> str | None:
-    """Whose requests a user sees; None for everybody's."""
+    """Return the user whose requests a user sees; None for all users."""
     return user.name if user.role == "user" else None

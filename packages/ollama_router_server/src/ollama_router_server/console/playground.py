@@ -37,7 +37,7 @@ class PlayResource:
     roles = PLAYERS
 
     async def on_post(self, _request: Request, _response: Response) -> None:
-        """Refuse somebody whose session has ended in this moment."""
+        """Refuse a user whose session has just ended."""
         raise MissingCredential("sign in again")
 
 
@@ -77,7 +77,7 @@ class PlayDoor:
 
 
 def expected_start(services: Services, model: ModelView) -> str:
-    """When an answer of this model would begin, in words, by what is known of the servers at this moment."""
+    """Return when a response of this model would start, in words, by the servers' current state."""
     found = explain(
         Question(model=model.name), services.admission.view.traffic(), services.config, now=services.clock.monotonic()
     )

@@ -57,14 +57,14 @@ class Renderer:
     def text(self, template: str, path: str, **values: Any) -> str:
         """Fill a template for the page at this path; links in it are relative, so that a prefix works.
 
-        Slashes of names are encoded in the path, and are not in what the template is told.
+        Slashes of names are encoded in the path, but not in the values that the template receives.
         """
         root = "../" * path.removeprefix("/console/").count("/") or "./"
         assets, page = f"{root}v/{self._assets.version}/", unquote(path.removeprefix("/console/"))
         return _environment().get_template(template).render(root=root, assets=assets, path=page, **values)
 
     def rendered(self, template: str, path: str, **values: Any) -> Rendered:
-        """Fill a template, to be sent once or to several who ask for the same."""
+        """Render a template, to be sent once or to several watchers of the same page."""
         return Rendered(self.text(template, path, **values).encode("utf-8", "replace"))
 
     def answer(self, request: Request, response: Response, template: str, **values: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a page asks for twice by one press is done once: the second is given the first's answer."""
+"""Deduplication of submissions: a repeated one receives the response of the first."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PATIENCE: Final = 20.0
 
 
 class Answer(Struct, frozen=True):
-    """What was answered, as it was sent; it may hold a new token, so that it has no repr."""
+    """A response as sent; it may contain a new token, so it has no repr."""
 
     status: str
     content_type: str
@@ -51,7 +51,7 @@ class KeptAnswers:
         return found if now - at < _KEPT_SECONDS else None
 
     def begin(self, session: str, key: str, now: float) -> asyncio.Future[Answer | None]:
-        """Keep a place for the answer to a key that is asked for now."""
+        """Reserve a place for the response to a key."""
         keys = self._sessions.setdefault(session, OrderedDict())
         self._sessions.move_to_end(session)
         settled: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()

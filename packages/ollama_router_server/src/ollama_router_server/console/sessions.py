@@ -61,7 +61,7 @@ class Sessions:
         return user
 
     async def claim(self, request: Request, response: Response, secret: str) -> tuple[User, Token | None]:
-        """Open a session with a link that can be used once; whoever has no token yet gets one with it.
+        """Open a session with a link that can be used once; a user without a token gets one with it.
 
         Raises:
             LimitExceeded: too many attempts.
@@ -76,7 +76,7 @@ class Sessions:
                 raise InvalidCredential(_WRONG)
             self._check(person, address)
             token = await self._first_token(person, address)
-            await self._services.authenticator.refresh()  # link and token may be younger than what is known of users
+            await self._services.authenticator.refresh()  # link and token may be newer than the users in memory
             user = self._services.authenticator.user_of_token(await self._store.first_token(person))
             if user is None:
                 raise InvalidCredential(_WRONG)
@@ -86,14 +86,14 @@ class Sessions:
         return user, token
 
     async def _first_token(self, person: User, address: str | None) -> Token | None:
-        """Create a token for whoever has none, as a session ends with its token; None where there is one."""
+        """Create a token for a user without one, since a session ends with its token; None if the user has one."""
         if await self._store.first_token(person):
             return None
         users = self._services.users.by(Actor(person.name, "console", address))
         return (await users.add_token(person.name, DEFAULT_TOKEN_NAME)).token
 
     async def find(self, request: Request) -> User | None:
-        """Find the user whose session a request carries; None where there is none that is open."""
+        """Return the user of a request's session; None without an open one."""
         secret = _secret_of(request, self._cookie_name)
         stored = None if secret is None else await self._store.find(secret)
         if stored is None:

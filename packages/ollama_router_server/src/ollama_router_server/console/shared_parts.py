@@ -16,7 +16,7 @@ class SharedParts:
     """What was filled since the watchers' last look; whatever has changed meanwhile, the next look will name.
 
     Args:
-        moment: the number of the last look; None while nobody watches, and then nothing is kept.
+        moment: the number of the last look; None without watchers, and then nothing is kept.
     """
 
     def __init__(self, moment: Callable[[], int | None]) -> None:

@@ -1,4 +1,4 @@
-"""Columns of parts on top of each other: pure geometry, drawn by a template as SVG."""
+"""Stacked columns: pure geometry, drawn by a template as SVG."""
 
 from __future__ import annotations
 

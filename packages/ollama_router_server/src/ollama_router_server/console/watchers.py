@@ -1,4 +1,4 @@
-"""Who watches a page, and what is told them: names of pages that have changed, never what they show.
+"""The watchers of pages, and their events: names of changed pages, never their content.
 
 One task looks for all watchers, twice a second, and only while there are any. A watcher that is told of a change
 fetches the page; changes until then are one. So nothing piles up: a watcher costs a set of names and what its
@@ -35,7 +35,7 @@ Told = tuple[str, ...] | None
 
 
 class Versions(Protocol):
-    """What pages show now."""
+    """The current state of pages."""
 
     async def version(self, topic: str, user: User) -> Hashable:
         """Return the version of a page as this user sees it."""
@@ -109,7 +109,7 @@ class Watchers:
 
     @property
     def moment(self) -> int | None:
-        """The number of the last look; None while nobody watches."""
+        """The number of the last look; None without watchers."""
         return self._looks if self._watchers else None
 
     async def join(
@@ -150,11 +150,11 @@ class Watchers:
             await asyncio.sleep(self._tick)
             try:
                 await self.look()
-            except RouterError as error:  # the database is away: pages say so themselves
+            except RouterError as error:  # the database is unavailable: pages report it themselves
                 _log.warning("console_watchers_cannot_look", error=error.message)
 
     async def look(self) -> None:
-        """Tell what has changed, end streams whose session is over, cut those who do not read."""
+        """Send changes, end streams whose session is over, and cut watchers that do not read."""
         now = self._clock.monotonic()
         self._cut_slow(now)
         if self._over():
@@ -184,7 +184,7 @@ class Watchers:
                 watcher.end()
 
     async def _tell(self) -> None:
-        """Look at each page once for all who see the same of it."""
+        """Look at each page once for all users who see the same content."""
         found: dict[tuple[str, str | None], Hashable] = {}
         watchers = tuple(self._watchers)
         for watcher in watchers:

@@ -17,7 +17,7 @@ __all__ = ["WhatIfEvents"]
 
 
 class WhatIfEvents:
-    """The page asks here, so that it can say how far the answer is, and whoever leaves it ends the work."""
+    """The page requests its result here, so that it can show the progress, and leaving it cancels the work."""
 
     roles = ADMINS
 

@@ -1,7 +1,7 @@
-"""What the workers of one machine, or several routers, share: one interface and its in-process implementation.
+"""State shared by the workers of one machine or by several routers: one interface and its in-process implementation.
 
-Counts are leases, facts are news, figures are published. Decisions stay local: they read what a member knows now and
-never wait for another one. I/O belongs to implementations outside the core.
+Counts are leases, facts are news, figures are published. Decisions are local: they read a member's current state and
+never wait for another member. Implementations outside the core do the I/O.
 """
 
 from ollama_router_core.coordination.days import DAYS_KEPT, DayBudget, DayCounts, DayUse

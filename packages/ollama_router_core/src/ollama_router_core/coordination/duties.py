@@ -1,4 +1,4 @@
-"""Who of a group does what has to be done by one: all reckon the same, and nobody has to ask."""
+"""Assigns single-member duties in a group: all members compute the same assignment without communication."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ __all__ = ["turn_of"]
 
 
 def turn_of(subject: str, members: int, rank: int) -> int:
-    """Return how many members come before the one with this rank, from 0, for a subject; the first does it.
+    """Return a member's turn for a subject, from 0, by its rank; the first does the duty.
 
-    Subjects are spread over the members. Who comes later does it where nothing is heard of those before.
+    Subjects are spread over the members. A later member takes over if it hears nothing from earlier ones.
     """
     return (rank - zlib.crc32(subject.encode())) % max(1, members)

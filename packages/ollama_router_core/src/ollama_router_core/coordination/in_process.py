@@ -30,12 +30,12 @@ _MOST_NEWS = 1024
 
 
 class InProcess:
-    """The group: what its members know in common. Not for two threads at once.
+    """The group and its shared state. Not thread-safe.
 
     Args:
-        name: unlike any other group's on the same database.
+        name: unique among groups on the same database.
         secret: 32 random bytes.
-        size: how many members there are.
+        size: number of members.
     """
 
     def __init__(self, name: str, secret: bytes, *, size: int = 1) -> None:
@@ -48,7 +48,7 @@ class InProcess:
 
     @property
     def size(self) -> int:
-        """How many members there are."""
+        """Number of members."""
         return len(self._members)
 
     def member(self, index: int = 0) -> Coordination:
@@ -56,7 +56,7 @@ class InProcess:
         return self._members[index]
 
     def forget(self, index: int) -> None:
-        """End the leases of a member that is gone."""
+        """End the leases of a member that has gone."""
         self._members[index].end()
 
     def last_beat(self, index: int) -> float | None:
@@ -74,7 +74,7 @@ class InProcess:
 
 
 class InProcessMember(OneMachineMember):
-    """One member's view, and what it shows the others."""
+    """One member's view, and the state that it shows the others."""
 
     def __init__(self, all_members: InProcess, index: int, size: int) -> None:
         super().__init__(index, size)
@@ -95,7 +95,7 @@ class InProcessMember(OneMachineMember):
 
     @property
     def secret(self) -> bytes:
-        """32 bytes that the members have in common."""
+        """32 bytes shared by the members."""
         return self._all.secret
 
     def take(self, scope: Scope, name: str) -> None:
@@ -103,7 +103,7 @@ class InProcessMember(OneMachineMember):
         self.counts[scope][name] += 1
 
     def give_back(self, scope: Scope, name: str, *, again: bool = True) -> None:
-        """End what was taken."""
+        """Release a count."""
         del again  # every claim looks
         if self.counts[scope][name] > 0:
             self.counts[scope][name] -= 1
@@ -111,7 +111,7 @@ class InProcessMember(OneMachineMember):
     def claim(
         self, scope: Scope, name: str, limit: int, done: Callable[[bool], None], *, arrived: float | None = None
     ) -> None:
-        """Take, if all members hold fewer than `limit`."""
+        """Take a slot, if all members hold fewer than `limit`."""
         del arrived
         taken = self.counts[scope][name] + self.elsewhere(scope, name) < limit
         if taken:
@@ -119,15 +119,15 @@ class InProcessMember(OneMachineMember):
         done(taken)
 
     async def count(self, user: str, now: float, *, concurrent: int | None, per_minute: int | None) -> bool:
-        """Take and admit a request of a user, if all members together are below both limits."""
+        """Take and admit a user's request, if all members together are below both limits."""
         return count_here(self, self.counts[Scope.USER][user], user, now, concurrent, per_minute)
 
     def elsewhere(self, scope: Scope, name: str) -> int:
-        """Return what the other live members hold."""
+        """Return the count of the other live members."""
         return sum(member.counts[scope][name] for member in self._living())
 
     def all_elsewhere(self, scope: Scope, names: Collection[str]) -> Mapping[str, int]:
-        """Return the same of many names, without those of which nothing is held."""
+        """Return the counts of many names, without zeros."""
         return {name: count for name in names if (count := self.elsewhere(scope, name))}
 
     def admit(self, user: str, now: float) -> None:
@@ -135,20 +135,20 @@ class InProcessMember(OneMachineMember):
         self.admitted.add(user, int(now))
 
     def admissions(self, user: str, now: float) -> Sequence[Admissions]:
-        """Return what the other members admitted in the last minute."""
+        """Return the other members' admissions of the last minute."""
         if self.size == 1:
             return NOBODY
         return [row for member in self._all.others(self.index) for row in member.own_admissions(user, now)]
 
     def own_admissions(self, user: str, now: float) -> Sequence[Admissions]:
-        """Return what this member admitted in the last minute."""
+        """Return this member's admissions of the last minute."""
         seconds = self.admitted.minute(user, int(now)).items()
         return [Admissions(min(now, second + 1.0), count) for second, count in seconds]
 
     def charge(
         self, user: str, now: float, tokens: int, *, per_minute: int | None, days: DayBudget | None, done: Charged
     ) -> None:
-        """Count tokens in this second and day, if what all members counted leaves room for them."""
+        """Count tokens in this second and day, if the limits leave room."""
         used = sum(row.tokens for row in self.spent(user, now))
         free = per_minute is None or room_for(tokens, used=used, limit=per_minute)
         free = free and (days is None or days.has_room(self._all.days.of(user, now, days.known)))
@@ -163,7 +163,7 @@ class InProcessMember(OneMachineMember):
         self.charged.add(user, int(now), tokens)
 
     def spent(self, user: str, now: float) -> Sequence[Spent]:
-        """Return what all members counted in the last minute, oldest first."""
+        """Return the tokens of all members in the last minute, oldest first."""
         rows = [row for member in self._all.everybody for row in member.charged.minute(user, int(now)).items()]
         return [Spent(min(now, second + 1.0), tokens) for second, tokens in sorted(rows)]
 
@@ -172,27 +172,27 @@ class InProcessMember(OneMachineMember):
         self._all.days.use(user, now, day, tokens, known)
 
     def used(self, user: str, now: float, known: DayUse) -> DayUse:
-        """Return what all members counted."""
+        """Return the use counted by all members."""
         return self._all.days.of(user, now, known)
 
     def waits(self, since: float | None, heads: Mapping[str, float] = NO_HEADS) -> None:
-        """Tell when the longest waiting request arrived."""
+        """Set when the longest-waiting request arrived."""
         del heads  # what the others see at once needs no reservation for longer than until they look
         self.since = since
 
     def waits_longest(self) -> bool:
-        """Say whether that request has waited longest in the group."""
+        """Return whether that request has waited longest in the group."""
         if self.since is None:
             return False
         others = ((member.since, member.index) for member in self._living() if member.since is not None)
         return all((self.since, self.index) < other for other in others)
 
     def drain(self, server: str, *, on: bool) -> None:
-        """Begin or end a drain for all members."""
+        """Start or end a drain for all members."""
         self._all.drains[server] = on
 
     def drained(self, server: str) -> bool | None:
-        """Return what was last told about a server."""
+        """Return the last drain state of a server."""
         return self._all.drains.get(server)
 
     def tell(self, news: News) -> None:
@@ -201,17 +201,17 @@ class InProcessMember(OneMachineMember):
             member.told.append(news)
 
     def news(self) -> list[News]:
-        """Return what the others sent since the last call."""
+        """Return news from the others since the last call."""
         told = list(self.told)
         self.told.clear()
         return told
 
     def remember(self, summary: Summary) -> None:
-        """Keep what this member believes of the fleet."""
+        """Store this member's summary of the fleet."""
         self._all.summary = summary
 
     def remembered(self) -> Summary | None:
-        """Return what was last kept."""
+        """Return the stored summary."""
         return self._all.summary
 
     def show(self, figure: Figure, value: int) -> None:
@@ -239,7 +239,7 @@ class InProcessMember(OneMachineMember):
         self.beaten = now
 
     def on_change(self, stirred: Callable[[], None]) -> None:
-        """Nothing has to be fetched."""
+        """Do nothing: no state is fetched."""
 
     async def leave(self) -> None:
         """End this member's leases."""
@@ -253,7 +253,7 @@ class InProcessMember(OneMachineMember):
         self.figures.clear()
 
     def _living(self) -> Iterator[InProcessMember]:
-        """Return the others, without those whose leases had expired at this member's last beat."""
+        """Yield the others whose leases were valid at this member's last beat."""
         for member in self._all.others(self.index):
             if self.beaten is None or member.beaten is None or self.beaten - member.beaten < LEASE_SECONDS:
                 yield member

@@ -1,12 +1,12 @@
-"""One member's view of what the members of a group share.
+"""One member's view of the shared state of a group.
 
-Reads answer from local state; writes take effect locally at once. None of them waits, and none is made per token or
-piece of an answer: an implementation over a network keeps a copy of the others' state, collects its own changes, and
-exchanges both in `beat`. Where a limit must be exact, `claim`, `count` and `charge` ask before they take: one round
-trip each, with a deadline, and giving back waits for nothing.
+Reads return local state; writes take effect locally and immediately. Neither waits, and neither is called per token or
+piece of a response: a networked implementation keeps a copy of the others' state, collects its own changes, and
+exchanges both in `beat`. For exact limits, `claim`, `count` and `charge` ask first: one round trip each, with a
+deadline; releasing does not wait.
 
-Counts are leases: they are valid for some time after their member's last beat (`LEASE_SECONDS` on one machine), and end
-at once when the group learns that the member is gone.
+Counts are leases: they expire some time after their member's last beat (`LEASE_SECONDS` on one machine), and end
+immediately when the group learns that the member has gone.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ __all__ = [
 ]
 
 LEASE_SECONDS = 30.0
-"""Seconds after a member's last beat at which what it holds counts no more."""
+"""Seconds after a member's last beat until its leases expire."""
 
 
 class Scope(StrEnum):
-    """What is counted: requests in flight by server or user, slots reserved for the longest waiting request."""
+    """Kinds of counts: requests in flight by server or user, slots reserved for the longest-waiting request."""
 
     SERVER = "server"
     USER = "user"
@@ -46,7 +46,7 @@ class Scope(StrEnum):
 
 
 class Figure(StrEnum):
-    """A number that every member shows of itself, summed on status pages."""
+    """Numbers published by every member and summed on status pages."""
 
     WAITING = "waiting"
     DROPPED = "dropped"
@@ -68,25 +68,25 @@ class Spent(NamedTuple):
 
 
 NO_HEADS: Final[Mapping[str, float]] = MappingProxyType({})
-"""Nobody waits for a server."""
+"""No request waits for a server."""
 NOBODY: tuple[Admissions, ...] = ()
 """No admissions elsewhere."""
 
 
 Charged = Callable[[float | None], None]
-"""Told when tokens were counted; None if they were not."""
+"""Called with the time at which tokens were counted; None if they were not."""
 
 
 class Coordination(Protocol):
-    """What a process sees of its group. `now` is seconds of the machine's monotonic clock."""
+    """A process's view of its group. `now` is in seconds of the machine's monotonic clock."""
 
     @property
     def index(self) -> int:
-        """Which member this is, from 0; the first does what has to be done once."""
+        """This member's index, from 0; the first does duties that are done once."""
 
     @property
     def size(self) -> int:
-        """How many members there are."""
+        """Number of members."""
 
     @property
     def shares(self) -> bool:
@@ -94,122 +94,121 @@ class Coordination(Protocol):
 
     @property
     def asks(self) -> bool:
-        """Whether what is known here of the others may be out of date, so that limits are exact only by asking."""
+        """Whether the local copy of the others' state may be stale, so that exact limits need a request."""
 
     @property
     def members(self) -> int:
-        """How many members there are, of all machines, as far as is known."""
+        """Known number of members on all machines."""
 
     @property
     def rank(self) -> int:
-        """Which of those members this is, from 0, in an order that all agree on."""
+        """This member's rank among them, from 0, in an order shared by all."""
 
     @property
     def away(self) -> bool:
-        """Whether the others cannot be asked: then each member uses its share of every limit."""
+        """Whether the others are unreachable: each member then uses its share of every limit."""
 
     @property
     def others_wait(self) -> bool:
-        """Whether requests wait in members that have to be asked, as far as is known."""
+        """Whether requests are known to wait in members that must be asked."""
 
     @property
     def group(self) -> str:
-        """The group's name, unlike any other's on the same database."""
+        """The group's name, unique on the same database."""
 
     @property
     def secret(self) -> bytes:
-        """32 random bytes that the members have in common."""
+        """32 random bytes shared by the members."""
 
     # --- counts ---
 
     def take(self, scope: Scope, name: str) -> None:
-        """Count a request of a user or for a server, or a reserved slot."""
+        """Count a request of a user or on a server, or a reserved slot."""
 
     def give_back(self, scope: Scope, name: str, *, again: bool = True) -> None:
-        """End what was taken; without effect where nothing was. Where not `again`, no claim may take it unasked."""
+        """Release a count, if there is one. Without `again`, no claim may reuse it without asking."""
 
     def claim(
         self, scope: Scope, name: str, limit: int, done: Callable[[bool], None], *, arrived: float | None = None
     ) -> None:
-        """Take, if all members hold fewer than `limit`; `done` is called once, now or later: whether it was taken.
+        """Take a slot, if all members hold fewer than `limit`; call `done` once, now or later, with the outcome.
 
-        Members that ask each other leave a slot each to those whose requests wait longer for it (`heads` of `waits`)
-        than one that `arrived` then, or than their own first.
+        Members leave a slot to each member whose request has waited longer for it (`heads` of `waits`) than one that
+        `arrived` then, or than their own first.
         """
 
     async def count(self, user: str, now: float, *, concurrent: int | None, per_minute: int | None) -> bool:
-        """Take and admit a request of a user, if all members together are below both limits; else change nothing."""
+        """Take and admit a user's request, if all members together are below both limits; else change nothing."""
 
     def elsewhere(self, scope: Scope, name: str) -> int:
-        """Return what the other live members hold; never negative."""
+        """Return the count of the other live members; never negative."""
 
     def all_elsewhere(self, scope: Scope, names: Collection[str]) -> Mapping[str, int]:
-        """Return the same of many names, without those of which nothing is held."""
+        """Return the counts of many names, without zeros."""
 
     def admit(self, user: str, now: float) -> None:
         """Count a request of a user in this second, for limits per minute."""
 
     def admissions(self, user: str, now: float) -> Sequence[Admissions]:
-        """Return what the other members admitted in the last minute, including those that are gone since."""
+        """Return the other members' admissions of the last minute, including members that have gone."""
 
     def own_admissions(self, user: str, now: float) -> Sequence[Admissions]:
-        """Return the same of this member: what was counted before this process began."""
+        """Return this member's admissions of the last minute, including those before this process started."""
 
     def charge(
         self, user: str, now: float, tokens: int, *, per_minute: int | None, days: DayBudget | None, done: Charged
     ) -> None:
-        """Count tokens where limits leave room: in this second and in the day of `days`, or nowhere.
+        """Count tokens in this second and in the day of `days`, if the limits leave room.
 
-        There is room where they fit into what all members left of the last minute (`room_for`), and where those left
-        anything of the day and the month. `done` is called once, now or later: with the moment they were counted at,
-        or None.
+        They must fit into the remaining tokens of the last minute (`room_for`), and any tokens must be left of the day
+        and the month. `done` is called once, now or later, with the time at which they were counted, or None.
         """
 
     def spend(self, user: str, now: float, tokens: int) -> None:
-        """Count tokens in the second of `now`; a negative number takes back what this member counted there."""
+        """Count tokens in the second of `now`; a negative number subtracts tokens that this member counted."""
 
     def spent(self, user: str, now: float) -> Sequence[Spent]:
-        """Return what all members counted in the last minute, oldest first, as far as is known here."""
+        """Return the known tokens of all members in the last minute, oldest first."""
 
     def use(self, user: str, now: float, day: int, tokens: int, known: DayUse) -> None:
-        """Count tokens of a day, or take them back; `known` is what this member knew of the user before."""
+        """Count tokens of a day, or subtract them; `known` is this member's earlier view of the user."""
 
     def used(self, user: str, now: float, known: DayUse) -> DayUse:
-        """Return what all members counted, as of the last time that this one asked; `known` where nobody did lately."""
+        """Return the use counted by all members, as of the last request; `known` without a recent count."""
 
     async def count_of(self, user: str) -> None:
-        """Learn what all members have counted of a user by now, for `elsewhere`, `admissions` and `spent`."""
+        """Fetch all members' current counts of a user, for `elsewhere`, `admissions` and `spent`."""
 
     # --- order ---
 
     def waits(self, since: float | None, heads: Mapping[str, float] = NO_HEADS) -> None:
-        """Tell when the longest waiting request of this member arrived; None when none waits.
+        """Set when this member's longest-waiting request arrived; None if none waits.
 
-        `heads` has the same for each server that requests wait for.
+        `heads` has the same for each server with waiting requests.
         """
 
     def waits_longest(self) -> bool:
-        """Say whether that request has waited longest in the group; of equals, exactly one has."""
+        """Return whether that request has waited longest in the group; exactly one of equals has."""
 
     # --- facts ---
 
     def drain(self, server: str, *, on: bool) -> None:
-        """Begin or end a drain for all members, including those that start later."""
+        """Start or end a drain for all members, including those that start later."""
 
     def drained(self, server: str) -> bool | None:
-        """Return what was last told about a server; None when nothing was."""
+        """Return the last drain state of a server; None without one."""
 
     def tell(self, news: News) -> None:
         """Send news to the other members."""
 
     def news(self) -> list[News]:
-        """Return what the others sent since the last call; of too many, the oldest are lost."""
+        """Return news from the others since the last call; on overflow, the oldest are lost."""
 
     def remember(self, summary: Summary) -> None:
-        """Keep what this member believes of the fleet for those that come; the last one said holds, for minutes."""
+        """Store this member's summary of the fleet for members that start later; the last one is kept for minutes."""
 
     def remembered(self) -> Summary | None:
-        """Return what was kept as this member came; None when nothing was."""
+        """Return the summary stored when this member started; None without one."""
 
     # --- figures ---
 
@@ -226,16 +225,16 @@ class Coordination(Protocol):
         """Return the other members' pages."""
 
     def own_page(self) -> bytes:
-        """Return this member's page, possibly of a process before this one; empty if there is none."""
+        """Return this member's page, possibly from an earlier process; empty if there is none."""
 
     async def beat(self, now: float) -> None:
-        """Renew this member's leases and exchange what was collected; call it a few times a second."""
+        """Renew this member's leases and exchange changes; call it a few times a second."""
 
     def on_change(self, stirred: Callable[[], None]) -> None:
-        """Call `stirred` when a beat is worth its while at once, because others freed a slot or began a drain."""
+        """Call `stirred` when an immediate beat pays, because others freed a slot or started a drain."""
 
     async def leave(self) -> None:
-        """End this member's leases: it has stopped."""
+        """End this member's leases, as it has stopped."""
 
 
 class Group(Protocol):
@@ -245,7 +244,7 @@ class Group(Protocol):
         """Return one member's view."""
 
     def forget(self, index: int) -> None:
-        """End the leases of a member that is gone; what it admitted in the last minute still counts."""
+        """End the leases of a member that has gone; its admissions of the last minute still count."""
 
     def last_beat(self, index: int) -> float | None:
-        """Return when a member last beat; None if it never did, or was forgotten since."""
+        """Return when a member last beat; None if it never did or was forgotten."""

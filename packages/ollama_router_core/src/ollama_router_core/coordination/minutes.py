@@ -1,4 +1,4 @@
-"""What was counted in each of the last sixty seconds."""
+"""Counts of each of the last sixty seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["MinuteCounts"]
 
 
 class MinuteCounts:
-    """Numbers by name and whole second. Mutable, and without a clock."""
+    """Counts by name and whole second. Mutable, without a clock."""
 
     __slots__ = ("_counts",)
 
@@ -19,20 +19,20 @@ class MinuteCounts:
         self._counts: dict[str, Counter[int]] = {}
 
     def add(self, name: str, second: int, number: int = 1) -> None:
-        """Add to the number of a second, which is never below zero; seconds that are a minute older are forgotten."""
+        """Add to the count of a second, which is never below zero; drop seconds a minute older."""
         seconds = self._counts.setdefault(name, Counter())
         seconds[second] = max(0, seconds[second] + number)
         for old in [one for one in seconds if one < second - MINUTE_SECONDS]:
             del seconds[old]
 
     def replace(self, name: str, numbers: Mapping[int, int]) -> None:
-        """Set what is known of a name."""
+        """Replace the counts of a name."""
         self._counts[name] = Counter(numbers)
 
     def since(self, name: str, second: int) -> Mapping[int, int]:
-        """Return the numbers of a name from a second on."""
+        """Return the counts of a name from a second on."""
         return {one: count for one, count in self._counts.get(name, {}).items() if one >= second}
 
     def minute(self, name: str, second: int) -> Mapping[int, int]:
-        """Return the numbers of the minute that ends with a second."""
+        """Return the counts of the minute that ends with a second."""
         return self.since(name, second - MINUTE_SECONDS)

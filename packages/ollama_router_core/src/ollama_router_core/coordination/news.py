@@ -1,7 +1,7 @@
-"""What one member found out and the others need not find out again.
+"""Findings that one member shares with the others.
 
-News are hints: a member that misses some decides by what it sees itself. The member that saw something sends it once;
-receivers do not forward it.
+News are hints: a member that misses some relies on its own observations. The member that makes a finding sends it
+once; receivers do not forward it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = [
 
 
 class BreakerOpened(Struct, frozen=True, tag=True, array_like=True):
-    """A server failed too often. `until` is seconds of the monotonic clock, `refused` as in `BreakerState`."""
+    """A breaker opened. `until` is in seconds of the monotonic clock, `refused` as in `BreakerState`."""
 
     server: str
     until: float
@@ -56,13 +56,13 @@ class BreakerClosed(Struct, frozen=True, tag=True, array_like=True):
 
 
 class FactsChanged(Struct, frozen=True, tag=True, array_like=True):
-    """A server went down or came up: ask it, as from elsewhere it may look otherwise."""
+    """A server went down or came up: poll it, as it may look different from here."""
 
     server: str
 
 
 class ServerPolled(Struct, frozen=True, tag=True, array_like=True):
-    """A server that is up was asked: the others need not ask it in the meantime."""
+    """A server that is up was polled; the others need not poll it for now."""
 
     server: str
     found: Round
@@ -80,7 +80,7 @@ class ServerRenamed(Struct, frozen=True, tag=True, array_like=True):
 
 
 class LoadBegan(Struct, frozen=True, tag=True, array_like=True):
-    """A request was sent for which a server has to load a model."""
+    """A request was sent for which a server must load a model."""
 
     server: str
     model: CanonicalName
@@ -88,7 +88,7 @@ class LoadBegan(Struct, frozen=True, tag=True, array_like=True):
 
 
 class PrefixHeld(Struct, frozen=True, tag=True, array_like=True):
-    """A server answered a turn of a conversation, whose prompt of so many tokens it may still hold."""
+    """A server answered a turn of a conversation, and may have its prompt of `tokens` tokens cached."""
 
     server: str
     model: CanonicalName
@@ -97,7 +97,7 @@ class PrefixHeld(Struct, frozen=True, tag=True, array_like=True):
 
 
 class PromptKept(Struct, frozen=True, tag=True, array_like=True):
-    """A server told which part, from 0 to 1, of a conversation's last turn it still had in its cache."""
+    """A server reported the share, from 0 to 1, of a conversation's last turn that it had cached."""
 
     server: str
     model: CanonicalName
@@ -105,7 +105,7 @@ class PromptKept(Struct, frozen=True, tag=True, array_like=True):
 
 
 class SpeedLearned(Struct, frozen=True, tag=True, array_like=True):
-    """A finished request said how fast a server is."""
+    """A finished request gave a speed sample of a server."""
 
     server: str
     model: CanonicalName
@@ -135,7 +135,7 @@ class TokenVerified(Struct, frozen=True, tag=True, array_like=True):
 
 
 class RequestEnded(Struct, frozen=True, tag=True, array_like=True):
-    """A request that another member may have is to be cancelled; `by` is the user who asks for it."""
+    """A request, possibly at another member, is to be cancelled; `by` is the requesting user."""
 
     id: str
     by: str

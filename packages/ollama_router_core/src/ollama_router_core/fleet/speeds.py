@@ -1,12 +1,11 @@
-"""How fast each server loads, reads and writes each model: learned from final chunks, with honest priors before.
+"""Load, prefill and decode speeds of each model on each server: learned from final chunks, with priors before.
 
-A rate is estimated in logarithms as prior(model) x factor(server) x rest(server, model). The factor is shared by all
-models of a server, so the first request for any model says something about every other one there. Prior rates come
-from the model's size alone: reading a prompt costs two operations a parameter and token, writing one token reads the
-active weights once, loading reads the file once.
+A rate is estimated in logarithms as prior(model) x factor(server) x residual(server, model). All models of a server
+share the factor, so that the first request for one model informs about all others there. Priors depend only on the
+model's size: prefill costs two operations per parameter and token, decoding a token reads the active weights once,
+loading reads the file once.
 
-What runs partly on the CPU of a machine with GPUs is another matter: its speeds are learned apart and teach nothing
-about the server's others.
+Speeds of models partly on the CPU are learned separately and do not affect the server's factor.
 """
 
 from __future__ import annotations
@@ -26,20 +25,20 @@ __all__ = ["SHARING", "Sample", "SpeedBook", "model_weight"]
 T = TypeVar("T")
 
 SHARING = 0.8
-"""Assumed: with k requests side by side on a server, each step of one takes k^0.8 longer."""
+"""Assumed exponent: with k parallel requests on a server, each step of one takes k^0.8 times as long."""
 
 _PRIOR_FLOPS = 15e12
-"""Operations a second that a middling GPU reaches while it reads a prompt."""
+"""Operations per second of an average GPU during prefill."""
 _PRIOR_BANDWIDTH = 300e9
-"""Bytes of weights a second it reads while it writes."""
+"""Bytes of weights per second that it reads during decoding."""
 _PRIOR_CPU_FLOPS, _PRIOR_CPU_BANDWIDTH = 0.5e12, 40e9
-"""The same for the part of a model that runs on the CPU."""
+"""The same for the part of a model on the CPU."""
 _PRIOR_LOAD = 1.5e9
-"""Bytes a second from disk to GPU."""
+"""Bytes per second from disk to GPU."""
 _LOAD_FIXED = 0.5
-"""Seconds any load takes, however small the model."""
+"""Minimum seconds of a load."""
 _PRIOR_ANSWER = 200.0
-"""Tokens of an answer before any was seen."""
+"""Prior response length in tokens."""
 
 _BYTES_A_PARAMETER = 0.6
 _LEAST_PROMPT, _LEAST_OUTPUT = 32, 4
@@ -49,16 +48,16 @@ _FIRST_SURPRISE = math.log(40.0)
 _MEMORY = 30.0
 _WINDOW = 11
 _TOLD = 3
-"""Of them, how many another router is told."""
+"""Number of latest values shared with other routers."""
 _SHRINK = 1.0
 _MAX_MODELS = 512
 
 
 class Sample(Struct, frozen=True, kw_only=True):
-    """The metrics of one finished request, as Ollama's final chunk has them: nanoseconds and token counts.
+    """The metrics of one finished request from Ollama's final chunk: nanoseconds and token counts.
 
-    `neighbours` is how many other requests ran on the server meanwhile, on average. `queued_ns` is what is left of
-    `whole_ns` without load and work, None where that is not told; `ahead` requests of the model were there before it.
+    `neighbours` is the mean number of other requests on the server at the same time. `queued_ns` is the part of
+    `whole_ns` that is neither load nor work, None if unknown; `ahead` requests of the model came first.
     """
 
     load_ns: int = 0
@@ -73,9 +72,9 @@ class Sample(Struct, frozen=True, kw_only=True):
 
 
 def model_weight(model: str, installed: InstalledModel | None = None, *, on_cpu: float = 0.0) -> ModelWeight:
-    """Estimate a model's weight from what a server says about it, else from its name, else as 7 billion parameters.
+    """Estimate a model's weight from a server's report, else from its name, else as 7 billion parameters.
 
-    `on_cpu` is the share of it that lies in the memory of a machine whose GPUs hold the rest.
+    `on_cpu` is its share in main memory on a server whose GPUs hold the rest.
     """
     facts = installed.facts if installed is not None else None
     named = parse_parameters(model)
@@ -91,7 +90,7 @@ def model_weight(model: str, installed: InstalledModel | None = None, *, on_cpu:
 
 
 class _Mean(Struct, frozen=True):
-    """A decaying mean: after `_MEMORY` samples an old one counts for little."""
+    """A decaying mean over about `_MEMORY` samples."""
 
     value: float = 0.0
     weight: float = 0.0
@@ -102,7 +101,7 @@ class _Mean(Struct, frozen=True):
 
 
 class _Median(Struct, frozen=True):
-    """The median of the latest `_WINDOW` values: one that is far off counts no more, and what has changed soon does."""
+    """The median of the latest `_WINDOW` values: robust to outliers, and quick to follow changes."""
 
     values: tuple[float, ...] = ()
     value: float = 0.0
@@ -113,13 +112,13 @@ class _Median(Struct, frozen=True):
         return _Median(values, sorted(values)[len(values) // 2], len(values))
 
     def latest(self) -> _Median:
-        """Return what the last few values say."""
+        """Return the median of the last few values."""
         values = self.values[-_TOLD:]
         return _Median(values, sorted(values)[len(values) // 2], len(values)) if values else self
 
 
 class _Rates(Struct, frozen=True):
-    """Logarithms of observed over prior rates: loading, reading, writing."""
+    """Logarithms of observed over prior rates: load, prefill, decode."""
 
     load: _Median = _Median()
     prefill: _Median = _Median()
@@ -130,7 +129,7 @@ class _Rates(Struct, frozen=True):
 
 
 class _ServerRates(Struct, frozen=True):
-    """`partial` are the models of which a part runs on the CPU."""
+    """Rates of one server; `partial` has the models partly on the CPU."""
 
     factor: _Rates = _Rates()
     models: Mapping[CanonicalName, _Rates] = EMPTY
@@ -146,7 +145,7 @@ class _ServerRates(Struct, frozen=True):
 
 
 class SpeedBook(Struct, frozen=True, kw_only=True):
-    """Everything learned so far; a new value with every finished request. Bounded: 512 models a server."""
+    """All learned speeds; immutable, replaced with every finished request. At most 512 models per server."""
 
     servers: Mapping[str, _ServerRates] = EMPTY
     answers: Mapping[CanonicalName, _Mean] = EMPTY
@@ -155,8 +154,7 @@ class SpeedBook(Struct, frozen=True, kw_only=True):
     def observe(self, server: str, model: CanonicalName, weight: ModelWeight, sample: Sample) -> SpeedBook:
         """Learn from one finished request.
 
-        Samples too small to mean anything are ignored, and so are those that are far too fast: a prompt whose prefix
-        the server still had costs next to nothing and says nothing about speed.
+        Samples that are too small or far too fast are ignored: a cached prompt costs almost nothing and shows no speed.
         """
         known = self.servers.get(server) or _ServerRates()
         row = known.of(model, weight)
@@ -174,7 +172,7 @@ class SpeedBook(Struct, frozen=True, kw_only=True):
         return SpeedBook(servers=servers, answers=answers, any_answer=any_answer)
 
     def expect(self, server: str, model: CanonicalName, weight: ModelWeight) -> ModelSpeed:
-        """Return what a request for this model can expect on this server."""
+        """Return the expected speed of a model on a server."""
         known = self.servers.get(server) or _ServerRates()
         row = known.of(model, weight)
         load = _PRIOR_LOAD * math.exp(_expected(row.load, known.factor.load))
@@ -187,11 +185,11 @@ class SpeedBook(Struct, frozen=True, kw_only=True):
         )
 
     def version(self, server: str) -> object:
-        """Another object whenever something about this server was learned."""
+        """Return an object that changes whenever something about this server is learned."""
         return self.servers.get(server)
 
     def latest(self, most: int) -> SpeedBook:
-        """Return the last values of what was learned last, of at most so many models on servers and answers."""
+        """Return the latest values of the most recent entries, at most `most` speeds and response lengths."""
         each = max(1, most // max(1, len(self.servers)))
         servers = {
             name: _ServerRates(known.factor.latest(), _last(known.models, each), _last(known.partial, each))
@@ -201,7 +199,7 @@ class SpeedBook(Struct, frozen=True, kw_only=True):
         return SpeedBook(servers=servers, answers=answers, any_answer=self.any_answer)
 
     def over(self, other: SpeedBook) -> SpeedBook:
-        """Return this book with what another one knows of servers and models that this one does not know."""
+        """Return this book, with another one's entries for unknown servers and models."""
         return SpeedBook(
             servers={**other.servers, **self.servers},
             answers={**other.answers, **self.answers},
@@ -209,7 +207,7 @@ class SpeedBook(Struct, frozen=True, kw_only=True):
         )
 
     def answer_tokens(self, model: CanonicalName) -> float:
-        """How long an answer of this model usually is, in tokens."""
+        """Return the mean response length of a model in tokens."""
         own, everyone = self.answers.get(model) or _Mean(), self.any_answer
         usual = (everyone.value * everyone.weight + _PRIOR_ANSWER) / (everyone.weight + 1.0)
         return (own.value * own.weight + usual * 2.0) / (own.weight + 2.0)
@@ -224,12 +222,12 @@ def _prior_decode(weight: ModelWeight) -> float:
 
 
 def _both(gpu: float, cpu: float, on_cpu: float) -> float:
-    """Return the rate of work of which the CPU does a share, one after the other."""
+    """Return the combined rate of GPU and CPU, which work in sequence."""
     return 1.0 / ((1.0 - on_cpu) / gpu + on_cpu / cpu) if on_cpu else gpu
 
 
 def _observed(weight: ModelWeight, sample: Sample) -> tuple[float | None, float | None, float | None]:
-    """Log rates over the prior of loading, reading and writing; None for what is too small to mean something."""
+    """Return the log ratios to the priors of load, prefill and decode; None for samples that are too small."""
     crowd = (1.0 + max(0.0, sample.neighbours)) ** SHARING
     load = prefill = decode = None
     if sample.load_ns >= _LEAST_LOAD_NS:
@@ -250,7 +248,7 @@ def _expected(row: _Median, factor: _Median) -> float:
 
 
 def _learn(row: _Median, factor: _Median, rate: float | None) -> tuple[_Median, _Median]:
-    """Update the row and the server's factor by one observation, if there is one; surprises count, but only so far."""
+    """Update the row and the server's factor by one observation, if any; outliers are clipped or ignored."""
     if rate is None:
         return row, factor
     expected = _expected(row, factor)

@@ -1,6 +1,6 @@
-"""What one router believes about its servers and has in flight there: facts, probes, breakers, speeds, prefixes.
+"""The fleet state of one router: facts, probes, breakers, speeds, prefixes and requests in flight.
 
-The proxy and the client-side router hold one each; polling, clocks and locks are theirs. `now` is seconds of one
+The proxy and the client-side router hold one each, and add polling, clocks and locks. `now` is in seconds of one
 monotonic clock.
 """
 
@@ -40,9 +40,9 @@ from ollama_router_core.fleet.summary import MOST_ROWS, Holding, Summary
 __all__ = ["WHILE_LOADING", "FleetState"]
 
 WHILE_LOADING = 1.0
-"""Seconds until a server that loads a model for us is asked again: an answer in one piece begins when it ends."""
+"""Seconds between polls of a server during a load, as a non-streamed response begins only at its end."""
 _REFRESH_SECONDS = 5.0
-"""Seconds between two refreshes that requests for unknown models may ask for."""
+"""Minimum seconds between refreshes for unknown models."""
 _OK = 200
 
 
@@ -51,17 +51,17 @@ def _ignore(_: Notice) -> None:
 
 
 class FleetState:
-    """The fleet as one router sees it. Not for two threads at once.
+    """The fleet state of one router. Not thread-safe.
 
     Attributes:
-        servers: facts by name of each enabled server; the mapping is replaced, never changed.
+        servers: facts of each enabled server by name; the mapping is replaced, never mutated.
         health: breakers, the retry budget, drains.
-        prefixes: which conversations' prompts servers still hold.
-        prompts: how many tokens prompts are for each model.
-        speeds: how fast servers are, as far as was learned.
-        loads: models loaded and evicted since the start.
-        in_flight: this process's requests; what `begin` and `end` count.
-        runners: judges requests that wait for a first byte.
+        prefixes: the conversations whose prompts servers have cached.
+        prompts: learned prompt token counts of each model.
+        speeds: learned speeds of servers.
+        loads: counts of models loaded and evicted since the start.
+        in_flight: this process's requests, counted by `begin` and `end`.
+        runners: detects stalled runners.
     """
 
     def __init__(self, config: Config, *, notify: Callable[[Notice], None] = _ignore) -> None:
@@ -83,10 +83,10 @@ class FleetState:
         self._enlist(EMPTY)
 
     def reconfigure(self, config: Config, *, moved: Collection[str] = (), renamed: Mapping[str, str] = EMPTY) -> None:
-        """Take over another config: facts about servers that stay are kept, but not of those that `moved`.
+        """Apply a new config; keep the facts of remaining servers, except those that `moved`.
 
-        Names that the config drops are forgotten; requests in flight there are counted to their end. `renamed` has the
-        names that servers had by those that they have now: whether one is up, its models and requests are known on.
+        Removed servers are dropped; their requests in flight are counted to the end. `renamed` maps new server names to
+        old ones: a renamed server keeps its facts and requests.
         """
         self._config = config
         self.in_flight.rename(renamed, config.servers.keys())
@@ -108,10 +108,10 @@ class FleetState:
     def snapshot(
         self, now: float, elsewhere: Mapping[str, int] = EMPTY, reserved: Mapping[str, int] = EMPTY
     ) -> FleetSnapshot:
-        """Return the fleet as believed now.
+        """Return the current fleet state.
 
-        `elsewhere` counts the requests of other processes of the router by server, `reserved` the slots that they hold
-        for requests that have waited longer than any here.
+        `elsewhere` counts the requests of the router's other processes by server, `reserved` the slots reserved for
+        requests there that have waited longer than any here.
         """
         health, counts = self.health, self.in_flight
         in_flight, active = counts.by_server.copy(), counts.by_model.copy()
@@ -140,7 +140,7 @@ class FleetState:
         return [name for name, facts in self.servers.items() if facts.up]
 
     def _holders(self, model: CanonicalName, now: float) -> Collection[str]:
-        """Return the servers that could be asked for a model: they have it, as far as is known."""
+        """Return the servers in service that have a model, or may have it."""
         suspended, draining = self.health.suspended(self._up(), now), self.health.draining
         return [
             name
@@ -154,9 +154,9 @@ class FleetState:
     # --- probes -----------------------------------------------------------------------------------------------------
 
     def probe_answered(self, name: str, status: int, body: bytes, *, probe_ms: float, now: float) -> bool:
-        """Take in a probe's answer; returns whether the server is worth asking for its models.
+        """Record a probe's reply; return whether to poll the server's models.
 
-        It is up then, unless it answered for its models as no Ollama does and has to list them first.
+        The server is then up, unless it was found to be no Ollama and must list its models first.
         """
         if (error := version_fault(status, body)) is not None:
             self.probe_failed(name, error, now=now)
@@ -177,23 +177,23 @@ class FleetState:
         return True
 
     def is_no_ollama(self, name: str, error: str, *, now: float) -> None:
-        """Take in that a server that never listed its models answered for them as no Ollama does."""
+        """Mark a server as no Ollama, as it never listed its models and its reply is no list."""
         self._foreign.add(name)
         self.probe_failed(name, error, now=now, refused=True)
 
     def may_be_told(self, name: str) -> bool:
-        """Say whether what another process learned of a server is as good as asking it: it answers here, too."""
+        """Return whether another process's poll of a server is valid here: the server answers this process."""
         return name in self.servers and self._probes[name].trusted and name not in self._foreign
 
     def polled_elsewhere(self, name: str, found: Round, *, now: float) -> bool:
-        """Take in a probe that another process sent; returns whether its round teaches anything here."""
+        """Record a probe by another process; return whether to apply its round."""
         probed_at = self.servers[name].probed_at if self.may_be_told(name) else None
         if probed_at is None or found.at <= probed_at:
             return False
         return self.probe_answered(name, _OK, found.version, probe_ms=found.probe_ms, now=min(now, found.at))
 
     def probe_failed(self, name: str, error: str, *, now: float, refused: bool = False) -> None:
-        """Take in a failed probe; `refused` means that the server did not accept the connection."""
+        """Record a failed probe; `refused`: the server refused the connection."""
         probe = self._probes[name]
         probe.failed(refused=refused)
         if not probe.up and self.servers[name].up is not False:
@@ -203,14 +203,14 @@ class FleetState:
             self._notify(ServerLost(name))
 
     def probe_pause(self, name: str) -> float:
-        """Return seconds until the next probe of a server; few while a load of ours has to be seen to end."""
+        """Return seconds until the next probe of a server, shorter during a load."""
         pause = self._probes[name].pause
         return min(pause, WHILE_LOADING) if self.servers[name].loading else pause
 
     # --- facts ------------------------------------------------------------------------------------------------------
 
     def update(self, name: str, change: Callable[[ServerFacts], ServerFacts], now: float) -> bool:
-        """Replace the facts about a server; returns whether other models are now in its memory.
+        """Replace the facts of a server; return whether the models in its memory changed.
 
         Names of external hosts are ignored.
         """
@@ -234,18 +234,18 @@ class FleetState:
         return True
 
     def lists_are_due(self, name: str, now: float) -> None:
-        """Have a server asked for its models with its next probe."""
+        """Mark a server's model lists as stale, so that the next poll requests them."""
         self.update(name, lambda facts: replace(facts, installed_at=None, loaded_at=None), now)
 
     def may_refresh(self, now: float) -> bool:
-        """Say whether a request for an unknown model may have every server asked: once in five seconds."""
+        """Return whether a request for an unknown model may refresh all lists: once in five seconds."""
         if now - self._refreshed_at < _REFRESH_SECONDS:
             return False
         self._refreshed_at = now
         return True
 
     def is_stub(self, model: CanonicalName) -> bool:
-        """Say whether some server has this model only as one of Ollama's hosted service."""
+        """Return whether some server has this model only as a stub of Ollama's hosted service."""
         if self._stubs is None:
             self._stubs = stubs(self.servers)
         return model in self._stubs
@@ -253,17 +253,17 @@ class FleetState:
     # --- traffic ----------------------------------------------------------------------------------------------------
 
     def begin(self, name: str, model: CanonicalName | None = None) -> None:
-        """Count a request that goes to a server, for a model."""
+        """Count a request for a model as in flight on a server."""
         self.in_flight.begin(name, model)
 
     def end(self, name: str, now: float, model: CanonicalName | None = None) -> None:
-        """Count it out. With none left, nothing is being loaded there for us."""
+        """Count a request as ended; the last one ends all loads in progress there."""
         left, facts = self.in_flight.end(name, model), self.servers.get(name)
         if facts is not None and facts.loading and not left:
             self.update(name, observe_loads_ended, now)
 
     def running_for(self, name: str, model: CanonicalName) -> int:
-        """Return those that the runner of a model serves there."""
+        """Return the requests that a model's runner serves on a server."""
         facts, active = self.servers.get(name), self.in_flight.beside(name)
         names = (model,) if facts is None else runner_names(facts, model)
         return sum([active.get(one, 0) for one in names])
@@ -271,21 +271,21 @@ class FleetState:
     def permit(
         self, server: str, now: float, *, forced: bool = False, model: CanonicalName | None = None
     ) -> BreakerPermit | None:
-        """Permit one request now, which needs a model of the server; see `Health.permit`."""
+        """Permit one request for a model on a server now; see `Health.permit`."""
         if not self.health.troubled:
             return self.health.permit(server, (), now, model=model)
         holders = partial(self._holders, now=now)
         return self.health.permit(server, self._up(), now, forced=forced, model=model, holders=holders)
 
     def take_retry(self, waiting: int = 0) -> bool:
-        """Take one retry if the budget has one; `waiting` requests count as in flight too.
+        """Take one retry if the budget allows; `waiting` requests count as in flight.
 
-        Return it with `health.retries.give_back`.
+        Give it back with `health.retries.give_back`.
         """
         return self.health.retries.take(sum(self.in_flight.by_server.values()) + waiting)
 
     def sent(self, name: str, model: CanonicalName, load: Load, now: float) -> bool:
-        """Note a request that needs a model in memory; returns whether it begins the only load there."""
+        """Record a sent request that needs a model in memory; return whether it starts the only load there."""
         facts = self.servers.get(name)
         if facts is None:
             return False
@@ -298,12 +298,12 @@ class FleetState:
         return not facts.loading and bool(self.servers[name].loading)
 
     def default_context(self, name: str) -> int | None:
-        """Return the context in tokens that a server gives requests that ask for none, if its operator told it."""
+        """Return a server's configured default context in tokens, None if not configured."""
         settings = self._config.servers.get(name)
         return None if settings is None else settings.default_context
 
     def evicted(self, name: str, model: CanonicalName, now: float) -> None:
-        """Note that a model was unloaded to make room."""
+        """Record that a model was unloaded to make room."""
         self.loads.evicted(name)
         self.update(name, partial(observe_unloaded, name=model, now=now), now)
 
@@ -319,7 +319,7 @@ class FleetState:
             self._slots.observe(name, sample.queued_ns, sample.whole_ns, sample.ahead, now, told=told)
 
     def summary(self) -> Summary:
-        """Return what a router that comes now would take long to learn."""
+        """Return the summary for a router that starts now."""
         held = self.prefixes.latest(MOST_ROWS)
         return Summary(
             speeds=self.speeds.latest(MOST_ROWS),
@@ -328,7 +328,7 @@ class FleetState:
         )
 
     def recall(self, summary: Summary) -> None:
-        """Take over what another router believed, but not of what was learned here."""
+        """Apply another router's summary, except where this router has learned its own values."""
         self.speeds = self.speeds.over(summary.speeds)
         for held in summary.held:
             if self.prefixes.of(held.conversation) is None:
@@ -337,7 +337,7 @@ class FleetState:
             self.health.opened_elsewhere(one.server, until=one.until, ejections=one.ejections, refused=one.refused)
 
     def holds(self, name: str, model: CanonicalName, conversation: int, tokens: int) -> None:
-        """Note that a server holds the prompt of a conversation's last turn."""
+        """Record that a server has the prompt of a conversation's last turn cached."""
         settings, facts = self._config.servers.get(name), self.servers.get(name)
         if settings is not None and facts is not None:
             slots = self._slots.of(name, told_slots((facts.installed or EMPTY).get(model), settings))

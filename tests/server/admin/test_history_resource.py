@@ -175,4 +175,4 @@ async def test_a_day_from_the_log_to_the_page(tmp_path: Path) -> None:
         assert f"<h1>{view['sentence']}</h1>" in page
         assert 'x="22" y="16" width="3" height="6" data-model="llama3.2:3b"' in page
         assert "<td>00:44</td><td>00:50</td>" in page
-        assert "Who changed what" not in page
+        assert 'id="changes"' not in page

@@ -125,7 +125,7 @@ class ExpectedSecondsView(View):
 
 
 class KeptDecisionView(View):
-    """The decision of then: its first servers, and how many others had which reason, by its code."""
+    """The original decision: its first servers, and how many others had which reason, by its code."""
 
     strategy: str
     server: str | None

@@ -10,7 +10,7 @@ A leaf has a stable `code`, a `status_hint` and a text that says what to do; see
     |   |-- MissingModel            model_required          400
     |   |-- InvalidModelName        invalid_model_name      400
     |   |-- ModelIncapable          model_incapable         400   the model lacks a capability
-    |   |-- InvalidHeader           invalid_header          400   a header field for the router that cannot be read
+    |   |-- InvalidHeader           invalid_header          400   a router header with an invalid value
     |   |-- InvalidTarget           invalid_target          400   a path or query that cannot be forwarded safely
     |   |-- BodyTooLarge            body_too_large          413
     |   |-- UnsupportedEncoding     unsupported_encoding    415
@@ -25,7 +25,7 @@ A leaf has a stable `code`, a `status_hint` and a text that says what to do; see
     |   `-- LimitExceeded           limit_exceeded          429
     |-- SelectionError
     |   |-- ModelNotFound           model_not_found         404   no server has the model
-    |   |-- ModelTooLarge           model_too_large         400   it fits into the memory of no server that has it
+    |   |-- ModelTooLarge           model_too_large         400   no server with the model has enough memory
     |   |-- NoServerFits            no_server_fits          503   servers have it, none can take the request now
     |   `-- Overloaded              overloaded              503   a queue or pool of the router is full
     |-- UpstreamError
@@ -34,7 +34,7 @@ A leaf has a stable `code`, a `status_hint` and a text that says what to do; see
     |   |-- UpstreamDisconnected    upstream_disconnected   502   cut before the answer was complete
     |   |-- UpstreamIncomplete      upstream_incomplete     502   ended as if complete, without the dialect's end
     |   `-- UpstreamProtocolError   upstream_protocol       502   not HTTP/1.1 that can be relayed safely
-    |-- RequestCancelled            request_cancelled       409   somebody who may has ended the request
+    |-- RequestCancelled            request_cancelled       409   an admin or the request's user cancelled it
     |-- PartlyDone                  partly_done             502   not all of several servers succeeded
     |-- RefusedLate                 refused_late            502   an error after keepalive messages
     `-- StorageUnavailable          storage_unavailable     503   the database is unavailable
@@ -244,7 +244,7 @@ class Forbidden(AccessError):
 
 
 class LimitExceeded(AccessError):
-    """A rate, concurrency or token limit of the user is used up for now."""
+    """The user has reached a rate, concurrency or token limit."""
 
     code = "limit_exceeded"
     status_hint = 429

@@ -220,16 +220,20 @@ class _AtScrape(Collector):
         yield GaugeMetricFamily("orouter_in_flight", "Requests in flight.", value=gauges.in_flight())
         yield GaugeMetricFamily("orouter_waiting", "Requests in the queue.", value=gauges.waiting())
         yield GaugeMetricFamily(
-            "orouter_longest_wait_seconds", "How long the first in the queue has waited.", value=gauges.longest_wait()
+            "orouter_longest_wait_seconds", "Wait of the first request in the queue.", value=gauges.longest_wait()
         )
         yield from _server_metrics(tuple(gauges.servers()))
         away = gauges.coordination_away()
         if away is not None:
             yield GaugeMetricFamily(
-                "orouter_coordination_away", "Workers that cannot reach the store of coordination.", value=away
+                "orouter_coordination_away", "Workers that cannot reach the coordination store.", value=away
             )
         refused = gauges.config_refused()
-        yield GaugeMetricFamily("orouter_config_refused", "1 while the config file has problems.", value=refused)
+        yield GaugeMetricFamily(
+            "orouter_config_refused",
+            "1 while the config file has problems and the previous config is in effect.",
+            value=refused,
+        )
         yield GaugeMetricFamily("orouter_log_pending", "Log rows not written yet.", value=gauges.log_pending())
         yield CounterMetricFamily("orouter_log_dropped", "Log rows dropped.", value=gauges.log_dropped())
         yield CounterMetricFamily(
@@ -242,9 +246,9 @@ class _AtScrape(Collector):
 
 def _console_metrics(console: ConsoleGauges) -> Iterable[Metric]:
     opened, cut = "orouter_console_sessions", "orouter_console_watchers_cut"
-    yield CounterMetricFamily(opened, "Sessions of the web console that were opened.", value=console.sessions)
-    yield GaugeMetricFamily("orouter_console_watchers", "Pages that watch the router.", value=console.watchers)
-    yield CounterMetricFamily(cut, "Pages cut because they did not read what they watch.", value=console.cut)
+    yield CounterMetricFamily(opened, "Web console sessions that were opened.", value=console.sessions)
+    yield GaugeMetricFamily("orouter_console_watchers", "Open event streams of console pages.", value=console.watchers)
+    yield CounterMetricFamily(cut, "Event streams cut because the page did not read them.", value=console.cut)
 
 
 def _server_metrics(servers: Iterable[ServerGauges]) -> Iterable[Metric]:
@@ -255,9 +259,9 @@ def _server_metrics(servers: Iterable[ServerGauges]) -> Iterable[Metric]:
         "orouter_server_breaker", "0 closed, 1 half-open (the next request is a trial), 2 open.", labels=label
     )
     draining = GaugeMetricFamily("orouter_server_draining", "1 if the server is draining.", labels=label)
-    loads = CounterMetricFamily("orouter_cold_loads", "Loads of models that requests began.", labels=label)
+    loads = CounterMetricFamily("orouter_cold_loads", "Model loads caused by requests.", labels=label)
     evictions = CounterMetricFamily(
-        "orouter_evictions", "Models that left memory before their time, as another one was loaded.", labels=label
+        "orouter_evictions", "Models evicted early because another was loaded for a request.", labels=label
     )
     for server in servers:
         name = (server.name,)

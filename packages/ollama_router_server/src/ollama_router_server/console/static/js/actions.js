@@ -1,10 +1,10 @@
 // @ts-check
-// What buttons and forms do: `data-act` names it, what is final is asked about first, and a failure is told where it
-// happened.
+// Actions of buttons and forms: `data-act` names the action, irreversible ones ask for confirmation, and an error appears
+// beside its element.
 
 /** @type {Map<string, (element: HTMLElement) => unknown>} */
 const acts = new Map();
-const busy = new Set(); // what was pressed, until it is done: a second press of it is not heard
+const busy = new Set(); // elements whose action is in progress: further presses are ignored
 
 /** Where the console is, relative to the page. */
 export const root = document.body.dataset.root ?? "./";
@@ -69,7 +69,7 @@ document.addEventListener("submit", (event) => {
   run(form);
 });
 
-/** Send to the router; a page elsewhere cannot send X-Console. Where the session has ended, once more after signing in again.
+/** Send to the router; other sites cannot send X-Console. If the session has ended, sign in and send again.
  * @type {(method: string, url: string, body?: unknown, signal?: AbortSignal, fields?: Record<string, string>) => Promise<Response>} */
 export const send = async (method, url, body, signal, fields) => {
   const headers = { "x-console": "1", "content-type": "application/json", ...fields };
@@ -120,7 +120,7 @@ export function toast(text, undo) {
   setTimeout(() => made.remove(), 10_000);
 }
 
-/** Ask before something costly or final; what cannot be undone wants its name typed.
+/** Ask before something costly or irreversible; if it cannot be undone, its name must be typed.
  * @param {string} text @param {string} verb @param {string} [name] to be typed @returns {Promise<boolean>} */
 export function confirmed(text, verb, name) {
   const dialog = document.querySelector("dialog[data-dialog]");

@@ -1,5 +1,5 @@
 // @ts-check
-// The console's script: what must move. Pages read without it; forms and live parts need it.
+// The console's script. Pages are readable without it; forms and live parts need it.
 import { confirmed, copyFrom, onAct, onSignedOut, request, root, toast, typed } from "./actions.js";
 import { startLive, togglePause } from "./live.js";
 import { claimFromAddress, showSecret, signIn, signInAgain, signOut } from "./session.js";
@@ -30,7 +30,7 @@ onAct("drain", async (button) => {
   const set = (/** @type {boolean} */ drain) =>
     request("POST", `${root}act/servers/${encodeURIComponent(name)}/${drain ? "drain" : "undrain"}`);
   await set(on === "yes");
-  toast(on === "yes" ? `${name} drains: it finishes what runs.` : `${name} takes requests again.`, () => set(on !== "yes"));
+  toast(on === "yes" ? `${name} is draining: it gets no new requests and finishes those in flight.` : `${name} takes requests again.`, () => set(on !== "yes"));
 });
 
 onAct("probe", async (button) => {
@@ -42,9 +42,9 @@ onAct("probe", async (button) => {
 
 onAct("cancel", async (button) => {
   const { id = "", what = "this request" } = button.dataset;
-  if (!(await confirmed(`End ${what}? Its client gets an error. From a shell: orouter requests cancel ${id}`, "End it"))) return;
+  if (!(await confirmed(`Cancel ${what}? The client gets an error. In a shell: orouter requests cancel ${id}`, "Cancel the request"))) return;
   await request("POST", `${root}act/requests/${id}/cancel`);
-  toast("The request is ended.");
+  toast("Request cancelled.");
 });
 
 onAct("activate", async (button) => {
@@ -53,7 +53,7 @@ onAct("activate", async (button) => {
   await set(on === "yes");
   button.dataset.on = on === "yes" ? "no" : "yes";
   button.textContent = on === "yes" ? "Deactivate" : "Activate";
-  toast(on === "yes" ? `${name} may use the router again.` : `${name} is shut out.`, () => set(on !== "yes"));
+  toast(on === "yes" ? `${name} is activated.` : `${name} is deactivated.`, () => set(on !== "yes"));
 });
 
 onAct("invite-user", async (form) => {
@@ -65,7 +65,7 @@ onAct("invite", async ({ dataset: { name = "" } }) =>
   showSecret(name, (await request("POST", `${root}act/users/${encodeURIComponent(name)}/invitation`)).link));
 onAct("uninvite", async ({ dataset: { name = "" } }) => {
   const { withdrawn } = await request("DELETE", `${root}act/users/${encodeURIComponent(name)}/invitation`);
-  toast(withdrawn ? `${name}'s links no longer work.` : `There was no unused link of ${name}.`);
+  toast(withdrawn ? `${name}'s links no longer work.` : `${name} has no unused links.`);
 });
 onAct("add-token", async (form) => {
   const { name, priority } = typed(form);
@@ -119,8 +119,8 @@ function move(/** @type {number} */ step) {
   if (next instanceof HTMLElement) next.focus();
 }
 
-// A page that takes its time is dimmed, and the bar says so; another of the same kind has its shape without its texts, where the
-// browser tells where it goes. A file that is saved leaves the page where it is, as does one that never comes: no event tells.
+// While the next page loads, this one is dimmed and a bar is shown; if the browser reports that the next page has the same path,
+// its skeleton is shown. A download does not leave the page, and neither does a failed one: no event reports either.
 let leaving = 0;
 let saves = false;
 let alike = false;

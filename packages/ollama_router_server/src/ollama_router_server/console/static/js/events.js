@@ -1,6 +1,6 @@
 // @ts-check
-// The stream of changes: names of live parts that are worth fetching anew, no data. Read by fetch, since EventSource
-// cannot send the field that a page elsewhere cannot send either.
+// The stream of changes: names of live parts to fetch again, no data. Read with fetch: EventSource cannot send the header
+// that protects against other sites.
 import { pieces } from "./actions.js";
 
 const MOST_OF_BROWSER = 3; // browsers open six connections to a host

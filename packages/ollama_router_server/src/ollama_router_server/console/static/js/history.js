@@ -1,5 +1,5 @@
 // @ts-check
-// The slider of a day: what each server answered with at that minute, and how much ran and waited.
+// The slider of a day: the models each server ran at that minute, and how many requests ran and waited.
 
 const slider = document.querySelector("[data-minute]");
 const told = document.querySelectorAll("[data-minute-told]");
@@ -22,7 +22,7 @@ function momentsOf(strip) {
   );
 }
 
-/** One world at a step of the day, in words and by a line on its strip.
+/** Show one world at a step of the day: a sentence, and a line on its strip.
  * @param {{ strip: SVGElement, told: Element | undefined, moments: ReturnType<typeof momentsOf> }} world @param {number} step */
 function tell({ strip, told, moments }, step) {
   const began = new Date((Number(strip.dataset.begin) + step * Number(strip.dataset.step)) * 1000);

@@ -1,6 +1,6 @@
 // @ts-check
-// Parts of a page that follow the router: fetched anew when the stream names them, every two seconds where there is no
-// stream, and merged without losing what is read.
+// Live parts of a page: fetched again when the stream names them, or every two seconds without a stream, and merged in place
+// to keep focus and selection.
 import { leaveEvents, readEvents } from "./events.js";
 import { buttonOf, codeOf, explained, isChanged, root, told } from "./actions.js";
 import { showMoments, today } from "./moments.js";
@@ -9,8 +9,8 @@ import { signInAgain } from "./session.js";
 const EVERY = 2_000;
 const FAILING = [1_000, 2_000, 4_000, 8_000, 12_000];
 const SOONEST = 500;
-const STALE = 4_500; // twice the time between two signs of life, and some
-const SILENT = 6_000; // a proxy that holds the stream back is as good as none
+const STALE = 4_500; // a little over twice the interval of heartbeats
+const SILENT = 6_000; // a proxy that buffers the stream makes it useless
 const HIDDEN = 10_000;
 const ANNOUNCE = 5_000;
 
@@ -79,7 +79,7 @@ function comeBack() {
   look();
 }
 
-/** Fetch now, or as soon as may be; what is named meanwhile is fetched once. */
+/** Fetch now, or as soon as allowed; parts named in the meantime are fetched once. */
 function look() {
   due = true;
   if (looking) return;
@@ -103,7 +103,7 @@ async function fetchDue() {
   timer = setTimeout(fetchDue, rest);
 }
 
-/** Milliseconds until the next look that nothing asks for. */
+/** Milliseconds until the next fetch without an event. */
 function pause() {
   if (failures) return (FAILING[Math.min(failures, FAILING.length) - 1] ?? 0) * (0.75 + Math.random() / 2);
   return watching ? 60_000 : EVERY;
@@ -137,7 +137,7 @@ function fault(error) {
   place.replaceChildren(...(code ? [...explained(error), " ", buttonOf("Try again", look)] : []));
 }
 
-/** The session has ended: what is shown goes; what somebody has typed, or is asked in a dialog, stays until that somebody is back. */
+/** The session has ended: reload, unless that loses typed input or an open dialog; then ask to sign in over the page. */
 async function leave() {
   const typed = [...document.querySelectorAll("main input, main select, main textarea")].some(isChanged);
   if (!typed && !document.querySelector("dialog[open]")) return location.reload();
@@ -217,7 +217,7 @@ function mergeNode(known, fresh) {
   mergeChildren(known, fresh);
 }
 
-/** Say whether what is shown is what is; what is old is dimmed, and its buttons do nothing. */
+/** Show whether the page is current; stale data is dimmed and its buttons are disabled. */
 function tell() {
   const now = performance.now();
   const age = now - heard;
@@ -241,7 +241,7 @@ function howStale(/** @type {number} */ age, /** @type {number} */ now) {
 let announced = "live";
 let toldAt = -ANNOUNCE;
 
-/** Tell those who do not see it, at most once in five seconds. @param {string} text */
+/** Announce it to screen readers, at most once in five seconds. @param {string} text */
 function announce(text) {
   if (text === announced || performance.now() - toldAt < ANNOUNCE) return;
   announced = text;

@@ -1,5 +1,5 @@
 // @ts-check
-// Moments in the reader's own time, and elapsed times that go on.
+// Times in the reader's time zone, and running elapsed times.
 const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const other = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" });
 export const today = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });

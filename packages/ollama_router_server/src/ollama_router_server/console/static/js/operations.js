@@ -1,5 +1,5 @@
 // @ts-check
-// Operations on models: begun here, carried out by the router.
+// Operations on models: started here, carried out by the router.
 import { confirmed, onAct, request, root, toast, typed } from "./actions.js";
 
 onAct("operate", async (form) => {
@@ -8,15 +8,15 @@ onAct("operate", async (form) => {
   if (values.context) values.context = Number(values.context);
   if (values.kind === "delete" && !(await mayGo(String(values.model), String(values.servers ?? "")))) return;
   const begun = await request("POST", `${root}act/operations`, values);
-  toast(`${begun.kind} of ${begun.model} has begun on ${begun.targets.length} servers.`);
+  toast(`Started ${begun.kind} of ${begun.model} on ${begun.targets.length} servers.`);
 });
 onAct("cancel-operation", async (button) => {
   await request("DELETE", `${root}act/operations/${button.dataset.id}`);
-  toast("The operation ends; what is done stays.");
+  toast("Operation cancelled; completed steps are not undone.");
 });
 onAct("retry-operation", async (button) => {
   await request("POST", `${root}act/operations/${button.dataset.id}/retry`);
-  toast("It is tried again.");
+  toast("Operation retried.");
 });
 
 onAct("unload-all", async (button) => {

@@ -1,12 +1,12 @@
 // @ts-check
-// One person or group: what a change would mean is shown before it is saved; sessions are ended.
+// One person or group: shows the effect of a change before it is saved, and ends sessions.
 import { isChanged, onAct, request, root, toast } from "./actions.js";
 
 const asked = document.querySelector("form[data-act=preview-rights]");
 const was = asked instanceof HTMLFormElement ? new FormData(asked) : undefined;
 const save = /** @type {HTMLButtonElement | null} */ (document.querySelector("[data-act=save-rights]"));
 
-/** What the form asks for of a grant: an empty field takes it back, an empty list forbids all. @param {FormData} given @param {string} name */
+/** The form's value for a grant: an empty field removes the grant, an empty list forbids all. @param {FormData} given @param {string} name */
 function grantOf(given, name) {
   if (name === "models" && given.has("no_models")) return [];
   const typed = (given.get(name) ?? "").toString().trim();
@@ -14,7 +14,7 @@ function grantOf(given, name) {
   return name === "models" ? typed.split(/\s*,\s*/) : Number(typed);
 }
 
-/** What was changed in the form, as `PATCH` takes it: others may have changed the rest meanwhile. @param {HTMLFormElement} form */
+/** The changed fields of the form, as a `PATCH` body: others may have changed the rest in the meantime. @param {HTMLFormElement} form */
 function changed(form, given = new FormData(form)) {
   const fields = /** @type {HTMLInputElement[]} */ ([...form.elements].filter(isChanged));
   const names = new Set(fields.map(({ name }) => (name === "no_models" ? "models" : name)));
@@ -67,5 +67,5 @@ onAct("end-session", async (button) => {
   const { name = "", id } = button.dataset;
   const { ended } = await request("DELETE", `${root}act/users/${encodeURIComponent(name)}/sessions${id ? `/${id}` : ""}`);
   for (const row of document.querySelectorAll(id ? `#session-${id}` : "[id^=session-]")) row.remove();
-  toast(ended === 1 ? "The session is ended." : `${ended} sessions are ended.`);
+  toast(ended === 1 ? "1 session ended." : `${ended} sessions ended.`);
 });

@@ -1,6 +1,6 @@
 // @ts-check
-// The playground: a chat as any client sends it, to one model or to two at once, its answers shown as text. Nothing is
-// kept but on this page.
+// The playground: sends a chat as any client does, to one model or to two at once, and shows the answers as text. Only
+// this page keeps them.
 import { onAct, pieces, root, send, told, typed } from "./actions.js";
 import { asCurl, asPython } from "./play_lines.js";
 import { fragment } from "./live.js";
@@ -108,7 +108,7 @@ async function sent(column, body, signal) {
 function route(column, said) {
   part(column, "server").textContent = said.get("x-router-server") ?? "–";
   const place = said.get("x-router-queue-position");
-  part(column, "reason").textContent = [said.get("x-router-reason") ?? "–", place && `waited from place ${place}`].filter(Boolean).join("; ");
+  part(column, "reason").textContent = [said.get("x-router-reason") ?? "–", place && `entered the queue at position ${place}`].filter(Boolean).join("; ");
   const id = said.get("x-router-request-id");
   const link = part(column, "request");
   if (!id || !(link instanceof HTMLAnchorElement)) return;
@@ -137,7 +137,7 @@ async function follow(column, { answer, began }) {
     if (thinking) part(column, "thoughts").hidden = false;
     if (line.done) done = line;
   }
-  if (!done) throw new Error("the answer broke off");
+  if (!done) throw new Error("the answer ended before it was complete");
   end(column, done, performance.now() - (first || began), performance.now() - began);
 }
 
@@ -150,7 +150,7 @@ function write(column, name, text) {
 /** @param {HTMLElement} column @param {Record<string, any>} last @param {number} writing ms since the first token @param {number} total */
 function end(column, last, writing, total) {
   const took = last.eval_duration ? last.eval_duration / 1e6 : writing;
-  part(column, "state").textContent = `Answered in ${seconds(total)}${last.done_reason === "length" ? ", cut at its limit" : ""}`;
+  part(column, "state").textContent = `Answered in ${seconds(total)}${last.done_reason === "length" ? ", cut at the token limit" : ""}`;
   if (last.eval_count > 1 && took > 0) part(column, "speed").textContent = `${((last.eval_count / took) * 1000).toFixed(1)} tokens/s`;
   part(column, "tokens").textContent = `${last.prompt_eval_count ?? "–"} / ${last.eval_count ?? "–"}`;
 }

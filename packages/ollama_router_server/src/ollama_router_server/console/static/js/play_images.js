@@ -1,5 +1,5 @@
 // @ts-check
-// Images that are pasted or dropped into the playground's message: shown, sent with it, and kept nowhere else.
+// Images pasted or dropped into the playground's message: shown, sent with it, and stored nowhere else.
 import { buttonOf, toast } from "./actions.js";
 
 const MOST = 8;
@@ -10,7 +10,7 @@ const prompt = /** @type {HTMLElement} */ (document.querySelector("#prompt"));
 /** @type {Map<Element, string>} */
 const kept = new Map();
 
-/** What Ollama takes: base64 without a prefix. */
+/** The form that Ollama accepts: base64 without a prefix. */
 export const pastedImages = () => [...kept.values()];
 
 prompt.addEventListener("paste", (event) => take(event, event.clipboardData));

@@ -1,5 +1,5 @@
 // @ts-check
-// What the playground sends, as lines to paste elsewhere: TOKEN is one's own, and an image is only named.
+// The playground's request as code to copy: TOKEN is a placeholder for your token, and an image appears by name only.
 
 const LONGEST = 200;
 

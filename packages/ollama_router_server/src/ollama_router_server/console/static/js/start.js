@@ -1,5 +1,5 @@
 // @ts-check
-// Start's last check: one short answer, with how long it took, where it came from and why there.
+// The last check of the start page: one short answer, its duration, its server and the reason for that server.
 import { explained, onAct, root, send, told } from "./actions.js";
 
 onAct("try-model", async (button) => {
@@ -29,5 +29,5 @@ function holds() {
   if (!mark || !word) return;
   mark.textContent = "✓";
   word.textContent = "Holds: ";
-  check.replaceChildren(mark, " ", word, "You were answered just now");
+  check.replaceChildren(mark, " ", word, "You have just received an answer");
 }

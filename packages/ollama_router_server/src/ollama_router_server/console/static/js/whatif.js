@@ -1,5 +1,5 @@
 // @ts-check
-// What if: a stream says how far the answer is, then brings it; leaving the stream ends the work.
+// What-if: a stream reports the progress, then the answer; closing the stream cancels the work.
 import { onAct, pieces, root, send, told, typed } from "./actions.js";
 import { fragment } from "./live.js";
 

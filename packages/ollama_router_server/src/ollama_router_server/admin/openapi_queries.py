@@ -30,21 +30,21 @@ Parameter = tuple[str, dict[str, Any]]
 _NUMBER: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 2**52}
 MOMENT: dict[str, Any] = {
     "anyOf": [_NUMBER, {"type": "string", "pattern": f"^{DATE}$"}],
-    "description": "Seconds since 1970, or a date, with a time or without, UTC unless it has an offset.",
+    "description": "Seconds since 1970, or a date with or without a time; UTC unless it has an offset.",
 }
 USAGE_QUERY: tuple[Parameter, ...] = (
     ("since", MOMENT),
     ("before", MOMENT),
     ("user", {"type": "string"}),
-    ("by", {"enum": ["", *BY], "description": "The one list to fill; all if left out."}),
+    ("by", {"enum": ["", *BY], "description": "The list to return. Default: all."}),
     ("order", {"enum": list(ORDERS)}),
-    ("limit", {"type": "integer", "minimum": 1, "description": "Lines that each list has at most, but that of days."}),
+    ("limit", {"type": "integer", "minimum": 1, "description": "Most lines of each list, except the list of days."}),
     (
         "bucket",
         {
             "enum": ["", *BUCKETS],
-            "description": "Also in such steps, by anything but day; in hours by group for at most 7 days. "
-            "Parts have the whole last hour.",
+            "description": "Also return totals per such step, by anything but day; hours by group for at most 7 days. "
+            "Parts cover the whole last hour.",
         },
     ),
 )
@@ -62,17 +62,20 @@ AUDIT_QUERY: tuple[Parameter, ...] = (
 )
 
 TEXT: dict[str, Any] = {"type": "string"}
-DAY: Parameter = ("day", {"type": "string", "description": "As `2026-11-28`, UTC. Default: today."})
+DAY: Parameter = ("day", {"type": "string", "description": "A UTC date such as `2026-11-28`. Default: today."})
 OTHER_WORLD: tuple[Parameter, ...] = (
     ("strategy", {"enum": ["", *STRATEGIES]}),
-    ("add", {"type": "string", "description": "A server of the config, to have one more like it."}),
+    ("add", {"type": "string", "description": "A configured server; adds one like it."}),
     (
         "add_gpu",
         {"type": "string", "description": f"GIB,GB/s,TFLOP/s such as 24,1010,82.6, or one of {', '.join(GPUS)}."},
     ),
-    ("add_gpu_figures", {"type": "string", "description": "As `add_gpu`, from a second field of a form; not both."}),
-    ("off", {"type": "string", "description": "A server of the config that takes nothing."}),
-    ("put", {"type": "string", "description": "SERVER=MODEL: a model that this server has, too."}),
+    (
+        "add_gpu_figures",
+        {"type": "string", "description": "Same as `add_gpu`, for a second form field; do not send both."},
+    ),
+    ("off", {"type": "string", "description": "A configured server; removes it."}),
+    ("put", {"type": "string", "description": "SERVER=MODEL: adds the model to the server."}),
     ("num_parallel", {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": ""}]}),
     ("max_wait", {"anyOf": [{"type": "number", "minimum": 0.001, "maximum": 86_400}, {"const": ""}]}),
 )
@@ -82,18 +85,18 @@ REQUESTS_QUERY: tuple[Parameter, ...] = (
         {
             "type": "string",
             "maxLength": 200,
-            "description": "In id, names, path, reason or error, in small or capital letters; on SQLite a to z alone.",
+            "description": "Text in id, names, path, reason or error; case-insensitive, on SQLite for a to z only.",
         },
     ),
     ("user", TEXT),
-    ("group", {"type": "string", "description": "Requests of who is in it now."}),
+    ("group", {"type": "string", "description": "Requests of its current members."}),
     ("model", TEXT),
     ("server", TEXT),
     ("ending", {"enum": ["", "ok", "error", "refused", "client_left", "retried", "fallback", "cold"]}),
     ("slower_than", {"anyOf": [_NUMBER, {"const": ""}], "description": "Milliseconds."}),
     ("since", MOMENT),
     ("before", MOMENT),
-    ("cursor", {"type": "string", "description": "`next` of the page before."}),
+    ("cursor", {"type": "string", "description": "`next` of the previous page."}),
     ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
 )
 INCIDENTS_QUERY: tuple[Parameter, ...] = (
@@ -101,7 +104,7 @@ INCIDENTS_QUERY: tuple[Parameter, ...] = (
     ("before", MOMENT),
     ("kind", {"type": "string", "enum": list(get_args(IncidentKind))}),
     ("server", TEXT),
-    ("active", {"anyOf": [{"type": "boolean"}, {"const": ""}], "description": "Empty is true."}),
+    ("active", {"anyOf": [{"type": "boolean"}, {"const": ""}], "description": "Empty means true."}),
     ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
 )
 EXPLAIN_QUERY: tuple[Parameter, ...] = (

@@ -16,7 +16,9 @@ from ollama_router_server.storage.identities import Role
 
 __all__ = ["GrantsBody", "GroupPatch", "NewGroup", "NewToken", "NewUser", "UserPatch"]
 
-Name = Annotated[str, Field(min_length=1, max_length=100, description="Printable, no white space at its ends.")]
+Name = Annotated[
+    str, Field(min_length=1, max_length=100, description="Printable, without leading or trailing white space.")
+]
 Pattern = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[!-~]+$")]
 Patterns = Annotated[list[Pattern], Field(max_length=200)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
@@ -31,25 +33,25 @@ class _In(BaseModel):
 class GrantsBody(_In):
     """What a user or group may do; a field that is null or missing is left to the group, then to the role."""
 
-    models: Patterns | None = Field(default=None, description="Model names; * and ? stand for anything.")
-    hosts: Patterns | None = Field(default=None, description="External hosts; * and ? stand for anything.")
+    models: Patterns | None = Field(default=None, description="Shell patterns of model names: *, ? and [...].")
+    hosts: Patterns | None = Field(default=None, description="Shell patterns of external hosts: *, ? and [...].")
     cloud: bool | None = Field(default=None, description="false forbids models of Ollama's cloud.")
     reach: Annotated[list[Reach], Field(max_length=200)] | None = Field(
-        default=None, strict=False, description="What requests may ask of external hosts beyond an answer."
+        default=None, strict=False, description="What requests may use at external hosts beyond plain answers."
     )
     unload: bool | None = Field(default=None, description="Whether models may be unloaded (`keep_alive: 0`).")
     kinds: Annotated[list[Kind], Field(max_length=200)] | None = Field(
-        default=None, strict=False, description="Kinds of route, within the role's."
+        default=None, strict=False, description="Allowed kinds of route, a subset of the role's."
     )
     networks: Annotated[list[str], Field(max_length=200)] | None = Field(
-        default=None, description="Client networks, as 10.0.0.0/8."
+        default=None, description="Allowed client networks, such as 10.0.0.0/8."
     )
     expires_at: Annotated[float, Field(ge=0, lt=2**53, allow_inf_nan=False)] | None = Field(
-        default=None, description="When access ends."
+        default=None, description="When access ends, in seconds since 1970."
     )
     batch: bool | None = Field(default=None, description="Whether every request has batch priority.")
-    max_wait: Count | None = Field(default=None, description="Seconds that a request may wait for a server.")
-    speaks_for: SpeaksFor | None = Field(default=None, description="Whom requests may be made for.")
+    max_wait: Count | None = Field(default=None, description="Longest wait of a request for a server, in seconds.")
+    speaks_for: SpeaksFor | None = Field(default=None, description="The users for whom this user may send requests.")
     requests_per_minute: Count | None = None
     concurrent_requests: Count | None = None
     tokens_per_minute: Count | None = None
@@ -80,7 +82,7 @@ class NewToken(_In):
     """A token to create."""
 
     name: Name
-    batch: bool = Field(default=False, description="Whether everything that is asked with it is of batch priority.")
+    batch: bool = Field(default=False, description="Whether requests with this token have batch priority.")
 
 
 class NewGroup(_In):

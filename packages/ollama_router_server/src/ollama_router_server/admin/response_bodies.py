@@ -45,10 +45,10 @@ class TokenBody(View):
     """What is shown of a token, never the token itself."""
 
     name: str
-    lookup: str = Field(description="Its public first 8 characters.")
+    lookup: str = Field(description="The token's first 8 characters, which are public.")
     created_at: float
     last_used_at: float | None
-    batch: bool = Field(description="Whether everything that is asked with it is of batch priority.")
+    batch: bool = Field(description="Whether requests with this token have batch priority.")
 
 
 class TokensBody(View):

@@ -98,5 +98,7 @@ async def _begin(services: Services, actor: Actor, new: NewOperation) -> Operati
 async def _find(services: Services, operation_id: str) -> Operation:
     found = await services.operations.store.find(operation_id[:28])
     if found is None:
-        raise falcon.HTTPNotFound(title="no such operation", description="there is no such operation (any more)")
+        raise falcon.HTTPNotFound(
+            title="no such operation", description="no operation has this id; operations are kept for seven days"
+        )
     return found

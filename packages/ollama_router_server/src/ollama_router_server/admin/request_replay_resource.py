@@ -28,7 +28,9 @@ async def replay_request(services: Services, request: Request, id: str) -> Reque
     """
     record = await find_request(services, id, user_of(request))
     if not record.model_asked:
-        raise falcon.HTTPNotFound(title="no model", description="the request was for no model: nothing is decided")
+        raise falcon.HTTPNotFound(
+            title="no model", description="the request named no model, so there is no routing decision to replay"
+        )
     question = Question(
         model=record.model_asked,
         context=record.num_ctx,

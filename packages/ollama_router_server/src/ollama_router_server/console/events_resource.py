@@ -44,7 +44,7 @@ class EventsResource:
         for topic in topics[: _MOST_TOPICS + 1]:
             self._check(topic, user)
         if len(topics) > _MOST_TOPICS:
-            raise falcon.HTTPBadRequest(title="topics", description=f"at most {_MOST_TOPICS}")
+            raise falcon.HTTPBadRequest(title="topics", description=f"send at most {_MOST_TOPICS} topics")
         session = self._sessions.key(request)
         watcher = await self._watchers.join(session, user, topics, partial(self._is_open, request))
         response.set_header("x-accel-buffering", "no")  # nginx would hold events back
@@ -55,7 +55,7 @@ class EventsResource:
         named = {START: "", "": START}.get(topic, topic)  # the address of Start has no name
         page = pages.get(named) or pages.get(f"{kind}/{{name}}") or pages.get(f"{kind}/{{id}}")
         if page is None or not page.live:
-            raise falcon.HTTPBadRequest(title="topics", description="there is no such live page")
+            raise falcon.HTTPBadRequest(title="topics", description="a topic names no live page")
         check_role(user, page.roles)
 
     async def _is_open(self, request: Request) -> bool:

@@ -119,7 +119,7 @@ async def _settled(first: asyncio.Future[Answer | None]) -> Answer | None:
     try:
         return await asyncio.wait_for(asyncio.shield(first), _PATIENCE)
     except TimeoutError:
-        raise falcon.HTTPConflict(title="under way", description="the same was asked for before, and goes on") from None
+        raise falcon.HTTPConflict(title="under way", description="the same action is already in progress") from None
 
 
 def _give(response: Response, answer: Answer) -> None:

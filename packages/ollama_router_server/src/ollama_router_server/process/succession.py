@@ -96,7 +96,7 @@ class Successor(Struct, eq=False):
         if told:
             self._pass_on()
         else:
-            _log.error("successor_failed", detail=f"it ended with {self.process.wait()}; its own lines say why")
+            _log.error("successor_failed", detail=f"it ended with {self.process.wait()}; see its log lines")
         return self.accepts
 
     def _pass_on(self) -> None:

@@ -90,7 +90,7 @@ class TestAliases:
         result, body = applied({"model": "gpt-4"}, aliases={"gpt-4": "llama3.1:70b"})
         assert body["model"] == "llama3.1:70b"
         assert result.request.route.model == "llama3.1:70b"
-        assert result.changes == ("model gpt-4 means llama3.1:70b",)
+        assert result.changes == ("model gpt-4 is an alias of llama3.1:70b",)
 
     def test_followed_and_compared_as_ollama_does(self):
         """An alias of an alias, in any case."""

@@ -105,7 +105,7 @@ def test_a_disabled_server_takes_nothing():
     assert [one.servers.get("off") for one in found.others] == [None, None]
     namesake = Config.model_validate({"servers": {**servers, "l40s": {"host": "l40s", "enabled": False}}})
     assert replay(rows, FleetSnapshot(), namesake, change=Change(gpus=("l40s",))).others[1].summary.refused == 0
-    for change, problem in (Change(more=("off",)), "one more of"), (Change(off=("one",)), "would be left"):
+    for change, problem in (Change(more=("off",)), "to duplicate"), (Change(off=("one",)), "would be left"):
         with pytest.raises(ConfigError, match=problem):
             replay(rows, FleetSnapshot(), own, change=change)
 

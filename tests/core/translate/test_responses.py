@@ -151,7 +151,7 @@ def test_what_needs_a_stored_answer_is_refused(field: str, value: Any) -> None:
     """The text says what is missing and what to do, and never what the client sent."""
     text = refusal({"input": "hi", field: value})
     assert field in text
-    assert "set store to false" in text or "keeps answers" in text
+    assert "set store to false" in text or "stores responses" in text
     assert "_1" not in text
 
 

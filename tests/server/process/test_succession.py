@@ -382,7 +382,11 @@ def test_a_lame_duck_still_answers(tmp_path: Path, workers: str) -> None:
         assert kept.post("/api/chat", json=CHAT).status_code == 200
         router.running.process.send_signal(signal.SIGTERM)
         wait_until(lambda: router.admin("/readyz").status_code == 503, "it is no longer ready")
-        wait_until(lambda: "connection" in kept.post("/api/chat", json=CHAT).headers, "connections are to end")
+
+        def ends() -> bool:
+            return "connection" in kept.post("/api/chat", json=CHAT).headers
+
+        wait_until(lambda: all(ends() for _ in range(8)), "connections are to end at every worker")
         answers = [kept.post("/api/chat", json=CHAT), kept.post("/api/chat", json=CHAT)]
         assert [(one.status_code, one.headers["connection"]) for one in answers] == [(200, "close")] * 2
         router.running.process.send_signal(signal.SIGTERM)  # asked twice: at once

@@ -76,7 +76,7 @@ def downgrade(
 @app.command(epilog=examples("orouter db check"))
 @takes_shared_options
 def check(*, shared: SharedOptions) -> None:
-    """Check that the database is of this release, without changing it.
+    """Check that the database matches this release, without changing it.
 
     Exit code 1 if it is not, or if there is no database.
     """
@@ -95,7 +95,7 @@ def check(*, shared: SharedOptions) -> None:
 def status(*, shared: SharedOptions) -> None:
     """Show the database's revision, its size and how many rows each table has.
 
-    Exit code 1 as of `check`.
+    Exit code 1 under the same conditions as `check`.
     """
     url = _database(shared)
     found = asyncio.run(database_status(url))
@@ -118,8 +118,8 @@ def status(*, shared: SharedOptions) -> None:
 def copy(*, source: _FromOption = None, target: _ToOption, shared: SharedOptions) -> None:
     """Copy users, groups, tokens, the log, usage and the audit trail into an empty database.
 
-    Rows and digests of all tables are compared at the end. A copy that was broken off goes on when the same command is
-    given again; until it is complete no router starts on the target. Sessions of the console are left behind.
+    Rows and digests of all tables are compared at the end. Run the same command again to continue an interrupted copy;
+    until it is complete, no router starts on the target. Console sessions are not copied.
     """
     url = source or _database(shared)
     with TableProgress() as progress:
@@ -136,7 +136,8 @@ def backup(
 ) -> None:
     """Back up the database, SQLite or PostgreSQL, while routers run on it.
 
-    The file is of one moment, compared with the database, and readable by its owner alone. It appears once it is whole.
+    The file is a consistent snapshot, verified against the database and readable by its owner alone. It appears when it
+    is complete.
     """
     url = _database(shared)
     with TableProgress() as progress:
@@ -154,7 +155,7 @@ def restore(
 ) -> None:
     """Replace everything in the database by a backup, SQLite or PostgreSQL, in one transaction.
 
-    Users deleted since the backup exist again, and tokens revoked since are valid again.
+    Users deleted since the backup exist again; tokens revoked since then are valid again.
     """
     url = _database(shared)
     if not yes:

@@ -36,8 +36,8 @@ def doctor(*, token_file: TokenFileOption = None, shared: SharedOptions) -> None
     """Find problems: config, database, Redis, host, servers. Nothing is changed.
 
     Each finding has a severity, a reason and the command that fixes it. Exit code 1 if one is an error. Run it on the
-    router's machine, as its user. With an admin's token the running router is asked, too: how it sees its servers, and
-    what it learned of them.
+    router's machine, as its user. With an admin's token it also reports how the
+    running router sees its servers, and what it has learned about them.
     """
     token, told = given_token(token_file), list[Finding]()
     try:

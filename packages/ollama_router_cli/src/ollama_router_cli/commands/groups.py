@@ -64,7 +64,7 @@ def list_groups(
 ) -> None:
     """List groups by name, a page at a time.
 
-    Prints how many members each has, their requests and tokens of seven days (UTC), and the grants.
+    Prints the number of members, their requests and tokens of the last seven days (UTC), and the grants.
     """
     page = _with_groups(shared, lambda groups: groups.page(search=search, after=after, limit=limit))
     if page.next is not None:
@@ -94,9 +94,9 @@ def show(name: NameArgument, *, shared: SharedOptions) -> None:
 @app.command(epilog=examples("orouter groups rights team", "orouter groups rights team --json"))
 @asks_router
 def rights(name: NameArgument, *, router: RouterAccess) -> None:
-    """Show what a group means for a user in it with no grants of their own, and what says so.
+    """Show the rights of a member without grants of their own, with the source of each.
 
-    Asks a running router: each model of its servers and each external host stands there with the reason.
+    Asks a running router; lists each model of its servers and each external host with the reason.
     """
     print_answer(router, print_rights, f"/router/groups/{segment(name)}/rights")
 

@@ -55,9 +55,9 @@ def history(
 ) -> None:
     """Show one day: models by server, failures, loads.
 
-    Prints which models each server answered with and when, and how many requests failed and had a model loaded. Times
-    are UTC, in steps of two minutes. With `--strategy`, `--add`, `--add-gpu`, `--off`, `--put`, `--num-parallel` or
-    `--max-wait` the day's requests are served again in virtual time, by the router, for two minutes at most.
+    Prints which models each server served and when, and how many requests failed or caused a load. Times are UTC, in
+    steps of two minutes. With `--strategy`, `--add`, `--add-gpu`, `--off`, `--put`, `--num-parallel` or
+    `--max-wait` the router simulates the day's requests under that change, for two minutes at most.
     """
     if any(world.values()):
         print_answer(router, _print, "/router/history/whatif", timeout=_REPLAY_TIMEOUT, day=day, **world)

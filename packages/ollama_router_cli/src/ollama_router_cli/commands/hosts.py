@@ -59,9 +59,9 @@ def profile(
     ] = None,
     shared: SharedOptions,
 ) -> None:
-    """Print the profile of a host as it is in effect.
+    """Print the effective profile of a host.
 
-    Each line says where it stands (a shipped profile, or the config) and from which page it was read.
+    Each line has its origin (a shipped profile or the config) and the page that documents it.
     """
     hosts = read_settings(shared.config, shared.environment).config.external_hosts
     if name not in hosts:

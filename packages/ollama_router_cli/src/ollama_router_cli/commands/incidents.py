@@ -42,8 +42,8 @@ def list_incidents(
 ) -> None:
     """List incidents, newest first.
 
-    Of each its begin and end, what happened with its first cause, and which requests failed at that server in its first
-    hour, of how many users.
+    Prints start and end, what happened with its first cause, which requests failed at that server in the first hour,
+    and of how many users.
     """
     start = parse_moment(since, now=SystemClock().wall())
     asked: dict[str, Any] = {"kind": kind, "server": server, "limit": limit, "active": "true" if active else None}

@@ -62,12 +62,12 @@ def init(
 ) -> None:
     """Write a short config file.
 
-    It lists the probed servers, or one Ollama on this machine, and the few settings worth knowing first;
-    `orouter config reference` prints the rest. A server that does not answer is written too: the router starts
-    without it.
+    The file has the probed servers, or one Ollama on this machine, and the settings to know first;
+    `orouter config reference` prints the rest. A server that does not answer is listed as well: the
+    router starts without it.
 
     With --split-gpus it prints systemd units that run one Ollama for each GPU, the config that goes with them, and how
-    all of it is undone; nothing is written without --write.
+    to undo it; nothing is written without --write.
     """
     path = config or Path(os.environ.get("OROUTER_CONFIG") or FILE_NAME)
     if split is not None and not split.write:

@@ -21,8 +21,8 @@ app = command_group()
 def me(*, router: RouterAccess) -> None:
     """Show what your token may do and how much of its limits is left.
 
-    Each limit with whose grant it is; each model with how soon and how fast it answered in the last week, and its
-    price where there is one.
+    Prints each limit with the grant it comes from, and each model with its first token and speed in the last week, and
+    its price if it has one.
     """
     print_answer(router, _print, "/router/me")
 

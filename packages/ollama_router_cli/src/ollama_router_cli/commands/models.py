@@ -38,7 +38,7 @@ def _print_models(view: dict[str, Any]) -> None:
 @app.command("show", epilog=examples("orouter models show llama3.3:70b"))
 @asks_router
 def show(model: ModelArgument, *, router: RouterAccess) -> None:
-    """Show where a model is, what it takes in memory and how fast it answers there."""
+    """Show which servers have a model, how much memory it needs and how fast it answers there."""
     print_answer(router, _print_model, f"/router/models/{segment(model)}")
 
 
@@ -59,7 +59,7 @@ def fit(
     kv_type: Annotated[KvType | None, typer.Option(help="KV cache of all servers. Default: what each has.")] = None,
     router: RouterAccess,
 ) -> None:
-    """Say on which servers a model fits now, with which memory, and who would get it."""
+    """Show on which servers a model fits now, in how much memory, and which one a request would get."""
     print_answer(router, print_explanation, "/router/explain", model=model, context=context, kv_type=kv_type)
 
 
@@ -77,7 +77,7 @@ DetachOption = Annotated[
 def pull(
     model: ModelArgument, *, servers: ServersOption = None, detach: DetachOption = False, router: RouterAccess
 ) -> None:
-    """Pull a model where it is said, where one of that name is, or where it fits; it goes on whoever waits."""
+    """Pull a model to the given servers, to those that have it, or to where it fits; Ctrl-C does not stop it."""
     _operate(router, {"kind": "pull", "model": model, "servers": servers}, detach=detach)
 
 
@@ -91,7 +91,7 @@ def load(
     detach: DetachOption = False,
     router: RouterAccess,
 ) -> None:
-    """Load a model into memory: on these servers, or on the best of those that have it."""
+    """Load a model into memory: on the given servers, or on the best of those that have it."""
     asked = {"kind": "load", "model": model, "servers": servers, "context": context}
     _operate(router, asked, detach=detach)
 
@@ -101,7 +101,7 @@ def load(
 def unload(
     model: ModelArgument, *, servers: ServersOption = None, detach: DetachOption = False, router: RouterAccess
 ) -> None:
-    """Take a model out of memory: on these servers, or wherever it is loaded."""
+    """Unload a model from memory: on the given servers, or wherever it is loaded."""
     _operate(router, {"kind": "unload", "model": model, "servers": servers}, detach=detach)
 
 
@@ -115,7 +115,7 @@ def copy(
     detach: DetachOption = False,
     router: RouterAccess,
 ) -> None:
-    """Give a model another name beside its own, on these servers or wherever it is."""
+    """Copy a model to a second name, on the given servers or on all that have it."""
     asked = {"kind": "copy", "model": model, "destination": new, "servers": servers}
     _operate(router, asked, detach=detach)
 
@@ -130,7 +130,7 @@ def remove(
     detach: DetachOption = False,
     router: RouterAccess,
 ) -> None:
-    """Delete a model from these servers, or from every server that has it."""
+    """Delete a model from the given servers, or from every server that has it."""
     if not yes:
         typer.confirm(f"Delete {model} on {servers or 'every server that has it'}?", abort=True, err=True)
     _operate(router, {"kind": "delete", "model": model, "servers": servers}, detach=detach)

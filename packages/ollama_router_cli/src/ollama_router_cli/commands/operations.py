@@ -26,7 +26,7 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The operation's i
 @app.command("list", epilog=examples("orouter operations list"))
 @asks_router
 def list_operations(*, router: RouterAccess) -> None:
-    """List operations of the last seven days, the newest first."""
+    """List operations of the last seven days, newest first."""
     print_answer(router, _print, "/router/operations")
 
 
@@ -51,7 +51,7 @@ def show(operation_id: IdArgument, *, router: RouterAccess) -> None:
 @app.command("cancel", epilog=examples("orouter operations cancel 019ab3f2c4d1a2b3c4d5e6f70001"))
 @asks_router
 def cancel(operation_id: IdArgument, *, router: RouterAccess) -> None:
-    """End an operation; what is done stays."""
+    """Cancel an operation; completed servers keep the result."""
     ended = f"/router/operations/{segment(operation_id)}"
     print_answer(router, lambda _: print_result(f"{operation_id} ends"), ended, "DELETE")
 
@@ -59,7 +59,7 @@ def cancel(operation_id: IdArgument, *, router: RouterAccess) -> None:
 @app.command("retry", epilog=examples("orouter operations retry 019ab3f2c4d1a2b3c4d5e6f70001"))
 @asks_router
 def retry(operation_id: IdArgument, *, router: RouterAccess) -> None:
-    """Do it again on the servers where it is not done."""
+    """Retry an operation on the servers where it has not succeeded."""
     with router_client(**router.place) as client:
         begun = ask_router(client, f"/router/operations/{segment(operation_id)}/retry", "POST")
         follow(client, begun, as_json=router.as_json)

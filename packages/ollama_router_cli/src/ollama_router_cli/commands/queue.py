@@ -20,7 +20,7 @@ app = command_group()
 def queue(*, router: RouterAccess) -> None:
     """Show the queue.
 
-    By model; with a plain user's token the user's own requests.
+    Grouped by model. With a user's token, only that user's requests.
     """
     print_answer(router, _print, "/router/queue")
 

@@ -58,8 +58,8 @@ def replay(
 ) -> None:
     """Replay logged requests in virtual time: as the log says, and under another config.
 
-    The servers of that config are asked for their models once; nothing is sent to a model. They are as fast as the log
-    shows. Every world is compared with the log's: which requests would move, which models and users would wait longer.
+    Asks the servers of that config for their models once; no model gets a request. Speeds are those that the log shows.
+    Every result is compared with the log: which requests would move, which models and users would wait longer.
     """
     chosen = [] if strategies is None else chosen_routers(strategies)
     settings = read_settings(shared.config, shared.environment)

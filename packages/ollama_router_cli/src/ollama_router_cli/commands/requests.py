@@ -71,7 +71,7 @@ _filtered = in_place_of(
 @_filtered
 @asks_router
 def list_requests(*, chosen: dict[str, Any], router: RouterAccess) -> None:
-    """List requests in progress and those of the log, the newest first; with a plain user's token the own ones."""
+    """List requests in progress and in the log, newest first; with a user's token only that user's."""
     print_answer(router, _print_requests, "/router/requests", **chosen)
 
 
@@ -90,7 +90,7 @@ def _print_requests(view: dict[str, Any]) -> None:
 @app.command("show", epilog=_SHOW_EXAMPLES)
 @asks_router
 def show(request_id: IdArgument, *, again: ReplayOption = False, router: RouterAccess) -> None:
-    """Show what happened to one request, or how far it is, and where its time went; or where it would go now."""
+    """Show one request: what happened or its progress, where its time was spent, or where it would go now."""
     path = f"/router/requests/{segment(request_id)}{'/replay' if again else ''}"
     print_answer(router, _print_replay if again else _print_request, path)
 
@@ -133,7 +133,7 @@ def _end(one: dict[str, Any]) -> str:
 @app.command("cancel", epilog=examples("orouter requests cancel 019ab3f2c4d1a2b3c4d5e6f70001"))
 @asks_router
 def cancel(request_id: IdArgument, *, router: RouterAccess) -> None:
-    """End a request in progress: an admin any, a user an own one."""
+    """Cancel a request in progress: admins any, users their own."""
     cancelled = f"/router/requests/{segment(request_id)}/cancel"
     print_answer(router, lambda _: print_result(f"{request_id} is ended"), cancelled, "POST")
 

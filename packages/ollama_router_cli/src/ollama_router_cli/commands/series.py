@@ -32,7 +32,7 @@ def series(
 ) -> None:
     """Show requests per second and times to the first token over time.
 
-    Of the last hour also how many waited, on the average. Steps without requests are left out; times are UTC.
+    For the last hour also the mean number of waiting requests. Steps without requests are left out; times are UTC.
     """
     print_answer(router, _print, "/router/series", span=span)
 

@@ -58,21 +58,21 @@ def _print_server(view: dict[str, Any]) -> None:
 @app.command("drain", epilog=examples("orouter servers drain big"))
 @asks_router
 def drain(name: NameArgument, *, router: RouterAccess) -> None:
-    """Let a server finish its requests and send it no new ones, until `undrain`, over restarts and in every router."""
+    """Send a server no new requests until `undrain`, in every router and across restarts; those in flight finish."""
     print_answer(router, _print_drain, f"/router/servers/{segment(name)}/drain", "POST")
 
 
 @app.command("undrain", epilog=examples("orouter servers undrain big"))
 @asks_router
 def undrain(name: NameArgument, *, router: RouterAccess) -> None:
-    """Send a drained server requests again."""
+    """Send requests to a drained server again."""
     print_answer(router, _print_drain, f"/router/servers/{segment(name)}/undrain", "POST")
 
 
 @app.command("probe", epilog=examples("orouter servers probe big"))
 @asks_router
 def probe(name: NameArgument, *, router: RouterAccess) -> None:
-    """Ask a server now for its version and models, instead of when its next probe is due.
+    """Probe a server now, for its version and models, before its next probe is due.
 
     The exit code is 1 if it does not answer.
     """

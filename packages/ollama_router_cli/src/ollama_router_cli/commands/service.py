@@ -69,9 +69,9 @@ def install(
     dry_run: DryRunOption = False,
     shared: SharedOptions,
 ) -> None:
-    """Write the units, enable them and start the router. The config is checked first, and has to be a file.
+    """Write the units, enable them and start the router. The config must be a file, and is checked first.
 
-    The system's service runs under an account of its own, which is made. On a Mac an agent of launchd is installed.
+    The system service runs under its own account, which is created. On a Mac a launchd agent is installed.
     """
     settings = read_settings(shared.config, shared.environment)
     if settings.path is None:

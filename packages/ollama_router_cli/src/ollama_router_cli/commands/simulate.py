@@ -114,8 +114,8 @@ def simulate(
     """Compare routing strategies on a trace, in virtual time, with the code that routes real requests.
 
     A request whose model the trace does not name gets one drawn with weights 1, 1/2, 1/3, ... in the order of the fleet
-    file. The same seed gives the same figures. Every world but the first is compared with it: which models and users
-    would wait longer there, or be refused more.
+    file. The same seed gives the same figures. Every other result is compared with the first: which models and
+    users would wait longer, or be refused more often.
     """
     chosen = chosen_routers(strategies)
     draw = None if plot is None else _drawing()

@@ -82,9 +82,9 @@ def status(
     """Show the state of the router and its servers.
 
     Asks each enabled server directly; external hosts are shown as the running router sees them. With the token of a
-    viewer or an admin, models that servers could not serve are listed, too. With --url servers are shown as that router
-    sees them, with such a token. A config file with problems is told beside what the running router says, which goes by
-    the one before. Exit code 1 if no server answers.
+    viewer or an admin, also lists models that servers could not serve. With --url and such a token, shows servers as
+    that router sees them. Problems of the config file are shown beside the state of the running router, which keeps the
+    previous config. Exit code 1 if no server answers.
     """
     token = given_token(token_file)
     problem: ConfigError | None = None

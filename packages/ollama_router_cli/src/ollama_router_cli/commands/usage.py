@@ -66,9 +66,9 @@ def usage(
 ) -> None:
     """Show or export usage of a running router.
 
-    Prints requests, errors, tokens, seconds that servers computed (wasted: for clients that left), within how long half
-    of the first tokens came and 95 in 100, and where a model has a price the estimated cost. With --csv the lines are
-    those of the console's export: the first and the last step are whole.
+    Prints requests, errors, tokens, GPU seconds (wasted: for clients that disconnected), p50 and p95 of the time to the
+    first token, and the estimated cost of models with a price. With --csv the lines are those of the console's export:
+    the first and the last step are whole.
     """
     if csv and router.as_json:
         raise typer.BadParameter("--csv and --json cannot be combined")

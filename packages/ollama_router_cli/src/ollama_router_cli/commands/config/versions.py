@@ -87,9 +87,9 @@ def diff(version: ComparedArgument = None, other: OtherArgument = None, *, share
 
 @takes_shared_options
 def rollback(version: VersionArgument, *, yes: YesOption = False, shared: SharedOptions) -> None:
-    """Write a version back into the config's file; a running router takes it up within two seconds.
+    """Restore a version of the config file; a running router applies it within two seconds.
 
-    Secrets come from the file of now, which is kept beside it with `.before-rollback` at the end. Nothing is written
+    Secrets come from the current file, which is kept with `.before-rollback` at the end of its name. Nothing is written
     if the version would be refused today.
     """
     path, kept = _kept(shared)

@@ -58,8 +58,8 @@ def create(
 ) -> None:
     """Create a user and print the token, once.
 
-    A curl command to try it follows. Grants and limits are those of `users set`; what is not given is left to the
-    group, then to the role.
+    A curl command to try it follows. Grants and limits are those of `users set`; the group, then the role
+    apply where none is given.
     """
     granted = grants_from_json(grants)
     settings, created = with_users(shared, lambda users: users.create(name, role=role, group=group, grants=granted))
@@ -92,8 +92,8 @@ def list_users(
 ) -> None:
     """List users by name: all, or a page.
 
-    Prints role, status, requests in all and of seven days, tokens used of the limit that is nearest to its end, the
-    first 8 characters of each token, creation, last use and end. Pages have 1,000 users where --search, --group or
+    Prints role, status, requests in total and in seven days, tokens used of the limit that is closest to exhausted, the
+    first 8 characters of each token, creation, last use and expiry. Pages have 1,000 users where --search, --group or
     --after is given without --limit.
     """
     chosen = UserFilter(search=search, group=group)
@@ -192,7 +192,7 @@ def show(name: NameArgument, *, shared: SharedOptions) -> None:
 @app.command(epilog=examples("orouter users activate alice"))
 @takes_shared_options
 def activate(name: NameArgument, *, shared: SharedOptions) -> None:
-    """Let a deactivated user in again."""
+    """Activate a deactivated user again."""
     with_users(shared, lambda users: users.change(name, UserChange(active=True)))
     print_outcome({"name": name, "active": True}, f"{name} is active", as_json=shared.as_json)
 

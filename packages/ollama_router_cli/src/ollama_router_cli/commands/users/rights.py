@@ -15,6 +15,6 @@ __all__ = ["rights"]
 def rights(name: NameArgument, *, router: RouterAccess) -> None:
     """Show what a user may do, and which grant, role or setting says so.
 
-    Asks a running router: each model of its servers and each external host stands there with the reason.
+    Asks a running router; lists each model of its servers and each external host with the reason.
     """
     print_answer(router, print_rights, f"/router/users/{segment(name)}/rights")

@@ -224,13 +224,13 @@ def test_a_running_router_is_asked_with_url(cli, fleet):
     """What cannot be asked is one text and exit code 1; two sources at once are wrong usage."""
     result = cli("route", "explain", "m", "--url", "http://127.0.0.1:9")
     assert result.code == 1
-    assert "cannot ask http://127.0.0.1:9" in result.err
+    assert "cannot query http://127.0.0.1:9" in result.err
     assert cli("route", "explain", "m", "--url", "http://127.0.0.1:9", "--snapshot", fleet).code == 2
 
 
 def test_an_address_needs_no_scheme(cli):
     """It is read as everywhere: `http`, and Ollama's port where none is given."""
-    assert "cannot ask http://127.0.0.1:9:" in cli("route", "explain", "m", "--url", "127.0.0.1:9").err
+    assert "cannot query http://127.0.0.1:9:" in cli("route", "explain", "m", "--url", "127.0.0.1:9").err
 
 
 def test_a_server_that_held_nothing_is_wrong_usage(cli, fleet):

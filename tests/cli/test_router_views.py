@@ -134,7 +134,7 @@ async def test_whose_token_asked_is_told_with_the_user(tmp_path: Path) -> None:
         told = [(await orouter(router, "requests", "show", one))[1] for one in ours]
         assert [row["speaker"] for row in (await as_json(router, "requests", "list"))["requests"]] == [None, "webui"]
     assert listed.count("ann by webui ") == 1
-    assert ["asked for ann by webui\n" in text for text in told] == [True, False]
+    assert ["sent for ann by webui\n" in text for text in told] == [True, False]
 
 
 async def test_a_request_in_progress_is_listed_and_ended(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ async def test_usage_as_a_table_and_as_csv(tmp_path: Path) -> None:
         assert [(line["requests"], line["gpu_ms"] >= 0) for line in by_day["by_day"]] == [(1, True)]
         assert by_day["by_model"] == []
         assert await orouter(router, "usage", "--csv", token=router.token) == (
-            1, "", "orouter: the router refuses: this route needs the token of an admin or a viewer\n",
+            1, "", "orouter: the router refused: this route needs the token of an admin or a viewer\n",
         )  # fmt: skip
 
 

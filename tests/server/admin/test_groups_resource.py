@@ -85,7 +85,7 @@ async def test_what_a_group_means_is_told_now_and_before_it_is_saved(tmp_path: P
     assert (f"<h1>{view['sentence']}</h1>" in page, 'data-act="remove"' in page) == (True, False)
     assert 'href="../people?group=a/team">1 member</a>' in page
     assert ("people/alice" in people, "people/root" in people) == (True, False)
-    assert "Nobody matches this filter" in nobody
+    assert "No user matches this filter" in nobody
 
 
 async def test_a_sentence_names_three_of_what_is_left_out(tmp_path: Path) -> None:

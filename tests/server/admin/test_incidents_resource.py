@@ -118,7 +118,7 @@ async def test_a_day_without_incidents_says_what_would_be_there(tmp_path: Path) 
     ):
         await client.post("/console/session", json={"token": router.admin_token}, headers=OURS)
         page = (await client.get("/console/history", params={"day": "2024-10-04"}, headers=PERSON)).text
-        assert "Nothing that the router noticed. Servers that go down" in page
+        assert "No incidents. Servers that go down" in page
 
 
 async def test_breakers_models_the_config_and_the_store_are_reported(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ async def test_a_person_s_page_has_the_last_requests_and_what_ends_access(tmp_pa
     assert re.findall(r'data-path="(\S+)" data-name="(\w+)" data-next="(\S+)"', page) == [
         ("users/alice", "alice", "people"), ("users/alice/tokens/default", "default", "people/alice"),
     ]  # fmt: skip
-    assert ('data-path="users/root" data-name' in own, "There is none in the log" in own) == (False, True)
+    assert ('data-path="users/root" data-name' in own, "The log has none" in own) == (False, True)
 
 
 async def test_rights_are_told_before_they_are_saved(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ async def test_all_are_ended_and_the_page_tells_it(router: RunningRouter) -> Non
         assert ended == [1, 0]
         assert not await is_in(hers)
         assert await is_in(root)
-        assert "Nobody is signed in as alice" in (await root.get("/console/people/alice")).text
+        assert "No open session for alice" in (await root.get("/console/people/alice")).text
         assert len((await admin.get("/router/audit?action=user.sign_out")).json()["entries"]) == 1
         assert (await admin.get("/router/users/nobody/sessions")).status_code == 404
         await root.aclose()

@@ -1,9 +1,9 @@
-"""The brain of ollama-router: facts about requests and servers in, decisions with reasons out.
+"""The core of ollama-router: pure logic that turns facts about requests and servers into decisions with reasons.
 
-These are the names a program imports from the top. Importing the package imports none of its rooms; a name loads its
-room when it is first used, so that a program that only reads model names pays for neither a settings parser nor an
-HTTP client. Everything else is imported from its room: the simulator and the fakes from `ollama_router_core.testing`,
-translations between dialects from `ollama_router_core.translate`.
+These are the names for import from the top level. Importing the package imports none of its subpackages; a name is
+imported on first use, so that a program that only parses model names loads neither a settings parser nor an HTTP
+client. Everything else is imported from its subpackage: the simulator and the fakes from `ollama_router_core.testing`,
+translation between dialects from `ollama_router_core.translate`.
 """
 
 from __future__ import annotations
@@ -111,14 +111,14 @@ _HOME = {
     "parse_request": "api.requests",
     "verify_token": "access.tokens",
 }
-"""Each public name and the module it lives in, in the order of `__all__`."""
+"""Each public name and its module, in the order of `__all__`."""
 
 __all__ = list(_HOME)
 
 if not TYPE_CHECKING:  # else every misspelled name would pass as Any
 
     def __getattr__(name: str) -> Any:
-        """Load a public name's room, or the version of the installed distribution, when it is first asked for."""
+        """Import a public name, or the version of the installed distribution, on first use."""
         if name == "__version__":
             value: Any = import_module("importlib.metadata").version("ollama-router-core")
         elif name in _HOME:

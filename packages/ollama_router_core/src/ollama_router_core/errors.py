@@ -1,6 +1,6 @@
-"""Every error of ollama-router, in one tree.
+"""The errors of ollama-router.
 
-A leaf has a stable `code`, a `status_hint` and a text that says what to do; see `translate.error_bodies` for dialects.
+A leaf has a stable `code`, a `status_hint` and a text with advice; see `translate.error_bodies` for dialects.
 
     RouterError
     |-- ConfigError                 config_invalid          500   every problem of a config at once
@@ -91,12 +91,12 @@ def amount(count: int, noun: str) -> str:
 
 
 class RouterError(Exception):
-    """The root. `str(error)` is safe to show to a client: it never holds a token, a key or a prompt.
+    """The base of all errors. `str(error)` is safe for clients: it never contains a token, a key or a prompt.
 
     Args:
-        message: what is wrong and what to do about it.
-        retry_after: seconds after which trying again makes sense, None when that is not known; `api.retry_advice` says
-            whether it makes sense at all.
+        message: the problem and how to fix it.
+        retry_after: seconds after which a retry may succeed, None if unknown; `api.retry_advice` decides whether a
+            retry makes sense at all.
     """
 
     code: ClassVar[str] = "router_error"
@@ -109,7 +109,7 @@ class RouterError(Exception):
 
 
 class ConfigError(RouterError):
-    """A config that cannot be used; `problems` lists every problem, written for people."""
+    """An invalid config; `problems` lists every problem for the operator."""
 
     code = "config_invalid"
 
@@ -132,7 +132,7 @@ class InvalidBody(RequestError):
 
 
 class AmbiguousKey(RequestError):
-    """Two keys that a server may read as one, so that it could act on another value than the one checked."""
+    """Two keys that a server may match to one, and so use a value other than the checked one."""
 
     code = "ambiguous_key"
 
@@ -144,7 +144,7 @@ class MissingModel(RequestError):
 
 
 class InvalidModelName(RequestError):
-    """The text cannot be a model name by Ollama's own rules."""
+    """The text is not a valid model name by Ollama's rules."""
 
     code = "invalid_model_name"
 
@@ -160,13 +160,13 @@ class ModelIncapable(RequestError):
 
 
 class InvalidHeader(RequestError):
-    """A header field for the router that cannot be read."""
+    """A header field for the router is invalid."""
 
     code = "invalid_header"
 
 
 class InvalidTarget(RequestError):
-    """A path or query string that servers might read differently."""
+    """A path or query string that servers might parse differently."""
 
     code = "invalid_target"
 
@@ -258,7 +258,7 @@ class SelectionError(RouterError):
 
 
 class ModelNotFound(SelectionError):
-    """No server has the model, as far as they could be asked: `unasked` were never reached."""
+    """No reachable server has the model; `unasked` servers were never reached."""
 
     code = "model_not_found"
     status_hint = 404
@@ -269,9 +269,9 @@ class ModelNotFound(SelectionError):
 
 
 class ModelTooLarge(SelectionError):
-    """Servers have the model, but it is too large for each of them, whatever they do.
+    """Servers have the model, but it fits into the memory of none, even after unloading.
 
-    The text lists each, and a smaller context that would fit, where one does.
+    The text lists each server, and a smaller context that would fit, if any.
     """
 
     code = "model_too_large"
@@ -304,7 +304,7 @@ class ConnectFailed(UpstreamError):
 
 
 class UpstreamTimeout(UpstreamError):
-    """A server was silent for too long; `phase` says in which part of the exchange, or that its probes found out."""
+    """A server was silent for too long; `phase` is the part of the exchange, or `probe` if probes detected it."""
 
     code = "upstream_timeout"
     status_hint = 504
@@ -315,12 +315,12 @@ class UpstreamTimeout(UpstreamError):
 
 
 class UpstreamDisconnected(UpstreamError):
-    """The connection ended before the answer was complete; the request may have run.
+    """The connection ended before the response was complete; the request may have run.
 
     Args:
-        message: as of `RouterError`.
-        reused: the connection had carried a request before, and not a byte of an answer came to this one.
-        reset: it was reset, not closed.
+        message: as for `RouterError`.
+        reused: whether the connection had carried an earlier request, and this one got no response byte.
+        reset: whether the connection was reset, not closed.
     """
 
     code = "upstream_disconnected"
@@ -332,7 +332,7 @@ class UpstreamDisconnected(UpstreamError):
 
 
 class UpstreamIncomplete(UpstreamError):
-    """A stream ended well framed, but without what ends an answer in its dialect, or with an error in its place."""
+    """A stream ended correctly framed, but without its dialect's end of a response, or with an error instead."""
 
     code = "upstream_incomplete"
 
@@ -344,7 +344,7 @@ class UpstreamProtocolError(UpstreamError):
 
 
 class RequestCancelled(RouterError):
-    """An admin, or its own user, has ended the request from outside; the text says who."""
+    """An admin or the request's user cancelled the request; the text says who."""
 
     code = "request_cancelled"
     status_hint = 409

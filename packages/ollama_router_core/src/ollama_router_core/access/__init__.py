@@ -1,1 +1,1 @@
-"""Who is asking, may they, and how much is left: tokens, grants, limits, trusted proxies."""
+"""Authentication, authorisation and limits: tokens, grants, limits, trusted proxies."""

@@ -1,4 +1,4 @@
-"""Client addresses, parsed in one way."""
+"""Parsing of client addresses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def read_address(text: str) -> IpAddress | None:
-    """Parse an IP address, or return None; IPv4 mapped into IPv6 (`::ffff:10.0.0.1`) becomes the IPv4 address."""
+    """Parse an IP address, or return None; an IPv4-mapped IPv6 address (`::ffff:10.0.0.1`) becomes the IPv4 address."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Which web pages may use the router from a browser, and what their browser is told: CORS.
+"""CORS: origins of web pages that may use the router, and the header fields for their browsers.
 
-The origins are those that Ollama lets in, the router's own, and the operator's. No answer ever allows credentials:
-a page has to know a token, and a browser's cookies are of no use here.
+Allowed are the origins that Ollama allows, the router's own, and those in the settings. No response allows
+credentials: a page needs a token, and the API ignores cookies.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _SECONDS = b"43200"
 
 
 def check_origin(origin: str, host: str | None, allowed: Iterable[str]) -> None:
-    """Let a page's request pass whose origin is allowed: `host` is the Host field, `allowed` are `cors.origins`.
+    """Check a request's origin; `host` is the Host field, `allowed` are `cors.origins`.
 
     Raises:
-        Forbidden: the page is from elsewhere; the text names the setting.
+        Forbidden: the origin is not allowed; the text names the setting.
     """
     if len(origin) > _LONGEST or not _is_allowed(origin.lower(), host, allowed):
         raise Forbidden(
@@ -56,7 +56,7 @@ def check_origin(origin: str, host: str | None, allowed: Iterable[str]) -> None:
 
 
 def allowed_origin_fields(origin: str, allowed: Iterable[str]) -> Fields:
-    """Return the header fields by which an allowed page's browser shows it an answer."""
+    """Return the header fields that let a browser expose a response to an allowed page."""
     shown = b"*" if "*" in allowed else origin.encode("latin-1")
     return (
         (b"access-control-allow-origin", shown),
@@ -66,7 +66,7 @@ def allowed_origin_fields(origin: str, allowed: Iterable[str]) -> Fields:
 
 
 def preflight_fields(origin: str, allowed: Iterable[str]) -> Fields:
-    """Return the header fields that answer a browser's preflight request; it may cache them for 12 hours."""
+    """Return the header fields of a preflight response; the browser may cache it for 12 hours."""
     return (
         allowed_origin_fields(origin, allowed)[0],
         (b"access-control-allow-methods", _METHODS),

@@ -1,4 +1,4 @@
-"""What somebody may do in the end, and what says so: an own grant, the group's, the role or a setting."""
+"""A user's effective rights and their origins: the user's grants, the group's, the role or a setting."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Origin = Literal["own", "group", "role", "setting"]
 
 
 class Person(Struct, frozen=True, kw_only=True):
-    """Somebody's role and grants, told apart; without a group its grants are empty."""
+    """A user's role, own grants and group's grants; the latter are empty without a group."""
 
     role: Role
     own: Grants
@@ -36,18 +36,18 @@ class Person(Struct, frozen=True, kw_only=True):
 
     @property
     def grants(self) -> Grants:
-        """Both together, as they hold."""
+        """The combined grants."""
         return combine_grants(self.own, self.group)
 
     def origin(self, name: str) -> Origin | None:
-        """Whose grant a field is, None where neither sets it."""
+        """Return which grants set a field; None if neither does."""
         if getattr(self.own, name) is not None:
             return "own"
         return None if getattr(self.group, name) is None else "group"
 
 
 class Right(Struct, frozen=True, kw_only=True):
-    """A field of `Grants` as it holds, in JSON's types; None sets no bound."""
+    """An effective field of `Grants`, in JSON types; None sets no limit."""
 
     name: str
     value: Any
@@ -55,17 +55,17 @@ class Right(Struct, frozen=True, kw_only=True):
 
 
 class Judgement(Struct, frozen=True):
-    """Whether a model or a host may be used, and why, in words."""
+    """Whether a model or a host may be used, and the reason as text."""
 
     allowed: bool
     why: str
 
 
 def effective_rights(person: Person, *, cloud: CloudRule, hosts: HostRule, max_wait: float) -> tuple[Right, ...]:
-    """Every field of `Grants`, as it holds for a person under these settings.
+    """Return every field of `Grants` as effective for a person under these settings.
 
-    `reach` is what the person may reach for at every host; a host's own setting adds to it. `max_wait` is that of the
-    setting `queue.max_wait`.
+    `reach` applies to every host; a host's own setting adds to it. `max_wait` is the setting `queue.max_wait`, in
+    seconds.
     """
     return tuple(_rights(person, cloud, hosts, max_wait))
 
@@ -100,7 +100,7 @@ def _rights(person: Person, cloud: CloudRule, hosts: HostRule, max_wait: float) 
 
 
 def judge_model(person: Person, model: str, *, cloud: CloudRule, hosted: bool = False) -> Judgement:
-    """Say whether a person may use a model; one that is `hosted`, or named so, runs at ollama.com."""
+    """Decide whether a person may use a model; one that is `hosted`, or has a cloud name, runs at ollama.com."""
     grants = person.grants
     at_ollama = hosted or is_cloud_name(model)
     if at_ollama and not may_use_cloud(person.role, grants, cloud):
@@ -123,7 +123,7 @@ def _no_cloud(person: Person, cloud: CloudRule) -> str:
 
 
 def judge_host(person: Person, host: str, *, hosts: HostRule) -> Judgement:
-    """Say whether a person may use an external host."""
+    """Decide whether a person may use an external host."""
     allowed = may_use_host(person.role, person.grants, hosts, host)
     if person.origin("hosts") is not None:
         return Judgement(allowed=allowed, why=f"{_whose(person, 'hosts')} list of hosts")

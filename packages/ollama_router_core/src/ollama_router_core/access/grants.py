@@ -1,7 +1,7 @@
-"""May this user do this, to this model, from here, now.
+"""Authorisation of a user for a route, a model, a client address and a time.
 
-A field of `Grants` that is None is not set. A user's own grants take precedence over the group's; what neither sets is
-allowed within the role.
+A field of `Grants` that is None is not set. A user's own grants take precedence over the group's; a field that neither
+sets is limited by the role only.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ __all__ = [
 
 Role = Literal["admin", "user", "viewer"]
 CloudRule = Literal["none", "admin", "all"]
-"""Who may use models of ollama.com when grants do not say; the setting `cloud`."""
+"""Who may use models of ollama.com if grants do not decide; the setting `cloud`."""
 SpeaksFor = Literal["any", "group"]
-"""For whom a user may ask; the default is nobody."""
+"""On whose behalf a user may send requests; by default on nobody's."""
 HostRule = Literal["all", "granted"]
-"""Who may use external hosts when grants do not say; the setting `external_hosts_for`."""
+"""Who may use external hosts if grants do not decide; the setting `external_hosts_for`."""
 
 _KINDS: dict[str, tuple[Kind, ...]] = {
     "admin": tuple(Kind),
     "user": (Kind.INFER, Kind.READ),
     "viewer": (Kind.READ,),
 }
-"""Tuples: a kind is found by identity, where a set would call its hash in Python."""
+"""Tuples, as they compare a kind by identity; a set would call its hash in Python."""
 _PATTERN = re.compile(r"[!-~]{1,200}", re.ASCII)
 _MOST_ENTRIES = 200
 _NOT_THIS_MODEL = "this user may not use this model; an administrator can allow it"
@@ -78,15 +78,15 @@ class InvalidGrants(AccessError):
 
 
 class Grants(Struct, frozen=True, kw_only=True):
-    """The grants of one user or group; a field that is None is left to the group, then to the role.
+    """The grants of one user or group; a field that is None is decided by the group, then by the role.
 
     `models` are shell patterns (`*`, `?`, `[...]`) over model names as Ollama reads them: `llama3.1` is
-    `llama3.1:latest`, `llama3.1:*` is every tag, case does not matter (`api.name_patterns`). `hosts` are patterns over
+    `llama3.1:latest`, `llama3.1:*` is every tag, case is ignored (`api.name_patterns`). `hosts` are patterns over
     names of external hosts. An empty list allows nothing. `cloud` False forbids models of Ollama's cloud. `reach` is
-    what requests may ask of external hosts beyond an answer. `unload` tells whether models may be unloaded. `kinds` are
-    the kinds of route, within the role's. `networks` are client networks in CIDR form. `expires_at` is seconds since
-    1970 (UTC). `batch` True gives every request batch priority, `max_wait` are the seconds that requests may wait for a
-    server at most. `speaks_for` tells for whom a user may ask: anybody, or members of the user's own group. The other
+    what requests may use of external hosts beyond a response. `unload` allows unloading models. `kinds` are the kinds
+    of route, within the role's. `networks` are client networks in CIDR form. `expires_at` is seconds since 1970 (UTC).
+    `batch` True gives every request batch priority, `max_wait` is the maximum wait for a server in seconds.
+    `speaks_for` is on whose behalf a user may send requests: any user's, or members' of the user's group. The other
     five numbers are limits, which `limits` counts; days and months are UTC.
     """
 
@@ -128,7 +128,7 @@ def combine_grants(own: Grants, group: Grants) -> Grants:
 
 
 def grants_by_token(grants: Grants, *, batch: bool) -> Grants:
-    """Return what a user with one token is granted: a `batch` token lowers the priority, and none raises it."""
+    """Return a user's grants with one token: a `batch` token lowers the priority; no token raises it."""
     return replace(grants, batch=True) if batch else grants
 
 
@@ -138,7 +138,7 @@ def kinds_of(role: Role) -> tuple[Kind, ...]:
 
 
 def granted_by(patterns: Iterable[str], model: str) -> str | None:
-    """Find the first of these patterns that a model's name, in any spelling, matches; None where none does."""
+    """Return the first pattern that matches a model's name, in any spelling; None if none does."""
     name = canonical_name(model)
     return next((pattern for pattern in patterns if matches_pattern(name, pattern)), None)
 
@@ -156,7 +156,7 @@ def check_endpoint(role: Role, endpoint: Endpoint, grants: Grants | None = None)
 
 
 def may_use_model(grants: Grants, model: str) -> bool:
-    """Tell whether a model, in any spelling, is granted."""
+    """Return whether a model, in any spelling, is granted."""
     if grants.cloud is False and is_cloud_name(model):
         return False
     return grants.models is None or granted_by(grants.models, model) is not None
@@ -176,7 +176,7 @@ def check_model(grants: Grants, model: str) -> None:
 
 
 def check_any_model(grants: Grants) -> None:
-    """Check what can be known before a request names its model: whether any is granted at all.
+    """Check that any model is granted, before the request's model is known.
 
     Raises:
         Forbidden: none is; the text is that of `check_model`.
@@ -186,36 +186,36 @@ def check_any_model(grants: Grants) -> None:
 
 
 def may_use_cloud(role: Role, grants: Grants, rule: CloudRule) -> bool:
-    """Tell whether models and tools of ollama.com are granted; where nobody may use them, no grant helps."""
+    """Return whether models and tools of ollama.com are granted; the rule `none` overrides grants."""
     if rule == "none" or grants.cloud is not None:
         return rule != "none" and bool(grants.cloud)
     return rule == "all" or role == "admin"
 
 
 def check_cloud(role: Role, grants: Grants, rule: CloudRule, what: str) -> None:
-    """Check the permission that models and tools of ollama.com need in addition to all others.
+    """Check the additional permission for models and tools of ollama.com.
 
     Raises:
-        Forbidden: it is missing; no other model is used instead.
+        Forbidden: it is missing; the request does not fall back to another model.
     """
     if not may_use_cloud(role, grants, rule):
         raise Forbidden(f"{what} would run at ollama.com, which this user may not use; see the setting `cloud`")
 
 
 def may_reach(role: Role, grants: Grants, open_to_all: Container[Reach], kind: Reach) -> bool:
-    """Tell whether requests may reach for something at an external host; where grants do not say, admins' may."""
+    """Return whether requests may use a kind of reach at an external host; without a grant, admins' may."""
     if kind in open_to_all:
         return True
     return role == "admin" if grants.reach is None else kind in grants.reach
 
 
 def may_unload(role: Role, grants: Grants, *, alone: bool) -> bool:
-    """Tell whether a user may have models unloaded; where grants do not say, admins may, and who is `alone` here."""
+    """Return whether a user may unload models; without a grant, admins may, and the only user (`alone`)."""
     return role == "admin" or alone if grants.unload is None else grants.unload
 
 
 def may_use_host(role: Role, grants: Grants, rule: HostRule, host: str) -> bool:
-    """Tell whether an external host, by its name in the config, is granted, or open to those without such a grant."""
+    """Return whether a user may use an external host, by grant or, without one, by the rule; `host` is its name."""
     if grants.hosts is None:
         return rule == "all" or role == "admin"
     return any(fnmatch.fnmatchcase(host, pattern) for pattern in grants.hosts)

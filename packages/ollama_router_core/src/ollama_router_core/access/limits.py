@@ -1,11 +1,11 @@
-"""How much is left of a user's limits: requests and tokens per minute, concurrent requests, tokens per day and month.
+"""A user's limits: requests and tokens per minute, concurrent requests, tokens per day and month.
 
 Two clocks are arguments: `now` is monotonic (seconds from any start), `wall` is seconds since 1970 and determines the
 day and the month (UTC).
 
-Tokens are charged by an estimate once a request's body is known, and settled when its true use is known. A request is
-admitted as long as anything is left of the day and the month, so those limits are exceeded by at most what one request
-uses. Of a minute its estimate has to be left, so that limit is exceeded by what requests use beyond their estimates.
+Tokens are charged as an estimate once a request's body is known, and settled when its use is known. A request is
+admitted while any tokens of the day and the month remain, so those limits are exceeded by at most one request's use.
+The minute must have room for the estimate, so that limit is exceeded by the use beyond estimates.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ __all__ = [
 
 DAY = 86_400
 _MINUTE = 60.0
-_LONGEST_ANSWER = 1_000_000  # tokens charged at most, whatever limit the client writes
+_LONGEST_ANSWER = 1_000_000  # maximum tokens charged, whatever limit the client sets
 
 LimitName = Literal[
     "requests_per_minute", "concurrent_requests", "tokens_per_minute", "tokens_per_day", "tokens_per_month"
 ]
-"""The limits of a user, as grants name them."""
+"""The limits of a user, by their names in grants."""
 TokenSpan = Literal["day", "month"]
 
 BYTES_PER_TOKEN: Final = 4
-"""Of text, about."""
+"""Approximate bytes of text per token."""
 
 USUAL_ANSWER: Final = 256
-"""Tokens charged in advance for an answer that the client does not limit."""
+"""Tokens charged in advance for a response without a limit set by the client."""
 
 
 def day_of(wall: float) -> int:
-    """Return whole days since 1970-01-01 (UTC)."""
+    """Return the day as whole days since 1970-01-01 (UTC)."""
     return int(wall // DAY)
 
 
 def first_day_of_month(day: int) -> int:
-    """Return the first day of a day's month, both in days since 1970-01-01."""
+    """Return the first day of a day's month; both are days since 1970-01-01."""
     return day - (_date(day).day - 1)
 
 
@@ -75,7 +75,7 @@ def _date(day: int) -> datetime:
 
 
 def has_limits(grants: Grants) -> bool:
-    """Tell whether anything is counted for a user with these grants."""
+    """Return whether these grants set any limit."""
     return (
         grants.requests_per_minute is not None
         or grants.concurrent_requests is not None
@@ -86,17 +86,17 @@ def has_limits(grants: Grants) -> bool:
 
 
 def estimate_tokens(prompt_tokens: int, max_tokens: int | None) -> int:
-    """Estimate the tokens of a request on admission: those of its prompt, plus the longest answer it allows.
+    """Estimate the tokens of a request on admission: its prompt plus the longest response it allows.
 
-    `max_tokens` is the client's own limit; None or a negative number is none, and a million is the most that is
-    charged. The counted tokens replace it later.
+    `max_tokens` is the client's limit, charged up to a million; None or a negative number is no limit. The counted
+    tokens later replace the estimate.
     """
     answer = USUAL_ANSWER if max_tokens is None or max_tokens < 0 else min(max_tokens, _LONGEST_ANSWER)
     return prompt_tokens + answer + 1
 
 
 class Allowance(Struct, frozen=True, kw_only=True):
-    """What is left of one limit; `reset` is the seconds until more is left (all of it, for tokens)."""
+    """What remains of one limit; `reset` is the seconds until more remains (the whole limit, for tokens)."""
 
     limit: int
     remaining: int
@@ -104,16 +104,16 @@ class Allowance(Struct, frozen=True, kw_only=True):
 
 
 class Standing(Struct, frozen=True, kw_only=True):
-    """What is left of every limit, None where there is none; `tokens` is the tightest of them."""
+    """What remains of the limits, None without one; `tokens` is the limit of tokens with the least left."""
 
     requests: Allowance | None = None
     tokens: Allowance | None = None
 
 
 class Elsewhere(Struct, frozen=True, kw_only=True):
-    """What other processes have admitted for a user, as known here.
+    """A user's admissions in other processes, as known to this one.
 
-    `requests` are those of the last minute: a time on this process's clock, and how many were admitted around it.
+    `requests` are those of the last minute: pairs of a time on this process's clock and the number admitted then.
     """
 
     in_flight: int = 0
@@ -124,10 +124,10 @@ NOWHERE = Elsewhere()
 
 
 class Meter:
-    """What one user has used. Mutable, and without a clock.
+    """One user's use; mutable, without a clock of its own.
 
-    Use: `admit` a request, later `release` it; `check_tokens` and `take` tokens for a day, later take the difference to
-    the true use.
+    Usage: `admit` a request, later `release` it; `check_tokens` and `take` estimated tokens of a day, later take the
+    difference from the counted tokens.
     """
 
     __slots__ = ("_moments", "in_flight", "tokens")
@@ -139,13 +139,13 @@ class Meter:
         """Tokens by day, including those of requests in flight."""
 
     def admit(self, grants: Grants, *, now: float, wall: float, elsewhere: Elsewhere = NOWHERE) -> Standing:
-        """Admit one request and count it.
+        """Admit and count one request.
 
-        At most `requests_per_minute` are admitted in any 60 seconds, those `elsewhere` included; rejected requests are
-        not counted.
+        At most `requests_per_minute` are admitted in any 60 seconds, including those `elsewhere`; rejected requests do
+        not count.
 
         Raises:
-            LimitExceeded: a limit is used up; `retry_after` says for how long.
+            LimitExceeded: a limit is reached; `retry_after` is the seconds until it has room.
         """
         self._forget(now)
         self.check_tokens(grants, wall=wall)
@@ -162,7 +162,7 @@ class Meter:
         return standing_of(self, grants, now=now, wall=wall, elsewhere=elsewhere)
 
     def release(self) -> None:
-        """Note that an admitted request has ended."""
+        """Count the end of an admitted request."""
         self.in_flight -= 1
 
     def take(self, day: int, tokens: int) -> None:
@@ -170,19 +170,19 @@ class Meter:
         self.tokens[day] = max(0, self.tokens.get(day, 0) + tokens)
 
     def check_tokens(self, grants: Grants, *, wall: float) -> None:
-        """Let a request go on that is in flight already.
+        """Check the limits of tokens, also for a request in flight.
 
         Raises:
-            LimitExceeded: no tokens are left.
+            LimitExceeded: no tokens of the day or the month are left.
         """
         check_days(self.tokens, grants, wall=wall)
 
     def recall(self, moment: float) -> None:
-        """Count a request that was admitted earlier, before this meter was made; oldest first."""
+        """Count a request admitted before this meter was created; call in order of time."""
         self._moments.append(moment)
 
     def recent(self, now: float, elsewhere: Elsewhere = NOWHERE) -> tuple[float, ...]:
-        """Return the times of the last 60 seconds at which requests were admitted, oldest first."""
+        """Return the admission times of the last 60 seconds, oldest first."""
         self._forget(now)
         if not elsewhere.requests:
             return tuple(self._moments)
@@ -205,10 +205,10 @@ class Meter:
 
 
 def check_days(tokens: Mapping[int, int], grants: Grants, *, wall: float) -> None:
-    """Check that something is left of the day and the month; `tokens` are those by day.
+    """Check that tokens of the day and the month are left; `tokens` is the use by day.
 
     Raises:
-        LimitExceeded: nothing is.
+        LimitExceeded: none are.
     """
     for name, allowance in _token_allowances(tokens, grants, wall).items():
         if allowance.remaining <= 0:
@@ -219,15 +219,15 @@ def check_days(tokens: Mapping[int, int], grants: Grants, *, wall: float) -> Non
 
 
 def room_for(tokens: int, *, used: int, limit: int) -> bool:
-    """Say whether so many tokens fit into what a minute has left; an empty one has room for a request of any size."""
+    """Return whether tokens fit into the rest of a minute; an unused minute has room for a request of any size."""
     return used + tokens <= limit or (limit > 0 and used <= 0)
 
 
 def check_minute(limit: int | None, spent: Sequence[tuple[float, int]], *, now: float, tokens: int) -> None:
-    """Check that so many tokens are left of the last 60 seconds; `spent` is what was counted when, oldest first.
+    """Check that the last 60 seconds have room for tokens; `spent` are pairs of time and tokens, oldest first.
 
     Raises:
-        LimitExceeded: they are not; `retry_after` says when they will be.
+        LimitExceeded: they have none; `retry_after` is the seconds until they have.
     """
     used = sum(count for _, count in spent)
     if limit is None or room_for(tokens, used=used, limit=limit):
@@ -250,9 +250,9 @@ def standing_of(
     elsewhere: Elsewhere = NOWHERE,
     spent: Sequence[tuple[float, int]] = (),
 ) -> Standing:
-    """Return what is left now; `now` is seconds of the meter's clock, `wall` seconds since 1970 (UTC).
+    """Return what remains of the limits; `now` is seconds of the meter's clock, `wall` seconds since 1970 (UTC).
 
-    `spent` are the tokens of the last minute: when, and how many, oldest first.
+    `spent` are the tokens of the last minute as pairs of time and number, oldest first.
     """
     tokens = list(_token_allowances(meter.tokens, grants, wall).values())
     if (limit := grants.tokens_per_minute) is not None:
@@ -270,9 +270,9 @@ def allowances(
     elsewhere: Elsewhere = NOWHERE,
     spent: Sequence[tuple[float, int]] = (),
 ) -> dict[LimitName, Allowance]:
-    """Return what is left of each limit that there is; the arguments are those of `standing_of`.
+    """Return what remains of each limit that is set; the arguments are those of `standing_of`.
 
-    One of requests at once says 0 seconds until more is left: that is when one ends.
+    `reset` of `concurrent_requests` is always 0, as a slot frees when a request ends.
     """
     found: dict[LimitName, Allowance] = {}
     if (requests := _request_allowance(meter, grants, now, elsewhere)) is not None:
@@ -300,14 +300,14 @@ def _request_allowance(meter: Meter, grants: Grants, now: float, elsewhere: Else
     if limit is None:
         return None
     moments = meter.recent(now, elsewhere)
-    # A lowered limit may be exceeded by far: the end of the oldest request then does not make room yet.
+    # After the limit is lowered, many requests may exceed it; the expiry of the oldest alone then frees no room.
     next_free = moments[-limit] if len(moments) >= limit > 0 else next(iter(moments), now - _MINUTE)
     reset = next_free + _MINUTE - now
     return Allowance(limit=limit, remaining=max(0, limit - len(moments)), reset=reset)
 
 
 def nearest_end(tokens: Mapping[int, int], grants: Grants, *, wall: float) -> tuple[TokenSpan, Allowance] | None:
-    """Return the limit of tokens of which the smallest part is left, None without one; `tokens` are those by day."""
+    """Return the day's or month's limit with the smallest share left, None without one; `tokens` is the use by day."""
     limits = _token_allowances(tokens, grants, wall).items()
     return min(limits, key=lambda one: one[1].remaining / (one[1].limit or 1), default=None)
 
@@ -333,7 +333,7 @@ def _allowance(limit: int, used: int, ends: int, wall: float) -> Allowance:
 
 
 def limit_headers(standing: Standing) -> tuple[tuple[str, str], ...]:
-    """Return the `x-ratelimit-*` fields in the form that OpenAI's clients know; resets read `12s`."""
+    """Return the `x-ratelimit-*` fields in OpenAI's format, with resets such as `12s`."""
     fields: list[tuple[str, str]] = []
     for name, allowance in (("requests", standing.requests), ("tokens", standing.tokens)):
         if allowance is not None:

@@ -1,4 +1,4 @@
-"""Secrets masked in texts that people read."""
+"""Masking of secrets in displayed texts."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ _SECRET_TEXT = re.compile(
 
 
 def redact(text: str) -> str:
-    """Mask what looks like a secret: our tokens, credentials, `sk-` keys, passwords in URLs."""
+    """Mask likely secrets: the router's tokens, credentials, `sk-` keys, passwords in URLs."""
     text = _SECRET_TEXT.sub(lambda found: (found["scheme"] or found["user"]) + "***", text)
     return _POSSIBLE_TOKEN.sub(lambda found: "***" if check_format(found[0]) else found[0], text)

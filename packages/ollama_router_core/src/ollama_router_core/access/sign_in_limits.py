@@ -1,4 +1,4 @@
-"""How often somebody may try to sign in: so many times from one address, so many from all together."""
+"""Rate limits of sign-in attempts, per address and in total."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["SignInLimits"]
 
 
 class SignInLimits:
-    """Counts attempts in periods; a new one begins when the last is over.
+    """Count attempts in fixed windows.
 
-    `now` is any clock that only goes forward, in seconds.
+    `now` is seconds of a monotonic clock.
 
     Args:
-        seconds: length of a period.
-        of_one: attempts of one address in a period.
-        of_all: attempts of all addresses in a period, so that many addresses cannot guess together.
+        seconds: length of a window.
+        of_one: attempts of one address in a window.
+        of_all: attempts of all addresses in a window, against distributed guessing.
     """
 
     def __init__(self, *, seconds: float = 60.0, of_one: int = 10, of_all: int = 60) -> None:
@@ -32,7 +32,7 @@ class SignInLimits:
         """Count an attempt.
 
         Raises:
-            LimitExceeded: there were too many; it says when the next is heard.
+            LimitExceeded: the limit is reached; `retry_after` is the time to the next window in seconds.
         """
         if now - self._begun >= self._seconds:
             self._begun, self._all = now, 0

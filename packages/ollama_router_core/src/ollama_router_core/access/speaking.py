@@ -1,7 +1,7 @@
-"""Who is behind a client that speaks for many: chat pages and gateways have one token and name the person.
+"""The person behind a shared client: chat pages and gateways have one token and name the person in each request.
 
-Names are taken from a client only if its user may speak for others; from anybody else they mean nothing. Whoever is
-spoken for acts with rights of their own, never as an administrator.
+A name counts only if the client's user may send requests on behalf of others. The person acts with their own rights,
+never as an administrator.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _FIELDS = (
     b"x-librechat-user-email",
     b"x-librechat-user-id",
 )
-"""Header fields that name a person, the winning one first."""
+"""Header fields that name a person, in order of precedence."""
 _MEMBERS = ("user", "safety_identifier")
 NAMING = frozenset({*_MEMBERS, "metadata"})
-"""Members of a body that may name a person."""
+"""Members of a request's body that may name a person."""
 _SESSION = re.compile(r"(user_[0-9a-f]{16,128})_account_.*", re.ASCII | re.DOTALL)
-"""What Claude Code sends: a person's digest, the account, and a session that is another one each time."""
+"""The format of Claude Code: a person's digest, the account, and a session that changes each time."""
 _IN_JSON = ("account_uuid", "device_id", "user_id")
-"""Where its later versions, which write JSON into the text, have who it is."""
+"""Members that name the person in the JSON text of its later versions, in order of precedence."""
 _LONGEST = 1000
 
 
 def named_in_fields(headers: Iterable[tuple[bytes, bytes]], own_field: str | None = None) -> str | None:
-    """Return whom header fields name; `own_field` is the operator's, and wins."""
+    """Return the person named in header fields; `own_field`, the configured one, takes precedence."""
     names = (own_field.lower().encode("ascii"), *_FIELDS) if own_field else _FIELDS
     found = {name: value for name, value in headers if name in names}
     texts = (_text(found[name]) for name in names if name in found)
@@ -46,7 +46,7 @@ def named_in_fields(headers: Iterable[tuple[bytes, bytes]], own_field: str | Non
 
 
 def named_in_body(members: Mapping[str, Any]) -> str | None:
-    """Return whom a request's body names: OpenAI's `user` or `safety_identifier`, Anthropic's `metadata.user_id`."""
+    """Return the person named in a body: OpenAI's `user` or `safety_identifier`, Anthropic's `metadata.user_id`."""
     metadata = members.get("metadata")
     inner = metadata.get("user_id") if isinstance(metadata, dict) else None
     texts = (value.strip() for value in (*map(members.get, _MEMBERS), inner) if isinstance(value, str))
@@ -54,15 +54,15 @@ def named_in_body(members: Mapping[str, Any]) -> str | None:
 
 
 def spoken_role(speaker: Role, person: Role) -> Role:
-    """Return the role in which a person is spoken for: the lesser of both, never an administrator's."""
+    """Return the role for a request on a person's behalf: the lesser of both, never admin."""
     return "viewer" if "viewer" in {speaker, person} else "user"
 
 
 def spoken_grants(speaker: Grants, person: Grants) -> Grants:
-    """Return what a person may do who is spoken for: what the person is granted, else what the speaker is.
+    """Return the grants for a request on a person's behalf: the person's, else the speaker's.
 
-    The address is the speaker's, and was checked for it. Where the speaker's requests are of batch priority, by its
-    token or a grant, they are so for everybody.
+    Networks are dropped, as the address is the speaker's and was checked. If the speaker has batch priority, by its
+    token or a grant, so does every person.
     """
     both = grants_by_token(combine_grants(person, speaker), batch=bool(speaker.batch))
     return replace(both, networks=None, expires_at=person.expires_at, speaks_for=None)

@@ -1,8 +1,8 @@
-"""API tokens: mint, recognise and verify them, and cache what was verified.
+"""API tokens: mint, recognise and verify them, and cache the results.
 
-A token has 32 base62 characters: 26 random ones (154.8 bits) and their CRC-32 in 6. The checksum tells a typo or a
-scanner's junk from a token without any cryptography. The first 8 are the public `lookup`, which finds
-the one digest to compare with; the other 18 random ones (107 bits) stay secret.
+A token has 32 base62 characters: 26 random ones (154.8 bits) and their CRC-32 in 6. The checksum rejects typos and
+scanners' junk without cryptography. The first 8 characters are the public `lookup`, which selects the one digest to
+compare with; the other 18 random ones (107 bits) are secret.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _REJECTED_SECONDS: Final = 30.0
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _FORMAT: Final = re.compile(r"[0-9A-Za-z]{32}", re.ASCII)
 _CREDENTIAL: Final = re.compile(rb"[\x21-\x7e]{1,72}")
-# A cost above 16 in a stored digest would hold a thread for seconds; nothing we know writes one.
+# A cost above 16 in a stored digest would block a thread for seconds; no known program writes one.
 _DIGEST: Final = re.compile(r"\$2[abxy]\$(?:0[4-9]|1[0-6])\$[./0-9A-Za-z]{53}", re.ASCII)
 _STANDARD_BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _BCRYPT_BASE64: Final = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -63,7 +63,7 @@ class Token:
         self._text = text
 
     def reveal(self) -> str:
-        """Return the token's text, for the one moment in which it is shown to its owner."""
+        """Return the token's text, to show it once to its owner."""
         return self._text
 
     def __repr__(self) -> str:
@@ -79,7 +79,7 @@ class Token:
 
 
 def _checksum(random_part: str) -> str:
-    """CRC-32 of the ASCII bytes, as 6 base62 digits, most significant first (62**6 > 2**32)."""
+    """Return the CRC-32 of the ASCII bytes as 6 base62 digits, most significant first (62**6 > 2**32)."""
     rest = zlib.crc32(random_part.encode("ascii"))
     digits = ""
     for _ in range(TOKEN_LENGTH - _RANDOM_LENGTH):
@@ -99,15 +99,15 @@ def mint_token(randbelow: Callable[[int], int]) -> Token:
 
 
 def check_format(text: str) -> bool:
-    """Tell whether a text could be a minted token; any change of a single character is detected.
+    """Return whether a text has the format of a token; any change of a single character is detected.
 
-    CRC-32 notices every change within 32 consecutive bits, so also that of one 8-bit character.
+    CRC-32 detects every change within 32 consecutive bits, so also that of one 8-bit character.
     """
     return _FORMAT.fullmatch(text) is not None and _checksum(text[:_RANDOM_LENGTH]) == text[_RANDOM_LENGTH:]
 
 
 def lookup_of(text: str) -> str:
-    """Return the public first 8 characters, by which a token is listed and found."""
+    """Return the public first 8 characters, which identify a token in lists and look-ups."""
     return text[:LOOKUP_LENGTH]
 
 
@@ -115,7 +115,7 @@ def hash_token(token: Token, *, salt: bytes, cost: int = 12) -> str:
     """Compute the bcrypt digest to store (`$2b$`).
 
     Args:
-        token: the whole token is hashed.
+        token: the token, hashed as a whole.
         salt: 16 random bytes.
         cost: binary logarithm of the rounds, 4 to 16; 12 takes about a quarter of a second.
 
@@ -129,15 +129,15 @@ def hash_token(token: Token, *, salt: bytes, cost: int = 12) -> str:
 
 
 def is_digest(text: str) -> bool:
-    """Tell whether a text is a bcrypt digest that `verify_token` accepts."""
+    """Return whether a text is a bcrypt digest that `verify_token` accepts."""
     return _DIGEST.fullmatch(text) is not None
 
 
 def verify_token(credential: str, digest: str) -> bool:
-    """Tell whether the digest is of this credential; the time depends on the digest's cost.
+    """Return whether the digest is of this credential; the time depends on the digest's cost.
 
-    Digests of other programs (`$2a$`, `$2y$`) verify, too, whatever the credential's format. What bcrypt rejects is
-    False, not an error: over 72 bytes, NUL, not ASCII, a malformed digest.
+    Digests of other programs (`$2a$`, `$2y$`) and credentials of any format are supported. Input that bcrypt rejects
+    returns False: over 72 bytes, NUL, not ASCII, a malformed digest.
     """
     secret = credential.encode("utf-8", "surrogatepass")
     if _CREDENTIAL.fullmatch(secret) is None or not is_digest(digest):
@@ -149,11 +149,11 @@ def verify_token(credential: str, digest: str) -> bool:
 
 
 def read_credential(headers: Sequence[tuple[bytes, bytes]]) -> str:
-    """Return the only credential in a request's header fields.
+    """Return the credential in a request's header fields.
 
-    It may stand in `Authorization` (Bearer, or Basic with the token as password) or in `x-api-key`, or in both
-    if they agree, as SDKs send it. An empty one of them beside the other is none: clients that were given no key send
-    it so. Field names must be in lower case, as ASGI has them.
+    It may be in `Authorization` (Bearer, or Basic with the token as password) or in `x-api-key`, or in both if they
+    agree, as some SDKs send it. If both are present, an empty one is ignored: clients without a key send it empty.
+    Field names must be in lower case, as in ASGI.
 
     Raises:
         MissingCredential: neither field is present.
@@ -206,7 +206,7 @@ def _checked(credential: bytes) -> str:
 
 
 class Rejected(Enum):
-    """The type of `REJECTED`: this credential was verified and belongs to nobody."""
+    """The type of `REJECTED`: the credential was checked and matches no user."""
 
     REJECTED = "rejected"
 
@@ -228,17 +228,16 @@ class _Entry(Generic[Value]):
 class VerifiedTokens(Generic[Value]):
     """A cache of bcrypt results, keyed by a keyed BLAKE2b of each credential.
 
-    Every entry belongs to one `epoch` of the user table and is ignored in any other; `carry_over` moves those
-    that are still true. An accepted credential is forgotten a minute after its last use (what bcrypt said
-    about a digest does not age; the epoch covers changes of users), a rejected one half a minute after it was judged.
-    Both sides are bounded, least recently used first out, and separate, so that junk cannot push out what is good.
-    `now` is any clock that only goes forward, in seconds.
+    Every entry belongs to one `epoch` of the user table and is ignored in any other; `carry_over` moves entries that
+    are still valid. An accepted credential expires a minute after its last use (a bcrypt result does not age, and the
+    epoch covers changes of users), a rejected one 30 seconds after its check. Accepted and rejected entries are in
+    separate bounded LRU caches, so that junk cannot evict valid credentials. `now` is seconds of a monotonic clock.
 
     Args:
-        key: at most 64 random bytes, the same for processes that tell each other what they verified and for no
-            others, so that keys in a memory dump match nothing elsewhere.
-        max_accepted: entries.
-        max_rejected: entries.
+        key: at most 64 random bytes, shared only by processes that exchange results, so that keys in a memory dump
+            match nothing elsewhere.
+        max_accepted: maximum number of accepted entries.
+        max_rejected: maximum number of rejected entries.
     """
 
     __slots__ = (
@@ -266,7 +265,7 @@ class VerifiedTokens(Generic[Value]):
         return len(self._accepted) + len(self._rejected)
 
     def find(self, credential: str, *, epoch: int, now: float) -> Value | Rejected | None:
-        """Return the accepted credential's value, `REJECTED`, or None if bcrypt has to decide."""
+        """Return the accepted credential's value, `REJECTED`, or None if bcrypt must decide."""
         key = self.key(credential)
         accepted = self._accepted.get(key)
         if accepted is not None:
@@ -284,11 +283,11 @@ class VerifiedTokens(Generic[Value]):
         return None
 
     def accept(self, credential: str, value: Value, *, epoch: int, now: float) -> None:
-        """Cache that a credential was verified in this epoch, and whose it is."""
+        """Cache an accepted credential of this epoch with its value."""
         self.accept_key(self.key(credential), value, epoch=epoch, now=now)
 
     def accept_key(self, key: bytes, value: Value, *, epoch: int, now: float) -> None:
-        """`accept` for a credential that another process has verified; check its `proof` first."""
+        """Cache a credential accepted by another process; check its `proof` first."""
         self._rejected.pop(key, None)
         self._accepted[key] = _Entry(value, epoch, now + _ACCEPTED_SECONDS)
         self._accepted.move_to_end(key)
@@ -296,7 +295,7 @@ class VerifiedTokens(Generic[Value]):
             self._accepted.popitem(last=False)
 
     def reject(self, credential: str, *, epoch: int, now: float) -> None:
-        """Cache that a credential belongs to nobody in this epoch."""
+        """Cache a credential that matches no user in this epoch."""
         key = self.key(credential)
         self._rejected[key] = _Entry(REJECTED, epoch, now + _REJECTED_SECONDS)
         self._rejected.move_to_end(key)
@@ -304,16 +303,17 @@ class VerifiedTokens(Generic[Value]):
             self._rejected.popitem(last=False)
 
     def proof(self, key: bytes, digest: str) -> bytes:
-        """Prove to a process with the same key that the credential of this `key` fits a token's bcrypt digest."""
+        """Prove to a process with the same key that the credential of this `key` matches a token's bcrypt digest."""
         return blake2b(key + digest.encode(), key=self._key, digest_size=16, person=b"fits").digest()
 
     def carry_over(self, epoch: int, renew: Callable[[Value], Value | None]) -> None:
-        """Enter a new epoch without verifying everybody again.
+        """Enter a new epoch, keeping accepted credentials that are still valid.
+
+        Rejections are dropped, as tokens may have been added.
 
         Args:
             epoch: the new epoch.
-            renew: given an entry's value, returns its new value if the digest it was verified against still
-                stands, else None. Rejections are dropped: a new token may have been added.
+            renew: maps an entry's value to its new value, None if the digest it was verified against has changed.
         """
         self._rejected.clear()
         for key, entry in list(self._accepted.items()):
@@ -324,5 +324,5 @@ class VerifiedTokens(Generic[Value]):
                 entry.value, entry.epoch = value, epoch
 
     def key(self, credential: str) -> bytes:
-        """Return the key of a credential's entries; worthless where this object's own key is not known."""
+        """Return the cache key of a credential; useless without this object's own key."""
         return blake2b(credential.encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()

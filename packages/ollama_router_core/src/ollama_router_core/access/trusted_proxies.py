@@ -1,9 +1,8 @@
-"""Which client a request comes from, according to trusted proxies.
+"""A request's client address, as reported by trusted proxies.
 
-A proxy appends the address that connected to it, so the list is read from its end, and only as far as the hops are
-trusted: whatever precedes the first untrusted one may be made up by the client. Only the field that the proxies write
-is
-read: any other would pass through them as the client sent it.
+A proxy appends the address that connected to it, so the list is read from its end up to the first untrusted hop: the
+client may have forged everything before it. Only the field that the proxies write is read, as they pass others through
+unchanged.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ class Proxies:
     """Networks of trusted proxies.
 
     Args:
-        networks: in CIDR form; an address alone is a network of one.
-        field: the header field that they write.
+        networks: in CIDR form, or single addresses.
+        field: the header field that the proxies write.
 
     Raises:
         ValueError: a text is not a network.
@@ -44,9 +43,9 @@ class Proxies:
         self._trusted: dict[str, bool] = {}
 
     def client(self, peer: str | None, headers: Sequence[tuple[bytes, bytes]]) -> str | None:
-        """Return the client's address: `peer`, unless that is a trusted proxy that forwards another one.
+        """Return the client's address: `peer`, unless that is a trusted proxy that forwards another address.
 
-        A hop that is not an address (`unknown`, a name) is ignored, and the proxy's address is returned.
+        At a hop that is not an address (`unknown`, a name), the address of the proxy that wrote it is returned.
         """
         if peer is None or not self._networks or not self.trusts(peer):
             return peer
@@ -61,7 +60,7 @@ class Proxies:
         return nearest
 
     def _hops(self, headers: Sequence[tuple[bytes, bytes]]) -> Iterator[str]:
-        """Yield what the proxies wrote, the nearest first."""
+        """Yield the forwarded addresses, nearest hop first."""
         lines = [value.decode("latin-1") for name, value in headers if name == self._field]
         elements = ",".join(lines).split(",")[-_MOST_HOPS:] if lines else []
         for element in reversed(elements):
@@ -72,7 +71,7 @@ class Proxies:
                 yield element
 
     def trusts(self, address: str) -> bool:
-        """Tell whether an address is a trusted proxy's."""
+        """Return whether an address is a trusted proxy's."""
         known = self._trusted.get(address)
         if known is None:
             parsed = read_address(address)

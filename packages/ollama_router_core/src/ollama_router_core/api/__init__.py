@@ -1,1 +1,1 @@
-"""Which route is this, and what does its body mean, strictly: endpoints, requests, model names, error bodies."""
+"""Strict parsing of requests: endpoints, bodies, model names, error texts."""

@@ -1,4 +1,4 @@
-"""Which row of the table a request is for: its method and path, as they were sent."""
+"""Matching of a request's method and raw path to the endpoint table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SEGMENT = re.compile(r"[A-Za-z0-9\-_.~:=+]{1,1024}", re.ASCII)
 
 
 class Match(Struct, frozen=True):
-    """An endpoint, and the value of its path parameter if it has one."""
+    """An endpoint, and the value of its path parameter, if any."""
 
     endpoint: Endpoint
     parameter: str | None = None
@@ -28,7 +28,7 @@ class Match(Struct, frozen=True):
         """Build the upstream path from the table.
 
         Raises:
-            InvalidTarget: the parameter has characters that a server might read as more than one segment.
+            InvalidTarget: the parameter has characters that a server might parse as several segments.
         """
         path = self.endpoint.path
         if self.parameter is None:
@@ -66,12 +66,12 @@ def family_of_path(path: str) -> Family:
 def match_endpoint(method: str, path: str) -> Match:
     """Find the row for a method and a path without query string.
 
-    The path is compared as it was sent: nothing is decoded or normalised, so `//`, `..` and `%2e` are unknown paths.
-    Only a parameter is decoded, because clients write `:` as `%3A`; one with a slash does not match, as in Ollama.
+    The raw path is compared, without decoding or normalisation, so `//`, `..` and `%2e` are unknown paths. Only the
+    parameter is decoded, as clients send `:` as `%3A`; one with a slash does not match, as in Ollama.
 
     Raises:
         UnknownRoute: no row has this path.
-        MethodNotAllowed: rows have this path, but not with this method.
+        MethodNotAllowed: the path exists with other methods.
     """
     parameter = None
     by_method = _EXACT.get(path)

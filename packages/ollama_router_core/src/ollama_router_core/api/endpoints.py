@@ -1,7 +1,7 @@
-"""Every route the router knows, as one table.
+"""The table of all routes.
 
-Source of the rows: Ollama's server/routes.go (v0.5 to v0.33), its release notes after that (to v0.40), and its OpenAI-
-and Anthropic-compatible routes.
+Source of the rows: Ollama's server/routes.go (v0.5 to v0.33), later release notes (to v0.40), and Ollama's OpenAI- and
+Anthropic-compatible routes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["ENDPOINTS", "Body", "Endpoint", "Family", "Kind", "Routing", "Versio
 
 
 class Family(StrEnum):
-    """The API whose dialect a route speaks, errors included."""
+    """The API whose dialect a route uses, including its errors."""
 
     OLLAMA = "ollama"
     OPENAI = "openai"
@@ -35,13 +35,13 @@ class Kind(StrEnum):
 
 
 class Routing(StrEnum):
-    """What handles a route; `exchange.serving` has a handler for each.
+    """The handling of a route; `exchange.serving` has a handler for each.
 
-    `router`: the router answers alone. `one`: the best server. `count`: the host that can count, or the router.
-    `rerank`: a host or server that the config says can. `stored`: an answer that the router keeps.
-    `gather`: all servers, merged. `owners`: all that have the model. `push`: one of those. `pull`, `create`: where the
-    model is made. `blob_exists`, `blob_upload`: files of models to be made. `account`: a server that the client names.
-    `external`: a host of the config.
+    `router`: the router answers itself. `one`: the best server. `count`: a host that can count tokens, or the router.
+    `rerank`: a host or server configured for it. `stored`: a response stored by the router. `gather`: all servers,
+    merged. `owners`: all servers with the model. `push`: one of those. `pull`, `create`: the servers on which the model
+    is created. `blob_exists`, `blob_upload`: files of models to create. `account`: a server named by the client.
+    `external`: an external host.
     """
 
     ROUTER = "router"
@@ -61,7 +61,7 @@ class Routing(StrEnum):
 
 
 class Body(StrEnum):
-    """Kind of body: none that is read, a JSON object, a form, or bytes to pass through."""
+    """Kind of body: ignored, a JSON object, a form, or raw bytes to pass through."""
 
     NONE = "none"
     JSON = "json"
@@ -70,11 +70,11 @@ class Body(StrEnum):
 
 
 Version = tuple[int, ...]
-"""Numbers of a version, `(0, 13, 3)`."""
+"""The numbers of a version, such as `(0, 13, 3)`."""
 
 
 class Versions(NamedTuple):
-    """The versions of Ollama that have a route: from `since` on, and before `gone` unless that is empty."""
+    """The versions of Ollama with a route: from `since` to before `gone`; an empty `gone` sets no end."""
 
     path: str
     since: Version = ()
@@ -84,10 +84,10 @@ class Versions(NamedTuple):
 class Endpoint(Struct, frozen=True):
     """One route.
 
-    `model_keys` are the body keys that may hold the model's name, the winning one first. `streams` is the default of
-    the body's `stream`; None means that the route never streams. `path` may end in one `{parameter}` segment.
-    `needs` is the capability a model must have, None when any model will do. `zstd` routes take compressed bodies.
-    `since` is the version of Ollama that a route came with, empty for one that all have, `gone` the first without it.
+    `model_keys` are the body keys that may contain the model's name, in order of precedence. `streams` is the default
+    of the body's `stream`; None means that the route never streams. `path` may end in one `{parameter}` segment.
+    `needs` is the capability the model must have, None for any model. `zstd` routes accept compressed bodies. `since`
+    is the version of Ollama that added the route, empty if all have it; `gone` is the first version without it.
     """
 
     name: str
@@ -107,22 +107,22 @@ class Endpoint(Struct, frozen=True):
 
     @property
     def versions(self) -> Versions | None:
-        """Which servers have the route, None when all have."""
+        """The versions with the route; None if all have it."""
         return Versions(self.path, self.since, self.gone) if self.since or self.gone else None
 
     @property
     def native(self) -> bool:
-        """Whether this is Ollama's own API: the layers before it read no `options`, and word some errors anew."""
+        """Whether this is Ollama's native API; its compatible APIs read no `options` and reword some errors."""
         return self.family is Family.OLLAMA
 
     @property
     def writes_text(self) -> bool:
-        """Whether a model's answers here are text, unlike vectors."""
+        """Whether the route's responses are text, not vectors."""
         return self.needs in {"completion", "audio"}
 
 
 def parse_version(text: str | None) -> Version:
-    """Return the numbers of a version that a server tells, such as `0.33.0-rc2`; none for what has none."""
+    """Return up to three numbers of a reported version such as `0.33.0-rc2`; empty if it has none."""
     return tuple(int(number) for number in re.findall(r"\d{1,9}", (text or "").partition("-")[0])[:3])
 
 

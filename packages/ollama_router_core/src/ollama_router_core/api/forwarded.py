@@ -1,4 +1,4 @@
-"""Routes that the table does not have and that the operator lets pass: to a server of the model in the body."""
+"""Routes outside the table that the operator allows, forwarded to a server of the model in the body."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _KINDS = {"GET": Kind.READ, "POST": Kind.INFER, "PUT": Kind.MANAGE, "PATCH": Kin
 
 
 def match_forwarded(method: str, path: str, patterns: Iterable[str]) -> Match | None:
-    """Return a row for an unknown route that a pattern lets pass, None when none does.
+    """Return a row for an unknown route that a pattern allows; None otherwise.
 
-    A pattern is a path, or one that ends in `/...` for all below it. The path is sent as it came: it has plain segments
-    only, nothing that a server could decode or clean into another path. GET needs no model; what changes something
-    (PUT, PATCH, DELETE) is for admins, as the routes that manage models are.
+    A pattern is a path, or ends in `/...` for everything below it. The path is forwarded unchanged; it may have plain
+    segments only, which no server decodes or normalises to another path. GET needs no model; PUT, PATCH and DELETE are
+    for admins, like the routes that manage models.
     """
     kind = _KINDS.get(method)
     if kind is None or not _PATH.fullmatch(path) or not any(_lets_pass(pattern, path) for pattern in patterns):
@@ -42,7 +42,7 @@ def match_forwarded(method: str, path: str, patterns: Iterable[str]) -> Match | 
 
 
 def is_forwarded(endpoint: Endpoint) -> bool:
-    """Whether a row is one of `match_forwarded`."""
+    """Return whether a row was built by `match_forwarded`."""
     return endpoint.name == _NAME
 
 

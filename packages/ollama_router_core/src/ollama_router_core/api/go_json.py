@@ -1,7 +1,6 @@
-"""What Go's `encoding/json` says about a body that it cannot read: Ollama's clients know these texts.
+"""The errors of Go's `encoding/json` for an invalid body, which Ollama's clients know.
 
-Only bodies that were refused already are looked at. Source of the texts and of their order: Go's encoding/json,
-scanner.go and decode.go.
+Only rejected bodies are examined. Source of the texts and their order: Go's encoding/json, scanner.go and decode.go.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from typing import NamedTuple
 __all__ = ["syntax_error", "value_kind"]
 
 _LONGEST, _MOST_TOKENS = 1 << 20, 50_000
-"""Of a body that is looked at, 30 ms at most; faults of others, or behind so many tokens, are for others to word."""
-# Groups are not possessive: up to Python 3.11.4 such ones match wrongly (CPython's issue 106052).
+"""Limits of an examined body, in bytes and tokens, for 30 ms at most; faults beyond them get another text."""
+# Groups are not possessive: up to Python 3.11.4 possessive ones match wrongly (CPython's issue 106052).
 _SPACE = rb"[ \t\r\n]*+"
 _TEXT = rb'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*'
 _NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
@@ -30,7 +29,7 @@ _NOT_SHOWN_BELOW, _DELETE = 0x20, 0x7F
 
 
 class _State(NamedTuple):
-    """What may stand somewhere, after white space, and what is said where something else does."""
+    """The tokens allowed at a position, after white space, and the error text for any other."""
 
     allowed: re.Pattern[bytes]
     words: str
@@ -55,15 +54,14 @@ _BEHIND_VALUE: Mapping[bytes, _State] = {
 
 
 def value_kind(body: bytes) -> str:
-    """Return Go's word for what a JSON text is: object, array, string, bool, null or number."""
+    """Return Go's name for the type of a JSON text: object, array, string, bool, null or number."""
     return _KINDS.get(body.lstrip()[:1], "number")
 
 
 def syntax_error(body: bytes) -> str | None:
-    """Return what Go says about the first fault in the first JSON value of a text, which is not blank.
+    """Return Go's error for the first fault in the first JSON value of a non-blank text.
 
-    None if there is none: that value may be of the wrong type all the same, or be followed by more. None, too, for a
-    text of more than 1 MiB.
+    None if the value is valid, even if it has the wrong type or is followed by more data; also for a text over 1 MiB.
     """
     if len(body) > _LONGEST:
         return None
@@ -83,7 +81,7 @@ def syntax_error(body: bytes) -> str | None:
 
 
 def _next_state(state: _State, token: bytes, opened: list[bytes]) -> _State | None:
-    """Return the state after a token, None after the whole value; `opened` are the brackets around it."""
+    """Return the state after a token, None at the end of the value; `opened` is the stack of open brackets."""
     if token in (b"{", b"["):
         opened.append(token)
     elif token in (b"}", b"]"):
@@ -98,7 +96,7 @@ def _next_state(state: _State, token: bytes, opened: list[bytes]) -> _State | No
 
 
 def _words(body: bytes, at: int, state: _State, opened: list[bytes]) -> str | None:
-    """Word a fault in what begins at `at`."""
+    """Return the error text for a fault in the token that begins at `at`."""
     first, words = body[at : at + 1], state.words
     if first == b'"' and words in (_VALUE_WORDS, _KEY_WORDS):
         at, words = _text_fault(body, at)
@@ -130,7 +128,7 @@ def _literal_fault(body: bytes, at: int) -> tuple[int, str]:
 
 
 def _number_fault(body: bytes, at: int) -> tuple[int, str]:
-    """Return where a number goes wrong; no words where it is complete and something follows that cannot."""
+    """Return the position and text of a fault in a number; no text if the number is complete."""
     end = _end(_READ_NUMBER, body, at)
     if end == at:
         return at + 1, "in numeric literal"
@@ -148,7 +146,7 @@ def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
 
 
 def _quoted(byte: int) -> str:
-    """Quote a byte as Go's quoteChar does, which takes it for a character of Latin-1."""
+    """Quote a byte as Go's quoteChar does, as a Latin-1 character."""
     if byte in _ESCAPED:
         return f"'{_ESCAPED[byte]}'"
     if byte < _NOT_SHOWN_BELOW or byte == _DELETE:

@@ -1,4 +1,4 @@
-"""How long a model stays in memory after a request: `keep_alive`, as Go reads it."""
+"""`keep_alive`, the time a model stays in memory after a request, parsed as Go does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["UNLOADING", "keep_alive_seconds"]
 
 UNLOADING = 1.0
-"""Seconds; whoever asks for less wants the model gone once it has answered."""
+"""Seconds of `keep_alive` below which a request unloads the model after its response."""
 
 _DURATION = re.compile(r"([+-]?)((?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h))+|[+-]?0")
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
@@ -17,7 +17,7 @@ _LONGEST = 64  # characters
 
 
 def keep_alive_seconds(value: Any) -> float | None:
-    """Seconds, negative for ever; None when it is absent or not one that Ollama takes."""
+    """Return the seconds, negative for ever; None if `keep_alive` is absent or invalid for Ollama."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):

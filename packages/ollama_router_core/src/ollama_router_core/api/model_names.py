@@ -1,7 +1,7 @@
-"""Model names, read by Ollama's own rules (its types/model/name.go and modelref).
+"""Model names, parsed by Ollama's rules (its types/model/name.go and modelref).
 
-A name is `[host/][namespace/]model[:tag]`; missing parts are `registry.ollama.ai`, `library` and `latest`. Names
-compare without regard to case.
+A name is `[host/][namespace/]model[:tag]`; the defaults are `registry.ollama.ai`, `library` and `latest`. Names are
+case-insensitive.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = [
 ]
 
 CanonicalName = NewType("CanonicalName", str)
-"""A result of `canonical_name`; two are equal exactly if Ollama would find the same model."""
+"""A result of `canonical_name`; two are equal if and only if Ollama would find the same model."""
 
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 LONGEST_NAME = 1024
-"""Characters; Ollama's own names end at 593, other servers' ids far earlier."""
+"""Maximum number of characters; Ollama's own names have at most 593, other servers' ids far fewer."""
 
 _GO_SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 _CONVERTED = re.compile(r"(?:(?:registry\.)?ollama\.(?:ai|com)/)?(?:library/)?llamacpp:[0-9a-f]{64}")
@@ -46,7 +46,7 @@ _MODEL_OR_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}", re.ASCII)
 class ModelName(Struct, frozen=True, kw_only=True):
     """A fully qualified model name, in the client's spelling.
 
-    `source` is `cloud` when the text asks for Ollama's hosted service, `local` when it forbids it, else None.
+    `source` is `cloud` if the text selects Ollama's hosted service, `local` if it excludes it, else None.
     """
 
     host: str = DEFAULT_HOST
@@ -97,11 +97,11 @@ def _split_source(text: str) -> tuple[str, Literal["cloud", "local"] | None]:
 def parse_model_name(text: str) -> ModelName:
     """Parse a model name as Ollama does.
 
-    Parsing the result of `ModelName.short` again changes nothing except a `local` source, which only the client's own
-    text has. `x:20b:cloud` means `x:20b-cloud`.
+    Parsing `ModelName.short` yields an equal name, except for a `local` source, which only the client's text has.
+    `x:20b:cloud` means `x:20b-cloud`.
 
     Raises:
-        InvalidModelName: Ollama would answer `invalid model name`, or the text names two sources.
+        InvalidModelName: Ollama would answer `invalid model name`, or the text has two sources.
     """
     rest, source = _split_source(text)
     tag, host, namespace = DEFAULT_TAG, DEFAULT_HOST, DEFAULT_NAMESPACE
@@ -118,12 +118,12 @@ def parse_model_name(text: str) -> ModelName:
     return ModelName(host=host, namespace=namespace, model=model, tag=tag, source=source)
 
 
-@lru_cache(maxsize=4096)  # asked for every alias and assignment of a config: 0.3 us each
+@lru_cache(maxsize=4096)  # called for every alias and assignment of a config: 0.3 us each
 def canonical_name(text: str) -> CanonicalName:
-    """Return the lookup key of any model id, including foreign ones that are not Ollama names.
+    """Return the lookup key of any model id, including other servers' ids that are no Ollama names.
 
-    Of foreign ids, only ASCII letters are put into lower case: full lower-casing would turn some of them into the name
-    of another model (the Kelvin sign into `k`).
+    In other servers' ids only ASCII letters are lower-cased: full lower-casing would turn some into the name of another
+    model (the Kelvin sign into `k`).
     """
     try:
         return parse_model_name(text).canonical
@@ -132,15 +132,15 @@ def canonical_name(text: str) -> CanonicalName:
 
 
 def without_spaces(text: str) -> str:
-    """Return a name without the white space at its ends, exactly what Go's `strings.TrimSpace` takes.
+    """Strip white space from a name as Go's `strings.TrimSpace` does.
 
-    Ollama reads the names of most requests so; those of copy, push and the one that create makes it does not.
+    Ollama strips the names in most requests, but not those of copy and push, nor the new name of create.
     """
     return text.strip(_GO_SPACES)
 
 
 def is_model_name(text: str) -> bool:
-    """Tell whether Ollama would accept the text as a model name."""
+    """Return whether Ollama would accept the text as a model name."""
     try:
         parse_model_name(text)
     except InvalidModelName:
@@ -149,14 +149,14 @@ def is_model_name(text: str) -> bool:
 
 
 def is_converted_copy(text: str) -> bool:
-    """Tell whether a server made the name for itself: since 0.40 Ollama keeps `llamacpp:<64 hex>` copies of models."""
+    """Return whether a name is internal to a server: since 0.40 Ollama keeps `llamacpp:<64 hex>` copies of models."""
     return _CONVERTED.fullmatch(text) is not None
 
 
 def is_cloud_name(text: str) -> bool:
-    """Tell whether a name means a model of ollama.com: its tag is `cloud` or ends in `-cloud`, in any case.
+    """Return whether a name means a model of ollama.com: its tag is `cloud` or ends in `-cloud`, in any case.
 
-    Texts with two sources (`x:cloud:local`) count, too: some version of Ollama might read them that way.
+    Texts with two sources (`x:cloud:local`) also count, as some version of Ollama might parse them that way.
     """
     try:
         return parse_model_name(text).source == "cloud"

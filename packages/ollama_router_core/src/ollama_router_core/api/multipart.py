@@ -1,8 +1,8 @@
-"""Read a multipart form strictly, and write it anew.
+"""Strict parsing and re-encoding of multipart forms.
 
-The client's bytes are not passed on because Go (Ollama) lets a query string override a form field and the first of two
-fields win, decodes quoted-printable parts and RFC 2231 names, and accepts other line ends. All of that is rejected
-here, and what is sent is written from the values that were read.
+The client's bytes are not forwarded, as Go (Ollama) lets a query string override a form field, uses the first of
+duplicate fields, decodes quoted-printable parts and RFC 2231 names, and accepts other line ends. All of that is
+rejected here, and the upstream body is encoded from the parsed values.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _DISPOSITION = re.compile(
     re.IGNORECASE,
 )
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,100}):([^\x00-\x08\x0a-\x1f\x7f]{0,4096})")
-"""Blanks around the value are stripped afterwards: two quantifiers that match one blank would try every split."""
+"""Blanks around the value are stripped later: adjacent quantifiers for blanks would backtrack over every split."""
 _MOST_PARTS = 200
 _LONGEST_HEAD = 8 * 1024
 _LONGEST_VALUE = 1024 * 1024
 
 
 class Part(Struct, frozen=True, kw_only=True):
-    """One field (`filename` is None) or file; `content_type` is None unless the client sent one."""
+    """One field (`filename` is None) or file; `content_type` is None if the client sent none."""
 
     name: str
     data: bytes
@@ -64,12 +64,12 @@ class Form(Struct, frozen=True, kw_only=True):
         return None
 
     def with_value(self, name: str, text: str) -> Form:
-        """Return the form with another value in one field."""
+        """Return the form with one field's value replaced."""
         changed = tuple(replace(one, data=text.encode()) if one.name == name else one for one in self.parts)
         return replace(self, parts=changed)
 
     def encode(self) -> bytes:
-        """Encode the form. No part contains the boundary, because each was read between two of them."""
+        """Encode the form. No part contains the boundary, as each was parsed between two boundaries."""
         pieces: list[bytes] = []
         for part in self.parts:
             name = part.name.encode()
@@ -82,11 +82,11 @@ class Form(Struct, frozen=True, kw_only=True):
 
 
 def parse_form(content_type: bytes, body: bytes) -> Form:
-    """Read an unambiguous form.
+    """Parse an unambiguous form.
 
     Raises:
-        InvalidBody: not multipart, or written in a way that servers parse differently.
-        AmbiguousKey: a repeated field, or names that differ in case only.
+        InvalidBody: the body is not multipart, or servers could parse it differently.
+        AmbiguousKey: a field is repeated, or names differ in case only.
     """
     found = _BOUNDARY.fullmatch(content_type.strip())
     if found is None:
@@ -146,7 +146,7 @@ def _fields(head: bytes) -> dict[bytes, bytes]:
 
 
 def _refuse_doubles(form: Form) -> None:
-    """Allow lists such as `timestamp_granularities[]` to repeat, and nothing else."""
+    """Reject duplicate fields, except lists such as `timestamp_granularities[]`."""
     seen: set[str] = set()
     for part in form.parts:
         key = part.name.casefold()

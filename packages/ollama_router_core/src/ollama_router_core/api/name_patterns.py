@@ -1,7 +1,7 @@
-"""Shell patterns over model names, as grants, `local_only` and rules use them.
+"""Shell patterns over model names, for grants, `local_only` and rules.
 
-A pattern is compared with canonical names, so it means the same with and without the registry that those leave out:
-`registry.ollama.ai/library/secret*`, `library/secret*` and `secret*` are one, and none of the first two is `*`.
+A pattern is compared with canonical names, so the default registry and namespace may be omitted:
+`registry.ollama.ai/library/secret*` and `library/secret*` match the same names, without a host or namespace.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _ANY_CHARACTER = re.compile(r"[?]|" + _SET.pattern)
 
 
 def matches_pattern(name: CanonicalName, pattern: str) -> bool:
-    """Tell whether a model's canonical name matches; a pattern without wildcards is a name.
+    """Return whether a model's canonical name matches; a pattern without wildcards is a name.
 
-    `*`, `?` and `[...]` are a shell's, case does not matter. A pattern without a tag means the tag `latest`, as a name
-    does, unless it ends in `*`.
+    `*`, `?` and `[...]` are shell wildcards; case is ignored. A pattern without a tag means the tag `latest`, like a
+    name, unless it ends in `*`.
     """
     return _matcher(pattern)(name)
 
 
 def can_match(pattern: str) -> bool:
-    """Tell whether there is a name that the pattern matches: one is made of it and tried."""
+    """Return whether the pattern can match any name; tries names built from the pattern."""
     plain = pattern.lower()
     return any(_fits(plain.replace("*", filling), pattern) for filling in ("", "x", "x/x", "x:x"))
 
@@ -60,13 +60,13 @@ def _matcher(pattern: str) -> Callable[[CanonicalName], bool]:
     text, slashes = _without_registry(pattern.lower())
     texts = [text]
     if ":" not in text.rpartition("/")[2]:
-        texts.append(f"{text}:{DEFAULT_TAG}")  # without, it is one of other servers' ids, which have no tags
+        texts.append(f"{text}:{DEFAULT_TAG}")  # the text without a tag matches other servers' ids
     match = re.compile("|".join(map(fnmatch.translate, texts))).match
     return lambda name: name.count("/") <= slashes and match(name) is not None
 
 
 def _without_registry(pattern: str) -> tuple[str, int]:
-    """Return the part of a pattern that canonical names have, and how many slashes they have at most."""
+    """Strip the default registry from a pattern; also return the maximum number of slashes in a matching name."""
     scheme, mark, rest = pattern.partition("://")
     text = rest if mark and _WILDCARDS.isdisjoint(scheme) else pattern
     if text.startswith((f"{DEFAULT_HOST}/{DEFAULT_NAMESPACE}/", f"{DEFAULT_NAMESPACE}/")):

@@ -1,6 +1,6 @@
-"""Ollama's own error texts, for errors that the router reports in Ollama's place.
+"""Ollama's error texts, for errors that the router reports in Ollama's place.
 
-Sources: Ollama's server/routes.go, api/types.go, openai/ and anthropic/; routes are the names of the endpoint table.
+Sources: Ollama's server/routes.go, api/types.go, openai/ and anthropic/. Routes have the names of the endpoint table.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 SERVER_BUSY = "server busy, please try again.  maximum pending requests exceeded"
-"""A full queue. The two spaces are Ollama's, and clients match the text."""
+"""The error for a full queue. The two spaces are Ollama's; clients match the text."""
 
 _EMPTY_IS_NOT_FOUND = frozenset({"generate", "openai_completions", "embed", "openai_embeddings"})
 _TRY_PULLING = frozenset({"embed", "embeddings", "openai_embeddings"})
@@ -54,7 +54,7 @@ _REQUESTS: Mapping[str, str] = {
     "openai_responses": "openai.ResponsesRequest",
     "anthropic_messages": "anthropic.MessagesRequest",
 }
-"""The Go type that each route reads its body into."""
+"""The Go type of each route's body."""
 _MEMBERS: Mapping[str, str] = {
     **dict.fromkeys(("model", "name", "source", "destination", "from", "remote_host"), "string"),
     **dict.fromkeys(("files", "adapters", "draft_files"), "map[string]string"),
@@ -71,7 +71,7 @@ _LISTS: Mapping[tuple[str, str], str] = {
     ("anthropic", "messages"): "[]anthropic.MessageParam",
     ("anthropic", "tools"): "[]anthropic.Tool",
 }
-"""The Go types of members, of lists by package or request."""
+"""The Go types of list members, by package or request."""
 _KINDS: Mapping[type[object], str] = {
     bool: "bool",
     int: "number",
@@ -89,25 +89,28 @@ _BLANK = b" \t\r\n"
 
 
 def no_body(native: bool) -> InvalidBody:  # noqa: FBT001 - the one thing it depends on
-    """Build the error for an empty body, on Ollama's own routes or on its compatible ones."""
+    """Build the error for an empty body, on Ollama's native or compatible routes."""
     return InvalidBody("missing request body" if native else "EOF")
 
 
 def no_form(content_type: bytes) -> InvalidBody:
-    """Build the error for a Content-Type that is no form's, or whose boundary servers could read in two ways."""
+    """Build the error for a Content-Type that is not a form's, or has an ambiguous boundary."""
     if content_type.partition(b";")[0].strip().lower() == b"multipart/form-data":
         return InvalidBody("send multipart/form-data with one boundary parameter")
     return InvalidBody("failed to parse multipart form: request Content-Type isn't multipart/form-data")
 
 
 def nothing_asked(endpoint: str, given: Container[str]) -> InvalidBody | None:
-    """Return the error for a body that asks nothing; `given` are its members. Ollama checks these before the model."""
+    """Return the error for a body without its main member, which Ollama checks before the model.
+
+    `given` are the body's members. None if the member exists or the route has none.
+    """
     member, words = _ASKED.get(endpoint, ("", ""))
     return InvalidBody(words) if member and member not in given else None
 
 
 def unreadable_body(endpoint: str, body: bytes, *, native: bool) -> InvalidBody | None:
-    """Return the error for a body that is no JSON object, None where Ollama sees no fault in it."""
+    """Return Ollama's error for a body that is not a JSON object; None if Ollama would accept it."""
     if not body.strip(_BLANK):
         return no_body(native)
     fault = syntax_error(body)
@@ -120,7 +123,7 @@ def unreadable_body(endpoint: str, body: bytes, *, native: bool) -> InvalidBody 
 
 
 def wrong_type(endpoint: str, key: str, found: type[object]) -> InvalidBody | None:
-    """Return the error for a member of a type that Ollama does not take, None where that is not known."""
+    """Return Ollama's error for a member of the wrong type; None if its text is unknown."""
     kind = _KINDS[found]
     if key == "keep_alive":
         return InvalidBody(f"Unsupported type: '{_ANY.get(kind, kind)}'")
@@ -133,7 +136,7 @@ def wrong_type(endpoint: str, key: str, found: type[object]) -> InvalidBody | No
 
 
 def no_model(endpoint: str, *, key: str = "source", blank: str = "") -> RequestError | ModelNotFound:
-    """Build the error for a request that names no model, or a blank one; `key` is the missing one of copy's names."""
+    """Build the error for a missing or blank model name; for copy, `key` is the missing member."""
     if endpoint in _EMPTY_IS_NOT_FOUND:
         return ModelNotFound(f"model '{blank if blank.isprintable() else ''}' not found")
     if endpoint in {"create", "copy", "pull"}:
@@ -142,7 +145,7 @@ def no_model(endpoint: str, *, key: str = "source", blank: str = "") -> RequestE
 
 
 def bad_model_name(endpoint: str, text: str, *, key: str = "source") -> InvalidModelName:
-    """Build the error for a text that cannot name a model."""
+    """Build the error for an invalid model name."""
     match endpoint:
         case "delete":
             return InvalidModelName(f'name "{text}" is invalid')
@@ -153,7 +156,7 @@ def bad_model_name(endpoint: str, text: str, *, key: str = "source") -> InvalidM
 
 
 def model_not_found(endpoint: str, text: str) -> ModelNotFound | InvalidModelName:
-    """No server has the model: three texts, and 400 where Ollama would not even look for such a name."""
+    """Build the error for a model that no server has: 404, or 400 for an invalid name."""
     if not is_model_name(text):
         return bad_model_name(endpoint, text)
     if endpoint in _TRY_PULLING:
@@ -165,7 +168,7 @@ def model_not_found(endpoint: str, text: str) -> ModelNotFound | InvalidModelNam
 
 
 def model_incapable(endpoint: str, text: str, missing: frozenset[str]) -> ModelIncapable:
-    """No server's model can do this; Ollama names the first thing that is missing, in this order."""
+    """Build the error for a model without a needed capability; the text names the first in Ollama's order."""
     if "completion" in missing or not is_model_name(text):
         kind = "generate" if endpoint in {"generate", "openai_completions"} else "chat"
         return ModelIncapable(f'"{text}" does not support {kind}', missing=missing)

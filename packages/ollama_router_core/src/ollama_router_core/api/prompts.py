@@ -1,7 +1,7 @@
-"""How much of what kinds a request has that a model will read as tokens: text, tools, images.
+"""The size of a request's prompt: text, tools and images.
 
-Nothing here knows a tokenizer. Counts of characters by kind are what a learned price is paid for, see
-`fleet.prompt_prices`.
+There is no tokenizer: characters are counted by kind, and `fleet.prompt_prices` learns the tokens per character of each
+kind.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _TOOLS = frozenset({"tools", "functions"})
 _UNREAD = frozenset(
     {"role", "type", "id", "tool_use_id", "tool_call_id", "call_id", "cache_control", "signature", "media_type"}
 )
-"""Members of a message that become no tokens, or always the same."""
+"""Members of a message that produce no tokens, or a constant number."""
 _MEDIA = frozenset({"data", "file_data", "image_url", "url", "file_id"})
 _OBJECTS = frozenset({"arguments", "input"})
-"""Members whose object a template writes out as JSON."""
+"""Members whose object a template renders as JSON."""
 _LETTER, _DIGIT, _MARK, _SPACE, _LINE, _FOREIGN = b"adpsnf"
 _PRICED = (_LETTER, _DIGIT, _MARK, _LINE)  # of ASCII
 _COUNTED, _SAMPLES = 16_384, 64
-"""Characters that are counted at most, and in how many places of a longer text."""
+"""Maximum number of characters counted, and the number of samples of a longer text."""
 
 
 def _kinds() -> bytes:
@@ -54,19 +54,19 @@ _KINDS: Final = _kinds()
 
 
 class PromptSize(Struct, frozen=True, gc=False):
-    """What a prompt is made of.
+    """The content of a prompt by kind.
 
     Attributes:
-        messages: how many turns, each of which a template dresses.
-        letters: ASCII.
-        digits: likewise.
-        marks: likewise, whatever is neither blank, letter nor digit.
-        lines: line ends.
-        foreign: characters beyond ASCII.
-        heavy: bytes that these take in UTF-8 beyond two each: two of three bytes for Chinese, none for Russian.
-        tools: characters of the JSON that describes tools.
-        images: pictures, sounds and files that are no text.
-        tokens: numbers that are tokens already.
+        messages: number of turns, each of which a template wraps.
+        letters: number of ASCII letters.
+        digits: number of ASCII digits.
+        marks: number of other ASCII characters, without blanks and line ends.
+        lines: number of line ends.
+        foreign: number of characters beyond ASCII.
+        heavy: UTF-8 bytes of these beyond two each: one for a Chinese character, none for a Russian one.
+        tools: bytes of the JSON that describes tools.
+        images: number of images, sounds and files other than text.
+        tokens: number of tokens given as numbers.
     """
 
     messages: int = 0
@@ -82,7 +82,7 @@ class PromptSize(Struct, frozen=True, gc=False):
 
     @property
     def row(self) -> PriceRow:
-        """The amounts that `USUAL_PRICES` are the prices of."""
+        """The amounts in the order of `USUAL_PRICES`."""
         return (
             1.0,
             self.messages,
@@ -100,23 +100,23 @@ class PromptSize(Struct, frozen=True, gc=False):
 NO_PROMPT: Final = PromptSize()
 PriceRow = Sequence[float]
 USUAL_PRICES: Final = (6.0, 6.0, 0.25, 0.8, 0.6, 0.8, 0.3, 0.27, 0.28, 300.0)
-"""Tokens for: a beginning, a message, a letter, digit, mark, line, foreign character, a heavy byte of one, a character
-of a tool, an image. About what they are for the tokenizers of 2024 and later."""
+"""Tokens per prompt, message, letter, digit, mark, line end, foreign character, heavy byte, byte of tools and image:
+approximate values for tokenizers from 2024 on."""
 
 
 def sum_of_prices(prices: PriceRow, row: PriceRow) -> float:
-    """Add up what each amount costs."""
+    """Return the sum of amounts times prices."""
     total: float = sum(map(mul, prices, row))
     return total
 
 
 def usual_tokens(size: PromptSize) -> int:
-    """Estimate the tokens of a prompt for a model of which nothing is known."""
+    """Estimate the tokens of a prompt for a model without learned prices."""
     return max(1, round(sum_of_prices(USUAL_PRICES, size.row)) + size.tokens)
 
 
 def size_of_text(text: str, *, messages: int = 1, tools: int = 0, images: int = 0, tokens: int = 0) -> PromptSize:
-    """Count one text by kinds of characters; of a long one evenly spread samples stand for the whole."""
+    """Count a text's characters by kind; a long text is extrapolated from evenly spread samples."""
     whole = len(text)
     if whole > _COUNTED:
         text = _sampled(text)
@@ -145,10 +145,9 @@ def _sampled(text: str) -> str:
 
 
 def size_of_prompt(document: JsonObject) -> PromptSize:
-    """Count what of a request's body a model will read, whatever the dialect.
+    """Count the prompt in a request's body, in any dialect.
 
-    The names of members that hold text differ from one dialect to the next, those of what is no text hardly do: every
-    text counts but that of the latter.
+    Dialects differ in the members with text, but hardly in those without, so every text except in the latter counts.
     """
     found = _Reading()
     texts = {key: document.get(key) for key in document.keys & _TEXTS}
@@ -166,7 +165,7 @@ def size_of_prompt(document: JsonObject) -> PromptSize:
 
 
 def _turns(texts: Mapping[str, Any]) -> int:
-    """Count messages, what a dialect has apart for the system included."""
+    """Count messages, including a separate system prompt."""
     apart = bool(texts.get("system")) + bool(texts.get("instructions"))
     for key in ("messages", "input"):
         if key in texts:
@@ -176,7 +175,7 @@ def _turns(texts: Mapping[str, Any]) -> int:
 
 
 class _Reading:
-    """What was found so far of one request."""
+    """The content collected from one request."""
 
     __slots__ = ("images", "texts", "tokens")
 
@@ -186,7 +185,7 @@ class _Reading:
         self.tokens = 0
 
     def read(self, value: Any) -> None:
-        """Look at a value and all within it; the order makes no difference."""
+        """Collect the content of a value and all nested values, in any order."""
         left = [value]
         while left:
             match left.pop():

@@ -1,7 +1,7 @@
-"""What a request asks of a provider beyond an answer of the model it names, by the member of its body that asks.
+"""Use of a provider beyond a response of the named model, detected by members of the request's body.
 
-The names are those of OpenAI, Anthropic, OpenRouter, xAI, Gemini, LiteLLM and vLLM; providers differ, and one that does
-not know a member ignores it.
+The names are those of OpenAI, Anthropic, OpenRouter, xAI, Gemini, LiteLLM and vLLM; providers ignore members that they
+do not know.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ["Reach", "hosted_kind", "reaches"]
 class Reach(StrEnum):
     """A kind of reach.
 
-    `models`: other models than the one named. `tools`: tools that run at the provider or wherever it calls, with its
-    account. `stored`: what was stored there before, by whomever. `urls`: addresses inside somebody's network, to be
-    fetched from there.
+    `models`: other models than the named one. `tools`: tools run or called by the provider, with its account.
+    `stored`: data stored at the provider, by any user. `urls`: addresses in a private network, for the provider to
+    fetch.
     """
 
     MODELS = "models"
@@ -48,7 +48,7 @@ _IN_TOOLS: Mapping[str, Reach] = {
 _IN_CONTENT = frozenset({"file_id", "file_ids", "container_id"})
 _CONTENTS = ("messages", "input", "system", "prompt")
 _WORDS = (b"url", b"uri", b"file_id", b"container_id", b"item_reference", b"\\u")
-"""One of them is in every content that reaches anything; most have none."""
+"""Every content with a reach contains one of them; most contents contain none."""
 _LOCAL_TOOLS = frozenset({
     "function", "custom", "namespace", "local_shell", "apply_patch", "computer", "computer_use_preview",
     "allowed_tools",
@@ -59,7 +59,7 @@ _DATA = frozenset({"arguments", "parameters", "input_schema", "schema", "annotat
 
 
 def reaches(document: JsonObject) -> Iterator[tuple[Reach, str]]:
-    """Yield everything that a body reaches for, with the name of the member."""
+    """Yield each kind of reach in a body, with the member's name."""
     for key in document.keys:
         kind = _MEMBERS.get(key.casefold())
         if kind is not None and document.get(key):
@@ -73,7 +73,7 @@ def reaches(document: JsonObject) -> Iterator[tuple[Reach, str]]:
 
 
 def hosted_kind(tool: Any) -> str | None:
-    """Return the kind of a tool that does not run at the client, None for one that does."""
+    """Return the type of a tool that does not run at the client; None for one that does."""
     if not isinstance(tool, dict):
         return None
     kinds = [value for key, value in tool.items() if key.casefold() == "type" and value is not None]
@@ -118,7 +118,7 @@ def _of_content(content: Any, path: str) -> Iterator[tuple[Reach, str]]:
 
 
 def _members(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Iterate over the members that are content, not tools' data."""
+    """Iterate over the members with content, without tools' data."""
     is_call = value.get("type") in _CALLS
     return ((key, each) for key, each in value.items() if key not in _DATA and not (is_call and key == "input"))
 

@@ -1,4 +1,4 @@
-"""The keys of a request body, each by itself."""
+"""Parsing and validation of single keys of a request body."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NO_LOAD_OPTIONS: frozenset[tuple[str, object]] = frozenset()
 _DEFAULTS: Mapping[str, object] = {
     "num_batch": None, "num_gpu": -1, "main_gpu": 0, "num_thread": 0, "use_mmap": None, "draft_num_predict": None,
 }  # fmt: skip
-"""Options that a model is loaded with, and the values that say no more than silence."""
+"""Options that a model is loaded with, and their default values."""
 _READ_OPTIONS = frozenset({"num_ctx", "num_predict", *_DEFAULTS})
 _NULL = type(None)
 _TEXT, _OBJECT, _LIST = frozenset({str, _NULL}), frozenset({dict, _NULL}), frozenset({list, _NULL})
@@ -67,15 +67,15 @@ _NAMES: Mapping[type[object], str] = {
 }  # fmt: skip
 _SECONDS = "a number of seconds or a string such as '5m'"
 _OF_IMAGES = (b"image", b"\\u00")
-"""What stands in every message with a picture, however the word is spelled."""
+"""Every message with an image contains one of them, escaped or not."""
 _OF_HOSTED_TOOLS = (b"web_", b"\\u")
 _INT64 = 1 << 63
-_SMALLEST_CONTEXT = 4  # tokens; Ollama raises what is below
+_SMALLEST_CONTEXT = 4  # tokens; Ollama raises smaller values
 _NO_NEEDS: frozenset[str] = frozenset()
 
 
 def refuse_lookalikes(keys: Iterable[str], read: frozenset[str]) -> None:
-    """Reject keys that Ollama would match to one the router reads.
+    """Reject keys that Ollama would match to a key that the router reads.
 
     Raises:
         AmbiguousKey: a key differs from one of `read` in case only.
@@ -89,7 +89,7 @@ def refuse_wrong_types(document: JsonObject, types: _Types, endpoint: Endpoint) 
     """Reject values of the wrong type.
 
     Raises:
-        InvalidBody: the text names the key, what was expected and what was found.
+        InvalidBody: a value has the wrong type; the text names the key and both types.
     """
     for key in document.keys:
         if key in types and (found := document.type_of(key)) not in types[key]:
@@ -99,7 +99,7 @@ def refuse_wrong_types(document: JsonObject, types: _Types, endpoint: Endpoint) 
 
 
 def wants_stream(document: JsonObject, endpoint: Endpoint) -> bool:
-    """Tell whether a streamed answer is asked for; each route has its own default.
+    """Return whether the client requests a streamed response; each route has its own default.
 
     Raises:
         InvalidBody: `stream` is not a boolean.
@@ -117,7 +117,7 @@ def wants_stream(document: JsonObject, endpoint: Endpoint) -> bool:
 
 
 def read_options(document: JsonObject, endpoint: Endpoint) -> Mapping[str, Any] | None:
-    """Return `options`, which only Ollama's own routes read."""
+    """Return `options`, which only Ollama's native routes read; None without them."""
     if not endpoint.native or document.get("options") is None:
         return None
     return checked_options(document)
@@ -135,7 +135,7 @@ def checked_options(document: JsonObject) -> Mapping[str, Any]:
 
 
 def read_num_ctx(options: Mapping[str, Any]) -> int | None:
-    """Return the context asked for, in tokens, as Ollama reads it.
+    """Return the requested context in tokens, at least 4 as in Ollama; None without one.
 
     Raises:
         InvalidBody: it is not a 64-bit integer.
@@ -145,9 +145,9 @@ def read_num_ctx(options: Mapping[str, Any]) -> int | None:
 
 
 def read_load_options(document: JsonObject, options: Mapping[str, Any] | None) -> frozenset[tuple[str, object]]:
-    """Return what of a request to Ollama's own routes a model is loaded with, its context aside.
+    """Return the options of a native request that a model is loaded with, except its context.
 
-    Values of a type that Ollama refuses are left out: it answers them with an error and loads nothing.
+    Values of an invalid type are omitted, as Ollama answers them with an error and loads nothing.
     """
     given = options or {}
     found: list[tuple[str, object]] = [
@@ -161,7 +161,7 @@ def read_load_options(document: JsonObject, options: Mapping[str, Any] | None) -
 
 
 def read_max_tokens(document: JsonObject, options: Mapping[str, Any] | None, endpoint: Endpoint) -> int | None:
-    """Return the client's limit on the answer in tokens, or None.
+    """Return the client's limit of the response in tokens, or None.
 
     Raises:
         InvalidBody: it is not a 64-bit integer.
@@ -177,12 +177,12 @@ def read_max_tokens(document: JsonObject, options: Mapping[str, Any] | None, end
 
 
 def only(need: str | None) -> frozenset[str]:
-    """Return the needs of a route that needs one capability, or none."""
+    """Return a route's needed capability as a set, empty for None."""
     return _NO_NEEDS if need is None else frozenset({need})
 
 
 def read_needs(document: JsonObject, endpoint: Endpoint) -> frozenset[str]:
-    """Return the capabilities that the model needs, for the route and for this request."""
+    """Return the capabilities that the route and this request need of the model."""
     usual = only(endpoint.needs)
     if not usual:
         return usual
@@ -213,20 +213,23 @@ def _messages_have_images(document: JsonObject) -> bool:
 
 
 def unloads(document: JsonObject, endpoint: Endpoint) -> bool:
-    """Tell whether the request unloads a model: `keep_alive: 0` and nothing to generate."""
+    """Return whether the request unloads a model: `keep_alive: 0` without a prompt or messages."""
     if keep_alive_seconds(document.get("keep_alive")) != 0:
         return False
     return endpoint.name in {"generate", "chat"} and not document.truthy("prompt") and not document.truthy("messages")
 
 
 def keeps_model(document: JsonObject) -> bool:
-    """Tell whether the model may stay in memory once it has answered."""
+    """Return whether the model stays in memory after its response."""
     seconds = keep_alive_seconds(document.get("keep_alive"))
     return seconds is None or not 0 <= seconds < UNLOADING
 
 
 def uses_cloud(document: JsonObject, endpoint: Endpoint) -> bool:
-    """Tell whether the request uses `web_search`, which Ollama runs with the account of the server's owner."""
+    """Return whether the request uses ollama.com with the account of the server's owner.
+
+    That is a hosted tool such as `web_search`, or a new model based on one of the cloud.
+    """
     if endpoint.kind is Kind.MANAGE:
         return document.truthy("remote_host") or is_cloud_name(document.get("from") or "")
     if endpoint.native or not document.mentions("tools", _OF_HOSTED_TOOLS):
@@ -240,7 +243,11 @@ def _is_hosted(tool: Mapping[str, Any]) -> bool:
 
 
 def read_blobs(document: JsonObject) -> frozenset[str]:
-    """Return the digests that a new model is made of; they must be on the server that creates it."""
+    """Return the digests of a new model's files, which must be on the server that creates it.
+
+    Raises:
+        InvalidBody: a digest is not a string.
+    """
     found = [digest for key in _BLOB_KEYS for digest in (document.get(key) or {}).values()]
     if not all(isinstance(digest, str) for digest in found):
         raise InvalidBody("files, adapters and draft_files must map names to digests")

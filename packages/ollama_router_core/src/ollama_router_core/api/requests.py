@@ -1,7 +1,6 @@
-"""Parse a body into a `RouteRequest`, strictly and once.
+"""Strict parsing of a body into a `RouteRequest`.
 
-What was checked is what is sent: `ParsedRequest.body` is the client's own text, edited only where the router intends
-to.
+The checked body is sent: `ParsedRequest.body` is the client's own text with only the router's edits.
 """
 
 from __future__ import annotations
@@ -51,22 +50,21 @@ from ollama_router_core.errors import InvalidBody, InvalidModelName
 
 __all__ = ["ParsedRequest", "RouteRequest", "parse_request"]
 
-_TRIMMED = frozenset({"delete", "pull"})  # of the routes that manage models
-_HEARD = PromptSize(messages=1, images=1)  # of a form: a recording
-_EMPTY_OBJECT = b"{}"  # what Go's decoder makes of null; the model is missing then
+_TRIMMED = frozenset({"delete", "pull"})  # the managing routes whose names Ollama strips
+_HEARD = PromptSize(messages=1, images=1)  # a form's prompt: a recording
+_EMPTY_OBJECT = b"{}"  # Go decodes null as an empty object, without a model
 
 
 class RouteRequest(Struct, frozen=True, kw_only=True):
-    """What a decision needs to know about a request.
+    """The facts about a request for a routing decision.
 
-    `model_text` is the name as the client wrote it but for spaces around it, `model` its canonical form; both None for
-    a route without a model. `num_ctx` is the context asked for in tokens, None for the server's default. `load_options`
-    are further options that the model is loaded with. `needs` are the capabilities the model must have. `prompt` is
-    what the model has to read, `prompt_tokens` an estimate of its tokens. `max_tokens` is the client's own limit on the
-    answer.
-    `uses_cloud` says that the name, or a hosted tool, asks for Ollama's paid service. `unloads` marks a request that
-    only unloads the model, `keeps_model` is False for any after which it would be unloaded.
-    `versions` tells which servers have its route, None when all have. `pin` names the one server that may take it.
+    `model_text` is the client's spelling of the name, stripped, `model` its canonical form; both are None for a route
+    without a model. `num_ctx` is the requested context in tokens, None for the server's default. `load_options` are
+    other options that the model is loaded with. `needs` are the capabilities the model must have. `prompt` is the size
+    of the prompt, `prompt_tokens` an estimate of its tokens. `max_tokens` is the client's limit of the response.
+    `uses_cloud` is True if the name or a hosted tool uses Ollama's paid service. `unloads` marks a request that only
+    unloads the model; `keeps_model` is False if the model is unloaded after it. `versions` are the versions of Ollama
+    with its route, None if all have it. `pin` names the only server that may get the request.
     """
 
     model_text: str | None = None
@@ -88,8 +86,8 @@ class RouteRequest(Struct, frozen=True, kw_only=True):
 class ParsedRequest(Struct, frozen=True, kw_only=True):
     """A strictly parsed request: endpoint, routing facts, and the body to send.
 
-    `target` is the upstream path. `content_type` replaces the client's field when the body was written anew (forms).
-    `blobs` are the digests a new model is made of, `base` the name of the model it is made from.
+    `target` is the upstream path. `content_type` replaces the client's field if the body was re-encoded (forms).
+    `blobs` are the digests of a new model's files, `base` the name of the model it is created from.
     """
 
     endpoint: Endpoint
@@ -103,12 +101,12 @@ class ParsedRequest(Struct, frozen=True, kw_only=True):
     base: str | None = None
 
     def __repr__(self) -> str:
-        """Leave the body out: it is what people write."""
+        """Omit the body, which contains users' prompts."""
         return f"ParsedRequest(endpoint={self.endpoint.name!r}, route={self.route!r}, body=<{len(self.body)} bytes>)"
 
     @property
     def content_type(self) -> bytes | None:
-        """The field to send in place of the client's, None to leave that."""
+        """The Content-Type to send instead of the client's; None to keep the client's."""
         return None if self.form is None else self.form.content_type
 
     def edited(self, changes: Mapping[str, str | None]) -> ParsedRequest:
@@ -136,12 +134,12 @@ def _renamed(route: RouteRequest, text: str) -> RouteRequest:
 
 
 def parse_request(match: Match, body: bytes, *, content_type: bytes = b"") -> ParsedRequest:
-    """Parse a request's body. `content_type` is the client's header; only forms use it.
+    """Parse a request's body. `content_type` is the client's header field, used for forms.
 
     Raises:
-        InvalidBody: not one JSON object in UTF-8, or a key the router reads has the wrong type.
-        AmbiguousKey: a key twice, or a key that Ollama would take for one the router reads.
-        MissingModel, ModelNotFound: the endpoint needs a model and none is named; Ollama has both words for it.
+        InvalidBody: the body is not one JSON object in UTF-8, or a key that the router reads has the wrong type.
+        AmbiguousKey: a key is repeated, or Ollama would match it to another key that the router reads.
+        MissingModel, ModelNotFound: the endpoint needs a model and none is named; which one depends on the route.
         InvalidModelName: the name is too long or has unprintable characters.
     """
     endpoint = match.endpoint
@@ -155,7 +153,7 @@ def parse_request(match: Match, body: bytes, *, content_type: bytes = b"") -> Pa
 
 
 def _read_account(match: Match, body: bytes) -> ParsedRequest:
-    """Parse the body of a route without a model: one JSON object, or nothing."""
+    """Parse the body of a route without a model: one JSON object, or empty."""
     document = parse_object(body) if body else None
     return ParsedRequest(
         endpoint=match.endpoint, route=RouteRequest(), body=body, document=document, target=match.target
@@ -175,7 +173,7 @@ def _read_json(match: Match, body: bytes) -> ParsedRequest:
 
 
 def _read_object(body: bytes, endpoint: Endpoint) -> JsonObject:
-    """Read the object; what Ollama could not read either is refused in its words."""
+    """Parse the object; if Ollama would reject it too, raise Ollama's error."""
     try:
         return parse_object(_EMPTY_OBJECT if body.strip() == b"null" else body)
     except InvalidBody as error:
@@ -203,7 +201,7 @@ def _check_keys(document: JsonObject, types: Mapping[str, frozenset[object]], en
 
 
 def _route(document: JsonObject, endpoint: Endpoint, *, prompt: PromptSize = NO_PROMPT) -> RouteRequest:
-    """Return what a decision needs to know."""
+    """Return the facts for a routing decision."""
     text, keys = _model_text(document, endpoint), document.keys
     model, hosted = _name(text)
     options = read_options(document, endpoint) if "options" in keys else None
@@ -268,7 +266,7 @@ def _model_text(document: JsonObject, endpoint: Endpoint) -> str:
 
 @lru_cache(maxsize=4096)  # 1.4 us
 def _name(text: str) -> tuple[CanonicalName, bool]:
-    """Return what a name that can be shown means, and whether it is one of Ollama's hosted service."""
+    """Return the canonical form of a printable name, and whether it is a cloud name."""
     _refuse_unshowable(text)
     return canonical_name(text), is_cloud_name(text)
 

@@ -1,7 +1,7 @@
-"""Whether a refused request is worth sending again: what official clients read from an error's header fields.
+"""Retry header fields of errors, as read by official clients.
 
-`x-should-retry: false` stops the clients of OpenAI and Anthropic, which otherwise repeat every 408, 409, 429 and 5xx;
-`Retry-After` tells them, and everybody else, when another try can succeed. An error has one of the two.
+`x-should-retry: false` stops the clients of OpenAI and Anthropic, which otherwise retry every 408, 409, 429 and 5xx;
+`Retry-After` tells all clients when a retry may succeed. An error has one of the two.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _USUAL_WAIT = 5.0  # seconds
 
 
 class Retry(Enum):
-    """When sending the same request again can help."""
+    """When a retry of the same request may succeed."""
 
     NEVER = "never"
     LATER = "later"
     UNSENT = "unsent"
-    """Later, if no server can have begun with it."""
+    """Later, if no server can have started it."""
 
 
 RETRIES: Final[Mapping[type[RouterError], Retry]] = {
@@ -60,15 +60,15 @@ RETRIES: Final[Mapping[type[RouterError], Retry]] = {
     RefusedLate: Retry.NEVER,
     StorageUnavailable: Retry.UNSENT,
 }
-"""By class; a class that is not listed has its parent's."""
+"""By class; other classes inherit their parent's."""
 
 
 def retry_fields(error: RouterError, *, sent: bool) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the one field that says whether, or when, to try again.
+    """Return the header field that tells whether, or when, to retry.
 
     Args:
-        error: what the client is told.
-        sent: whether a server may have begun with the request.
+        error: the error reported to the client.
+        sent: whether a server may have started the request.
     """
     retry = next(RETRIES[kind] for kind in type(error).__mro__ if kind in RETRIES)
     if retry is Retry.NEVER or (retry is Retry.UNSENT and sent):

@@ -1,4 +1,4 @@
-"""Stored responses of `/v1/responses` for the requests that go on from them: what is kept, and what is sent."""
+"""Stored responses of `/v1/responses`, and the requests that continue them."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ _ENDED = frozenset({"completed", "incomplete"})
 
 
 class StoredResponse(Struct, frozen=True, kw_only=True):
-    """An answer as its client got it, and the items of the whole conversation that led to it, both as JSON."""
+    """A response as sent to the client, and the items of the conversation before it, both as JSON."""
 
     id: str
     response: bytes
     items: bytes
 
     def __repr__(self) -> str:
-        """Without what people and models say."""
+        """Omit the contents of the conversation."""
         return f"StoredResponse({self.id})"
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """The size in bytes."""
         return len(self.response) + len(self.items)
 
 
 def not_found(response_id: str) -> RequestError:
-    """Return the error for an answer that is not kept, or not for this user."""
+    """Return the error for a response that is not stored, or belongs to another user."""
     shown = response_id[:_LONGEST_ID] if response_id.isprintable() else ""
     return InvalidBody(
         f"Previous response with id '{shown}' not found: it belongs to another user, has expired, was too large, or"
@@ -56,18 +56,18 @@ def not_found(response_id: str) -> RequestError:
 
 
 def previous_id(request: ParsedRequest) -> str | None:
-    """Return the id of the answer that a request goes on from, None if it begins a conversation."""
+    """Return the id of the response that a request continues; None for a new conversation."""
     value = None if request.document is None else request.document.get("previous_response_id")
     return value if isinstance(value, str) and value else None
 
 
 def wants_store(request: ParsedRequest) -> bool:
-    """Tell whether the answer is to be kept: unless the client says no, as at OpenAI."""
+    """Return whether to store the response: unless `store` is false, as at OpenAI."""
     return request.document is not None and request.document.get("store") is not False
 
 
 def input_items(request: ParsedRequest) -> list[Any]:
-    """Return the items of a request's `input`; a text is what its user says."""
+    """Return the items of a request's `input`; a text becomes a user message."""
     value = None if request.document is None else request.document.get("input")
     if isinstance(value, str):
         return [{"type": "message", "role": "user", "content": value}]
@@ -75,7 +75,7 @@ def input_items(request: ParsedRequest) -> list[Any]:
 
 
 def continued_body(request: ParsedRequest, before: StoredResponse | None) -> bytes:
-    """Return the body that says the whole conversation and asks its server to keep nothing."""
+    """Return the body with the whole conversation and `store` set to false."""
     if request.document is None:
         return request.body
     changes: dict[str, str] = {"store": "false"}
@@ -87,14 +87,14 @@ def continued_body(request: ParsedRequest, before: StoredResponse | None) -> byt
 
 
 def _sent_back(item: Any) -> Any:
-    """Return an item of an answer as clients send it back: its id means nothing to another server."""
+    """Return an item of a response as clients send it back, without its id, which other servers do not know."""
     if not isinstance(item, dict):
         return item
     return {key: value for key, value in item.items() if key not in {"id", "status"}}
 
 
 def stored(request: ParsedRequest, answer: bytes, previous: str | None) -> StoredResponse | None:
-    """Return what is kept of an answer, None for one that has not come to its end."""
+    """Return the response to store; None if it is incomplete or invalid."""
     try:
         response = parse_object(answer).values
     except RequestError:
@@ -111,7 +111,7 @@ def _dump(value: Any) -> bytes:
 
 
 class AnswerCollector:
-    """Watches an answer that passes, and tells the response once it is whole; `most` bytes are held."""
+    """Collect the response from forwarded bytes, buffering at most `most` bytes."""
 
     def __init__(self, *, streamed: bool, most: int) -> None:
         self._streamed = streamed
@@ -119,7 +119,7 @@ class AnswerCollector:
         self._held = b""
 
     def feed(self, data: bytes, *, last: bool) -> bytes | None:
-        """Look at the next bytes; returns the response as JSON, once, when its end has come."""
+        """Add the next bytes; return the response as JSON once, when it is complete."""
         if self._most < 0:
             return None
         self._held += data
@@ -141,7 +141,7 @@ class AnswerCollector:
 
 
 def _response_in(data: bytes) -> bytes | None:
-    """Return the response that an event ends, None for any other event."""
+    """Return the response of a final event; None for any other event."""
     try:
         event: Mapping[str, Any] = parse_object(data).values
     except RequestError:

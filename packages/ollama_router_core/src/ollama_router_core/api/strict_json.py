@@ -1,9 +1,8 @@
-"""Read a JSON object strictly, and edit it without touching any other byte.
+"""Strict parsing of a JSON object, and edits that leave all other bytes unchanged.
 
-`json.loads` and `json.dumps` would not do: Go (Ollama) matches keys without regard to case, lets the last duplicate win
-and ignores what follows the first value. Here duplicates and trailing data are rejected, and what is sent upstream is
-the client's own text with only the edited values replaced, so that lone surrogates, `1e400` and 30-digit integers
-survive.
+`json.loads` and `json.dumps` are not enough: Go (Ollama) matches keys case-insensitively, uses the last duplicate and
+ignores trailing data. Here duplicates and trailing data are rejected, and the client's own text is sent with only the
+edited values replaced, so that lone surrogates, `1e400` and 30-digit integers survive.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def _no_constant(name: str) -> float:
 
 
 def _any_int(digits: str) -> int | float:
-    """Python converts no integer of thousands of digits; that one's value does not matter, only that it is a number."""
+    """Convert an integer, to float beyond Python's limit of digits; the exact value does not matter."""
     try:
         return int(digits)
     except ValueError:
@@ -47,18 +46,17 @@ _PIECES = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _TOO_DEEP = "the JSON is nested too deeply"
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 _TYPES: Mapping[bytes, type[object]] = {b'"': str, b"{": dict, b"[": list, b"t": bool, b"f": bool, b"n": type(None)}
-"""By the first byte of a value's text."""
+"""Types by the first byte of a value's text."""
 _CLOSED_BY = {b"[": b"]", b"{": b"}", b'"': b'"'}
-_SHORTEST_MEMBER = len('"":0,')  # and its key
+_SHORTEST_MEMBER = len('"":0,')  # without its key
 _AROUND_MEMBER = len('"":,')
-_AROUND_MEMBERS = len("{}") - len(",")  # the last one has none
+_AROUND_MEMBERS = len("{}") - len(",")  # the last member has no comma
 
 
 class JsonObject(Struct, eq=False):
-    """A JSON object: its text, its values by key, and where each value stands in the text.
+    """A JSON object: its text, its values by key, and their positions in the text.
 
-    `keys` are in the order of the text. `pieces` are the texts of the values by key; None for a body that had to be
-    walked.
+    `keys` are in the order of the text. `pieces` are the raw values by key; None for a body parsed by `_walk`.
     """
 
     _source: bytes | str
@@ -68,21 +66,21 @@ class JsonObject(Struct, eq=False):
     pieces: dict[str, msgspec.Raw] | None = None
 
     def __repr__(self) -> str:
-        """Leave the content out: it is what people write."""
+        """Omit the content, which contains users' prompts."""
         return f"JsonObject(<{len(self._source)} long>)"
 
     @property
     def text(self) -> str:
-        """The text that was read."""
+        """The parsed text."""
         source = self._source
         return source if isinstance(source, str) else source.decode("utf-8")
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """The values by key, decoded on first use, because most bodies are only passed on.
+        """The values by key, decoded on first use, as most bodies are only forwarded.
 
         Raises:
-            InvalidBody: they are nested too deeply for where they are asked for.
+            InvalidBody: they are nested too deeply for the remaining stack.
         """
         values = self._values
         if values is None:
@@ -91,26 +89,26 @@ class JsonObject(Struct, eq=False):
 
     @property
     def spans(self) -> Mapping[str, tuple[int, int]]:
-        """Start and end of each value in `text`, found on first use, because most bodies are sent unedited."""
+        """Start and end of each value in `text`, computed on first use, as most bodies are sent unedited."""
         if self._spans is None:
             self._spans = _walk_any_integers(self.text).spans
         return self._spans
 
     def type_of(self, key: str) -> type[object]:
-        """Tell the type of the value of a key that is there, `float` for any number, without decoding it."""
+        """Return the type of an existing key's value without decoding it; `float` for any number."""
         if self.pieces is None:
             return float if type(self.values[key]) is int else type(self.values[key])
         return _TYPES.get(bytes(memoryview(self.pieces[key])[:1]), float)
 
     def length_of(self, key: str) -> int:
-        """Return the length in bytes of the text of the value of a key that is there, without decoding it."""
+        """Return the length in bytes of an existing key's raw value, without decoding it."""
         if self.pieces is not None:
             return len(memoryview(self.pieces[key]))
         start, end = self.spans[key]
         return len(self.text[start:end].encode("utf-8", "surrogatepass"))
 
     def truthy(self, key: str) -> bool:
-        """Tell whether a key is there and its value is none of null, false, zero or empty; few are decoded for that."""
+        """Return whether a key's value exists and is not null, false, zero or empty, mostly without decoding it."""
         if key not in self.keys:
             return False
         beginning = b"" if self.pieces is None else bytes(memoryview(self.pieces[key])[:2])
@@ -119,7 +117,7 @@ class JsonObject(Struct, eq=False):
         return bool(self.get(key))
 
     def mentions(self, key: str, words: Iterable[bytes]) -> bool:
-        """Tell whether the text of a value may have one of these words in it; False is certain."""
+        """Return whether a key's raw value may contain one of the words; False is certain."""
         if self.pieces is None:
             return self.get(key) is not None
         text = bytes(self.pieces.get(key, b"")).lower()
@@ -129,7 +127,7 @@ class JsonObject(Struct, eq=False):
         return False
 
     def elements(self, key: str) -> list[bytes]:
-        """Return the texts of the elements of the list under a key, none if it is no list."""
+        """Return the raw elements of the list under a key; empty if it is not a list."""
         if self.pieces is not None:
             text = bytes(self.pieces.get(key, b""))
         else:
@@ -157,7 +155,7 @@ class JsonObject(Struct, eq=False):
         """Return the object under a key.
 
         Raises:
-            AmbiguousKey: it has a key twice.
+            AmbiguousKey: the object has a key twice.
         """
         if self.pieces is not None:
             return parse_object(bytes(self.pieces[key]))
@@ -169,7 +167,7 @@ class JsonObject(Struct, eq=False):
         return self.part(key).values
 
     def replace(self, changes: Mapping[str, str | None]) -> str:
-        """Return the text with some values replaced or appended; `changes` maps keys to JSON text, None removes one."""
+        """Return the text with values replaced or appended; `changes` maps keys to JSON text, or None to remove."""
         if None in changes.values():
             return self._without(changes)
         pieces: list[str] = []
@@ -187,17 +185,17 @@ class JsonObject(Struct, eq=False):
         return f"{whole[:end]}{',' if self.spans else ''}{','.join(added)}{whole[end:]}"
 
     def _without(self, changes: Mapping[str, str | None]) -> str:
-        """Write the members anew that are to stay: each with the text of its value, without the space between them."""
+        """Return the object without removed members; values keep their text, white space between members is lost."""
         whole = self.text
         kept = {**{key: whole[start:end] for key, (start, end) in self.spans.items()}, **changes}
         return f"{{{','.join(f'{json.dumps(key)}:{text}' for key, text in kept.items() if text is not None)}}}"
 
 
 def parse_object(body: bytes) -> JsonObject:
-    """Read a body that must be exactly one JSON object in UTF-8.
+    """Parse a body that must be exactly one JSON object in UTF-8.
 
     Raises:
-        InvalidBody: empty, not UTF-8, not JSON, not an object, or followed by more.
+        InvalidBody: the body is empty, not UTF-8, not JSON, not an object, or has trailing data.
         AmbiguousKey: the object has a key twice.
         BodyTooLarge: it has more than 100,000 strings or 300,000 values.
     """
@@ -216,11 +214,11 @@ def parse_object(body: bytes) -> JsonObject:
 
 
 def _read_quickly(body: bytes) -> dict[str, msgspec.Raw] | None:
-    """Read the texts of most bodies' values, at a fraction of the cost; None for a body that has to be walked.
+    """Return the raw values at a fraction of `_walk`'s cost; None if `_walk` must parse the body.
 
-    msgspec is as strict as `_walk`, but keeps the last of two members with one key, and does not look at the encoding
-    of what it passes over. What the members it kept do not account for is white space or a member it dropped: too
-    little for the shortest such member, and there is none.
+    msgspec is as strict as `_walk`, but keeps the last of duplicate keys, and does not check the encoding of skipped
+    text. Bytes not accounted for by the kept members are white space or a dropped duplicate; if they are fewer than the
+    shortest member, there is no duplicate.
     """
     try:
         pieces: dict[str, msgspec.Raw] = _PIECES(body)
@@ -237,7 +235,7 @@ def _read_quickly(body: bytes) -> dict[str, msgspec.Raw] | None:
 
 
 def _value_of(piece: msgspec.Raw) -> Any:
-    """One value of a text that was read before; of some numbers only Python makes something."""
+    """Decode one raw value of a parsed text; only Python's decoder accepts some numbers."""
     try:
         return _VALUE(piece)
     except _UNREADABLE:
@@ -252,7 +250,7 @@ def _decoded(text: str) -> Any:
 
 
 def _values_of(source: bytes | str) -> Mapping[str, Any]:
-    """Parse all values of a text that was read before."""
+    """Decode all values of a parsed text."""
     if isinstance(source, str):
         return _parse_text(source).values
     try:
@@ -266,7 +264,7 @@ def _is_only_space(unexplained: int, body: bytes, pieces: Mapping[str, msgspec.R
 
 
 def _is_spaced(body: bytes, pieces: Mapping[str, msgspec.Raw]) -> bool:
-    """Whether these members, as Python's `json.dumps` writes them, are the whole body."""
+    """Return whether the body is exactly these members in the format of Python's `json.dumps`."""
     return body == b"{%b}" % b", ".join([b'"%b": %b' % (key.encode(), piece) for key, piece in pieces.items()])
 
 
@@ -280,7 +278,7 @@ def _parse_text(text: str) -> JsonObject:
 
 
 def _walk_any_integers(text: str) -> JsonObject:
-    """Walk a text; a second, slower time only where an integer is longer than Python converts."""
+    """Walk a text; again with a slower decoder if an integer exceeds Python's limit of digits."""
     try:
         return _walk(text, _DECODER)
     except json.JSONDecodeError:

@@ -1,6 +1,6 @@
-"""Addresses that users write into requests, for a server to fetch: which of them lead inside somebody's network.
+"""Detection of private addresses in users' URLs that a server would fetch (SSRF).
 
-Only what the text says is judged. A public name may still resolve to a private address where it is looked up.
+Only the text is checked: a public name may still resolve to a private address.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from urllib.parse import unquote
 __all__ = ["leads_inside"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
-_IGNORED = re.compile(r"[\x00-\x20\x7f]+")  # by those who read addresses as browsers do
+_IGNORED = re.compile(r"[\x00-\x20\x7f]+")  # ignored by parsers that follow browsers
 _AUTHORITY = re.compile(r"[/\\]*([^/\\?#]*)")
 _INSIDE = ("localhost", "local", "internal", "intranet", "lan", "home.arpa", "corp", "private")
 _NUMBER = re.compile(r"0[xX][0-9A-Fa-f]*|[0-9]+")
-_LONGEST = 4096  # characters that are looked at; a longer text is data, or nobody's address
-_LONGEST_AUTHORITY = 300  # a host name has 253; who needs more hides it
+_LONGEST = 4096  # characters checked; a longer text is data or no real address
+_LONGEST_AUTHORITY = 300  # a host name has at most 253; a longer authority hides it
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def leads_inside(url: str) -> bool:
-    """Tell whether a text is an address other than of data or public http(s): `file:`, private, a bare name."""
+    """Return whether a text is a URL other than `data:` and public http(s): `file:`, private, a bare name."""
     text = _IGNORED.sub("", url[:_LONGEST])
     found = _SCHEME.match(text)
     if found is None:
@@ -58,7 +58,7 @@ def _is_inside(host: str) -> bool:
 
 
 def _address(host: str) -> _Address | None:
-    """Parse a host that is an address, in any of the ways in which the C library reads one."""
+    """Parse a host that is an IP address, in any notation of the C library; None for a name."""
     if ":" in host:
         try:
             return ipaddress.IPv6Address(host.partition("%")[0])
@@ -91,7 +91,7 @@ def _is_public(address: _Address) -> bool:
 
 
 def _inner(address: _Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address within an IPv6 one that leads to it."""
+    """Return the IPv4 address embedded in an IPv6 address, or None."""
     if not isinstance(address, ipaddress.IPv6Address):
         return None
     if address in _NAT64:

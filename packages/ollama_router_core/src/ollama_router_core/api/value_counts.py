@@ -1,7 +1,7 @@
-"""How many values a JSON text has, before a decoder makes an object of each.
+"""Limits of the number of values in a JSON text, checked before decoding.
 
-One call into a decoder holds every thread up until it is done: 0.65 s for a million members. Counting is a fraction of
-that, and gives way to others in between.
+A decoder blocks all threads until it is done: 0.65 s for a million members. Counting takes a fraction of that, and lets
+other threads run between slices.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Iterator
 __all__ = ["MOST_VALUES", "outside_strings", "too_many_values"]
 
 _FEW_BYTES = 256 * 1024
-"""Below, a text cannot have so many values that decoding it takes long."""
+"""Size in bytes up to which decoding is fast, whatever the number of values."""
 _MOST_STRINGS = 100_000
 MOST_VALUES = 300_000
-"""Commas and brackets: a prompt as Ollama's `context` has up to 262,144 numbers."""
+"""Maximum number of commas and opening brackets; a prompt as Ollama's `context` has up to 262,144 numbers."""
 _SEPARATORS = (b",", b"[", b"{")
 _SLICE = 1024 * 1024
 
 
 def too_many_values(body: bytes, *, most: int = MOST_VALUES) -> str | None:
-    """Say what a text has too many of: strings, keys included, or values; None if a decoder takes it in its stride.
+    """Return what exceeds its limit, strings (including keys) or values; None if nothing does.
 
-    What stands within strings does not count, so a long text is none of many values.
+    The contents of strings do not count, so a long text is not rejected.
     """
     if len(body) <= _FEW_BYTES:
         return None
@@ -35,13 +35,13 @@ def too_many_values(body: bytes, *, most: int = MOST_VALUES) -> str | None:
 
 
 def _count(text: bytes, *words: bytes) -> int:
-    """How often any of the words occurs, slice by slice; one that a cut divides is left out, which is one in many."""
+    """Count the words slice by slice; the few words across a slice boundary are missed."""
     starts = range(0, len(text), _SLICE)
     return sum(text.count(word, start, start + _SLICE) for start in starts for word in words)
 
 
 def outside_strings(body: bytes) -> Iterator[bytes]:
-    """Yield what stands between the strings of a JSON text, slice by slice."""
+    """Yield the text outside strings of a JSON text, slice by slice."""
     inside, carried = 0, b""
     for start in range(0, len(body), _SLICE):
         piece = carried + body[start : start + _SLICE]

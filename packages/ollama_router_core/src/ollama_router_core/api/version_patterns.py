@@ -1,4 +1,4 @@
-"""Patterns over the names of hosted models, in which a version is compared as a version.
+"""Patterns over the names of hosted models, with ranges of versions.
 
 `gpt-{5.4..5.6}*` matches `gpt-5.4`, `gpt-5.5-mini` and `gpt-5.6-2026-09-01`, and not `gpt-5` or `gpt-5.7`;
 `claude-opus-{4.7..}*` matches `claude-opus-4-7` and `claude-opus-5`, and not `claude-opus-4-20250514`, whose eight
@@ -19,19 +19,19 @@ _MOST_STARS = 4
 _BOUND = r"\d{1,3}(?:\.\d{1,3})?"
 _RANGE = re.compile(rf"\{{({_BOUND})?\.\.({_BOUND})?\}}")
 _VERSION = r"(\d{1,2}(?:[.-]\d{1,2})?)(?!\d)"
-_ANY = fnmatch.translate("")[len("(?s:") :]  # how a translated pattern ends
+_ANY = fnmatch.translate("")[len("(?s:") :]  # the end of a translated pattern
 
 
 def is_version_pattern(text: str) -> bool:
-    """Tell whether a text is a pattern: `*`, `?`, `[...]` and `{low..high}`, either bound of which may be missing."""
+    """Return whether a text is a valid pattern with `*`, `?`, `[...]` and `{low..high}`; both bounds are optional."""
     plain = _RANGE.sub("", text)
     return 0 < len(text) <= LONGEST_PATTERN and text.count("*") <= _MOST_STARS and not set("{}") & set(plain)
 
 
 def matches_any(name: str, patterns: Iterable[str]) -> bool:
-    """Tell whether a host's name of a model matches one of the patterns; case does not matter.
+    """Return whether a host's name of a model matches any pattern; case is ignored.
 
-    A pattern without a slash is compared with what follows the last slash of the name: `openai/gpt-5` is a `gpt-{5..}`.
+    A pattern without a slash is compared with the part after the name's last slash: `gpt-{5..}` matches `openai/gpt-5`.
     """
     whole = name.lower()
     model = whole.rpartition("/")[2]
@@ -54,7 +54,7 @@ def _matcher(pattern: str) -> Callable[[str], bool]:
 
 
 def _translated(text: str) -> str:
-    """Translate a shell pattern to a regular expression without the ends that `fnmatch` adds, and without groups."""
+    """Translate a shell pattern to a regular expression without `fnmatch`'s prefix and suffix, and without groups."""
     return "".join(
         ".*?" if piece == "*" else fnmatch.translate(piece).removeprefix("(?s:").removesuffix(_ANY)
         for piece in re.split(r"(\*)", text)
@@ -67,7 +67,7 @@ def _numbers(version: str | None) -> tuple[int, ...] | None:
 
 
 def _within(version: tuple[int, ...] | None, low: tuple[int, ...] | None, high: tuple[int, ...] | None) -> bool:
-    """Compare as far as a bound goes: 4.5 is within `..4`."""
+    """Compare only as many numbers as the bound has: 4.5 is within `..4`."""
     if version is None:
         return False
     padded = (*version, 0)

@@ -1,8 +1,8 @@
-"""What a path outside the endpoint table was meant to be.
+"""The intended route of an unknown path.
 
-Clients put their own beginning before a path, so a base URL with a segment too many or too few is a wrong path. A path
-that is right but for its slashes is redirected, as Ollama does; of others the right base URL is told. None is served:
-what a proxy in front lets pass is compared as it was sent.
+Clients append paths to a base URL, so a base URL with a missing or an extra segment yields a wrong path. A path that is
+wrong only in its slashes is redirected, as Ollama does; for others the error names the right base URL. No such path is
+served, as a proxy in front filters by the raw path.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ROWS = tuple(sorted((row for row in ENDPOINTS if row.path != "/"), key=lambda r
 
 
 def clean_path(method: str, path: str) -> str | None:
-    """Return the known path that this one is but for slashes too many, None if there is none."""
+    """Return the path without extra slashes if that is a known path; None otherwise."""
     clean = _without_slashes(path)
     if clean == path or len(path) > _LONGEST:
         return None
@@ -34,7 +34,7 @@ def clean_path(method: str, path: str) -> str | None:
 
 
 def meant_endpoint(path: str) -> Endpoint | None:
-    """Return the route whose path this one ends in, or is but for its first segment; None if there is none."""
+    """Return the route whose path this one ends in, or ends in without its first segment; None if there is none."""
     if len(path) > _LONGEST or not path.startswith("/") or _DOTS.search(path):
         return None
     plain = _without_slashes(path)

@@ -3,7 +3,7 @@
     ollama.Client(transport=RouterTransport.from_file("orouter.yml"))
     openai.OpenAI(http_client=httpx2.Client(transport=RouterTransport.from_urls(["gpu:11434", "mac:11434"])))
 
-One generator (`exchange`) holds the way of a request and yields what has to be done; two drivers do it.
+One generator (`exchange`) implements a request without I/O and yields the actions to perform; two drivers perform them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HOME = {"AsyncRouterTransport": "asynchronous", "RouterTransport": "sync"}
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """Load a transport when it is first asked for: a synchronous program needs no anyio."""
+        """Import a transport on first use, as a synchronous program needs no anyio."""
         if name not in _HOME:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,4 +1,4 @@
-"""The asynchronous driver: performs the I/O that tasks wait for, on asyncio or trio, and decides nothing."""
+"""The asynchronous driver: performs the I/O of tasks on asyncio or trio, without decisions of its own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _Result = TypeVar("_Result")
 
 
 class AsyncDriver:
-    """Drives the tasks of one transport; `inner` is the transport that the program supplied, if any."""
+    """Drive the tasks of one transport; `inner` is the transport that the program supplied, if any."""
 
     def __init__(self, state: State, inner: Any) -> None:
         self._state = state
@@ -50,10 +50,10 @@ class AsyncDriver:
         return Call(self._state, library, self._open, request, body, self._tasks.notify)
 
     async def answer(self, call: Call) -> AsyncGenerator[Output, None]:
-        """Yield the head of the answer, then its pieces; closing the generator early abandons the exchange.
+        """Yield the head of the response, then its pieces; closing the generator early abandons the exchange.
 
         Raises:
-            TransportError: of the call's library, where the answer is not complete.
+            TransportError: the response is incomplete; the class is the call's library's.
         """
         try:
             step = call.resume()
@@ -70,7 +70,7 @@ class AsyncDriver:
             raise call.exception
 
     async def drive(self, library: Any, steps: Steps[_Result]) -> _Result:
-        """Run steps that belong to no request; return their result."""
+        """Run steps outside a program's request; return their result."""
         query = Query(self._state, library, self._open, steps)
         await self._work(query)
         return cast("_Result", query.value)

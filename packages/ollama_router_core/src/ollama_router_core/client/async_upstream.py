@@ -1,4 +1,4 @@
-"""Requests to servers, sent and read in the waiting task, or several at once in background tasks."""
+"""Requests to servers, sent and read in the waiting task, or concurrently in background tasks."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ollama_router_core.exchange.events import Arrival, Headers, Piece, Preempte
 __all__ = ["CLOSING_SECONDS", "AsyncUpstream", "BackgroundTasks", "Waits"]
 
 CLOSING_SECONDS = 2.0
-"""Upper bound for closing connections after a cancellation or failure."""
+"""Maximum seconds to close connections after a cancellation or failure."""
 
 
 class AsyncUpstream:
-    """A request, sent when its answer is first awaited: by the program's own transport, or by one on loan.
+    """A request, sent when its response is first awaited, by the program's transport or a pooled one.
 
     Attributes:
-        status: of the answer, 0 before its head came.
-        headers: of the answer.
-        connect_seconds: 0, as the program's transport does not tell.
-        scope: of the task that reads the answer beside others, if one does.
+        status: the response's status, 0 before its head.
+        headers: the response's header fields.
+        connect_seconds: 0, as the program's transport does not report it.
+        scope: the cancel scope of the background task that reads the response, if any.
     """
 
     def __init__(self, transport: Any, pool: ConnectionPool, waits: Waits, task: Task, request: Outgoing) -> None:
@@ -50,11 +50,11 @@ class AsyncUpstream:
         self.scope: anyio.CancelScope | None = None
 
     async def open(self) -> None:
-        """Send the request and wait for the head of its answer.
+        """Send the request and wait for the head of its response.
 
         Raises:
-            UpstreamError: it does not come.
-            Preempted: it is not waited for any more.
+            UpstreamError: the request failed.
+            Preempted: the request was preempted.
         """
         task, request, transport = self._task, self._request, self._transport
         if transport is None:
@@ -80,10 +80,10 @@ class AsyncUpstream:
         task.failure, task.extensions = None, response.extensions
 
     async def receive(self) -> Piece:
-        """Wait for the next piece of the answer.
+        """Wait for the next piece of the response.
 
         Raises:
-            UpstreamError: the answer broke off.
+            UpstreamError: the response broke off.
         """
         if self._pieces is None:
             await self.open()
@@ -95,14 +95,14 @@ class AsyncUpstream:
         return Piece(b"", complete=True) if piece is None else Piece(piece, complete=False)
 
     async def arrival(self) -> Arrival:
-        """Wait for the next piece, or for the failure in its place."""
+        """Wait for the next piece, or the failure."""
         try:
             return Arrival(self, await self.receive())
         except UpstreamError as error:
             return Arrival(self, error)
 
     async def close(self) -> None:
-        """Give the connection back if the answer was read to its end, else close it, even in a cancelled task."""
+        """Return the connection to the pool if the response was read to its end, else close it; also if cancelled."""
         surplus = None
         with anyio.move_on_after(CLOSING_SECONDS, shield=True):
             if self._stream is not None:
@@ -115,14 +115,14 @@ class AsyncUpstream:
 
 
 class Waits:
-    """The requests that wait for the first byte of an answer, by server."""
+    """The requests waiting for the first byte of a response, by server."""
 
     def __init__(self) -> None:
         self._scopes: dict[str, set[anyio.CancelScope]] = {}
 
     @contextmanager
     def scope(self, server: str) -> Iterator[anyio.CancelScope]:
-        """Wait within a scope that `give_up` cancels."""
+        """Open a cancel scope that `give_up` cancels."""
         scopes = self._scopes.setdefault(server, set())
         with anyio.CancelScope() as scope:
             scopes.add(scope)
@@ -132,13 +132,13 @@ class Waits:
                 scopes.discard(scope)
 
     def give_up(self, server: str) -> None:
-        """End all that wait for one server."""
+        """Cancel all requests waiting for a server."""
         for scope in self._scopes.get(server, ()):
             scope.cancel()
 
 
 class BackgroundTasks:
-    """Background work of a transport, each piece in a task that ends with it."""
+    """Background work of a transport, one task for each piece of work."""
 
     def __init__(self) -> None:
         self._waiting: set[anyio.Event] = set()

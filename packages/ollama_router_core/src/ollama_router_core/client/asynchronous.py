@@ -21,16 +21,16 @@ __all__ = ["AsyncRouterTransport"]
 
 
 class AsyncRouterTransport(BaseTransport):
-    """Routes a program's requests to the best of its servers; for `httpx.AsyncClient` and `httpx2.AsyncClient`.
+    """Route a program's requests to its best server; for `httpx.AsyncClient` and `httpx2.AsyncClient`.
 
-    It runs under asyncio and trio. `aclose` leaves no task and no connection behind.
+    Supports asyncio and trio. `aclose` ends all tasks and connections.
 
     Args:
         config: servers, external hosts, assignments, strategy.
-        inner: what requests are sent with; None makes HTTP transports of the request's own library.
-        sink: gets one record for each request.
-        environment: where `api_key_env` is looked up; None is the process's own.
-        clock: None is the machine's.
+        inner: the transport that sends requests; None uses HTTP transports of the request's library.
+        sink: receives one record per request.
+        environment: the variables for `api_key_env`; None uses the process's.
+        clock: the clock; None uses the system's.
 
     Raises:
         ConfigError: a model that must stay local is assigned to an external host.
@@ -51,11 +51,11 @@ class AsyncRouterTransport(BaseTransport):
     async def explain(
         self, model: str, *, context: int | None = None, needs: Iterable[str] = ("completion",)
     ) -> Decision:
-        """Where a request for a model would go now, and why; every server has its verdict.
+        """Return the current routing decision for a model, with a verdict for every server.
 
         Args:
-            model: the name as a request has it.
-            context: tokens, as `num_ctx`.
+            model: the name as in a request.
+            context: the context in tokens, as `num_ctx`.
             needs: capabilities the model must have (`completion`, `tools`, `vision`, `embedding`).
         """
         library = any_library()
@@ -63,11 +63,10 @@ class AsyncRouterTransport(BaseTransport):
         return await self._driver.drive(library, explain(self._state, model, context, needs))
 
     async def handle_async_request(self, request: Any) -> Any:
-        """Serve one request: a server's answer, or the router's own in the dialect of the route.
+        """Serve one request: return a server's response, or the router's own in the route's dialect.
 
         Raises:
-            TransportError: of the request's library, as its own transports: no server could be reached, or the
-                exchange broke off.
+            TransportError: no server could be reached, or the exchange broke off; the class is the request's library's.
         """
         library = library_of(request)
         call = self._driver.call(library, request, await request.aread())

@@ -1,10 +1,9 @@
-"""The inner transports when the program brings none.
+"""The inner transports for programs that supply none.
 
-Why the asynchronous twin does not share one transport between requests: httpx 0.28's pool (httpcore 1.0.9) loses the
-slot of a request that is cancelled right when a connection was assigned to it, for good. Twenty tasks that cancel make
-`max_connections=10` refuse everything within seconds; without a limit they leave hundreds of dead connections. A
-transport of one connection that serves one request at a time cannot lose one: after a cancellation or an error it is
-closed as a whole.
+Asynchronous requests do not share a transport, because httpx 0.28's pool (httpcore 1.0.9) leaks the slot of a request
+that is cancelled while a connection is assigned to it. Twenty cancelling tasks exhaust `max_connections=10` within
+seconds; without a limit they leave hundreds of dead connections. A transport with one connection for one request at a
+time cannot leak: after a cancellation or an error it is closed.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from ollama_router_core.client.system import Clock
 __all__ = ["ConnectionPool", "Lease", "pooled_transport"]
 
 _MOST_IDLE = 64
-"""Connections kept for each origin."""
+"""Maximum number of idle connections per origin."""
 _IDLE_SECONDS = 60.0
 
 
 class Lease:
-    """One inner transport on loan for one request."""
+    """An inner transport in use by one request."""
 
     __slots__ = ("_key", "_pool", "transport")
 
@@ -32,12 +31,12 @@ class Lease:
         self.transport = transport
 
     def give_back(self) -> Any:
-        """Return the transport of an answer that was read to its end; gives the transport to close, or None."""
+        """Return the transport to the pool after a complete response; return a transport to close, or None."""
         return self._pool.keep(self._key, self.transport)
 
 
 class ConnectionPool:
-    """Idle inner transports by library and origin, the latest used first."""
+    """Idle inner transports by library and origin, most recently used first."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -46,13 +45,13 @@ class ConnectionPool:
         self._closed = False
 
     def lend(self, library: Any, origin: str, *, fresh: bool = False) -> Lease:
-        """Lend an idle transport for this origin, or a new one."""
+        """Return an idle transport for this origin, or a new one."""
         key = (library.__name__, origin)
         idle = None if fresh else self._idle.get(key)
         return Lease(self, key, idle.pop()[0] if idle else self._new(library, origin))
 
     def keep(self, key: tuple[str, str], transport: Any) -> Any:
-        """Keep a transport for later; gives the one to close in its stead: it, or one that has been idle for long."""
+        """Add an idle transport; return one to close, this one or one idle for too long, or None."""
         idle = self._idle.setdefault(key, [])
         if self._closed or len(idle) >= _MOST_IDLE:
             return transport
@@ -61,7 +60,7 @@ class ConnectionPool:
         return idle.pop(0)[0] if now - idle[0][1] > _IDLE_SECONDS else None
 
     async def aclose(self) -> None:
-        """Close what is idle; what is on loan is closed when it comes back."""
+        """Close idle transports; those in use are closed when they are returned."""
         self._closed = True
         while self._idle:
             _, idle = self._idle.popitem()
@@ -78,14 +77,14 @@ class ConnectionPool:
 
 
 def pooled_transport(library: Any, origins: list[str]) -> Any:
-    """Build the inner transport of the synchronous twin: nothing is cancelled there, so httpx's own pool serves."""
+    """Build the synchronous inner transport with httpx's own pool, as nothing is cancelled there."""
     context = _tls_context(library, secure=any(origin.startswith("https:") for origin in origins))
     limits = library.Limits(max_connections=None, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=_IDLE_SECONDS)
     return library.HTTPTransport(verify=context, limits=limits, trust_env=False)
 
 
 def _tls_context(library: Any, *, secure: bool) -> ssl.SSLContext:
-    """Build a context that verifies; only one that is used needs the authorities, which take 20 ms to read."""
+    """Build a verifying context; certificate authorities, which take 20 ms to load, only if `secure`."""
     if secure:
         context: ssl.SSLContext = library.create_ssl_context()
         return context

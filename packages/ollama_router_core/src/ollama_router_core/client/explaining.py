@@ -1,4 +1,4 @@
-"""Explain where a request would go, without sending one."""
+"""Routing decisions without sending a request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["explain"]
 
 
 def explain(state: State, model: str, context: int | None, needs: Iterable[str]) -> Steps[Decision]:
-    """Decide about a chat with a model, without queueing or taking a slot."""
+    """Decide where to send a chat with a model, without queueing or taking a slot."""
     body = json.dumps({"model": model, **({} if context is None else {"options": {"num_ctx": context}})}).encode()
     request = apply_policy(parse_request(match_endpoint("POST", "/api/chat"), body), state.config.models).request
     request = replace(request, route=replace(request.route, needs=frozenset(needs)))

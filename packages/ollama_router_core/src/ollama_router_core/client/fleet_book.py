@@ -1,4 +1,4 @@
-"""The core's `FleetState` for a transport; servers are queried when a request finds them due."""
+"""The `FleetState` of a transport; servers are queried when a request finds them due."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from ollama_router_core.fleet.state import FleetState
 __all__ = ["FleetBook"]
 
 _AGAIN_SECONDS = 1.0
-"""Least seconds between two queries of a server that are prompted by requests."""
+"""Minimum seconds between two queries of a server triggered by requests."""
 _LOOK_AGAIN_SECONDS = 5.0
-"""Least seconds between two searches for models that no server is known to have."""
+"""Minimum seconds between two searches for models that no server is known to have."""
 _LEASE_SECONDS = 60.0
-"""A query that has not finished by then was lost with its thread or event loop."""
+"""Seconds after which an unfinished query counts as lost with its thread or event loop."""
 
 
 def _nobody_waits(_: str) -> None:
-    """Give up nothing."""
+    """Do nothing."""
 
 
 class FleetBook(ClockedFleet):
-    """What a transport believes about its servers, and which of them to query next. Not thread-safe.
+    """A transport's state of its servers, and the schedule of queries. Not thread-safe.
 
-    A transport has no polling task: a request that finds a server due has it queried in the background.
+    A transport has no polling task: a request that finds a server due triggers a query in the background.
 
     Attributes:
-        looking: a search for a missing model is under way.
+        looking: whether a search for a missing model is running.
     """
 
     def __init__(self, config: Config, clock: Clock) -> None:
@@ -45,7 +45,7 @@ class FleetBook(ClockedFleet):
         self._looked_at = float("-inf")
 
     def on_lost(self, give_up: Callable[[str], None]) -> None:
-        """Call `give_up` with each server that three probes in a row call lost: who waits there waits in vain."""
+        """Call `give_up` with each server lost after three failed probes, so that its requests are cancelled."""
         self._lost = give_up
 
     def _notice(self, notice: Notice) -> None:
@@ -55,11 +55,11 @@ class FleetBook(ClockedFleet):
     # --- who asks -----------------------------------------------------------------------------------------------------
 
     def has_unknown(self) -> bool:
-        """Whether some server was never probed, or must be queried before the next request."""
+        """Return whether any server was never probed, or must be queried before the next request."""
         return bool(self._unknown)
 
     def is_asking(self) -> bool:
-        """Whether any server is being queried."""
+        """Return whether any server is being queried."""
         return bool(self._asking)
 
     def claim(self, *, unknown_only: bool = False) -> list[str]:
@@ -74,18 +74,18 @@ class FleetBook(ClockedFleet):
         return names
 
     def unclaim(self, name: str) -> None:
-        """Note that a query of a server finished, successfully or not."""
+        """Record that a query of a server finished, successfully or not."""
         self._asking.pop(name, None)
         self._unknown.discard(name)
-        if self._due[name] > self._asked[name] + _AGAIN_SECONDS:  # else it became due again meanwhile
+        if self._due[name] > self._asked[name] + _AGAIN_SECONDS:  # else it became due again during the query
             self._due[name] = self.now() + self.state.probe_pause(name)
 
     def known(self, name: str) -> None:
-        """Note that the facts for a first decision are there, while the query continues."""
+        """Record that the facts for a first decision are available, while the query continues."""
         self._unknown.discard(name)
 
     def may_look_again(self) -> bool:
-        """Whether a request for a missing model may have every server searched for it."""
+        """Return whether a request for a missing model may trigger a search on every server; limited in rate."""
         now = self.now()
         if now - self._looked_at < _LOOK_AGAIN_SECONDS:
             return False
@@ -93,45 +93,45 @@ class FleetBook(ClockedFleet):
         return True
 
     def models_changed(self) -> None:
-        """Make the next request wait for the lists of servers whose models were created or deleted."""
+        """Make the next request wait for the model lists of servers whose models were created or deleted."""
         self._looked_at = float("-inf")
         self._unknown |= {name for name, facts in self.servers.items() if facts.installed_at is None}
 
     def _due_soon(self, name: str) -> None:
-        """Have a server queried with the next request, at most once a second."""
+        """Make a server due at the next request, at most once a second."""
         if name in self._due:
             self._due[name] = min(self._due[name], self._asked.get(name, float("-inf")) + _AGAIN_SECONDS)
 
     # --- what requests cause ------------------------------------------------------------------------------------------
 
     def probe_answered(self, name: str, status: int, body: bytes, *, seconds: float) -> bool:
-        """Note the answer to a probe; says whether the server is up."""
+        """Record the response to a probe; return whether the server is up."""
         return self.state.probe_answered(name, status, body, probe_ms=seconds * 1000, now=self.now())
 
     def probe_failed(self, name: str, error: str, *, refused: bool) -> None:
-        """Note that a probe was not answered."""
+        """Record that a probe failed."""
         self.state.probe_failed(name, error, now=self.now(), refused=refused)
 
     def is_no_ollama(self, name: str, error: str) -> None:
-        """Note that a server answered for its models as no Ollama does."""
+        """Record that a server's model list is not Ollama's."""
         self.state.is_no_ollama(name, error, now=self.now())
 
     def measure_soon(self, name: str) -> None:
-        """Have the loaded models of a server queried with the next request."""
+        """Query a server's loaded models at the next request."""
         self._due_soon(name)
 
     def refresh_soon(self, name: str | None = None) -> None:
-        """Have the models of one server, or of all, queried again with the next request."""
+        """Query the models of one server, or of all, at the next request."""
         for server in self.servers if name is None else (name,):
             self.state.lists_are_due(server, self.now())
             self._due_soon(server)
 
     def refresh_unknown(self, model: CanonicalName | None) -> None:
-        """Have the lists queried again after a request found no server, at most once in five seconds."""
+        """Query the model lists again after a request found no server, at most once in five seconds."""
         if model is not None and self.state.may_refresh(self.now()):
             self.refresh_soon()
 
     @property
     def shares(self) -> bool:
-        """Whether other processes may free or take a server without this transport being told."""
+        """False, as no other process shares the servers' slots."""
         return False

@@ -1,4 +1,4 @@
-"""What a transport queries its servers for, as steps that a driver runs in the background."""
+"""A transport's queries of its servers, as steps that a driver runs in the background."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _PROBE = Question("GET", "/api/version")
 
 
 def ask_server(state: State, name: str) -> Steps[LoadProbe | None]:
-    """Query one server: whether it is up, its installed and loaded models, and the facts of new ones.
+    """Query one server: a probe, its installed and loaded models, and the facts of new ones.
 
-    Returns the probe that its answers make due, if there is one.
+    Return the load probe that is due afterwards, if any.
     """
     fleet, now = state.fleet, state.clock.monotonic
     try:
@@ -34,7 +34,7 @@ def ask_server(state: State, name: str) -> Steps[LoadProbe | None]:
 
 
 def send_load_probe(state: State, probe: LoadProbe) -> Steps[None]:
-    """Ask a runner under suspicion for one token; whether it answers decides."""
+    """Request one token from a runner that seems stuck, and record the outcome."""
     error: str | None = "the transport was closed meanwhile"
     try:
         question = Question("POST", probe.path, probe.body)
@@ -53,7 +53,7 @@ def _take_stock(state: State, name: str) -> Steps[None]:
     try:
         question = next(stock)
         while True:
-            if question.path == "/api/show":  # what a decision needs is there
+            if question.path == "/api/show":  # the facts for a decision are complete
                 fleet.known(name)
             told: Told | None = None
             asked = clock.monotonic()
@@ -61,7 +61,7 @@ def _take_stock(state: State, name: str) -> Steps[None]:
                 reply = yield from _ask(state, name, question)
             except UpstreamTimeout:
                 if not question.may_stall:
-                    raise  # it may have begun to hang right after its probe
+                    raise  # the server may have stalled right after its probe
             except RouterError:
                 pass
             else:
@@ -75,10 +75,10 @@ def _take_stock(state: State, name: str) -> Steps[None]:
 
 
 def _ask(state: State, name: str, question: Question, seconds: float | None = None) -> Steps[Reply]:
-    """Ask one question.
+    """Send one query.
 
     Raises:
-        UpstreamError: there was no answer.
+        UpstreamError: there was no response.
     """
     request = own_request(state.environment, name, question.method, question.path, body=question.body, seconds=seconds)
     (reply,) = yield from ask_all(state.environment, (request,), longest=LONGEST_DOCUMENT)

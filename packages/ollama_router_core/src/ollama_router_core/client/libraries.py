@@ -1,4 +1,4 @@
-"""httpx and httpx2: found from a request, and what their exceptions mean."""
+"""Support for httpx and httpx2: detection from a request, and translation of exceptions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["any_library", "as_stream", "exception_of", "failure_of", "library_of
 
 
 def library_of(request: Any) -> Any:
-    """Return the module that a request's class, or one it is derived from, comes from.
+    """Return the module of a request's class or of one of its base classes.
 
     Raises:
-        TypeError: it comes from neither library.
+        TypeError: the request is of neither library.
     """
     found = _library(type(request))  # type: ignore[arg-type]  # a class has a hash
     if found is None:
@@ -35,7 +35,7 @@ def _library(kind: Hashable) -> Any:
 
 
 def any_library() -> Any:
-    """Return the library for queries without a request: the one the program has imported, else an installed one."""
+    """Return the library for queries without a request: the one imported by the program, else an installed one."""
     for name in ("httpx", "httpx2"):
         if name in sys.modules:
             return sys.modules[name]
@@ -46,7 +46,7 @@ def any_library() -> Any:
 
 
 def as_stream(library: Any, body: Any) -> Any:
-    """Wrap an iterable body with `close` or `aclose` as a stream of this library: its clients insist on the class."""
+    """Wrap an iterable body with `close` or `aclose` in the library's stream class, which its clients require."""
     return _stream_class(library, hasattr(body, "__aiter__"))(body)
 
 
@@ -80,7 +80,7 @@ def _stream_class(library: Any, asynchronous: bool) -> Any:  # noqa: FBT001 - a 
 
 
 def failure_of(library: Any, error: Exception, server: str) -> UpstreamError | None:
-    """Return the error that an exception of the inner transport means; None when it is not about transport."""
+    """Return the router's error for an exception of the inner transport; None if it is not a transport error."""
     if isinstance(error, (library.ConnectError, library.ConnectTimeout, library.PoolTimeout)):
         return ConnectFailed(f"{server} cannot be reached: {_text(error)}")
     if isinstance(error, library.TimeoutException):
@@ -91,7 +91,7 @@ def failure_of(library: Any, error: Exception, server: str) -> UpstreamError | N
 
 
 def exception_of(library: Any, request: Any, error: RouterError, original: BaseException) -> BaseException:
-    """Return what the program is to catch: its own transport's exception, with what the router knows in the text."""
+    """Return the exception for the program: its library's, with the router's text for connection errors."""
     if isinstance(original, (library.ConnectError, library.ConnectTimeout, library.PoolTimeout)):
         made: BaseException = library.ConnectError(error.message, request=request)
         made.__cause__ = original
@@ -100,6 +100,6 @@ def exception_of(library: Any, request: Any, error: RouterError, original: BaseE
 
 
 def _text(error: Exception) -> str:
-    """Return the exception's kind and a short, printable text; httpx's own never hold headers or bodies."""
+    """Return the exception's class and a short, printable text; httpx's texts contain no headers or bodies."""
     text = "".join(char for char in str(error) if char.isprintable())[:200]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

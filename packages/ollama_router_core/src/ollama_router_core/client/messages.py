@@ -1,4 +1,4 @@
-"""Requests and responses of httpx or httpx2, read and built through their documented APIs."""
+"""Requests and responses of httpx or httpx2, using their documented APIs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["build_request", "build_response", "header_fields"]
 
 
 def header_fields(headers: Any) -> list[tuple[bytes, bytes]]:
-    """List the fields of a request or response, names in lower case."""
+    """List the header fields of a request or response, with names in lower case."""
     return [(name.lower(), value) for name, value in headers.raw]
 
 
 def build_request(
     library: Any, outgoing: Outgoing, timeouts: Mapping[str, float | None], trace: Callable[[str, Any], Any]
 ) -> Any:
-    """Build the request for the inner transport, in the library of the program's own request."""
+    """Build the request for the inner transport with the library of the program's request."""
     return library.Request(
         outgoing.method,
         _parsed(library.URL, outgoing.destination.base_url + outgoing.target),
@@ -32,10 +32,10 @@ def build_request(
 
 @lru_cache(maxsize=256)
 def _parsed(url: Callable[[str], Any], text: str) -> Any:
-    """Parse a URL once: there are few, and parsing takes as long as choosing the server."""
+    """Parse a URL, cached: there are few URLs, and parsing takes as long as choosing the server."""
     return url(text)
 
 
 def build_response(library: Any, status: int, fields: Headers, stream: Any, extensions: Mapping[str, Any]) -> Any:
-    """Build the program's response; its body is still to be read from a stream of the library."""
+    """Build the program's response with a stream of the library as its body."""
     return library.Response(status, headers=list(fields), stream=stream, extensions=dict(extensions))

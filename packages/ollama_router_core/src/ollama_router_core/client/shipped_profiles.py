@@ -1,4 +1,4 @@
-"""The profiles of hosts that the package ships, as data files beside its code."""
+"""The host profiles shipped as data files of the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a transport's config comes from: a file, or addresses."""
+"""A transport's config from a file or from addresses."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["config_from_file", "config_from_urls"]
 
 
 def config_from_file(path: str, section: str | None, environment: Mapping[str, str]) -> Config:
-    """Read the settings of one environment from a file; without a `section` that of `OROUTER_ENV`, else `production`.
+    """Load one environment's settings from a file; `section` defaults to `OROUTER_ENV`, then to `production`.
 
     Raises:
-        ConfigError: it cannot be read, or has problems.
+        ConfigError: the file cannot be read or is invalid.
     """
     try:
         text = read_text(path)
@@ -29,10 +29,10 @@ def config_from_file(path: str, section: str | None, environment: Mapping[str, s
 
 
 def config_from_urls(urls: Iterable[str]) -> Config:
-    """One server for each address, as `OLLAMA_HOST` is written; servers are named after their hosts.
+    """Build a config with one server per address, in the format of `OLLAMA_HOST`, named after its host.
 
     Raises:
-        ConfigError: an address cannot be a server's, or there is none.
+        ConfigError: an address is invalid, or there is none.
     """
     found = [parse_ollama_host(url) for url in urls]
     hosts = Counter(server.host for server in found)

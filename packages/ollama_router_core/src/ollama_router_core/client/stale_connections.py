@@ -1,4 +1,4 @@
-"""What the HTTP library tells of the connection of one request: whether it was a kept one; and how to end it."""
+"""Tracking of the connection of a request: whether it was reused, and how to shut it down."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SENDS = "http11.send_request_headers.started"
 
 
 class ConnectionTrace:
-    """What the HTTP library's `trace` extension says of the connection that carries one request."""
+    """Events of the HTTP library's `trace` extension about the connection of one request."""
 
     __slots__ = ("_connected", "_ended", "_sent", "_socket")
 
@@ -25,7 +25,7 @@ class ConnectionTrace:
         self._socket: socket.socket | None = None
 
     def note(self, event: str, info: Any) -> None:
-        """Take one event of a blocking request."""
+        """Record an event of a blocking request."""
         self._connected = self._connected or event == _CONNECTS
         self._sent = self._sent or event == _SENDS
         if event in _CONNECTED:
@@ -35,24 +35,24 @@ class ConnectionTrace:
 
     @property
     def is_new(self) -> bool:
-        """Whether the connection was made for this request, so that `end` wakes who waits."""
+        """Whether the connection was opened for this request, so that `end` works."""
         return self._socket is not None
 
     def end(self) -> None:
-        """Wake the thread that waits for an answer, on a connection that was made for this request."""
+        """Shut down a connection opened for this request, which wakes the thread that waits for the response."""
         self._ended = True
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     async def note_async(self, event: str, info: Any) -> None:
-        """Take one event of an asynchronous request."""
+        """Record an event of an asynchronous request."""
         self.note(event, info)
 
     def judge(self, library: Any, error: Exception, failure: UpstreamError) -> None:
-        """Note in `failure` whether the connection had been used before, and whether it was closed or reset.
+        """Record in `failure` whether the connection was reused, and whether it was closed or reset.
 
-        The library's words tell an end without a byte of an answer from a head that was cut.
+        The library's error text distinguishes a close without any response byte from a truncated head.
         """
         if not isinstance(failure, UpstreamDisconnected) or not self._sent or self._connected:
             return

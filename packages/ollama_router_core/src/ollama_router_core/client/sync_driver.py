@@ -1,4 +1,4 @@
-"""The synchronous driver: performs the I/O that tasks wait for by blocking calls, and decides nothing."""
+"""The synchronous driver: performs the I/O of tasks with blocking calls, without decisions of its own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _Result = TypeVar("_Result")
 
 
 class SyncDriver:
-    """Drives the tasks of one transport; `inner` is the transport that the program supplied, if any."""
+    """Drive the tasks of one transport; `inner` is the transport that the program supplied, if any."""
 
     def __init__(self, state: State, inner: Any) -> None:
         self._state = state
@@ -50,10 +50,10 @@ class SyncDriver:
             return Call(self._state, library, self._open, request, body, self._threads.notify)
 
     def answer(self, call: Call) -> Generator[Output, None, None]:
-        """Yield the head of the answer, then its pieces; closing the generator early abandons the exchange.
+        """Yield the head of the response, then its pieces; closing the generator early abandons the exchange.
 
         Raises:
-            TransportError: of the call's library, where the answer is not complete.
+            TransportError: the response is incomplete; the class is the call's library's.
         """
         try:
             step = self._step(call.resume)
@@ -70,7 +70,7 @@ class SyncDriver:
             raise call.exception
 
     def drive(self, library: Any, steps: Steps[_Result]) -> _Result:
-        """Run steps that belong to no request; return their result."""
+        """Run steps outside a program's request; return their result."""
         query = Query(self._state, library, self._open, steps)
         self._work(query)
         return cast("_Result", query.value)
@@ -103,7 +103,7 @@ class SyncDriver:
             self._send_load_probe(library, probe)
 
     def _send_load_probe(self, library: Any, probe: LoadProbe) -> None:
-        """Send it on a connection of its own, which `close` can end: no answer may come for minutes."""
+        """Send a load probe on its own connection, which `close` can end, as the response may take minutes."""
         transport = pooled_transport(library, self._origins()) if self._given is None else self._given
         upstreams: list[SyncUpstream] = []
 
@@ -207,7 +207,7 @@ class SyncDriver:
         return True
 
     def _open(self, task: Task, request: Outgoing) -> SyncUpstream:
-        if request.preemption is not None and self._given is None:  # only a connection of its own can be ended
+        if request.preemption is not None and self._given is None:  # only a dedicated connection can be shut down
             return SyncUpstream(pooled_transport(task.library, self._origins()), task, request, owned=True)
         return SyncUpstream(self._inner_for(task.library), task, request)
 

@@ -1,4 +1,4 @@
-"""Requests to servers, sent and read by blocking calls in the waiting thread, or several in background threads."""
+"""Requests to servers, sent and read by blocking calls in the waiting thread, or concurrently in background threads."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["BackgroundThreads", "SyncUpstream"]
 
 
 class SyncUpstream:
-    """A request, sent when its answer is first awaited. A transport that is `owned` is closed with it.
+    """A request, sent when its response is first awaited. An `owned` transport is closed with it.
 
     Attributes:
-        status: of the answer, 0 before its head came.
-        headers: of the answer.
-        connect_seconds: 0, as the program's transport does not tell.
-        shared: a thread of its own reads the answer, beside others.
-        released: nobody wants more of it.
+        status: the response's status, 0 before its head.
+        headers: the response's header fields.
+        connect_seconds: 0, as the program's transport does not report it.
+        shared: whether a background thread reads the response.
+        released: whether the rest of the response is unwanted.
     """
 
     def __init__(self, transport: Any, task: Task, request: Outgoing, *, owned: bool = False) -> None:
@@ -43,11 +43,11 @@ class SyncUpstream:
         self.released = False
 
     def open(self) -> None:
-        """Send the request and wait for the head of its answer.
+        """Send the request and wait for the head of its response.
 
         Raises:
-            UpstreamError: it does not come.
-            Preempted: it is not waited for any more.
+            UpstreamError: the request failed.
+            Preempted: the request was preempted.
         """
         task, request = self._task, self._request
         trace, preemption = self._trace, request.preemption
@@ -60,7 +60,7 @@ class SyncUpstream:
             if preemption is not None and preemption.requested:
                 raise Preempted from error
             task.failed(error, request.destination.name, trace)
-        self._head_came = True  # before the question: either it was requested by now, or `_leave` sees this
+        self._head_came = True  # before the check: either preemption was requested by now, or `_leave` sees this
         self._stream, self._pieces = response.stream, iter(response.stream)
         if preemption is not None and preemption.requested and trace.is_new:
             raise Preempted
@@ -68,10 +68,10 @@ class SyncUpstream:
         task.failure, task.extensions = None, response.extensions
 
     def receive(self) -> Piece:
-        """Wait for the next piece of the answer.
+        """Wait for the next piece of the response.
 
         Raises:
-            UpstreamError: the answer broke off.
+            UpstreamError: the response broke off.
         """
         if self._stream is None:
             self.open()
@@ -82,14 +82,14 @@ class SyncUpstream:
         return Piece(b"", complete=True) if piece is None else Piece(piece, complete=False)
 
     def arrival(self) -> Arrival:
-        """Wait for the next piece, or for the failure in its place."""
+        """Wait for the next piece, or the failure."""
         try:
             return Arrival(self, self.receive())
         except UpstreamError as error:
             return Arrival(self, error)
 
     def end(self) -> None:
-        """Make `open` fail, which another thread is in: its connection is closed, if it was made for this request."""
+        """Make `open` fail in another thread, by shutting down a connection opened for this request."""
         self._trace.end()
 
     def _leave(self) -> None:
@@ -97,7 +97,7 @@ class SyncUpstream:
             self.end()
 
     def close(self) -> None:
-        """Give the connection back if the answer was read to its end, else close it."""
+        """Return the connection to the pool if the response was read to its end, else close it."""
         if self._stream is not None:
             self._stream.close()
         if self._owned:
@@ -105,10 +105,10 @@ class SyncUpstream:
 
 
 class BackgroundThreads:
-    """Background work of a transport, each piece in a thread that ends with it.
+    """Background work of a transport, one thread for each piece of work.
 
     Attributes:
-        changed: guards the transport's state, and is notified whenever something has come.
+        changed: guards the transport's state, and is notified of changes and arrivals.
     """
 
     def __init__(self) -> None:
@@ -140,7 +140,7 @@ class BackgroundThreads:
             self.changed.notify_all()
 
     def receive_any(self, task: Task, upstreams: Sequence[SyncUpstream], seconds: float | None) -> Arrival | None:
-        """Wait for the next arrival from any of several upstreams; None when time is up."""
+        """Wait for the next arrival from any upstream; None on timeout."""
         if len(upstreams) == 1 and not upstreams[0].shared:
             return upstreams[0].arrival()
         for upstream in upstreams:
@@ -152,7 +152,7 @@ class BackgroundThreads:
             return task.arrivals.popleft() if task.arrivals else None
 
     def release(self, task: Task, upstream: SyncUpstream) -> None:
-        """Release an upstream; one that a background thread reads is closed by that thread at its next piece."""
+        """Release an upstream; a background thread that reads it closes it at its next piece."""
         upstream.released = True
         if not upstream.shared:
             upstream.close()

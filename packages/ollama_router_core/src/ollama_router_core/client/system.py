@@ -1,4 +1,4 @@
-"""The real world as the transports see it: clocks, ids, the environment, files."""
+"""System access of the transports: clocks, ids, the environment, files."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["Clock", "SystemClock", "environment", "read_text", "request_ids"]
 
 
 class Clock(Protocol):
-    """Two clocks that must not be mixed."""
+    """A monotonic clock and a wall clock."""
 
     def monotonic(self) -> float:
-        """Seconds from some start; never goes back."""
+        """Return seconds from an arbitrary start; never decreases."""
 
     def wall(self) -> float:
-        """Seconds since 1970 (UTC)."""
+        """Return seconds since 1970 (UTC)."""
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The system's clocks."""
 
     __slots__ = ()
 
@@ -33,8 +33,8 @@ class SystemClock:
 
 
 def request_ids() -> Callable[[], str]:
-    """Return a thread-safe source of request ids: 16 random hexadecimal digits for the transport, then a count."""
-    return map(f"{secrets.token_hex(8)}%08x".__mod__, itertools.count(1)).__next__  # no call of Python for each
+    """Return a thread-safe source of request ids: 16 random hexadecimal digits per source, then a counter."""
+    return map(f"{secrets.token_hex(8)}%08x".__mod__, itertools.count(1)).__next__  # without a Python call per id
 
 
 def environment() -> Mapping[str, str]:
@@ -46,6 +46,6 @@ def read_text(path: str) -> str:
     """Read the text of a small file.
 
     Raises:
-        OSError, ValueError: it cannot be read, or is not UTF-8.
+        OSError, ValueError: the file cannot be read, or is not UTF-8.
     """
     return Path(path).expanduser().read_text(encoding="utf-8")

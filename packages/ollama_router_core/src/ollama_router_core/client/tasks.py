@@ -1,4 +1,4 @@
-"""Tasks for a driver: a program's request, or queries of the transport's own. No I/O here."""
+"""Tasks for a driver: a program's request, or the transport's own queries. No I/O here."""
 
 from __future__ import annotations
 
@@ -49,24 +49,24 @@ _Result = TypeVar("_Result")
 _NO_TIMEOUTS: Mapping[str, float | None] = {}
 
 Wait = AwaitSlot | LookForModels | AwaitHead | Receive | ReceiveAny | Release
-"""The actions that need I/O, which are left to the driver."""
+"""The actions that need I/O, performed by the driver."""
 Output = WriteHead | bytes
-"""What the program receives."""
+"""The output for the program."""
 Open = Callable[["Task", Outgoing], Upstream]
 
 
 class Task(ABC):
-    """Runs a machine of the exchange up to its next I/O. Not thread-safe.
+    """Run a state machine of the exchange up to its next I/O. Not thread-safe.
 
     Args:
-        state: of the transport.
-        library: the module that requests are built with, httpx or httpx2.
-        open_upstream: makes an upstream of a request that is to be sent.
+        state: the transport's state.
+        library: the module that builds requests, httpx or httpx2.
+        open_upstream: creates the upstream of a request to send.
 
     Attributes:
-        failure: what the inner transport raised, until an answer came.
-        extensions: those of the last answer.
-        arrivals: what has come from upstreams that are read at once.
+        failure: the last exception of the inner transport; None after a response.
+        extensions: the extensions of the last response.
+        arrivals: arrivals from upstreams that are read concurrently.
     """
 
     def __init__(self, state: State, library: Any, open_upstream: Open) -> None:
@@ -87,27 +87,27 @@ class Task(ABC):
         return self._go_on(self._send, result)
 
     def fail(self, error: BaseException) -> Output | Wait | None:
-        """Continue after the last wait failed; return as `resume`."""
+        """Continue after the last wait failed; return as `resume` does."""
         return self._go_on(self._raise, error)
 
     def give_up(self) -> Output | Wait | None:
-        """Abandon the task; return as `resume`."""
+        """Abandon the task; return as `resume` does."""
         return None if self._ended else self.fail(ClientLeft())
 
     def advance(self) -> Output | Wait | None:
-        """Continue after output was taken; return as `resume`."""
+        """Continue after an output; return as `resume` does."""
         return self._output.popleft() if self._output else self._wait
 
     def timeouts(self, destination: Destination, patience: Patience) -> dict[str, float | None]:
-        """Timeouts of one request in seconds, in the form of the libraries' `timeout` extension."""
+        """Return the timeouts of a request in seconds, in the format of the libraries' `timeout` extension."""
         del destination
         connect, read = patience.connect, patience.first_byte
         return {"connect": connect, "read": read, "write": read, "pool": connect}
 
     def failed(self, error: Exception, server: str, trace: ConnectionTrace | None = None) -> NoReturn:
-        """Raise what an exception of the inner transport means, or the exception itself if it is about anything else.
+        """Raise the router's error for a transport error, or the exception itself if it is another one.
 
-        `trace` is that of the request's connection while the head of the answer is waited for.
+        `trace` is that of the request's connection, until the head of the response.
         """
         failure = failure_of(self.library, error, server)
         if failure is None:
@@ -118,7 +118,7 @@ class Task(ABC):
         raise failure from error
 
     def forget(self, upstream: Upstream) -> None:
-        """Drop what has come from an upstream that nobody reads any more."""
+        """Drop the arrivals of a released upstream."""
         self.arrivals = deque(arrival for arrival in self.arrivals if arrival.upstream is not upstream)
 
     # --- the machine --------------------------------------------------------------------------------------------------
@@ -129,11 +129,11 @@ class Task(ABC):
 
     @abstractmethod
     def _raise(self, error: BaseException) -> Action | None:
-        """Tell the machine that its action failed."""
+        """Resume the machine with the failure of its action."""
 
     @abstractmethod
     def _carry_out(self, action: Admit | ReadBody | StreamBody | WriteHead | Write | Finish | Cut | Record) -> object:
-        """Carry out an action that only a program's request has."""
+        """Perform an action that occurs only in a program's request."""
 
     def _go_on(self, step: Callable[[Any], Action | None], argument: object) -> Output | Wait | None:
         try:
@@ -165,7 +165,7 @@ class Task(ABC):
         return None
 
     def _computed(self, function: Callable[[], Any]) -> Action | None:
-        """Compute at once: there is no event loop to hold up, or it is the program's own request that takes long."""
+        """Compute inline: there is no event loop, or the program's own large request blocks it."""
         try:
             result = function()
         except RouterError as error:
@@ -174,7 +174,7 @@ class Task(ABC):
 
 
 class Query(Task, Generic[_Result]):
-    """Steps that belong to no request. `value` is their result."""
+    """Steps outside a program's request. `value` is their result."""
 
     def __init__(self, state: State, library: Any, open_upstream: Open, steps: Steps[_Result]) -> None:
         super().__init__(state, library, open_upstream)
@@ -204,8 +204,8 @@ class Call(Task):
     """A program's request.
 
     Attributes:
-        context: its state.
-        cut: its answer cannot be complete.
+        context: the request's state.
+        cut: whether the response is incomplete.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class Call(Task):
         self._timeouts: Mapping[str, float | None] = request.extensions.get("timeout") or _NO_TIMEOUTS
 
     def timeouts(self, destination: Destination, patience: Patience) -> dict[str, float | None]:
-        """Return the program's timeouts where it set any, except for brief queries; the config bounds connecting."""
+        """Return the program's timeouts, if set, except for brief queries; the config limits the connect timeout."""
         asked, brief = self._timeouts, patience.first_byte < destination.patience.first_byte
         connect, read, write = asked.get("connect"), asked.get("read"), asked.get("write")
         if connect is None or connect > patience.connect:
@@ -234,7 +234,7 @@ class Call(Task):
 
     @property
     def exception(self) -> BaseException | None:
-        """What to raise in place of the answer, or of the rest of it; None if it is complete."""
+        """The exception to raise instead of the response or its rest; None if the response is complete."""
         error = self.context.error
         if isinstance(error, UpstreamError) and self.failure is not None:
             return exception_of(self.library, self._request, error, self.failure)

@@ -1,4 +1,4 @@
-"""What both transports have in common: constructors and the snapshot."""
+"""The base of both transports: constructors and the snapshot."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.records.sinks import LogSink
 
 if TYPE_CHECKING:
-    _Base: Any  # either library's clients take it for one of their transports
+    _Base: Any  # so that either library's clients accept it as a transport
 else:
     _Base = object
 
 __all__ = ["FIRST_FACTS_SECONDS", "LONGEST_PAUSE", "BaseTransport"]
 
 FIRST_FACTS_SECONDS = 3.0
-"""How long a request waits for servers that were never queried."""
+"""Maximum seconds that a request waits for servers that were never queried."""
 LONGEST_PAUSE = 1.0
-"""Most seconds for which a queued request sleeps before it has due servers queried."""
+"""Maximum seconds that a queued request sleeps before it queries due servers."""
 
 
 class BaseTransport(_Base):  # type: ignore[misc]
@@ -43,10 +43,10 @@ class BaseTransport(_Base):  # type: ignore[misc]
 
     @classmethod
     def from_file(cls, path: str | Path, section: str | None = None, **options: Any) -> Self:
-        """Make a transport with the settings of a config file (`orouter.yml`); `options` are those of the class.
+        """Create a transport from a config file (`orouter.yml`); `options` are those of the class.
 
         Raises:
-            ConfigError: with every problem of the file.
+            ConfigError: the file is invalid; the error lists all problems.
         """
         variables = options.get("environment")
         known = process_environment() if variables is None else variables
@@ -54,14 +54,14 @@ class BaseTransport(_Base):  # type: ignore[misc]
 
     @classmethod
     def from_urls(cls, urls: Iterable[str], **options: Any) -> Self:
-        """Make a transport over these servers, with default settings.
+        """Create a transport for these servers, with default settings.
 
         Raises:
-            ConfigError: an address cannot be a server's.
+            ConfigError: an address is invalid, or there is none.
         """
         return cls(config_from_urls(urls), **options)
 
     @property
     def snapshot(self) -> FleetSnapshot:
-        """The state of the fleet as believed now; sends nothing."""
+        """The current known state of the fleet; sends nothing."""
         return self._state.fleet.snapshot

@@ -22,10 +22,10 @@ __all__ = ["State"]
 
 
 class State:
-    """What both transports share. Not thread-safe.
+    """The state of a transport, synchronous or not. Not thread-safe.
 
     Attributes:
-        probe_seconds: how long a server may take to answer its probe.
+        probe_seconds: timeout of a probe.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class State:
         self._new_id = request_ids()
 
     def context(self, method: str, path: str, query: bytes, headers: Headers) -> RequestContext:
-        """Begin a program's request; `headers` have names in lower case."""
+        """Create the context of a program's request; `headers` have names in lower case."""
         return RequestContext(
             id=self._new_id(),
             method=method,
@@ -62,11 +62,11 @@ class State:
         )
 
     def admitted(self, context: RequestContext) -> None:
-        """Note that a request gets a server now or in turn, until `ended`."""
+        """Register a request for the watch of stalled servers, until `ended`."""
         self._admitted[context.id] = context
 
     def ended(self, context: RequestContext) -> None:
-        """Note that a request has left its record."""
+        """Unregister a request that has been recorded."""
         self._admitted.pop(context.id, None)
 
     def _watched(self) -> Iterator[Watched]:

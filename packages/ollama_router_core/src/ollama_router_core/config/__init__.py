@@ -1,4 +1,4 @@
-"""Settings: their types, and how they are read, checked and written."""
+"""Settings: their types, and loading, validation and rendering."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What differs between two configs, by path, never by value."""
+"""Differences between two configs, by path, never by value."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _FIXED: Final = (
 
 
 def changed_paths(old: Config, new: Config) -> tuple[str, ...]:
-    """Return the paths of settings that differ, such as `servers.big.priority`; an added or removed table is one."""
+    """Return the paths of changed settings, such as `servers.big.priority`; an added or removed table is one path."""
     values = (config.model_dump(mode="python", by_alias=True) for config in (old, new))
     return tuple(_differences(next(values), next(values), ""))
 
 
 def needs_restart(paths: Iterable[str]) -> tuple[str, ...]:
-    """Return those of some paths that take effect only after a restart."""
+    """Return the paths whose changes take effect only after a restart."""
     return tuple(path for path in paths if path in _FIXED or path.split(".")[0] in _FIXED)
 
 

@@ -1,7 +1,7 @@
-"""Contradictions between settings that are each well-formed.
+"""Contradictions between settings that are well-formed by themselves.
 
-The rules read plain values, not a `Config`, so that they are reported together with wrong types; a value of a wrong
-type is skipped here, because it is reported already.
+The rules read plain values, not a `Config`, so that contradictions are reported together with wrong types; values of a
+wrong type are skipped here, as validation reports them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ollama_router_core.config.words import nearest
 __all__ = ["LOCALHOST", "Finding", "check_section", "folded_host", "looks_for_servers"]
 
 Finding = tuple[KeyPath, str]
-"""Where, and what is wrong."""
+"""The path and the message of a problem."""
 
 LOCALHOST = "localhost"
 """The result of `folded_host` for this machine."""
@@ -91,13 +91,13 @@ def _calls_itself(section: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def looks_for_servers(discovery: Mapping[str, Any]) -> bool:
-    """Whether settings of discovery name a place to look at."""
+    """Return whether the settings of discovery name any source."""
     return any(discovery.get(source) for source in ("files", "dns", "kubernetes", "mdns"))
 
 
 def _unknown_assignments(section: Mapping[str, Any]) -> Iterator[Finding]:
     if looks_for_servers(_mapping(section, "discovery")):
-        return  # it may be found: a warning, see `unknown_assignments`
+        return  # discovery may find the server: only a warning, see `unknown_assignments`
     known = [*_mapping(section, "servers"), *_mapping(section, "external_hosts")]
     for model, target in _models(section, "explicit_assignments").items():
         if isinstance(target, str) and target not in known:
@@ -147,7 +147,7 @@ def _addresses(section: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, int
 
 
 def folded_host(text: str) -> str:
-    """Normalise a host, so that `localhost`, `127.0.0.1` and `[::1]` count as the same machine."""
+    """Normalise a host; `localhost`, `127.0.0.1` and `[::1]` become the same."""
     folded = text.lower().strip("[]")
     return LOCALHOST if folded in _LOOPBACK else folded
 

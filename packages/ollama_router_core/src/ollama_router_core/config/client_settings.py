@@ -1,4 +1,4 @@
-"""Settings of what clients may send, how long they may wait, and where they come from."""
+"""Settings for clients: limits, queueing, TLS and origins."""
 
 from __future__ import annotations
 

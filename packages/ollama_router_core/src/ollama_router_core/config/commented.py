@@ -1,7 +1,7 @@
-"""Every setting as commented YAML: what `orouter config reference` prints.
+"""Every setting as commented YAML, the output of `orouter config reference`.
 
-A line `# text` explains; a line `#key: value` is a setting with its default or an example, and the file loads when all
-of them are uncommented.
+A line `# text` is an explanation; a line `#key: value` is a setting with its default or an example. The file loads with
+all settings uncommented.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _item(section: type[BaseModel], indent: int) -> Iterator[str]:
 
 
 def _shown(field: FieldInfo) -> tuple[Any, str]:
-    """Return the value to show, and what to say of it next to its type."""
+    """Return the displayed value and the note after its type."""
     default = field.get_default(call_default_factory=True)
     if default is PydanticUndefined:
         return _example(field), "; required"

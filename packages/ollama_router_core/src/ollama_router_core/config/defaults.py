@@ -1,4 +1,4 @@
-"""The config in effect without a file."""
+"""The config without a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OLLAMA_PORT = 11434
 """The default port of Ollama."""
 
 ROUTER_PORT = 11433
-"""The router's port where an Ollama may have 11434 on this machine."""
+"""The router's port if an Ollama may use 11434 on this machine."""
 
 _CONNECTABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (what a server binds, turned into what to call)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -26,11 +26,11 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def default_config(env: Mapping[str, str]) -> Config:
     """Return the built-in defaults: one server, `local`, at `OLLAMA_HOST` or 127.0.0.1:11434.
 
-    The router listens on 11433 instead of the setting's default 11434, where it would compete with the local Ollama for
-    the port, or call itself. If `OLLAMA_HOST` names 11433 on this machine, the two are swapped.
+    The router listens on 11433 instead of the setting's default 11434, which would conflict with the local Ollama or
+    make the router call itself. If `OLLAMA_HOST` is port 11433 on this machine, the router uses 11434.
 
     Raises:
-        ConfigError: `OLLAMA_HOST` cannot be a server's address.
+        ConfigError: `OLLAMA_HOST` is not a valid server address.
     """
     server = parse_ollama_host(env.get("OLLAMA_HOST", ""))
     taken = server.host in _LOOPBACK and server.port == ROUTER_PORT
@@ -38,13 +38,13 @@ def default_config(env: Mapping[str, str]) -> Config:
 
 
 def parse_ollama_host(text: str) -> Server:
-    """Read a server's address as Ollama's own programs read `OLLAMA_HOST` (its envconfig.Host).
+    """Parse a server's address as Ollama parses `OLLAMA_HOST` (envconfig.Host).
 
-    The default port is 11434 without a scheme, 80 with `http://` and 443 with `https://`; `ollama.com` alone means
-    https. An invalid port is ignored. An address to listen on (0.0.0.0, ::) means this machine.
+    The default port is 11434 without a scheme, 80 with `http://` and 443 with `https://`; `ollama.com` alone implies
+    https. An invalid port is ignored. A wildcard address (0.0.0.0, ::) means this machine.
 
     Raises:
-        ConfigError: another scheme, a path, or a user, none of which a server's settings have.
+        ConfigError: the text has another scheme, a path or a user, or no valid host.
     """
     scheme, found, rest = text.strip(" \t\r\n\"'").partition("://")
     if not found:
@@ -74,5 +74,5 @@ def _split_port(address: str, default: int) -> tuple[str, int]:
 
 
 def _unusable(expected: str) -> ConfigError:
-    # The value is not repeated: some clients put a token into the path.
+    # The message omits the value, as some clients put a token into the path.
     return config_error([Problem(line=None, path="OLLAMA_HOST", message=f"{expected}; or write a config file")])

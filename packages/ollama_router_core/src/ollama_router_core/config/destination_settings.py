@@ -168,7 +168,7 @@ class HostedModel(Section):
 
     @property
     def price(self) -> Price | None:
-        """Both prices, None where neither is set."""
+        """Both prices; None if neither is set."""
         if self.input_price is None and self.output_price is None:
             return None
         return Price(self.input_price or 0.0, self.output_price or 0.0)

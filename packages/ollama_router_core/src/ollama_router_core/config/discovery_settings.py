@@ -1,4 +1,4 @@
-"""Settings of discovery: where servers are looked for that the config does not list."""
+"""Settings of discovery, which finds servers that the config does not list."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class DnsName(Section):
 
 
 class KubernetesServices(Section):
-    """EndpointSlices of one namespace, asked with the pod's service account."""
+    """EndpointSlices of one namespace, queried with the pod's service account."""
 
     selector: Annotated[str, Field(pattern=_LABELS)] | None = Field(
         default=None,
@@ -39,7 +39,7 @@ class KubernetesServices(Section):
 
 
 class FoundServerSettings(Section):
-    """What holds for every server that DNS, Kubernetes or mDNS finds."""
+    """Settings of every server found by DNS, Kubernetes or mDNS."""
 
     priority: int = Field(default=1, description="As in `servers`.")
     max_memory_gb: Annotated[float, Field(gt=0)] | None = Field(default=None, description="As in `servers`.")
@@ -50,7 +50,7 @@ class FoundServerSettings(Section):
 
 
 class Discovery(Section):
-    """Servers that are found."""
+    """Discovery of servers."""
 
     use: Literal["ask", "auto"] = Field(
         default="ask",

@@ -1,8 +1,7 @@
-"""Choose a part of a file: one environment's section, or the whole of a flat file.
+"""Selection of an environment's section, or the whole of a flat file.
 
 A file whose top-level keys are settings is flat and applies to every environment. Otherwise each top-level mapping is
-an environment. As in Rails, nothing is merged unless the file does so; `default` and `shared` usually hold the
-anchors.
+an environment. As in Rails, sections are merged only by the file's own anchors, usually under `default` and `shared`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The environment variables that configs of the Rails application read with ERB, as `${NAME}`; no Ruby is run.
+"""Conversion of ERB's environment variables, as in configs of the Rails application, to `${NAME}` without Ruby.
 
 <%= ENV['X'] %>                    ${X:-}
 <%= ENV["X"] || 'y' %>             ${X:-y}
@@ -22,13 +22,13 @@ _FETCH = re.compile(
     rf"""ENV\.fetch\(?\s*(['"])([A-Za-z_][A-Za-z0-9_]*)\1(?:\s*,\s*{_TEXT})?\s*\)?(?:\.to_[sif])?""", re.ASCII
 )
 _LONGEST = 500
-"""Characters of one tag: what is longer is a program."""
+"""Maximum characters of a converted tag."""
 
 
 def without_erb(text: str) -> tuple[str, tuple[Problem, ...]]:
-    """Return the text with each tag replaced, and a problem with its line for each that says more than a variable.
+    """Return the text with each tag replaced, and a problem for each tag that is more than a variable.
 
-    Tags in comments of YAML are left alone. Lines stay where they are.
+    Tags in YAML comments produce no problems. Line numbers stay the same.
     """
     if "<%" not in text:
         return text, ()
@@ -63,7 +63,7 @@ def _tags(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _reference(tag: str) -> str | None:
-    """Return a reference to the variable of a tag, None for a tag that says anything else."""
+    """Return the `${NAME}` reference for a tag; None for any other code."""
     if len(tag) > _LONGEST or not tag.startswith("<%=") or not tag.endswith("%>"):
         return None
     code = tag[3:-2].removesuffix("-").strip()

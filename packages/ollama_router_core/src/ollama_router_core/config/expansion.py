@@ -1,7 +1,7 @@
 """Environment variables inside values: `${NAME}` and `${NAME:-default}`.
 
-As in a shell, the default also stands in for an empty variable. `$${` writes a literal `${`. There is no nesting, and
-the result is not expanded again, so that a variable's value cannot introduce further references.
+As in a shell, the default also replaces an empty value. `$${` is a literal `${`. References do not nest, and the result
+is not expanded again, so that a variable's value cannot add references.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 class Expanded(Struct, frozen=True, kw_only=True):
-    """A text after replacement; do not use it if there are `problems`."""
+    """An expanded text; invalid if there are `problems`."""
 
     text: str
     problems: tuple[str, ...] = ()
@@ -45,5 +45,5 @@ def expand(text: str, env: Mapping[str, str]) -> Expanded:
 
 
 def escape(text: str) -> str:
-    """Escape a text, so that `expand` returns it unchanged in any environment."""
+    """Escape a text so that `expand` returns the original in any environment."""
     return text.replace("${", "$${")

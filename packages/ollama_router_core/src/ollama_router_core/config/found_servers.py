@@ -1,7 +1,4 @@
-"""Servers that discovery found, and the config with them.
-
-What was found is a fact with an age; which servers the router then has is decided here.
-"""
+"""Servers found by discovery, and their addition to a config."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ _MOST: Final = 1_000
 
 
 class FoundServer(Struct, frozen=True, kw_only=True):
-    """A server as it was found; `source` tells where, such as `dns:_ollama._tcp.example.org`."""
+    """A found server; `source` is where, such as `dns:_ollama._tcp.example.org`."""
 
     name: str
     source: str
@@ -38,7 +35,7 @@ class FoundServer(Struct, frozen=True, kw_only=True):
 
 
 def found_server(name: str, source: str, host: str, port: int, settings: FoundServerSettings) -> FoundServer | None:
-    """Build a server from what a look told; None for a host or port that cannot be one."""
+    """Build a server from a discovery result; None if the host or port is invalid."""
     try:
         server = Server(host=host, port=port, **settings.model_dump())
     except pydantic.ValidationError:
@@ -47,10 +44,10 @@ def found_server(name: str, source: str, host: str, port: int, settings: FoundSe
 
 
 def servers_of(text: str, source: str) -> tuple[FoundServer, ...]:
-    """Read servers by name, each as below `servers` in a config, from YAML or JSON.
+    """Parse servers by name, in the format of `servers` in a config, from YAML or JSON.
 
     Raises:
-        ConfigError: it has problems; lines are those of the text.
+        ConfigError: the text has problems; their lines are those of the text.
     """
     root = compose(text)
     reader = NodeReader({})
@@ -75,15 +72,15 @@ def _problem(location: tuple[int | str, ...], message: str, reader: NodeReader) 
 
 
 class FoundServers:
-    """What every source found, and when it was last seen."""
+    """The servers found by each source, with the time when each was last seen."""
 
     def __init__(self) -> None:
         self._seen: dict[str, dict[tuple[str, int], tuple[FoundServer, float]]] = {}
 
     def report(self, source: str, found: Iterable[FoundServer], now: float, *, keep: float) -> None:
-        """Take over the result of a look that succeeded; what has been missing for `keep` seconds goes.
+        """Store a source's result; a server missing for `keep` seconds is removed.
 
-        At once goes what is found under its name at another address: it has moved, unless several had that name before.
+        A server whose name is now at another address has moved and is removed at once, unless several had that name.
         """
         seen = {_address(one.settings): (one, now) for one in found}
         present = {one.name for one, _ in seen.values()}
@@ -96,29 +93,27 @@ class FoundServers:
         self._seen[source] = seen
 
     def retain(self, sources: Iterable[str]) -> None:
-        """Forget sources that are no longer looked at."""
+        """Remove all other sources."""
         kept = set(sources)
         self._seen = {source: seen for source, seen in self._seen.items() if source in kept}
 
     def counts(self) -> Mapping[str, int]:
-        """How many servers each source has."""
+        """Return the number of servers by source."""
         return {source: len(seen) for source, seen in self._seen.items()}
 
     def all(self) -> tuple[FoundServer, ...]:
-        """All of them, by source and name."""
+        """Return all servers, ordered by source and name."""
         found = (one for seen in self._seen.values() for one, _ in seen.values())
         return tuple(sorted(found, key=_order))
 
 
 def with_found(config: Config, found: Iterable[FoundServer]) -> tuple[Config, Mapping[str, str]]:
-    """Add found servers to a config; also return the source of each that was added, by its name.
+    """Add found servers to a config; also return the source of each added server, by name.
 
-    What they are called depends on nothing else than config and servers, so that all routers that see the same call
-    them the same. A server at an address that is in the config, or was found already, is the same one. A name of the
-    config, one that several found servers have, or a word such as `all` is none of theirs: they are called by their
-    addresses, too. What is left without a name of its own is left out. With `discovery.use: ask` an added one is
-    drained from the start. No more than a thousand are added: whoever announces servers must not decide how many are
-    probed.
+    Names depend only on the config and the found servers, so that all routers with the same view use the same names.
+    Servers with the same address are one server, and the config's takes precedence. If a name is in the config,
+    reserved (such as `all`) or found several times, the server's address is appended. Servers without a unique name are
+    left out. With `discovery.use: ask`, added servers start drained. At most a thousand are added, to bound the probes.
     """
     servers, sources = dict(config.servers), dict[str, str]()
     for name, one in _named(config, _new_ones(config, found)):
@@ -131,7 +126,7 @@ def with_found(config: Config, found: Iterable[FoundServer]) -> tuple[Config, Ma
 
 
 def unknown_assignments(config: Config) -> list[str]:
-    """Tell of models that are assigned to a server which is neither in the config nor found, one text each."""
+    """Return a warning for each model assigned to a server that is neither configured nor found."""
     known = [*config.servers, *config.external_hosts]
     return [
         f"models.explicit_assignments.{model}: there is no server {target!r} yet; the assignment applies once"
@@ -146,7 +141,7 @@ def _address(server: Server) -> tuple[str, int]:
 
 
 def _new_ones(config: Config, found: Iterable[FoundServer]) -> list[FoundServer]:
-    """Those at addresses that are neither the config's nor another's before them; by source, name and address."""
+    """Return the servers at new addresses, in order of source, name and address."""
     taken = {_address(server) for server in config.servers.values()}
     taken.add((folded_host(config.proxy_host), config.proxy_port))
     added: list[FoundServer] = []
@@ -162,7 +157,7 @@ def _order(one: FoundServer) -> tuple[str, str, str, int]:
 
 
 def _named(config: Config, added: list[FoundServer]) -> list[tuple[str, FoundServer]]:
-    """Pair each with its name; add its address if others have that name too, or are called that with their address."""
+    """Return pairs of name and server; append the address if the name, or another's name with address, conflicts."""
     claims = Counter(one.name for one in added)
     claims.update({*config.servers, *config.external_hosts, *TARGET_WORDS})
     longer = {name_at(one.name, *_address(one.settings)) for one in added if claims[one.name] > 1}
@@ -173,6 +168,6 @@ def _named(config: Config, added: list[FoundServer]) -> list[tuple[str, FoundSer
 
 
 def name_at(name: str, host: str, port: int) -> str:
-    """Return what a server is called whose name alone is not enough; of a long one the address is what stays."""
+    """Return a server's name with its address appended; a long name is cut, the address is not."""
     address = safe_name(f"{host}-{port}")
     return safe_name(f"{name[: MOST_NAME_CHARACTERS - len(address) - 1]}-{address}")

@@ -1,4 +1,4 @@
-"""One Ollama for each GPU or group of GPUs of a machine: systemd units and the config that goes with them."""
+"""Systemd units that run one Ollama per GPU or group of GPUs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ DEFAULT_OLLAMA = "/usr/local/bin/ollama"
 _FIRST_PORT = 11441
 _VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES"}
 _MODELS = "/usr/share/ollama/.ollama/models"
-"""Where Ollama's installer has the models of the service."""
+"""The model directory of the service that Ollama's installer sets up."""
 
 
 class GpuGroup(Struct, frozen=True, kw_only=True):
-    """GPUs that one Ollama gets, as their vendor's tool numbers them, with their memory in GiB where it is known."""
+    """The GPUs of one Ollama, as numbered by the vendor's tool; `memory` is GiB of each, if known."""
 
     number: int
     gpus: tuple[str, ...]
@@ -33,7 +33,7 @@ class GpuGroup(Struct, frozen=True, kw_only=True):
 
     @property
     def port(self) -> int:
-        """Its port on this machine: none that Ollama, its desktop app or the router take."""
+        """The port, distinct from those of Ollama, its desktop app and the router."""
         return _FIRST_PORT + self.number
 
 
@@ -45,7 +45,7 @@ def unit_name(group: GpuGroup) -> str:
 def render_unit(group: GpuGroup, *, ollama: str = DEFAULT_OLLAMA) -> str:
     """Render the systemd unit of one group.
 
-    All groups share the models of the usual service, so none of them may remove what another has just written.
+    All groups share the models of the default service, so pruning is off: it would delete another's new files.
     """
     order = ["Environment=CUDA_DEVICE_ORDER=PCI_BUS_ID"] if group.vendor == "nvidia" else []
     lines = [
@@ -74,7 +74,7 @@ def render_unit(group: GpuGroup, *, ollama: str = DEFAULT_OLLAMA) -> str:
 
 
 def apply_commands(groups: Iterable[GpuGroup]) -> tuple[tuple[str, ...], ...]:
-    """Return the commands that start the units in place of the usual service, once their files are there."""
+    """Return the commands that replace the default service by the units; their files must exist."""
     return (
         ("systemctl", "daemon-reload"),
         ("systemctl", "disable", "--now", "ollama.service"),
@@ -83,7 +83,7 @@ def apply_commands(groups: Iterable[GpuGroup]) -> tuple[tuple[str, ...], ...]:
 
 
 def undo_commands(groups: Sequence[GpuGroup], folder: str) -> tuple[tuple[str, ...], ...]:
-    """Return the commands that bring the usual service back; the models stay where they are."""
+    """Return the commands that restore the default service; models stay in place."""
     return (
         ("systemctl", "disable", "--now", *[unit_name(group) for group in groups]),
         ("rm", *_paths(groups, folder)),

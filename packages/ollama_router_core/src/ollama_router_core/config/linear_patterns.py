@@ -1,7 +1,6 @@
-"""Regular expressions of operators, which meet model names that users choose: matched in time linear in the name.
+"""Operators' regular expressions, matched against model names from users in linear time.
 
-The standard library's engine tries every way to split a name between nested quantifiers: `(a+)+$` against 29 characters
-took 18 s.
+The standard library's engine backtracks exponentially on nested quantifiers: `(a+)+$` against 29 characters took 18 s.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ _MEMORY = 1 << 20
 
 
 class InvalidPattern(ValueError):
-    """No regular expression that RE2 can compile, within 1 MiB; the text says why."""
+    """A regular expression that RE2 cannot compile within 1 MiB; the text gives the reason."""
 
 
 class LinearPattern(Protocol):
@@ -27,10 +26,10 @@ class LinearPattern(Protocol):
 
 @lru_cache(maxsize=256)
 def linear_pattern(text: str) -> LinearPattern:
-    """Compile a pattern that disregards case.
+    """Compile a case-insensitive pattern.
 
     Raises:
-        InvalidPattern: RE2 cannot match it; lookarounds and back-references are among that.
+        InvalidPattern: RE2 cannot compile it; lookarounds and back-references are not supported.
     """
     import re2  # noqa: PLC0415 - few configs have patterns, and it takes 8 ms
 

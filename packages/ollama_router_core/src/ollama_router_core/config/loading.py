@@ -1,4 +1,4 @@
-"""Parse text into a `Config`, or report every problem at once; and write it back.
+"""Load a `Config` from text, reporting all problems at once, and dump it.
 
 text --compose--> nodes --choose_section--> one section --NodeReader--> plain values --settings + checks--> Config
 """
@@ -41,7 +41,7 @@ def load_config(text: str, *, environment: str = "production", env: Mapping[str,
         env: environment variables for `${NAME}` and `${NAME:-default}`, and for `<%= ENV['NAME'] %>`.
 
     Raises:
-        ConfigError: its `problems` are all `Problem`s of the section, in the order of the file.
+        ConfigError: the settings are invalid; `problems` are the section's, in file order.
     """
     text, problems = without_erb(text)
     if problems:
@@ -68,9 +68,9 @@ def load_config(text: str, *, environment: str = "production", env: Mapping[str,
 def read_setting(
     text: str, name: str, *, environment: str = "production", env: Mapping[str, str] = _NO_VARIABLES
 ) -> object:
-    """Read one setting of a text whose others may have problems; None where it is not there or cannot be read.
+    """Read one setting of a text that may be invalid otherwise; None if it is missing or unreadable.
 
-    Of a text that is no YAML at all its line is read, if it is the only one that sets it.
+    If the text is not valid YAML, only the line with the setting is read, if there is exactly one.
     """
     text, reader = without_erb(text)[0], NodeReader(env)
     try:
@@ -86,16 +86,16 @@ def read_setting(
 
 
 def _only_line(text: str, name: str) -> str:
-    """Return just the line that sets something; "" where several do, as in environments, or none does."""
+    """Return the only line that sets a name; "" if there is none, or several, as with environments."""
     found = re.findall(rf"^ *({re.escape(name)} *:.*)$", text, re.MULTILINE)
     return str(found[0]) if len(found) == 1 else ""
 
 
 def dump_config(config: Config) -> str:
-    """Dump every setting as YAML, from which `load_config` reads an equal config.
+    """Dump every setting as YAML, from which `load_config` loads an equal config.
 
-    Provider keys are not in it, only the names of their variables; `database_url` and headers of external hosts are,
-    see `redacted`.
+    It has the names of API keys' variables, not the keys, but it contains `database_url` and header values: see
+    `redacted`.
     """
     values = _escaped(config.model_dump(mode="python", by_alias=True))
     text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
@@ -103,7 +103,7 @@ def dump_config(config: Config) -> str:
 
 
 def redacted(config: Config) -> Config:
-    """Replace the passwords in `database_url` and `coordination.url` and the values of all headers by `***`."""
+    """Replace the passwords in `database_url` and `coordination.url` and all header values by `***`."""
     changes: dict[str, Any] = {}
     if config.database_url is not None:
         changes["database_url"] = without_password(config.database_url)
@@ -126,7 +126,7 @@ def _without_values(destinations: Mapping[str, Destination]) -> dict[str, Destin
 
 
 class _Dumper(yaml.SafeDumper):
-    """Write texts with control characters in double quotes; other styles turn U+0085 into a space."""
+    """Quote texts with control characters in double quotes; other styles turn U+0085 into a space."""
 
 
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
@@ -137,7 +137,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 class _Findings:
-    """Collect problems, with the line of each path; values from the environment are not shown."""
+    """Collect problems with their lines, without values from the environment."""
 
     def __init__(self, reader: NodeReader, values: Any, line: int | None) -> None:
         self._reader = reader

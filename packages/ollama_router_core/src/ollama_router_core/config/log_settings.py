@@ -1,4 +1,4 @@
-"""Settings of what is written down: the router's own log, the log of requests, traces."""
+"""Settings of the router's log, the request log and traces."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Texts of configs without their secrets, to be kept and compared; and the way back.
+"""Masking of secrets in config texts, for stored versions and comparison, and the restoration of masked secrets.
 
-Passwords in URLs and values of header fields become `***` in place; references such as `${NAME}` stay. Comments, order
-and layout are the operator's.
+Passwords in URLs and values of header fields become `***` in place; references such as `${NAME}`, comments, order and
+layout are kept.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def without_password(url: str) -> str:
 
 
 def mask_secrets(text: str) -> str:
-    """Mask every secret that a config's text contains, in all of its environments.
+    """Mask every secret in a config's text, in all environments.
 
     Raises:
-        ConfigError: it is no YAML.
+        ConfigError: the text is not valid YAML.
     """
     text, _ = without_erb(text)
     masks = ((path, node, _masked(path, node.value)) for path, node in _secrets(text))
@@ -54,10 +54,10 @@ def mask_secrets(text: str) -> str:
 
 
 def fill_secrets(masked: str, current: str) -> str:
-    """Put the secrets of a current text where a masked one has `***`: those of the same settings.
+    """Replace each `***` in a masked text by the secret of the same setting in the current text.
 
     Raises:
-        ConfigError: the current text is no YAML, or lacks one of them; the error names the setting.
+        ConfigError: the current text is not valid YAML, or lacks a secret; the error names the setting.
     """
     wanted = [(path, node) for path, node in _secrets(masked) if _MASK in node.value]
     if not wanted:
@@ -89,7 +89,7 @@ def _secrets(text: str) -> Iterator[tuple[KeyPath, yaml.ScalarNode]]:
 
 
 def _below(node: yaml.Node, path: KeyPath, seen: set[int]) -> Iterator[tuple[KeyPath, yaml.ScalarNode]]:
-    """Walk each node once, however many aliases lead to it."""
+    """Visit each node once, even if it has several aliases."""
     if id(node) in seen:
         return
     seen.add(id(node))
@@ -101,7 +101,7 @@ def _below(node: yaml.Node, path: KeyPath, seen: set[int]) -> Iterator[tuple[Key
 
 
 def is_secret(path: KeyPath) -> bool:
-    """Whether what stands at a path from the root of a config or of one of its environments may be a secret."""
+    """Return whether the value at a path from the root of a config, or of an environment, may be a secret."""
     return path[-1:] == ("database_url",) or path[-2:] == ("coordination", "url") or _is_header(path)
 
 
@@ -110,7 +110,7 @@ def _is_header(path: KeyPath) -> bool:
 
 
 def _replaced(text: str, changed: list[tuple[yaml.ScalarNode, str]]) -> str:
-    """Write values anew, from the end, so that the places of the others stay; anchors and line ends are kept."""
+    """Replace values from the end of the text, so that earlier offsets stay valid; keep anchors and line ends."""
     for node, value in sorted(changed, key=lambda one: -one[0].start_mark.index):
         start, end = node.start_mark.index, node.end_mark.index
         written = text[start:end]

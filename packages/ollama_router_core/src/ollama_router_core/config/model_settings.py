@@ -1,4 +1,4 @@
-"""Settings of models: where they go, what they need, what requests may ask for."""
+"""Settings of models: placement, memory and limits of requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["MemoryPattern", "ModelRule", "ModelSettings"]
 
 
 class MemoryPattern(Section):
-    """Memory of every model whose name matches."""
+    """Memory of models with a matching name."""
 
     pattern: Regex = Field(
         examples=["-70b|:70b"],
@@ -24,7 +24,7 @@ class MemoryPattern(Section):
 
 
 class ModelRule(Section):
-    """Bounds for requests for some models; the first matching rule applies."""
+    """Limits of requests for matching models; the first matching rule applies."""
 
     pattern: str = Field(
         min_length=1,
@@ -62,7 +62,7 @@ class ModelRule(Section):
 
 
 class ModelSettings(Section):
-    """Where models go and how much memory they need."""
+    """Placement and memory of models."""
 
     explicit_assignments: dict[str, str] = Field(
         default_factory=dict,

@@ -1,4 +1,4 @@
-"""Convert a section of the YAML tree to plain values, with a line for each."""
+"""Conversion of a YAML tree's section to plain values with line numbers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ollama_router_core.config.yaml_document import MAX_DEPTH, line_of, plain_ta
 __all__ = ["BROKEN", "MAX_VALUES", "Entry", "NodeReader"]
 
 MAX_VALUES = 50_000
-"""Maximum number of values in a section after aliases are resolved, so that a few lines cannot grow without bound."""
+"""Maximum number of values in a section with aliases resolved, against exponential expansion."""
 
 BROKEN: Final = object()
-"""Stands for a value that could not be read; its problem is reported already."""
+"""Placeholder for an unreadable value whose problem has been reported."""
 
 Entry = tuple[yaml.ScalarNode, yaml.Node]
 """A key and its value."""
@@ -37,9 +37,8 @@ _CONSTRUCT = {
 class NodeReader:
     """Convert nodes to values, and collect `problems`, `lines` and `variables`.
 
-    `lines` maps each path to the line where its key was written, which for a merged value is in the merged mapping.
-    `variables` maps the path of a value that came from the environment to the text in the file, because the value
-    itself may be a secret.
+    `lines` maps each path to the line of its key; for a merged value, that is in the merged mapping. `variables` maps
+    the path of a value from the environment to the text in the file, as the value may be a secret.
     """
 
     def __init__(self, env: Mapping[str, str]) -> None:
@@ -68,12 +67,12 @@ class NodeReader:
             self._open.discard(id(node))
 
     def line_at(self, path: KeyPath) -> int | None:
-        """Return the line of a path, or of the nearest above it; None if none of them is written."""
+        """Return the line of a path or its nearest parent; None if none has a line."""
         lines = (self.lines.get(path[:length]) for length in range(len(path), 0, -1))
         return next((line for line in lines if line is not None), None)
 
     def entries(self, node: yaml.MappingNode, path: KeyPath = ()) -> dict[str, Entry]:
-        """Return the mapping's entries merged as in YAML: own keys first, then the first of several mappings."""
+        """Return the mapping's entries with merge keys resolved: own keys take precedence, then earlier mappings."""
         known = self._entries.get(id(node))
         if known is not None:
             return known

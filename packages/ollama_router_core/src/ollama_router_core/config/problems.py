@@ -1,4 +1,4 @@
-"""Problems of a config, written for the person who has to fix them."""
+"""Problems of a config, rendered for the operator."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ollama_router_core.errors import ConfigError
 __all__ = ["KeyPath", "Problem", "config_error", "render_path"]
 
 KeyPath = tuple[str | int, ...]
-"""Keys and list positions (from 0) from the root of a section down to a value."""
+"""Keys and list indices (from 0) from the root of a section to a value."""
 
 _BARE = re.compile(r"[A-Za-z0-9_\-]+", re.ASCII)
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """One problem. `line` counts from 1, None if it belongs to no line; `path` may be empty."""
+    """One problem. `line` is from 1, None without a line; `path` may be empty."""
 
     line: int | None
     path: str
@@ -43,7 +43,7 @@ def render_path(path: KeyPath) -> str:
 
 
 def config_error(problems: Iterable[Problem]) -> ConfigError:
-    """Build the error that lists every problem once, in the order of the file."""
+    """Build the error that lists each distinct problem once, in file order."""
     ordered = tuple(sorted(dict.fromkeys(problems), key=_position))
     count = "1 problem" if len(ordered) == 1 else f"{len(ordered)} problems"
     text = "\n".join(f"  {problem}" for problem in ordered)

@@ -1,4 +1,4 @@
-"""What is known of a host, as data: lines of a shipped profile, and those that an operator writes in their place."""
+"""Host profiles as data: the lines of shipped profiles, and the operator's replacements."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RouteName = Literal[
 Effort = Literal["disabled", "enabled", "low", "medium", "high", "max"]
 Scalar = str | bool | int | float | None
 Thinking = dict[Effort, dict[str, Any]]
-"""Reasoning effort, and the request members that set it; none if it cannot be set."""
+"""Reasoning effort to the request members that set it; empty if they do not exist."""
 
 _MEMBER = re.compile(r"[A-Za-z0-9_]{1,64}(?:\.[A-Za-z0-9_]{1,64}){0,3}", re.ASCII)
 _DATE = re.compile(r"20\d\d-[01]\d-[0-3]\d", re.ASCII)
@@ -71,7 +71,7 @@ class Bounds(Section):
 
 
 class CallIdRule(Section):
-    """Which ids of tool calls a host takes."""
+    """The ids of tool calls that a host accepts."""
 
     alphabet: Literal["any", "word", "alphanumeric"] = Field(
         default="any", description="`word` is letters, digits, - and _; `alphanumeric` is letters and digits."
@@ -82,7 +82,7 @@ class CallIdRule(Section):
 
 
 class Takes(Section):
-    """What a host takes of a conversation; null leaves it to the lines before, or to what its dialect has in common."""
+    """What a host accepts in a conversation; null leaves it to earlier lines or to the dialect's default."""
 
     later_system: Literal["kept", "folded", "wrapped"] | None = Field(
         default=None,
@@ -139,7 +139,7 @@ class Takes(Section):
 
 
 class ProfileLine(Section):
-    """One thing that is known of a host."""
+    """One fact about a host."""
 
     models: Entries[ModelPattern] = Field(
         default=(), examples=[["gpt-{5..}*"]], description="The host's names of models; empty means all."
@@ -175,7 +175,7 @@ class ProfileLine(Section):
 
 
 class ProfileSettings(Section):
-    """Which profile a host has, and what is different. A plain text is the profile's name."""
+    """A host's profile and the changes to it. A plain text is the profile's name."""
 
     base: ProfileName | None = Field(
         default=None, description="The shipped profile; null guesses it from the address, `none` is none."
@@ -205,7 +205,7 @@ def parse_profile(name: str, text: str) -> HostProfile:
     """Parse the text of a shipped profile.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the text is no valid profile.
     """
     try:
         return HostProfile.model_validate(yaml.load(text, Loader=PlainLoader))  # noqa: S506 - a safe loader
@@ -214,5 +214,5 @@ def parse_profile(name: str, text: str) -> HostProfile:
 
 
 def parse_addresses(text: str) -> dict[ProfileName, tuple[str, ...]]:
-    """Parse the list of addresses by which profiles are guessed: the name of a profile to hosts, domains and ports."""
+    """Parse the addresses that identify profiles: profile names to hosts, domains and ports."""
     return {name: tuple(addresses) for name, addresses in yaml.safe_load(text).items()}

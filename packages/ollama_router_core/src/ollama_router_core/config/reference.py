@@ -1,4 +1,4 @@
-"""Every setting with its path, type, default and meaning, read from the models themselves."""
+"""Every setting with its path, type, default and meaning, from the models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Nesting", "Setting", "nested_section", "render_reference", "settings
 
 
 class Nesting(Enum):
-    """How a setting holds the settings below it; the value is what stands for it in a path."""
+    """How a setting contains nested settings; the value is its notation in a path."""
 
     PLAIN = ""
     BY_NAME = ".<name>"
@@ -29,8 +29,8 @@ class Nesting(Enum):
 class Setting(Struct, frozen=True, kw_only=True):
     """One key of a config file.
 
-    `path` is dotted; `<name>` stands for a name of the operator's choice and `[]` for each entry of a list.
-    `default` is YAML, or None when the key must be written.
+    `path` is dotted, with `<name>` for a name that the operator chooses and `[]` for each entry of a list. `default`
+    is YAML, None for a required key.
     """
 
     path: str
@@ -40,7 +40,7 @@ class Setting(Struct, frozen=True, kw_only=True):
 
 
 def settings_reference() -> Iterator[Setting]:
-    """Yield every setting in the order of a file, tables before what is inside them."""
+    """Yield every setting in file order, tables before their keys."""
     yield from _walk(Config, "")
 
 
@@ -65,7 +65,7 @@ def _walk(section: type[BaseModel], prefix: str) -> Iterator[Setting]:
 
 
 def nested_section(annotation: Any) -> tuple[type[BaseModel] | None, Nesting]:
-    """Return the section that values of a type consist of, None if they are plain, and how they hold it."""
+    """Return the section nested in a type, None for a plain type, and the kind of nesting."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is dict and _is_section(arguments[1]):
         return arguments[1], Nesting.BY_NAME

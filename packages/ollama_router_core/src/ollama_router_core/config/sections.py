@@ -10,7 +10,7 @@ __all__ = ["Section"]
 
 
 class Section(BaseModel):
-    """A table: unknown keys are errors, values are taken strictly, and nothing changes after loading."""
+    """A table: unknown keys are errors, types are strict, and instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False)
 

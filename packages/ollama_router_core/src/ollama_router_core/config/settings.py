@@ -1,7 +1,7 @@
 """Every setting of the router, with its type, default and meaning.
 
-The keys of the Rails application that this project replaces keep their names, meanings and paths. Sizes in `*_gb`
-are GiB (1024^3 bytes), as there. Durations are seconds unless the name says `_ms`.
+Keys of the Rails application that this project replaces keep their names, meanings and paths. Sizes in `*_gb` are GiB
+(1024^3 bytes), as in that application. Durations are seconds unless the name ends in `_ms`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ StrategyName = Literal["priority_with_memory", "least_loaded", "round_robin", "f
 
 
 class Responses(Section):
-    """Answers of `/v1/responses` that the router keeps."""
+    """Stored responses of `/v1/responses`."""
 
     store: bool = Field(
         default=False,
@@ -75,7 +75,7 @@ class Responses(Section):
 
 
 class Persons(Section):
-    """People behind a client whose user may ask for others (`users set --speaks-for`)."""
+    """People behind a client whose user may send requests on behalf of others (`users set --speaks-for`)."""
 
     header: FieldName | None = Field(
         default=None,
@@ -116,7 +116,7 @@ class Console(Section):
 
 
 class CoordinationSettings(Section):
-    """What several routers share as it is now, in Redis or Valkey; needs the extra `redis`."""
+    """Live state that several routers share in Redis or Valkey; needs the extra `redis`."""
 
     url: str | None = Field(
         default=None,

@@ -1,6 +1,7 @@
-"""The config that `orouter init` writes: the servers found and the few settings that most people change.
+"""The config that `orouter init` writes: the servers found and the most commonly changed settings.
 
-A line `# text` explains; a line `#key: value` is a setting to uncomment, and the file still loads when all are.
+A line `# text` is an explanation; a line `#key: value` is a setting to uncomment. The file loads with all settings
+uncommented.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ __all__ = ["ProbedServer", "render_starter"]
 
 _SHOWN_MODELS = 8
 _STRATEGY: StrategyName = "fastest"
-"""The one for new configs; a file that names none keeps that of the application it may come from."""
+"""The strategy of new configs; the setting's default is that of the Rails application."""
 
 
 class ProbedServer(Struct, frozen=True, kw_only=True):
-    """What one server answered: `version` is None when it told none, `error` is None when it answered.
+    """One server's probe: `version` is None if not reported, `error` is None if the server answered.
 
-    `gpus` is the memory of each of its GPUs in GiB, where somebody asked.
+    `gpus` is the memory of each of its GPUs in GiB, if measured.
     """
 
     name: str
@@ -40,10 +41,10 @@ class ProbedServer(Struct, frozen=True, kw_only=True):
 
 
 def render_starter(probed: Sequence[ProbedServer] = ()) -> str:
-    """Render a short config that loads: the probed servers, or one Ollama on this machine.
+    """Render a short, valid config with the probed servers, or with one Ollama on this machine.
 
-    A server probed twice is written once, names are made unique, and a server that did not answer is written too,
-    because the router starts without it. The port is 11434, or the next one that no server has on this machine.
+    Servers with the same address appear once, names are made unique, and servers that did not answer are included, as
+    the router can start without them. The port is 11434, or from 11433 down the first that no local server uses.
     """
     servers = _unique(probed) or {"local": ProbedServer(name="local", host="127.0.0.1")}
     strategies = type_words(field_type(Config.model_fields["routing_strategy"]))

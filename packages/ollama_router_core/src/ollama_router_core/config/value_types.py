@@ -1,4 +1,4 @@
-"""Types of settings' values, each validated and with a name for people."""
+"""Types of settings' values, validated and with display names."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ __all__ = [
 ]
 
 MOST_NAME_CHARACTERS = 80
-"""Of a name that is made from a text of others."""
+"""Maximum length of a name from `safe_name`."""
 TARGET_WORDS: Final = frozenset({"all", "where-it-fits"})
-"""What stands for servers where names of them are expected, and so is the name of none."""
+"""Keywords that stand for several servers, reserved as names."""
 _SIZE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE | re.ASCII)
 _HOST = re.compile(
     r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,251}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?", re.ASCII
@@ -67,7 +67,7 @@ _UNIT = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
 def matching(pattern: re.Pattern[str], expected: str) -> AfterValidator:
-    """Return the check of a text against a whole pattern. The text is not repeated: it may be a key, or hold one."""
+    """Return a validator that matches a whole text. Its message omits the text, which may contain a key."""
 
     def check(text: str) -> str:
         if not pattern.fullmatch(text):
@@ -119,7 +119,7 @@ def _is_ipv6(text: str) -> bool:
 def _host(text: str) -> str:
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if not _HOST.fullmatch(bare) or (":" in bare and not _is_ipv6(bare)):
-        # The text is not repeated: people paste whole URLs here, with a password inside.
+        # The message omits the text: users paste whole URLs here, with passwords.
         raise ValueError("expected a host name or address alone, without scheme, port, path or user")
     return bare
 
@@ -131,14 +131,14 @@ def _field_name(text: str) -> str:
 
 
 def _field_value(value: Any) -> str:
-    # Never repeated: it may be a key.
+    # The message omits the value, which may be a key.
     if not isinstance(value, str) or not _FIELD_VALUE.fullmatch(value):
         raise ValueError("expected a text of printable ASCII characters")
     return value
 
 
 def with_address(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a server's values with those that its `url` stands for; what is no URL is left for its own check."""
+    """Return a server's values with its `url` split into address settings; an invalid URL is left to its validator."""
     found = _SERVER_URL.fullmatch(values["url"])
     if found is None:
         return dict(values)
@@ -202,4 +202,4 @@ DestinationName = Annotated[
 ]
 Entry = TypeVar("Entry")
 Entries = Annotated[tuple[Entry, ...], Field(strict=False)]
-"""A list: YAML's are lists and no tuples; the entries stay strict."""
+"""A tuple that accepts YAML's lists; the entries stay strict."""

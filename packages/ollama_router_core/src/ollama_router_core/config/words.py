@@ -1,4 +1,4 @@
-"""Types and values in plain words, for messages: what was expected, what was found, the nearest known word."""
+"""Texts for messages: expected types, actual values, and the nearest known word."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIMPLE = {bool: "true or false", str: "text", int: "a whole number", float: "a 
 
 
 class Words(Struct, frozen=True):
-    """Name of a type's values in messages, as metadata of an `Annotated` type."""
+    """The name of a type in messages, as metadata of an `Annotated` type."""
 
     text: str
 

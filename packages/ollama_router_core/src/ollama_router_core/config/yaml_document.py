@@ -21,7 +21,7 @@ _DROPPED = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
 
 
 class PlainLoader(yaml.SafeLoader):
-    """The safe loader without dates (no setting is one, and `2024-01-01` may be a tag) and with bounded depth."""
+    """The safe loader without dates, as `2024-01-01` may be a model's tag, and with limited depth."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own class attribute)
         first: [(tag, regex) for tag, regex in pairs if tag not in _DROPPED]
@@ -33,7 +33,7 @@ class PlainLoader(yaml.SafeLoader):
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose a node that is not too deep; PyYAML calls this for each."""
+        """Compose a node within the depth limit; PyYAML calls this for each node."""
         if self._depth > MAX_DEPTH:
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem=f"more than {MAX_DEPTH} levels of nesting", problem_mark=mark)
@@ -48,7 +48,7 @@ def compose(text: str) -> yaml.Node | None:
     """Return the root node of the only document in `text`, or None if it is empty.
 
     Raises:
-        ConfigError: the text is not exactly one well-formed YAML document, or it is too large or too deep.
+        ConfigError: the text is not one well-formed YAML document, too large or too deep.
     """
     if len(text) > MAX_TEXT:
         raise config_error([Problem(line=None, path="", message=f"more than {MAX_TEXT} characters of text")])
@@ -61,7 +61,7 @@ def compose(text: str) -> yaml.Node | None:
         mark = error.problem_mark or error.context_mark
         raise _syntax_error(mark.line + 1 if mark else None, _in_words(error)) from None
     except (ValueError, OverflowError):
-        # A \U escape beyond Unicode or a %YAML version of thousands of digits; PyYAML lets chr and int raise.
+        # A \U escape beyond Unicode, or a %YAML version of thousands of digits: PyYAML lets chr and int raise.
         raise _syntax_error(None, "an escape or directive has a number out of range") from None
 
 
@@ -72,7 +72,7 @@ def line_of(node: yaml.Node) -> int:
 
 
 def plain_tag(text: str) -> str:
-    """Return the tag that YAML resolves an unquoted text to."""
+    """Return the tag that YAML assigns to an unquoted text."""
     tag: str = PlainLoader("").resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
     return tag
 

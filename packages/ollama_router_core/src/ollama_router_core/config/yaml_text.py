@@ -1,4 +1,4 @@
-"""Lines of YAML that are written by hand: comments and values."""
+"""Rendering of single lines of YAML: comments and values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WIDTH = 100
 
 
 def comment(text: str, indent: int = 0) -> Iterator[str]:
-    """Yield the lines of a comment; control characters become spaces, so that no text can end it."""
+    """Yield the lines of a comment; control characters become spaces, so that the text cannot end it."""
     start = " " * indent + "# "
     shown = "".join(char if char.isprintable() else " " for char in text)
     yield from textwrap.wrap(

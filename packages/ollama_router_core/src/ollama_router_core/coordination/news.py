@@ -69,9 +69,9 @@ class ServerPolled(Struct, frozen=True, tag=True, array_like=True):
 
 
 class ServerRenamed(Struct, frozen=True, tag=True, array_like=True):
-    """A member has taken up a config in which a server has another name: whoever has the old one counts under both.
+    """A member loaded a config that renames a server; members with the old name count under both names.
 
-    `address` is a hash of the server's address, the same in all members; 0 where it is not told.
+    `address` is a hash of the server's address, equal in all members; 0 if absent.
     """
 
     new: str
@@ -80,7 +80,7 @@ class ServerRenamed(Struct, frozen=True, tag=True, array_like=True):
 
 
 class LoadBegan(Struct, frozen=True, tag=True, array_like=True):
-    """A request was sent for which a server must load a model."""
+    """A request was sent that makes a server load a model."""
 
     server: str
     model: CanonicalName
@@ -88,7 +88,7 @@ class LoadBegan(Struct, frozen=True, tag=True, array_like=True):
 
 
 class PrefixHeld(Struct, frozen=True, tag=True, array_like=True):
-    """A server answered a turn of a conversation, and may have its prompt of `tokens` tokens cached."""
+    """A server answered a turn of a conversation and may have cached its prompt of `tokens` tokens."""
 
     server: str
     model: CanonicalName
@@ -142,13 +142,13 @@ class RequestEnded(Struct, frozen=True, tag=True, array_like=True):
 
 
 class RequestsRefused(Struct, frozen=True, tag=True, array_like=True):
-    """A member has refused so many requests since it last said so, by error code: see `refusal_waves.is_refused`."""
+    """The number of requests that a member refused since its last report, by error code: `refusal_waves.is_refused`."""
 
     counts: dict[str, int]
 
 
 class TurnsTaken(Struct, frozen=True, tag=True, array_like=True):
-    """Users to whom a member gave slots for which several routers wait, and when each last had one."""
+    """Users to whom a member gave slots that several routers wait for, and the time of each user's last one."""
 
     moments: dict[str, float]
 
@@ -173,19 +173,19 @@ News = (
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(News)
 _LONG, _MOST = 1024, 16 << 20
-"""Bytes from which news are compressed, and of what one may become again."""
+"""Size in bytes from which news is compressed, and the maximum after decompression."""
 _COMPRESSED = b"\x78"
-"""The first byte of a zlib stream; MessagePack's of an array is another one."""
+"""The first byte of a zlib stream; no MessagePack array begins with it."""
 
 
 def write_news(news: News) -> bytes:
-    """Encode news, for implementations between processes."""
+    """Encode news for transfer between processes."""
     data = _encoder.encode(news)
     return data if len(data) < _LONG else zlib.compress(data, 1)
 
 
 def read_news(data: bytes) -> News | None:
-    """Decode news; None for what this version does not know."""
+    """Decode news; None for a kind that this version does not know."""
     try:
         if data.startswith(_COMPRESSED):
             data = zlib.decompressobj().decompress(data, _MOST)
@@ -196,7 +196,7 @@ def read_news(data: bytes) -> News | None:
 
 
 def moved(news: News, seconds: float) -> News:
-    """Translate the moments in news between the clocks of two machines."""
+    """Convert the times in news between the clocks of two machines."""
     match news:
         case BreakerOpened():
             return msgspec.structs.replace(news, until=news.until + seconds)

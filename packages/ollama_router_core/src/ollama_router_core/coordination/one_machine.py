@@ -1,4 +1,4 @@
-"""What holds for members that see each other's counts as they are: in one process, or in memory that they share."""
+"""The base of members that see each other's exact counts, in one process or in shared memory."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ __all__ = ["OneMachineMember"]
 
 
 class OneMachineMember:
-    """The answers of `Coordination` that need no asking.
+    """The part of `Coordination` that needs no requests to other members.
 
     Args:
-        index: which member this is.
-        size: how many there are.
+        index: this member's index, from 0.
+        size: number of members.
     """
 
     def __init__(self, index: int, size: int) -> None:
@@ -27,28 +27,28 @@ class OneMachineMember:
 
     @property
     def asks(self) -> bool:
-        """What is known of the others is true."""
+        """False, as the others' counts are exact."""
         return False
 
     @property
     def members(self) -> int:
-        """All there are."""
+        """The number of members."""
         return self.size
 
     @property
     def rank(self) -> int:
-        """Its index."""
+        """The member's index."""
         return self.index
 
     async def count_of(self, user: str) -> None:
-        """Everything is known at any time."""
+        """Do nothing, as all counts are current."""
 
     @property
     def others_wait(self) -> bool:
-        """Nobody has to be asked."""
+        """False, as no member must be asked."""
         return False
 
     @property
     def away(self) -> bool:
-        """The others can always be asked."""
+        """False, as the others are always reachable."""
         return False

@@ -1,6 +1,6 @@
-"""What a member of a group on several machines knows of the others between two exchanges with their common store.
+"""A member's view of its group between two exchanges with the shared store, for groups on several machines.
 
-Moments are seconds of the member's own clock: who exchanges with the store translates them.
+Times are in seconds of the member's own clock; the caller converts them from the store's clock.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ __all__ = ["Replica", "Seen"]
 
 
 class Seen(Struct, frozen=True, kw_only=True):
-    """What the store knew of the group: members, what the others hold, since when they wait, drains by server.
+    """The group's state in the store: the number of members, the others' counts, and drains by server.
 
-    `rank` is this member's place among all, from 0.
+    `rank` is this member's rank, from 0. `waiting` maps each member with waiting requests to the arrival time of the
+    oldest.
     """
 
     members: int
@@ -33,26 +34,26 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 
 class Replica:
-    """One member's own counts, exact, and the others' as of the last exchange.
+    """One member's exact counts, and the others' counts as of the last exchange.
 
-    While the store cannot be asked (`away`), or has forgotten what the others hold (`settling`), the member decides
-    alone: it goes by its share of every limit, and the others are taken to hold the rest. What they held when that was
-    last known counts until the leases of then have expired: so long a member takes no more than what it held itself
-    and its part of what was free.
+    While the store is unreachable (`away`) or has lost the others' counts (`settling`), the member decides alone: it
+    uses its share of every limit and assumes that the others hold the rest. The last known counts of the others apply
+    until their leases expire: until then a member uses at most its own count at that time plus its share of the free
+    slots.
 
     Attributes:
-        name: the member's, by which equals are put in order.
-        own: what this member holds.
-        members: how many there were, itself included, when the store last knew all of them.
-        rank: which of them this is, from 0.
-        away: whether the store cannot be asked.
-        settling: whether the store does not know all members yet.
-        acquainted: whether this member has ever known the others.
-        since: when the request arrived that waits longest here.
-        heads: the same for each server that requests wait for.
-        claiming: slots that were asked for and not answered yet; who asks is in the line until then.
-        others_wait: whether requests wait in other members, when that was last heard.
-        days: what all had used, when this member last asked.
+        name: the member's name; breaks ties.
+        own: this member's counts.
+        members: number of members, this one included, when the store last had all of them.
+        rank: this member's rank, from 0.
+        away: whether the store is unreachable.
+        settling: whether the store does not have all members yet.
+        acquainted: whether this member has ever received the others' counts.
+        since: when this member's longest-waiting request arrived.
+        heads: the same for each server with waiting requests.
+        claiming: number of pending claims; their requests count as waiting.
+        others_wait: whether requests wait in other members, as of the last exchange.
+        days: the use counted by all members, as of the last query.
     """
 
     def __init__(self, name: str) -> None:
@@ -81,11 +82,11 @@ class Replica:
     # --- counts -----------------------------------------------------------------------------------------------------
 
     def take(self, scope: Scope, name: str) -> None:
-        """Count what this member holds."""
+        """Add one to this member's count."""
         self.own[scope][name] += 1
 
     def give_back(self, scope: Scope, name: str) -> bool:
-        """End what was taken; False where nothing was."""
+        """Subtract one from this member's count; return False if it is zero."""
         if self.own[scope][name] < 1:
             return False
         self.own[scope][name] -= 1
@@ -94,25 +95,25 @@ class Replica:
         return True
 
     def elsewhere(self, scope: Scope, name: str) -> int:
-        """Return what the others hold, as far as is known."""
+        """Return the others' count: the last known one, or the rest of the limit while this member decides alone."""
         if not self.alone:
             return self._elsewhere[scope].get(name, 0)
         limit = self._limits.get((scope, name))
         return 0 if limit is None else limit - self._share(scope, name, limit)
 
     def all_elsewhere(self, scope: Scope, names: Collection[str]) -> Mapping[str, int]:
-        """Return the same of many names, without those of which nothing is held."""
+        """Return the others' counts of many names, without zeros."""
         if not self.alone and not self._elsewhere[scope]:
             return {}
         return {name: count for name in names if (count := self.elsewhere(scope, name))}
 
     def asked(self, scope: Scope, name: str, limit: int) -> bool:
-        """Remember a limit: while this member decides alone, it keeps to its share. Say whether it was the same."""
+        """Store a limit, for this member's share while it decides alone; return whether it is unchanged."""
         before, self._limits[scope, name] = self._limits.get((scope, name)), limit
         return before == limit
 
     def may_take_alone(self, scope: Scope, name: str, limit: int) -> bool:
-        """Say whether this member holds less than its share of a limit."""
+        """Return whether this member's count is below its share of a limit."""
         return self.own[scope][name] < self._share(scope, name, limit)
 
     def _share(self, scope: Scope, name: str, limit: int) -> int:
@@ -124,9 +125,9 @@ class Replica:
         return min(share, held + part_of(free, self.members, self.rank))
 
     def answered(self, scope: Scope, name: str, *, elsewhere: int, full: int | None = None) -> None:
-        """Note what the others hold; of a limit that is reached, what this member does not hold is theirs.
+        """Store the others' count; if the limit `full` is reached, they hold at least what this member does not.
 
-        While this member decides alone, what the store knows is too little.
+        Ignored while this member decides alone, as the store's counts are then incomplete.
         """
         if self.alone:
             return
@@ -136,22 +137,22 @@ class Replica:
     # --- requests in a minute ---------------------------------------------------------------------------------------
 
     def admitted(self, user: str, second: int) -> None:
-        """Count a request of a user in a second of the store's clock."""
+        """Count an admitted request of a user in a second of the store's clock."""
         self._admitted.add(user, second)
 
     def own_admitted(self, user: str, second: int) -> int:
-        """Return how many requests of a user this member admitted in the minute before a second."""
+        """Return the number of a user's requests that this member admitted in the minute before a second."""
         return sum(self._admitted.minute(user, second).values())
 
     def admissions_of_all(self, user: str, seconds: Mapping[int, int]) -> None:
-        """Note what all members admitted; `seconds` counts by seconds of the store's clock."""
+        """Store the admissions of all members, by second of the store's clock."""
         own = Counter(self._admitted.since(user, 0))
         self._admitted_elsewhere[user] = {
             second: count - own[second] for second, count in seconds.items() if count > own[second]
         }
 
     def admissions(self, user: str, now: float, offset: float) -> list[Admissions]:
-        """Return what the others admitted in the last minute; `offset` is the store's clock less this member's."""
+        """Return the others' admissions of the last minute; `offset` is the store's clock minus this member's."""
         oldest = int(now + offset) - MINUTE_SECONDS
         found = sorted(self._admitted_elsewhere.get(user, {}).items())
         return [
@@ -161,28 +162,28 @@ class Replica:
     # --- tokens in a minute -----------------------------------------------------------------------------------------
 
     def spend(self, user: str, second: int, tokens: int) -> None:
-        """Count tokens of a user in a second of the store's clock; a negative number takes them back."""
+        """Count tokens of a user in a second of the store's clock; a negative number subtracts them."""
         self._spent.add(user, second, tokens)
         self._spent_here.add(user, second, tokens)
 
     def spent_by_all(self, user: str, seconds: Mapping[int, int]) -> None:
-        """Note what all members have counted, by seconds of the store's clock."""
+        """Store the tokens counted by all members, by second of the store's clock."""
         self._spent.replace(user, seconds)
 
     def may_spend_alone(self, user: str, second: int, tokens: int, limit: int) -> bool:
-        """Say whether tokens fit into this member's share of a limit."""
+        """Return whether tokens fit into this member's share of a limit."""
         used = sum(self._spent_here.minute(user, second).values())
         return room_for(tokens, used=used, limit=share_of(limit, self.members, self.rank))
 
     def spent(self, user: str, now: float, offset: float) -> list[Spent]:
-        """Return what was counted in the last minute, as known here; `offset` as for `admissions`."""
+        """Return the known tokens of the last minute; `offset` as for `admissions`."""
         rows = sorted((self._spent_here if self.away else self._spent).minute(user, int(now + offset)).items())
         return [Spent(min(now, second + 1.0 - offset), tokens) for second, tokens in rows if tokens]
 
     # --- order and drains -------------------------------------------------------------------------------------------
 
     def waits(self, since: float | None) -> bool:
-        """Note since when requests wait here; False where that is known. Others see it, and say so, a moment later."""
+        """Set when the oldest waiting request arrived; return False if unchanged. The store confirms it later."""
         if since == self.since or (since is None and self.claiming):
             return False
         self.since = since
@@ -190,57 +191,58 @@ class Replica:
         return True
 
     def next_in_line(self, server: str, arrived: float) -> float:
-        """Return since when the request waits whose turn a claim takes: this member's first, whichever of its own goes.
+        """Return the arrival time for a claim: that of this member's oldest request for the server.
 
-        A first one gives one turn: call it as the turn is asked for, and `had_no_turn` where it was not given.
+        It is used once, whichever of the member's requests gets the slot: call this for each claim, and `had_no_turn`
+        if the claim fails.
         """
         return min(arrived, self.heads.pop(server, arrived))
 
     def had_no_turn(self, server: str, since: float) -> None:
-        """Note that the slot for this member's first was refused."""
+        """Restore the arrival time of a failed claim."""
         self.heads.setdefault(server, since)
 
     def waits_longest(self) -> bool:
-        """Say whether the request that waits longest here waits longest in the group."""
+        """Return whether this member's oldest waiting request is the group's oldest."""
         if self.since is None or self.away:
             return self.since is not None
-        own = self._waiting.get(self.name)  # as the others see it: two clocks would let two members say so
+        own = self._waiting.get(self.name)  # as the others see it: with two clocks, two members could be first
         others = ((since, name) for name, since in self._waiting.items() if name != self.name)
         return own is not None and all((own, self.name) < other for other in others)
 
     @property
     def somebody_waits(self) -> bool:
-        """Whether a request waits in any member, as far as is known."""
+        """Whether a request is known to wait in any member."""
         return self.since is not None or self.others_wait
 
     def drain(self, server: str, *, on: bool) -> None:
-        """Note the last word about a server."""
+        """Store a server's drain state."""
         self._drains[server] = on
 
     def drained(self, server: str) -> bool | None:
-        """Return the last word about a server; None when there was none."""
+        """Return a server's last drain state; None without one."""
         return self._drains.get(server)
 
     # --- the store --------------------------------------------------------------------------------------------------
 
     @property
     def alone(self) -> bool:
-        """Whether this member decides without the store; one that never knew the others waits for it to settle."""
+        """Whether this member decides without the store; while settling, only if it has received counts before."""
         return self.away or (self.settling and self.acquainted)
 
     def go_alone(self, *, leases_end: float) -> None:
-        """Decide by what is known now; `leases_end` is when what the others held is surely given back or renewed."""
+        """Freeze the known counts; at `leases_end` the others' counts are certainly released or renewed."""
         if self._held_before is None and not self.alone:
             self._held_before = {scope: Counter(self.own[scope]) for scope in Scope}
             self._leases_end = leases_end
 
     def passed(self, now: float) -> None:
-        """Note the time."""
+        """Drop the frozen counts once the leases have ended."""
         if self._held_before is not None and now >= self._leases_end:
             self._held_before = None
 
     def saw(self, seen: Seen) -> None:
-        """Take over what the store knows; while it is settling, only the line and the drains."""
+        """Adopt the store's state; while it is settling, only the waiting members and the drains."""
         if not self.settling:
             self.members, self.rank = max(1, seen.members), seen.rank
             self._elsewhere = {scope: dict(seen.elsewhere.get(scope, {})) for scope in Scope}

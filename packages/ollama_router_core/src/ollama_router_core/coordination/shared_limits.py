@@ -1,4 +1,4 @@
-"""How members keep to a limit together, and how they divide it while they cannot ask each other."""
+"""Limits shared by members, and their division while members cannot reach each other."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ MINUTE_SECONDS = 60
 
 
 def part_of(number: int, members: int, rank: int) -> int:
-    """Return the equal part of the member with this rank, from 0; the first ones have what does not divide."""
+    """Return a member's equal part; `rank` is from 0, and the lowest ranks get the remainder."""
     whole, rest = divmod(max(0, number), max(1, members))
     return whole + (rank < rest)
 
 
 def share_of(limit: int, members: int, rank: int) -> int:
-    """Return what a member may use of a limit by itself: its part, and never nothing."""
+    """Return a member's share of a limit: its part, at least 1 unless the limit is 0."""
     return limit if limit < 1 else max(1, part_of(limit, members, rank))
 
 
 def shared_grants(grants: Grants, members: int, rank: int) -> Grants:
-    """Return a user's grants with one member's share of what is counted at once and by the minute."""
+    """Return a user's grants with one member's share of the concurrent and per-minute limits."""
     concurrent, per_minute, tokens = grants.concurrent_requests, grants.requests_per_minute, grants.tokens_per_minute
     return replace(
         grants,
@@ -37,7 +37,7 @@ def shared_grants(grants: Grants, members: int, rank: int) -> Grants:
 def count_here(
     member: Coordination, own: int, user: str, now: float, concurrent: int | None, per_minute: int | None
 ) -> bool:
-    """`Coordination.count` of a member that knows the others' counts as they are; it holds `own` of this user."""
+    """Implement `Coordination.count` for a member with the others' exact counts; `own` is its count of the user."""
     if concurrent is not None and own + member.elsewhere(Scope.USER, user) >= concurrent:
         return False
     if per_minute is not None:

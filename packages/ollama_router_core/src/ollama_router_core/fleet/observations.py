@@ -69,11 +69,10 @@ def observe_tags(facts: ServerFacts, body: bytes, *, now: float) -> ServerFacts:
 def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float, asked: float | None = None) -> ServerFacts:
     """Record the models in memory, from `/api/ps`. A load by the router's traffic ends when its model appears.
 
-    One that is being loaded anew for another context is not what it was any more, even while it is still listed. What
-    our traffic loaded it with is known as long as its context stays. What our traffic showed since the server was
-    `asked` (at `now` without that) is newer than the report. A model that was seen to answer since the last report has
-    come, for what is learned of the memory, and what is gone had to make room for it; so had what went while it was
-    being loaded.
+    A model being reloaded with another context counts as not loaded, even if it is still listed. The options with which
+    the router's traffic loaded a model are kept while its context is unchanged. Observations of the router's traffic
+    after `asked`, the time of the poll (default `now`), are newer than the report. For the learned memory capacity, a
+    model first seen in a response counts as loaded, and models that disappear with it or during its load as evicted.
 
     Raises:
         UpstreamProtocolError: the body is invalid for the route.

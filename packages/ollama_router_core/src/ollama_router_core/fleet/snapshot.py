@@ -111,20 +111,20 @@ class LoadedModel(Struct, frozen=True, kw_only=True):
 
 
 class ServerFacts(Struct, frozen=True, kw_only=True):
-    """One server. `up` is None until the first probe; `error` says why it is down; `probe_ms` is the last probe's time.
+    """One server's state.
 
-    Names that end in `_at` are seconds of the snapshot's clock, but for `loading_at`. `installed` is None until the
-    server has told its models.
-    `loading` maps a model to when its load was first seen by our own traffic, `loading_at` to the context that was
-    asked for with that load, if one was, and to 0 if Ollama chooses anew. `measured` keeps what models took when
-    `/api/ps` last listed them, by model and context length. `automatic` keeps the contexts that Ollama chose by itself.
-    `on_cpu` keeps the shares of models that lay in the machine's own memory, beside its GPUs, when `/api/ps` last
-    listed them.
-    `outdated` are runners of names whose newer files have a runner too: they only hold memory. `missing_routes` are
-    paths that this version of the server answered as unknown.
-    `capacity` is what its memory was seen to hold. `noted` maps a model to when a request of ours showed that it had
-    come into memory or left it, for those that the latest report may be too old to tell of. `driven_out` are models
-    that went while another was being loaded.
+    `up` is None until the first probe, `error` the reason why it is down, `probe_ms` the duration of the last probe.
+    Names ending in `_at` are seconds of the snapshot's clock, except `loading_at`. `installed` is None until the
+    server has reported its models.
+    `loading` maps a model to when the router's traffic first started its load, `loading_at` to the context requested
+    with that load, 0 if Ollama chooses it. `measured` has the memory of models when `/api/ps` last listed them, by
+    model and context length. `automatic` has the contexts that Ollama chose. `on_cpu` has the shares of models in main
+    memory, beside the GPUs, when `/api/ps` last listed them.
+    `outdated` are runners of replaced files whose new version is loaded too: they only occupy memory. `missing_routes`
+    are paths that this version of the server answered as unknown.
+    `capacity` is the observed memory capacity. `noted` maps a model to when the router's traffic showed that it was
+    loaded or unloaded, if that is newer than the latest report. `driven_out` are models unloaded during the load of
+    another.
     """
 
     name: str
@@ -152,8 +152,9 @@ class ServerFacts(Struct, frozen=True, kw_only=True):
 class ModelSpeed(Struct, frozen=True, kw_only=True):
     """The expected speed of one model on one server.
 
-    `load_seconds` from disk to ready, `prefill_rate` and `decode_rate` in tokens a second, `answer_tokens` the usual
-    length of an answer. `samples` finished requests stand behind it; 0 means that it is a guess from sizes.
+    `load_seconds` is the time from disk to ready, `prefill_rate` and `decode_rate` are tokens a second,
+    `answer_tokens` is the usual response length. `samples` is the number of finished requests behind it; 0 means an
+    estimate from sizes.
     """
 
     load_seconds: float
@@ -164,9 +165,9 @@ class ModelSpeed(Struct, frozen=True, kw_only=True):
 
 
 class ModelWeight(Struct, frozen=True, kw_only=True):
-    """What a model's speeds rest on: bytes of weights, parameters, and the share of them that each token uses.
+    """The basis of a model's speed: weights in bytes, parameters, and the share of them that each token uses.
 
-    `on_cpu` is the share that lies in the memory of a machine whose GPUs hold the rest.
+    `on_cpu` is the share in main memory, with the rest on GPUs.
     """
 
     size: float
@@ -196,18 +197,18 @@ class SuspendedModel(Struct, frozen=True):
 
 
 class FleetSnapshot(Struct, frozen=True, kw_only=True):
-    """All servers at one moment. Readers keep a snapshot as long as they like; writers swap in a new one.
+    """All servers at one time. Writers replace the snapshot; readers may keep an old one.
 
-    `in_flight` counts the router's own unfinished requests by server, `active` the same by server and model;
-    `elsewhere` are those of `in_flight` that other processes of the router sent.
-    `suspended` maps a server that its circuit breaker keeps out to the time when it may be tried again,
-    `suspended_models` likewise models of servers; `slots` are
-    limits below `max_concurrent`, for servers that have just come back. `parallel` are the learned slots of each loaded
-    model, by server, and `proven` those that are there at least. `draining` servers take no new requests.
-    `speeds` is what was learned from finished requests, `demand` the requests a second of each model of late.
-    `prefixes` are the conversations that servers hold: those of now, whatever the snapshot's age.
+    `in_flight` counts the router's in-flight requests by server, `active` the same by server and model; `elsewhere`
+    are those of `in_flight` that other processes of the router sent.
+    `suspended` maps a server with an open circuit breaker to the time of the next attempt, `suspended_models` likewise
+    by server and model. `slots` are limits below `max_concurrent` for servers that have just recovered. `parallel` are
+    the learned slots of each loaded model, by server, and `proven` their lower bounds. `draining` servers get no new
+    requests.
+    `speeds` are learned from finished requests, `demand` is the recent requests a second of each model. `prefixes` are
+    the conversations cached on servers; they are current, whatever the snapshot's age.
 
-    A snapshot of the same servers should share one `servers` mapping: what decisions derive from it is kept.
+    Snapshots of the same servers should share one `servers` mapping, as decisions cache values derived from it.
     """
 
     servers: Mapping[str, ServerFacts] = EMPTY
@@ -229,7 +230,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
         return None if conversation is None or self.prefixes is None else self.prefixes.of(conversation)
 
     def with_server(self, facts: ServerFacts) -> FleetSnapshot:
-        """Return the same fleet with one server's facts replaced or added."""
+        """Return the fleet with one server's facts replaced or added."""
         return structs.replace(self, servers=MappingProxyType({**self.servers, facts.name: facts}))
 
     def with_traffic(
@@ -260,13 +261,13 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
 
 
 def stubs(servers: Mapping[str, ServerFacts]) -> frozenset[CanonicalName]:
-    """Return the models that some server has only as stubs of Ollama's hosted service."""
+    """Return the models that any server has as a stub of Ollama's hosted service."""
     known = [row for facts in servers.values() if facts.installed for row in facts.installed.values()]
     return frozenset([row.name for row in known if row.remote_host is not None])
 
 
 def writes_text(servers: Mapping[str, ServerFacts], model: CanonicalName | None) -> bool:
-    """Return whether some server reports that a model can generate text."""
+    """Return whether any server reports that a model can generate text."""
     rows = [facts.installed.get(model) for facts in servers.values() if facts.installed and model]
     told = [(row.facts and row.facts.capabilities) or row.capabilities or () for row in rows if row is not None]
     return any("completion" in capabilities for capabilities in told)

@@ -1,1 +1,1 @@
-"""The row that a request leaves, and where rows go."""
+"""Request records and their sinks."""

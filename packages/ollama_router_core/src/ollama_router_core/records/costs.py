@@ -1,4 +1,4 @@
-"""What a request cost: time of a server that computed it, or money of an external host."""
+"""The cost of a request: a server's compute time, or an external host's price."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ __all__ = ["NO_COSTS", "Costs", "Price", "computed_ms", "cost_micros"]
 
 
 class Price(Struct, frozen=True):
-    """What a million tokens cost, in and out, in whatever currency the config names."""
+    """The prices of a million prompt tokens and output tokens, in the config's currency."""
 
     input: float = 0.0
     output: float = 0.0
 
 
 class Costs(Struct, frozen=True, kw_only=True):
-    """Milliseconds that a server computed, and millionths of the currency that a host's prices come to."""
+    """A server's compute time in milliseconds, and a host's price in millionths of the currency."""
 
     gpu_ms: int | None = None
     cost_micros: int | None = None
@@ -25,10 +25,10 @@ NO_COSTS = Costs()
 
 
 def computed_ms(held: float, load: float | None, prefill: float | None, decode: float | None) -> int:
-    """Milliseconds that a slot of a server computed for a request: loading, reading and writing, as it told.
+    """Return the milliseconds that a server's slot computed: loading, prefill and decoding, as reported.
 
-    A server that told nothing of reading and writing, as one whose client left, computed as long as it had the
-    request (`held`), which is the most that can be true. Two requests that a server computes at once count both.
+    If the server reports neither prefill nor decoding, as when the client leaves, this is the upper bound: the whole
+    time it had the request (`held`). Requests computed concurrently each count in full.
     """
     if prefill is None and decode is None:
         return round(held)
@@ -36,7 +36,7 @@ def computed_ms(held: float, load: float | None, prefill: float | None, decode: 
 
 
 def cost_micros(price: Price, prompt_tokens: int | None, completion_tokens: int | None) -> int | None:
-    """Millionths of the currency, without the discount that a host may give for a cached prompt; None for no tokens."""
+    """Return the price in millionths of the currency, without discounts for cached tokens; None without counts."""
     if prompt_tokens is None and completion_tokens is None:
         return None
     return round(price.input * (prompt_tokens or 0) + price.output * (completion_tokens or 0))

@@ -1,4 +1,4 @@
-"""Where the time of a request went."""
+"""The phases of a request's time."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ __all__ = ["PHASES", "PhaseName", "phase_ms", "phase_times"]
 
 PhaseName = Literal["queue", "connect", "load", "prefill", "decode", "unexplained"]
 PHASES: tuple[PhaseName, ...] = ("queue", "connect", "load", "prefill", "decode", "unexplained")
-"""In the order in which a request goes through them."""
+"""The phases in chronological order."""
 
 
 def phase_times(record: RequestRecord) -> list[tuple[PhaseName, float]]:
-    """Return the parts of a request's time by name, in their order, as `phase_ms` has them."""
+    """Return the phases of a request's time by name, in milliseconds and in order; see `phase_ms`."""
     return list(zip(PHASES, phase_ms(record), strict=True))
 
 
 def phase_ms(record: RequestRecord) -> Sequence[float]:
-    """Return the parts of a request's time (milliseconds), in the order of `PHASES`; they add up to its total.
+    """Return the phases of a request's time in milliseconds, in the order of `PHASES`; they add up to its total.
 
-    What a server reports of loading, reading and writing is taken as it says, as far as there was time for it. Where it
-    reports nothing, the time to the first token is reading, and what comes after it is writing.
+    The server's reported times are used, limited to the total. If it reports neither prefill nor decoding, the time to
+    the first token is prefill, and the rest is decoding.
     """
     queue, connect, load, prefill, decode = told = _told(record)
     left = record.total_ms - queue - connect - load - prefill - decode

@@ -1,4 +1,4 @@
-"""How many refusals are written in full: so many of one origin in a period, the others as a count."""
+"""A quota of refusals logged in full, per origin and period; the rest are counted."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Final
 __all__ = ["OTHERS", "RefusalQuota"]
 
 OTHERS: Final = "(others)"
-"""Stands for all origins beyond the number that is remembered."""
+"""The name for all origins beyond the limit."""
 
 
 class RefusalQuota:
-    """Counts by origin within a period; the next period begins with what was left out of the last.
+    """Count refusals by origin in fixed periods, and the suppressed ones until they are reported.
 
-    `now` is any clock that only goes forward, in seconds.
+    `now` is seconds of a monotonic clock.
 
     Args:
         seconds: length of a period.
-        of_one: written of one origin in a period.
-        of_all: written in a period; one origin cannot use up what others need.
-        origins: remembered in a period.
+        of_one: maximum logged per origin and period.
+        of_all: maximum logged per period.
+        origins: maximum number of distinct origins per period.
     """
 
     __slots__ = ("_begun", "_left_out", "_of_all", "_of_one", "_origins", "_seconds", "_seen", "_written")
@@ -36,7 +36,7 @@ class RefusalQuota:
         self._written = 0
 
     def take(self, origin: str, now: float) -> bool:
-        """Tell whether this refusal is written; if not, it is counted."""
+        """Return whether to log this refusal; otherwise count it."""
         if now - self._begun >= self._seconds:
             self._begun, self._written = now, 0
             self._seen.clear()
@@ -50,11 +50,11 @@ class RefusalQuota:
 
     @property
     def pending(self) -> bool:
-        """Whether anything was left out that nobody has asked for yet."""
+        """Whether there are suppressed refusals that have not been reported."""
         return bool(self._left_out)
 
     def left_out(self, now: float) -> dict[str, int]:
-        """Return, once the period is over, how many were left out, by origin; and forget them."""
+        """Return and reset the numbers of suppressed refusals by origin, once the period is over."""
         if now - self._begun < self._seconds:
             return {}
         found, self._left_out = dict(self._left_out), Counter()

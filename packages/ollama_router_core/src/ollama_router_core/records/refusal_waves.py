@@ -1,4 +1,4 @@
-"""When refusals are worth a look: many within a minute, for want of room or for somebody's limits."""
+"""Detection of waves of refusals: many within a minute, for lack of capacity or because of limits."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from ollama_router_core.records.request_record import RequestRecord
 __all__ = ["MANY", "RefusalWave", "is_refused"]
 
 MANY: Final = 20
-"""Requests refused within a window."""
+"""Number of refused requests within a window that makes a wave."""
 _WINDOW: Final = 60.0
 _TOO_MANY_REQUESTS: Final = 429
 
 
 def is_refused(record: RequestRecord) -> bool:
-    """Whether the router refused it, and not for what it asks: a limit, a full line, no server that can take it."""
+    """Return whether the router refused a request for a reason other than its content.
+
+    Such reasons are a limit, a full queue or no available server.
+    """
     refused = record.status == _TOO_MANY_REQUESTS or record.status >= 500
     return record.attempts == 0 and refused and record.error_code is not None
 
 
 class RefusalWave:
-    """Looks at counts that only grow, from look to look. `now` is any clock that only goes forward, in seconds."""
+    """Compare successive values of cumulative counters. `now` is seconds of a monotonic clock."""
 
     __slots__ = ("_looks",)
 
@@ -31,7 +34,7 @@ class RefusalWave:
         self._looks: deque[tuple[float, Mapping[str, int]]] = deque()
 
     def see(self, refused: Mapping[str, int], now: float) -> str | None:
-        """Say what is wrong while many were refused within the last minute; `refused` counts by error code."""
+        """Return a message while many requests were refused in the last minute; `refused` are totals by error code."""
         self._looks.append((now, dict(refused)))
         while now - self._looks[0][0] > _WINDOW:
             self._looks.popleft()

@@ -1,6 +1,6 @@
-"""The one row that every proxied request leaves behind.
+"""The log record of a proxied request.
 
-A record never holds prompts, answers, tokens, header values or query strings.
+A record never contains prompts, responses, credentials, header values or query strings.
 """
 
 from __future__ import annotations
@@ -14,25 +14,24 @@ __all__ = ["RequestRecord"]
 
 
 class RequestRecord(Struct, frozen=True, kw_only=True, gc=False):
-    """What happened to one request.
+    """The record of one request.
 
     `started_at` is seconds since 1970 (UTC). Times are milliseconds: `queue_ms` until a server was chosen, `ttft_ms`
-    until the first byte went to the client, `total_ms` until the last. `connect_ms` is from the choice of a server
-    until there was a connection to the one that answered: earlier attempts are in it. `load_ms`, `prefill_ms` and
-    `decode_ms` are as the server reported them. `status` is what the client got, or 499 when it left first. `path` is
-    the endpoint table's template, never the raw target. `speaker` is the user whose token asked for the `user`, None
-    where that asked for itself.
+    until the first byte was sent to the client, `total_ms` until the last. `connect_ms` is from the choice of a server
+    to the connection to the one that answered, including earlier attempts. `load_ms`, `prefill_ms` and `decode_ms` are
+    the server's. `status` is the client's, or 499 if the client disconnected first. `path` is the endpoint table's
+    template, never the raw target. `speaker` is the user whose token sent the request on behalf of `user`, None if
+    that is the same.
 
-    Token counts are the server's own, None where it did not say. With `tokens_estimated` they are the router's: the
-    server counted nothing, or not all of an answer that broke off. `cached_tokens` and `cache_write_tokens` are the
-    parts of `prompt_tokens` that came out of a cache or went into one, `reasoning_tokens` a part of
-    `completion_tokens`.
+    Token counts are the server's, None if it reported none. With `tokens_estimated` they are the router's estimate: the
+    server did not count, or the response broke off. `cached_tokens` and `cache_write_tokens` are the parts of
+    `prompt_tokens` read from or written to a cache, `reasoning_tokens` is a part of `completion_tokens`.
 
-    `gpu_ms` is how long a server computed it, as `records.costs` has it; None for external hosts and for what was
-    never sent. `cost_micros` is what a host's prices come to, in millionths of the config's currency.
+    `gpu_ms` is the server's compute time, see `records.costs`; None for external hosts and for requests never sent.
+    `cost_micros` is the price at a host, in millionths of the config's currency.
 
-    `decision` is a compact JSON text of the decision as it was then, for requests that did not simply go to a server
-    with the model in memory, with what else happened to it; see `routing.kept_decisions` and `exchange.course`.
+    `decision` is a compact JSON text of the routing decision and of later events, for requests that were not sent
+    directly to a server with the model in memory; see `routing.kept_decisions` and `exchange.course`.
     """
 
     id: str
@@ -74,5 +73,5 @@ class RequestRecord(Struct, frozen=True, kw_only=True, gc=False):
     decision: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields by name, in their order."""
+        """Return the fields by name, in order."""
         return asdict(self)

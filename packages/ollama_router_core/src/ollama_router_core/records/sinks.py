@@ -1,4 +1,4 @@
-"""Where log records go: a protocol and two sinks without any policy."""
+"""Sinks of request records: a protocol and two simple implementations."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["LogSink", "MemorySink", "StreamSink"]
 
 
 class LogSink(Protocol):
-    """Takes each record once. It must return at once and must not raise: it is called on a request's path."""
+    """Receive each record once. `write` must not block or raise, as it runs while a request is served."""
 
     def write(self, record: RequestRecord) -> None:
-        """Take one record."""
+        """Write one record."""
 
 
 class MemorySink:
-    """Keeps records in a list; for tests and for programs that look at their own traffic."""
+    """Store records in a list; for tests and for programs that inspect their own traffic."""
 
     def __init__(self) -> None:
         self.records: list[RequestRecord] = []
@@ -29,9 +29,9 @@ class MemorySink:
 
 
 class StreamSink:
-    """Writes each record as one line of JSON to a text stream that the caller opened and closes.
+    """Write each record as a line of JSON to a text stream that the caller opens and closes.
 
-    A stream that fails (closed, a broken pipe, a full disk) loses the line, and `dropped` counts it.
+    If the stream fails (closed, a broken pipe, a full disk), the line is lost and counted in `dropped`.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -39,7 +39,7 @@ class StreamSink:
         self.dropped = 0
 
     def write(self, record: RequestRecord) -> None:
-        """Write one line."""
+        """Write one record as a line."""
         line = json.dumps(record.to_json(), separators=(",", ":")) + "\n"
         try:
             self._stream.write(line)

@@ -1,4 +1,4 @@
-"""What people use today: policies that bind a job to a server on arrival; and a bound that nothing real can reach."""
+"""Baselines: common policies that bind a job to a server on arrival, and an unreachable lower bound."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["BASELINES", "ImmediateRouter", "all_resident"]
 
 
 class Pick(Protocol):
-    """Chooses among the servers that are up and can hold the job's model."""
+    """A policy that chooses among the servers that are up and can hold the job's model."""
 
     def __call__(self, able: Sequence[ServerState], job: Job, rng: random.Random) -> ServerState:
         """Choose the server."""
 
 
 class ImmediateRouter(Router):
-    """Sends each job the moment it arrives; jobs that no server can hold are refused."""
+    """Dispatch each job on arrival; reject jobs that fit on no server."""
 
     def __init__(self, name: str, pick: Pick, seed: int = 0) -> None:
         self.name = name
@@ -34,11 +34,11 @@ class ImmediateRouter(Router):
         self._down: set[str] = set()
 
     def start(self, servers: Mapping[str, ServerState], models: Mapping[str, SimulatedModel]) -> None:
-        """Remember the fleet."""
+        """Store the fleet."""
         self._servers, self._models = servers, models
 
     def arrive(self, job: Job, now: float) -> Iterable[Action]:
-        """Bind at once."""
+        """Dispatch the job at once."""
         model = self._models[job.model]
         able = [
             server for name, server in self._servers.items() if name not in self._down and server.machine.holds(model)
@@ -48,13 +48,13 @@ class ImmediateRouter(Router):
         return [Dispatch(job, self._pick(able, job, self._rng).machine.name)]
 
     def observe(self, server: str, event: Event, now: float) -> Iterable[Action]:
-        """Nothing waits here; a failure is the client's."""
+        """Reject a job whose load failed."""
         del server
         failed = event.timing if event.kind == "failed" else None
         return () if failed is None else [Rejection(failed.job, "load_failed", now)]
 
     def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Action]:
-        """Note a server's health at once, as a perfect health check would: kinder to baselines than life is."""
+        """Update a server's health at once, like a perfect health check, which favours the baselines."""
         del lost, now
         (self._down.discard if up else self._down.add)(server)
         return ()
@@ -85,13 +85,13 @@ def _power_of_two(able: Sequence[ServerState], job: Job, rng: random.Random) -> 
 
 
 def _sticky(able: Sequence[ServerState], job: Job, rng: random.Random) -> ServerState:
-    """Rendezvous hashing: a model always goes to the same server of those that are up."""
+    """Choose by rendezvous hashing: a model is always sent to the same available server."""
     del rng
     return max(able, key=lambda server: zlib.crc32(f"{job.model} {server.machine.name}".encode()))
 
 
 class _Soonest:
-    """Least time to the end, by true speeds and lengths; what is in flight is known."""
+    """The policy of the earliest finish, by true speeds, lengths and load."""
 
     def __init__(self) -> None:
         self._free_at: dict[str, float] = {}
@@ -130,9 +130,9 @@ BASELINES: Mapping[str, Callable[[], ImmediateRouter]] = {
     "strict priority": lambda: ImmediateRouter("strict priority", _strict_priority),
     "loaded first": lambda: ImmediateRouter("loaded first", _loaded_first),
 }
-"""Makers of fresh routers: a router keeps state over one run."""
+"""Factories of routers: a router has the state of one run."""
 
 
 def all_resident() -> ImmediateRouter:
-    """Build a router as a bound, for machines whose models are all `resident`: no load, true speeds, known lengths."""
+    """Build the router of the lower bound, for `resident` machines: no loads, true speeds, known lengths."""
     return ImmediateRouter("all resident", _Soonest())

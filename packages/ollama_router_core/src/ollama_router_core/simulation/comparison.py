@@ -1,4 +1,4 @@
-"""The same jobs on the same servers under one router after another."""
+"""Comparison of routers with the same jobs and servers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["ROUTERS", "bound", "compare", "results", "serve"]
 
 
 class _Maker(Protocol):
-    """Makes a fresh router for some machines; what is known beforehand matters to our own strategies alone."""
+    """A factory of routers for machines; only the product's strategies use the knowledge."""
 
     def __call__(self, machines: Sequence[Machine], knowledge: Knowledge | None = None, /) -> Router:
-        """Make the router."""
+        """Create the router."""
 
 
 def _baseline(name: str) -> _Maker:
@@ -46,17 +46,17 @@ ROUTERS: Mapping[str, _Maker] = {
     **{f"{name} on arrival": _strategy(name, late=False) for name, one in STRATEGIES.items() if one.binds_late},
     **{name: _strategy(name) for name in STRATEGIES},
 }
-"""Makers by name: what people use today, then our own strategies."""
+"""Factories by name: the baselines, then the product's strategies."""
 
 
 def compare(
     scenario: Scenario, routers: Iterable[str] = tuple(ROUTERS), change: Change | None = None
 ) -> Iterator[Summary]:
-    """One summary a router, as each is done; with a change a second one, of the changed world.
+    """Yield a summary per router as it finishes; with a change, also a second one for the changed scenario.
 
     Raises:
-        KeyError: no router has that name.
-        ConfigError: the change cannot be made to these servers.
+        KeyError: a router's name is unknown.
+        ConfigError: the change does not apply to these servers.
     """
     return map(summarise, results(scenario, routers, change))
 
@@ -64,7 +64,7 @@ def compare(
 def results(
     scenario: Scenario, routers: Iterable[str], change: Change | None = None, heard: Callable[[], object] | None = None
 ) -> Iterator[SimulationResult]:
-    """Yield what `compare` summarises; `heard` is called for each job that arrives in a world."""
+    """Yield the results that `compare` summarises; `heard` is called for each arriving job."""
     other = changed(scenario, change) if change else None
     for name in routers:
         yield serve(ROUTERS[name](scenario.machines, scenario.knowledge), scenario, heard)
@@ -74,13 +74,13 @@ def results(
 
 
 def bound(scenario: Scenario) -> Summary:
-    """Summarise the same machines with every model always loaded, by true speeds and lengths: nothing real can."""
+    """Summarise the lower bound: the same machines with every model always loaded, by true speeds and lengths."""
     machines = tuple(replace(one, resident=True) for one in scenario.machines)
     return summarise(serve(all_resident(), replace(scenario, machines=machines)))
 
 
 def serve(router: Router, scenario: Scenario, heard: Callable[[], object] | None = None) -> SimulationResult:
-    """Run one router on a scenario; `heard` is called for each job that arrives."""
+    """Run one router on a scenario; `heard` is called for each arriving job."""
     return simulate(
         router,
         scenario.machines,

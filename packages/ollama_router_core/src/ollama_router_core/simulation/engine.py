@@ -1,4 +1,4 @@
-"""The loop of virtual time: jobs arrive, a router sends them, servers work."""
+"""The event loop in virtual time: jobs arrive, a router dispatches them, servers process them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Cancel", "Dispatch", "Outage", "Outcome", "Rejection", "Router", "Si
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Send this job to this server now, after asking it to unload what the job's model needs the room of."""
+    """Send a job to a server now, after unloading the models in `unload`."""
 
     job: Job
     server: str
@@ -30,7 +30,7 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """This job is turned away now. `reason` is the error's code; its client is told of a wait of `expected` seconds."""
+    """Reject a job now. `reason` is the error's code; the client is told an expected wait of `expected` seconds."""
 
     job: Job
     reason: str
@@ -39,13 +39,13 @@ class Rejection:
 
     @property
     def wait(self) -> float:
-        """Seconds that it counts as having waited: until it was turned away, or as long as it was told."""
+        """The wait in seconds: until the rejection, or the expected wait if that is longer."""
         return max(self.at - self.job.at, self.expected)
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """End this job's connection to this server; it will be sent again."""
+    """Cancel a job on a server; it will be dispatched again."""
 
     job: Job
     server: str
@@ -56,7 +56,7 @@ Action = Dispatch | Rejection | Cancel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
-    """A server is gone from `start` for `seconds`; what it had is sent again by its clients at once."""
+    """A server is down from `start` for `seconds`; its clients resend their jobs at once."""
 
     server: str
     start: float
@@ -65,7 +65,7 @@ class Outage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slowdown:
-    """A server takes `factor` times as long for everything from `start` for `seconds`."""
+    """A server is `factor` times as slow from `start` for `seconds`."""
 
     server: str
     start: float
@@ -75,7 +75,7 @@ class Slowdown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One job's way: arrival, first token and end in seconds, the server, seconds spent loading, tries."""
+    """The outcome of a job: its server, times in seconds, seconds of loading, and attempts."""
 
     job: Job
     server: str
@@ -98,10 +98,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationResult:
-    """Everything a table needs.
+    """The results of a run.
 
-    `busy` is the share of time in which a server ran or loaded something, `busy_of` the mean share of all servers' time
-    in which they ran or loaded a model: two that run at once on a server both count.
+    `busy` is the share of time in which servers ran or loaded any model, `busy_of` the mean share of all servers' time
+    for each model: concurrent models on a server all count.
     """
 
     router: str
@@ -115,41 +115,41 @@ class SimulationResult:
 
     @property
     def refused(self) -> int:
-        """How many jobs were turned away."""
+        """The number of rejected jobs."""
         return len(self.rejections)
 
 
 class Router(Protocol):
-    """What is being compared: told of everything a router would see, it says what to send where.
+    """The policy under test: it receives the events that a router would see, and returns actions.
 
-    Unless it says otherwise it does nothing but send jobs as they arrive.
+    By default it acts only on arrivals.
     """
 
     name: str
 
     def start(self, servers: Mapping[str, ServerState], models: Mapping[str, SimulatedModel]) -> None:
-        """Start with the fleet before the first job; the states may be read, never changed."""
+        """Initialise with the fleet before the first job; the states are read-only."""
         del servers, models
 
     @abstractmethod
     def arrive(self, job: Job, now: float) -> Iterable[Action]:
-        """React to a job that came."""
+        """Handle the arrival of a job."""
 
     def observe(self, _server: str, _event: Event, _now: float) -> Iterable[Action]:
-        """React to what a server finished."""
+        """Handle an event of a server."""
         return ()
 
     def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Action]:
-        """React to a server that went or came back; `lost` jobs arrive again right after."""
+        """Handle a server that went down or recovered; `lost` jobs arrive again right after."""
         del server, up, lost, now
         return ()
 
     def wake_at(self, _now: float) -> float:
-        """When the router wants to be called without a cause; infinite for never."""
+        """Return the time of the router's next timer; infinite for none."""
         return math.inf
 
     def wake(self, _now: float) -> Iterable[Action]:
-        """Act at the time that `wake_at` gave."""
+        """Handle the timer of `wake_at`."""
         return ()
 
 
@@ -250,12 +250,12 @@ def simulate(
     slowdowns: Sequence[Slowdown] = (),
     heard: Callable[[], object] | None = None,
 ) -> SimulationResult:
-    """Run until every job is done or turned away. Deterministic: the same arguments give the same result.
+    """Run until every job is finished or rejected. Deterministic.
 
-    `heard` is called for each job that arrives, so that somebody may be told how far it is.
+    `heard` is called for each arriving job, to report progress.
 
     Raises:
-        RuntimeError: the router keeps jobs that nothing will ever move.
+        RuntimeError: the router holds jobs that no event will dispatch.
     """
     run = _Run(router, machines, {model.name: model for model in models}, jobs)
     changes = _changes(run, outages, slowdowns)
@@ -286,13 +286,13 @@ def simulate(
 
 
 _STUCK = 86_400.0
-"""Seconds in which nothing happens but the router's own timers."""
+"""Seconds with only the router's own timers after which a run counts as stuck."""
 
 _Change = tuple[float, int, Callable[[float], None]]
 
 
 def _changes(run: _Run, outages: Sequence[Outage], slowdowns: Sequence[Slowdown]) -> list[_Change]:
-    """List what goes wrong and when, in order."""
+    """List the outages and slowdowns with their times, in order."""
     found: list[tuple[float, Callable[[float], None]]] = []
     for outage in outages:
         found.append((outage.start, partial(run.lose, outage.server)))

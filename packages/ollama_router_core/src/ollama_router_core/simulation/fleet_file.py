@@ -1,4 +1,4 @@
-"""A fleet as an operator writes it for a simulation.
+"""The file format of a simulated fleet.
 
 servers: {big: {vram_gb: 48, bandwidth: 900, tflops: 80, load_rate: 3.0, priority: 1, num_parallel: 1}}
 models: {"llama3.1:8b": {billions: 8, weights_gb: 4.7, context_length: 131072, kv_kib: 128}}
@@ -50,10 +50,10 @@ class _Fleet(_Table):
 
 
 def parse_fleet(values: Any) -> tuple[tuple[Machine, ...], tuple[SimulatedModel, ...]]:
-    """Machines and models, the models in the order written: the most popular first.
+    """Parse machines and models; models are in file order, most popular first.
 
     Raises:
-        ConfigError: the values are not of this form; the text names each place.
+        ConfigError: the values are invalid; the text names each path.
     """
     try:
         fleet = _Fleet.model_validate(values)

@@ -1,4 +1,4 @@
-"""Logged requests as a scenario: when each came, on servers as fast as the log shows; and a router that repeats it."""
+"""Logged requests as a scenario, with server speeds learned from the log, and a router that repeats the log."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ __all__ = ["LoggedRouter", "logged_scenario", "model_of", "replayed"]
 _CALLS = frozenset({"/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/v1/chat/completions",
                     "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/responses"})  # fmt: skip
 _UNLIMITED = 1e6
-"""GiB of a server whose memory nobody told: what it held together is not in the log."""
+"""GiB of a server with unknown memory, as the log does not show which models it held together."""
 _PAUSE = 900.0
-"""Seconds after the last answer in which nothing matters any more: models have left memory. Longer pauses are cut."""
+"""Longest pause in seconds after the last response: all models are unloaded by then. Longer pauses are cut."""
 
 
 def replayed(rows: Iterable[RequestRecord], config: Config) -> tuple[RequestRecord, ...]:
-    """Return the rows that can be served again, in order of time: requests for a model, on servers of our own.
+    """Return the rows that can be replayed, in chronological order: requests for a model on configured servers.
 
-    Of those that were refused only those count that had to wait too long or found the queue full.
+    Rejected requests are included only if they waited too long or the queue was full.
     """
     found = [row for row in rows if row.path in _CALLS and model_of(row) and _is_ours(row, config)]
     return tuple(sorted(found, key=lambda row: row.started_at))
@@ -53,16 +53,16 @@ def _is_ours(row: RequestRecord, config: Config) -> bool:
 
 
 def model_of(row: RequestRecord) -> str:
-    """Return the model that a row is about, as it was logged; empty for none."""
+    """Return a row's model as logged; empty without one."""
     return row.model_served or (row.model_asked or "" if row.server is None else "")
 
 
 def logged_scenario(rows: Sequence[RequestRecord], snapshot: FleetSnapshot, config: Config) -> Scenario:
-    """Build the scenario of rows that are `replayed`.
+    """Build the scenario of `replayed` rows.
 
-    A server is as fast as the log shows, has on disk what `snapshot` says and holds what `config` says: one that tells
-    no memory holds three models of any size. It has the slots that were told of it, unless the log shows fewer, else
-    those that the log shows. Pauses in which models leave memory are shortened.
+    Speeds are learned from the log, `snapshot` has the models on disk, `config` the memory; a server without a memory
+    setting holds three models of any size. Slots are the configured ones, unless the log shows fewer, else those shown
+    by the log. Pauses in which models are unloaded are shortened.
     """
     installed = _installed(snapshot)
     weights = {
@@ -90,7 +90,7 @@ def _installed(snapshot: FleetSnapshot) -> dict[CanonicalName, InstalledModel]:
 
 
 def _simulated(name: CanonicalName, weight: ModelWeight, installed: InstalledModel | None) -> SimulatedModel:
-    """Build a model with what decides its slots and its runner, where a server told that."""
+    """Build a model, with the family and format that determine its slots and runner, if reported."""
     family, format_ = (None, None) if installed is None else (installed.family, installed.format)
     return SimulatedModel(
         name=name,
@@ -131,7 +131,7 @@ def _machine(
 
 
 def _jobs(rows: Sequence[RequestRecord]) -> Iterator[Job]:
-    """Yield a job for each row; requests that were refused are as long as others for their model."""
+    """Yield a job for each row; a rejected request has the usual length of its model."""
     prompts, outputs = _usual(rows, "prompt_tokens"), _usual(rows, "completion_tokens")
     for number, (row, at) in enumerate(zip(rows, _without_pauses(rows), strict=True)):
         model = canonical_name(model_of(row))
@@ -164,7 +164,7 @@ def _without_pauses(rows: Sequence[RequestRecord]) -> Iterator[float]:
 
 
 def _learned(rows: Sequence[RequestRecord], clock: Mapping[str, float], snapshot: FleetSnapshot) -> SpeedBook:
-    """Speeds from the log: where a server told no durations, the router's own times stand in for them."""
+    """Learn speeds from the log, with the router's times for servers that reported no durations."""
     book = SpeedBook()
     for row, overlap in zip(rows, overlaps(rows, clock), strict=True):
         if row.server is None or row.ttft_ms is None or row.status != 200:
@@ -193,7 +193,7 @@ def _sample(row: RequestRecord, took: Phases, neighbours: float) -> Sample:
 
 
 class LoggedRouter(Router):
-    """Sends each job where its row says, as long after its arrival as its row says; refuses what was refused."""
+    """Repeat the log: dispatch each job to its logged server after its logged wait, and reject what was rejected."""
 
     name = "logged"
 
@@ -202,7 +202,7 @@ class LoggedRouter(Router):
         self._waiting: list[tuple[float, int, Job]] = []
 
     def arrive(self, job: Job, now: float) -> Iterable[Action]:
-        """Wait as long as it waited."""
+        """Reject the job, or hold it for its logged wait."""
         row = self._rows[job.number]
         if row.server is None:
             return [Rejection(job, row.error_code or "", now, row.total_ms / 1000)]
@@ -210,11 +210,11 @@ class LoggedRouter(Router):
         return self.wake(now)
 
     def wake_at(self, _now: float) -> float:
-        """When the next one went."""
+        """Return when the next job is due."""
         return self._waiting[0][0] if self._waiting else math.inf
 
     def wake(self, now: float) -> Iterable[Action]:
-        """Send those whose time has come."""
+        """Dispatch all due jobs."""
         found: list[Action] = []
         while self._waiting and self._waiting[0][0] <= now:
             _, number, job = heapq.heappop(self._waiting)

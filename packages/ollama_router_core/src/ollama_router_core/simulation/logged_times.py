@@ -1,4 +1,4 @@
-"""When a logged request was at its server, and what was done for it there."""
+"""The times and phases of a logged request on its server."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ollama_router_core.simulation.report import percentile
 __all__ = ["Phases", "clocks", "phases", "stay", "worked"]
 
 _ODD, _FEW = 0.05, 20
-"""The share of a server's answers that may tell more than passed for other reasons than its clock. Of fewer than `_FEW`
-that share is nobody, and one odd row would make the whole server fast: then its middle one counts."""
+"""The share of a server's responses that may report more time than passed without a fast clock. Of fewer than `_FEW`
+that share is none, and one outlier would make the whole server fast: then the median counts."""
 
 _LOADED = 0.1
-"""The part of an answer's seconds from which on they are those of a load."""
+"""The share of load time in a response's work from which on the response counts as one with a load."""
 
 
 class Phases(NamedTuple):
-    """Seconds of loading, reading and writing."""
+    """Seconds of loading, prefill and decoding."""
 
     load: float
     prefill: float
@@ -27,23 +27,23 @@ class Phases(NamedTuple):
 
 
 def stay(row: RequestRecord) -> tuple[float, float]:
-    """Return when a request came to its server and when it left, in seconds since 1970."""
+    """Return when a request reached and left its server, in seconds since 1970."""
     came = row.started_at + ((row.queue_ms or 0.0) + (row.connect_ms or 0.0)) / 1000
     return came, max(came, row.started_at + row.total_ms / 1000)
 
 
 def worked(row: RequestRecord, clock: float = 1.0) -> float | None:
-    """Return the seconds of load and work that its server told, by its `clock`; None where it did not tell all."""
+    """Return the reported seconds of load and work, corrected by `clock`; None if not all were reported."""
     if row.prefill_ms is None or row.decode_ms is None:
         return None
     return ((row.load_ms or 0.0) + row.prefill_ms + row.decode_ms) / 1000 * clock
 
 
 def clocks(rows: Iterable[RequestRecord]) -> Mapping[str, float]:
-    """Return by server how much time passes while it tells of a second: 1, less where its clock runs ahead.
+    """Return by server the real seconds per reported second: 1, or less if its clock is fast.
 
-    That of a simulated server may, such as those of the demonstration. Answers that were loaded for do not count: the
-    whole load is told to everyone who waited for a part of it.
+    The clock of a simulated server may be fast, as in the demonstration. Responses with a load are excluded, as the
+    whole load is reported to every request that waited for a part of it.
     """
     ratios: dict[str, list[float]] = {}
     for row in rows:
@@ -54,9 +54,9 @@ def clocks(rows: Iterable[RequestRecord]) -> Mapping[str, float]:
 
 
 def phases(row: RequestRecord, ttft_ms: float, clock: float = 1.0) -> Phases:
-    """Return what the server told by its `clock`, else what the router saw; together no more than that.
+    """Return the server's phases corrected by `clock`, else the router's, scaled to at most the observed time.
 
-    What is more than passed would make a replay's servers slower than they were.
+    Longer phases would make a replay's servers slower than they were.
     """
     load, waited = (row.load_ms or 0.0) * clock, row.queue_ms or 0.0
     read = max(0.0, ttft_ms - waited - load) if row.streamed else 0.0

@@ -1,4 +1,4 @@
-"""What ran at once, as a log shows it: who was beside a request on its server, and how many slots that has."""
+"""Concurrency in a log: the other requests on a request's server, and the server's slots."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["Overlap", "overlaps", "slots_shown"]
 
 
 class Overlap(NamedTuple):
-    """Others at a request's server: `neighbours` ran meanwhile, on average; `ahead` for its model were there before."""
+    """Other requests on a server: the mean number of concurrent `neighbours`, and the model's earlier ones, `ahead`."""
 
     neighbours: float = 0.0
     ahead: int = 0
 
 
 def overlaps(rows: Sequence[RequestRecord], clock: Mapping[str, float]) -> list[Overlap]:
-    """Return one for each row, in their order; nobody is beside a request that was sent to no server.
+    """Return the overlap of each row, in order; empty for a request without a server.
 
-    `clock` has the `clocks` of servers.
+    `clock` is the result of `clocks`.
     """
     at_work: dict[str | None, _Intervals] = {}
     of_model: dict[tuple[str | None, str], _Intervals] = {}
@@ -41,7 +41,7 @@ def overlaps(rows: Sequence[RequestRecord], clock: Mapping[str, float]) -> list[
 
 
 def slots_shown(rows: Sequence[RequestRecord], clock: Mapping[str, float], told: Iterable[str]) -> SlotBook:
-    """Return what a router learns of slots from rows, where it was told of the servers in `told`."""
+    """Return the slots that a router learns from the rows; those of the servers in `told` are configured."""
     book, names = SlotBook(), frozenset(told)
     pairs = zip(rows, overlaps(rows, clock), strict=True)
     for row, overlap in sorted(pairs, key=lambda pair: stay(pair[0])[1]):
@@ -59,13 +59,13 @@ def _runner(row: RequestRecord) -> tuple[str | None, str]:
 
 
 def _work(row: RequestRecord, clock: Mapping[str, float]) -> tuple[float, float]:
-    """When the server began with it and when it was done: the end of its stay, as it may have waited for a slot."""
+    """Return the start and end of the work: the end part of the stay, as the request may have waited for a slot."""
     (came, left), seconds = stay(row), worked(row, clock.get(row.server or "", 1.0))
     return came if seconds is None else max(came, left - seconds), left
 
 
 class _Intervals:
-    """Begins and ends, and what they come to."""
+    """A set of time intervals with queries of their overlap."""
 
     def __init__(self) -> None:
         self._begins: list[float] = []
@@ -73,30 +73,30 @@ class _Intervals:
         self._sums: tuple[list[float], list[float]] | None = None
 
     def add(self, begin: float, end: float) -> None:
-        """One more, before anything is asked."""
+        """Add an interval; only before the first query."""
         self._begins.append(begin)
         self._ends.append(end)
 
     def open_at(self, at: float) -> int:
-        """How many began before and had not ended."""
+        """Return the number of intervals that began before a time and had not ended."""
         self._summed()
         return bisect_left(self._begins, at) - bisect_left(self._ends, at)
 
     def beside(self, begin: float, end: float) -> float:
-        """How many others were open during one of them, on average."""
+        """Return the mean number of other intervals open during one of them."""
         if end <= begin:
             return float(self.open_at(begin))
         return max(0.0, (self._passed(end) - self._passed(begin)) / (end - begin) - 1.0)
 
     def _passed(self, at: float) -> float:
-        """Sum the lengths of all, as far as they had passed."""
+        """Return the sum of the elapsed lengths of all intervals."""
         begun, ended = self._summed()
         before, over = bisect_left(self._begins, at), bisect_left(self._ends, at)
         first = self._begins[0]
         return (before - over) * (at - first) - begun[before] + ended[over]
 
     def _summed(self) -> tuple[list[float], list[float]]:
-        """Return the sums of the first begins and ends, in order and from the first begin on."""
+        """Return the prefix sums of the sorted begins and ends, relative to the first begin."""
         if self._sums is None:
             self._begins.sort()
             self._ends.sort()

@@ -1,4 +1,4 @@
-"""What servers in virtual time tell a router that asks them, as the product asks and with what it reads."""
+"""Polls of simulated servers, with the product's schedule and parsers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ollama_router_core.simulation.workload import SimulatedModel
 __all__ = ["Polls"]
 
 _FOR_EVER = 292 * 365 * 86_400.0
-"""Seconds until a model expires that is kept for ever, as Ollama says it."""
+"""Seconds until the expiry of a model kept for ever, as Ollama reports it."""
 
 
 class _FleetBook:
@@ -35,16 +35,16 @@ class _FleetBook:
 
     @property
     def servers(self) -> Mapping[str, ServerFacts]:
-        """What is believed about each server."""
+        """The known facts of each server."""
         return self._fleet.servers
 
     def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> object:
-        """Swap in new facts."""
+        """Replace a server's facts."""
         return self._fleet.update(name, change, self._now)
 
 
 class Polls:
-    """Asks each server what it holds: as often as the config says, and more often while it loads for a request."""
+    """Poll each server at the configured interval, and more often during a load."""
 
     def __init__(self, config: Config, late: float) -> None:
         self._models = config.models
@@ -56,7 +56,7 @@ class Polls:
         self._tags: dict[str, bytes] = {}
 
     def start(self, servers: Mapping[str, ServerState], models: Mapping[str, SimulatedModel]) -> None:
-        """Begin with all of them; a server has on disk what it can hold."""
+        """Initialise the schedule; a server has every model on disk that it can hold."""
         self._servers = servers
         self._due = {name: self._every * (number + 1) / len(servers) for number, name in enumerate(servers)}
         self._told = {name: deque() for name in servers}
@@ -66,19 +66,19 @@ class Polls:
 
     @property
     def next_at(self) -> float:
-        """When the next server is due."""
+        """The time at which the next server is due."""
         return min(self._due.values(), default=math.inf)
 
     def due(self, now: float) -> list[str]:
-        """Return the servers to be asked now."""
+        """Return the servers to poll now."""
         return [name for name, at in self._due.items() if at <= now]
 
     def load_begun(self, name: str, now: float) -> None:
-        """Schedule a poll soon, to see whether the load is over."""
+        """Schedule a poll soon, to detect the end of a load."""
         self._due[name] = now + WHILE_LOADING
 
     def ask(self, fleet: FleetState, name: str, now: float) -> None:
-        """One round of questions, and when the next one is due; a server that is down is only asked again."""
+        """Poll a server if it is up, and schedule the next poll."""
         if fleet.servers[name].up:
             self._take_stock(fleet, name, now)
         self._due[name] = now + (min(self._every, WHILE_LOADING) if fleet.servers[name].loading else self._every)
@@ -99,7 +99,7 @@ class Polls:
         return Told(200, b"{}", now, now, now)
 
     def _ps(self, name: str, now: float) -> tuple[float, bytes]:
-        """Return what a server held, and when."""
+        """Return a server's `/api/ps` response, and its time."""
         state = self._servers[name]
         rows = [
             {
@@ -119,7 +119,7 @@ class Polls:
 
 
 def _installed(model: SimulatedModel) -> dict[str, Any]:
-    """Build a row of `/api/tags`; what is not known of a model is left out."""
+    """Build a row of `/api/tags`, without unknown facts."""
     details = {"family": model.family, "format": model.format, "context_length": model.context_length}
     known = {name: value for name, value in details.items() if value is not None}
     row: dict[str, Any] = {"name": model.name, "size": round(model.weights_gib * GIB), "digest": f"sha256:{model.name}"}

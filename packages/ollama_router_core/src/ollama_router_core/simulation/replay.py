@@ -1,7 +1,7 @@
-"""Logged requests served once more, in virtual time: as the log says, and by strategies under a config.
+"""Replay of logged requests in virtual time: as logged, and by strategies under a config.
 
-All worlds have the same arrivals, and servers that are as fast as the log shows. What is compared is simulated with
-simulated; `measured` says how long the requests really took, and so how far the simulation is to be believed.
+All worlds have the same arrivals, and server speeds learned from the log. Only simulated worlds are compared with each
+other; `measured` has the real durations, to judge the accuracy of the simulation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Move", "Placed", "Replay", "World", "replay"]
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """So many requests for a model that another server would get."""
+    """The number of requests for a model that would move from one server to another."""
 
     model: str
     old: str
@@ -34,16 +34,16 @@ class Move:
     requests: int
 
     def to_json(self) -> dict[str, Any]:
-        """Its parts by name."""
+        """Return the fields by name."""
         return {"model": self.model, "from": self.old, "to": self.new, "requests": self.requests}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """Where and when a logged request would be served: seconds since 1970, as it came when it did.
+    """Where and when a logged request would be served; times are seconds since 1970, with the logged arrival.
 
-    `model` is its name as it was logged. `server` is None for one that would be refused, at `served`. `loaded` tells
-    whether its model would be loaded for it.
+    `model` is the logged name. `server` is None for a request that would be rejected, at `served`. `loaded` is whether
+    its model would be loaded for it.
     """
 
     model: str
@@ -56,9 +56,9 @@ class Placed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """How the requests fare in one world: its figures, requests by server, and `moves` against the log.
+    """One world's figures, requests by server, and `moves` relative to the log.
 
-    `placed` has each request, in no order.
+    `placed` has each request, unordered.
     """
 
     summary: Summary
@@ -68,13 +68,13 @@ class World:
 
     @property
     def moved(self) -> int:
-        """Requests that another server would get."""
+        """The number of requests that another server would get."""
         return sum(one.requests for one in self.moves)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """What came of it: the log's world, and the others. `measured` are the real seconds to each request's end."""
+    """The logged world and the others of a replay. `measured` are the real seconds to each request's end."""
 
     measured: tuple[float, ...]
     logged: World
@@ -84,7 +84,7 @@ class Replay:
         return round(percentile(self.measured, share), 3) if self.measured else None
 
     def to_json(self) -> dict[str, Any]:
-        """Every world's figures; `worse` are the models and users that wait longer than in the first, the log's."""
+        """Return every world's figures; `worse` has the models and users that wait longer than in the logged world."""
         before = self.logged.summary
         return {
             "requests": before.requests,
@@ -111,15 +111,14 @@ def replay(
     change: Change | None = None,
     heard: Callable[[int, int], object] | None = None,
 ) -> Replay:
-    """Serve each logged request for a model again. `snapshot` says what servers have on disk, and nothing else.
+    """Replay each logged request for a model. `snapshot` is used only for the models on disk.
 
-    Rows may come in any order; those of external hosts, and about other things than a model's answer, are left out.
-    Without `routers` the config's strategy is asked. `heard` is told how many requests of how many have come, in all
-    worlds together.
+    Rows may be in any order; those of external hosts, or without inference, are omitted. The default of `routers` is
+    the config's strategy. `heard` is called with the number of arrived requests and their total, over all worlds.
 
     Raises:
-        KeyError: no router has that name.
-        ConfigError: the change cannot be made to the config's servers.
+        KeyError: a router's name is unknown.
+        ConfigError: the change does not apply to the config's servers.
     """
     told = replayed(rows, config)
     scenario = logged_scenario(told, snapshot, config)
@@ -153,7 +152,7 @@ def _world(before: SimulationResult, after: SimulationResult, rows: Sequence[Req
 
 
 def _placed(result: SimulationResult, rows: Sequence[RequestRecord]) -> Iterator[Placed]:
-    """Each request at the moment when it came: the simulation has shorter pauses."""
+    """Yield each request with its real time of arrival, as the simulation shortens pauses."""
     for one in result.outcomes:
         row = rows[one.job.number]
         later = row.started_at - one.job.at

@@ -1,4 +1,4 @@
-"""What a simulation showed, as numbers and as a table."""
+"""The results of a simulation, as numbers and as a table."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["ModelFigures", "Summary", "percentile", "summarise", "table"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFigures:
-    """One model in one scenario: seconds to the first token (`p50`, `p95`, `mean`), and what it took.
+    """The figures of one model in one scenario: seconds to the first token (`p50`, `p95`, `mean`), and counts.
 
-    A request that was refused counts with its wait. `busy` is the mean share of the servers' time in which they ran or
-    loaded it.
+    A rejected request counts with its wait. `busy` is the mean share of the servers' time in which they ran or loaded
+    it.
     """
 
     requests: int
@@ -37,12 +37,12 @@ class ModelFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """One router in one scenario: seconds from arrival to first token (`ttft`) and to the last (`completion`).
+    """One router's figures in one scenario: seconds from arrival to the first (`ttft`) and last (`completion`) token.
 
-    A request that was refused counts with the wait it was refused at or told of. `refusals` counts them by the error's
-    code, `refused_models` by model and `refused_users` by user; `models` and `users` have the 95th percentiles to first
-    token of each, `by_model` all figures of a model. `utilisation` is the mean share of time in which servers ran or
-    loaded something.
+    A rejected request counts with its wait or its expected wait. `refusals` counts rejections by error code,
+    `refused_models` by model and `refused_users` by user; `models` and `users` have their 95th percentiles to the first
+    token, `by_model` all figures of a model. `utilisation` is the mean share of time in which servers ran or loaded a
+    model.
     """
 
     router: str
@@ -66,7 +66,7 @@ class Summary:
     by_model: Mapping[str, ModelFigures]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields by name, seconds to a millisecond, None where there is nothing to tell."""
+        """Return the fields by name, seconds to a millisecond, None for missing values."""
         return fields_json(self)
 
 
@@ -84,14 +84,14 @@ def _rounded(value: Any) -> Any:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that at least `share` of all are not above; nan without values."""
+    """Return the smallest value that is at least as large as a `share` of all; nan without values."""
     if not values:
         return math.nan
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def summarise(result: SimulationResult) -> Summary:
-    """Return the numbers of one run."""
+    """Return the figures of one run."""
     first = [(one.job, one.ttft) for one in result.outcomes] + [(one.job, one.wait) for one in result.rejections]
     ttft = sorted(seconds for _, seconds in first)
     done = sorted([one.completion for one in result.outcomes] + [one.wait for one in result.rejections])
@@ -154,7 +154,7 @@ _LINES = (
 
 
 def table(summaries: Iterable[Summary]) -> str:
-    """Format the summaries, a column each: counts, seconds, refusals by reason, and p95 to the first token by model."""
+    """Format the summaries in columns: counts, seconds, rejections by reason, and p95 to the first token by model."""
     found = list(summaries)
     rows = [["", *(one.router for one in found)]]
     rows += [[title, *(format(getattr(one, name), form) for one in found)] for name, title, form in _LINES]

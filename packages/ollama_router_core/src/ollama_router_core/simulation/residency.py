@@ -1,4 +1,4 @@
-"""A job on a server in virtual time, a model loaded there, and what happens to both."""
+"""Jobs and loaded models on a simulated server, and their events."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["Event", "Residency", "Timing"]
 
 @dataclass(slots=True, eq=False)
 class Timing:
-    """A job on a server: what is left of it, and when what happened.
+    """A job on a server: its remaining work, and its times.
 
-    `load_wait` are the seconds until its model was loaded, with those until the load began: what Ollama calls the load.
+    `load_wait` are the seconds until its model was loaded, including the wait for the load: Ollama's load duration.
     """
 
     job: Job
@@ -34,7 +34,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened at the last `advance`: a first token, a finish, a load that finished or failed, an unload."""
+    """An event of a server: a first token, a finish, a load that finished or failed, an unload."""
 
     kind: Literal["first_token", "finished", "loaded", "failed", "unloaded"]
     at: float
@@ -44,10 +44,10 @@ class Event:
 
 @dataclass(slots=True, eq=False)
 class Residency:
-    """A loaded model: its size in GiB, context, who runs and who waits for a slot; `leaving` goes when it is idle.
+    """A loaded model: its size in GiB, context, running and waiting jobs; a `leaving` one is unloaded when idle.
 
-    `keep_alive` are the seconds that the last request which named any asked for, else the server's. `held` are the
-    conversations whose prompts its slots hold, each with its tokens, the latest last.
+    `keep_alive` are the seconds of the last request that set it, else the server's. `held` are the tokens of the
+    conversations cached in its slots, most recent last.
     """
 
     model: SimulatedModel
@@ -62,5 +62,5 @@ class Residency:
 
     @property
     def idle(self) -> bool:
-        """Nobody runs or waits."""
+        """Whether no job runs or waits."""
         return not self.running and not self.waiting

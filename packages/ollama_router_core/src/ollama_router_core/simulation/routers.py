@@ -1,9 +1,9 @@
-"""Our own strategies in virtual time: the real `decide`, `Admission`, `FleetState`, fed with what a router would see.
+"""The product's strategies in virtual time: the real `decide`, `Admission` and `FleetState`, with a router's inputs.
 
-As in the product the servers are asked every `health_check_interval` seconds what they hold, and every second while
-they load; in between a load is seen to be over when the first byte of its answer comes. Speeds are learned from the
-metrics of finished jobs alone, and from them what was found in a server's prompt cache, as Ollama tells it from 0.33.3
-on; how long an answer will be is not known. Left out are time limits on answers: a wait is shown as long as it is.
+As in the product, servers are polled every `health_check_interval` seconds, and every second during a load; between
+polls, the first byte of a response shows the end of its load. Speeds and prompt cache hits, which Ollama reports from
+0.33.3 on, are learned only from the metrics of finished jobs; response lengths are unknown. Response timeouts are not
+simulated, so waits have their full length.
 """
 
 from __future__ import annotations
@@ -38,11 +38,10 @@ __all__ = ["Knowledge", "StrategyRouter", "fleet_config"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knowledge:
-    """What a router is told about its fleet; by default what `orouter init` writes, and nothing else.
+    """A router's settings of its fleet; by default those that `orouter init` writes.
 
-    `servers` are settings by server and `settings` those of the config, such as `queue`; `config` is a whole one in
-    their place. Servers tell what they hold `late` seconds too late. Speeds are believed to be `speed_error` times the
-    true ones at the start, where that is not None.
+    `servers` are settings by server and `settings` those of the config, such as `queue`; `config` replaces both. Poll
+    results are `late` seconds old. Initial speeds are `speed_error` times the true ones, unless it is None.
     """
 
     servers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -53,7 +52,7 @@ class Knowledge:
 
 
 def fleet_config(machines: Iterable[Machine], strategy: StrategyName, knowledge: Knowledge | None = None) -> Config:
-    """Build the settings an operator would write for these machines."""
+    """Build the config that an operator would write for these machines."""
     knows = knowledge or Knowledge()
     if knows.config is not None:
         return knows.config.model_copy(update={"routing_strategy": strategy})
@@ -64,7 +63,7 @@ def fleet_config(machines: Iterable[Machine], strategy: StrategyName, knowledge:
 
 
 class StrategyRouter(Router):
-    """A strategy of the product. `late=False` binds on arrival, by `decide` alone."""
+    """A strategy of the product. `late=False` binds jobs on arrival, with `decide` only."""
 
     def __init__(
         self,
@@ -91,7 +90,7 @@ class StrategyRouter(Router):
         self._turn = 0
 
     def start(self, servers: Mapping[str, ServerState], models: Mapping[str, SimulatedModel]) -> None:
-        """Ask every server once; nothing is loaded and nothing is known about speeds."""
+        """Poll every server once; no model is loaded, and no speeds are known."""
         self._polls.start(servers, models)
         self._embeds = frozenset(name for name, model in models.items() if model.embeds)
         for name, state in servers.items():
@@ -116,13 +115,13 @@ class StrategyRouter(Router):
             self._fleet.learn(machine.name, model.name, sample, 0.0)
 
     def snapshot(self, now: float) -> FleetSnapshot:
-        """Return what is believed about the fleet by now."""
+        """Return the known state of the fleet."""
         return self._fleet.snapshot(now)
 
     # --- jobs ------------------------------------------------------------------------------------------------------
 
     def arrive(self, job: Job, now: float) -> Iterable[Action]:
-        """Ask for a server."""
+        """Request a server for the job."""
         self._turn += 1
         self._jobs[job.number] = job
         request = RouteRequest(
@@ -176,14 +175,14 @@ class StrategyRouter(Router):
         return found
 
     def _preempt(self, job: Job, server: str, now: float) -> list[Action]:
-        """Take a job off its server; it waits again."""
+        """Preempt a job: cancel it and return it to the queue."""
         self._fleet.end(server, now, job.model)
         self._loads.discard(job.number)
         outcomes = self._admission.preempted(job.number, self.snapshot(now), now)
         return [Cancel(job, server), *self._actions(outcomes, now)]
 
     def _note_sent(self, number: int, server: str, ranking: Sequence[str], now: float) -> None:
-        """Our own traffic shows a load before any poll does."""
+        """Record a dispatched job, whose load is known before any poll."""
         job = self._jobs[number]
         self._fleet.health.models.take(server, job.model, now)
         self._rankings[number] = [name for name in ranking if name != server]
@@ -197,7 +196,7 @@ class StrategyRouter(Router):
     # --- servers ---------------------------------------------------------------------------------------------------
 
     def observe(self, server: str, event: Event, now: float) -> Iterable[Action]:
-        """First bytes, ends and failures; what is loaded and unloaded shows when the server is asked."""
+        """Handle first bytes, ends and failures; loads and unloads are detected by polls."""
         timing = event.timing
         if timing is None or event.kind in {"loaded", "unloaded"}:
             return ()
@@ -217,7 +216,7 @@ class StrategyRouter(Router):
         return self._actions(self._admission.finished(number, self.snapshot(now), now), now)
 
     def _next_server(self, job: Job, server: str, now: float) -> Iterable[Action]:
-        """Send a job whose load failed to the next of its ranking, and no other for this model here for a while."""
+        """Send a job whose load failed to the next server of its ranking, and suspend the model on this server."""
         self._fleet.end(server, now, job.model)
         self._fleet.update(server, partial(observe_unloaded, name=job.model, now=now), now)
         self._fleet.health.models.failed(server, job.model, "the load failed", now, at_once=True)
@@ -252,7 +251,7 @@ class StrategyRouter(Router):
             self._fleet.holds(server, CanonicalName(job.model), conversation, tokens)
 
     def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Action]:
-        """Note what a health check saw."""
+        """Record a health check."""
         if up:
             self._fleet.update(server, partial(observe_version, body=b"{}", probe_ms=1.0, now=now), now)
             self._polls.ask(self._fleet, server, now)
@@ -267,17 +266,17 @@ class StrategyRouter(Router):
     # --- time ------------------------------------------------------------------------------------------------------
 
     def wake_at(self, now: float) -> float:
-        """Admission's wish, or when a server is to be asked."""
+        """Return the time of the next admission tick or poll."""
         at = self._admission.next_tick(now) if self._late else None
         return min(self._polls.next_at, math.inf if at is None else at)
 
     def _ask(self, server: str, now: float) -> list[Action]:
-        """Ask what a server holds, in its turn and when an answer shows that this has changed."""
+        """Poll a server, when due or after a response that shows a change."""
         self._polls.ask(self._fleet, server, now)
         return self._actions(self._admission.changed(self.snapshot(now), now), now)
 
     def wake(self, now: float) -> Iterable[Action]:
-        """Time passed."""
+        """Run due polls and admission ticks."""
         actions: list[Action] = []
         for name in self._polls.due(now):
             actions += self._ask(name, now)

@@ -1,7 +1,7 @@
-"""The scenarios that routing is judged by.
+"""The scenarios for evaluating routing.
 
-A: arrivals and tokens of a trace, twelve models by weights 1/rank, five unlike servers. B: the same with `mid1` lost
-for ten minutes. C: three applications with contexts of their own on the four most popular models.
+A: arrivals and tokens of a trace, twelve models by weights 1/rank, five different servers. B: the same with `mid1` down
+for ten minutes. C: three applications with different contexts on the four most popular models.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TABLE = (
 MODELS = tuple(
     SimulatedModel(name=canonical_name(name), billions=billions, weights_gib=gib) for name, billions, gib in _TABLE
 )
-"""The most popular first."""
+"""The models, most popular first."""
 
 FLEET = (
     Machine(name="big", vram_gib=48, bandwidth=900, tflops=80, load_rate=3.0, priority=1),
@@ -48,7 +48,7 @@ FLEET = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A fleet, its jobs, what a router is told about it and what goes wrong."""
+    """A fleet, its jobs, a router's knowledge of it, outages and slowdowns."""
 
     name: str
     machines: tuple[Machine, ...]

@@ -1,6 +1,6 @@
-"""The hardware of one Ollama server and what its rules make of it: contexts, slots, memory, seconds.
+"""The hardware of one Ollama server, and the contexts, slots, memory and times that follow from it.
 
-Where a model's longest context is not known, as in the matrix, contexts are those that requests name and cost nothing.
+If a model's longest context is unknown, as in the matrix, contexts are the requested ones and need no memory.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _KIB_PER_GIB = 1 << 20
 _LEAST_CONTEXT = 4
 
 SHARING = 0.8
-"""Assumed: with k requests running each step takes k^0.8 longer; two finish a little sooner together than in turn."""
+"""Assumed: with k concurrent requests each step takes k^0.8 times as long; two finish slightly sooner than in turn."""
 
 OFFLOADED = 10.0
-"""Assumed: what is in main memory takes ten times as long as in video memory."""
+"""Assumed: the part in main memory is ten times as slow as the part in video memory."""
 
 Eviction = Literal["lru", "ollama"]
 
 
 class Context(NamedTuple):
-    """What a model is loaded with: tokens, None where they are not known; `automatic` where Ollama chose them."""
+    """A model's context: tokens, None if unknown; `automatic` if Ollama chose them."""
 
     tokens: int | None
     automatic: bool
@@ -41,8 +41,8 @@ class Context(NamedTuple):
 class Machine:
     """A server's hardware: GiB of VRAM, memory bandwidth in GB/s, TFLOP/s, GB/s from disk, seconds of keep-alive.
 
-    A model takes `headroom` times its weights, and its KV cache. With k requests running each step takes k^`sharing`
-    longer.
+    A model needs `headroom` times its weights, and its KV cache. With k concurrent requests each step takes k^`sharing`
+    times as long.
     The rules are those of an Ollama with one GPU. `eviction` is its order for equal keep-alives, by name, or `lru`.
     The queue of loads stays strictly in order, and two models that take turns in it thrash; with `joins` a finished
     load serves everybody who waits for that model. Beside others a model is loaded only where it takes at most
@@ -72,13 +72,13 @@ class Machine:
     measured: Mapping[str, ModelSpeed] = field(default_factory=dict)
 
     def slots(self, model: SimulatedModel) -> int:
-        """How many requests a loaded model serves at once."""
+        """Return the number of concurrent requests of a loaded model."""
         return 1 if model.one_slot else self.num_parallel
 
     def context(self, model: SimulatedModel, num_ctx: int | None = None) -> Context:
-        """Return the context that a request for `num_ctx` tokens loads a model with, None for what Ollama chooses.
+        """Return the context of a load for a request with `num_ctx` tokens; None lets Ollama choose.
 
-        At most what the model was made for. Ollama chooses by the memory, and once less where that does not fit.
+        The model's own context is the maximum. Ollama chooses by memory, and one tier less if that does not fit.
         """
         longest = model.context_length
         if num_ctx is not None and not model.is_mlx:
@@ -90,18 +90,18 @@ class Machine:
         return Context(first if fits or not smaller else smaller[0], automatic=True)
 
     def need(self, model: SimulatedModel, tokens: int | None = None) -> float:
-        """GiB a loaded model takes with a context of so many tokens in each slot."""
+        """Return the GiB of a loaded model with a context of `tokens` in each slot."""
         cached = 0 if model.is_mlx else (tokens or 0) * self.slots(model)
         return model.weights_gib * self.headroom + cached * model.kv_kib / _KIB_PER_GIB
 
     def holds(self, model: SimulatedModel) -> bool:
-        """Whether it has the model, and the model fits without a part in main memory."""
+        """Return whether the machine has the model on disk, and the model fits into video memory."""
         if self.installed is not None and model.name not in self.installed:
             return False
         return self.need(model, self.context(model).tokens) <= self.vram_gib
 
     def load_seconds(self, model: SimulatedModel) -> float:
-        """From disk to ready."""
+        """Return the seconds from disk to ready."""
         if self.resident:
             return 0.0
         measured = self.measured.get(model.name)
@@ -110,20 +110,20 @@ class Machine:
         return 0.5 + GB_PER_GIB * model.weights_gib / self.load_rate
 
     def prefill_seconds(self, model: SimulatedModel, tokens: int, context: int | None = None) -> float:
-        """Compute bound: two operations a parameter and token, at 40 % of the peak."""
+        """Return the prefill time, compute-bound: two operations per parameter and token, at 40 % of the peak."""
         measured = self.measured.get(model.name)
         if measured is not None:
             return tokens / measured.prefill_rate
         return tokens * model.billions * 1e9 * 2 / (0.4 * self.tflops * 1e12) * self._offload(model, context)
 
     def decode_seconds(self, model: SimulatedModel, tokens: int, context: int | None = None) -> float:
-        """Bandwidth bound: the weights once a token, at 60 % of the peak."""
+        """Return the decode time, bandwidth-bound: the weights once per token, at 60 % of the peak."""
         measured = self.measured.get(model.name)
         if measured is not None:
             return tokens / measured.decode_rate
         return tokens * GB_PER_GIB * model.weights_gib / (0.6 * self.bandwidth) * self._offload(model, context)
 
     def _offload(self, model: SimulatedModel, context: int | None) -> float:
-        """How much longer a step takes as part of the model is in main memory."""
+        """Return the slowdown of a model that is partly in main memory."""
         share = min(1.0, self.vram_gib / self.need(model, context))
         return share + (1.0 - share) * OFFLOADED

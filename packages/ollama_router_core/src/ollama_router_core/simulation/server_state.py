@@ -1,9 +1,9 @@
 """One Ollama server in virtual time.
 
-Ollama's rules: a request for a loaded model with the same context waits for one of its slots, in order; any other
-needs a load, and loads wait in one queue, the first blocking the rest. Room is made by unloading idle models; a busy
-one is waited for, and serves what still arrives for it meanwhile: whichever is idle first with `lru`, with `ollama` the
-one that was chosen. A busy model that is asked to unload does so when it is idle.
+Ollama's rules: a request for a loaded model with the same context waits for a slot, in order; any other needs a load,
+and loads wait in one FIFO queue with head-of-line blocking. Memory is freed by unloading idle models; if all are busy,
+the load waits for the first idle one with `lru`, for the chosen victim with `ollama`, which serves further requests
+until then. A busy model with a requested unload is unloaded when idle.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["ServerState"]
 
 @dataclass(slots=True, eq=False)
 class ServerState:
-    """A machine at work. Times are seconds of virtual time and never go back."""
+    """The state of a machine. Times are seconds of virtual time and never decrease."""
 
     machine: Machine
     model_of: Callable[[str], SimulatedModel]
@@ -42,7 +42,7 @@ class ServerState:
     _events: list[Event] = field(default_factory=list)
 
     def submit(self, job: Job, now: float) -> list[Event]:
-        """Accept a request; return what it caused at once."""
+        """Accept a request; return its immediate events."""
         model = self.model_of(job.model)
         machine = self.machine
         context = machine.context(model, job.num_ctx).tokens
@@ -64,9 +64,9 @@ class ServerState:
         return self._take_events()
 
     def runner_for(self, job: Job) -> Residency | None:
-        """Return the loaded model that serves a job as it is; None where it has to be loaded, or loaded anew.
+        """Return the loaded model that serves a job; None if it must be loaded or reloaded.
 
-        Two contexts that Ollama chose agree, whatever they are; any others must be equal.
+        Two contexts chosen by Ollama always match; others must be equal.
         """
         held = self.loaded.get(job.model)
         if held is None:
@@ -76,7 +76,7 @@ class ServerState:
         return held if both or wanted.tokens == held.context.tokens else None
 
     def unload(self, model: str, now: float) -> list[Event]:
-        """Free a model's memory, as the router asks; a busy model gives it when it is idle."""
+        """Unload a model at the router's request; a busy model is unloaded when idle."""
         self._pass(now)
         held = self.loaded.get(model)
         if held is not None:
@@ -85,14 +85,14 @@ class ServerState:
         return self._take_events()
 
     def next_event(self) -> float:
-        """When something will happen here by itself; infinite when nothing will."""
+        """Return the time of the next event; infinite without one."""
         pace = self._pace()
         soonest = min((_left(timing) for held in self.loaded.values() for timing in held.running), default=math.inf)
         expiry = min((held.used_at + held.keep_alive for held in self.loaded.values() if held.idle), default=math.inf)
         return min(self.now + soonest * pace, self.load_ends, expiry)
 
     def advance(self, now: float) -> list[Event]:
-        """Let virtual time pass; `now` is at most `next_event()`."""
+        """Advance virtual time to `now`, at most `next_event()`."""
         self._pass(now)
         for held in list(self.loaded.values()):
             self._finish_phases(held)
@@ -106,7 +106,7 @@ class ServerState:
         return self._take_events()
 
     def cancel(self, job: Job, now: float) -> list[Event]:
-        """End the connection of a request, and with it what was done for it."""
+        """Cancel a request and its work."""
         self._pass(now)
         for held in self.loaded.values():
             held.running = [one for one in held.running if one.job is not job]
@@ -118,7 +118,7 @@ class ServerState:
         return [*self._take_events(), *self.advance(now)]
 
     def fail(self) -> list[Job]:
-        """Lose the machine: nothing is loaded any more; return the jobs it had."""
+        """Take the machine down: unload all models, and return its jobs."""
         timings = [timing for held in self.loaded.values() for timing in (*held.running, *held.waiting)]
         timings += [*self.pending, *([self.loading] if self.loading is not None else [])]
         self.loaded.clear()
@@ -130,7 +130,7 @@ class ServerState:
         return sum(len(held.running) for held in self.loaded.values())
 
     def _at_work(self) -> set[str]:
-        """Return the models that run or are being loaded."""
+        """Return the models that are running or loading."""
         names: set[str] = {held.model.name for held in self.loaded.values() if held.running}
         return names if self.loading is None else names | {self.loading.job.model}
 
@@ -169,7 +169,7 @@ class ServerState:
 
     @staticmethod
     def _queue(held: Residency, timing: Timing) -> None:
-        """Queue a request for a slot, however long the wait; it says how long the model is to be kept, if it does."""
+        """Queue a request for a slot, without a limit, and apply its `keep_alive`, if any."""
         wanted = timing.job.keep_alive
         if wanted is not None:
             held.keep_alive = wanted if wanted >= 0 else math.inf
@@ -186,7 +186,7 @@ class ServerState:
             held.used_at = self.now
 
     def _reuse(self, held: Residency, timing: Timing) -> None:
-        """Read only what no slot holds of the prompt."""
+        """Reduce the prefill by the prompt's cached part."""
         job = timing.job
         if not job.conversation:
             return
@@ -197,7 +197,7 @@ class ServerState:
             del held.held[next(iter(held.held))]
 
     def _place(self) -> None:
-        """Serve the queue of loads from its head, as far as room and the one load at a time allow."""
+        """Process the queue of loads from its head, while memory allows, one load at a time."""
         while self.pending and self.loading is None:
             job = self.pending[0].job
             held = self.runner_for(job)
@@ -237,7 +237,7 @@ class ServerState:
         return need <= free * self.machine.fit_share + _TINY
 
     def _choose_victim(self) -> Residency | None:
-        """Who goes now; None while that one is busy."""
+        """Return the model to unload now; None while the victim is busy."""
         if self.victim is not None and self.victim.model.name in self.loaded:
             return self.victim if self.victim.idle else None
         idle = [held for held in self.loaded.values() if held.idle]
@@ -299,5 +299,5 @@ _TINY = 1e-9
 
 
 def _left(timing: Timing) -> float:
-    """Seconds of undisturbed work until the next phase of a job ends."""
+    """Return the seconds of work, without contention, until the next phase of a job ends."""
     return timing.prefill if timing.first_token == math.inf else timing.decode

@@ -1,4 +1,4 @@
-"""The same jobs in another world: more or fewer servers, other slots, another patience; who is worse off there."""
+"""Changes of a scenario (servers, slots, maximum wait), and the models and users that lose by them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ from ollama_router_core.simulation.workload import SimulatedModel
 __all__ = ["Change", "Loss", "changed", "losses"]
 
 _LOAD_RATE = 1.5
-"""Assumed: GB/s from the disk of a server that is not there yet."""
+"""Assumed: GB/s from the disk of a hypothetical server."""
 _NOTICED = 1.05
 _SECOND = 1.0
-"""A wait that is longer by less than five per cent, or by less than a second, is no loss that anybody could tell."""
+"""A wait longer by less than five per cent, or by less than a second, does not count as a loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What would differ: slots of each loaded model, seconds of `queue.max_wait`, more servers, or fewer.
+    """A change of a scenario: slots of each loaded model, seconds of `queue.max_wait`, more or fewer servers.
 
-    `more` are names of servers, each to have one more like it; `gpus` are names of `GPUS`, or figures as `read_gpu`
-    takes them, each in a server of its own; `off` are names of servers that take nothing. `put` are pairs of a server
-    and a model that it has on disk, too.
+    `more` are names of servers to duplicate; `gpus` are names of `GPUS`, or figures for `read_gpu`, each in a new
+    server; `off` are names of servers to remove. `put` are pairs of a server and a model to add to its disk.
     """
 
     num_parallel: int | None = None
@@ -60,10 +59,10 @@ class Change:
 
 
 def changed(scenario: Scenario, change: Change) -> Scenario:
-    """Return the scenario with the change made to its servers, and told to its router.
+    """Return the scenario with the change applied to its servers and its router's knowledge.
 
     Raises:
-        ConfigError: there is no server, model or GPU of that name; or no server would be left.
+        ConfigError: a server, model or GPU is unknown, or no server would be left.
     """
     machines = list(scenario.machines)
     twins: dict[str, str] = {}
@@ -99,7 +98,7 @@ def _without(off: Iterable[str], machines: Iterable[Machine]) -> list[Machine]:
 
 
 def _with_model(name: str, model: str, machines: Sequence[Machine], models: Iterable[SimulatedModel]) -> list[Machine]:
-    """Put this model on one machine's disk, too; the machine is as fast with it as can be told of it."""
+    """Add a model to a machine's disk."""
     wanted, asked = canonical_name(model), sorted(one.name for one in models)
     if wanted not in asked:
         raise ConfigError(f"no request is for the model {model}; requested models: {', '.join(asked)}")
@@ -112,7 +111,7 @@ def _with_model(name: str, model: str, machines: Sequence[Machine], models: Iter
 
 
 def _with_gpu(text: str, machines: Iterable[Machine]) -> Machine:
-    """Build a server with this GPU alone, which has every model on disk that fits."""
+    """Build a server with only this GPU, and every model on disk that fits."""
     names, found = {one.name for one in machines}, read_gpu(text)
     if found is None:
         raise ConfigError(f"{text} is neither a known GPU nor GIB,GB/s,TFLOP/s; known: {', '.join(GPUS)}")
@@ -133,9 +132,9 @@ def _free_name(name: str, taken: Container[str]) -> str:
 
 
 def _told(knows: Knowledge, machines: Iterable[Machine], twins: Mapping[str, str], change: Change) -> Knowledge:
-    """Return what the router is told in the changed world; a twin has the settings of the server that it is like.
+    """Return the router's knowledge of the changed scenario; a duplicate has the settings of its original.
 
-    Of a server with another GPU it is told how much memory that has.
+    A server with a new GPU is configured with the GPU's memory.
     """
     slots = {} if change.num_parallel is None else {"num_parallel": change.num_parallel}
     patience = {} if change.max_wait is None else {"max_wait": change.max_wait}
@@ -158,9 +157,9 @@ def _told(knows: Knowledge, machines: Iterable[Machine], twins: Mapping[str, str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """A model or a user that is worse off: 95th percentiles to the first token in seconds, and `refused` more requests.
+    """A model or a user that loses: 95th percentiles to the first token in seconds, and `refused` more requests.
 
-    Who waits less, or as long, is among them only where more is refused.
+    One with an equal or shorter wait counts only if more requests are rejected.
     """
 
     kind: Literal["model", "user"]
@@ -179,7 +178,7 @@ class Loss:
 
 
 def losses(before: Summary, after: Summary) -> tuple[Loss, ...]:
-    """Who is worse off: first those of whom more is refused, then the greatest loss of time. One user is everybody."""
+    """Return the models and users that lose: first by more rejections, then by longer waits; no users if only one."""
     found = list(_worse("model", before, after))
     if len(after.users) > 1:
         found += _worse("user", before, after)

@@ -1,4 +1,4 @@
-"""Who asks for what and when: models, jobs and traces as values."""
+"""The workload: models, jobs and traces."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ["Arrival", "Job", "SimulatedModel", "assign_contexts", "assign_models
 class SimulatedModel:
     """A model: parameters in billions, weights in GiB.
 
-    `context_length` are the most tokens that it was made for, None where they do not matter; each takes `kv_kib` KiB
-    of memory. What runs it depends on `family` and `format`, as `/api/tags` tells them, and on whether it `embeds`.
+    `context_length` is its own context in tokens, None if irrelevant; each token takes `kv_kib` KiB of memory. Its
+    runner depends on `family` and `format`, as in `/api/tags`, and on whether it `embeds`.
     """
 
     name: CanonicalName
@@ -35,18 +35,18 @@ class SimulatedModel:
 
     @property
     def is_mlx(self) -> bool:
-        """Whether the MLX runner runs it: it compares no contexts, and takes memory for what is used of one."""
+        """Whether it uses the MLX runner, which ignores the context, and allocates memory only for its used part."""
         return self.format == MLX
 
     @property
     def one_slot(self) -> bool:
-        """Whether Ollama serves one request of it at a time, whatever OLLAMA_NUM_PARALLEL says."""
+        """Whether Ollama serves one of its requests at a time, whatever OLLAMA_NUM_PARALLEL is."""
         return has_one_slot(self.family, self.format, embeds=self.embeds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """One line of a trace: seconds since its first, tokens in and out; the model and the user where it names them."""
+    """One line of a trace: seconds since the first, tokens in and out; the model and the user, if named."""
 
     at: float
     prompt_tokens: int
@@ -57,11 +57,11 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One request: what a router may know, and `output_tokens`, which it may not.
+    """One request: facts that a router knows, and `output_tokens`, which it does not.
 
-    Each turn of a `conversation` begins with the prompt and the answer of the one before.
-    `keep_alive` are the seconds that its model shall stay in memory, below zero for ever, None for what holds already.
-    One of `batch` priority goes after all others. The answer of one that is not `streamed` comes whole, at its end.
+    Each turn of a `conversation` begins with the prompt and the response of the previous one.
+    `keep_alive` are the seconds that its model stays in memory, negative for ever, None to keep the current setting. A
+    `batch` job has lower priority than all others. Without `streamed`, the whole response is sent at the end.
     """
 
     number: int
@@ -78,13 +78,13 @@ class Job:
 
 
 def parse_trace(text: str, *, stretch: float = 1.0) -> tuple[Arrival, ...]:
-    """Read a CSV trace: time, prompt tokens, output tokens, and perhaps model and user; the first line may be a header.
+    """Parse a CSV trace: time, prompt tokens, output tokens, optional model and user; the first line may be a header.
 
-    Times may be ISO or seconds. A header is a line that begins with no time.
+    Times are ISO or seconds. A header is a line that does not begin with a time.
     `stretch` multiplies the times between arrivals: 4 is a quarter of the load.
 
     Raises:
-        ValueError: a line is not of this form, and the text says which; or there are no requests.
+        ValueError: a line is invalid (the text has its number), or there are no requests.
     """
     rows = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text.removeprefix("\ufeff"))), 1) if row]
     if rows and not _begins_with_time(rows[0][1]):
@@ -122,14 +122,14 @@ def _seconds(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        # Python 3.11 reads at most microseconds; traces carry more digits.
+        # Python 3.11 parses at most microseconds; traces have more digits.
         head, _, fraction = text.partition(".")
         digits = "".join(character for character in fraction if character.isdigit())
         return datetime.fromisoformat(head).timestamp() + (float(f"0.{digits}") if digits else 0.0)
 
 
 def zipf_weights(count: int) -> tuple[float, ...]:
-    """Weights 1, 1/2, 1/3, ...: the most popular first."""
+    """Return the weights 1, 1/2, 1/3, ..., most popular first."""
     return tuple(1 / rank for rank in range(1, count + 1))
 
 
@@ -141,10 +141,10 @@ def assign_models(
     *,
     users: int = 1,
 ) -> tuple[Job, ...]:
-    """Give every arrival that names none a model drawn by weight; users take turns where none is named.
+    """Assign a model, drawn by weight, to every arrival without one, and users in turn to those without a user.
 
     Raises:
-        ValueError: an arrival names a model that is not among these.
+        ValueError: an arrival names a model that is not in `models`.
     """
     chosen = list(arrivals)
     drawn = rng.choices(models, weights=weights, k=len(chosen))
@@ -168,6 +168,6 @@ def assign_models(
 def assign_contexts(
     jobs: Iterable[Job], models: Iterable[str], contexts: Sequence[int], rng: random.Random
 ) -> tuple[Job, ...]:
-    """Applications that want contexts of their own: each job for one of `models` gets one of `contexts`."""
+    """Assign a random one of `contexts` to each job for one of `models`, like applications with different contexts."""
     wanted = {canonical_name(model) for model in models}
     return tuple(replace(job, num_ctx=rng.choice(contexts)) if job.model in wanted else job for job in jobs)

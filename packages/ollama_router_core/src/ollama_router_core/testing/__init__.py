@@ -1,7 +1,7 @@
-"""Doubles for testing against: a simulated Ollama server, a fleet in memory.
+"""Test doubles: a simulated Ollama server, and a fleet in memory.
 
-`OllamaSimulator` speaks HTTP/1.1 on a loopback port, answers as a real Ollama 0.32 does, records what reaches it
-and misbehaves on command. Three ways to run it::
+`OllamaSimulator` serves HTTP/1.1 on a loopback port, answers like Ollama 0.32, records requests and injects faults.
+Three ways to run it::
 
     async with OllamaSimulator(models=["llama3.1:8b"]) as simulator:  # in this event loop
         ...
@@ -10,7 +10,7 @@ and misbehaves on command. Three ways to run it::
 
     python -m ollama_router_core.testing --port 11434 --models llama3.1:8b qwen3:8b
 
-`FakeFleet` is several servers without a socket, for programs that route from inside (`ollama_router_core.client`).
+`FakeFleet` is several servers without sockets, for programs that use `ollama_router_core.client`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A simulated Ollama server of its own: `python -m ollama_router_core.testing --port 11434 --models llama3.1:8b`."""
+"""A standalone simulated Ollama server: `python -m ollama_router_core.testing --port 11434 --models llama3.1:8b`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ollama_router_core.testing.simulator_settings import GIB
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGINT or SIGTERM; prints one line when it listens."""
+    """Serve until SIGINT or SIGTERM; print one line when listening."""
     options = _parser().parse_args(arguments)
     simulator = OllamaSimulator(
         models=options.models,

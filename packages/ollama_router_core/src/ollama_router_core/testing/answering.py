@@ -1,4 +1,4 @@
-"""Answering a generate or chat job in a dialect, streamed or whole, with the faults of a stream."""
+"""Responses to generate and chat jobs in a dialect, streamed or whole, with injected stream faults."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["answer_job"]
 
 
 async def answer_job(exchange: Exchange, engine: Engine, job: Job, dialect: Dialect, *, stream: bool) -> None:
-    """Run `job` and write its answer.
+    """Run `job` and send its response.
 
     Raises:
-        ApiError: nothing was written yet.
+        ApiError: the job failed before anything was sent.
     """
     if job.script is None:
         native = await engine.early(job)
@@ -34,7 +34,7 @@ async def answer_job(exchange: Exchange, engine: Engine, job: Job, dialect: Dial
 
 
 async def _write_early(exchange: Exchange, native: Mapping[str, Any], dialect: Dialect, *, stream: bool) -> None:
-    """Answer loading and unloading: on /api with one JSON object, even when a stream was wanted."""
+    """Respond to a load or unload: on /api with one JSON object, even for a stream."""
     if stream and dialect.whole_type != "application/json; charset=utf-8":
         exchange.begin_stream(dialect.stream_type, dialect.stream_headers)
         for chunk in dialect.chunks(native):
@@ -73,7 +73,7 @@ def _failed_stream(message: str) -> ApiError:
 
 
 async def _collect(engine: Engine, job: Job) -> dict[str, Any]:
-    """All messages as one: the texts joined, the tool calls kept, the metrics of the last."""
+    """Merge all messages: join the texts, keep the tool calls and the last metrics."""
     texts: dict[str, list[str]] = {"content": [], "thinking": []}
     calls: list[Any] = []
     last: dict[str, Any] = {}

@@ -1,6 +1,6 @@
-"""The simulator's time: virtual seconds, spent in a fraction of real ones.
+"""The simulator's time: virtual seconds that pass in a fraction of real ones.
 
-Here: the scale between the two, the wall clock that tests can push forward, Go's time formats.
+Contains the scale, a wall clock that tests can advance, and Go's time formats.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ollama_router_core.testing.simulator_settings import Settings
 __all__ = ["FAR_FUTURE", "Pacer", "SimulatedClock", "parse_go_duration", "rfc3339"]
 
 FAR_FUTURE = "2318-01-01T00:00:00Z"
-"""What `expires_at` shows for a model that never expires (Go adds the largest int64 of nanoseconds)."""
+"""`expires_at` of a model that never expires (Go adds the largest int64 of nanoseconds)."""
 
 _SHORTEST_SLEEP = 0.001
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -25,31 +25,31 @@ _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
 
 @dataclass(slots=True, kw_only=True)
 class SimulatedClock:
-    """Virtual time of one server, as its settings want it; keep-alive runs on `now`, unscaled."""
+    """Virtual time of one server, by its settings; keep-alive uses `now`, unscaled."""
 
     settings: Settings
     offset: float = 0.0
 
     def now(self) -> float:
-        """Seconds since the epoch, as the simulator believes."""
+        """Return the simulator's seconds since the epoch."""
         return self.settings.wall() + self.offset
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` of keep-alive time pass at once."""
+        """Advance keep-alive time by `seconds`."""
         self.offset += seconds
 
     def virtual(self, seconds: float) -> float:
-        """How many virtual seconds of work passed meanwhile; none where work takes no time."""
+        """Convert real seconds to virtual seconds of work; 0 if work takes no time."""
         scale = self.settings.time_scale
         return seconds / scale if scale else 0.0
 
     def pacer(self) -> Pacer:
-        """Return a pacer for a new stretch of work."""
+        """Return a pacer for a new piece of work."""
         return Pacer(self)
 
 
 class Pacer:
-    """Spends virtual seconds; sleeps are saved up until they are long enough for a timer."""
+    """Sleep for virtual seconds; short sleeps are accumulated until they are long enough for a timer."""
 
     __slots__ = ("_clock", "_owed")
 
@@ -58,7 +58,7 @@ class Pacer:
         self._owed = 0.0
 
     async def spend(self, seconds: float) -> None:
-        """Let `seconds` of virtual time pass; always gives other tasks a turn."""
+        """Let `seconds` of virtual time pass; always yields to other tasks."""
         settings = self._clock.settings
         self._owed += seconds * settings.time_scale
         due = self._owed if self._owed >= _SHORTEST_SLEEP else 0.0
@@ -67,7 +67,7 @@ class Pacer:
 
 
 def rfc3339(seconds: float) -> str:
-    """Seconds since the epoch as Go writes a UTC time; infinity is the far future."""
+    """Format seconds since the epoch as Go formats a UTC time; infinity is the far future."""
     if math.isinf(seconds):
         return FAR_FUTURE
     whole, microseconds = divmod(round(seconds * 1_000_000), 1_000_000)
@@ -77,12 +77,12 @@ def rfc3339(seconds: float) -> str:
 
 @lru_cache(maxsize=64)
 def _to_the_second(seconds: int) -> str:
-    """Format a time to the second; cached, as every token of a stream carries one."""
+    """Format a time to the second; cached, as every token of a stream has one."""
     return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}"
 
 
 def parse_go_duration(text: str) -> float | None:
-    """Seconds of a Go duration such as `1h30m` or `-1s`; None when it is not one."""
+    """Return the seconds of a Go duration such as `1h30m` or `-1s`; None for other text."""
     sign = -1.0 if text.startswith("-") else 1.0
     body = text.lstrip("+-")
     if body == "0":

@@ -1,4 +1,4 @@
-"""How native messages look on /v1/messages: Anthropic's content blocks and events."""
+"""Native messages in the format of /v1/messages: Anthropic's content blocks and events."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Messages", "named_event"]
 
 
 def named_event(name: str, data: Mapping[str, Any]) -> bytes:
-    """One server-sent event with a name."""
+    """Return one server-sent event with a name."""
     return f"event: {name}\ndata: ".encode() + dumps(data) + b"\n\n"
 
 
 class Messages:
-    """/v1/messages; `estimate` is the input token count shown before the real one is known."""
+    """/v1/messages; `estimate` is the input token count sent before the real one is known."""
 
     stream_type = SSE
     stream_headers: tuple[tuple[str, str], ...] = (("Cache-Control", "no-cache"), ("Connection", "keep-alive"))
@@ -33,7 +33,7 @@ class Messages:
         self._called = False
 
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
-        """Return the events one native message gives rise to, each flushed by itself."""
+        """Return the events of one native message, each flushed separately."""
         events = [] if self._started else [self._start()]
         self._started = True
         message = native.get("message", {})
@@ -70,7 +70,7 @@ class Messages:
         }
 
     def failure(self, message: str) -> list[bytes]:  # noqa: ARG002 - the text is lost, as in Ollama
-        """Nothing more than an opened message: errors are swallowed."""
+        """Return only the start of a message, as Ollama swallows errors here."""
         return self.chunks({})
 
     def _start(self) -> dict[str, Any]:

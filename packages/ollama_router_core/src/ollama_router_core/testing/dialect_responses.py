@@ -1,4 +1,4 @@
-"""How native messages look on /v1/responses: items, parts and numbered events."""
+"""Native messages in the format of /v1/responses: items, parts and numbered events."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Responses:
         self._index = 0
 
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
-        """Return the events one native message gives rise to, each flushed by itself."""
+        """Return the events of one native message, each flushed separately."""
         events: list[Event] = [] if self._sequence else self._opening()
         message = native.get("message", {})
         if message.get("thinking"):
@@ -59,7 +59,7 @@ class Responses:
         return self._response("completed", output, native)
 
     def failure(self, message: str) -> list[bytes]:  # noqa: ARG002 - the text is lost, as in Ollama
-        """Nothing more than an opened response: errors are swallowed."""
+        """Return only the start of a response, as Ollama swallows errors here."""
         return self.chunks({})
 
     def _numbered(self, event: Event) -> Event:
@@ -228,14 +228,14 @@ _ORDER = (
 
 
 def _in_order(value: Any) -> Any:
-    """Keys in the order of the alphabet: the events of a stream are Go maps."""
+    """Sort keys alphabetically, as a stream's events are Go maps."""
     if isinstance(value, dict):
         return {key: _in_order(value[key]) for key in sorted(value)}
     return [_in_order(one) for one in value] if isinstance(value, list) else value
 
 
 def _number(request: Mapping[str, Any], key: str) -> int | float:
-    """Return a number from the request, 1 without one; whole ones as Go writes them."""
+    """Return a number from the request, default 1; whole numbers as integers, as in Go."""
     value = request.get(key)
     number = 1.0 if value is None else float(value)
     return int(number) if number.is_integer() else number

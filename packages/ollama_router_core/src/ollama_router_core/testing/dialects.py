@@ -1,7 +1,7 @@
-"""How native messages look to a client: Ollama's own way and OpenAI's two older ways.
+"""Native messages in a client's format: Ollama's own and OpenAI's two older ones.
 
-A dialect turns each native message into the HTTP chunks that carry it. The event streams with a life of their own
-are in `dialect_messages` and `dialect_responses`.
+A dialect encodes each native message as HTTP chunks. The stateful event streams are in `dialect_messages` and
+`dialect_responses`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["ChatCompletions", "Completions", "Dialect", "Native", "openai_tool_c
 
 
 class Dialect(Protocol):
-    """The wire form of an answer."""
+    """The wire format of a response."""
 
     stream_type: str
     stream_headers: tuple[tuple[str, str], ...]
@@ -27,7 +27,7 @@ class Dialect(Protocol):
         """Return the HTTP chunks for one native message of a stream."""
 
     def whole(self, native: Mapping[str, Any]) -> Any:
-        """Return the JSON of an answer that is not streamed."""
+        """Return the JSON of a response that is not streamed."""
 
     def failure(self, message: str) -> list[bytes]:
         """Return the HTTP chunks for an error in the middle of a stream."""
@@ -41,7 +41,7 @@ class Native:
     whole_type = JSON_UTF8
 
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
-        """One line."""
+        """Return one line."""
         return [dumps(native) + b"\n"]
 
     def whole(self, native: Mapping[str, Any]) -> Any:
@@ -49,7 +49,7 @@ class Native:
         return native
 
     def failure(self, message: str) -> list[bytes]:
-        """Return an error line; the status was sent long ago."""
+        """Return an error line, as the status has been sent."""
         return [dumps({"error": message}) + b"\n"]
 
 
@@ -73,7 +73,7 @@ class _OpenAI:
         }
 
     def _finish(self, chunk: dict[str, Any], native: Mapping[str, Any]) -> list[bytes]:
-        """Return the chunk, and after the last one the usage and the end mark, in one write."""
+        """Return the chunk; the last one is followed by the usage and the end mark in the same write."""
         data = _event(chunk)
         if native.get("done"):
             if self._include_usage:
@@ -91,7 +91,7 @@ class ChatCompletions(_OpenAI):
         self._spoke = False
 
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
-        """Build a `chat.completion.chunk`; the role is in the first one only."""
+        """Build a `chat.completion.chunk`; only the first one has the role."""
         delta = self._message(native)
         if self._spoke:
             del delta["role"]
@@ -114,7 +114,7 @@ class ChatCompletions(_OpenAI):
         return {**envelope, "choices": [choice], "usage": openai_usage(native)}
 
     def failure(self, message: str) -> list[bytes]:  # noqa: ARG002 - the text is lost, as in Ollama
-        """Return an empty delta, then nothing: no error, no finish, no end mark."""
+        """Return an empty delta, without an error, finish reason or end mark."""
         return self.chunks({})
 
     def _reason(self, reason: str | None) -> str | None:
@@ -134,7 +134,7 @@ class Completions(_OpenAI):
     """/v1/completions."""
 
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
-        """Build a `text_completion` chunk; with usage wanted, every chunk carries zeros before the real numbers."""
+        """Build a `text_completion` chunk; with usage, every chunk before the last has zeros."""
         envelope = self._envelope("text_completion", native)
         last = {key: envelope.pop(key) for key in ("model", "system_fingerprint")}
         chunk = {**envelope, "choices": [self._choice(native)], **last}
@@ -148,7 +148,7 @@ class Completions(_OpenAI):
         return {**envelope, "choices": [self._choice(native)], "usage": openai_usage(native)}
 
     def failure(self, message: str) -> list[bytes]:  # noqa: ARG002 - the text is lost, as in Ollama
-        """Return an empty chunk, then nothing."""
+        """Return only an empty chunk."""
         return self.chunks({})
 
     def _choice(self, native: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def openai_usage(native: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def openai_tool_calls(calls: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Native tool calls as OpenAI shows them: the arguments are a text."""
+    """Convert native tool calls to OpenAI's format, with the arguments as text."""
     return [
         {
             "id": call["id"],

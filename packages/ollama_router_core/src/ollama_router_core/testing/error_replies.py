@@ -1,4 +1,4 @@
-"""What a handler raises to answer with an error, and the three shapes an error has on the wire."""
+"""The exception for error responses, and their three wire formats."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _ANTHROPIC_TYPES = {
 
 
 class ApiError(Exception):
-    """An error answer.
+    """An error response.
 
-    `extra` are more members of the native object; `native` keeps the native shape even on /v1 (errors about
-    ollama.com are raised before the shape is known). `early` errors come from the middleware of a /v1 route and
-    `streaming` ones from inside a stream that has not begun: both only differ in head and line end. `flushed` ones are
-    the runner's, whose head was on its way before their length was known.
+    `extra` are more members of the native object; `native` keeps the native format even on /v1 (errors about
+    ollama.com are raised before the format is known). `early` errors are from the middleware of a /v1 route,
+    `streaming` ones from a stream before its start: both differ only in head and line end. `flushed` ones are the
+    runner's, whose head was sent before their length was known.
     """
 
     def __init__(self, status: int, message: str, *, extra: dict[str, Any] | None = None, native: bool = False) -> None:
@@ -45,7 +45,7 @@ class ApiError(Exception):
 
 @contextmanager
 def before_the_handler() -> Iterator[None]:
-    """Errors in here are the middleware's."""
+    """Mark errors raised in the context as the middleware's."""
     try:
         yield
     except ApiError as error:
@@ -54,18 +54,18 @@ def before_the_handler() -> Iterator[None]:
 
 
 def native_error(error: ApiError) -> dict[str, Any]:
-    """Ollama's shape: the message as a string."""
+    """Return Ollama's format: the message as a string."""
     return {"error": error.message, **error.extra}
 
 
 def openai_error(error: ApiError) -> dict[str, Any]:
-    """OpenAI's shape."""
+    """Return OpenAI's format."""
     kind = _OPENAI_TYPES.get(error.status, "api_error")
     return {"error": {"message": error.message, "type": kind, "param": None, "code": None}}
 
 
 def anthropic_error(error: ApiError) -> dict[str, Any]:
-    """Anthropic's shape, with a request id derived from the message."""
+    """Return Anthropic's format, with a request id derived from the message."""
     kind = _ANTHROPIC_TYPES.get(error.status, "api_error")
     request_id = "req_" + hashlib.sha256(error.message.encode()).hexdigest()[:24]
     return {

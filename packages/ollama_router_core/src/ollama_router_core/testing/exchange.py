@@ -1,6 +1,6 @@
-"""One request and its answer, as the routes see it.
+"""One request and its response, as seen by the routes.
 
-Here: the body, whole and streamed answers, and how a fault changes them on their way. Not here: the socket (wire).
+Contains the body, whole and streamed responses, and injected faults. The socket is in `wire`.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
 TEXT = "text/plain; charset=utf-8"
 
-_GO_BUFFER = 2048  # Go sends a Content-Length by itself only for answers up to this size
+_GO_BUFFER = 2048  # Go adds a Content-Length only to responses up to this size
 
 
 class HangUp(Exception):
-    """End the connection now, with an RST or a FIN."""
+    """Raised to end the connection, with an RST or a FIN."""
 
     def __init__(self, *, reset: bool) -> None:
         super().__init__("reset" if reset else "close")
@@ -49,15 +49,15 @@ class HangUp(Exception):
 
 
 class StreamEnded(Exception):
-    """A fault wants the stream to end here, well framed, without its final message."""
+    """Raised by a fault to end the stream, correctly framed, without its final message."""
 
 
 class StreamFailed(Exception):
-    """A fault wants an error message here in the stream."""
+    """Raised by a fault to send an error message in the stream."""
 
 
 class Channel(Protocol):
-    """What an exchange needs of its connection."""
+    """The interface of an exchange's connection."""
 
     async def next_event(self) -> Any:
         """Return the next h11 event of the client."""
@@ -73,7 +73,7 @@ class Channel(Protocol):
 
 
 class Exchange:
-    """One request being answered."""
+    """One request and its response."""
 
     def __init__(self, *, connection: Channel, record: RecordedRequest, fault: Fault | None) -> None:
         self.record = record
@@ -88,7 +88,7 @@ class Exchange:
 
     @property
     def started(self) -> bool:
-        """Whether the head of the answer was sent."""
+        """Whether the head of the response was sent."""
         return self.record.status is not None
 
     async def body(self) -> bytes:
@@ -113,22 +113,22 @@ class Exchange:
             raise HangUp(reset=True)
 
     async def json(self, status: int, value: Any, *, content_type: str = JSON_UTF8, newline: bool = False) -> None:
-        """Send a whole JSON answer."""
+        """Send a whole JSON response."""
         await self.whole(status, dumps(value) + (b"\n" if newline else b""), content_type)
 
     async def text(self, status: int, text: str) -> None:
-        """Send a whole text answer."""
+        """Send a whole text response."""
         await self.whole(status, text.encode(), TEXT)
 
     async def whole(
         self, status: int, body: bytes, content_type: str = "", headers: Iterable[tuple[str, str]] = ()
     ) -> None:
-        """Send a whole answer: with a Content-Length when it is small, in one chunk otherwise, as Go does."""
+        """Send a whole response: with a Content-Length if it is small, otherwise in one chunk, as Go does."""
         small = len(body) <= _GO_BUFFER
         framing = ("Content-Length", str(len(body))) if small else ("Transfer-Encoding", "chunked")
         head = self._head(status, content_type, [framing, *headers])
         if self.record.method == "HEAD":
-            head = head.replace(b"Transfer-Encoding: chunked\r\n", b"")  # Go says nothing about a body it will not send
+            head = head.replace(b"Transfer-Encoding: chunked\r\n", b"")  # Go omits it without a body
         parts = [] if self.record.method == "HEAD" or not body else [self._channel.frame(h11.Data(data=body))]
         if self._breaks_body():
             await self._transmit(head + b"".join(parts)[: len(body) // 2])
@@ -138,7 +138,7 @@ class Exchange:
         self.record.finished = True
 
     async def flushed_json(self, status: int, value: Any, headers: Iterable[tuple[str, str]], *, newline: bool) -> None:
-        """Send a JSON answer of a route that had begun to stream: flushed, so that it has no length."""
+        """Send a JSON response of a route that had started to stream: flushed, so without a length."""
         head = self._head(status, JSON, [("Transfer-Encoding", "chunked"), *headers])
         body = self._channel.frame(h11.Data(data=dumps(value) + (b"\n" if newline else b"")))
         await self._transmit(head + body + self._channel.frame(h11.EndOfMessage()))
@@ -148,14 +148,14 @@ class Exchange:
         return isinstance(self.fault, Cut) or (isinstance(self.fault, Reset) and self.fault.after_chunks is not None)
 
     def begin_stream(self, content_type: str, headers: Iterable[tuple[str, str]] = ()) -> None:
-        """Choose the head of a streamed answer; it leaves with the first chunk, as Go's does."""
+        """Set the head of a streamed response; it is sent with the first chunk, as in Go."""
         self._stream_head = (content_type, [*headers, ("Transfer-Encoding", "chunked")])
 
     async def chunk(self, data: bytes) -> None:
-        """One chunk of a streamed answer, flushed.
+        """Send and flush one chunk of a streamed response.
 
         Raises:
-            HangUp, StreamEnded, StreamFailed: a fault wants the stream to stop before this chunk.
+            HangUp, StreamEnded, StreamFailed: a fault stops the stream before this chunk.
         """
         self._check_chunk()
         self._chunks += 1
@@ -183,7 +183,7 @@ class Exchange:
             raise HangUp(reset=isinstance(fault, Reset))
 
     async def misbehave(self) -> bool:
-        """Carry out a fault that replaces or delays the answer; True when nothing is left to do."""
+        """Inject a fault that replaces or delays the response; return True if the response is complete."""
         fault = self.fault
         if isinstance(fault, Delay):
             await asyncio.sleep(fault.seconds)
@@ -209,7 +209,7 @@ class Exchange:
         every += [("Date", formatdate(usegmt=True)), *headers]
         extra = self.fault.headers if isinstance(self.fault, ExtraHeaders) else ()
         if self.record.header("Expect") and self.record.header("Transfer-Encoding"):
-            every.append(("Connection", "close"))  # Go's server does not see the end of such a body
+            every.append(("Connection", "close"))  # Go's server does not read to the end of such a body
         response = h11.Response(status_code=status, headers=every, reason=_reason(status))
         head = self._channel.frame(response)
         raw = "".join(f"{name}: {value}\r\n" for name, value in extra).encode("latin-1")

@@ -1,4 +1,4 @@
-"""`FakeFleet`: Ollama servers in memory, for tests of programs that route from inside; no socket, no time."""
+"""`FakeFleet`: Ollama servers in memory, for tests of programs with the client-side router; no sockets, no delays."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WHEN = "2025-01-01T00:00:00Z"
 
 @dataclass(frozen=True, slots=True)
 class AskedRequest:
-    """One request that a program's router sent: to which server, on which route, with which body."""
+    """One request sent by a program's router: its server, route and body."""
 
     server: str
     method: str
@@ -42,19 +42,18 @@ class AskedRequest:
 
 
 class FakeFleet:
-    """Servers in memory; an inner transport for `RouterTransport` and `AsyncRouterTransport`, of either library.
+    """Servers in memory; an inner transport for `RouterTransport` and `AsyncRouterTransport`, for either library.
 
-    Three lines make a client to test with::
+    Create a client for tests in three lines::
 
         fleet = FakeFleet({"big": ["llama3.3:70b"], "small": ["llama3.2:1b"]})
         client = ollama.Client(transport=RouterTransport(fleet.config, inner=fleet))
         assert client.chat("llama3.3:70b", messages=[...]).message.content == fleet.answer
 
     Attributes:
-        config: settings with these servers, to be copied with others if need be (`model_copy`).
-        answer: what every model says.
-        requests: what was asked of models, pulled and deleted, oldest first; questions about the fleet are not among
-            them.
+        config: settings with these servers; copy them with changes by `model_copy`.
+        answer: the response of every model.
+        requests: inference requests, pulls and deletions, oldest first, without queries about the fleet.
         down: names of servers that refuse connections.
     """
 
@@ -147,7 +146,7 @@ class FakeFleet:
 
 
 def _lines(whole: Mapping[str, Any], answer: str) -> Iterable[bytes]:
-    """Yield the answer's words, a line each, then the last line with the numbers."""
+    """Yield a line for each word of the response, then the last line with the metrics."""
     for index, word in enumerate(answer.split(" ")):
         text = f" {word}" if index else word
         yield json.dumps({**_with_text(whole, text), "done": False}).encode() + b"\n"

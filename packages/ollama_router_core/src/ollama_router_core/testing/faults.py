@@ -1,7 +1,6 @@
-"""Misbehaviour on command: what a simulated server shall do wrong, where and how often.
+"""Fault injection: the faults of a simulated server, and rules for their requests and number.
 
-Here: the closed set of faults and the rules that choose one for a request. Not here: doing it (wire).
-Refused connections are no fault of a request: `OllamaSimulator.pause` closes the listener.
+The faults are performed in `wire`. For refused connections, `OllamaSimulator.pause` closes the listener.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
-    """Never answer; with `read_request` False not even the request is read."""
+    """Never respond; with `read_request` False, the request is not read either."""
 
     read_request: bool = True
 
@@ -37,8 +36,8 @@ class Silence:
 class Reset:
     """Send a TCP RST.
 
-    With `on_connect` at once; else after the request was read; with `after_chunks` after that many chunks of the
-    answer (a whole answer is cut in its middle); with `after_request_bytes` while the request body still arrives.
+    With `on_connect` at once; with `after_chunks` after that many chunks of the response (a whole response is cut in
+    its middle); with `after_request_bytes` during the request body; otherwise after the request was read.
     """
 
     on_connect: bool = False
@@ -48,21 +47,21 @@ class Reset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """Close the connection (FIN) after so many chunks, without the terminating chunk."""
+    """Close the connection (FIN) after `after_chunks` chunks, without the terminating chunk."""
 
     after_chunks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndEarly:
-    """End a stream after so many chunks, correctly framed, but without its final message."""
+    """End a stream after `after_chunks` chunks, correctly framed, without its final message."""
 
     after_chunks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamError:
-    """An error in the middle of a stream, after so many chunks: an NDJSON error line, swallowed on /v1."""
+    """An error within a stream, after `after_chunks` chunks: an NDJSON error line, swallowed on /v1."""
 
     after_chunks: int = 1
     message: str = "an error was encountered while running the model: unexpected EOF"
@@ -70,14 +69,14 @@ class StreamError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Garbage:
-    """Bytes that are not HTTP instead of an answer, then a close."""
+    """Bytes that are not HTTP instead of a response, then a close."""
 
     data: bytes = b"\x15\x03\x01\x00\x02\x02\x50 not http at all\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drip:
-    """The right answer, `size` bytes at a time with `seconds` of real time between, or what a function says."""
+    """The normal response, in pieces of `size` bytes with `seconds` (a number or a function) of real time between."""
 
     seconds: float | Callable[[], float] = 0.01
     size: int = 1
@@ -85,14 +84,14 @@ class Drip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delay:
-    """The right answer, `seconds` of real time late."""
+    """The normal response, delayed by `seconds` of real time."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """This answer instead of the right one."""
+    """This response instead of the normal one."""
 
     status: int
     body: bytes = b""
@@ -102,7 +101,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtraHeaders:
-    """The right answer with more headers: cookies, hop-by-hop headers, a huge one."""
+    """The normal response with more headers: cookies, hop-by-hop headers, a huge one."""
 
     headers: tuple[tuple[str, str], ...]
 
@@ -129,14 +128,14 @@ def _before_request(fault: Fault) -> bool:
 
 @dataclass(slots=True, eq=False)
 class FaultRules:
-    """The faults in force, oldest first; the first rule that fits a request is used."""
+    """The active faults, oldest first; the first matching rule applies."""
 
     _rules: list[_Rule] = field(default_factory=list)
 
     def add(self, faults: Iterable[Fault], *, path: str = "*", method: str = "*", times: int | None = None) -> None:
-        """Put each fault in force for the next `times` matching requests (None: until cleared).
+        """Activate each fault for the next `times` matching requests (None: until cleared).
 
-        `path` is a shell pattern. Faults that happen before a request is read count connections and take no path.
+        `path` is a shell pattern. Faults before a request is read count connections and accept no path.
         """
         for fault in faults:
             if _before_request(fault) and (path, method) != ("*", "*"):
@@ -144,15 +143,15 @@ class FaultRules:
             self._rules.append(_Rule(fault=fault, path=path, method=method, left=times))
 
     def clear(self) -> None:
-        """Behave again."""
+        """Remove all faults."""
         self._rules.clear()
 
     def for_connection(self) -> Fault | None:
-        """Take the fault for a connection just accepted."""
+        """Consume the fault for a new connection."""
         return self._take(rule for rule in self._rules if _before_request(rule.fault))
 
     def for_request(self, method: str, path: str) -> Fault | None:
-        """Take the fault for a request whose head was read."""
+        """Consume the fault for a request whose head was read."""
         rules = (rule for rule in self._rules if not _before_request(rule.fault))
         return self._take(rule for rule in rules if rule.hits(method, path))
 

@@ -1,4 +1,4 @@
-"""Form bodies as Go's `Request.FormValue` reads them: urlencoded body, then URL query, then multipart."""
+"""Parsing of form bodies as in Go's `Request.FormValue`: urlencoded body, then URL query, then multipart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Form", "FormError", "read_form"]
 
 
 class FormError(ValueError):
-    """The body is not a form; the text is what Go would say."""
+    """The body is not a form; the text is Go's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Form:
     files: dict[str, bytes]
 
     def value(self, name: str) -> str:
-        """Return the value that wins, or an empty string."""
+        """Return the first value, or an empty string."""
         return self.values.get(name, [""])[0]
 
 

@@ -1,7 +1,7 @@
-"""What a simulated model says: deterministic tokens for a request.
+"""The output of a simulated model: deterministic tokens for a request.
 
-Here: how many tokens a prompt has, the pieces of the answer (token i is the word `wordi`), thinking, JSON, tool
-calls, embeddings. Not here: time, slots, wire formats.
+Contains the token count of a prompt, the pieces of a response (token i is the word `wordi`), thinking, JSON, tool
+calls and embeddings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _THINKING_TOKENS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """One token of an answer, or its tool calls."""
+    """One token of a response, or its tool calls."""
 
     kind: Literal["thinking", "content", "tools"]
     text: str = ""
@@ -31,7 +31,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """A whole answer before it is spoken: token counts and why it ends."""
+    """A planned response: token counts and finish reason."""
 
     prompt_tokens: int
     answer_tokens: int
@@ -41,7 +41,7 @@ class Script:
     tool_calls: tuple[dict[str, Any], ...] = ()
 
     def pieces(self) -> Iterator[Piece]:
-        """Yield the pieces in order, as many as `answer_tokens` says."""
+        """Yield the `answer_tokens` pieces in order."""
         for index in range(self.thinking_tokens):
             yield Piece(kind="thinking", text=_word("thought", index))
         if self.tool_calls:
@@ -63,10 +63,10 @@ def script_for(
     tools: Sequence[Any],
     wanted_format: Any,
 ) -> Script:
-    """Build the script of the answer to a prompt.
+    """Build the script of the response to a prompt.
 
-    `length` is how many tokens the model says by itself; `num_predict` cuts it (negative: no limit). A tool is called
-    when the last user message contains its name or the word `tool`.
+    `length` is the default number of tokens; `num_predict` limits it (negative: no limit). A tool is called if the last
+    user message contains its name or the word `tool`.
     """
     calls = _tool_calls(tools, last_user_text)
     thinking = min(_THINKING_TOKENS, length) if thinks else 0
@@ -85,12 +85,12 @@ def script_for(
 
 
 def count_tokens(text: str) -> int:
-    """Tokens of a prompt: its words, at least one."""
+    """Return the tokens of a prompt: its words, at least one."""
     return max(1, len(text.split()))
 
 
 def embedding(text: str, dimensions: int) -> list[float]:
-    """Compute a unit vector that depends on nothing but the text."""
+    """Compute a unit vector that depends only on the text."""
     source = random.Random(zlib.crc32(text.encode("utf-8", errors="replace")))
     raw = [source.uniform(-1.0, 1.0) for _ in range(dimensions)]
     norm = math.sqrt(sum(one * one for one in raw)) or 1.0
@@ -102,7 +102,7 @@ def _word(stem: str, index: int) -> str:
 
 
 def _split(text: str, parts: int) -> list[str]:
-    """`text` in exactly `parts` pieces."""
+    """Split `text` into exactly `parts` pieces."""
     edges = [round(index * len(text) / max(parts, 1)) for index in range(parts + 1)]
     return [text[start:end] for start, end in itertools.pairwise(edges)]
 
@@ -115,7 +115,7 @@ def _formatted(wanted: Any, tokens: int) -> str:
 
 
 def _instance(schema: Any) -> Any:
-    """Return the simplest value a JSON schema allows."""
+    """Return the simplest value that a JSON schema allows."""
     if not isinstance(schema, Mapping):
         return "value"
     choices = schema.get("enum")

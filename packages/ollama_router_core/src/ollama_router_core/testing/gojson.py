@@ -1,9 +1,9 @@
-"""JSON as Go's `encoding/json` reads and writes it.
+"""JSON decoding and encoding like Go's `encoding/json`.
 
-Here: decoding a body into declared fields (keys without regard to case, the last duplicate wins, trailing data
-ignored, Go's error texts) and encoding with Go's escapes. Not here: what the fields mean, HTTP.
+Decodes a body into declared fields (keys are case-insensitive, the last duplicate is used, trailing data is ignored,
+errors have Go's texts) and encodes with Go's escapes.
 
-The simulator is on purpose as easy to fool as the server it stands for.
+The simulator is deliberately as lenient as the real server.
 """
 
 from __future__ import annotations
@@ -35,37 +35,37 @@ __all__ = [
 
 
 class GoJSONError(ValueError):
-    """The body cannot be decoded; the text is what Go would say."""
+    """The body cannot be decoded; the text is Go's."""
 
 
 class EmptyBodyError(GoJSONError):
-    """There is no JSON value in the body at all (Go: `io.EOF`)."""
+    """The body has no JSON value (Go: `io.EOF`)."""
 
     def __init__(self) -> None:
         super().__init__("EOF")
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """A JSON object before anybody decided which duplicate wins."""
+    """A JSON object with duplicate keys."""
 
 
 class Kind(Protocol):
-    """How one declared field takes a JSON value."""
+    """The type of a declared field."""
 
     def take(self, value: Any, previous: Any, path: str) -> Any:
-        """Return the field's new value, given what an earlier duplicate left in `previous`."""
+        """Return the field's new value; `previous` is that of an earlier duplicate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A Go string, bool, int or float64; `null` leaves what was there unless it is a pointer."""
+    """A Go string, bool, int or float64; `null` keeps the previous value, unless it is a pointer."""
 
     go_type: str
     accepts: tuple[type, ...]
     pointer: bool = False
 
     def take(self, value: Any, previous: Any, path: str) -> Any:
-        """`value` when it has the declared type."""
+        """Return `value` if it has the declared type."""
         if value is None:
             return None if self.pointer else previous
         if type(value) not in self.accepts or not _in_range(value):
@@ -75,22 +75,22 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Anything:
-    """A Go `any`: whatever was sent."""
+    """A Go `any`: any value."""
 
     def take(self, value: Any, previous: Any, path: str) -> Any:  # noqa: ARG002 - one signature for all kinds
-        """Return the value with duplicates resolved: the last one wins, case matters."""
+        """Return the value with the last of each duplicate key; keys are case-sensitive."""
         return _plain(value, path)
 
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """A Go map with text keys: duplicates of the field merge into the same map."""
+    """A Go map with text keys: duplicates of the field are merged."""
 
     item: Kind = Anything()
     go_type: str = "map[string]interface {}"
 
     def take(self, value: Any, previous: Any, path: str) -> Any:
-        """Return the map, merged with the one an earlier duplicate left."""
+        """Return the map, merged with that of an earlier duplicate."""
         if value is None:
             return None
         if not isinstance(value, _Pairs):
@@ -109,7 +109,7 @@ class ListOf:
     go_type: str = "[]string"
 
     def take(self, value: Any, previous: Any, path: str) -> Any:  # noqa: ARG002 - one signature for all kinds
-        """Every item taken by the item's kind; a duplicate replaces the slice."""
+        """Return the items by the item's kind; a duplicate replaces the slice."""
         if value is None:
             return None
         if isinstance(value, _Pairs) or not isinstance(value, list):
@@ -119,14 +119,14 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class Struct:
-    """A Go struct: declared fields, found by folded name; unknown keys are ignored."""
+    """A Go struct: declared fields, matched by folded name; unknown keys are ignored."""
 
     name: str
     fields: Mapping[str, Kind] = field(default_factory=dict)
     package: str = "api"
 
     def take(self, value: Any, previous: Any, path: str) -> Any:
-        """Return the struct's fields by their declared names; those never sent are absent."""
+        """Return the struct's fields by their declared names; unsent fields are absent."""
         if value is None:
             return previous
         if not isinstance(value, _Pairs):
@@ -159,7 +159,7 @@ def decode(body: bytes, shape: Struct) -> dict[str, Any]:
     """Decode the first JSON value of `body` as the fields of `shape`.
 
     Raises:
-        EmptyBodyError: nothing but white space was sent.
+        EmptyBodyError: the body has only white space.
         GoJSONError: a syntax error or a value of the wrong type.
     """
     text = body.decode("utf-8", errors="replace").lstrip(" \t\r\n")
@@ -170,7 +170,7 @@ def decode(body: bytes, shape: Struct) -> dict[str, Any]:
 
 
 def dumps(value: Any) -> bytes:
-    """Compact JSON with the characters escaped that Go escapes for HTML's sake."""
+    """Encode compact JSON with Go's HTML escapes."""
     text = _ENCODER.encode(value)
     for character, escape in _ESCAPES:
         if character in text:
@@ -189,7 +189,7 @@ _ESCAPES = (
 
 
 def _fold(key: str) -> str:
-    """Go's folded name: ASCII case, plus the two letters outside ASCII that fold into it."""
+    """Return Go's folded name: ASCII case, plus the two non-ASCII letters that fold into ASCII."""
     return key.replace("\u212a", "k").replace("\u017f", "s").lower()
 
 
@@ -208,7 +208,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _integer(digits: str) -> int | float:
-    """Integers that nobody can mean become floats, before their length becomes a problem."""
+    """Convert an integer; huge ones become floats, as their conversion would be slow."""
     return int(digits) if len(digits) < 400 else float(digits)
 
 
@@ -250,5 +250,5 @@ def _in_range(value: Any) -> bool:
 
 
 def _readable(text: str) -> str:
-    """Lone surrogates become the replacement character, as they do in Go."""
+    """Replace lone surrogates by the replacement character, as in Go."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

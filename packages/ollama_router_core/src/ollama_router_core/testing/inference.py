@@ -1,7 +1,7 @@
-"""Generating: from a checked native request to the native messages of its answer.
+"""Inference: from a native request to the native messages of its response.
 
-Here: the checks of /api/generate and /api/chat in Ollama's order, the slot, prefill and decode in virtual time, the
-metrics. Not here: how messages look on the wire (dialects) and where requests come from (routes).
+Contains the checks of /api/generate and /api/chat in Ollama's order, slots, prefill and decode in virtual time, and
+metrics. Wire formats are in `dialects`.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _EFFORTS = ("low", "medium", "high", "max")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A checked request: what to run, and the model's name as the client wrote it.
+    """A checked request, and the model's name in the client's spelling.
 
-    `refusal` is what the runner answers once the model is loaded.
+    `refusal` is the runner's error once the model is loaded.
     """
 
     kind: Kind
@@ -63,7 +63,7 @@ class Job:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Engine:
-    """One server's models at work."""
+    """The inference of one server's models."""
 
     settings: Settings
     library: ModelLibrary
@@ -71,10 +71,10 @@ class Engine:
     clock: SimulatedClock
 
     def find(self, name: str, *, quoted_hint: bool = False) -> SimulatedModel:
-        """Find the model of that name.
+        """Return the model with a name.
 
         Raises:
-            ApiError: 400 for an unreadable name, 404 when it is not here, 401 or 403 for one of ollama.com.
+            ApiError: 400 for an invalid name, 404 for an unknown one, 401 or 403 for one of ollama.com.
         """
         if is_cloud(name):
             raise self.cloud_error()
@@ -88,10 +88,10 @@ class Engine:
         return found
 
     def prepare(self, kind: Kind, request: Mapping[str, Any], *, relaxed: bool = False) -> Job:
-        """Check a native request; `relaxed` ignores thinking the model cannot do.
+        """Check a native request; `relaxed` ignores unsupported thinking.
 
         Raises:
-            ApiError: what Ollama would answer at once.
+            ApiError: Ollama would reject the request at once.
         """
         name = request.get("model") or ""
         if not 0 <= (request.get("top_logprobs") or 0) <= 20:
@@ -116,7 +116,7 @@ class Engine:
         )
 
     async def early(self, job: Job) -> dict[str, Any]:
-        """Carry out a request without a prompt: load the model or unload it."""
+        """Run a request without a prompt: load or unload the model."""
         if job.early_reason == "unload":
             self.scheduler.unload(job.model)
         else:
@@ -125,7 +125,7 @@ class Engine:
         return {**self._message(job, Piece(kind="content")), "done": True, "done_reason": job.early_reason}
 
     async def run(self, job: Job) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield the native messages of an answer, one for each token and the final one.
+        """Yield the native messages of a response, one for each token and the final one.
 
         Raises:
             ApiError: 503 for a full queue, 500 for a failed load; both before the first message.
@@ -149,7 +149,7 @@ class Engine:
             yield {**final, "prompt_eval_cached_count": cached} if self.settings.at_least(0, 33, 3) else final
 
     def _cached_tokens(self, runner: Runner, job: Job) -> int:
-        """Tokens of the prompt that the runner holds from the request before; the last one is read in any case."""
+        """Return the prompt's tokens cached from the previous request; the last one is always processed."""
         before, runner.prompt = runner.prompt, job.prompt
         if not self.settings.at_least(0, 33, 3):
             return 0
@@ -158,7 +158,7 @@ class Engine:
 
     @asynccontextmanager
     async def slot(self, job: Job) -> AsyncIterator[float]:
-        """Hold a slot; gives the load time in virtual seconds."""
+        """Hold a slot; yield the load time in virtual seconds."""
         async with self.lease(job) as lease:
             yield lease.load_seconds + _SCHEDULING_SECONDS
 
@@ -206,7 +206,7 @@ class Engine:
         }
 
     def _refusal(self, model: SimulatedModel, request: Mapping[str, Any]) -> ApiError | None:
-        """Return the error that only the runner finds, None where there is none."""
+        """Return the error that only the runner detects, or None."""
         wanted = request.get("format")
         if wanted not in (None, "", "json") and not isinstance(wanted, Mapping):
             text = json.dumps(json.dumps(wanted, separators=(",", ":")))
@@ -237,7 +237,7 @@ class Engine:
     def _check_capabilities(
         self, kind: Kind, model: SimulatedModel, request: Mapping[str, Any], *, relaxed: bool
     ) -> bool:
-        """Refuse what the model cannot do; whether it will think."""
+        """Reject unsupported capabilities; return whether the model will think."""
         name, can = request.get("model") or "", model.capabilities
         if "completion" not in can:
             raise ApiError(400, f'"{name}" does not support {kind}')
@@ -254,7 +254,7 @@ class Engine:
         return think is not False and not model.plain
 
     def _check_media(self, model: SimulatedModel, request: Mapping[str, Any]) -> None:
-        """Refuse images and sound before 0.30; since then the runner does so, once the model is loaded."""
+        """Reject images and audio before 0.30; since then the runner does so, once the model is loaded."""
         if self.settings.at_least(0, 30):
             return
         for kind, wanted in (("audio", _has_audio(request)), ("vision", _has_images(request))):
@@ -262,7 +262,7 @@ class Engine:
                 raise ApiError(400, f"{_full(model)} does not support {kind}")
 
     def cloud_error(self, missing: str = "remote model is unavailable") -> ApiError:
-        """Return the error for requests for ollama.com: 403 when that is disabled, else 401, for nobody signed in."""
+        """Return the error for requests for ollama.com: 403 if the cloud is disabled, else 401, as not signed in."""
         if self.settings.cloud_disabled:
             return ApiError(403, f"ollama cloud is disabled: {missing}", native=True)
         url = "https://ollama.com/connect?name=simulator"
@@ -299,7 +299,7 @@ def _think(value: Any) -> bool | None:
 
 
 def _prompt(kind: Kind, request: Mapping[str, Any]) -> str:
-    """Return what the model reads."""
+    """Return the prompt's text."""
     if kind == "generate":
         return f"{request.get('system') or ''} {request.get('prompt') or ''}"
     return " ".join(str(one.get("content") or "") for one in request.get("messages") or ())

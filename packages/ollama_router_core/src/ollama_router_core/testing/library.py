@@ -1,6 +1,6 @@
-"""What one simulated server has on its disk: models by name, and blobs.
+"""The disk of a simulated server: models by name, and blobs.
 
-Here: looking names up as Ollama does, adding, copying, deleting. Not here: HTTP, memory, loading.
+Contains Ollama's look-up of names, and adding, copying and deleting models.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class ModelLibrary:
         return len(self._models)
 
     def add(self, one: SimulatedModel) -> None:
-        """Store a model; one of the same name is replaced."""
+        """Add a model, replacing one with the same name."""
         self._models[_key(one.name)] = one
 
     def remove(self, name: str) -> bool:
-        """Forget a model; False when there is none of that name."""
+        """Remove a model; return False if there is none with the name."""
         return self._models.pop(_key(name), None) is not None
 
     def find(self, text: str, *, exact_case: bool = False) -> SimulatedModel | None:
-        """Find the model a client means by `text`, case-insensitively unless told otherwise."""
+        """Return the model with a client's name, case-insensitively by default, or None."""
         parsed = parse_reference(text)
         found = self._models.get(parsed.key) if parsed else None
         if found is None or not exact_case:

@@ -1,6 +1,6 @@
-"""The options that a model is loaded with, and which differences make Ollama load it again.
+"""The options that a model is loaded with, and the differences that make Ollama reload it.
 
-Here: request over Modelfile over server, clamps, the comparison of 0.30 and later. Not here: when to load.
+Contains the precedence (request, Modelfile, server), clamps, and the comparison of 0.30 and later.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _WITHOUT_SHIFT = frozenset({"deepseek2"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
-    """What a runner was started with; None where Ollama chooses by itself."""
+    """The options of a runner; None if Ollama chooses."""
 
     num_ctx: int
     num_ctx_automatic: bool
@@ -38,7 +38,7 @@ class LoadOptions:
     adapters: tuple[str, ...] = ()
 
     def serves(self, wanted: LoadOptions) -> bool:
-        """Whether a runner with these options takes a request with those as it is."""
+        """Return whether a runner with these options serves a request with `wanted` without a reload."""
         given = replace(
             wanted,
             num_ctx=self.num_ctx if self.num_ctx_automatic and wanted.num_ctx_automatic else wanted.num_ctx,
@@ -52,10 +52,10 @@ class LoadOptions:
 def load_options(
     model: SimulatedModel, settings: Settings, given: Mapping[str, Any] | None, *, shift: bool | None = None
 ) -> LoadOptions:
-    """Return what a request for `model` asks for: its own options, else the Modelfile's, else the server's.
+    """Return the options of a request for `model`: its own, else the Modelfile's, else the server's.
 
     Raises:
-        ApiError: 500, an option has the wrong type.
+        ApiError: 500 for an option of the wrong type.
     """
     _check_types(given or {})
     options = {**model.parameters, **{key: value for key, value in (given or {}).items() if value is not None}}
@@ -84,5 +84,5 @@ def _check_types(given: Mapping[str, Any]) -> None:
 
 
 def _tier(vram: int) -> int:
-    """Return the context that Ollama chooses by the memory of all GPUs."""
+    """Return the context that Ollama chooses for the memory of all GPUs, in bytes."""
     return next((context for least, context in _TIERS if vram >= least), _SMALLEST_TIER)

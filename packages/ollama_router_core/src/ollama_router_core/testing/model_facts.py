@@ -1,4 +1,4 @@
-"""Facts of well-known models: sizes in bytes, shapes, what they can."""
+"""Facts of well-known models: sizes in bytes, dimensions, capabilities."""
 
 from __future__ import annotations
 

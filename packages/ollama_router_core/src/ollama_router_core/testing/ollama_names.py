@@ -1,7 +1,7 @@
-"""Model names as an Ollama server reads them.
+"""Model names as parsed by an Ollama server.
 
-Here: the grammar, the short and full forms, sources (`:cloud`, `:local`). Written apart from
-`ollama_router_core.api.model_names` on purpose: a double that shares code with what it tests shares its mistakes.
+Contains the grammar, the short and full forms, and sources (`:cloud`, `:local`). Deliberately independent of
+`ollama_router_core.api.model_names`: a double that shares code with the tested code shares its bugs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Name:
 
     @property
     def short(self) -> str:
-        """Without the default host and namespace, always with the tag."""
+        """The name without the default host and namespace, always with the tag."""
         text = f"{self.model}:{self.tag}"
         if self.host != _DEFAULT_HOST:
             return f"{self.host}/{self.namespace}/{text}"
@@ -39,17 +39,17 @@ class Name:
 
     @property
     def full(self) -> str:
-        """All four parts."""
+        """The name with all four parts."""
         return f"{self.host}/{self.namespace}/{self.model}:{self.tag}"
 
     @property
     def key(self) -> str:
-        """What two spellings of one model have in common."""
+        """The look-up key, equal for all spellings of a model."""
         return self.full.lower()
 
 
 def parse_name(text: str) -> Name | None:
-    """Parse the name `text` stands for; None when the grammar refuses it."""
+    """Parse a name; None if it is invalid."""
     rest, tag = text, "latest"
     if text.rfind(":") > text.rfind("/"):
         rest, _, tag = text.rpartition(":")
@@ -61,23 +61,23 @@ def parse_name(text: str) -> Name | None:
 
 
 def trimmed(text: str) -> str:
-    """Strip from both ends of a text what Go's `strings.TrimSpace` strips."""
+    """Strip white space as Go's `strings.TrimSpace` does."""
     return text.strip(_GO_SPACES)
 
 
 def parse_reference(text: str) -> Name | None:
-    """Parse the name that a request's text stands for: blanks around it and a trailing `:local` do not count."""
+    """Parse the name in a request, without surrounding blanks and a trailing `:local`."""
     return parse_name(strip_local(trimmed(text)))
 
 
 def is_cloud(text: str) -> bool:
-    """Whether the name asks for ollama.com instead of this server."""
+    """Return whether the name means a model of ollama.com."""
     tag = trimmed(text.rpartition(":")[2]).lower() if ":" in text else ""
     return tag == "cloud" or tag.endswith("-cloud")
 
 
 def strip_local(text: str) -> str:
-    """Strip a name's trailing `:local`, which only forces this server."""
+    """Strip a trailing `:local`, which only selects this server."""
     return text[: -len(":local")] if text.lower().endswith(":local") else text
 
 

@@ -1,8 +1,8 @@
-"""Which models are loaded: Ollama's scheduler in small.
+"""A small version of Ollama's scheduler of loaded models.
 
-Here: one load at a time, slots per loaded model, eviction, reload on changed options, keep-alive, the full queue.
-Not here: HTTP and text. Memory is formula A of Ollama 0.30 and later: weights plus an f16 KV cache plus a batch
-surcharge, and a second model must fit into 80 % of what is free.
+Contains one load at a time, slots per loaded model, eviction, reload on changed options, keep-alive and the full queue.
+Memory is formula A of Ollama 0.30 and later: weights plus an f16 KV cache plus a batch surcharge; a second model must
+fit into 80 % of the free memory.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LoadFailedError(Exception):
 class Runner:
     """Loaded weights: memory in bytes, `keep_alive` in seconds (infinite: never expires).
 
-    `model` is the one that loaded them; names built on the same weights share the runner. `prompt` is the last one.
+    `model` is the model that loaded them; names with the same weights share the runner. `prompt` is the latest one.
     """
 
     model: SimulatedModel
@@ -61,11 +61,11 @@ class Runner:
 
     @property
     def num_ctx(self) -> int:
-        """Tokens of context of each slot."""
+        """The context of each slot in tokens."""
         return self.options.num_ctx
 
     def serves(self, options: LoadOptions) -> bool:
-        """Whether a request with these options is served without loading the weights again."""
+        """Return whether a request with these options is served without a reload."""
         return self.model.is_mlx or self.options.serves(options)
 
 
@@ -73,8 +73,8 @@ class Runner:
 class Lease:
     """One slot of a loaded model.
 
-    Both times are virtual seconds: `load_seconds` the model's own load and those it had to wait for, 0 when it was
-    loaded; `waited` until one of its slots was free.
+    Both times are virtual seconds: `load_seconds` is the model's load and earlier queued loads, 0 if it was loaded;
+    `waited` is the wait for a free slot.
     """
 
     runner: Runner
@@ -98,14 +98,14 @@ class Scheduler:
 
     @property
     def queued(self) -> int:
-        """Requests that wait for a load or are loading."""
+        """The number of requests that wait for a load or are loading."""
         return self._placing
 
     @asynccontextmanager
     async def lease(
         self, model: SimulatedModel, options: LoadOptions, keep_alive: float | None
     ) -> AsyncIterator[Lease]:
-        """Lease a slot of `model`, loading it with `options` when it is not loaded.
+        """Lease a slot of `model`, loading it with `options` if needed.
 
         Raises:
             ServerBusyError: a load is needed and the queue is full.
@@ -121,19 +121,19 @@ class Scheduler:
             self._release(runner)
 
     def running(self) -> list[Runner]:
-        """Return the loaded models, the longest-lived first."""
+        """Return the loaded models, latest expiry first."""
         self.expire()
         return sorted(self.loaded.values(), key=lambda one: (-one.expires_at, one.model.name))
 
     def expire(self) -> None:
-        """Unload what has been idle for longer than its keep-alive."""
+        """Unload models that have been idle for longer than their keep-alive."""
         now = self.clock.now()
         for runner in list(self.loaded.values()):
             if not runner.references and runner.expires_at <= now:
                 self._unload(runner)
 
     def unload(self, model: SimulatedModel) -> None:
-        """Unload now, or as soon as the requests that run are finished."""
+        """Unload a model now, or when its running requests have finished."""
         runner = self.loaded.get(_key(model))
         if runner is not None:
             runner.keep_alive = 0.0
@@ -141,7 +141,7 @@ class Scheduler:
             self.expire()
 
     def close(self) -> None:
-        """Forget every model and its timer."""
+        """Unload every model and stop its timer."""
         for runner in list(self.loaded.values()):
             self._unload(runner)
 
@@ -182,7 +182,7 @@ class Scheduler:
                 self.evictions += 1
 
     def _victim(self) -> Runner:
-        """Idle before busy, then the shortest keep-alive, then the name."""
+        """Return the model to evict: idle before busy, then by shortest keep-alive, then by name."""
         return min(self.loaded.values(), key=lambda one: (one.references > 0, one.keep_alive, one.model.name))
 
     async def _unload_when_idle(self, runner: Runner) -> None:
@@ -255,14 +255,14 @@ class Scheduler:
         return max(0, self.settings.vram - sum(one.size_vram for one in self.loaded.values()))
 
     def _fits(self, model: SimulatedModel, options: LoadOptions) -> bool:
-        """Whether `model` may be loaded beside the others; the first one always may."""
+        """Return whether `model` can be loaded beside the others; the first one always can."""
         if not self.loaded or not self.settings.vram:
             return True
         context = options.num_ctx * self._parallel(model)
         return _predicted(model, context) <= _USABLE_SHARE * self._free()
 
     def _size(self, model: SimulatedModel, context: int) -> int:
-        """Predicted bytes plus the largest batch surcharge that still fits."""
+        """Return the predicted bytes plus the largest batch surcharge that fits."""
         predicted = _predicted(model, context)
         usable = _USABLE_SHARE * self._free()
         surcharge = next((one for one in _surcharges(context) if predicted + one <= usable), 0)

@@ -1,7 +1,7 @@
-"""The two checks in front of every route: the Host header and the Origin.
+"""The two checks before every route: the Host header and the Origin.
 
-A server that listens on loopback answers only to names and addresses that can be its own, and only to pages from
-known origins; everything else is an empty 403.
+A server on loopback accepts only its own possible names and addresses, and only pages from known origins; anything else
+is an empty 403.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _APP_SCHEMES = ("app://", "file://", "tauri://", "vscode-webview://", "vscode-fi
 
 
 def is_allowed_host(header: str) -> bool:
-    """Whether a Host header may name a server on loopback."""
+    """Return whether a Host header is allowed for a server on loopback."""
     host = _without_port(header).lower()
     if not host or host in {"localhost", socket.gethostname().lower()} or host.endswith(_LOCAL_ENDINGS):
         return True
@@ -30,7 +30,7 @@ def is_allowed_host(header: str) -> bool:
 
 
 def is_allowed_origin(origin: str, host: str) -> bool:
-    """Whether a browser page from `origin` may talk to a server called `host`."""
+    """Return whether a web page from `origin` may use a server with the Host field `host`."""
     if origin in {f"http://{host}", f"https://{host}"} or origin.startswith(_APP_SCHEMES):
         return True
     return _LOCAL_ORIGIN.fullmatch(origin) is not None

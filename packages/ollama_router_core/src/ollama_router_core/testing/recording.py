@@ -1,4 +1,4 @@
-"""What reached a simulated server: one record for each request, kept for assertions."""
+"""Records of the requests to a simulated server, for assertions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["RecordedRequest"]
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class RecordedRequest:
-    """One request, filled in while it arrives and is answered.
+    """One request, updated while it arrives and is answered.
 
-    `connection` numbers the TCP connection it came on; `complete` says that the whole body arrived; `finished`
-    that the whole answer was handed to the socket; `aborted` that the client went away before that.
+    `connection` is the number of its TCP connection; `complete` means that the whole body arrived, `finished` that the
+    whole response was written to the socket, `aborted` that the client disconnected before that.
     """
 
     method: str
@@ -35,15 +35,15 @@ class RecordedRequest:
 
     @property
     def json(self) -> Any:
-        """The body as Python reads JSON."""
+        """Return the body decoded as JSON."""
         return json.loads(bytes(self.body))
 
     def header(self, name: str) -> str | None:
-        """Return the first value of a header, found without regard to case."""
+        """Return the first value of a header; names are case-insensitive."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
     def header_values(self, name: str) -> list[str]:
-        """Every value of a header, in order."""
+        """Return all values of a header, in order."""
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
     def __repr__(self) -> str:

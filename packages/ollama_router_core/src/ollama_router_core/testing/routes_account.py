@@ -1,4 +1,4 @@
-"""The routes about the server owner's ollama.com account: this server is signed in nowhere."""
+"""The routes of the server owner's ollama.com account; this server is not signed in."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def signed_out(_: ServerState, exchange: Exchange) -> None:
 
 
 async def cloud_only(server: ServerState, exchange: Exchange) -> None:
-    """/api/experimental/web_search and web_fetch: proxied with the server's own key, which there is none of."""
+    """/api/experimental/web_search and web_fetch: proxied with the server's own key, which this server lacks."""
     if not (await exchange.body()).strip():
         raise ApiError(400, "missing request body")
     what = exchange.path.rpartition("/")[2].replace("_", " ")

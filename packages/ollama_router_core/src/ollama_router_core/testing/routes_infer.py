@@ -35,7 +35,7 @@ async def embed(server: ServerState, exchange: Exchange) -> None:
 
 
 async def embeddings(server: ServerState, exchange: Exchange) -> None:
-    """/api/embeddings, the deprecated one: a single vector, names with their exact case."""
+    """/api/embeddings, deprecated: a single vector, case-sensitive names."""
     request = await native_body(exchange, EMBEDDINGS)
     name, prompt = request.get("model") or "", request.get("prompt") or ""
     if not trimmed(name):
@@ -51,10 +51,10 @@ async def embeddings(server: ServerState, exchange: Exchange) -> None:
 
 
 async def embed_texts(server: ServerState, request: dict[str, Any]) -> dict[str, Any]:
-    """Return the answer of /api/embed to a native request.
+    """Return the /api/embed response to a native request.
 
     Raises:
-        ApiError: an unknown model, an input that is neither text nor texts, one that is too long.
+        ApiError: the model is unknown, or the input is not text or too long.
     """
     texts, name = _inputs(request.get("input")), request.get("model") or ""
     model = server.engine.find(name, quoted_hint=True)
@@ -83,7 +83,7 @@ async def _infer(server: ServerState, exchange: Exchange, kind: Kind, request: d
 async def _vectors(
     server: ServerState, model: SimulatedModel, request: dict[str, Any], texts: list[str]
 ) -> tuple[list[list[float]], float]:
-    """One vector for each text, with a slot held and prefill time spent; and the load time in seconds."""
+    """Return a vector for each text, and the load time in seconds; holds a slot during the prefill time."""
     dimensions = request.get("dimensions") or 0
     length = min(dimensions, model.embedding_length) if dimensions > 0 else model.embedding_length
     job = Job(

@@ -1,4 +1,4 @@
-"""The native routes that change what is on the disk: pull, push, create, copy, delete, blobs."""
+"""The native routes that change the models on disk: pull, push, create, copy, delete, blobs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ollama_router_core.testing.simulated_models import SimulatedModel
 
 __all__ = ["copy", "create", "delete", "head_blob", "post_blob", "pull", "push"]
 
-_TICK_SECONDS = 0.06  # Ollama reports progress so often
+_TICK_SECONDS = 0.06  # Ollama's interval of progress reports
 _MAX_TICKS = 40
 _DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 
@@ -70,7 +70,7 @@ async def copy(server: ServerState, exchange: Exchange) -> None:
 
 
 async def delete(server: ServerState, exchange: Exchange) -> None:
-    """/api/delete, with its name in a JSON body."""
+    """/api/delete, with the name in a JSON body."""
     name = _named(await native_body(exchange, DELETE))
     if not trimmed(name):
         raise ApiError(400, "model is required")
@@ -92,7 +92,7 @@ async def head_blob(server: ServerState, exchange: Exchange) -> None:
 
 
 async def post_blob(server: ServerState, exchange: Exchange) -> None:
-    """POST /api/blobs/:digest: 200 unread when it exists; a wrong digest is stored all the same, under its own."""
+    """POST /api/blobs/:digest: 200 unread for an existing blob; one with a wrong digest is stored under its own."""
     digest = _digest(exchange)
     if digest in server.engine.library.blobs:
         await exchange.whole(200, b"")
@@ -106,7 +106,7 @@ async def post_blob(server: ServerState, exchange: Exchange) -> None:
 
 
 def _named(request: dict[str, Any]) -> str:
-    """`model` wins over the older `name`."""
+    """Return `model`, which takes precedence over the older `name`."""
     return request.get("model") or request.get("name") or ""
 
 
@@ -131,7 +131,7 @@ async def _pulling(server: ServerState, name: str) -> Progress:
 
 
 async def _downloading(server: ServerState, found: SimulatedModel) -> Progress:
-    """Ticks of a download; the same blob is not fetched twice."""
+    """Yield the progress of a download; an existing blob is not fetched again."""
     digest = f"sha256:{found.digest}"
     head = {"status": f"pulling {found.digest[:12]}", "digest": digest, "total": found.size}
     held = any(one.digest == found.digest for one in server.engine.library)
@@ -206,14 +206,14 @@ def _no_manifest(name: str) -> str:
 
 
 def _layers(one: SimulatedModel) -> tuple[str, ...]:
-    """Digests: the weights, then what is told of them in text."""
+    """Return the digests of the layers: the weights, then the texts."""
     parameters = json.dumps(one.parameters) if one.parameters else ""
     texts = (text for text in (one.template, one.system, parameters) if text)
     return (one.weights, *(hashlib.sha256(text.encode()).hexdigest() for text in texts))
 
 
 async def _report(exchange: Exchange, request: dict[str, Any], progress: Progress) -> None:
-    """Progress as NDJSON: failures after the first line keep status 200; unstreamed only the last status counts."""
+    """Send progress as NDJSON; later failures keep status 200. Without a stream only the last status is sent."""
     if request.get("stream") is False:
         try:
             last = [status async for status in progress][-1]

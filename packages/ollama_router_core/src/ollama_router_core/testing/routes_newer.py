@@ -1,4 +1,4 @@
-"""The /v1 routes that some versions have: compaction, images, speech, decisions."""
+"""The /v1 routes of some versions: compaction, images, speech, decisions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SYSTEMONE = Struct("Request", {"model": STRING, "state": ANY, "questions": MAP}
 
 
 async def compact(server: ServerState, exchange: Exchange) -> None:
-    """/v1/responses/compact: a conversation as one item of plain data."""
+    """/v1/responses/compact: a conversation as one item, not encrypted."""
     with before_the_handler():
         request = await v1_body(server, exchange, RESPONSES)
     await _run(server, request, "completion")
@@ -36,7 +36,7 @@ async def compact(server: ServerState, exchange: Exchange) -> None:
 
 
 async def images(server: ServerState, exchange: Exchange) -> None:
-    """/v1/images/generations and edits: one picture."""
+    """/v1/images/generations and edits: one image."""
     with before_the_handler():
         request = await v1_body(server, exchange, _IMAGES)
     await _run(server, request, "image")
@@ -45,7 +45,7 @@ async def images(server: ServerState, exchange: Exchange) -> None:
 
 
 async def speech(server: ServerState, exchange: Exchange) -> None:
-    """/v1/audio/speech: bytes of sound, streamed."""
+    """/v1/audio/speech: audio data, streamed."""
     with before_the_handler():
         request = await v1_body(server, exchange, _SPEECH)
         if len(request.get("input") or "") > _LONGEST_SPEECH:
@@ -75,7 +75,7 @@ def _decided(question: Any) -> dict[str, Any]:
 
 
 async def _run(server: ServerState, request: dict[str, Any], needed: str | None) -> SimulatedModel:
-    """Hold a slot of the model for a moment."""
+    """Hold a slot of the model for the time of one token."""
     name = request.get("model") or ""
     model = server.engine.find(name)
     if needed is not None and needed not in model.capabilities:

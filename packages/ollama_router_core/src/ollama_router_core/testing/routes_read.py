@@ -1,4 +1,4 @@
-"""The native routes that only tell: /, version, status, tags, ps, show."""
+"""The read-only native routes: /, version, status, tags, ps, show."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ps", "root", "show", "show_model", "status", "tags", "version"]
 
 
 async def root(_: ServerState, exchange: Exchange) -> None:
-    """Answer the heartbeat."""
+    """Respond to the heartbeat."""
     await exchange.text(200, "Ollama is running")
 
 
@@ -33,14 +33,14 @@ async def status(server: ServerState, exchange: Exchange) -> None:
 
 
 async def tags(server: ServerState, exchange: Exchange) -> None:
-    """/api/tags: every model, the newest first."""
+    """/api/tags: every model, newest first."""
     models = sorted(server.engine.library, key=lambda one: (-one.modified_at, one.name))
     summary = server.settings.at_least(0, 30)
     await exchange.json(200, {"models": [_tag(one, summary=summary) for one in models]})
 
 
 async def ps(server: ServerState, exchange: Exchange) -> None:
-    """/api/ps: what is loaded, the longest-lived first."""
+    """/api/ps: the loaded models, latest expiry first."""
     running = [
         {
             "name": one.model.name,
@@ -67,10 +67,10 @@ async def show(server: ServerState, exchange: Exchange) -> None:
 
 
 def show_model(server: ServerState, name: str) -> SimulatedModel:
-    """Find the model to show.
+    """Return the model to show.
 
     Raises:
-        ApiError: 400 without a name, 404 with the short name when it is not here.
+        ApiError: 400 without a name, 404 with the short name for an unknown model.
     """
     if not trimmed(name):
         raise ApiError(400, "model is required")
@@ -86,7 +86,7 @@ def show_model(server: ServerState, name: str) -> SimulatedModel:
 
 
 def _tag(one: SimulatedModel, *, summary: bool) -> dict[str, Any]:
-    """Build an entry of /api/tags; its lengths and capabilities (`summary`) came with 0.30."""
+    """Build an entry of /api/tags; its lengths and capabilities (`summary`) exist since 0.30."""
     entry: dict[str, Any] = {
         "name": one.name,
         "model": one.name,
@@ -133,7 +133,7 @@ def _modelfile(one: SimulatedModel) -> str:
 
 
 def _parameter_lines(one: SimulatedModel) -> str:
-    """Format the parameters as a column of names, then values; texts in quotes."""
+    """Format the parameters as columns of names and values, with texts in quotes."""
     return "\n".join(
         f"{key:<30} {json.dumps(value) if isinstance(value, str) else value}"
         for key, each in one.parameters.items()

@@ -1,4 +1,4 @@
-"""The OpenAI and Anthropic routes: each turns its request into a native one and answers in its dialect."""
+"""The OpenAI and Anthropic routes: each converts its request to a native one and responds in its dialect."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = ["chat_completions", "completions", "embeddings", "messages", "models"
 
 
 async def v1_body(server: ServerState, exchange: Exchange, shape: Struct) -> dict[str, Any]:
-    """Read the body of a /v1 route; look for a hosted model before anything else in it.
+    """Parse the body of a /v1 route, and reject a hosted model first.
 
     Raises:
-        ApiError: 400 with what Go says, `EOF` for no body; what requests for ollama.com get.
+        ApiError: 400 with Go's text for an invalid body (`EOF` for an empty one), or the error for ollama.com.
     """
     if (exchange.record.header("Content-Encoding") or "").lower() == "zstd":
-        raise ApiError(400, "failed to decompress zstd body")  # a real server can; there is no decoder here
+        raise ApiError(400, "failed to decompress zstd body")  # a real server can decode it
     try:
         request = decode(await exchange.body(), shape)
     except GoJSONError as error:
@@ -105,7 +105,7 @@ async def embeddings(server: ServerState, exchange: Exchange) -> None:
 
 
 async def models(server: ServerState, exchange: Exchange) -> None:
-    """/v1/models; the list is null when it is empty."""
+    """/v1/models; an empty list is null."""
     ordered = sorted(server.engine.library, key=lambda one: (-one.modified_at, one.name))
     data = [_model(one.name, one.modified_at) for one in ordered]
     await exchange.json(200, {"object": "list", "data": data or None}, content_type=JSON, newline=True)

@@ -1,4 +1,4 @@
-"""The route table, and what happens to requests that are not in it, as gin and Go's ServeMux do it."""
+"""The route table, and the handling of unknown routes, as in gin and Go's ServeMux."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ _GONE = {"/v1/images/generations": (0, 33), "/v1/images/edits": (0, 33)}
 
 
 async def answer(server: ServerState, exchange: Exchange) -> None:
-    """Answer one request: carry out its fault, find its route, shape its errors."""
+    """Handle one request: inject its fault, find its route, format its errors."""
     if await exchange.misbehave() or await _redirected(server, exchange):
         return
     if server.settings.allowed_hosts and not _welcome(exchange):
@@ -123,7 +123,7 @@ async def answer(server: ServerState, exchange: Exchange) -> None:
 
 
 async def _refuse_route(server: ServerState, exchange: Exchange, methods: Mapping[str, Route]) -> None:
-    """Gin's own texts, without a charset; its trees of routes are in this order, whatever the order of a path's."""
+    """Send gin's own texts, without a charset; methods are in the order of gin's route trees."""
     if not methods or not server.settings.at_least(0, 6, 9):
         await exchange.whole(404, b"404 page not found", "text/plain")
         return
@@ -163,7 +163,7 @@ def _match(exchange: Exchange) -> Mapping[str, Route] | None:
 
 
 async def _redirected(server: ServerState, exchange: Exchange) -> bool:
-    """Unclean paths and those with a slash too many or too few are sent elsewhere."""
+    """Redirect unnormalised paths, and those with a missing or an extra trailing slash."""
     path = exchange.path
     clean = posixpath.normpath("/" + path.lstrip("/"))
     if path.endswith("/") and clean != "/":

@@ -1,4 +1,4 @@
-"""What the routes of one simulated server share."""
+"""The shared state of a simulated server's routes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Route", "ServerState", "native_body"]
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class ServerState:
-    """One server: its settings, its engine, and what it could pull."""
+    """One server: its settings, its engine, and the models that it can pull."""
 
     settings: Settings
     engine: Engine
@@ -26,7 +26,7 @@ class ServerState:
     next_id: int = 0
 
     def identity(self, prefix: str) -> str:
-        """Return an id no earlier answer of this server had."""
+        """Return an id that is unique among this server's responses."""
         self.next_id += 1
         return f"{prefix}{self.next_id}"
 
@@ -35,10 +35,10 @@ Route = Callable[[ServerState, Exchange], Awaitable[None]]
 
 
 async def native_body(exchange: Exchange, shape: Struct) -> dict[str, Any]:
-    """Read the body of a native route.
+    """Parse the body of a native route.
 
     Raises:
-        ApiError: 400, `missing request body` or what Go says about the JSON.
+        ApiError: 400 with `missing request body` or Go's text about the JSON.
     """
     try:
         return decode(await exchange.body(), shape)

@@ -1,7 +1,7 @@
-"""Models a simulated server can hold: their facts, not their behaviour.
+"""The models of a simulated server: their facts, not their behaviour.
 
-Here: the value `SimulatedModel`, realistic facts for well-known names (`model`), and how the value looks in
-`/api/tags` and `/api/show`. Not here: memory on a server (scheduler), text (generation).
+Contains the value `SimulatedModel`, realistic facts of well-known names (`model`), and the format in `/api/tags` and
+`/api/show`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 class SimulatedModel:
     """One model: sizes in bytes, speeds in tokens per second, times in seconds since the epoch.
 
-    `decode_speed` and `prefill_speed` are derived from the size when they are not given. `answer_tokens`
-    overrides the server's length of an answer. A `load_error` makes every load fail with status 500.
-    `weights` is the digest of the file with the weights, which variants share; `parameters` are those of the Modelfile.
-    `plain` says that it speaks at once, without thinking or calling tools, whatever its capabilities.
+    `decode_speed` and `prefill_speed` default to values derived from the size. `answer_tokens` overrides the server's
+    response length. A `load_error` makes every load fail with status 500. `weights` is the digest of the weights file,
+    which variants share; `parameters` are those of the Modelfile. A `plain` model neither thinks nor calls tools,
+    whatever its capabilities.
     """
 
     name: str
@@ -83,7 +83,7 @@ class SimulatedModel:
 
     @property
     def parameter_count(self) -> int:
-        """Parameters as a number, from `parameter_size`."""
+        """The number of parameters, from `parameter_size`."""
         match = re.fullmatch(r"([\d.]+)([KMBT])", self.parameter_size)
         return int(float(match[1]) * _UNITS[match[2]]) if match else 0
 
@@ -94,7 +94,7 @@ class SimulatedModel:
 
     @property
     def is_mlx(self) -> bool:
-        """Whether the MLX runner runs it, which compares no options."""
+        """Whether it uses the MLX runner, which ignores options."""
         return self.format == "safetensors"
 
     def renamed(self, name: str) -> SimulatedModel:
@@ -102,13 +102,13 @@ class SimulatedModel:
         return replace(self, name=name)
 
     def variant(self, name: str, **changes: Any) -> SimulatedModel:
-        """Return what `FROM` this model makes of it: another manifest, the same weights."""
+        """Return a model created `FROM` this one: another manifest, the same weights."""
         text = f"{self.digest} {sorted(changes.items())!r}"
         own = {"digest": hashlib.sha256(text.encode()).hexdigest(), "parent_model": self.name}
         return replace(self, name=name, **{**own, **changes})
 
     def details(self, *, summary: bool = False) -> dict[str, Any]:
-        """Build the `details` object; the summary in /api/tags also carries the two lengths."""
+        """Build the `details` object; the `summary` of /api/tags also has the two lengths."""
         facts: dict[str, Any] = {
             "parent_model": self.parent_model,
             "format": self.format,
@@ -150,7 +150,7 @@ class SimulatedModel:
 
 
 def model(name: str, **changes: Any) -> SimulatedModel:
-    """Make a model with realistic facts: from the table when the name is well known, else guessed from its size tag.
+    """Create a model with realistic facts: from the table for a well-known name, else guessed from its size tag.
 
     `changes` replace single fields of `SimulatedModel`.
     """
@@ -162,7 +162,7 @@ def model(name: str, **changes: Any) -> SimulatedModel:
 
 
 def known_models() -> tuple[str, ...]:
-    """Return the names with facts of their own, sorted."""
+    """Return the well-known names, sorted."""
     return tuple(sorted(KNOWN_MODELS))
 
 

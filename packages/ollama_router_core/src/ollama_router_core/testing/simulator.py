@@ -1,4 +1,4 @@
-"""`OllamaSimulator`: a server to talk to, on a loopback port, in this event loop or in a thread of its own."""
+"""`OllamaSimulator`: a server on a loopback port, in the current event loop or in its own thread."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ __all__ = ["OllamaSimulator"]
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class OllamaSimulator(Settings):
-    """One simulated Ollama server; takes the options of `Settings`, and they may be changed while it runs.
+    """One simulated Ollama server, with the options of `Settings`, which may be changed while it runs.
 
-    `requests` holds what arrived, oldest first. `aborted` counts requests whose client left before the answer was
-    complete; `in_flight` and `max_in_flight` count those that use a model; `connections` those ever accepted.
+    `requests` are the received requests, oldest first. `aborted` counts requests whose client disconnected before the
+    response was complete; `in_flight` and `max_in_flight` count requests that use a model; `connections` counts all
+    accepted connections.
     """
 
     faults: FaultRules = field(default_factory=FaultRules)
@@ -54,27 +55,27 @@ class OllamaSimulator(Settings):
 
     @property
     def loads(self) -> int:
-        """Loads begun."""
+        """The number of started loads."""
         return self.scheduler.loads
 
     @property
     def aborted_loads(self) -> int:
-        """Loads given up because the client that wanted them left."""
+        """The number of loads aborted because their client disconnected."""
         return self.scheduler.aborted_loads
 
     @property
     def evictions(self) -> int:
-        """Models unloaded to make room."""
+        """The number of evicted models."""
         return self.scheduler.evictions
 
     @property
     def loaded(self) -> list[str]:
-        """Names of the loaded models, the longest-lived first."""
+        """The names of the loaded models, latest expiry first."""
         return [one.model.name for one in self.scheduler.running()]
 
     @property
     def open_connections(self) -> int:
-        """Connections open now."""
+        """The number of open connections."""
         return len(self._open)
 
     async def __aenter__(self) -> Self:
@@ -87,19 +88,19 @@ class OllamaSimulator(Settings):
         await self.stop()
 
     async def start(self) -> None:
-        """Listen; port 0 becomes the port that was free."""
+        """Listen; port 0 is replaced by a free port."""
         self._server = await asyncio.start_server(self._serve, self.host, self.port, backlog=1024)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Close the listener and every connection; nothing is left running."""
+        """Close the listener and every connection, and end all tasks."""
         self.pause()
         self.drop_connections()
         await asyncio.gather(*self._open, return_exceptions=True)
         self.scheduler.close()
 
     def pause(self) -> None:
-        """Close the listener only: new connections are refused, open ones go on."""
+        """Close only the listener: new connections are refused, open ones continue."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -110,21 +111,21 @@ class OllamaSimulator(Settings):
             await self.start()
 
     def drop_connections(self) -> None:
-        """Abort every open connection, as a crash would."""
+        """Abort every open connection, like a crash."""
         for task, writer in list(self._open.items()):
             writer.transport.abort()
             task.cancel()
 
     def misbehave(self, *faults: Fault, path: str = "*", method: str = "*", times: int | None = None) -> None:
-        """Put faults in force for the next `times` matching requests (None: until `behave`)."""
+        """Activate faults for the next `times` matching requests (None: until `behave`)."""
         self.faults.add(faults, path=path, method=method, times=times)
 
     def behave(self) -> None:
-        """Lift every fault."""
+        """Remove all faults."""
         self.faults.clear()
 
     def advance(self, seconds: float) -> None:
-        """Let keep-alive time pass at once and unload what has expired."""
+        """Advance keep-alive time, and unload expired models."""
         self.engine.clock.advance(seconds)
         self.scheduler.expire()
 

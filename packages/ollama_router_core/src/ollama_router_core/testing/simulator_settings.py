@@ -1,4 +1,4 @@
-"""The options of a simulated server; every one may be changed while it runs.
+"""The options of a simulated server, which may be changed while it runs.
 
 Sizes are bytes, times seconds, speeds bytes per virtual second.
 """
@@ -20,22 +20,22 @@ GIB = 1 << 30
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Settings:
-    """What an operator chooses.
+    """The operator's options.
 
-    models: what is on the disk; a text stands for `model(text)`. Later changes go through `library`.
-    version: what `/api/version` says; older ones leave out of `/api/tags` and `/api/ps` what came later.
-    registry: what `/api/pull` can find besides.
+    models: the models on disk; a text means `model(text)`. Later changes are made through `library`.
+    version: the version in `/api/version`; `/api/tags` and `/api/ps` have only the members of this version.
+    registry: more models for `/api/pull`.
     vram: 0 for a machine without a GPU.
     max_queue: requests that may wait for a load; one more is 503.
-    keep_alive: how long an idle model stays, in real time.
-    default_context: num_ctx of requests that name none; 0 lets the VRAM decide, as Ollama does.
-    answer_tokens: how much a model says by itself.
+    keep_alive: how long an idle model stays in memory, in real time.
+    default_context: num_ctx of requests without one; 0 chooses it by VRAM, as Ollama does.
+    answer_tokens: the default response length in tokens.
     cloud_disabled: `:cloud` names are 403 instead of 401.
     allowed_hosts: whether the Host header is checked (a real server does so when it listens on loopback).
-    keep_requests: how many recorded requests are kept; the oldest are forgotten.
+    keep_requests: maximum number of recorded requests; the oldest are dropped.
     time_scale: real seconds per virtual second of loading, prefill, decoding and downloading; the durations in
-        answers are always virtual.
-    sleep, wall: the event loop's sleep and the wall clock, to be replaced in tests of time itself.
+        responses are always virtual.
+    sleep, wall: the event loop's sleep and the wall clock, replaceable in tests of time itself.
     """
 
     models: Sequence[SimulatedModel | str] = ("llama3.1:8b",)
@@ -60,6 +60,6 @@ class Settings:
     wall: Callable[[], float] = field(default=time.time)
 
     def at_least(self, *version: int) -> bool:
-        """Whether the simulated server is that version or newer; what is no number counts as 0."""
+        """Return whether the simulated server is that version or newer; a part that is not a number counts as 0."""
         parts = (re.match(r"\d+", part) for part in self.version.split("."))
         return tuple(int(one[0]) if one else 0 for one in parts) >= version

@@ -1,4 +1,4 @@
-"""The simulator in a background thread, for synchronous tests and for command lines."""
+"""The simulator in a background thread, for synchronous tests and the command line."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _START_SECONDS = 10.0
 
 
 class SimulatorThread:
-    """`OllamaSimulator` in a thread with an event loop of its own.
+    """`OllamaSimulator` in a thread with its own event loop.
 
-    Takes the simulator's options. Reading `simulator`'s counters and adding faults from other threads is safe; for
-    anything else use `call`.
+    Accepts the simulator's options. Other threads may read `simulator`'s counters and add faults; for anything else use
+    `call`.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -37,7 +37,7 @@ class SimulatorThread:
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """The listening port."""
         return self.simulator.port
 
     def __enter__(self) -> Self:
@@ -59,13 +59,13 @@ class SimulatorThread:
             raise self._failure
 
     def stop(self) -> None:
-        """Stop the server and end the thread; stopping twice is once."""
+        """Stop the server and end the thread; idempotent."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
 
     def call(self, action: Callable[[OllamaSimulator], _T]) -> _T:
-        """Run `action` with the simulator in its own loop and hand its result back."""
+        """Run `action` with the simulator in its own loop, and return the result."""
 
         async def run() -> _T:
             return action(self.simulator)

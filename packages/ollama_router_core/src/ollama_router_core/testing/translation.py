@@ -1,4 +1,4 @@
-"""OpenAI and Anthropic requests as native ones, the way Ollama reads them."""
+"""Conversion of OpenAI and Anthropic requests to native ones, as in Ollama."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def chat_from_openai(request: Mapping[str, Any]) -> dict[str, Any]:
     """/v1/chat/completions to /api/chat.
 
     Raises:
-        ApiError: 400 for a message Ollama cannot read.
+        ApiError: 400 for a message that Ollama rejects.
     """
     effort = request.get("reasoning_effort") or (request.get("reasoning") or {}).get("effort")
     native: dict[str, Any] = {
@@ -55,7 +55,7 @@ def chat_from_messages(request: Mapping[str, Any]) -> dict[str, Any]:
     """/v1/messages to /api/chat.
 
     Raises:
-        ApiError: 400 for a block Ollama cannot read.
+        ApiError: 400 for a block that Ollama rejects.
     """
     messages: list[dict[str, Any]] = []
     system = _text_of(request.get("system"))
@@ -77,7 +77,7 @@ def chat_from_responses(request: Mapping[str, Any]) -> dict[str, Any]:
     """/v1/responses to /api/chat.
 
     Raises:
-        ApiError: 400 for an input item or an effort Ollama does not know.
+        ApiError: 400 for an input item or an effort unknown to Ollama.
     """
     messages: list[dict[str, Any]] = []
     if request.get("instructions"):

@@ -1,7 +1,7 @@
 """HTTP/1.1 on a socket: connections and exchanges of a simulated server.
 
-Here: reading requests with h11 (bodies lazily, `100-continue` when the body is wanted), writing answers framed as
-Go's net/http frames them, noticing at once that the client left, and carrying faults out. Not here: routes.
+Reads requests with h11 (bodies lazily, `100-continue` on demand), writes responses with the framing of Go's net/http,
+detects disconnects at once, and performs faults.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Handler = Callable[[Exchange], Awaitable[None]]
 
 _HEADER_LIMIT = 1 << 20  # Go's DefaultMaxHeaderBytes
 _READ_SIZE = 1 << 16
-_DRAIN_LIMIT = 256 << 10  # Go reads so much of an unwanted body before it closes instead
+_DRAIN_LIMIT = 256 << 10  # Go reads this much of an unread body before it closes the connection
 _LINGER_SECONDS = 0.5
 
 
 class Connection:
-    """One accepted connection: its requests one after the other."""
+    """One accepted connection, with its sequential requests."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Connection:
         self._handler = handler
         self._faults = faults
         self._keep = record
-        self._holds_back = False  # the client waits for a 100 before it sends its body
+        self._holds_back = False  # the client waits for `100 Continue` before it sends its body
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEADER_LIMIT)
 
     async def run(self) -> None:
@@ -77,7 +77,7 @@ class Connection:
             await asyncio.Event().wait()
 
     async def _serve_one(self) -> bool:
-        """Serve the next request; whether another may follow on this connection."""
+        """Serve the next request; return whether another may follow on this connection."""
         event = await self.next_event()
         if not isinstance(event, h11.Request):
             return False
@@ -105,7 +105,7 @@ class Connection:
         return record
 
     async def _handle(self, exchange: Exchange) -> bool:
-        """Run the handler, and stop it as soon as the client has gone."""
+        """Run the handler, and cancel it when the client disconnects."""
         work = asyncio.ensure_future(self._handler(exchange))
         watch = asyncio.ensure_future(self._watch(exchange, work))
         try:
@@ -124,7 +124,7 @@ class Connection:
         return exchange.record.finished
 
     async def _watch(self, exchange: Exchange, work: asyncio.Future[None]) -> None:
-        """Once the request is complete: read on, so that the end of the connection is seen."""
+        """After the request is complete, keep reading to detect a disconnect."""
         await exchange.request_complete.wait()
         while not work.done():
             data = await self._read()
@@ -141,7 +141,7 @@ class Connection:
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
     async def _drain_body(self) -> None:
-        """Read away what the handler did not want, or close politely when that is too much."""
+        """Read and discard the rest of the body, or close gracefully if it is too large."""
         drained = 0
         while drained < _DRAIN_LIMIT and not self._holds_back:
             event = await self.next_event()
@@ -151,7 +151,7 @@ class Connection:
         await self._linger()
 
     async def _linger(self) -> None:
-        """End our half first and read on for a moment: closing with unread bytes would be an RST."""
+        """Close the write side first and keep reading briefly, as a close with unread bytes would send an RST."""
         with contextlib.suppress(OSError, TimeoutError):
             self._writer.write_eof()
             async with asyncio.timeout(_LINGER_SECONDS):
@@ -159,10 +159,10 @@ class Connection:
                     pass
 
     async def next_event(self) -> h11.Event | type[h11.PAUSED]:
-        """Return the next thing the client sent.
+        """Return the client's next event.
 
         Raises:
-            h11.RemoteProtocolError: it is not HTTP/1.1.
+            h11.RemoteProtocolError: the data is not HTTP/1.1.
         """
         while True:
             event = self._http.next_event()
@@ -171,7 +171,7 @@ class Connection:
             self._http.receive_data(await self._read())
 
     async def want_body(self) -> None:
-        """Tell a client that waits for it to go on with the body."""
+        """Send `100 Continue` if the client waits for it."""
         if self._http.they_are_waiting_for_100_continue:
             self._holds_back = False
             await self.send(h11.InformationalResponse(status_code=100, headers=[], reason="Continue"))
@@ -181,7 +181,7 @@ class Connection:
         await self.write(self._http.send(event) or b"")
 
     def frame(self, event: h11.Event) -> bytes:
-        """Return the bytes of one h11 event, not written yet."""
+        """Return the bytes of an h11 event without writing them."""
         return self._http.send(event) or b""
 
     async def write(self, data: bytes) -> None:
@@ -204,7 +204,7 @@ class Connection:
             self._writer.transport.abort()
 
     async def _refuse(self, error: h11.RemoteProtocolError) -> None:
-        """Send what Go's server answers to a request it cannot read."""
+        """Send the response of Go's server to an invalid request."""
         reason = {431: "Request Header Fields Too Large"}.get(error.error_status_hint, "Bad Request")
         status = f"{431 if error.error_status_hint == 431 else 400} {reason}"
         if "Host" in str(error):

@@ -1,11 +1,11 @@
-"""One conversation between dialects: requests, answers, streams and errors, purely.
+"""Translation of requests, replies, streams and errors between API dialects, without I/O.
 
     client --body--> read_request  -> Conversation -> fitted -> write_request --body--> host
     client <-bytes-- stream_writer <- Reply, Events <- stream_reader <-bytes-- host
 
-A dialect is one package with one `Codec`, registered in `registry`. What a host has no place for takes the nearest form
-(`fitting`); what is lost is listed in `TranslatedRequest.dropped`. What is no request of its dialect is refused
-(`UntranslatableRequest`, 400).
+A dialect is one package with one `Codec`, registered in `registry`. Content that a host does not accept is converted to
+the nearest form (`fitting`); losses are listed in `TranslatedRequest.dropped`. A request that is invalid in its dialect
+is rejected (`UntranslatableRequest`, 400).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a host takes of a conversation: a value that a codec has a default of, and that can be told for each host."""
+"""What a host accepts in a conversation: a default per codec, and overrides per host."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ _OPTIONAL_MEMBERS = frozenset({"user", "safety_identifier", "prompt_cache_key", 
 
 
 class CallIds(Struct, frozen=True, kw_only=True):
-    """Which ids of tool calls a host takes; any other is replaced, the same by the same.
+    """The ids of tool calls that a host accepts; others are replaced, equal ids by equal ones.
 
     Attributes:
         alphabet: `any`; `word`: letters, digits, `-` and `_`; `alphanumeric`: letters and digits.
-        longest: characters.
-        exact: whether an id must be as long as `longest`, as Mistral's are.
-        spares_kimi: whether an id such as `functions.read:0` is left alone whatever its length: it is a part of the
-            prompt of Kimi's models.
+        longest: maximum number of characters.
+        exact: whether an id must have exactly `longest` characters, as Mistral's.
+        spares_kimi: whether ids such as `functions.read:0` are kept: they are part of the prompt of Kimi's models.
     """
 
     alphabet: Literal["any", "word", "alphanumeric"] = "any"
@@ -30,23 +29,23 @@ class CallIds(Struct, frozen=True, kw_only=True):
 
 
 class Accepts(Struct, frozen=True, kw_only=True):
-    """What a host takes.
+    """What a host accepts.
 
     Attributes:
         later_system: a system message after the first turn is `kept`, `folded` into the first one, or `wrapped` into
-            the user's next turn, which leaves the beginning of the prompt as it was.
+            the user's next turn, which keeps the prompt's prefix unchanged.
         image_types: media types of images; None for any.
-        image_addresses: whether it fetches images.
-        file_types: media types of files; texts are given as texts anyway.
-        file_addresses: whether it fetches files.
-        result_images: whether the result of a tool may hold images.
-        result_files: whether the result of a tool may hold files.
-        call_ids: the ids it takes.
-        paired: whether each call must have its result right behind it, and each result its call.
-        cache_marks: whether parts may be marked with `cache_control`.
-        thoughts: how earlier thoughts are spelled in OpenAI's dialect: not at all, as the host itself gave them, or in
-            the field of that name.
-        members: optional members of an OpenAI request.
+        image_addresses: whether the host fetches images by URL.
+        file_types: media types of files; text files are always sent as text.
+        file_addresses: whether the host fetches files by URL.
+        result_images: whether a tool result may contain images.
+        result_files: whether a tool result may contain files.
+        call_ids: the accepted ids of tool calls.
+        paired: whether each call must be followed by its result, and each result must have a call.
+        cache_marks: whether parts may have `cache_control`.
+        thoughts: how earlier reasoning is sent in OpenAI's dialect: not at all, as the host sent it, or in the member
+            of that name.
+        members: accepted optional members of an OpenAI request.
     """
 
     later_system: Literal["kept", "folded", "wrapped"] = "kept"
@@ -64,4 +63,4 @@ class Accepts(Struct, frozen=True, kw_only=True):
 
 
 OPENAI_DEFAULT = Accepts(later_system="wrapped", result_images=False, call_ids=CallIds(longest=40, spares_kimi=True))
-"""What all look-alikes of OpenAI take: templates refuse a later system message, and few servers take files."""
+"""What all OpenAI-compatible hosts accept: many templates reject later system messages, few servers accept files."""

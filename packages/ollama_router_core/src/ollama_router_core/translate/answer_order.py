@@ -1,7 +1,7 @@
-"""The order of an answer: thoughts apart from text, and calls one after the other, however a host sends them.
+"""Reordering of a reply's events: reasoning separate from text, and tool calls one after the other.
 
-Hosts send the pieces of several calls in turns, text between them, a name or an id later than the arguments. Clients
-of other dialects know one open call at a time: what belongs to a later one waits until the open one is whole.
+Hosts may interleave the pieces of several calls and text, and send a name or an id after the arguments. Clients of
+other dialects allow one open call at a time, so pieces of a later call are buffered until the open one is complete.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ __all__ = ["AnswerOrder", "ReplyCollector", "events_of_reply"]
 
 
 _MOST_CALLS = 4096
-"""Calls of one answer: each is remembered to its end."""
+"""Maximum number of calls in a reply: each is remembered until its end."""
 
 
 class _Call:
-    """A call whose pieces are not all passed on."""
+    """A tool call with unsent pieces."""
 
     __slots__ = ("begun", "end", "id", "name", "signature", "unsent")
 
@@ -65,7 +65,7 @@ class _Call:
 
 
 class AnswerOrder:
-    """Puts the events of one answer in order; `max_bytes` limits what waits."""
+    """Reorder the events of one reply, buffering at most `max_bytes`."""
 
     def __init__(self, max_bytes: int) -> None:
         self._tags = ThinkTags()
@@ -77,7 +77,11 @@ class AnswerOrder:
         self._room = max_bytes
 
     def take(self, event: Event) -> list[Event]:
-        """Return the events that may be passed on now."""
+        """Add an event and return the events that can be sent now.
+
+        Raises:
+            StreamEventTooLarge: the buffer limit or the number of calls is exceeded.
+        """
         match event:
             case TextDelta(text=text):
                 if self._tags.settled and not self._waiting:
@@ -118,7 +122,7 @@ class AnswerOrder:
             raise StreamEventTooLarge(f"more than {self._max_bytes} bytes wait for a tool call of the server to end")
 
     def _passed(self, *, last: bool = False) -> list[Event]:
-        """Return what is first in the line, up to a call that is not whole."""
+        """Return the first buffered events, up to an incomplete call."""
         passed: list[Event] = []
         while self._waiting:
             first = self._waiting[0]
@@ -153,10 +157,10 @@ def _size(event: Event) -> int:
 
 
 class ReplyCollector:
-    """Puts a streamed answer together, for a client that asked for a whole one.
+    """Assemble a streamed reply for a client that requested no stream.
 
     Attributes:
-        reply: None until the answer has ended.
+        reply: the whole reply, None until its end.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -166,19 +170,19 @@ class ReplyCollector:
         self._pieces: list[str] = []
 
     def add(self, event: Event) -> None:
-        """Take the next event of the reader.
+        """Add the reader's next event.
 
         Raises:
-            HostFailed: the host gave up inside its answer.
+            HostFailed: the host reported an error within its reply.
         """
         for ordered in () if self.reply else self._order.take(event):
             self._collect(ordered)
 
     def whole(self) -> Reply:
-        """Return the answer.
+        """Return the whole reply.
 
         Raises:
-            UpstreamIncomplete: it is not complete.
+            UpstreamIncomplete: the reply is incomplete.
         """
         if self.reply is None:
             raise ended_early()
@@ -229,7 +233,7 @@ class ReplyCollector:
             self._parts.append(Thinking("", signature))
 
     def _close(self) -> None:
-        """Give the last part what was said since it began."""
+        """Complete the last part with the collected pieces."""
         if not self._pieces:
             return
         said, last = "".join(self._pieces), self._parts[-1]
@@ -246,7 +250,7 @@ class ReplyCollector:
 
 
 def events_of_reply(reply: Reply) -> list[Event]:
-    """Return a whole answer as the events of a stream, for a client that asked for one."""
+    """Return a whole reply as stream events, for a client that requested a stream."""
     events: list[Event] = [Started(reply.usage.input_tokens if reply.usage else 0)]
     calls = 0
     for part in reply.parts:

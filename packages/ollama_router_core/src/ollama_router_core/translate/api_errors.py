@@ -1,4 +1,4 @@
-"""An error as such, in no dialect, and how error texts become JSON."""
+"""The dialect-neutral form of an error, and the JSON encoding of error bodies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
 class ApiError(Confidential, frozen=True, kw_only=True):
-    """What went wrong: a text safe to show, the HTTP status a client should see, a stable code."""
+    """An error: a text that is safe to show, the HTTP status for the client, a stable code."""
 
     message: str
     status: int
@@ -23,7 +23,7 @@ class ApiError(Confidential, frozen=True, kw_only=True):
 
 
 def encode_error(value: dict[str, object]) -> bytes:
-    """Return the JSON text of an error body, escaped as Go does it. Lone surrogates become question marks."""
+    """Encode an error body as JSON with Go's escapes. Lone surrogates become question marks."""
     text = _ENCODER.encode(value)
     if _TO_ESCAPE.search(text):
         text = text.translate(_ESCAPED_BY_GO)

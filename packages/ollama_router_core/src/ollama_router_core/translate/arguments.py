@@ -1,7 +1,7 @@
-"""Arguments of tool calls: an object in some dialects, its JSON text in others, and not always whole.
+"""Arguments of tool calls: an object in some dialects, its JSON text in others, possibly incomplete.
 
-A model that runs into its limit leaves half an object, and some write what is no JSON at all. Neither costs the rest of
-an answer: what can be read of a cut object is kept, and any other text is carried in an object of one member.
+A model that reaches its token limit leaves a truncated object, and some models write invalid JSON. Neither fails the
+rest of a reply: the readable part of a truncated object is kept, and any other text becomes the member of an object.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 RAW_ARGUMENTS = "raw_arguments"
-"""The member that holds arguments which are not JSON, where a dialect has nothing but an object for them."""
+"""The member for arguments that are not JSON, in dialects that require an object."""
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|(?P<cut>"(?:[^"\\]|\\.)*\\?\Z)|[\[\]{},]', re.DOTALL)
 _HALF_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*)\\(?:u[0-9A-Fa-f]{0,3})?\Z")
@@ -34,18 +34,18 @@ _MAX_DEPTH = 200
 
 
 def reply_arguments_text(value: Any) -> str:
-    """Return the JSON text of arguments in an answer: some look-alikes give the object itself."""
+    """Return the JSON text of arguments in a reply; some compatible hosts send the object itself."""
     if isinstance(value, str):
         return value
     return object_text(value) if value is None or isinstance(value, dict) else encode(value).decode("utf-8")
 
 
 def read_arguments_text(value: Any, where: str) -> str:
-    """Return the JSON text of arguments in a request, which may stand there as a text or as the object.
+    """Return the JSON text of arguments in a request, given as text or as an object.
 
     Raises:
-        UntranslatableRequest: it is neither.
-        JsonError: it has no JSON text.
+        UntranslatableRequest: the value is neither.
+        JsonError: the object cannot be encoded.
     """
     if value is None:
         return "{}"
@@ -57,15 +57,15 @@ def read_arguments_text(value: Any, where: str) -> str:
 
 
 def arguments_text(text: str) -> str:
-    """Return the text for a dialect that carries one; no arguments are an empty object."""
+    """Return arguments for a dialect with JSON text; empty ones become an empty object."""
     return text if text.strip() else "{}"
 
 
 def arguments_object(text: str) -> dict[str, Any]:
-    """Return the object for a dialect that carries one.
+    """Return arguments for a dialect with objects.
 
-    Of a text that was cut all whole members are kept, and of its last text what is there. A text that is no beginning
-    of an object stands in `RAW_ARGUMENTS`.
+    Of a truncated text, all complete members are kept, and the available part of a truncated last string. A text that
+    is not the beginning of an object becomes the member `RAW_ARGUMENTS`.
     """
     whole = _object_of(text)
     if whole is not None:
@@ -75,7 +75,7 @@ def arguments_object(text: str) -> dict[str, Any]:
 
 
 def are_whole(text: str) -> bool:
-    """Whether the text is an object, or nothing."""
+    """Return whether the text is a complete object, or empty."""
     return _object_of(text) is not None
 
 
@@ -96,7 +96,7 @@ def _decoded(text: str) -> Any:
 
 
 def _closed(text: str) -> dict[str, Any] | None:
-    """Close an object that was cut, or leave out what follows a whole one."""
+    """Complete a truncated object, or drop the text after a complete one."""
     closers: list[str] = []
     kept = 0
     for found in _TOKEN.finditer(text):
@@ -117,16 +117,16 @@ def _closed(text: str) -> dict[str, Any] | None:
 
 
 def _first_object(whole: str, members: str, closers: list[str]) -> dict[str, Any] | None:
-    """Return all that was said, or else the members before the one that was cut."""
+    """Return the object with its truncated last member if that parses, else without it."""
     end = "".join(reversed(closers))
     values = (_decoded(text + end) for text in (whole, members))
     return next((value for value in values if isinstance(value, dict)), None)
 
 
 class ArgumentsEnd:
-    """Tells when an object that comes in pieces is whole: once its first bracket is closed.
+    """Detect when an object that arrives in pieces is complete: when its first bracket is closed.
 
-    Work is linear in what is fed; a text that begins with no bracket is never whole.
+    Runs in linear time; a text without an opening bracket is never complete.
     """
 
     __slots__ = ("_depth", "_escaped", "_in_text", "whole")
@@ -138,7 +138,7 @@ class ArgumentsEnd:
         self._escaped = False
 
     def feed(self, piece: str) -> None:
-        """Look at the next piece."""
+        """Scan the next piece."""
         skipped = 0 if self._escaped and piece else -1
         self._escaped = self._escaped and not piece
         for found in () if self.whole else _MARK.finditer(piece):

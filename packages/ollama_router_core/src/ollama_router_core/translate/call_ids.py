@@ -1,7 +1,7 @@
 """Ids of tool calls, in the alphabets and lengths of the dialects.
 
-An id comes from a host, goes through a client of another dialect, and must come back to its host as it was: Kimi's
-`functions.read:0` is a part of the model's prompt. So escaping it for Anthropic's clients can be undone.
+An id passes from a host through a client of another dialect back to the host, and must be unchanged: Kimi's
+`functions.read:0` is part of the model's prompt. So the escaping for Anthropic's clients is reversible.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PREFIX = "call_"
 _LONGEST_TO_ESCAPE = 512
 _LONGEST_ESCAPED = 8 * _LONGEST_TO_ESCAPE
 _SHORTEST_UNIQUE = 9
-"""Characters of Mistral's ids, which are drawn at random."""
+"""Length of Mistral's ids, which are random."""
 
 
 def escaped_id(text: str) -> str:
@@ -34,7 +34,7 @@ def escaped_id(text: str) -> str:
 
 
 def original_id(text: str) -> str:
-    """Undo `escaped_id`; any other text stays as it is."""
+    """Reverse `escaped_id`; any other text is unchanged."""
     if not text.startswith("_") or len(text) > _LONGEST_ESCAPED or not _ESCAPE.search(text, 1):
         return text
     try:
@@ -45,19 +45,19 @@ def original_id(text: str) -> str:
 
 
 def _made_id(text: str, alphabet: str = "word") -> str:
-    """Return an id made of another: always the same of the same."""
+    """Derive an id from another, deterministically."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return digest if alphabet == "alphanumeric" else _PREFIX + digest
 
 
 def is_unique(text: str) -> bool:
-    """Whether an id is one of its own. Kimi's and `call_0` begin anew in each conversation."""
+    """Return whether an id is unique across conversations; Kimi's and `call_0` are not."""
     plain = original_id(text)
     return len(plain) >= _SHORTEST_UNIQUE and not _KIMI.fullmatch(plain)
 
 
 def fitted_id(text: str, rule: CallIds) -> str:
-    """Return the id for a host: its own as it was, or one in its place."""
+    """Return the id for a host: the original if the host accepts it, else a replacement."""
     plain = original_id(text)
     if rule.spares_kimi and _KIMI.fullmatch(plain):
         return plain

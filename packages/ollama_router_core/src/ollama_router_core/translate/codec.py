@@ -1,7 +1,7 @@
-"""What a dialect has to provide: one `Codec` object per package, and the routes it speaks.
+"""The interface of a dialect: one `Codec` object per package, and its routes.
 
-A route is a table of plain functions; a function that is missing, or of another shape, fails type checking where the
-route is made. `registry` is the only module that knows every codec.
+A route is a table of plain functions; a missing function, or one with a wrong signature, fails type checking where the
+route is defined. `registry` is the only module that imports every codec.
 """
 
 from __future__ import annotations
@@ -38,28 +38,28 @@ __all__ = [
 ]
 
 HeaderField = tuple[bytes, bytes]
-"""A header field, its name in lower case."""
+"""A header field with its name in lower case."""
 HostedTools = Literal["passed_on", "search", "left_out"]
-"""What an Ollama server gets of tools that the vendor runs: all, as Ollama decides; a search of the web; or none."""
+"""Which tools run by the vendor are sent to an Ollama server: all, for Ollama to decide; web search; or none."""
 
 
 class HostTraits(Struct, frozen=True, kw_only=True):
-    """What a host takes beyond the common ground of its dialect.
+    """What a host accepts beyond the common part of its dialect.
 
     Attributes:
-        max_tokens_key: how an OpenAI host wants the limit of the answer. OpenAI itself refuses `max_tokens` for its
-            reasoning models; many look-alikes know nothing else.
-        extensions: whether an OpenAI host takes `top_k`, `min_p` and `repeat_penalty`, as vLLM and llama.cpp do and
+        max_tokens_key: the name of the output limit at an OpenAI host. OpenAI itself rejects `max_tokens` for its
+            reasoning models; many compatible hosts accept nothing else.
+        extensions: whether an OpenAI host accepts `top_k`, `min_p` and `repeat_penalty`, as vLLM and llama.cpp do and
             OpenAI does not.
-        responses: whether an OpenAI host has `/v1/responses` itself. If not, chat completions answer for it.
-        schemas: whether an Anthropic host keeps to the schema in `output_config.format`. Anthropic does; llama.cpp
-            takes it and ignores it, so a schema for such a host is refused instead.
-        stream_usage: whether an OpenAI host takes `stream_options.include_usage`; Mistral's refuses the whole request.
-        default_max_tokens: tokens; Anthropic demands a limit, this one is sent when the client gave none.
-        accepts: what it takes of a conversation; None for what its dialect's hosts have in common.
-        tools_on: the name of the route on which translated requests with tools are asked, empty for the usual one.
-        thinking: the members of a request that say how much to think, where they are not the dialect's own; none: it
-            cannot be said.
+        responses: whether an OpenAI host has `/v1/responses`; otherwise it is translated to chat completions.
+        schemas: whether an Anthropic host enforces the schema in `output_config.format`. Anthropic does; llama.cpp
+            ignores it, so requests with a schema are rejected for such a host.
+        stream_usage: whether an OpenAI host accepts `stream_options.include_usage`; Mistral's rejects the request.
+        default_max_tokens: the output limit in tokens if the client sets none, as Anthropic requires one.
+        accepts: what the host accepts in a conversation; None for its dialect's default.
+        tools_on: the name of the route for translated requests with tools; empty for the usual one.
+        thinking: the request members that set the reasoning effort, if they are not the dialect's; a level without
+            members cannot be set.
     """
 
     max_tokens_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -74,39 +74,39 @@ class HostTraits(Struct, frozen=True, kw_only=True):
 
 
 class StreamReader(Protocol):
-    """Turns a host's stream into events; events after `Finished` or `Failed` are ignored."""
+    """Parse a host's stream into events; events after `Finished` or `Failed` are ignored."""
 
     def read(self, payload: bytes) -> list[Event]:
         """Return the events of one line, or of the data of one server-sent event.
 
         Raises:
-            UntranslatableReply: the payload is not of the dialect.
+            UntranslatableReply: the payload is invalid in the dialect.
         """
         ...
 
     def end(self) -> list[Event]:
-        """Return the `Finished` that the end of the bytes implies.
+        """Return the `Finished` implied by the end of the stream.
 
         Raises:
-            UpstreamIncomplete: the answer was not complete.
+            UpstreamIncomplete: the reply is incomplete.
         """
         ...
 
 
 class StreamWriter(Protocol):
-    """Writes events as a client's stream."""
+    """Encode events as a client's stream."""
 
     def write(self, event: Event) -> bytes:
-        """Return the bytes of an event, empty when the dialect says it later or not at all.
+        """Return the bytes of an event, empty if the dialect sends it later or not at all.
 
         Raises:
-            UntranslatableReply: the dialect cannot say it.
+            UntranslatableReply: the dialect cannot express the event.
         """
         ...
 
 
 class _Route(Struct, frozen=True, kw_only=True):
-    """Any route: `name` is stable and may stand in logs and settings, `path` is that below a host's base address."""
+    """A route: `name` is stable, for logs and settings, `path` is relative to a host's base address."""
 
     name: str
     family: Family
@@ -124,8 +124,8 @@ class ConversationRoute(_Route, frozen=True, kw_only=True):
         write_request: returns the body without the model; raises `UntranslatableRequest`.
         read_reply: raises `UntranslatableReply`.
         write_reply: raises `UntranslatableReply`.
-        stream_writer: its last argument is the most bytes that may be held back.
-        plain_prompt: whether a conversation here is one prompt of plain text.
+        stream_writer: the last argument is the maximum number of buffered bytes.
+        plain_prompt: whether a conversation on this route is one plain-text prompt.
     """
 
     read_request: Callable[[JsonReader], Conversation]
@@ -138,7 +138,7 @@ class ConversationRoute(_Route, frozen=True, kw_only=True):
 
 
 class EmbeddingRoute(_Route, frozen=True, kw_only=True):
-    """A route that turns texts into vectors. Its functions raise as those of `ConversationRoute` do."""
+    """A route that turns texts into vectors. Its functions raise the errors of `ConversationRoute`'s."""
 
     read_request: Callable[[JsonReader], EmbeddingRequest]
     write_request: Callable[[EmbeddingRequest, Dropped], dict[str, Any]]
@@ -150,21 +150,21 @@ Route = ConversationRoute | EmbeddingRoute
 
 
 class Codec(Protocol):
-    """One dialect: everything that the rest of the router has to know about it.
+    """One dialect, with everything that the rest of the router needs to know about it.
 
     Attributes:
         family: the name of the dialect.
-        routes: those that can be translated.
-        framing: how its streams are cut into payloads.
-        token_counts: where an answer that passes by says what it cost.
-        accepts: what its hosts take of a conversation unless more is known of one.
-        hosted_tools: what an Ollama server gets of the tools in a request that the vendor would run itself.
-        domains: domains whose hosts speak it unless the settings say otherwise.
-        base_path: what its paths begin with; a host's `path_prefix` replaces it.
-        client_base: what its clients expect at the end of a base URL; they add the rest of the path.
-        effort_member: the member of a request without which Ollama takes thinking for a wish, None if it is always a
-            demand. A model that cannot think is refused only where thinking is demanded.
-        counts_on_request: whether a stream tells its token counts only if `stream_options` asks for them.
+        routes: the routes that can be translated.
+        framing: how its streams are split into payloads.
+        token_counts: how to find token counts in a forwarded response.
+        accepts: what its hosts accept in a conversation by default.
+        hosted_tools: which tools that the vendor would run are sent to an Ollama server.
+        domains: domains whose hosts use the dialect unless the settings override it.
+        base_path: the prefix of its paths; a host's `path_prefix` replaces it.
+        client_base: the suffix of a base URL that its clients expect; they append the rest of the path.
+        effort_member: the request member without which Ollama treats thinking as optional, None if thinking is always
+            required. Only required thinking rejects a model that cannot think.
+        counts_on_request: whether a stream has token counts only if `stream_options` requests them.
         request_fields: header fields that a translated request needs.
     """
 
@@ -183,7 +183,7 @@ class Codec(Protocol):
 
     @abstractmethod
     def route_for(self, source: Route) -> Route:
-        """Return the route on which a host of the dialect is asked what a client asked on `source`.
+        """Return the dialect's route for a client's request on `source`.
 
         Raises:
             UntranslatableRequest: the dialect has no such route.
@@ -191,37 +191,37 @@ class Codec(Protocol):
 
     @abstractmethod
     def write_error(self, error: ApiError, request_id: str) -> bytes:
-        """Return the JSON body of an error answer."""
+        """Return the JSON body of an error response."""
 
     @abstractmethod
     def write_stream_error(self, error: ApiError, request_id: str) -> bytes:
-        """Return the last line or event of a stream that has begun and cannot go on."""
+        """Return the last line or event of a stream that fails after its start."""
 
     @abstractmethod
     def model_entry(self, model: ExternalModel) -> dict[str, Any]:
-        """Return the entry of a model in the dialect's list of models."""
+        """Return a model's entry in the dialect's model list."""
 
     def serves(self, endpoint: Endpoint, _traits: HostTraits) -> bool:
-        """Whether a host of the dialect has this route itself, so that requests pass untranslated."""
+        """Return whether a host of the dialect has this route, so that requests need no translation."""
         return endpoint.family is self.family
 
     def credential(self, key: bytes) -> HeaderField:
-        """Return the field that carries a key."""
+        """Return the header field with a key."""
         return (b"authorization", b"Bearer " + key)
 
     def read_error(self, status: int, body: bytes) -> ApiError:
-        """Read an error answer of a host. Never raises, whatever the body is."""
+        """Parse a host's error response. Never raises, whatever the body is."""
         return read_host_error(status, body)
 
     def heartbeat(self, _path: str, _identity: ReplyIdentity, place: QueuePlace | None = None) -> bytes | None:
-        """Return what keeps a stream of this route alive and clients skip, None if there is no such thing.
+        """Return a keepalive for a stream of this route that clients ignore; None if the route has none.
 
-        While the request waits it says where: in a comment, or in a member that Ollama does not have.
+        While the request waits, it has the place in the queue, in a comment or an additional member.
         """
         return b": keepalive\n\n" if place is None else place.comment
 
     def answer_locally(
         self, _path: str, _body: Mapping[str, Any], _model: ExternalModel, _identity: ReplyIdentity
     ) -> bytes | None:
-        """Answer a request for a model elsewhere that no host needs to see, None for any other request."""
+        """Return the response to a request for an external model that needs no host; None for other requests."""
         return None

@@ -1,4 +1,4 @@
-"""Values that hold what people write, and show nothing of it."""
+"""Values with users' content that is not shown in `repr`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Confidential"]
 
 
 class Confidential(Struct, frozen=True):
-    """An immutable value whose repr is its type alone: prompts and answers reach no log by way of a traceback."""
+    """An immutable value whose `repr` is only its type, so that no content reaches a log through a traceback."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"

@@ -1,6 +1,6 @@
-"""A conversation as such, in no dialect: what every request reader makes and every request writer takes.
+"""The dialect-neutral form of a conversation, produced by request readers and consumed by request writers.
 
-No `repr` shows what people or models say, so that none of it reaches a log through a traceback.
+`repr` shows no content, so that no prompt or response reaches a log through a traceback.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
 
 
 class Role(StrEnum):
-    """Who says a message. A tool's result is a message of its own."""
+    """The author of a message. A tool result is a separate message."""
 
     SYSTEM = "system"
     USER = "user"
@@ -51,7 +51,7 @@ class Role(StrEnum):
 
 
 CacheLife = Literal["", "5m", "1h"]
-"""How long a prompt is to be cached up to a part, empty where the client marks nothing."""
+"""How long to cache the prompt up to a part; empty without a mark."""
 
 
 class Text(Confidential, frozen=True):
@@ -62,7 +62,7 @@ class Text(Confidential, frozen=True):
 
 
 class Image(Confidential, frozen=True):
-    """An image in the request itself: its media type (`image/png`, empty if unknown) and its bytes in base64."""
+    """An inline image: its media type (`image/png`, empty if unknown) and its bytes in base64."""
 
     media_type: str
     data: str
@@ -70,14 +70,14 @@ class Image(Confidential, frozen=True):
 
 
 class ImageUrl(Confidential, frozen=True):
-    """An image that the server has to fetch."""
+    """An image for the server to fetch."""
 
     url: str
     cache: CacheLife = ""
 
 
 class File(Confidential, frozen=True):
-    """A file in the request itself: its media type (`application/pdf`), its bytes in base64, its name if it has one."""
+    """An inline file: its media type (`application/pdf`), its bytes in base64, its name, if any."""
 
     media_type: str
     data: str
@@ -86,7 +86,7 @@ class File(Confidential, frozen=True):
 
 
 class FileUrl(Confidential, frozen=True):
-    """A file that the server has to fetch."""
+    """A file for the server to fetch."""
 
     url: str
     name: str = ""
@@ -94,9 +94,9 @@ class FileUrl(Confidential, frozen=True):
 
 
 class Thinking(Confidential, frozen=True):
-    """What a model thought aloud; `signature` is its host's proof that it did, see `signatures`; empty without one.
+    """A model's reasoning; `signature` is its host's proof of it, see `signatures`; empty without one.
 
-    Thoughts that only their host can read have a signature and no text.
+    Reasoning that only its host can read has a signature and no text.
     """
 
     text: str
@@ -104,10 +104,10 @@ class Thinking(Confidential, frozen=True):
 
 
 class ToolCall(Confidential, frozen=True):
-    """A call the model wants made; `arguments` is JSON text, empty for none.
+    """A tool call by the model; `arguments` is JSON text, empty for none.
 
-    The text may be cut or no JSON at all: that is for who makes the call to find out. `signature` is a proof that some
-    hosts want back with the call, see `signatures`.
+    The text may be truncated or invalid JSON; it is not checked. `signature` is a proof that some hosts require back
+    with the call, see `signatures`.
     """
 
     id: str
@@ -117,7 +117,7 @@ class ToolCall(Confidential, frozen=True):
 
 
 class ToolResult(Confidential, frozen=True):
-    """What a call gave; `call_id` names the call."""
+    """The result of a tool call; `call_id` is the call's id."""
 
     call_id: str
     parts: tuple[Text | Image | ImageUrl | File | FileUrl, ...]
@@ -129,14 +129,14 @@ Part = Text | Image | ImageUrl | File | FileUrl | Thinking | ToolCall | ToolResu
 
 
 class Message(Confidential, frozen=True):
-    """One turn. A message of the role `tool` holds exactly one `ToolResult`, no other message holds any."""
+    """One turn. A message of the role `tool` has exactly one `ToolResult`; other messages have none."""
 
     role: Role
     parts: tuple[Part, ...]
 
 
 class Tool(Confidential, frozen=True, kw_only=True):
-    """A function the model may call; `parameters` is a JSON schema, `strict` whether it must be kept to."""
+    """A function that the model may call; `parameters` is a JSON schema, `strict` whether to enforce it."""
 
     name: str
     description: str = ""
@@ -146,14 +146,14 @@ class Tool(Confidential, frozen=True, kw_only=True):
 
 
 class ToolChoice(Confidential, frozen=True, kw_only=True):
-    """Whether tools may or must be called; `name` goes with the mode `named`."""
+    """Whether tools may or must be called; `name` is for the mode `named`."""
 
     mode: Literal["auto", "none", "required", "named"]
     name: str = ""
 
 
 class Sampling(Confidential, frozen=True, kw_only=True):
-    """How tokens are chosen and when to stop; None means the server's default. `max_tokens` limits the answer."""
+    """Sampling parameters and stop conditions; None is the server's default. `max_tokens` limits the response."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -168,11 +168,11 @@ class Sampling(Confidential, frozen=True, kw_only=True):
 
 
 class JsonMode(Confidential, frozen=True):
-    """Any JSON object."""
+    """A response format of any JSON object."""
 
 
 class JsonSchema(Confidential, frozen=True, kw_only=True):
-    """JSON of a schema; `name` and `strict` are OpenAI's."""
+    """A response format of JSON that follows a schema; `name` and `strict` are OpenAI's."""
 
     schema: Mapping[str, Any]
     name: str = ""
@@ -183,7 +183,7 @@ ResponseFormat = JsonMode | JsonSchema
 
 
 class ThinkingLevel(StrEnum):
-    """How much a model should think before it answers; `ON` leaves the amount to the server."""
+    """The reasoning effort; `ON` leaves it to the server."""
 
     OFF = "off"
     ON = "on"
@@ -194,9 +194,9 @@ class ThinkingLevel(StrEnum):
 
 
 class ClientTool(Confidential, frozen=True, kw_only=True):
-    """How a client knows a tool that a host knows as a plain function.
+    """The client's form of a tool that is a plain function for the host.
 
-    `custom` says that its argument is one free text, `namespace` is the group it belongs to there.
+    `custom` tools have one free-text argument; `namespace` is the tool's group at the client.
     """
 
     name: str
@@ -205,13 +205,13 @@ class ClientTool(Confidential, frozen=True, kw_only=True):
 
 
 class ReplyOptions(Confidential, frozen=True, kw_only=True):
-    """What the client asked of its answer and only its own dialect knows.
+    """Dialect-specific options of a client's reply.
 
     Attributes:
         include_usage: OpenAI: a chunk with the usage at the end of a stream.
         base64_vectors: OpenAI: embeddings as base64.
-        echo: OpenAI Responses: values of the request that the answer repeats.
-        tools: OpenAI: tools that are no plain functions there, by the names of the functions that stand for them.
+        echo: OpenAI Responses: values of the request that the response repeats.
+        tools: OpenAI: tools that are not plain functions, by the names of their substitute functions.
     """
 
     include_usage: bool = False
@@ -229,9 +229,9 @@ ReasoningSummary = Literal["auto", "concise", "detailed"]
 class Conversation(Confidential, frozen=True, kw_only=True):
     """A request for the next message.
 
-    `suffix` is the text after the gap of a fill-in-the-middle prompt. `reasoning_summary` asks to be shown what the
-    model thinks, where that has to be asked for. `user` and `safety_identifier` name the person, `cache_key` groups
-    prompts that begin alike.
+    `suffix` is the text after the gap of a fill-in-the-middle prompt. `reasoning_summary` requests the model's
+    reasoning from hosts that do not send it otherwise. `user` and `safety_identifier` name the person, `cache_key`
+    groups prompts with a common prefix.
     """
 
     messages: tuple[Message, ...]

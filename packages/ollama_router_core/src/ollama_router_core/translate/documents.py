@@ -1,4 +1,4 @@
-"""Files for hosts that take none: texts as text, of a PDF the text layer."""
+"""Conversion of files to text for hosts without file support: text files, and the text layer of PDFs."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _TEXT_TYPES = frozenset(
 )
 _MOST_PAGES = 100
 _LONGEST_PDF = 24 * 1024 * 1024
-"""Characters of base64. What a reader of PDF files does takes time: pages and bytes are limited."""
+"""Maximum characters of base64; pages and bytes are limited, as parsing PDFs is slow."""
 
 
 def is_text(file: File) -> bool:
-    """Whether the file's bytes are a text."""
+    """Return whether the file's media type is text."""
     kind = file.media_type
     return kind.startswith("text/") or kind in _TEXT_TYPES or kind.endswith(("+json", "+xml"))
 
@@ -42,7 +42,7 @@ def text_file(text: str, name: str = "") -> File:
 
 
 def document_text(file: File) -> str | None:
-    """Return the text of a file, None if it has none or cannot be read."""
+    """Return the text of a file; None if it has none or is unreadable."""
     try:
         if is_text(file):
             return base64.b64decode(file.data).decode("utf-8", "replace")
@@ -54,7 +54,7 @@ def document_text(file: File) -> str | None:
 
 
 def _layer(data: bytes) -> str:
-    # Imported when it is needed: 8 MB, and few requests have a PDF for a host that takes none.
+    # Imported on use: it takes 8 MB, and few requests have a PDF for a host without file support.
     from pypdf import PdfReader  # noqa: PLC0415
     from pypdf.errors import PyPdfError  # noqa: PLC0415
 
@@ -63,7 +63,7 @@ def _layer(data: bytes) -> str:
         texts = [pages[number].extract_text() for number in range(min(len(pages), _MOST_PAGES))]
         left = len(pages) - len(texts)
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OSError):
-        return ""  # of a file that is broken in whatever way
+        return ""  # a broken file
     note = f"\n\n[{left} more pages]" if left > 0 else ""
     text = "\n\n".join(texts).strip()
     return text + note if text else ""

@@ -1,4 +1,4 @@
-"""Texts to vectors, in no dialect, and what the routes that do it have in common."""
+"""The dialect-neutral form of embeddings, and shared functions of embedding routes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["EmbeddingReply", "EmbeddingRequest", "read_inputs", "read_vector", "
 
 
 class EmbeddingRequest(Confidential, frozen=True, kw_only=True):
-    """Texts to be embedded."""
+    """A request for embeddings of texts."""
 
     inputs: tuple[str, ...]
     dimensions: int | None = None
@@ -23,7 +23,7 @@ class EmbeddingRequest(Confidential, frozen=True, kw_only=True):
 
 
 class EmbeddingReply(Confidential, frozen=True, kw_only=True):
-    """A vector for each text, in order; `input_tokens` is 0 when the server does not count."""
+    """A vector for each text, in order; `input_tokens` is 0 if the server does not count."""
 
     vectors: tuple[tuple[float, ...], ...]
     input_tokens: int = 0
@@ -31,10 +31,10 @@ class EmbeddingReply(Confidential, frozen=True, kw_only=True):
 
 
 def read_inputs(body: JsonReader, key: str) -> tuple[str, ...]:
-    """Return the texts to be embedded.
+    """Return the texts to embed.
 
     Raises:
-        UntranslatableRequest: the value has the wrong type, the texts are given in tokens, or there is none.
+        UntranslatableRequest: the value has the wrong type, has tokens instead of texts, or is empty.
     """
     inputs = body.texts(key)
     if not inputs:
@@ -43,7 +43,7 @@ def read_inputs(body: JsonReader, key: str) -> tuple[str, ...]:
 
 
 def write_inputs(request: EmbeddingRequest, _dropped: Dropped) -> dict[str, Any]:
-    """Return `input` and `dimensions`, which Ollama and OpenAI write alike."""
+    """Return `input` and `dimensions`, which are the same for Ollama and OpenAI."""
     inputs = list(request.inputs)
     body: dict[str, Any] = {"input": inputs[0] if len(inputs) == 1 else inputs}
     if request.dimensions is not None:
@@ -52,10 +52,10 @@ def write_inputs(request: EmbeddingRequest, _dropped: Dropped) -> dict[str, Any]
 
 
 def vector_list(body: dict[str, Any], key: str) -> list[Any]:
-    """Return a list that an answer must have.
+    """Return a list that a reply must have.
 
     Raises:
-        UntranslatableReply: it has none.
+        UntranslatableReply: the list is missing.
     """
     if not isinstance(body.get(key), list):
         raise UntranslatableReply(f"the server's answer has no {key}")
@@ -68,7 +68,7 @@ def read_vector(value: Any) -> tuple[float, ...]:
     Raises:
         UntranslatableReply: the value is not a list of numbers.
     """
-    # `type` and not `isinstance`: true and false are no numbers here.
+    # `type`, not `isinstance`: true and false are not numbers here.
     if not isinstance(value, list) or not {type(item) for item in value} <= {int, float}:
         raise UntranslatableReply("a vector of the server's answer is not a list of numbers")
     return tuple(value)

@@ -1,11 +1,11 @@
-"""What translation itself can object to.
+"""Errors of translation.
 
 RequestError
-`-- UntranslatableRequest     untranslatable          400   the target dialect has no way to say this
+`-- UntranslatableRequest     untranslatable          400   the target dialect cannot express this
 UpstreamError
-|-- HostFailed              host_failed             502   the host's own error, inside an answer that began well
-`-- UntranslatableReply       untranslatable_reply    502   the answer cannot be put into the client's dialect
-`-- StreamEventTooLarge   stream_event_too_large  502   one line or event of a stream beyond the cap
+|-- HostFailed              host_failed             502   the host's error within a successful response
+`-- UntranslatableReply       untranslatable_reply    502   the reply cannot be expressed in the client's dialect
+`-- StreamEventTooLarge   stream_event_too_large  502   a line or event of a stream exceeds the limit
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ __all__ = ["HostFailed", "StreamEventTooLarge", "UntranslatableReply", "Untransl
 
 
 class UntranslatableRequest(RequestError):
-    """The request asks for something that the other dialect cannot express, or is not of its own dialect.
+    """The request is invalid in its dialect, or cannot be expressed in the other one.
 
-    The text names the place in the body and never its content.
+    The text names the path in the body, never its content.
     """
 
     code = "untranslatable"
 
 
 class HostFailed(UpstreamError):
-    """A host answered with the status 200 and an error; `error` is for the client alone: it may quote the prompt."""
+    """A host reported an error with the status 200; `error` is only for the client, as it may quote the prompt."""
 
     code = "host_failed"
 
@@ -36,12 +36,12 @@ class HostFailed(UpstreamError):
 
 
 class UntranslatableReply(UpstreamError):
-    """The server's reply is not of the dialect it was asked in, or cannot be put into the client's."""
+    """The server's reply is invalid in its dialect, or cannot be expressed in the client's."""
 
     code = "untranslatable_reply"
 
 
 class StreamEventTooLarge(UntranslatableReply):
-    """A line or event of a stream, or the arguments of one tool call, is larger than what may be held."""
+    """A line or event of a stream, or the arguments of a tool call, exceed the buffer limit."""
 
     code = "stream_event_too_large"

@@ -1,6 +1,6 @@
-"""What the settings say about a model that runs elsewhere; each dialect lists it in its own words.
+"""External hosts' models, for the model lists of all dialects.
 
-Only what the settings say, or what is known of the model by its name, is ever told: no size, no format, no template.
+Entries have only facts from the settings or of well-known models: no size, format or template.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ class ExternalModel(Struct, frozen=True, kw_only=True):
     """A model of an external host.
 
     Attributes:
-        name: how clients call it.
-        remote_name: how its host calls it.
-        host: the host's name in the settings or its address, without any credential.
-        capabilities: what the operator says it can do (`completion`, `tools`, `vision`, `thinking`, `embedding`);
-            None when the settings do not say.
-        context_length: tokens, None when the settings do not say.
-        max_output_tokens: the longest answer, None when the settings do not say.
-        since_ns: since when the router knows it, nanoseconds since 1970.
+        name: its name for clients.
+        remote_name: its name at the host.
+        host: the host's name in the settings or its address, without credentials.
+        capabilities: its configured capabilities (`completion`, `tools`, `vision`, `thinking`, `embedding`); None if
+            not configured.
+        context_length: its configured context in tokens, or None.
+        max_output_tokens: its configured maximum response length in tokens, or None.
+        since_ns: when the router first knew it, nanoseconds since 1970.
     """
 
     name: str
@@ -38,17 +38,17 @@ class ExternalModel(Struct, frozen=True, kw_only=True):
 
     @property
     def abilities(self) -> tuple[str, ...]:
-        """What the operator says it can do, else what is known of it by its name."""
+        """The configured capabilities, else those of the well-known model."""
         return self._known.capabilities if self.capabilities is None else self.capabilities
 
     @property
     def context(self) -> int | None:
-        """The context in tokens: what the operator says, else what is known of it."""
+        """The configured context in tokens, else that of the well-known model."""
         return self._known.context if self.context_length is None else self.context_length
 
     @property
     def output(self) -> int | None:
-        """The longest answer in tokens: what the operator says, else what is known of it."""
+        """The configured maximum response length in tokens, else that of the well-known model."""
         return self._known.output if self.max_output_tokens is None else self.max_output_tokens
 
     @property

@@ -1,7 +1,7 @@
-"""A conversation as a host takes it: what it has no place for takes the nearest form that keeps the meaning.
+"""Conversion of a conversation to what a host accepts: unsupported content becomes the nearest equivalent.
 
-One pass for every dialect, so that writers write what they are given. Nothing is refused here: a conversation with an
-image that a host cannot see would otherwise fail at each further turn.
+This is one pass for all dialects, so writers need no checks. Nothing is rejected here: otherwise a conversation with an
+unsupported image would fail at every further turn.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _Marked = TypeVar("_Marked", bound=Text | Image | ImageUrl | File | FileUrl | To
 
 
 def fitted(conversation: Conversation, accepts: Accepts, dropped: Dropped) -> Conversation:
-    """Return the conversation for a host that takes `accepts`."""
+    """Return the conversation for a host that accepts `accepts`."""
     messages: Iterable[Message] = (_fitted_message(message, accepts, dropped) for message in conversation.messages)
     if accepts.paired:
         messages = paired(messages)
@@ -129,7 +129,7 @@ def _note(what: str, name: str, dropped: Dropped, path: str) -> Text:
 
 
 def _without_media_in_results(messages: list[Message], accepts: Accepts, names: dict[str, str]) -> Iterator[Message]:
-    """Move what a result cannot hold into the user's turn behind the results, with the call it belongs to."""
+    """Move unsupported media of results into the user's turn after the results, labelled with the call."""
     moved: list[Part] = []
     for message in messages:
         if message.role is Role.TOOL:
@@ -199,7 +199,7 @@ def _folded(messages: list[Message]) -> list[Message]:
 
 
 def _wrapped(messages: list[Message]) -> list[Message]:
-    """Put later system messages into the user's turn that follows, or else into that before; in between, into one."""
+    """Move later system messages into the following user's turn, else into the preceding one, else into a new one."""
     count = _leading(messages)
     ordered = _one_system(messages[:count])
     first, waiting = len(ordered), list[Part]()
@@ -222,7 +222,7 @@ def _wrapped(messages: list[Message]) -> list[Message]:
 
 
 def _append(waiting: list[Part], ordered: list[Message], first: int) -> None:
-    """Add to the user's turn at the end, or make one: there is no following turn that could take them."""
+    """Add parts to the user's turn at the end, or append a new one, as no user's turn follows."""
     if len(ordered) > first and ordered[-1].role is Role.USER:
         ordered[-1] = Message(Role.USER, (*ordered[-1].parts, *waiting))
     else:

@@ -1,7 +1,7 @@
-"""Bytes to the payloads of a stream, however they are cut: lines of NDJSON, data of server-sent events.
+"""Splitting of a byte stream into payloads: lines of NDJSON, data of server-sent events.
 
-Source: https://html.spec.whatwg.org/multipage/server-sent-events.html, without the lone carriage return as the end of
-a line, which no server writes and which cannot be told from the first half of CR LF at a cut.
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html, except that a lone carriage return does not end
+a line: no server sends it, and at a chunk boundary it is ambiguous with CR LF.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ __all__ = [
 ]
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
-"""The most bytes of one unfinished line or event that are held; Ollama's own client takes lines of this size."""
+"""Maximum buffered bytes of an incomplete line or event; Ollama's own client accepts lines of this size."""
 
 
 _BLANKS = b" \t\r\n\xef\xbb\xbf"
-"""What may stand before a body, a byte order mark among it."""
+"""Bytes allowed before a body, including a byte order mark."""
 
 
 class Frames(Protocol):
-    """Takes bytes as they come, gives the payloads that are complete."""
+    """Split a byte stream into complete payloads."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the payloads that `data` completes, in order, up to the first that is too large."""
+        """Return the payloads completed by `data`, in order, up to the first that is too large."""
         ...
 
     def end(self) -> list[bytes]:
-        """Return the payload that the end of the stream completes, if there is one."""
+        """Return the payload completed by the end of the stream, if any."""
         ...
 
     def check(self) -> None:
-        """Raise if something was too large; call it after using the payloads before it.
+        """Check the size limit; call it after processing the returned payloads.
 
         Raises:
-            StreamEventTooLarge: it was.
+            StreamEventTooLarge: a payload was too large.
         """
         ...
 
 
 class Lines:
-    """Lines that end in LF or CR LF; empty ones are left out."""
+    """Lines that end in LF or CR LF; empty lines are omitted."""
 
     def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -68,7 +68,7 @@ class Lines:
         return [line for line in self.split(data) if line]
 
     def split(self, data: bytes) -> list[bytes]:
-        """Do as `feed` does, and keep empty lines."""
+        """Split as `feed` does, keeping empty lines."""
         lines = data.split(b"\n")
         tail = lines.pop()
         large = self._held + len(data) > self._max_bytes
@@ -104,7 +104,7 @@ class Lines:
 
 
 class EventData:
-    """The data of server-sent events; names, ids, comments and events without data are left out."""
+    """The data of server-sent events; names, ids, comments and events without data are omitted."""
 
     def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -143,7 +143,7 @@ class EventData:
 
     def _take(self, value: bytes) -> None:
         self._data.append(value)
-        # One more for each, lest empty lines be held without end.
+        # One more for each line, so that empty lines count.
         self._held += len(value) + 1
 
     def _dispatch(self) -> bytes:
@@ -152,13 +152,13 @@ class EventData:
         self._held = 0
         if self._error:
             self._error = False
-            if payload[:1] != b"{":  # a text, as some proxies tell what went wrong
+            if payload[:1] != b"{":  # plain text, as some proxies report errors
                 return encode({"error": payload.decode("utf-8", "replace")})
         return payload
 
 
 class WholeText:
-    """Catches one JSON text that is given in place of events. Blanks before it are held until that is known."""
+    """Capture a JSON text sent instead of events. Leading blanks are buffered until that is decided."""
 
     def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
         self._pieces: list[bytes] = []
@@ -168,14 +168,14 @@ class WholeText:
 
     @property
     def begun(self) -> bool:
-        """Whether it is a JSON text."""
+        """Whether a JSON text has started."""
         return self._begun
 
     def take(self, data: bytes) -> bytes:
-        """Take a piece; return what turns out to belong to a stream.
+        """Add a piece; return the bytes that belong to a stream of events.
 
         Raises:
-            StreamEventTooLarge: the text is.
+            StreamEventTooLarge: the text is too large.
         """
         self._pieces.append(data)
         self._room -= len(data)
@@ -192,21 +192,21 @@ class WholeText:
         return self.text()
 
     def text(self) -> bytes:
-        """Return what was taken."""
+        """Return the buffered text."""
         return b"".join(self._pieces).lstrip(_BLANKS)
 
 
 def event_data(line: bytes) -> bytes | None:
-    """Return the data in one line of an event, None for a line that has none."""
+    """Return the data of an event's line; None for any other line."""
     return line[5:].strip() if line.startswith(b"data:") else None
 
 
 class Framing(Struct, frozen=True, kw_only=True):
-    """How a stream is cut into payloads.
+    """How a stream is split into payloads.
 
-    `end` terminates a payload; `frames` makes a splitter that holds at most so many bytes. `is_stream` tells such a
-    stream from a whole answer, which some servers give in its place. `of_lines` says that a payload is a line: a whole
-    answer is then a stream of one.
+    `end` terminates a payload; `frames` creates a splitter with a buffer limit in bytes. `is_stream` distinguishes a
+    stream from a whole reply, which some servers send instead. `of_lines` means that a payload is a line: a whole reply
+    is then a stream of one.
     """
 
     media_type: str

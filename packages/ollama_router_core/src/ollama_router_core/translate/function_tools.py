@@ -1,4 +1,4 @@
-"""Tools as Ollama and OpenAI write them: functions, each inside an entry of its own."""
+"""Tools in the format of Ollama and OpenAI: functions, each nested in an entry."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ __all__ = [
 ]
 
 INPUT = "input"
-"""The one argument of a function that stands for a tool of free text."""
+"""The only argument of a function that substitutes a free-text tool."""
 
 
 def read_tools(body: JsonReader) -> tuple[tuple[Tool, ...], dict[str, ClientTool]]:
-    """Return the tools of a request, and those that are no functions to the client.
+    """Return the tools of a request, and the client's form of those that are not functions.
 
-    Tools that run on a provider's own servers are left out and listed: a client lists them in every request.
+    Tools that run on a provider's own servers are omitted and listed as dropped: clients send them in every request.
 
     Raises:
         UntranslatableRequest: a function has no name.
@@ -54,38 +54,38 @@ def read_tools(body: JsonReader) -> tuple[tuple[Tool, ...], dict[str, ClientTool
 
 
 def function_name(namespace: str, name: str) -> str:
-    """Return the name of the function that stands for a tool of a namespace."""
+    """Return the name of the substitute function for a tool of a namespace."""
     return f"{namespace}__{name}" if namespace else name
 
 
 def input_arguments(text: str) -> str:
-    """Return the arguments of a call of a tool of free text."""
+    """Return the arguments of a call of a free-text tool."""
     return encode({INPUT: text}).decode("utf-8")
 
 
 def input_of(arguments: str) -> str:
-    """Return the free text in the arguments of a call, all of them if the model did not keep to the form."""
+    """Return the free text in a call's arguments, or the whole text if it has another form."""
     value = arguments_object(arguments).get(INPUT)
     return value if isinstance(value, str) else arguments
 
 
 def left_behind(body: JsonReader, kind: str) -> None:
-    """List a tool that cannot run where the request goes."""
+    """List a tool as dropped, as the destination cannot run it."""
     body.note(f"tools.{kind}")
 
 
 def _read_entry(fields: JsonReader) -> Tool:
-    # The Responses' form, without an entry of its own, is what some clients send everywhere.
+    # Some clients send the flat form of the Responses API everywhere.
     function = fields.child("function") or fields
     tool = read_function(function)
     return tool if tool.cache or function is fields else replace(tool, cache=read_cache(fields))
 
 
 def read_function(function: JsonReader) -> Tool:
-    """Read a function.
+    """Parse a function.
 
     Raises:
-        UntranslatableRequest: it has no name.
+        UntranslatableRequest: the function has no name.
     """
     return Tool(
         name=function.need_text("name"),
@@ -97,10 +97,10 @@ def read_function(function: JsonReader) -> Tool:
 
 
 def custom_tool(fields: JsonReader) -> Tool:
-    """Return the function that stands for a tool of free text; a grammar becomes a part of its description.
+    """Return the substitute function for a free-text tool, with the tool's grammar in the description.
 
     Raises:
-        UntranslatableRequest: it has no name.
+        UntranslatableRequest: the tool has no name.
     """
     description = fields.text("description") or ""
     form = fields.child("format")
@@ -113,7 +113,7 @@ def custom_tool(fields: JsonReader) -> Tool:
 
 
 def read_cache(fields: JsonReader) -> CacheLife:
-    """Read `cache_control`: for how long what ends here is to be cached."""
+    """Parse `cache_control`: how long to cache the prompt up to here."""
     mark = fields.raw("cache_control")
     if not isinstance(mark, dict) or mark.get("type") != "ephemeral":
         return ""
@@ -121,13 +121,13 @@ def read_cache(fields: JsonReader) -> CacheLife:
 
 
 def known_tools(tools: tuple[Tool, ...], allowed: Iterable[str] | None) -> tuple[Tool, ...]:
-    """Return the tools that may be called, all if there is no list of them."""
+    """Return the allowed tools; all without a list."""
     names = None if allowed is None else frozenset(allowed)
     return tools if names is None else tuple(tool for tool in tools if tool.name in names)
 
 
 def fitting_choice(choice: ToolChoice | None, tools: tuple[Tool, ...], body: JsonReader) -> ToolChoice | None:
-    """Return the choice without one of a tool that was left behind."""
+    """Return the choice, or None if it names a dropped tool."""
     if choice is None or choice.mode != "named" or body.values.get("tools") is None:
         return choice
     if any(tool.name == choice.name for tool in tools):

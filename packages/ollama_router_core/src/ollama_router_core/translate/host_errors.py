@@ -1,7 +1,7 @@
-"""Errors of hosts, whatever dialect they are in: look-alikes are not consistent about it.
+"""Parsing of hosts' errors in any dialect, as compatible hosts are inconsistent.
 
-A server that refuses the router's key says so in words that may hold a part of it: those words never reach a client.
-All other words do, and so does the status, also of an error that came with the status 200.
+An error about the router's key may quote a part of it, so its text never reaches a client. All other texts do, and so
+does the status, also of an error sent with the status 200.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _STATUSES = MappingProxyType(
         "deadline_exceeded": 504,
     }
 )
-"""Words of providers for what went wrong, in lower case."""
+"""HTTP statuses by providers' error types, in lower case."""
 _FIRST_ERROR, _LAST_ERROR = 400, 599
 _KEY_REFUSED = "the provider rejects the credential that the router has for this host"
 _WORTH_A_RETRY = frozenset({408, 409, 425, 429})
@@ -65,19 +65,19 @@ _SAYS_NOTHING = frozenset({"provider returned error", "error from provider", "up
 
 
 def read_host_error(status: int, body: bytes) -> ApiError:
-    """Read an error answer, whatever its body is."""
+    """Parse an error response, whatever its body is."""
     value = decoded(body)
     if isinstance(value, list):  # Gemini's
         value = next((item for item in value if isinstance(item, dict)), None)
     if isinstance(value, dict):
         return read_error_object(status, value)
     text = body[:_MAX_TEXT].decode("utf-8", errors="replace").strip()
-    # A page of HTML from some proxy in between tells a client nothing.
+    # An HTML page from an intermediate proxy is useless to a client.
     return _error(status, "" if text.startswith("<") else text)
 
 
 def is_error_body(body: dict[str, Any]) -> bool:
-    """Whether a body with the status 200 is an error all the same."""
+    """Return whether a body with the status 200 is an error."""
     if body.get("error") or body.get("object") == "error" or body.get("type") == "error":
         return True
     if body.get("choices") or body.get("output") or body.get("content"):
@@ -89,9 +89,9 @@ def is_error_body(body: dict[str, Any]) -> bool:
 
 
 def read_error_object(status: int | None, body: dict[str, Any]) -> ApiError:
-    """Read a decoded error body.
+    """Parse a decoded error body.
 
-    `status` is that of the answer; an error inside an answer that began well has none, and what it says tells.
+    `status` is the response's; None for an error within a successful response, whose status follows from its words.
     """
     error = object_of(body.get("error")) or object_of(next(iter(list_of(body.get("errors"))), None))
     words = tuple(
@@ -108,12 +108,12 @@ def read_error_object(status: int | None, body: dict[str, Any]) -> ApiError:
 
 
 def failed_event(body: dict[str, Any]) -> Failed:
-    """Read the event of a stream that is an error."""
+    """Parse a stream event that is an error."""
     return Failed(read_error_object(None, body))
 
 
 def is_final(error: ApiError) -> bool:
-    """Whether the same request would fail in the same way: what SDKs try again for its status alone."""
+    """Return whether a retry would fail in the same way, although SDKs may retry the status."""
     return error.message == _KEY_REFUSED or (error.status < 500 and error.status not in _WORTH_A_RETRY)
 
 
@@ -127,12 +127,12 @@ def _status_of(word: str) -> int | None:
 
 
 def _message(error: dict[str, Any], body: dict[str, Any]) -> str:
-    """Return what the provider says, in its own words rather than in those of a gateway before it."""
+    """Return the provider's own message, preferred to that of a gateway in front of it."""
     own = _first_text(
         body.get("error"), error.get("message"), error.get("detail"), body.get("message"), body.get("detail"),
         body.get("title"), body.get("msg"), object_of(body.get("base_resp")).get("status_msg"),
     )  # fmt: skip
-    own = _inner_message(own) or own  # servers behind servers quote the whole body of an error
+    own = _inner_message(own) or own  # gateways quote the whole error body
     metadata = object_of(error.get("metadata"))
     inner = _inner_message(metadata.get("raw"))
     if not inner:
@@ -145,7 +145,7 @@ def _first_text(*values: Any) -> str:
 
 
 def _text_in(value: Any) -> str:
-    """Return a text, or the problems that a validator lists, without the values that it found wrong."""
+    """Return a text, or a validator's list of problems without the rejected values."""
     if isinstance(value, dict):
         return _text_in(value.get("detail")) or text_of(value.get("message"))
     problems = [_problem(object_of(item)) or text_of(item) for item in list_of(value)[:_MAX_PROBLEMS]]
@@ -159,7 +159,7 @@ def _problem(item: dict[str, Any]) -> str:
 
 
 def _inner_message(raw: Any) -> str:
-    """Return the words of the provider behind a gateway, which may be an error body of their own."""
+    """Return the message of the provider behind a gateway, which may itself be an error body."""
     text = text_of(raw)
     value = decoded(text) if text.lstrip().startswith("{") else None
     if not isinstance(value, dict):
@@ -172,12 +172,12 @@ def _error(status: int, message: str, code: str = "") -> ApiError:
     if status == 401 or (status == 403 and _is_about_our_key(message, code)):
         return ApiError(message=_KEY_REFUSED, status=502, code=UpstreamError.code)
     if status == 529:
-        # Anthropic's own way to say 503.
+        # Anthropic's equivalent of 503.
         status = 503
     text = message[:_MAX_TEXT] or f"the server answered {status} without a text"
     return ApiError(message=text, status=status, code=code[:_MAX_CODE] or UpstreamError.code)
 
 
 def _is_about_our_key(message: str, code: str) -> bool:
-    """Whether a 403 is about who asks. One about what is asked (moderation, a region) is for the client to read."""
+    """Return whether a 403 is about the router's key; one about the request (moderation, a region) is the client's."""
     return not message or _ABOUT_KEYS.search(message) is not None or _ABOUT_KEYS.search(code) is not None

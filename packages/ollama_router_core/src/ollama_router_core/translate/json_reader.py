@@ -1,6 +1,6 @@
-"""Read unvalidated requests: each value by its type, and the keys that nothing has read.
+"""Typed reading of unvalidated requests, with a list of unread keys.
 
-A null counts as absent, as it does for every server. No text here ever holds a value of the request, only its keys.
+A null counts as absent, as for every server. Error texts contain keys of the request, never values.
 """
 
 from __future__ import annotations
@@ -19,32 +19,36 @@ _MAX_NAMES = 32
 
 
 class Dropped:
-    """The names of what could not be carried over, each once, in order, fit for a header."""
+    """The names of members lost in translation, each once, in order, valid in a header."""
 
     def __init__(self) -> None:
         self._names: dict[str, None] = {}
 
     def add(self, name: str) -> None:
-        """Note a name, dotted for a nested one; a name that is not plain ASCII is noted as `?`.
+        """Add a name, dotted if nested; a name that is not plain ASCII becomes `?`.
 
-        `name=value` says that it has another value now, `name->other` that it has another name.
+        `name=value` is a changed value, `name->other` a changed name.
         """
         if len(self._names) < _MAX_NAMES:
             self._names[name if _SAFE_NAME.fullmatch(name) else "?"] = None
 
     def add_given(self, values: Mapping[str, Any]) -> None:
-        """Note the names of the values that a client gave: those that are not None."""
+        """Add the names of all values that are not None."""
         for name, value in values.items():
             if value is not None:
                 self.add(name)
 
     def names(self) -> tuple[str, ...]:
-        """Return all names so far."""
+        """Return all names."""
         return tuple(self._names)
 
 
 class JsonReader:
-    """One JSON object of a request. `path` is where it stands, empty for the body itself."""
+    """One JSON object of a request; `path` is empty for the body itself.
+
+    Raises:
+        UntranslatableRequest: the value is not an object; methods raise it for a value of the wrong type.
+    """
 
     def __init__(self, value: Any, path: str, dropped: Dropped) -> None:
         self.path = path
@@ -59,7 +63,7 @@ class JsonReader:
         return f"{self.path}.{key}" if self.path else key
 
     def raw(self, key: str) -> Any:
-        """Return the value as it is, None when absent."""
+        """Return the value unchecked, None if absent."""
         self._read.add(key)
         return self.values.get(key)
 
@@ -71,7 +75,7 @@ class JsonReader:
         raise self.wrong(key, "a text")
 
     def need_text(self, key: str) -> str:
-        """Return a text that must be present and not empty."""
+        """Return a required text that is not empty."""
         return self.text(key) or self._missing(key)
 
     def flag(self, key: str) -> bool | None:
@@ -111,7 +115,7 @@ class JsonReader:
         raise self.wrong(key, "a string or a list of strings")
 
     def items(self, key: str) -> list[Any]:
-        """Return a list, empty when absent."""
+        """Return a list, empty if absent."""
         value = self.raw(key)
         if value is None:
             return []
@@ -120,19 +124,19 @@ class JsonReader:
         raise self.wrong(key, "a list")
 
     def mapping(self, key: str) -> dict[str, Any] | None:
-        """Return an object that is carried over as it is: a schema, arguments."""
+        """Return an object that is copied unchanged, such as a schema."""
         value = self.raw(key)
         if value is None or isinstance(value, dict):
             return value
         raise self.wrong(key, "an object")
 
     def child(self, key: str) -> JsonReader | None:
-        """Return a reader of an object, None when absent."""
+        """Return a reader of an object, None if absent."""
         value = self.raw(key)
         return None if value is None else JsonReader(value, self.path_of(key), self._dropped)
 
     def need_child(self, key: str) -> JsonReader:
-        """Return a reader of an object that must be present."""
+        """Return a reader of a required object."""
         return JsonReader(self.raw(key), self.path_of(key), self._dropped)
 
     def children(self, key: str) -> Iterator[JsonReader]:
@@ -141,23 +145,23 @@ class JsonReader:
             yield JsonReader(item, f"{self.path_of(key)}[{index}]", self._dropped)
 
     def drop(self, *keys: str) -> None:
-        """Leave keys behind on purpose; those that are there are listed."""
+        """Drop keys; those with a value are listed."""
         for key in keys:
             if self.raw(key) is not None:
                 self._dropped.add(_INDEX.sub("", self.path_of(key)))
 
     def note(self, key: str) -> None:
-        """List a key as left behind, whatever stands there."""
+        """List a key as dropped, whatever its value."""
         self._read.add(key)
         self._dropped.add(_INDEX.sub("", self.path_of(key)))
 
     def refuse(self, key: str, why: str) -> None:
-        """Refuse the request if the key is there and means something."""
+        """Reject the request if the key has a truthy value."""
         if self.raw(key):
             raise UntranslatableRequest(f"{self.path_of(key)} {why}")
 
     def close(self) -> None:
-        """List every key that was not read."""
+        """List every unread key as dropped."""
         self.drop(*(key for key in self.values if key not in self._read))
 
     def wrong(self, key: str, expected: str) -> UntranslatableRequest:

@@ -1,8 +1,8 @@
-"""JSON text to values and back, for bodies and stream events.
+"""JSON decoding and encoding, for bodies and stream events.
 
-msgspec reads a stream's chunk four to eight times as fast as the standard library, which makes up to three times the
-chunks a second in all (benchmarks/translate.py), but it refuses lone surrogates and numbers beyond a double. Those
-rare texts are read and written by the standard library.
+msgspec decodes a stream's chunk four to eight times as fast as the standard library, for up to three times the chunks a
+second in total (benchmarks/translate.py), but it rejects lone surrogates and numbers beyond a double. The standard
+library handles those rare texts.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _MSGSPEC_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 class JsonError(ValueError):
-    """The text is not JSON, or a value has no JSON text. Never leaves `translate`."""
+    """The text is not JSON, or a value cannot be encoded. Never leaves `translate`."""
 
 
 def decode(text: bytes | str) -> Any:
     """Parse a JSON text.
 
     Raises:
-        JsonError: not JSON, not UTF-8, nested too deeply, or a number that a double cannot hold.
+        JsonError: not JSON, not UTF-8, nested too deeply, or a number beyond a double.
     """
     _refuse_deep(text)
     try:
@@ -44,7 +44,7 @@ def decode(text: bytes | str) -> Any:
 
 
 def decode_patiently(text: bytes | str) -> Any:
-    """Parse as `decode` does, with None for `NaN` and `1e400`: servers write them into log probabilities.
+    """Parse as `decode` does, with None for `NaN` and `1e400`, which servers send as log probabilities.
 
     Raises:
         JsonError: not JSON, not UTF-8, or nested too deeply.
@@ -57,7 +57,7 @@ def decode_patiently(text: bytes | str) -> Any:
 
 
 def _refuse_deep(text: bytes | str) -> None:
-    """Refuse deep nesting, at a depth that does not depend on Python's version as recursion limits do."""
+    """Reject deep nesting at a fixed depth, as recursion limits depend on Python's version."""
     if len(text) < _MAX_DEPTH:
         return
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
@@ -102,7 +102,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def encode(value: Any) -> bytes:
-    """Serialize what `decode` returned, or a value made of texts, integers and finite floats.
+    """Encode a result of `decode`, or a value of texts, integers and finite floats.
 
     Raises:
         JsonError: nested too deeply.
@@ -112,14 +112,14 @@ def encode(value: Any) -> bytes:
     except _MSGSPEC_ERRORS:
         return encode_exactly(value)
     _refuse_deep(text)
-    # Clients that split lines as Unicode does would cut an event here: httpx's `iter_lines` is one of them.
+    # Clients that split lines by Unicode's rules, such as httpx's `iter_lines`, would split an event here.
     for end in _LINE_ENDS:
         text = text.replace(end.encode(), b"\\u%04x" % ord(end))
     return text
 
 
 def encode_exactly(value: Any) -> bytes:
-    """Serialize as `encode` does, but refuse what has no JSON text instead of writing null for it.
+    """Encode as `encode` does, but reject values without JSON text instead of writing null.
 
     Raises:
         JsonError: nested too deeply, or a number out of range.
@@ -138,5 +138,5 @@ def _written(value: Any) -> bytes:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
     except UnicodeEncodeError:
-        # A lone surrogate has no UTF-8; escaped it survives, as it came.
+        # A lone surrogate has no UTF-8 but survives as an escape.
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")

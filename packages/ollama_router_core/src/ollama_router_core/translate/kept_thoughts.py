@@ -1,9 +1,8 @@
-"""Thoughts that a client has no place for, kept for the turn in which their host wants them back.
+"""A store of reasoning that clients cannot send back, for the turn in which its host requires it.
 
-Anthropic goes on thinking after a tool call only if it gets its signed thoughts back, Gemini refuses a call without the
-proof behind it, DeepSeek one without the thoughts that led to it. Clients of other dialects drop them. So what led to a
-call is kept here under the call's id, for each user, in memory and within bounds; what is lost costs no more than
-before.
+Anthropic continues reasoning after a tool call only with its signed reasoning, Gemini rejects a call without its proof,
+DeepSeek one without its reasoning. Clients of other dialects drop them. So the reasoning before a call is stored by
+user and call id, in memory and within limits; a lost entry is as if there were no store.
 """
 
 from __future__ import annotations
@@ -34,34 +33,34 @@ _USER_CHARS = 2 * 1024 * 1024
 _ALL_CHARS = 32 * 1024 * 1024
 _LONGEST = 256 * 1024
 _ENTRY_CHARS = 256
-"""What an entry costs beside its texts."""
+"""Overhead of an entry besides its texts."""
 
 
 class TurnThoughts(Confidential, frozen=True):
-    """What led to the calls of one answer: thoughts with their proofs, and the proof of each call by its id."""
+    """The reasoning of one reply with tool calls: thoughts with their proofs, and pairs of call id and proof."""
 
     thoughts: tuple[Thinking, ...]
     calls: tuple[tuple[str, str], ...]
 
     @property
     def is_wanted(self) -> bool:
-        """Whether a host could want it back, and the call that brings it back can be told from any other."""
+        """Whether a host may require it back, and the first call's id is unique."""
         proven = any(part.signature for part in self.thoughts) or any(signature for _, signature in self.calls)
         return proven and bool(self.calls) and is_unique(self.calls[0][0])
 
     @property
     def size(self) -> int:
-        """Characters."""
+        """The size in characters."""
         thoughts = sum(len(part.text) + len(part.signature) for part in self.thoughts)
         return thoughts + sum(len(given) + len(signature) + _ENTRY_CHARS for given, signature in self.calls)
 
 
 Recall = Callable[[str], TurnThoughts | None]
-"""Gives what led to a call of the user who asks, by the call's id."""
+"""Returns a user's stored reasoning by call id."""
 
 
 class KeptThoughts:
-    """Keeps the thoughts of each user's last calls; the oldest go first."""
+    """Store the reasoning of each user's latest calls; the oldest is evicted first."""
 
     def __init__(self, *, user_chars: int = _USER_CHARS, all_chars: int = _ALL_CHARS) -> None:
         self._users: OrderedDict[int | None, OrderedDict[str, TurnThoughts]] = OrderedDict()
@@ -71,7 +70,7 @@ class KeptThoughts:
         self._size = 0
 
     def keep(self, user: int | None, turn: TurnThoughts) -> None:
-        """Keep what led to some calls of a user, None for a router that asks nobody who they are."""
+        """Store the reasoning of a user's reply; `user` is None without authentication."""
         if not turn.is_wanted or turn.size > _LONGEST:
             return
         first = original_id(turn.calls[0][0])
@@ -87,7 +86,7 @@ class KeptThoughts:
             self._forget(oldest, next(iter(self._users[oldest])))
 
     def recall(self, user: int | None) -> Recall:
-        """Return what gives a user's thoughts by the id of the first call they led to."""
+        """Return a look-up of a user's reasoning by the id of a reply's first call."""
         kept = self._users.get(user)
 
         def recalled(given: str) -> TurnThoughts | None:
@@ -110,7 +109,7 @@ class KeptThoughts:
 
 
 class ThoughtsCollector:
-    """Collects what leads to the calls of one answer, from its events in order; `make_id` names a call without one."""
+    """Collect a reply's reasoning and calls from its ordered events; `make_id` creates a missing call id."""
 
     def __init__(self, make_id: Callable[[int], str]) -> None:
         self._make_id = make_id
@@ -120,7 +119,7 @@ class ThoughtsCollector:
         self._room = _LONGEST
 
     def see(self, event: Event) -> None:
-        """Look at the next event."""
+        """Add the next event."""
         match event:
             case ThinkingDelta(text=text):
                 self._hold(len(text))
@@ -143,7 +142,7 @@ class ThoughtsCollector:
                 assert_never(event)
 
     def turn(self) -> TurnThoughts | None:
-        """Return what was collected, None if it is too much or nothing that a host could want back."""
+        """Return the collected reasoning; None if it is too large or no host can require it back."""
         said = "".join(self._pieces)
         thoughts = (*self._thoughts, Thinking(said)) if said else tuple(self._thoughts)
         turn = TurnThoughts(thoughts, tuple(self._calls.values()))
@@ -154,7 +153,7 @@ class ThoughtsCollector:
 
 
 def with_thoughts(conversation: Conversation, recall: Recall) -> Conversation:
-    """Return the conversation with the thoughts that a client did not send back, where they are still known."""
+    """Return the conversation with the stored reasoning that the client did not send back."""
     return replace(conversation, messages=tuple(_recalled(message, recall) for message in conversation.messages))
 
 

@@ -1,6 +1,6 @@
-"""What well-known models elsewhere can do, for lists: providers tell it in their pages, not in their APIs.
+"""Capabilities of well-known external models, for model lists: providers document them, but their APIs lack them.
 
-The settings of a host's model take precedence. A name that is in no row can write text, or embed if it says so.
+The settings of a host's model take precedence. A name without a row means text generation, or embedding if it says so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _THINKS = (*_TEXT, "thinking")
 
 
 class KnownModel(Struct, frozen=True):
-    """Capabilities in Ollama's words; the context, and the longest answer, in tokens, None where it varies."""
+    """Capabilities by Ollama's names; the context and the maximum response length in tokens, None if they vary."""
 
     capabilities: tuple[str, ...]
     context: int | None = None
@@ -55,12 +55,12 @@ _ROWS: tuple[tuple[str, KnownModel], ...] = (
     ("grok-3-mini*", KnownModel(_THINKS, 131_072)),
     ("grok-*", KnownModel(_TEXT, 131_072)),
 )
-"""As families of models are known, unchecked against today's pages: a hint for lists, on which no request depends. The
-first row that matches holds."""
+"""Known model families, not checked against current documentation: hints for lists that no request depends on. The
+first matching row applies."""
 
 
 @lru_cache(maxsize=1024)
 def known_model(name: str) -> KnownModel | None:
-    """Return what is known of a model by its host's name for it, `vendor/model` and date suffixes included."""
+    """Return the facts of a well-known model by its host's name, with or without `vendor/` and a date; else None."""
     short = name.lower().rpartition("/")[2].removeprefix("anthropic.")
     return next((known for pattern, known in _ROWS if fnmatchcase(short, pattern)), None)

@@ -1,4 +1,4 @@
-"""Lenient reading of answers: values that are missing or of another type count as absent."""
+"""Lenient reading of replies: missing values and values of the wrong type count as absent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EMPTY: dict[str, Any] = {}
 
 
 def object_of(value: Any) -> dict[str, Any]:
-    """Return the object, or an empty one that must not be changed."""
+    """Return the object, or an empty one that must not be modified."""
     return value if isinstance(value, dict) else _EMPTY
 
 
@@ -33,7 +33,7 @@ def count_of(value: Any) -> int:
 
 
 def decoded(text: bytes | str) -> Any:
-    """Return what a JSON text says, None for what is none."""
+    """Return the value of a JSON text; None for an invalid one."""
     try:
         return decode_patiently(text)
     except JsonError:
@@ -41,15 +41,15 @@ def decoded(text: bytes | str) -> Any:
 
 
 def object_text(value: Any) -> str:
-    """Return the JSON text of an object, empty for none."""
+    """Return the JSON text of an object; empty for an empty or other value."""
     return encode(value).decode("utf-8") if isinstance(value, dict) and value else ""
 
 
 def reply_object(text: bytes) -> dict[str, Any]:
-    """Parse a whole answer or an event of a stream, which must be a JSON object.
+    """Parse a whole reply or an event of a stream, which must be a JSON object.
 
     Raises:
-        UntranslatableReply: it is none.
+        UntranslatableReply: the text is not a JSON object.
     """
     try:
         value = decode_patiently(text)

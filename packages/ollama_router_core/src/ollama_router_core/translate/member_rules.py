@@ -1,6 +1,6 @@
-"""What a host makes of the members of a request: those it refuses, bounds, renames or cannot do without.
+"""Rules for the members of a host's requests: drop, clamp, rename or add them.
 
-A rule works on a request in the host's own dialect, whether it was translated into it or came in it.
+A rule applies to a request in the host's dialect, translated or not.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ Condition = bool | tuple[Any, ...]
 
 
 class MemberRule(Struct, frozen=True, kw_only=True):
-    """One rule; names of members are dotted for nested ones. Null counts as absent.
+    """One rule; names of nested members are dotted. Null counts as absent.
 
     Attributes:
-        when: members that must be there (True), must not (False), or must have one of these values.
-        rename: names and those to send in their place.
-        drop: what is left out.
-        replace: by name, values (as text) and what stands for them; None leaves the member out.
-        clamp: by name, the lowest and the highest value.
-        set: values whatever was there.
-        default: values where there was none.
+        when: members that must be present (True), absent (False), or have one of these values.
+        rename: pairs of old and new name.
+        drop: members to remove.
+        replace: by name, replacements of values (as text); None removes the member.
+        clamp: by name, the minimum and the maximum.
+        set: values that overwrite any.
+        default: values for absent members.
     """
 
     when: tuple[tuple[str, Condition], ...] = ()
@@ -41,7 +41,7 @@ class MemberRule(Struct, frozen=True, kw_only=True):
 
     @property
     def triggers(self) -> frozenset[str] | None:
-        """Top-level members without any of which the rule does nothing, None for one that adds to any request."""
+        """Top-level members, one of which must be present for an effect; None if the rule can affect any request."""
         needed = [name for name, wanted in self.when if wanted is True or (wanted and None not in wanted)]
         if needed:
             return frozenset([_top(needed[0])])
@@ -56,9 +56,9 @@ def _top(name: str) -> str:
 
 
 class Members:
-    """The members of a request, read when a rule asks for them. `changes` maps top-level names to values, or to None.
+    """The members of a request, read on demand. `changes` maps top-level names to new values, None to remove.
 
-    `read` returns the value of a top-level member, None if there is none.
+    `read` returns the value of a top-level member, None if absent.
     """
 
     def __init__(self, read: Callable[[str], Any]) -> None:
@@ -74,7 +74,7 @@ class Members:
         return value
 
     def put(self, name: str, value: Any) -> None:
-        """Give a member a value, None to leave it out; objects on the way are made, and are left out once empty."""
+        """Set a member, or remove it with None; parent objects are created, and removed when empty."""
         key, *path = name.split(".")
         self.changes[key] = _put(self.get(key), path, value)
 
@@ -90,7 +90,7 @@ def _put(found: Any, path: list[str], value: Any) -> Any:
 
 
 def apply_rules(members: Members, rules: Iterable[MemberRule], dropped: Dropped) -> None:
-    """Change the members as the rules say, one after the other; what was changed is noted."""
+    """Apply the rules in order, and add the changes to `dropped`."""
     for rule in rules:
         if all(_holds(members.get(name), condition) for name, condition in rule.when):
             _apply(members, rule, dropped)

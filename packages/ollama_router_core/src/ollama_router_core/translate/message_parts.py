@@ -1,7 +1,7 @@
-"""Parts of messages, in the forms that more than one dialect shares.
+"""Parts of messages in forms shared by several dialects.
 
-Reading is lenient about form: a declared type that the bytes contradict, base64 with line breaks, an address where an
-object should stand. What cannot be read at all leaves a note in its place, so that a conversation goes on.
+Parsing is lenient: it accepts a wrong declared type, base64 with line breaks, or a URL instead of an object. An
+unreadable part becomes a note, so that the conversation can continue.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
     "result_parts",
 ]
 
-# The first characters of base64 are the first bytes of the file: its signature.
+# The first characters of base64 encode the file's signature.
 _SIGNATURES = (
     ("iVBORw0KGgo", "image/png"),
     ("/9j/", "image/jpeg"),
@@ -65,7 +65,7 @@ def _media_type(text: str) -> str:
 
 
 def _clean(data: str) -> str | None:
-    """Return base64 in its standard form, None for what is none."""
+    """Return base64 in standard form; None if the text is not base64."""
     if not _BASE64.fullmatch(data):
         data = _NOT_BASE64.sub("", data).replace("-", "+").replace("_", "/")
         if not _BASE64.fullmatch(data):
@@ -77,7 +77,7 @@ def _clean(data: str) -> str | None:
 
 
 def _split_url(url: str) -> tuple[str, str] | None:
-    """Return media type and base64 of a `data:` address, None for any other."""
+    """Return media type and base64 of a `data:` URL; None for any other."""
     found = _DATA_URL.match(url[:512])
     if found is None:
         return None
@@ -88,9 +88,9 @@ def _split_url(url: str) -> tuple[str, str] | None:
 
 
 def image_of(text: str, declared: str = "") -> Image | ImageUrl | None:
-    """Return the image that a text gives: base64, a `data:` or an `http(s):` address. None for anything else.
+    """Return the image of a text: base64, a `data:` or an `http(s):` URL; None for any other text.
 
-    The bytes say what the type is, where they can.
+    The signature of the bytes, if known, overrides the declared type.
     """
     if text[:8].lower().startswith(_WEB):
         return ImageUrl(text)
@@ -103,7 +103,7 @@ def image_of(text: str, declared: str = "") -> Image | ImageUrl | None:
 
 
 def file_of(text: str, name: str = "", declared: str = "") -> File | FileUrl | Image | None:
-    """Return the file that a text gives, as `image_of` does. An image that is called a file is an image."""
+    """Return the file of a text, as `image_of` does. A file with an image type becomes an image."""
     if text[:8].lower().startswith(_WEB):
         return FileUrl(text, name)
     kind, data = _split_url(text) or (_media_type(declared), text)
@@ -119,7 +119,7 @@ def file_of(text: str, name: str = "", declared: str = "") -> File | FileUrl | I
 
 
 def read_image(fields: JsonReader, key: str) -> Image | ImageUrl | Text:
-    """Read the image at a key: a text, or an object with `url`."""
+    """Parse the image at a key: a text, or an object with `url`."""
     value = fields.raw(key)
     if isinstance(value, dict):
         inner = fields.need_child(key)
@@ -131,47 +131,47 @@ def read_image(fields: JsonReader, key: str) -> Image | ImageUrl | Text:
 
 
 def read_file(fields: JsonReader, key: str, name: str, declared: str = "") -> File | FileUrl | Image | Text:
-    """Read the file at a key."""
+    """Parse the file at a key."""
     value = fields.raw(key)
     file = file_of(value, name, declared) if isinstance(value, str) else None
     return file or left_out(fields, key, f"the file {name!r}" if name else "a file")
 
 
 def left_out(fields: JsonReader, key: str, what: str) -> Text:
-    """Return a note in the place of what only the server that holds it could read; the key is listed as dropped."""
+    """Return a note instead of an unreadable part, and list the key as dropped."""
     fields.note(key)
     return Text(f"[{what} was left out: it could not be passed on to this model]")
 
 
 def data_url(part: Image | File) -> str:
-    """Return the image or file as a `data:` address, which OpenAI takes."""
+    """Return the image or file as a `data:` URL, which OpenAI accepts."""
     return f"data:{part.media_type};base64,{part.data}"
 
 
 def result_parts(parts: Iterable[Part]) -> tuple[Text | Image | ImageUrl | File | FileUrl, ...]:
-    """Return the parts that a tool's result can have; thoughts and calls are none of them."""
+    """Return the parts that a tool result may have, without reasoning and calls."""
     return tuple(part for part in parts if isinstance(part, Text | Image | ImageUrl | File | FileUrl))
 
 
 def joined_text(parts: Iterable[Part], separator: str) -> str:
-    """Join all text. Join what a model said without a separator: it was one text before it was cut."""
+    """Join all text. Use no separator for a model's text, which was one text before it was split."""
     return separator.join(part.text for part in parts if isinstance(part, Text) and part.text)
 
 
 def joined_thinking(parts: Iterable[Part]) -> str:
-    """Join all thinking."""
+    """Join all reasoning."""
     return "".join(part.text for part in parts if isinstance(part, Thinking))
 
 
 def call_names(conversation: Conversation) -> dict[str, str]:
-    """Return the tool's name by the id of each call."""
+    """Return tool names by call id."""
     return {
         part.id: part.name for message in conversation.messages for part in message.parts if isinstance(part, ToolCall)
     }
 
 
 def need_messages(conversation: Conversation) -> None:
-    """Refuse a conversation without messages, as OpenAI and Anthropic do.
+    """Reject a conversation without messages, as OpenAI and Anthropic do.
 
     Raises:
         UntranslatableRequest: there is no message.

@@ -1,6 +1,6 @@
-"""What a host makes of the messages of a request in its own dialect, where the last word is the host's.
+"""Rules for the messages of a host's requests in its own dialect.
 
-Messages that need no change stay the very objects they were, so that their text can be sent as it came.
+Unchanged messages stay the same objects, so that their original text can be sent.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _SYSTEM = frozenset({"system", "developer"})
 
 
 class MessageRules(Struct, frozen=True, kw_only=True):
-    """What must be true of messages.
+    """A host's requirements for messages.
 
     Attributes:
-        prefill: whether the last message may be the assistant's, with what it begins to say.
-        later_system: whether a system message may stand behind the first turn.
+        prefill: whether the last message may be the assistant's, for the model to continue.
+        later_system: whether a system message may follow the first turn.
         developer: whether a system message may have the role `developer`.
-        call_proof: what stands for the proof of a call that has none, empty where none is asked for.
-        call_thoughts: whether a message with calls must have thoughts, empty ones at least.
+        call_proof: the replacement for a call's missing proof; empty if the host requires none.
+        call_thoughts: whether a message with calls must have reasoning, even if empty.
         refused: members that no message may have.
     """
 
@@ -40,7 +40,7 @@ class MessageRules(Struct, frozen=True, kw_only=True):
 
     @property
     def words(self) -> tuple[bytes, ...]:
-        """Words without which no message can need a change, empty if any may."""
+        """Words, one of which every message that needs a change contains; empty if any message may need one."""
         if not self.prefill:
             return ()
         about_calls = (b"tool_calls",) if self.call_proof or self.call_thoughts else ()
@@ -50,7 +50,7 @@ class MessageRules(Struct, frozen=True, kw_only=True):
 
 
 def ruled_messages(messages: Sequence[Any], rules: MessageRules, dropped: Dropped) -> list[Any]:
-    """Return the messages as the host takes them."""
+    """Return the messages with the rules applied."""
     ruled = list(messages)
     if not rules.developer:
         ruled = [_as_system(message, dropped) for message in ruled]
@@ -78,7 +78,7 @@ def _as_system(message: Any, dropped: Dropped) -> Any:
 
 
 def _without_later_system(messages: list[Any], dropped: Dropped) -> list[Any]:
-    """Make one of the leading system messages, as strict templates want it, and turns of the user's of later ones."""
+    """Merge leading system messages, as strict templates require, and turn later ones into user messages."""
     count = next((index for index, message in enumerate(messages) if not _is_system(message)), len(messages))
     ruled = [_as_one(messages[:count])] if count > 1 else messages[:count]
     for message in messages[count:]:
@@ -122,7 +122,7 @@ def _without(message: Any, refused: tuple[str, ...], dropped: Dropped) -> Any:
 
 
 def _with_proofs(message: Any, proof: str) -> Any:
-    """Add a proof to the first call of each message that has none: that is the one which is checked."""
+    """Add a proof to the first call of a message without proofs; hosts check only the first."""
     fields = object_of(message)
     calls = [object_of(call) for call in list_of(fields.get("tool_calls"))]
     if not calls or any(_google(call).get("thought_signature") for call in calls):

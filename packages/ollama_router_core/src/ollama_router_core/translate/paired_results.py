@@ -1,4 +1,4 @@
-"""Calls and their results in pairs, which most hosts insist on: an interrupted turn leaves one without the other."""
+"""Pairing of calls and results, which most hosts require: an interrupted turn leaves unpaired ones."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _NO_RESULT = Text("[no result: the call was interrupted]")
 
 
 def paired(messages: Iterable[Message]) -> list[Message]:
-    """Return the messages with each result right behind its call, a note for a missing one, and no result of no call.
+    """Return the messages with each result right after its call, and a note for a missing result.
 
-    A call that ends the conversation stays open. A result without a call is what the user says about it.
+    A call at the end of the conversation may lack its result. A result without a call becomes a user message.
     """
     ordered: list[Message] = []
     turn = _Turn()
@@ -33,7 +33,7 @@ def paired(messages: Iterable[Message]) -> list[Message]:
 
 
 class _Turn:
-    """What an assistant said and what followed it, up to the next time."""
+    """An assistant's message and the messages up to the next one."""
 
     def __init__(self, message: Message | None = None) -> None:
         self._message = message

@@ -1,6 +1,6 @@
-"""Which member of a request a host refuses, in the words that hosts have for it.
+"""Detection of the request member that a host's error rejects.
 
-OpenAI and Azure name it in `param`, Mistral and vLLM in a list of problems, all others in a sentence:
+OpenAI and Azure name it in `param`, Mistral and vLLM in a list of problems, all others in the message:
 
     Unsupported parameter: 'temperature' is not supported with this model.
     Unrecognized request argument supplied: foo
@@ -24,7 +24,7 @@ __all__ = ["REFUSING_STATUSES", "refused_member"]
 REFUSING_STATUSES = frozenset({400, 422})
 _LONGEST_TEXT = 2000
 _NEVER = frozenset({"model", "messages", "input", "prompt", "system", "instructions", "tools", "stream", "max_tokens"})
-"""Without these a request would be another, or none."""
+"""Members that must not be dropped, as the request would change or become invalid."""
 _REFUSES = re.compile(
     r"unsupported|not supported|n't support|not support |unknown (?:name|parameter|field|argument)|unrecogni[sz]ed"
     r"|extra(?: inputs|_forbidden| fields)|not permitted|not allowed|deprecated|cannot both be specified"
@@ -37,7 +37,7 @@ _HUMP = re.compile(r"(?<=[a-z0-9])([A-Z])")
 
 
 def refused_member(status: int, body: bytes, sent: Collection[str]) -> str | None:
-    """Return the member among those that were sent which an error says is refused, None if it says so of none."""
+    """Return the sent member that an error rejects; None if it rejects none."""
     if status not in REFUSING_STATUSES:
         return None
     value = decoded(body)
@@ -63,7 +63,7 @@ def _candidates(body: dict[str, Any]) -> Iterator[str]:
 
 
 def _named_member(problem: dict[str, Any]) -> str:
-    """Return the top-level member that a validator's problem is about, empty for one deeper down."""
+    """Return the top-level member of a validator's problem; empty for a nested one."""
     location = list_of(problem.get("loc"))
     forbidden = problem.get("type") == "extra_forbidden" or _REFUSES.search(text_of(problem.get("msg")))
     return text_of(location[1]) if forbidden and len(location) == 2 and location[0] == "body" else ""

@@ -1,4 +1,4 @@
-"""Every dialect, registered once. Nothing outside this module lists them."""
+"""The registry of all dialects."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def codec_of(family: Family) -> Codec:
 
 
 def route_at(path: str) -> Route | None:
-    """Return the route that clients reach at a path of the endpoint table, None if it cannot be translated."""
+    """Return the route at a path of the endpoint table; None if it cannot be translated."""
     return _BY_PATH.get(path)
 
 
 def family_of_domain(host: str) -> Family | None:
-    """Return the dialect that a host is known to speak by its name, None for any other host."""
+    """Return the dialect of a host by its known domain; None for any other host."""
     host = host.lower()
     return next((codec.family for codec in CODECS.values() if any(_is_in(host, one) for one in codec.domains)), None)
 

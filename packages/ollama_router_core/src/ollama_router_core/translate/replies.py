@@ -1,8 +1,8 @@
-"""An answer as such, in no dialect: whole, or as the events of a stream.
+"""The dialect-neutral form of a reply: whole, or as the events of a stream.
 
-The contract of a stream as writers get it: deltas in the order of the answer; the calls of tools one after the other,
-each begun by a delta with its name; exactly one `Finished` or `Failed` at the end. Readers may give the deltas of
-several calls in turns: `answer_order` stands between them.
+Writers receive deltas in the order of the reply, tool calls one after the other, each starting with a delta with its
+name, and exactly one `Finished` or `Failed` at the end. Readers may interleave the deltas of several calls;
+`answer_order` reorders them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class FinishReason(StrEnum):
 
 
 class Usage(Confidential, frozen=True, kw_only=True):
-    """Tokens.
+    """Token counts.
 
     `input_tokens` is the whole prompt, `cached_tokens` and `cache_write_tokens` are parts of it; `reasoning_tokens` are
     a part of `output_tokens`.
@@ -61,7 +61,7 @@ class Usage(Confidential, frozen=True, kw_only=True):
 
 
 class Timings(Confidential, frozen=True, kw_only=True):
-    """How long an answer took, in whole nanoseconds; 0 means unknown, as in Ollama's own answers."""
+    """The durations of a reply in nanoseconds; 0 means unknown, as in Ollama's own replies."""
 
     total_ns: int = 0
     load_ns: int = 0
@@ -73,7 +73,7 @@ ReplyPart = Text | Thinking | ToolCall
 
 
 class Reply(Confidential, frozen=True, kw_only=True):
-    """A whole answer; `usage` and `timings` are None when the server did not report them."""
+    """A whole reply; `usage` and `timings` are None if the server did not report them."""
 
     parts: tuple[ReplyPart, ...]
     finish: FinishReason
@@ -83,7 +83,7 @@ class Reply(Confidential, frozen=True, kw_only=True):
 
 
 def cut_finish(reply: Reply) -> FinishReason:
-    """Return why an answer ended, for a dialect whose calls are objects: one with half a call was cut."""
+    """Return the finish reason for a dialect with calls as objects: `LENGTH` if a call is truncated."""
     ends = {FinishReason.STOP, FinishReason.TOOL_CALLS}
     cut = reply.finish in ends and not all(
         are_whole(part.arguments) for part in reply.parts if isinstance(part, ToolCall)
@@ -92,7 +92,7 @@ def cut_finish(reply: Reply) -> FinishReason:
 
 
 class Started(Confidential, frozen=True):
-    """The answer begins; `input_tokens` is 0 when the server does not say so at the start."""
+    """The start of a reply; `input_tokens` is 0 if the server does not report them at the start."""
 
     input_tokens: int = 0
 
@@ -104,22 +104,22 @@ class TextDelta(Confidential, frozen=True):
 
 
 class ThinkingDelta(Confidential, frozen=True):
-    """More of what the model thinks, never empty."""
+    """More reasoning, never empty."""
 
     text: str
 
 
 class ThinkingSigned(Confidential, frozen=True):
-    """The proof of what the model has just thought, see `signatures`; the thoughts themselves may be missing."""
+    """The proof of the preceding reasoning, see `signatures`; the reasoning itself may be missing."""
 
     signature: str
 
 
 class ToolCallDelta(Confidential, frozen=True):
-    """More of the call with number `index`: its first delta has `name`, all together the JSON text of its arguments.
+    """More of the call with number `index`: the first delta has `name`; `arguments` join to the JSON text.
 
-    `id` may be empty in the first delta when the server gives none. No text at all means no arguments. `signature` is
-    that of `ToolCall`, in one of the deltas.
+    `id` may be empty if the server sends none. No text at all means no arguments. `signature` is that of `ToolCall`, in
+    one of the deltas.
     """
 
     index: int
@@ -130,7 +130,7 @@ class ToolCallDelta(Confidential, frozen=True):
 
 
 class Finished(Confidential, frozen=True):
-    """The answer is complete."""
+    """The end of a complete reply."""
 
     finish: FinishReason
     stop_sequence: str | None = None
@@ -139,7 +139,7 @@ class Finished(Confidential, frozen=True):
 
 
 class Failed(Confidential, frozen=True):
-    """The server gave up inside the answer."""
+    """An error of the server within the reply."""
 
     error: ApiError
 
@@ -148,29 +148,29 @@ Event = TextDelta | ThinkingDelta | ThinkingSigned | ToolCallDelta | Started | F
 
 
 class QueuePlace(Struct, frozen=True):
-    """Where a request stands in the router's queue: its position from 1, and the seconds until its turn."""
+    """A request's position in the router's queue, from 1, and its expected wait in seconds."""
 
     position: int
     expected_wait: float
 
     @property
     def members(self) -> dict[str, Any]:
-        """The same by name, seconds to a tenth."""
+        """The values by name, with seconds rounded to a tenth."""
         return {"queue_position": self.position, "expected_wait": round(self.expected_wait, 1)}
 
     @property
     def comment(self) -> bytes:
-        """The same as a comment among server-sent events, which parsers skip."""
+        """The values as a comment of server-sent events, which parsers skip."""
         return f": {' '.join(f'{name}={value}' for name, value in self.members.items())}\n\n".encode()
 
 
 class ReplyIdentity(Confidential, frozen=True, kw_only=True):
-    """What an answer says about itself and the core cannot know: it has neither a clock nor random ids.
+    """Facts about a reply that the core, without a clock and random ids, gets from its caller.
 
     Attributes:
-        model: the model's name as the client asked for it.
-        id: any text of letters, digits, `-` and `_`, unique to this answer: the router's request id.
-        created_ns: when the answer began, in nanoseconds since 1970 (UTC).
+        model: the model's name as the client requested it.
+        id: a unique text of letters, digits, `-` and `_`: the router's request id.
+        created_ns: when the reply began, in nanoseconds since 1970 (UTC).
     """
 
     model: str

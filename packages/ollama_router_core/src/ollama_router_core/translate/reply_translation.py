@@ -1,4 +1,4 @@
-"""A host's whole answer, or its error, into the client's dialect."""
+"""Translation of a host's whole reply, or its error, into the client's dialect."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def translate_reply(
     elapsed_ns: int = 0,
     keep: Callable[[TurnThoughts], None] | None = None,
 ) -> bytes:
-    """Say as `target`, the client's route, what a host answered on `source`.
+    """Translate a host's reply on the route `source` for the client's route `target`.
 
-    `elapsed_ns` is how long the answer took, for an Ollama client of a host that does not say. `keep` is given what led
-    to the calls in the answer, if their host could want it back.
+    `elapsed_ns` is the duration of the reply, for an Ollama client of a host that does not report it. `keep` is called
+    with the reasoning before tool calls, if their host may require it back.
 
     Raises:
-        HostFailed: the answer is an error.
-        UpstreamIncomplete: the host streamed its answer, and it is not complete.
-        UntranslatableReply: the body is not an answer of `source`, or `target` cannot express it.
+        HostFailed: the reply is an error.
+        UpstreamIncomplete: the host streamed its reply, and it is incomplete.
+        UntranslatableReply: the body is not a reply of `source`, or `target` cannot express it.
     """
     measured = Timings(total_ns=elapsed_ns)
     try:
@@ -87,7 +87,7 @@ def _thoughts(reply: Reply, identity: ReplyIdentity) -> TurnThoughts | None:
 
 
 def _read(body: bytes, source: ConversationRoute) -> Reply:
-    """Read an answer, also one that was streamed although nobody asked for that."""
+    """Parse a reply, also one that the host streamed unrequested."""
     framing = codec_of(source.family).framing
     if not framing.is_stream(body):
         return source.read_reply(reply_object(body))
@@ -106,9 +106,9 @@ def _unlike(source: Route, target: Route) -> UntranslatableReply:
 
 
 class TranslatedError(Confidential, frozen=True, kw_only=True):
-    """An error answer for the client. A host that refuses the router's own key is a 502 to the client, not a 401.
+    """An error response for the client. A host that rejects the router's key is a 502 for the client, not a 401.
 
-    `retry` is False when the same request would fail again, None when the status tells a client enough.
+    `retry` is False if a retry would fail, None if the status is sufficient for clients.
     """
 
     status: int
@@ -117,11 +117,11 @@ class TranslatedError(Confidential, frozen=True, kw_only=True):
 
 
 def translate_error(status: int, body: bytes, *, source: Route, target: Route, request_id: str) -> TranslatedError:
-    """Put a host's error answer, in whatever shape it came, into the client's dialect. Never raises."""
+    """Translate a host's error response, in any form, into the client's dialect. Never raises."""
     return written_error(codec_of(source.family).read_error(status, body), target=target, request_id=request_id)
 
 
 def written_error(error: ApiError, *, target: Route, request_id: str) -> TranslatedError:
-    """Write an error that was found in an answer with the status 200."""
+    """Encode an error in the client's dialect, also one found in a response with the status 200."""
     body = codec_of(target.family).write_error(error, request_id)
     return TranslatedError(status=error.status, body=body, retry=False if is_final(error) else None)

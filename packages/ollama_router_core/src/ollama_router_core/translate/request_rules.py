@@ -1,4 +1,4 @@
-"""The rules of a host for one model and route, applied to a request in the host's dialect."""
+"""A host's rules for one model and route, applied to a request in the host's dialect."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _NO_MESSAGE_RULES = MessageRules()
 
 
 class RequestRules(Struct, frozen=True, kw_only=True):
-    """What a host wants of a request; see `rules_of`.
+    """A host's rules for a request; see `rules_of`.
 
-    `triggers` are the members without any of which nothing is done, None where that cannot be said.
+    `triggers` are members, one of which must be present for an effect; None if any request may be affected.
     """
 
     members: tuple[MemberRule, ...] = ()
@@ -31,11 +31,11 @@ class RequestRules(Struct, frozen=True, kw_only=True):
     triggers: frozenset[str] | None = frozenset()
 
     def concern(self, keys: KeysView[str]) -> bool:
-        """Whether a request with these members may be changed; False is certain."""
+        """Return whether a request with these members may be changed; False is certain."""
         return self.triggers is None or not self.triggers.isdisjoint(keys)
 
     def without(self, names: tuple[str, ...]) -> RequestRules:
-        """Return the rules with these members left out as well."""
+        """Return the rules that also drop these members."""
         return rules_of((*self.members, MemberRule(drop=names)), self.messages) if names else self
 
 
@@ -43,7 +43,7 @@ NO_RULES = RequestRules()
 
 
 def rules_of(members: tuple[MemberRule, ...], messages: MessageRules = _NO_MESSAGE_RULES) -> RequestRules:
-    """Return the rules with what triggers them."""
+    """Return the rules with their triggers."""
     each = [rule.triggers for rule in members]
     triggers = frozenset().union(*(names for names in each if names is not None))
     always = None in each or messages != _NO_MESSAGE_RULES
@@ -51,7 +51,7 @@ def rules_of(members: tuple[MemberRule, ...], messages: MessageRules = _NO_MESSA
 
 
 def with_rules(body: dict[str, Any], rules: RequestRules, dropped: Dropped) -> dict[str, Any]:
-    """Return a body that was written for the host, as the host takes it."""
+    """Return a translated body with the rules applied."""
     members = Members(body.get)
     apply_rules(members, rules.members, dropped)
     messages = body.get(_MESSAGES)
@@ -62,10 +62,10 @@ def with_rules(body: dict[str, Any], rules: RequestRules, dropped: Dropped) -> d
 
 
 def ruled_changes(document: JsonObject, rules: RequestRules) -> tuple[dict[str, str | None], tuple[str, ...]]:
-    """Return what to change in a client's own text: JSON text by key, None to leave a key out; and what to say of it.
+    """Return the changes to a client's own text, JSON text by key, None to remove it; and the dropped names.
 
     Raises:
-        UntranslatableRequest: a value that has to be written anew cannot be.
+        UntranslatableRequest: a changed value cannot be encoded.
     """
     dropped = Dropped()
     members = Members(document.get)
@@ -80,7 +80,7 @@ def ruled_changes(document: JsonObject, rules: RequestRules) -> tuple[dict[str, 
 
 
 def _ruled_messages(document: JsonObject, rules: MessageRules, dropped: Dropped) -> str | None:
-    """Return the text of the messages, None if it stays; messages without a change keep theirs."""
+    """Return the changed text of the messages, None if unchanged; unchanged messages keep their text."""
     if rules == _NO_MESSAGE_RULES or (rules.words and not document.mentions(_MESSAGES, rules.words)):
         return None
     messages = document.get(_MESSAGES)

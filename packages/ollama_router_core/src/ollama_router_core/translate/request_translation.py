@@ -1,4 +1,4 @@
-"""A client's request into a host's dialect."""
+"""Translation of a client's request into a host's dialect."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _DEFAULT_TRAITS = HostTraits()
 
 
 class TranslatedRequest(Confidential, frozen=True, kw_only=True):
-    """A request ready to be sent.
+    """A translated request.
 
     Attributes:
-        route: where it is sent; the answer comes in its dialect.
-        body: JSON.
-        stream: whether the answer will be a stream.
-        reply_options: to be handed to `translate_reply` or `StreamTranslator`.
-        dropped: what was left behind, dotted names, for the header `X-Router-Dropped`.
+        route: the host's route; the reply is in its dialect.
+        body: the JSON body.
+        stream: whether the reply will be a stream.
+        reply_options: options for `translate_reply` or `StreamTranslator`.
+        dropped: dotted names of dropped members, for the header `X-Router-Dropped`.
     """
 
     route: Route
@@ -49,12 +49,12 @@ def translate_request(
     rules: RequestRules = NO_RULES,
     recall: Recall | None = None,
 ) -> TranslatedRequest:
-    """Say on `target` what a client said on `source`. `model` is the name the host knows the model by.
+    """Translate a client's request on `source` for the route `target`. `model` is the model's name at the host.
 
-    `rules` are the host's for this model; `recall` gives thoughts that the client could not send back.
+    `rules` are the host's for this model; `recall` returns reasoning that the client could not send back.
 
     Raises:
-        UntranslatableRequest: the body is not one of `source`, or asks for what `target` cannot express.
+        UntranslatableRequest: the body is invalid for `source`, or `target` cannot express it.
     """
     dropped = Dropped()
     try:
@@ -71,7 +71,7 @@ def translate_request(
 def _rewrite(
     reader: JsonReader, source: Route, target: Route, traits: HostTraits, dropped: Dropped, recall: Recall | None
 ) -> tuple[dict[str, Any], bool, ReplyOptions]:
-    """Return the body without the model, whether its answer is a stream, and what the client wants of that."""
+    """Return the body without the model, whether the reply is a stream, and the options of the reply."""
     match source:
         case ConversationRoute():
             if not isinstance(target, ConversationRoute):

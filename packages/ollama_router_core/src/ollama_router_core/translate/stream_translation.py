@@ -1,4 +1,4 @@
-"""A host's stream into the client's dialect, event by event."""
+"""Translation of a host's stream into the client's dialect, event by event."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ __all__ = ["StreamTranslator"]
 
 
 class StreamTranslator:
-    """Translates a stream as it comes, however its bytes are cut; holds at most one unfinished line or event.
+    """Translate a stream as it arrives, in chunks of any size, buffering at most one incomplete line or event.
 
-    Nothing is raised: what goes wrong ends the client's stream with an error in its own dialect, and `failure` says
-    what it was. The client's connection must then be closed without a proper end.
+    Nothing is raised: an error ends the client's stream with an error event in its dialect, and sets `failure`. The
+    client's connection must then be closed without a proper end.
 
     Attributes:
-        failure: why the stream ended before it was complete, None while all is well.
-        done: whether the stream has ended, well or not; what comes after is ignored.
+        failure: why the stream ended early; None without an error.
+        done: whether the stream has ended, completely or not; later data is ignored.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class StreamTranslator:
 
     @property
     def thoughts(self) -> TurnThoughts | None:
-        """What led to the calls of an answer that ended well, to be kept for the next turn; None for nothing."""
+        """The reasoning before the calls of a complete reply, to store for the next turn, or None."""
         return self._thoughts.turn() if self.done and self.failure is None else None
 
     def feed(self, data: bytes, *, elapsed_ns: int = 0) -> bytes:
-        """Return the client's bytes for some of the host's. `elapsed_ns` is the time since the request was sent."""
+        """Translate a chunk of the host's stream. `elapsed_ns` is the time since the request was sent."""
         if self.done:
             return b""
         if self._whole is not None:
@@ -88,7 +88,7 @@ class StreamTranslator:
         return self._run(self._frames.feed(data), elapsed_ns, last=False)
 
     def finish(self, *, elapsed_ns: int = 0) -> bytes:
-        """Return the client's last bytes after the host's have ended; an incomplete answer is a failure."""
+        """Return the client's last bytes at the end of the host's stream; an incomplete reply is a failure."""
         if self.done:
             return b""
         if self._whole is not None and self._whole.begun:
@@ -96,7 +96,7 @@ class StreamTranslator:
         return self._run(self._frames.end(), elapsed_ns, last=True)
 
     def abort(self, error: UpstreamError) -> bytes:
-        """Return the client's last bytes after the host's connection failed: an error in the client's dialect."""
+        """Return the client's last bytes after a failed connection: an error in the client's dialect."""
         if self.done:
             return b""
         self.failure = error
@@ -104,7 +104,7 @@ class StreamTranslator:
         return self._writer.write(Failed(ApiError(message=error.message, status=error.status_hint, code=error.code)))
 
     def _run_whole(self, text: bytes, elapsed_ns: int) -> bytes:
-        """Write the stream of an answer that the host gave in one piece."""
+        """Return the stream for a reply that the host sent whole."""
         written: list[bytes] = []
         try:
             reply = self._source.read_reply(reply_object(text))
@@ -152,7 +152,7 @@ class StreamTranslator:
                 self.done = True
                 return written
             case Failed():
-                # The client gets the server's own words; they may quote the prompt, so nothing else does.
+                # Only the client gets the server's text, as it may quote the prompt.
                 self.failure = HostFailed(event.error)
                 self.done = True
                 return self._writer.write(event)
@@ -160,14 +160,14 @@ class StreamTranslator:
                 assert_never(event)
 
     def _begin(self, event: Started) -> bytes:
-        """Write exactly one beginning, whatever the host does about its own."""
+        """Return the start event once, however many the host sends."""
         if self._started:
             return b""
         self._started = True
         return self._writer.write(event)
 
     def _timed(self, event: Finished, elapsed_ns: int) -> Finished:
-        """Add the router's own measurements for a host that reports no durations."""
+        """Add the router's measurements if the host reports no durations."""
         if event.timings is not None:
             return event
         first = elapsed_ns if self._first_ns is None else self._first_ns

@@ -1,4 +1,4 @@
-"""What the readers of streams have in common."""
+"""Shared functions of stream readers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ollama_router_core.translate.replies import Event, TextDelta, ThinkingDelta
 __all__ = ["SAYS_NOTHING", "ended_early", "signature_events", "text_events", "thinking_events"]
 
 SAYS_NOTHING = frozenset({b"", b"null", b"[DONE]"})
-"""Data of server-sent events without meaning, the last where the dialect has an end of its own."""
+"""Data of server-sent events without meaning; `[DONE]` only in dialects with another end event."""
 
 
 def ended_early() -> UpstreamIncomplete:
-    """Return the error for bytes that end before the answer does."""
+    """Return the error for a stream that ends before the reply is complete."""
     return UpstreamIncomplete("the server's answer ended before it was complete")
 
 
@@ -26,7 +26,7 @@ def text_events(value: Any) -> list[Event]:
 
 
 def thinking_events(value: Any) -> list[Event]:
-    """Return the event of a thought, none for an empty one."""
+    """Return the event of reasoning, none for an empty text."""
     text = text_of(value)
     return [ThinkingDelta(text)] if text else []
 

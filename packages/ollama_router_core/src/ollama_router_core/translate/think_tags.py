@@ -1,6 +1,6 @@
-"""Thoughts that stand in the text itself: `<think>...</think>` before the answer, and its look-alikes.
+"""Extraction of reasoning within the text: `<think>...</think>` before the response, and variants.
 
-Only a tag that begins the answer counts, so that an answer about tags stays one.
+Only a tag at the start of the reply counts, so that a text about tags is unchanged.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ _TAGS = (
     ("[THINK]", "[/THINK]"),
 )
 _MOST_HELD = 1000
-"""Characters: a host that sends blanks for ever is no longer waited for."""
+"""Maximum buffered characters, for a host that sends endless blanks."""
 _BLANKS = re.compile(r"\s*")
 
 
 class ThinkTags:
-    """Splits a text that comes in pieces; holds no more than half a tag and the blanks before one."""
+    """Split a text that arrives in pieces, buffering at most a partial tag and the blanks before it."""
 
     __slots__ = ("_close", "_held", "_thought", "settled")
 
     def __init__(self) -> None:
         self.settled = False
-        """Whether all that follows is text."""
+        """Whether the rest of the reply is text."""
         self._close = ""
         self._held = ""
         self._thought = False
 
     def feed(self, text: str) -> list[Event]:
-        """Return what the text says so far."""
+        """Add a piece and return the events that it completes."""
         if self.settled:
             return [TextDelta(text)]
         held = self._held + text
@@ -59,20 +59,20 @@ class ThinkTags:
         return self._settle(held)
 
     def end(self) -> list[Event]:
-        """Return what is held: the text, or the thoughts, ended inside a tag."""
+        """Return the buffered text, or reasoning, at the end of the reply."""
         held, self._held = self._held, ""
         if not held:
             return []
         return [ThinkingDelta(held)] if self._close else [TextDelta(held)]
 
     def pass_by(self) -> list[Event]:
-        """Return what is held, and take all that follows for text: the thoughts stand elsewhere."""
+        """Return the buffered events, and treat the rest as text, as the host sends reasoning separately."""
         held = self.end()
         self.settled = True
         return held
 
     def _settle(self, text: str) -> list[Event]:
-        """Begin the text; blanks between thoughts and text are neither."""
+        """Start the text; blanks between reasoning and text are dropped."""
         self._held = ""
         self.settled = bool(text)
         return [TextDelta(text)] if text else []
@@ -90,7 +90,7 @@ class ThinkTags:
 
 
 def without_think_tags(reply: Reply) -> Reply:
-    """Return the answer with such thoughts as a part of their own."""
+    """Return the reply with tagged reasoning as a separate part."""
     first = reply.parts[0] if reply.parts else None
     if not isinstance(first, Text):
         return reply

@@ -1,4 +1,4 @@
-"""The parts of a `ReplyIdentity` in the forms the dialects want."""
+"""Timestamps and ids of a `ReplyIdentity` in the dialects' formats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ollama_router_core.translate.replies import ReplyIdentity
 __all__ = ["call_id", "created_seconds", "rfc3339"]
 
 _NANOSECONDS = 1_000_000_000
-_LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that RFC 3339 can write
+_LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the latest in RFC 3339
 
 
 def created_seconds(identity: ReplyIdentity) -> int:
@@ -25,5 +25,5 @@ def rfc3339(ns: int) -> str:
 
 
 def call_id(identity: ReplyIdentity, index: int) -> str:
-    """Make an id for the answer's call number `index`; it is unique if the identity's id is."""
+    """Create an id for a reply's call number `index`; it is unique if the identity's id is."""
     return f"call_{identity.id}_{index}"

@@ -1,4 +1,4 @@
-"""Where an answer that passes by says how many tokens it took: what every dialect tells the reader in `responses`."""
+"""Locations of token counts in a dialect's responses, for the usage reader in `responses`."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ __all__ = [
 ]
 
 MAX_COUNT: Final = 1_000_000_000
-"""Tokens. A larger count is not believed: no context is as long, and sums of a billion answers fit into 64 bits."""
+"""Maximum valid token count: no context is longer, and the sum of a billion responses fits into 64 bits."""
 
 MAX_DURATION: Final = 10**15
-"""Nanoseconds, eleven days. A longer time is not believed."""
+"""Maximum valid duration in nanoseconds: eleven days."""
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """What a server said about one answer; None where it said nothing. Durations are nanoseconds.
+    """A server's report about one response; None for unreported values. Durations are nanoseconds.
 
-    `prompt_tokens` is the whole prompt; `cached_tokens` of it came out of a cache and `cache_write_tokens` went into
+    `prompt_tokens` is the whole prompt; `cached_tokens` of it were read from a cache, `cache_write_tokens` written to
     one. `reasoning_tokens` are a part of `completion_tokens`.
 
-    `finished` is True once the dialect's own end of an answer has passed, `failed` once an error line has.
+    `finished` is True after the dialect's end of a response, `failed` after an error line.
     """
 
     prompt_tokens: int | None = None
@@ -66,22 +66,21 @@ FINISHED = Usage(finished=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCountFormat:
-    """How to find token counts in a dialect's answers.
+    """How to find token counts in a dialect's responses.
 
     Attributes:
-        words: a line of a stream without any of them tells nothing. Looking for words costs a tenth of looking for
-            patterns.
-        marker: what must stand in the end of a line too long to be held for its numbers to count.
-        numbers: the numbers by the names of `Usage`, for a text too long to be parsed.
-        payload: the JSON of a line of a stream, None for a line that has none.
-        pieces: words of which a line that is a piece of the answer has one, and no other line has any.
-        read: parses a JSON text; True says that it is a whole answer. Raises `msgspec.MsgspecError`, `ValueError` or
-            `RecursionError` for what is no JSON.
-        ends: how a line begins that tells by itself that the answer is complete.
-        token_ends: what a line ends in that is a token and nothing else.
-        counts_end: whether the numbers stand only in the last line of an answer.
-        cached_apart: whether the prompt's tokens are told without those of the cache.
-        token_lines: the ends of whole lines that are tokens.
+        words: a stream's line without any of them has no counts. A search for words costs a tenth of one for patterns.
+        marker: must match the end of a line that is too long to buffer for its numbers to count.
+        numbers: patterns by the names of `Usage`, for a text too long to parse.
+        payload: returns the JSON of a stream's line, None for a line without.
+        pieces: words, one of which is in every line with a piece of the response, and in no other line.
+        read: parses a JSON text; True means that it is a whole response. Raises `msgspec.MsgspecError`, `ValueError` or
+            `RecursionError` for invalid JSON.
+        ends: prefixes of lines that mark a complete response.
+        token_ends: suffixes of lines with only a token.
+        counts_end: whether the numbers are only in the last line of a response.
+        cached_apart: whether the prompt's tokens exclude the cached ones.
+        token_lines: the suffixes of whole lines with only a token.
     """
 
     words: tuple[bytes, ...]
@@ -106,15 +105,15 @@ def number_patterns(keys: Mapping[str, str]) -> Mapping[str, re.Pattern[bytes]]:
 
 
 def usage_member(usage: Any) -> Mapping[str, Any]:
-    """Return the counts, empty for what is none."""
+    """Return the members of a usage object; empty if it is not an object."""
     return usage if isinstance(usage, dict) else {}
 
 
 def count_of(value: Any) -> int | None:
-    """Return a count of tokens, None for anything else, and for what no answer can have taken."""
+    """Return a count of tokens; None for an invalid or implausible value."""
     return value if type(value) is int and 0 <= value <= MAX_COUNT else None
 
 
 def duration_of(value: Any) -> int | None:
-    """Return a time in nanoseconds, None for anything else, and for what no answer can have taken."""
+    """Return a duration in nanoseconds; None for an invalid or implausible value."""
     return value if type(value) is int and 0 <= value <= MAX_DURATION else None

@@ -1,4 +1,4 @@
-"""Schemas of tools as every server takes them: an object with properties, whatever a client left out."""
+"""Normalisation of tool schemas for all servers: an object with properties, even if the client omitted them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["object_schema"]
 
 
 def object_schema(schema: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Return the schema with `type` and `properties`, and without a `required` that is no list."""
+    """Return the schema with `type` and `properties`, and without an invalid `required`."""
     fixed = dict(schema) if schema else {}
     if fixed.get("type") != "object":
         fixed = {"type": "object", **{key: value for key, value in fixed.items() if key != "type"}}
@@ -22,7 +22,7 @@ def object_schema(schema: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 
 def _completed(schema: Any) -> Any:
-    """Complete what OpenAI refuses further inside: lists without `items`, and an empty list where PHP had an object."""
+    """Fix nested schemas that OpenAI rejects: arrays without `items`, and PHP's empty list instead of an object."""
     if not isinstance(schema, dict):
         return schema
     fixed = dict(schema)

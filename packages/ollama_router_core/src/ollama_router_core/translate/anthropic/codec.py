@@ -86,6 +86,6 @@ class AnthropicCodec(Codec):
         return (b"x-api-key", key)
 
     def heartbeat(self, _path: str, _identity: ReplyIdentity, place: QueuePlace | None = None) -> bytes | None:
-        """See `Codec.heartbeat`: a stream may hold any number of pings."""
+        """See `Codec.heartbeat`: a stream may contain any number of pings."""
         told = b"" if place is None else place.comment
         return told + b'event: ping\ndata: {"type": "ping"}\n\n'

@@ -1,4 +1,4 @@
-"""How Anthropic writes an error, whole or as the last event of a stream."""
+"""Anthropic's error format, as a whole response and as the last event of a stream."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TYPES = MappingProxyType(
 
 
 def write_error(error: ApiError, request_id: str) -> bytes:
-    """Return the body of an error answer."""
+    """Return the body of an error response."""
     kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
     return encode_error({"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id})
 

@@ -1,4 +1,4 @@
-"""Requests of `/v1/messages`, read into a conversation.
+"""Parsing of `/v1/messages` requests into a conversation.
 
 Source: the request types of Anthropic's own Python library.
 """
@@ -111,7 +111,7 @@ def _read_turns(body: JsonReader) -> list[Message]:
 
 
 def _turn_messages(role: Role, parts: tuple[Part, ...], fields: JsonReader) -> list[Message]:
-    """Split a turn: the results of tools, which stand in the user's turn, become messages of their own."""
+    """Split a turn: tool results, which are in the user's turn, become separate messages."""
     messages: list[Message] = []
     run: list[Part] = []
     for part in parts:
@@ -153,7 +153,7 @@ def _read_block(fields: JsonReader) -> list[Part]:
 
 
 def _left_out(fields: JsonReader) -> list[Part]:
-    """List a block that only Anthropic's own servers can read: what their tools did, uploads to containers."""
+    """List a block that only Anthropic's servers can read, such as results of their tools; return its text, if any."""
     fields.note(fields.text("type") or "type")
     text = fields.raw("text") or object_of(fields.raw("resource")).get("text")
     return [Text(text)] if isinstance(text, str) else []
@@ -184,7 +184,7 @@ def _read_result(fields: JsonReader) -> list[Part]:
 
 
 def _read_found(fields: JsonReader) -> list[Part]:
-    """Read what a search found: title and address stand before the texts."""
+    """Parse a search result: title and address precede the texts."""
     head = " ".join(filter(None, (fields.text("title"), fields.text("source"))))
     return [*([Text(head)] if head else []), *_read_blocks(fields, "content")]
 
@@ -225,7 +225,7 @@ _BLOCKS: Mapping[str, Callable[[JsonReader], list[Part]]] = MappingProxyType(
 
 
 def _read_tools(body: JsonReader) -> tuple[Tool, ...]:
-    """Read the tools that clients run. Those that Anthropic runs, or has a schema of its own for, are listed."""
+    """Parse the tools that clients run. Tools run or defined by Anthropic are listed as dropped."""
     tools: list[Tool] = []
     for fields in body.children("tools"):
         kind = fields.text("type") or "custom"

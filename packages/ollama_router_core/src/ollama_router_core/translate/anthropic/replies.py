@@ -1,4 +1,4 @@
-"""Whole answers of messages."""
+"""Whole replies of `/v1/messages`."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _STOP_REASONS = MappingProxyType(
 
 
 def read_reply(body: dict[str, Any]) -> Reply:
-    """Read a whole answer.
+    """Parse a whole reply.
 
     Raises:
-        HostFailed: it is an error.
+        HostFailed: the reply is an error.
         UntranslatableReply: there is no content.
     """
     if is_error_body(body):
@@ -79,18 +79,18 @@ def _read_block(block: dict[str, Any]) -> ReplyPart | None:
             redacted = read_redacted(text_of(block.get("data")))
             return Thinking("", redacted) if redacted else None
         case _:
-            # The work of Anthropic's own tools: nobody else can read it.
+            # Results of Anthropic's own tools, which no other dialect can express.
             return None
 
 
 def read_finish(value: Any, *, called: bool) -> FinishReason:
-    """Read `stop_reason`."""
+    """Parse `stop_reason`."""
     reason = _REASONS.get(text_of(value), FinishReason.STOP)
     return FinishReason.TOOL_CALLS if called and reason is FinishReason.STOP else reason
 
 
 def read_usage(value: Any) -> Usage | None:
-    """Read the token counts; Anthropic counts the cached part of the prompt separately."""
+    """Parse the token counts; Anthropic counts the cached part of the prompt separately."""
     if not isinstance(value, dict):
         return None
     cached = count_of(value.get("cache_read_input_tokens"))
@@ -105,7 +105,7 @@ def read_usage(value: Any) -> Usage | None:
 
 
 def usage_fields(usage: Usage | None) -> dict[str, Any]:
-    """Write the token counts; unknown ones are 0, since Anthropic's clients need the object."""
+    """Return the usage object; unknown counts are 0, as Anthropic's clients require the object."""
     usage = usage or Usage()
     apart = usage.cached_tokens + usage.cache_write_tokens
     fields = {"input_tokens": max(usage.input_tokens - apart, 0), "output_tokens": usage.output_tokens}
@@ -116,19 +116,19 @@ def usage_fields(usage: Usage | None) -> dict[str, Any]:
 
 
 def stop_fields(finish: FinishReason, stop_sequence: str | None) -> dict[str, Any]:
-    """Write `stop_reason` and `stop_sequence`; the latter is known only when Anthropic itself answered."""
+    """Return `stop_reason` and `stop_sequence`; the latter is known only from Anthropic hosts."""
     if finish is FinishReason.STOP and stop_sequence is not None:
         return {"stop_reason": "stop_sequence", "stop_sequence": stop_sequence}
     return {"stop_reason": _STOP_REASONS[finish], "stop_sequence": None}
 
 
 def head_fields(identity: ReplyIdentity) -> dict[str, Any]:
-    """Return the fields that an answer begins with."""
+    """Return the first members of a reply."""
     return {"id": f"msg_{identity.id}", "type": "message", "role": "assistant", "model": identity.model}
 
 
 def write_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
-    """Write a whole answer."""
+    """Return the body of a whole reply."""
     content: list[dict[str, Any]] = []
     calls = 0
     for part in reply.parts:

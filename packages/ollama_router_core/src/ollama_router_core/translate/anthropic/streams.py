@@ -50,7 +50,7 @@ _EMPTY_THINKING = MappingProxyType({"type": "thinking", "thinking": "", "signatu
 
 
 class AnthropicReader:
-    """Reads the events of messages. The end is `message_stop`, or the end of the bytes once a stop reason came."""
+    """Parse the events of messages. The end is `message_stop`, or the end of the stream after a stop reason."""
 
     def __init__(self) -> None:
         self._usage: dict[str, Any] | None = None
@@ -82,12 +82,12 @@ class AnthropicReader:
             case None if is_error_body(event):
                 events = [failed_event(event)]
             case _:
-                # `ping`, the ends of blocks, and what Anthropic may add one day.
+                # `ping`, ends of blocks, and unknown events.
                 pass
         return events
 
     def _add_usage(self, value: Any) -> None:
-        """Merge running totals: a later count replaces an earlier one, a missing one leaves it as it is."""
+        """Merge running totals: a later count replaces an earlier one; a missing count keeps it."""
         if isinstance(value, dict):
             known = {key: count for key, count in value.items() if count is not None}
             self._usage = {**(self._usage or {}), **known}
@@ -139,7 +139,7 @@ class AnthropicReader:
 
 
 class AnthropicWriter:
-    """Writes the events of messages: every block is begun and ended, one after the other."""
+    """Encode the events of messages: blocks are started and ended one after the other."""
 
     def __init__(self, identity: ReplyIdentity, max_bytes: int = MAX_EVENT_BYTES) -> None:
         self._identity = identity
@@ -220,7 +220,7 @@ class AnthropicWriter:
         return written
 
     def _hold(self, text: str) -> None:
-        """Keep the arguments of the open call, to tell whether they are whole."""
+        """Buffer the arguments of the open call, to check whether they are complete."""
         self._arguments.append(text)
         self._room -= len(text)
         if self._room < 0:

@@ -1,8 +1,8 @@
-"""How much a model should think, in Anthropic's terms: a budget of tokens or an effort.
+"""Anthropic's reasoning settings: a budget of tokens, or an effort.
 
-Anthropic counts thoughts against `max_tokens`, which must be larger than the budget, and wants at least 1,024 tokens
-of it. While a model thinks, temperature and top_k must be left alone, no tool can be forced, and a turn that is being
-continued after a tool call must begin with its signed thoughts.
+Anthropic counts reasoning against `max_tokens`, which must exceed the budget; the budget is at least 1,024 tokens. With
+reasoning, temperature and top_k must be unset, no tool can be forced, and a turn continued after a tool call must begin
+with its signed reasoning.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _EFFORTS = MappingProxyType(
 
 
 def read_thinking(body: JsonReader, output: JsonReader | None) -> ThinkingLevel | None:
-    """Read `thinking` and `output_config.effort`; None if the request has neither.
+    """Parse `thinking` and `output_config.effort`; None if the request has neither.
 
     Raises:
-        UntranslatableRequest: a type of thinking or an effort that is not known.
+        UntranslatableRequest: the type of thinking or the effort is unknown.
     """
     effort = output.text("effort") if output else None
     if effort is not None and effort not in _EFFORTS:
@@ -71,7 +71,7 @@ def _level_of_budget(tokens: int) -> ThinkingLevel:
 
 
 def write_thinking(conversation: Conversation, traits: HostTraits, body: dict[str, Any], dropped: Dropped) -> None:
-    """Set `thinking` and `max_tokens`, and take out of `body` what Anthropic forbids beside thinking."""
+    """Set `thinking` and `max_tokens`, and remove members that Anthropic forbids with thinking."""
     asked = conversation.sampling.max_tokens
     level = conversation.thinking
     if level is not None and level in traits.thinking:
@@ -96,7 +96,7 @@ def write_thinking(conversation: Conversation, traits: HostTraits, body: dict[st
 def _write_as_told(
     conversation: Conversation, level: ThinkingLevel, traits: HostTraits, body: dict[str, Any], dropped: Dropped
 ) -> None:
-    """Set what the host's profile has for a level. Such a model thinks as much as it likes within `max_tokens`."""
+    """Set the members of the host's profile for a level; reasoning is limited only by `max_tokens`."""
     asked = conversation.sampling.max_tokens
     thinks = level is not ThinkingLevel.OFF
     body["max_tokens"] = traits.default_max_tokens + thinks * _BUDGETS.get(level, 0) if asked is None else asked

@@ -1,4 +1,4 @@
-"""Token counts in passing answers of messages."""
+"""Token counts in forwarded responses of `/v1/messages`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["ANTHROPIC_TOKEN_COUNTS"]
 
 
 class _End(Struct):
-    """An event, or a whole answer."""
+    """An event, or a whole response."""
 
     usage: Any = None
     type: Any = None
@@ -27,7 +27,7 @@ _decode = msgspec.json.Decoder(_End).decode
 
 def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `TokenCountFormat.read`
     end = _decode(text)
-    # The first event carries the prompt's tokens inside its message.
+    # The first event has the prompt's tokens in its message.
     inner = end.message.get("usage") if isinstance(end.message, dict) else None
     source, kind = usage_member(end.usage or inner), end.type
     prompt, answer = count_of(source.get("input_tokens")), count_of(source.get("output_tokens"))

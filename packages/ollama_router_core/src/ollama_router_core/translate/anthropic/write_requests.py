@@ -1,7 +1,7 @@
-"""A conversation, written as a request of `/v1/messages`.
+"""Encoding of a conversation as a `/v1/messages` request.
 
-Source: the request types of Anthropic's own Python library. A schema goes into `output_config.format`. JSON without a
-schema is asked for in words: Anthropic has no such mode, and a forced tool call would forbid thinking.
+Source: the request types of Anthropic's own Python library. A schema is sent in `output_config.format`. JSON without a
+schema is requested in the prompt: Anthropic has no such mode, and a forced tool call would forbid thinking.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from ollama_router_core.translate.signatures import own_redacted, own_signature
 __all__ = ["write_messages"]
 
 _BEGINNING = "(the conversation begins)"
-"""A turn for the user, who has the first one at Anthropic."""
+"""The text of an added first turn, which must be the user's at Anthropic."""
 _BLANK = "(blank)"
-"""What a user says who sends nothing but blanks."""
+"""The replacement for a last user turn of only blanks."""
 _JSON_ONLY = "Answer with one JSON object and nothing else."
 _TIERS = MappingProxyType({"auto": "auto", "default": "standard_only", "standard_only": "standard_only"})
 
 
 def write_messages(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    """Write the body of a messages request, without the model.
+    """Return the body of a messages request, without the model.
 
     Raises:
-        UntranslatableRequest: no message, a schema that the host ignores, a text after the gap.
+        UntranslatableRequest: there is no message, a schema that the host ignores, or a suffix.
     """
     need_messages(conversation)
     if conversation.suffix is not None:
@@ -81,7 +81,7 @@ def write_messages(conversation: Conversation, traits: HostTraits, dropped: Drop
 
 
 def _split_system(messages: tuple[Message, ...]) -> tuple[list[dict[str, Any]], tuple[Message, ...]]:
-    """Separate the blocks of the system prompt from the turns. Later system messages stay turns."""
+    """Separate the blocks of the system prompt from the turns; later system messages stay turns."""
     count = 0
     while count < len(messages) and messages[count].role is Role.SYSTEM:
         count += 1
@@ -117,7 +117,7 @@ def _write_person(conversation: Conversation, dropped: Dropped) -> dict[str, Any
 
 
 def _write_turns(messages: tuple[Message, ...], dropped: Dropped) -> list[dict[str, Any]]:
-    """Write the turns, merging adjacent ones of one side: results must stand in the turn after their calls."""
+    """Return the turns, merging adjacent ones of one role, as results must be in the turn after their calls."""
     turns: list[dict[str, Any]] = []
     for message in messages:
         role = Role.USER if message.role is Role.TOOL else message.role
@@ -136,12 +136,12 @@ def _write_turns(messages: tuple[Message, ...], dropped: Dropped) -> list[dict[s
         raise UntranslatableRequest("there is nothing to answer: every message is empty")
     last = turns[-1]["content"][-1]
     if turns[-1]["role"] == "assistant" and last["type"] == "text":
-        last["text"] = last["text"].rstrip()  # a beginning that the model goes on with may not end in blanks
+        last["text"] = last["text"].rstrip()  # a prefill must not end in blanks
     return turns
 
 
 def _write_block(part: Part, dropped: Dropped) -> dict[str, Any] | None:
-    """Write a part as a block, None for what Anthropic refuses: empty text and thinking it did not sign."""
+    """Return a part as a block; None for what Anthropic rejects: empty text and reasoning that it did not sign."""
     block: dict[str, Any] | None
     match part:
         case Text(text=text, cache=cache):
@@ -208,7 +208,7 @@ def _write_sampling(conversation: Conversation, dropped: Dropped) -> dict[str, A
     if not all(text.strip() for text in sampling.stop):
         dropped.add("stop")
     if sampling.temperature is not None and sampling.temperature > 1:
-        # Anthropic's scale ends at 1, which is also its default: leaving it out is the nearest.
+        # Anthropic's maximum is 1, also its default, so omitting it is the nearest.
         body["temperature"] = None
         dropped.add("temperature")
     return {key: value for key, value in body.items() if value is not None}

@@ -98,7 +98,7 @@ class OllamaCodec(Codec):
         return True
 
     def route_for(self, source: Route) -> Route:
-        """See `Codec.route_for`: a plain prompt stays one."""
+        """See `Codec.route_for`: a plain prompt stays a plain prompt."""
         if source.family is self.family:
             return source
         match source:
@@ -122,7 +122,7 @@ class OllamaCodec(Codec):
         return tags_entry(model)
 
     def heartbeat(self, path: str, identity: ReplyIdentity, place: QueuePlace | None = None) -> bytes | None:
-        """See `Codec.heartbeat`: clients parse every line, an empty one fails and an empty chunk passes."""
+        """See `Codec.heartbeat`: clients parse every line; an empty line fails, an empty chunk does not."""
         empty = _EMPTY_CHUNKS.get(path)
         if empty is None:
             return None
@@ -132,5 +132,5 @@ class OllamaCodec(Codec):
     def answer_locally(
         self, path: str, body: Mapping[str, Any], model: ExternalModel, identity: ReplyIdentity
     ) -> bytes | None:
-        """See `Codec.answer_locally`: `/api/show` tells what the settings know, and loading is done at once."""
+        """See `Codec.answer_locally`: `/api/show` returns the settings' facts, and a load completes at once."""
         return encode(show_reply(model)) if path == "/api/show" else load_reply(path, body, identity)

@@ -1,4 +1,4 @@
-"""Embeddings of `/api/embed` and of the older `/api/embeddings`, which takes one text."""
+"""Embeddings of `/api/embed` and of the older `/api/embeddings`, which accepts one text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MACHINE_KEYS = ("options", "keep_alive", "truncate")
 
 
 def read_embed(body: JsonReader) -> EmbeddingRequest:
-    """Read a request of `/api/embed`.
+    """Parse an `/api/embed` request.
 
     Raises:
         UntranslatableRequest: a value has the wrong type, or there is no text.
@@ -42,7 +42,7 @@ def read_embed(body: JsonReader) -> EmbeddingRequest:
 
 
 def read_embeddings(body: JsonReader) -> EmbeddingRequest:
-    """Read a request of `/api/embeddings`.
+    """Parse an `/api/embeddings` request.
 
     Raises:
         UntranslatableRequest: a value has the wrong type, or there is no text.
@@ -52,7 +52,7 @@ def read_embeddings(body: JsonReader) -> EmbeddingRequest:
 
 
 def write_embeddings(request: EmbeddingRequest, dropped: Dropped) -> dict[str, Any]:
-    """Write a request of `/api/embeddings`.
+    """Return the body of an `/api/embeddings` request.
 
     Raises:
         UntranslatableRequest: there is more than one text.
@@ -65,7 +65,7 @@ def write_embeddings(request: EmbeddingRequest, dropped: Dropped) -> dict[str, A
 
 
 def read_embed_reply(body: dict[str, Any]) -> EmbeddingReply:
-    """Read the answer of `/api/embed`.
+    """Parse an `/api/embed` reply.
 
     Raises:
         UntranslatableReply: there are no vectors, or one is not made of numbers.
@@ -74,7 +74,7 @@ def read_embed_reply(body: dict[str, Any]) -> EmbeddingReply:
 
 
 def read_embeddings_reply(body: dict[str, Any]) -> EmbeddingReply:
-    """Read the answer of `/api/embeddings`.
+    """Parse an `/api/embeddings` reply.
 
     Raises:
         UntranslatableReply: there is no vector, or it is not made of numbers.
@@ -91,7 +91,7 @@ def _reply(body: dict[str, Any], vectors: list[Any]) -> EmbeddingReply:
 
 
 def write_embed_reply(reply: EmbeddingReply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
-    """Write the answer of `/api/embed`."""
+    """Return the body of an `/api/embed` reply."""
     timings = reply.timings or Timings()
     known = {
         "total_duration": timings.total_ns,
@@ -103,7 +103,7 @@ def write_embed_reply(reply: EmbeddingReply, identity: ReplyIdentity, _options: 
 
 
 def write_embeddings_reply(reply: EmbeddingReply, _identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
-    """Write the answer of `/api/embeddings`.
+    """Return the body of an `/api/embeddings` reply.
 
     Raises:
         UntranslatableReply: there is not exactly one vector.

@@ -1,4 +1,4 @@
-"""How Ollama writes an error: one text, the same in a stream."""
+"""Ollama's error format: one text, also in a stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["write_error", "write_stream_error"]
 
 
 def write_error(error: ApiError) -> bytes:
-    """Return the body of an error answer."""
+    """Return the body of an error response."""
     return encode_error({"error": error.message})
 
 

@@ -1,6 +1,6 @@
-"""How an Ollama client sees a model that runs elsewhere: in `/api/tags`, `/api/show`, and when it loads it.
+"""External models for Ollama's clients: in `/api/tags`, `/api/show`, and when a client loads one.
 
-`remote_model` and `remote_host` mark the entry as Ollama marks its own models in the cloud.
+`remote_model` and `remote_host` mark the entry, as Ollama marks its own cloud models.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _details(model: ExternalModel) -> dict[str, Any]:
 
 
 def tags_entry(model: ExternalModel) -> dict[str, Any]:
-    """Return the model's entry in `/api/tags`. The digest is made of its names: Ollama's own client prints one."""
+    """Return the model's entry in `/api/tags`. The digest, which Ollama's client prints, is derived from the names."""
     digest = hashlib.sha256(f"{model.host}\0{model.remote_name}".encode("utf-8", "backslashreplace")).hexdigest()
     return {
         "name": model.name,
@@ -53,7 +53,7 @@ def tags_entry(model: ExternalModel) -> dict[str, Any]:
 
 
 def show_reply(model: ExternalModel) -> dict[str, Any]:
-    """Return the answer of `/api/show`."""
+    """Return the `/api/show` response."""
     info = {} if model.context is None else {"general.context_length": model.context}
     return {
         "modelfile": "",
@@ -69,10 +69,10 @@ def show_reply(model: ExternalModel) -> dict[str, Any]:
 
 
 def load_reply(path: str, body: Mapping[str, Any], identity: ReplyIdentity) -> bytes | None:
-    """Return the answer to a request that only loads or unloads a model, None for any other request.
+    """Return the response to a request that only loads or unloads a model; None for any other request.
 
-    `ollama run` begins with one. A model elsewhere is always loaded, so the router answers itself, in one JSON object
-    that is also a whole stream.
+    `ollama run` sends one first. An external model is always loaded, so the router answers with one JSON object, which
+    is also a complete stream.
     """
     keys = _CONTENT_KEYS.get(path)
     if keys is None or any(body.get(key) for key in keys):

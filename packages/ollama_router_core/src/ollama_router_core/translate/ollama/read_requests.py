@@ -1,7 +1,7 @@
-"""Requests of `/api/chat` and `/api/generate`, read into a conversation.
+"""Parsing of `/api/chat` and `/api/generate` requests into a conversation.
 
-Source: Ollama's api/types.go. Older Ollama has no ids for tool calls: the id is then made from the place of the call,
-and results belong to the calls in their order, or to the first open call of their `tool_name`.
+Source: Ollama's api/types.go. Older Ollama has no ids of tool calls: the id is then derived from the call's position,
+and results are matched to calls by `tool_name`, else in order.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["read_chat", "read_generate"]
 
 
 def read_chat(body: JsonReader) -> Conversation:
-    """Read a `/api/chat` request.
+    """Parse an `/api/chat` request.
 
     Raises:
         UntranslatableRequest: a value has the wrong type.
@@ -52,11 +52,11 @@ def read_chat(body: JsonReader) -> Conversation:
 
 
 def read_generate(body: JsonReader) -> Conversation:
-    """Read a `/api/generate` request: its system prompt and its prompt.
+    """Parse an `/api/generate` request: its system prompt and its prompt.
 
     Raises:
         UntranslatableRequest: a value has the wrong type, or the request formats its prompt itself (`raw`, `template`)
-            or goes on from another one's `context`, which only an Ollama server knows.
+            or continues from a `context`, which only Ollama servers support.
     """
     for key in ("raw", "template", "context"):
         body.refuse(key, "is supported by Ollama servers only; send the conversation to /api/chat instead")
@@ -91,7 +91,7 @@ def _read_messages(body: JsonReader) -> tuple[Message, ...]:
 
 
 class _OpenCalls:
-    """The calls that have no result yet, in order."""
+    """The calls without a result, in order."""
 
     def __init__(self) -> None:
         self._open: list[tuple[str, str]] = []
@@ -100,9 +100,9 @@ class _OpenCalls:
         self._open.append((call.id, call.name))
 
     def take(self, call_id: str | None, name: str | None) -> str:
-        """Return the id of the call a result belongs to: that of the same id, else of the same tool, else the first.
+        """Return the id of a result's call: the call with its id, else of its tool, else the first.
 
-        A result of no open call keeps its own.
+        Without an open call, the result keeps its own id.
         """
         by_id = [entry for entry in self._open if entry[0] == call_id]
         by_name = [entry for entry in self._open if entry[1] == name]
@@ -176,7 +176,7 @@ def _read_options(body: JsonReader) -> Sampling:
         presence_penalty=options.number("presence_penalty"),
         frequency_penalty=options.number("frequency_penalty"),
         seed=options.whole("seed"),
-        # Negative means no limit or "fill the context", which is what no limit means elsewhere.
+        # Negative means no limit or "fill the context", which equals no limit in other dialects.
         max_tokens=limit if limit is not None and limit >= 0 else None,
         stop=options.texts("stop"),
     )

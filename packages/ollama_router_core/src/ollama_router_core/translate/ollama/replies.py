@@ -1,4 +1,4 @@
-"""Whole answers of `/api/chat` and `/api/generate`."""
+"""Whole replies of `/api/chat` and `/api/generate`."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ _COUNTS = frozenset({"prompt_eval_count", "eval_count"})
 
 
 def read_chat_reply(body: dict[str, Any]) -> Reply:
-    """Read the answer of `/api/chat`.
+    """Parse an `/api/chat` reply.
 
     Raises:
-        HostFailed: it is an error.
+        HostFailed: the reply is an error.
         UntranslatableReply: there is no message.
     """
     _refuse_error(body)
@@ -58,10 +58,10 @@ def read_chat_reply(body: dict[str, Any]) -> Reply:
 
 
 def read_generate_reply(body: dict[str, Any]) -> Reply:
-    """Read the answer of `/api/generate`.
+    """Parse an `/api/generate` reply.
 
     Raises:
-        HostFailed: it is an error.
+        HostFailed: the reply is an error.
         UntranslatableReply: there is no response.
     """
     _refuse_error(body)
@@ -88,7 +88,7 @@ def _reply(body: dict[str, Any], thinking: str, text: str, calls: list[ToolCall]
 
 
 def read_content(value: Any) -> list[Text | Thinking]:
-    """Read a content, which proxies before other servers give in parts."""
+    """Parse a content: a text, or a list of parts, as proxies for other servers send it."""
     if isinstance(value, str):
         return [Text(value)] if value else []
     parts = [object_of(item) for item in list_of(value)]
@@ -96,7 +96,7 @@ def read_content(value: Any) -> list[Text | Thinking]:
 
 
 def read_tool_call(value: Any) -> ToolCall:
-    """Read one entry of `tool_calls`; its id is empty when the server gave none."""
+    """Parse an entry of `tool_calls`; its id is empty if the server sent none."""
     entry = object_of(value)
     function = object_of(entry.get("function"))
     arguments = reply_arguments_text(function.get("arguments"))
@@ -104,7 +104,7 @@ def read_tool_call(value: Any) -> ToolCall:
 
 
 def read_finish(body: dict[str, Any], *, called: bool) -> FinishReason:
-    """Read `done_reason`; Ollama says `stop` also when the model stopped to call a tool."""
+    """Parse `done_reason`; Ollama sends `stop` also for tool calls."""
     reason = text_of(body.get("done_reason"))
     if reason in {FinishReason.LENGTH, FinishReason.CONTENT_FILTER}:
         return FinishReason(reason)
@@ -112,7 +112,7 @@ def read_finish(body: dict[str, Any], *, called: bool) -> FinishReason:
 
 
 def read_usage(body: dict[str, Any]) -> Usage | None:
-    """Read the token counts; Ollama omits a zero, and None stands for both missing."""
+    """Parse the token counts, None without any; Ollama omits a zero."""
     if "prompt_eval_count" not in body and "eval_count" not in body:
         return None
     return Usage(
@@ -123,7 +123,7 @@ def read_usage(body: dict[str, Any]) -> Usage | None:
 
 
 def read_timings(body: dict[str, Any]) -> Timings | None:
-    """Read the durations, None when the server reports none."""
+    """Parse the durations, None if the server reports none."""
     timings = Timings(
         total_ns=count_of(body.get("total_duration")),
         load_ns=count_of(body.get("load_duration")),
@@ -134,7 +134,7 @@ def read_timings(body: dict[str, Any]) -> Timings | None:
 
 
 def write_chat_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
-    """Write the answer of `/api/chat`."""
+    """Return the body of an `/api/chat` reply."""
     message: dict[str, Any] = {"role": "assistant", "content": joined_text(reply.parts, "")}
     if thinking := joined_thinking(reply.parts):
         message["thinking"] = thinking
@@ -149,7 +149,7 @@ def write_chat_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptio
 
 
 def write_generate_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
-    """Write the answer of `/api/generate`.
+    """Return the body of an `/api/generate` reply.
 
     Raises:
         UntranslatableReply: the model called a tool.
@@ -163,19 +163,19 @@ def write_generate_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyO
 
 
 def head_fields(identity: ReplyIdentity, timings: Timings | None = None) -> dict[str, Any]:
-    """Return the fields that answers and chunks begin with; `timings` say how long after the start it is written."""
+    """Return the first members of replies and chunks; `timings` has the time elapsed since the start."""
     elapsed = timings.total_ns if timings else 0
     return {"model": identity.model, "created_at": rfc3339(identity.created_ns + elapsed)}
 
 
 def write_tool_call(call: ToolCall, index: int, identity: ReplyIdentity) -> dict[str, Any]:
-    """Write an entry of `tool_calls`."""
+    """Return an entry of `tool_calls`."""
     function = {"index": index, "name": call.name, "arguments": arguments_object(call.arguments)}
     return {"id": call.id or call_id(identity, index), "function": function}
 
 
 def final_fields(finish: FinishReason, usage: Usage | None, timings: Timings | None) -> dict[str, Any]:
-    """Return the fields that end an answer or a stream; unknown counts and durations are left out."""
+    """Return the last members of a reply or a stream, without unknown counts and durations."""
     reason = "stop" if finish is FinishReason.TOOL_CALLS else finish.value
     fields: dict[str, Any] = {"done_reason": reason, "done": True}
     durations = timings or Timings()
@@ -188,6 +188,6 @@ def final_fields(finish: FinishReason, usage: Usage | None, timings: Timings | N
         "eval_count": usage.output_tokens if usage else 0,
         "eval_duration": durations.eval_ns,
     }
-    # Ollama leaves out what is 0; a count that is known to be 0 is still worth saying.
+    # Ollama omits zeros; a count known to be 0 is sent.
     counted = usage is not None
     return fields | {key: number for key, number in numbers.items() if number or (counted and key in _COUNTS)}

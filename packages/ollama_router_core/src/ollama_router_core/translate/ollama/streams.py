@@ -41,7 +41,7 @@ __all__ = ["OllamaReader", "OllamaWriter"]
 
 
 class OllamaReader:
-    """Reads the chunks of both routes; `chat` says which of them."""
+    """Parse the chunks of both routes; `chat` selects `/api/chat`."""
 
     def __init__(self, *, chat: bool) -> None:
         self._chat = chat
@@ -79,12 +79,12 @@ class OllamaReader:
         return events
 
     def end(self) -> list[Event]:
-        """See `StreamReader.end`: without `done` the answer is not complete."""
+        """See `StreamReader.end`: without `done` the reply is incomplete."""
         raise ended_early()
 
 
 class OllamaWriter:
-    """Writes the chunks of both routes. A tool call is held until it is whole, as Ollama sends it."""
+    """Encode the chunks of both routes. A tool call is buffered until it is complete, as Ollama sends whole calls."""
 
     def __init__(self, identity: ReplyIdentity, *, chat: bool, max_bytes: int = MAX_EVENT_BYTES) -> None:
         self._identity = identity

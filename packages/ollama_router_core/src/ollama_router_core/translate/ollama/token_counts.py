@@ -1,4 +1,4 @@
-"""Token counts and durations in passing answers of `/api/chat` and `/api/generate`."""
+"""Token counts and durations in forwarded responses of `/api/chat` and `/api/generate`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Duration = Annotated[int, msgspec.Meta(ge=0, le=MAX_DURATION)] | None
 
 
 class _End(Struct):
-    """The last line of a stream, or a whole answer."""
+    """The last line of a stream, or a whole response."""
 
     done: Any = None
     error: Any = None
@@ -39,7 +39,7 @@ class _End(Struct):
 
 
 _LooseEnd = msgspec.defstruct("_LooseEnd", [(name, Any, None) for name in _End.__struct_fields__])
-"""The same where one of them is no count."""
+"""The same with values of any type."""
 _decode = msgspec.json.Decoder(_End).decode
 _decode_leniently = msgspec.json.Decoder(_LooseEnd).decode
 
@@ -64,7 +64,7 @@ def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `To
 
 
 def _counted(end: Struct) -> _End:
-    """Return the same without what is no count."""
+    """Return the line without invalid counts."""
     told = msgspec.structs.asdict(end)
     for name in told.keys() - {"done", "error"}:
         told[name] = duration_of(told[name]) if name.endswith("duration") else count_of(told[name])
@@ -92,7 +92,7 @@ OLLAMA_TOKEN_COUNTS = TokenCountFormat(
     pieces=(b'"done":false', b'"done": false'),
     payload=_line,
     read=_read,
-    # Only the last member of the whole object can stand there.
+    # Only the last member of the whole object can end there.
     token_ends=(b'"done":false}',),
     counts_end=True,
 )

@@ -1,4 +1,4 @@
-"""A conversation, written as a request of `/api/chat` or `/api/generate`.
+"""Encoding of a conversation as an `/api/chat` or `/api/generate` request.
 
 Source: Ollama's api/types.go.
 """
@@ -36,10 +36,10 @@ __all__ = ["write_chat", "write_generate"]
 
 
 def write_chat(conversation: Conversation, _traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    """Write the body of a `/api/chat` request, without the model.
+    """Return the body of an `/api/chat` request, without the model.
 
     Raises:
-        UntranslatableRequest: a text after the gap.
+        UntranslatableRequest: there is a suffix.
     """
     if conversation.suffix is not None:
         raise UntranslatableRequest("suffix is for completions; a chat has no counterpart")
@@ -54,10 +54,10 @@ def write_chat(conversation: Conversation, _traits: HostTraits, dropped: Dropped
 
 
 def write_generate(conversation: Conversation, _traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    """Write the body of a `/api/generate` request, without the model.
+    """Return the body of an `/api/generate` request, without the model.
 
     Raises:
-        UntranslatableRequest: more than a system prompt and one prompt.
+        UntranslatableRequest: there is more than a system prompt and one prompt.
     """
     rest = list(conversation.messages)
     body: dict[str, Any] = _common(conversation, dropped)
@@ -158,7 +158,7 @@ def _write_result(result: ToolResult, names: dict[str, str], dropped: Dropped) -
 
 def _write_images(parts: tuple[Part, ...], dropped: Dropped) -> list[str]:
     if any(isinstance(part, ImageUrl | File | FileUrl) for part in parts):
-        dropped.add("messages.images")  # of a host that is said to take what Ollama has no place for
+        dropped.add("messages.images")  # the host's profile accepts image URLs, but Ollama's API has none
     return [part.data for part in parts if isinstance(part, Image)]
 
 

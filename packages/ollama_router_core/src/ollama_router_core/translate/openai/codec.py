@@ -1,4 +1,4 @@
-"""OpenAI's dialect as most look-alikes speak it: chat completions, completions, embeddings."""
+"""OpenAI's dialect, as most compatible hosts support it: chat completions, completions, embeddings."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ OPENAI_EMBEDDINGS = EmbeddingRoute(
 
 
 class OpenAICodec(Codec):
-    """OpenAI's API but for `/v1/responses`, which is a dialect of its own."""
+    """OpenAI's API except `/v1/responses`, which is a separate dialect."""
 
     family = Family.OPENAI
     routes = (OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_EMBEDDINGS)
@@ -79,7 +79,7 @@ class OpenAICodec(Codec):
         return endpoint.family is self.family or (endpoint.family is Family.OPENAI_RESPONSES and traits.responses)
 
     def route_for(self, source: Route) -> Route:
-        """See `Codec.route_for`: a plain prompt becomes a chat of one message, which is what hosts serve."""
+        """See `Codec.route_for`: a plain prompt becomes a chat with one message, as hosts serve chats."""
         if source.family is self.family:
             return source
         match source:

@@ -16,10 +16,10 @@ __all__ = ["read_completion", "write_completion"]
 
 
 def read_completion(body: JsonReader) -> Conversation:
-    """Read a completion request as a conversation of one message.
+    """Parse a completion request as a conversation with one message.
 
     Raises:
-        UntranslatableRequest: several prompts, a prompt in tokens, several answers, or the prompt echoed.
+        UntranslatableRequest: the request has several prompts or tokens, or requests several responses or an echo.
     """
     refuse_many(body, "n")
     refuse_many(body, "best_of")
@@ -37,10 +37,10 @@ def read_completion(body: JsonReader) -> Conversation:
 
 
 def write_completion(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    """Write the body of a completion, without the model.
+    """Return the body of a completion request, without the model.
 
     Raises:
-        UntranslatableRequest: more than one prompt of plain text, or a wish for tools or for JSON.
+        UntranslatableRequest: there is more than one plain-text prompt, or there are tools or a format.
     """
     messages = conversation.messages
     if len(messages) != 1 or not all(isinstance(part, Text) for part in messages[0].parts):
@@ -53,7 +53,7 @@ def write_completion(conversation: Conversation, traits: HostTraits, dropped: Dr
         dropped.add("verbosity")
     body = write_sampling(conversation, traits, dropped)
     if traits.max_tokens_key in body:
-        # The older route never learned the newer name.
+        # The older route does not support the newer name.
         body["max_tokens"] = body.pop(traits.max_tokens_key)
     if conversation.suffix is not None:
         body["suffix"] = conversation.suffix

@@ -1,6 +1,6 @@
 """Embeddings of `/v1/embeddings`.
 
-Vectors in base64 are little-endian floats of four bytes, which OpenAI's own clients ask for unless told otherwise.
+Vectors in base64 are little-endian four-byte floats, which OpenAI's own clients request by default.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ __all__ = ["read_embedding", "read_embedding_reply", "write_embedding", "write_e
 
 
 def read_embedding(body: JsonReader) -> EmbeddingRequest:
-    """Read a request.
+    """Parse a request.
 
     Raises:
-        UntranslatableRequest: a value has the wrong type, the texts are given in tokens, or there is none.
+        UntranslatableRequest: a value has the wrong type, there are tokens instead of texts, or no text.
     """
     return EmbeddingRequest(
         inputs=read_inputs(body, "input"),
@@ -41,15 +41,15 @@ def read_embedding(body: JsonReader) -> EmbeddingRequest:
 
 
 def write_embedding(request: EmbeddingRequest, dropped: Dropped) -> dict[str, Any]:
-    """Write a request; vectors are asked for as numbers."""
+    """Return the body of a request for vectors of numbers."""
     return {**write_inputs(request, dropped), "encoding_format": "float"}
 
 
 def read_embedding_reply(body: dict[str, Any]) -> EmbeddingReply:
-    """Read an answer.
+    """Parse a reply.
 
     Raises:
-        UntranslatableReply: there are no vectors, or one is neither numbers nor the base64 of floats.
+        UntranslatableReply: there are no vectors, or one is neither numbers nor base64 of floats.
     """
     entries = [object_of(entry) for entry in vector_list(body, "data")]
     entries.sort(key=lambda entry: count_of(entry.get("index")))
@@ -72,10 +72,10 @@ def _vector_of_base64(text: str) -> tuple[float, ...]:
 
 
 def write_embedding_reply(reply: EmbeddingReply, identity: ReplyIdentity, options: ReplyOptions) -> dict[str, Any]:
-    """Write an answer.
+    """Return the body of a reply.
 
     Raises:
-        UntranslatableReply: base64 is asked for and four bytes cannot hold a number.
+        UntranslatableReply: base64 is requested, and a number exceeds a four-byte float.
     """
     write = _base64_of_vector if options.base64_vectors else list
     data = [

@@ -1,4 +1,4 @@
-"""How OpenAI writes an error, whole or as the last event of a stream."""
+"""OpenAI's error format, as a whole response and as the last event of a stream."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _TYPES = MappingProxyType(
 _SAID_BY_OLLAMA = frozenset(
     {"invalid_body", "model_required", "invalid_model_name", "model_incapable", "model_not_found"}
 )
-"""Codes of what Ollama answers too: there its `code` is null."""
+"""Codes of errors that Ollama also reports, with `code` null."""
 
 
 def error_object(error: ApiError) -> dict[str, object]:
-    """Return the value of `error`, which the SDKs put into their exceptions."""
+    """Return the value of `error`, which the SDKs expose in their exceptions."""
     kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
     code = None if error.code in _SAID_BY_OLLAMA else error.code
     return {"message": error.message, "type": kind, "param": None, "code": code}
 
 
 def write_error(error: ApiError) -> bytes:
-    """Return the body of an error answer."""
+    """Return the body of an error response."""
     return encode_error({"error": error_object(error)})
 
 

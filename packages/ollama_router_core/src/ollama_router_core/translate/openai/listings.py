@@ -1,4 +1,4 @@
-"""How an OpenAI client sees a model that runs elsewhere."""
+"""External models for OpenAI's clients."""
 
 from __future__ import annotations
 

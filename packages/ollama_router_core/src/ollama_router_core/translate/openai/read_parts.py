@@ -1,6 +1,6 @@
-"""Parts of a content as OpenAI's clients send them, those of the other dialects among them.
+"""Parsing of content parts as OpenAI's clients send them, including parts of other dialects.
 
-Clients send every dialect's parts everywhere; what none of them can read leaves a note and a name in what was dropped.
+Clients mix the dialects' parts; an unknown part becomes a note, and is listed as dropped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _AUDIO = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
 
 def read_content(fields: JsonReader, key: str) -> tuple[Part, ...]:
-    """Read a content: a text, a part, a list of either, or an object that some tool gave.
+    """Parse a content: a text, a part, a list of either, or an object from a tool.
 
     Raises:
         UntranslatableRequest: a value has the wrong type.
@@ -49,7 +49,7 @@ def _part(fields: JsonReader) -> Part:
     part: Part
     match fields.text("type"):
         case "text" | "input_text" | "output_text" | "summary_text":
-            for key in ("annotations", "logprobs"):  # of earlier answers, sent back as they came
+            for key in ("annotations", "logprobs"):  # members of earlier replies, sent back unchanged
                 fields.raw(key)
             part = Text(fields.text("text") or "", read_cache(fields))
         case "refusal":
@@ -88,7 +88,7 @@ def _read_image(fields: JsonReader) -> Part:
 
 
 def _read_source(fields: JsonReader) -> Part:
-    """Read Anthropic's form of an image."""
+    """Parse an image in Anthropic's format."""
     source = fields.child("source") or fields
     text = source.raw("data") or source.raw("url") or source.raw("image")
     declared = source.raw("media_type") or source.raw("mimeType")

@@ -1,7 +1,7 @@
-"""Requests of `/v1/chat/completions`, read into a conversation.
+"""Parsing of `/v1/chat/completions` requests into a conversation.
 
-Source: the request types of OpenAI's own Python library, and what clients of its look-alikes send: thoughts in every
-spelling, parts of the Responses and of Anthropic's messages, arguments as objects.
+Source: the request types of OpenAI's own Python library, and the variants of clients of compatible hosts: reasoning in
+every member, parts of Responses and of Anthropic's messages, arguments as objects.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ EFFORTS = MappingProxyType(
 
 
 def read_chat(body: JsonReader) -> Conversation:
-    """Read a chat completion request.
+    """Parse a chat completion request.
 
     Raises:
-        UntranslatableRequest: a value has the wrong type, or the request wants what no other dialect has: several
-            answers, audio as an answer, the functions of 2023.
+        UntranslatableRequest: a value has the wrong type, or the request uses what no other dialect has: several
+            responses, audio output, the functions of 2023.
     """
     refuse_many(body, "n")
     for key in ("functions", "function_call"):
@@ -98,7 +98,7 @@ def read_chat(body: JsonReader) -> Conversation:
 
 
 def read_person(body: JsonReader) -> dict[str, Any]:
-    """Read who asks and how the request is to be treated, which chat completions and Responses write alike."""
+    """Parse the user and service members, which chat completions and Responses share."""
     return {
         "user": body.text("user") or None,
         "safety_identifier": body.text("safety_identifier") or None,
@@ -108,10 +108,10 @@ def read_person(body: JsonReader) -> dict[str, Any]:
 
 
 def read_verbosity(fields: JsonReader) -> Verbosity | None:
-    """Return how long an answer should be.
+    """Parse `verbosity`.
 
     Raises:
-        UntranslatableRequest: it is none of the three words.
+        UntranslatableRequest: the value is not one of the three words.
     """
     value = fields.raw("verbosity")
     match value:
@@ -122,7 +122,7 @@ def read_verbosity(fields: JsonReader) -> Verbosity | None:
 
 
 def refuse_many(body: JsonReader, key: str) -> None:
-    """Refuse to ask for several answers to one prompt.
+    """Reject a request for several responses to one prompt.
 
     Raises:
         UntranslatableRequest: the number is not 1.
@@ -132,13 +132,13 @@ def refuse_many(body: JsonReader, key: str) -> None:
 
 
 def read_stream_options(body: JsonReader) -> ReplyOptions:
-    """Read whether a stream should end with a usage chunk."""
+    """Parse whether a stream should end with a usage chunk."""
     options = body.child("stream_options")
     return ReplyOptions(include_usage=options is not None and options.flag("include_usage") is True)
 
 
 def read_sampling(body: JsonReader) -> Sampling:
-    """Read the sampling options, including those that only OpenAI look-alikes know."""
+    """Parse the sampling options, including those that only OpenAI-compatible hosts support."""
     newer, older = body.whole("max_completion_tokens"), body.whole("max_tokens")
     return Sampling(
         temperature=body.number("temperature"),
@@ -182,7 +182,7 @@ def _read_assistant(fields: JsonReader) -> Message:
     if refusal := fields.text("refusal"):
         parts.append(Text(refusal))
     parts.extend(_read_call(child) for child in fields.children("tool_calls"))
-    for key in ("annotations", "function_call", "audio"):  # of earlier answers, sent back as they came
+    for key in ("annotations", "function_call", "audio"):  # members of earlier replies, sent back unchanged
         fields.raw(key)
     return Message(Role.ASSISTANT, tuple(parts))
 
@@ -206,7 +206,7 @@ def _read_call(fields: JsonReader) -> ToolCall:
 
 
 def allowed_names(body: JsonReader) -> tuple[str, ...] | None:
-    """Return the tools that may be called at all, None if the choice does not list them."""
+    """Return the names of allowed tools; None if the choice does not list them."""
     value = body.values.get("tool_choice")
     if not isinstance(value, dict) or value.get("type") != "allowed_tools":
         return None
@@ -222,10 +222,10 @@ _MODES: Mapping[str, Literal["auto", "none", "required"]] = MappingProxyType(
 
 
 def read_tool_choice(body: JsonReader) -> ToolChoice | None:
-    """Read the choice of a tool in all its forms; one of a tool that runs elsewhere is left out and listed.
+    """Parse the tool choice in all its forms; a choice of a hosted tool is listed as dropped.
 
     Raises:
-        UntranslatableRequest: it has none of them.
+        UntranslatableRequest: the form is unknown.
     """
     value = body.raw("tool_choice")
     choice: ToolChoice | None = None
@@ -259,7 +259,7 @@ def _read_format(body: JsonReader) -> ResponseFormat | None:
         case "text":
             return None
         case "json_object":
-            # Some servers take the schema beside the type.
+            # Some servers accept the schema next to the type.
             loose = fields.mapping("schema")
             return JsonSchema(schema=loose) if loose else JsonMode()
         case "json_schema":
@@ -269,7 +269,7 @@ def _read_format(body: JsonReader) -> ResponseFormat | None:
 
 
 def read_schema(fields: JsonReader) -> JsonSchema:
-    """Read a schema with its name."""
+    """Parse a schema with its name."""
     name, strict = fields.text("name") or "", fields.flag("strict")
     return JsonSchema(schema=fields.mapping("schema") or {}, name=name, strict=strict)
 
@@ -288,7 +288,7 @@ def _read_effort(body: JsonReader) -> ThinkingLevel | None:
 
 
 def _read_switch(body: JsonReader) -> ThinkingLevel | None:
-    """Read the switches of look-alikes: `thinking` (DeepSeek, Z.AI), `enable_thinking` (Qwen), `think` (Ollama)."""
+    """Parse other hosts' switches: `thinking` (DeepSeek, Z.AI), `enable_thinking` (Qwen), `think` (Ollama)."""
     thinking = object_of(body.raw("thinking")).get("type")
     template = object_of(body.raw("chat_template_kwargs")).get("enable_thinking")
     switches = (body.raw("think"), body.raw("enable_thinking"), template)

@@ -1,9 +1,9 @@
-"""The thoughts of a model in the spellings of OpenAI's look-alikes.
+"""Reasoning in the formats of OpenAI-compatible hosts.
 
 `reasoning_content` (DeepSeek, llama.cpp, older vLLM), `reasoning` (Ollama, OpenRouter, vLLM), `thinking`,
 `reasoning_text` (Copilot), parts of `content` (Mistral), `reasoning_details` (OpenRouter, with proofs).
-A host takes its thoughts back in the spelling it gave them in. So that spelling, or the whole `reasoning_details`, is
-their proof, see `signatures`.
+A host accepts its reasoning back in the member in which it sent it. So the member's name, or the whole
+`reasoning_details`, serves as the signature, see `signatures`.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ __all__ = [
 
 DETAILS = "reasoning_details"
 CONTENT = "content"
-"""The spelling of thoughts that are parts of the content."""
+"""The name for reasoning in parts of the content."""
 _FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
 _TEXTS = ("text", "summary")
 _LONGEST_DETAILS = 1024 * 1024
-"""Characters of `reasoning_details` that are kept; what is longer has no proof."""
+"""Maximum characters of `reasoning_details`; longer ones have no proof."""
 
 
 def read_thoughts(message: dict[str, Any]) -> tuple[str, str]:
-    """Return the plain thoughts in a message or a delta and how they are spelled; two empty texts for none."""
+    """Return the plain reasoning in a message or a delta and its member's name; two empty texts without any."""
     for field in _FIELDS:
         if text := text_of(message.get(field)):
             return text, field
@@ -49,7 +49,7 @@ def read_thoughts(message: dict[str, Any]) -> tuple[str, str]:
 
 
 def content_parts(value: Any) -> list[Text | Thinking]:
-    """Return what a content says: a text, or a list of texts, thoughts and refusals."""
+    """Parse a content: a text, or a list of texts, reasoning and refusals."""
     if isinstance(value, str):
         return [Text(value)] if value else []
     found: list[Text | Thinking] = []
@@ -75,23 +75,23 @@ def _content_part(item: Any) -> Text | Thinking | None:
 
 
 def spelled(field: str) -> str:
-    """Return the proof that says in which field a host of the dialect gave its thoughts."""
+    """Return the signature for the member in which a host of the dialect sent its reasoning."""
     return read_signature(field, Family.OPENAI)
 
 
 def spelling_of(part: Thinking) -> str:
-    """Return the field in which a host of the dialect gave these thoughts, empty for those of others."""
+    """Return the member in which a host of the dialect sent this reasoning; empty for another dialect's."""
     proof = own_signature(part.signature, Family.OPENAI)
     return DETAILS if proof.startswith("[") else proof
 
 
 def details_of_proof(part: Thinking) -> list[Any]:
-    """Return the `reasoning_details` that a host of the dialect gave."""
+    """Return the `reasoning_details` that a host of the dialect sent."""
     return list_of(decoded(own_signature(part.signature, Family.OPENAI)))
 
 
 class Details:
-    """Collects the `reasoning_details` of an answer, which may come in pieces."""
+    """Collect the `reasoning_details` of a reply, which may arrive in pieces."""
 
     def __init__(self) -> None:
         self._entries: list[dict[str, Any]] = []
@@ -100,11 +100,11 @@ class Details:
 
     @property
     def any(self) -> bool:
-        """Whether there is something to prove."""
+        """Whether any entry has a signature or encrypted data."""
         return self._proven
 
     def add(self, value: Any) -> str:
-        """Take some entries; return the text in them."""
+        """Add entries; return their text."""
         said: list[str] = []
         for item in list_of(value):
             entry = object_of(item)
@@ -116,14 +116,14 @@ class Details:
         return "".join(said)
 
     def proof(self) -> str:
-        """Return the proof of all that was taken since the last, empty if there is nothing a host could check."""
+        """Return the signature of the entries since the last call; empty if a host could verify nothing."""
         entries, self._entries = self._entries, []
         proven, self._proven = self._proven and self._room > 0, False
         return read_signature(encode(_merged(entries)).decode(), Family.OPENAI) if proven else ""
 
 
 def _merged(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Join the pieces of each entry: neighbours of one type, place and id."""
+    """Join the pieces of each entry: neighbours with the same type, index and id."""
     groups = groupby(entries, lambda entry: (str(entry.get("type")), str(entry.get("index")), str(entry.get("id"))))
     return [_joined(list(pieces)) for _, pieces in groups]
 
@@ -136,7 +136,7 @@ def _joined(pieces: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def read_client_thoughts(text: str, details: Any) -> list[Thinking]:
-    """Read the thoughts that a client sends back: `text` as it is, and `reasoning_details` of any host or of ours."""
+    """Parse the reasoning that a client sends back: plain `text`, and `reasoning_details` of a host or the router."""
     found: list[Thinking] = []
     own = Details()
     for item in list_of(details):
@@ -157,7 +157,7 @@ def read_client_thoughts(text: str, details: Any) -> list[Thinking]:
 
 
 def client_details(thoughts: Iterable[Thinking]) -> list[dict[str, Any]]:
-    """Write the proofs of thoughts for a client that sends `reasoning_details` back, each of several with its text."""
+    """Return signatures as `reasoning_details` for a client; several have their texts, a single one does not."""
     parts = list(thoughts)
     if len(parts) == 1:
         return [{"type": "reasoning.encrypted", "data": part.signature, "index": 0} for part in parts if part.signature]

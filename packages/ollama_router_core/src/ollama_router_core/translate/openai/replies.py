@@ -1,7 +1,7 @@
-"""Whole answers of chat completions and completions.
+"""Whole replies of chat completions and completions.
 
-Thoughts are read in every spelling and written in `reasoning`, as Ollama's own `/v1` routes do; their proofs stand in
-`reasoning_details`, as OpenRouter's do.
+Reasoning is read from every member and written to `reasoning`, as Ollama's own `/v1` routes do; its signatures are in
+`reasoning_details`, as OpenRouter's.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
     "write_completion_reply",
 ]
 
-_MAX_MS = 1e12  # 30 years: beyond it a number is no duration
+_MAX_MS = 1e12  # 30 years: larger numbers are invalid
 
 _REASONS = MappingProxyType(
     {
@@ -64,16 +64,16 @@ _REASONS = MappingProxyType(
         "refusal": FinishReason.CONTENT_FILTER,
     }
 )
-"""OpenAI's own words and those of xAI, TGI, Mistral, Z.AI, Gemini and Anthropic's look-alikes."""
+"""Finish reasons of OpenAI, xAI, TGI, Mistral, Z.AI, Gemini and Anthropic-compatible hosts."""
 _FAILURES = frozenset({"error", "network_error", "insufficient_system_resource", "abort"})
-"""Words for an answer that its server could not finish."""
+"""Finish reasons of a reply that failed."""
 
 
 def read_chat_reply(body: dict[str, Any]) -> Reply:
-    """Read a chat completion.
+    """Parse a chat completion.
 
     Raises:
-        HostFailed: it is an error, or the server could not finish it.
+        HostFailed: the reply is an error, or ended with one.
         UntranslatableReply: there is no choice with a message.
     """
     choice = _first_choice(body)
@@ -99,12 +99,12 @@ def _thoughts(message: dict[str, Any]) -> list[ReplyPart]:
 
 
 def _content(message: dict[str, Any]) -> list[Text | Thinking]:
-    """Read the content; a refusal is what the model said instead."""
+    """Parse the content, or the refusal in its place."""
     return content_parts(message.get("content")) or content_parts(message.get("refusal"))
 
 
 def read_completion_reply(body: dict[str, Any]) -> Reply:
-    """Read a completion.
+    """Parse a completion.
 
     Raises:
         UntranslatableReply: there is no choice with a text.
@@ -131,7 +131,7 @@ def _first_choice(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def failure_in(body: dict[str, Any], choice: dict[str, Any]) -> ApiError | None:
-    """Return the error that an answer or a chunk with the status 200 is; None if it is none."""
+    """Return the error in a reply or a chunk with the status 200; None without one."""
     if is_error_body(body):
         return read_error_object(None, body)
     if isinstance(choice.get("error"), dict):
@@ -150,17 +150,17 @@ def _read_call(value: Any) -> ToolCall:
 
 
 def read_finish(value: Any, *, called: bool) -> FinishReason:
-    """Read `finish_reason`; some look-alikes say `stop` also when the model stopped to call a tool."""
+    """Parse `finish_reason`; some compatible hosts send `stop` also for tool calls."""
     reason = _REASONS.get(text_of(value), FinishReason.STOP)
     return FinishReason.TOOL_CALLS if called and reason is FinishReason.STOP else reason
 
 
 def read_usage(value: Any) -> Usage | None:
-    """Read the token counts, None when the server reports none."""
+    """Parse the token counts, None if the server reports none."""
     if not isinstance(value, dict):
         return None
     details = object_of(value.get("prompt_tokens_details"))
-    # DeepSeek and Moonshot have words of their own for what they found in their caches.
+    # DeepSeek and Moonshot have their own members for cached tokens.
     words = (details.get("cached_tokens"), value.get("prompt_cache_hit_tokens"), value.get("cached_tokens"))
     cached = next((count for word in words if (count := count_of(word))), 0)
     return Usage(
@@ -173,7 +173,7 @@ def read_usage(value: Any) -> Usage | None:
 
 
 def read_timings(value: Any) -> Timings | None:
-    """Read the durations that llama.cpp adds, in milliseconds, to whole answers and last chunks; None elsewhere."""
+    """Parse llama.cpp's durations (milliseconds) in whole replies and last chunks; None without them."""
     timings = object_of(value)
     prompt_ns, eval_ns = _nanoseconds(timings.get("prompt_ms")), _nanoseconds(timings.get("predicted_ms"))
     if not prompt_ns and not eval_ns:
@@ -187,7 +187,7 @@ def _nanoseconds(milliseconds: Any) -> int:
 
 
 def usage_fields(usage: Usage | None) -> dict[str, Any]:
-    """Write the token counts; unknown ones are 0, since OpenAI's clients need the object."""
+    """Return the usage object; unknown counts are 0, as OpenAI's clients require the object."""
     usage = usage or Usage()
     fields: dict[str, Any] = {
         "prompt_tokens": usage.input_tokens,
@@ -205,7 +205,7 @@ def usage_fields(usage: Usage | None) -> dict[str, Any]:
 
 
 def head_fields(identity: ReplyIdentity, kind: str) -> dict[str, Any]:
-    """Return the fields that answers and chunks begin with; `kind` is their `object`."""
+    """Return the first members of replies and chunks; `kind` is their `object`."""
     prefix = "cmpl" if kind == "text_completion" else "chatcmpl"
     return {
         "id": f"{prefix}-{identity.id}",
@@ -216,7 +216,7 @@ def head_fields(identity: ReplyIdentity, kind: str) -> dict[str, Any]:
 
 
 def write_chat_reply(reply: Reply, identity: ReplyIdentity, options: ReplyOptions) -> dict[str, Any]:
-    """Write a chat completion."""
+    """Return the body of a chat completion."""
     calls = [part for part in reply.parts if isinstance(part, ToolCall)]
     text = joined_text(reply.parts, "")
     message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
@@ -231,7 +231,7 @@ def write_chat_reply(reply: Reply, identity: ReplyIdentity, options: ReplyOption
 
 
 def write_call(call: ToolCall, index: int, identity: ReplyIdentity, options: ReplyOptions) -> dict[str, Any]:
-    """Write a whole call as the client knows the tool."""
+    """Return a whole call in the client's form of the tool."""
     tool = options.tools.get(call.name)
     if tool is not None and tool.custom:
         custom = {"name": tool.name, "input": input_of(call.arguments)}
@@ -242,12 +242,12 @@ def write_call(call: ToolCall, index: int, identity: ReplyIdentity, options: Rep
 
 
 def extra_content(signature: str) -> dict[str, Any]:
-    """Write the proof behind a call where Gemini has it."""
+    """Return a call's signature in Gemini's member."""
     return {"extra_content": {"google": {"thought_signature": signature}}} if signature else {}
 
 
 def write_completion_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
-    """Write a completion, without the thinking, for which it has no place.
+    """Return the body of a completion, without reasoning, which the format lacks.
 
     Raises:
         UntranslatableReply: the model called a tool.

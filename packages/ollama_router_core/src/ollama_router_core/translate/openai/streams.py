@@ -50,14 +50,14 @@ __all__ = ["OpenAIReader", "OpenAIWriter"]
 
 _NO_CHOICE: dict[str, Any] = {}
 _PLAIN = frozenset({"role", "content", "tool_calls", "refusal", "function_call"})
-"""The members of a delta that say nothing of thoughts."""
+"""The members of a delta without reasoning."""
 
 
 class OpenAIReader:
-    """Reads the chunks of both routes.
+    """Parse the chunks of both routes.
 
-    The end is `[DONE]`, or the end of the bytes once a finish reason came: not every look-alike says `[DONE]`. An empty
-    reason is none.
+    The end is `[DONE]`, or the end of the stream after a finish reason, as some compatible hosts send no `[DONE]`. An
+    empty reason counts as none.
     """
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class OpenAIReader:
                 events.append(TextDelta(part.text))
 
     def _proof(self) -> list[Event]:
-        """Return the proof of what was thought so far, once."""
+        """Return the signature of the reasoning so far, once."""
         if not self._spelling and not self._details.any:
             return []
         proof = self._details.proof() or (spelled(self._spelling) if self._spelling else "")
@@ -153,7 +153,7 @@ class OpenAIReader:
 
 
 class OpenAIWriter:
-    """Writes the chunks of both routes; `include_usage` adds the usage chunk the client asked for."""
+    """Encode the chunks of both routes; `include_usage` adds the requested usage chunk."""
 
     def __init__(self, identity: ReplyIdentity, options: ReplyOptions, *, chat: bool) -> None:
         self._identity = identity
@@ -202,7 +202,7 @@ class OpenAIWriter:
         return _data(chunk)
 
     def _write_proof(self, signature: str) -> bytes:
-        """Write a proof; what it proves is what was thought since the last one."""
+        """Return a signature's chunk; it covers the reasoning since the last one."""
         return self._close_call() + self._delta({DETAILS: client_details([Thinking("", signature)])})
 
     def _write_call(self, delta: ToolCallDelta) -> bytes:
@@ -238,9 +238,9 @@ class OpenAIWriter:
             raise StreamEventTooLarge(f"the arguments of a tool call are larger than {MAX_EVENT_BYTES} bytes")
 
     def _close_call(self) -> bytes:
-        """Give a call without arguments an empty object: clients parse what they collected.
+        """Add an empty object to a call without arguments, as clients parse the collected text.
 
-        A call of a tool of free text is written whole: the text is known at its end.
+        A call of a free-text tool is sent whole, as its text is known only at the end.
         """
         if self._custom is not None:
             first, self._custom = self._custom, None

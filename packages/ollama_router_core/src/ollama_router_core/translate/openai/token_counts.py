@@ -1,4 +1,4 @@
-"""Token counts in passing answers of chat completions, completions, embeddings and transcriptions."""
+"""Token counts in forwarded responses of chat completions, completions, embeddings and transcriptions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["OPENAI_TOKEN_COUNTS"]
 
 
 class _End(Struct):
-    """A chunk, or a whole answer."""
+    """A chunk, or a whole response."""
 
     usage: Any = None
     error: Any = None
@@ -37,7 +37,7 @@ def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `To
         return FINISHED
     end = _decode(text)
     source = usage_member(end.usage)
-    # Transcriptions have the newer words.
+    # Transcriptions have the newer names.
     prompt = count_of(source.get("prompt_tokens", source.get("input_tokens")))
     answer = count_of(source.get("completion_tokens", source.get("output_tokens")))
     read = usage_member(source.get("prompt_tokens_details", source.get("input_tokens_details")))
@@ -45,7 +45,7 @@ def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `To
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=answer,
-        # DeepSeek has a key of its own.
+        # DeepSeek has its own key.
         cached_tokens=count_of(read.get("cached_tokens", source.get("prompt_cache_hit_tokens"))),
         reasoning_tokens=count_of(written.get("reasoning_tokens")),
         finished=_has_finished(end.choices) or (whole and (prompt is not None or answer is not None)),
@@ -54,7 +54,7 @@ def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `To
 
 
 def _has_finished(choices: Any) -> bool:
-    """Whether a chunk ends its choice; some look-alikes end a stream with that and leave `[DONE]` out."""
+    """Return whether a chunk ends its choice; some compatible hosts end a stream with it, without `[DONE]`."""
     first = choices[0] if isinstance(choices, list) and choices else None
     return isinstance(first, dict) and isinstance(first.get("finish_reason"), str)
 

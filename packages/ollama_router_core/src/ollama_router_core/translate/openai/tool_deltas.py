@@ -1,7 +1,7 @@
-"""Which call a delta of a stream belongs to, as look-alikes mean it.
+"""Assignment of a stream's tool deltas to calls, for OpenAI-compatible hosts.
 
-OpenAI numbers calls by `index` and says id and name once, at the beginning. Others leave the index out or at 0 for all
-calls, repeat id and name in each delta, make a new id for each, or say either of them late.
+OpenAI numbers calls by `index` and sends id and name once, at the start. Other hosts omit the index or send 0 for all
+calls, repeat id and name in each delta, send a new id with each delta, or send either late.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["ToolDeltas", "call_signature"]
 
 
 def call_signature(entry: dict[str, Any]) -> str:
-    """Return Gemini's proof of the thought behind a call, which it wants back with the call."""
+    """Return Gemini's signature of the reasoning behind a call, which Gemini requires back with the call."""
     google = object_of(object_of(entry.get("extra_content")).get("google"))
     return read_signature(text_of(google.get("thought_signature")), Family.OPENAI)
 
 
 class _Known:
-    """A call that has begun."""
+    """A started call."""
 
     __slots__ = ("end", "id", "index", "name", "number")
 
@@ -43,7 +43,7 @@ def _index(value: Any) -> int | None:
 
 
 class ToolDeltas:
-    """Numbers the calls of one answer in the order in which they begin."""
+    """Number the calls of one reply in the order of their start."""
 
     def __init__(self) -> None:
         self._calls: list[_Known] = []
@@ -52,11 +52,11 @@ class ToolDeltas:
 
     @property
     def any(self) -> bool:
-        """Whether a call has begun."""
+        """Whether a call has started."""
         return bool(self._calls)
 
     def read(self, entry: dict[str, Any]) -> ToolCallDelta:
-        """Read an entry of `tool_calls`."""
+        """Parse an entry of `tool_calls`."""
         function = object_of(entry.get("function"))
         index = _index(entry.get("index"))
         given_id, name = text_of(entry.get("id")), text_of(function.get("name"))
@@ -76,7 +76,7 @@ class ToolDeltas:
         return call
 
     def _find(self, index: int | None, given_id: str, name: str, arguments: str) -> _Known | None:
-        """Return the call that goes on, None if another one begins."""
+        """Return the call that the delta continues; None if it starts another one."""
         known = self._by_id.get(given_id)
         if known is not None and index in {None, known.index}:
             return known
@@ -84,7 +84,7 @@ class ToolDeltas:
         if last is None:
             return None
         if given_id and last.id and given_id != last.id:
-            # An id for each piece is no new call: that would have a name.
+            # A new id without a name is not a new call.
             return last if not name and not last.end.whole else None
         if not name or not last.name or (given_id and given_id == last.id):
             return last

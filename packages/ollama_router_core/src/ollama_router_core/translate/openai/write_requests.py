@@ -1,7 +1,7 @@
-"""A conversation, written as a request of `/v1/chat/completions`.
+"""Encoding of a conversation as a `/v1/chat/completions` request.
 
-Source: the request types of OpenAI's own Python library; `reasoning_content` and `reasoning` in messages are what
-vLLM, llama.cpp, DeepSeek, OpenRouter and Ollama write.
+Source: the request types of OpenAI's own Python library; `reasoning_content` and `reasoning` in messages are members of
+vLLM, llama.cpp, DeepSeek, OpenRouter and Ollama.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ LEVELS = MappingProxyType(
 
 
 def write_chat(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    """Write the body of a chat completion, without the model. A stream is always asked for its usage.
+    """Return the body of a chat completion request, without the model; a stream always includes usage.
 
     Raises:
-        UntranslatableRequest: no message, a text after the gap.
+        UntranslatableRequest: there is no message, or a suffix.
     """
     need_messages(conversation)
     if conversation.suffix is not None:
@@ -85,7 +85,7 @@ def write_chat(conversation: Conversation, traits: HostTraits, dropped: Dropped)
 
 
 def _write_effort(level: ThinkingLevel, traits: HostTraits, dropped: Dropped) -> Mapping[str, Any]:
-    # Models that cannot think refuse the option altogether, and for them `OFF` is already so.
+    # Models without reasoning reject the option, and `OFF` is already their behaviour.
     usual = {} if level is ThinkingLevel.OFF else {"reasoning_effort": LEVELS[level]}
     said = traits.thinking.get(level, usual)
     if not said:
@@ -94,7 +94,7 @@ def _write_effort(level: ThinkingLevel, traits: HostTraits, dropped: Dropped) ->
 
 
 def write_person(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    """Write who asks and how the request is to be treated. OpenAI takes names of 64 characters."""
+    """Return the user and service members. OpenAI accepts names of up to 64 characters."""
     members = (OPENAI_DEFAULT if traits.accepts is None else traits.accepts).members
     wanted = {
         "user": _short(conversation.user),
@@ -113,7 +113,7 @@ def _short(name: str | None) -> str | None:
 
 
 def write_sampling(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    """Write the sampling and stream options, which both kinds of completions share."""
+    """Return the sampling and stream options, shared by both kinds of completions."""
     sampling = conversation.sampling
     body = {
         "temperature": sampling.temperature,
@@ -208,7 +208,7 @@ def _write_tool(tool: Tool) -> dict[str, Any]:
 
 
 def write_choice(conversation: Conversation, named: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
-    """Write which tools may or must be called, one of them as `named` writes it, and whether several at once."""
+    """Return the tool choice, a single tool in the form of `named`, and whether calls may be parallel."""
     written: dict[str, Any] = {}
     if (choice := conversation.tool_choice) is not None:
         written["tool_choice"] = named(choice.name) if choice.mode == "named" else choice.mode

@@ -1,4 +1,4 @@
-"""Earlier thoughts in a request to an OpenAI host, in the spelling in which it takes them."""
+"""Earlier reasoning in a request to an OpenAI host, in the member that the host accepts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["write_thoughts"]
 
 
 def write_thoughts(thoughts: list[Thinking], content: Any, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    """Return the members of an assistant's message that hold its thoughts; what cannot be said is listed.
+    """Return the members of an assistant's message with its reasoning; unsupported reasoning is listed as dropped.
 
-    `content` is what the message says beside them.
+    `content` is the message's other content.
     """
     text = "".join(part.text for part in thoughts)
     spelling = _spelling(thoughts, traits)
@@ -34,7 +34,7 @@ def write_thoughts(thoughts: list[Thinking], content: Any, traits: HostTraits, d
 
 
 def _spelling(thoughts: list[Thinking], traits: HostTraits) -> str:
-    """Return the field for the thoughts, empty if the host has none for them."""
+    """Return the member for the reasoning; empty if the host has none."""
     wanted = (OPENAI_DEFAULT if traits.accepts is None else traits.accepts).thoughts
     given = [spelling for part in thoughts if (spelling := spelling_of(part))]
     match wanted:

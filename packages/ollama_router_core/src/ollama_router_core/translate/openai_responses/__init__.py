@@ -1,1 +1,1 @@
-"""OpenAI's dialect of `/v1/responses`, without the state that its servers keep."""
+"""OpenAI's dialect of `/v1/responses`, without server-side state."""

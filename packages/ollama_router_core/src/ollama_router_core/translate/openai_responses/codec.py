@@ -37,7 +37,7 @@ OPENAI_RESPONSES = ConversationRoute(
 
 
 class ResponsesCodec(Codec):
-    """OpenAI's `/v1/responses`, without the state that its servers keep."""
+    """OpenAI's `/v1/responses`, without server-side state."""
 
     family = Family.OPENAI_RESPONSES
     routes = (OPENAI_RESPONSES,)

@@ -1,4 +1,4 @@
-"""How `/v1/responses` writes an error: whole as OpenAI's other routes do, in a stream as an event of its own."""
+"""Error format of `/v1/responses`: whole as on OpenAI's other routes, in a stream as a separate event."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ _CODES = MappingProxyType({429: "rate_limit_exceeded"})
 
 
 def failed_status(error: ApiError) -> dict[str, str]:
-    """Return the `error` of a response that failed, with the codes that OpenAI's clients know."""
+    """Return the `error` of a failed response, with codes that OpenAI's clients know."""
     otherwise = "server_error" if error.status >= 500 else "invalid_prompt"
     return {"code": _CODES.get(error.status, otherwise), "message": error.message}
 
 
 def write_error_event(error: ApiError) -> bytes:
-    """Return the event that ends a stream whose numbering is not known.
+    """Return the event that ends a stream, without knowledge of its sequence numbers.
 
-    OpenAI's description has the error's members in the event itself, its servers put them into `error`, and clients
-    look for either.
+    OpenAI's specification has the error's members in the event, its servers send them in `error`; clients accept both.
     """
     value = error_object(error)
     event = {

@@ -1,7 +1,7 @@
-"""The items of `input`, read into messages.
+"""Parsing of the items of `input` into messages.
 
-Source: the request types of OpenAI's own Python library. What one side says in a row (thoughts, text, calls) is one
-message, in order.
+Source: the request types of OpenAI's own Python library. Consecutive items of one role (reasoning, text, calls) become
+one message, in order.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ NO_STATE = (
     " answers (an administrator can enable storage: responses.store)"
 )
 PARAGRAPH = "\n\n"
-"""What stands between the parts of a summary."""
+"""The separator between parts of a summary."""
 
 
 def read_input(body: JsonReader) -> list[Message]:
-    """Read `input`: a text or a list of items.
+    """Parse `input`: a text or a list of items.
 
     Raises:
         UntranslatableRequest: a value has the wrong type, or an item refers to stored state.
@@ -54,7 +54,7 @@ def read_input(body: JsonReader) -> list[Message]:
 
 
 def _read_item(item: JsonReader) -> Message | None:
-    for key in ("id", "status", "phase"):  # of earlier answers, sent back as they came
+    for key in ("id", "status", "phase"):  # members of earlier replies, sent back unchanged
         item.raw(key)
     match item.text("type"):
         case None | "message":
@@ -72,7 +72,7 @@ def _read_item(item: JsonReader) -> Message | None:
         case "item_reference":
             raise UntranslatableRequest(f"{item.path} {NO_STATE}")
         case kind:
-            # The work of OpenAI's own tools and what only its models can read.
+            # Results of OpenAI's own tools, and items that only its models can read.
             item.note(kind)
             return None
 

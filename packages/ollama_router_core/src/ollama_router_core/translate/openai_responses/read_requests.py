@@ -1,6 +1,6 @@
-"""Requests of `/v1/responses`, read into a conversation.
+"""Parsing of `/v1/responses` requests into a conversation.
 
-Source: the request types of OpenAI's own Python library. The router keeps no answers: what asks for one is refused.
+Source: the request types of OpenAI's own Python library. Requests for stored state are rejected.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ _ECHOED = (
     "tools",
     "top_p",
 )
-"""Values that a response repeats from its request."""
+"""Members that a response repeats from its request."""
 
 
 def _refuse_state(body: JsonReader) -> None:
-    """Refuse what wants a server that keeps answers, and take what says nothing of the conversation."""
+    """Reject members that require stored responses, and accept those unrelated to the conversation."""
     for key in _STATEFUL:
         body.refuse(key, NO_STATE)
     body.refuse("background", "needs a server that stores responses; use a stream instead")
@@ -72,12 +72,12 @@ def _refuse_state(body: JsonReader) -> None:
 
 
 def read_response_request(body: JsonReader) -> Conversation:
-    """Read the conversation of a request.
+    """Parse the conversation of a request.
 
-    Clients that leave `store` to its default of true are not refused: most of them never ask for what was stored.
+    The default of `store`, true, is not rejected, as most clients never retrieve stored responses.
 
     Raises:
-        UntranslatableRequest: a value has the wrong type, or the request wants stored state or an answer in the
+        UntranslatableRequest: a value has the wrong type, or the request requires stored state or runs in the
             background.
     """
     _refuse_state(body)
@@ -116,7 +116,7 @@ def _read_instructions(body: JsonReader) -> list[Message]:
 
 
 def _read_tools(body: JsonReader) -> tuple[tuple[Tool, ...], dict[str, ClientTool]]:
-    """Read the tools that the client runs: functions, tools of free text, and groups of both. Others are listed."""
+    """Parse the tools that the client runs: functions, free-text tools, and groups of both; drop and list others."""
     tools: list[Tool] = []
     known: dict[str, ClientTool] = {}
     for fields in body.children("tools"):

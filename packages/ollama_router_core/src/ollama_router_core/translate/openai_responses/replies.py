@@ -1,4 +1,4 @@
-"""Whole answers of `/v1/responses`: a response and its output items."""
+"""Whole replies of `/v1/responses`: a response and its output items."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ _DEFAULTS: Mapping[str, Any] = MappingProxyType(
 
 
 def read_response(body: dict[str, Any]) -> Reply:
-    """Read a response.
+    """Parse a response.
 
     Raises:
         UntranslatableReply: there is no output.
-        HostFailed: the answer failed.
+        HostFailed: the response failed.
     """
     if body.get("status") in {"failed", "cancelled"} or is_error_body(body):
         raise HostFailed(read_error_object(None, body))
@@ -85,7 +85,7 @@ def _read_item(item: dict[str, Any]) -> list[ReplyPart]:
         case "reasoning":
             return _read_reasoning(item)
         case _:
-            # The work of OpenAI's own tools: nobody else can read it.
+            # Results of OpenAI's own tools, which no other dialect can express.
             return []
 
 
@@ -100,7 +100,7 @@ def _read_reasoning(item: dict[str, Any]) -> list[ReplyPart]:
 
 
 def read_finish(response: dict[str, Any], *, called: bool) -> FinishReason:
-    """Read `status` and `incomplete_details`."""
+    """Parse `status` and `incomplete_details`."""
     if response.get("status") == "incomplete":
         reason = object_of(response.get("incomplete_details")).get("reason")
         return FinishReason.CONTENT_FILTER if reason == "content_filter" else FinishReason.LENGTH
@@ -108,7 +108,7 @@ def read_finish(response: dict[str, Any], *, called: bool) -> FinishReason:
 
 
 def read_usage(value: Any) -> Usage | None:
-    """Read the counts of tokens, None when the server reports none."""
+    """Parse the token counts, None if the server reports none."""
     if not isinstance(value, dict):
         return None
     details = object_of(value.get("input_tokens_details"))
@@ -122,7 +122,7 @@ def read_usage(value: Any) -> Usage | None:
 
 
 def write_response(reply: Reply, identity: ReplyIdentity, options: ReplyOptions) -> dict[str, Any]:
-    """Write a response. Texts that follow one another stand in one message."""
+    """Return the body of a response; consecutive texts are in one message."""
     output: list[dict[str, Any]] = []
     calls = 0
     for part in reply.parts:
@@ -155,7 +155,7 @@ def response_object(
     finish: FinishReason | None = None,
     usage: Usage | None = None,
 ) -> dict[str, Any]:
-    """Return a response. It is in progress without a `finish`; unknown counts are 0, since clients need the object."""
+    """Return a response, in progress without a `finish`; unknown counts are 0, as clients require the object."""
     response: dict[str, Any] = {
         **_DEFAULTS,
         **options.echo,
@@ -187,7 +187,7 @@ def _usage_fields(usage: Usage) -> dict[str, Any]:
 
 
 def text_part(text: str) -> dict[str, Any]:
-    """Return a part of a message."""
+    """Return a text part of a message."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
@@ -200,7 +200,7 @@ def message_item(
 
 
 def reasoning_item(identity: ReplyIdentity, index: int, text: str, signature: str) -> dict[str, Any]:
-    """Return the output item of what the model thought."""
+    """Return the output item of reasoning."""
     summary = [{"type": "summary_text", "text": text}] if text else []
     proof = write_signature(signature, Family.OPENAI_RESPONSES) or None
     return {"type": "reasoning", "id": f"rs_{identity.id}_{index}", "summary": summary, "encrypted_content": proof}
@@ -209,7 +209,7 @@ def reasoning_item(identity: ReplyIdentity, index: int, text: str, signature: st
 def call_item(
     identity: ReplyIdentity, index: int, call: ToolCall, tool: ClientTool | None, status: str = "completed"
 ) -> dict[str, Any]:
-    """Return the output item of a call, of what the client knows as `tool`; one that has begun has no arguments yet."""
+    """Return the output item of a call, in the client's form of the tool; without arguments until completed."""
     if tool is not None and tool.custom:
         said = input_of(call.arguments) if status == "completed" else ""
         item = {"type": "custom_tool_call", "id": f"ctc_{identity.id}_{index}", "status": status}

@@ -1,4 +1,4 @@
-"""The events of a streamed response, read."""
+"""Parsing of the events of a streamed response."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["ResponsesReader"]
 
 
 class ResponsesReader:
-    """Reads the events of a response. The end is the event that wraps the finished response, and nothing else."""
+    """Parse the events of a response. Only the event with the finished response is an end."""
 
     def __init__(self) -> None:
         self._calls: dict[str, int] = {}
@@ -46,7 +46,7 @@ class ResponsesReader:
                 return self._read_edge(event)
 
     def _read_edge(self, event: dict[str, Any]) -> list[Event]:
-        """Read a beginning or an end: of the answer, of an item, of a part of a summary."""
+        """Parse the start or end of the response, an item or a part of a summary."""
         events: list[Event] = []
         response = object_of(event.get("response"))
         match event.get("type"):
@@ -67,7 +67,7 @@ class ResponsesReader:
             case None if is_error_body(event):
                 events = [failed_event(event)]
             case _:
-                # What repeats the deltas, and what OpenAI may add one day.
+                # Repetitions of the deltas, and unknown events.
                 pass
         return events
 
@@ -89,7 +89,7 @@ class ResponsesReader:
         return [ToolCallDelta(number, arguments=text)]
 
     def _read_done(self, event: dict[str, Any]) -> list[Event]:
-        """Read the end of an item: the proof of its thinking, or the arguments of a call that came without deltas."""
+        """Parse the end of an item: the signature of reasoning, or the arguments of a call without deltas."""
         item = object_of(event.get("item"))
         match item.get("type"):
             case "reasoning":
@@ -100,7 +100,7 @@ class ResponsesReader:
                 return []
 
     def _read_late(self, event: dict[str, Any], item: dict[str, Any]) -> list[Event]:
-        """Read a call whose beginning or whose arguments stand only at its end."""
+        """Parse a call whose start or arguments are only in its end event."""
         number = self._calls.get(str(event.get("output_index")))
         if number is None:
             return self._read_added(event)
@@ -112,5 +112,5 @@ class ResponsesReader:
         return Finished(finish, usage=read_usage(response.get("usage")))
 
     def end(self) -> list[Event]:
-        """See `StreamReader.end`: without its last event the answer is not complete."""
+        """See `StreamReader.end`: without its last event the reply is incomplete."""
         raise ended_early()

@@ -1,6 +1,6 @@
-"""The events of a streamed response, written.
+"""Encoding of the events of a streamed response.
 
-Each item is begun and ended, and the last event repeats the whole answer: what was said so far is held, up to a limit.
+Each item has a start and an end event, and the last event repeats the whole response, which is buffered up to a limit.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class _Message(Struct, frozen=True):
 
 
 class _Reasoning(Struct, frozen=True):
-    """The open item is what the model thinks."""
+    """The open item is reasoning."""
 
 
 class _Call(Struct, frozen=True):
-    """The open item is a call; `index` is its number among the calls of the answer."""
+    """The open item is a call; `index` is its number among the reply's calls."""
 
     index: int
     id: str
@@ -66,7 +66,7 @@ class _Call(Struct, frozen=True):
 
 
 class ResponsesWriter:
-    """Writes one response; `max_bytes` limits what is held of it."""
+    """Encode one response, buffering at most `max_bytes` of it."""
 
     def __init__(self, identity: ReplyIdentity, options: ReplyOptions, max_bytes: int) -> None:
         self._identity = identity
@@ -125,7 +125,7 @@ class ResponsesWriter:
         return self._event("output_item.added", {"output_index": len(self._output), "item": item})
 
     def _write_text(self, text: str) -> bytes:
-        """Write a token; most events are one, so the bytes around it are made once."""
+        """Return the event of a token; the bytes around it are built once, as most events are tokens."""
         written = b"" if isinstance(self._open, _Message) else self._begin_text()
         self._hold(text)
         number = b"%d" % self._sequence
@@ -163,7 +163,7 @@ class ResponsesWriter:
         return written + self._write_arguments(delta.arguments) if delta.arguments else written
 
     def _write_arguments(self, text: str) -> bytes:
-        """Pass arguments on; those of a tool of free text wait, since the text is known at their end."""
+        """Return the event of arguments; those of a free-text tool are buffered until their end."""
         self._hold(text)
         if isinstance(self._open, _Call) and self._open.is_custom:
             return b""
@@ -190,7 +190,7 @@ class ResponsesWriter:
         return written
 
     def _end_call(self, call: _Call) -> tuple[bytes, dict[str, Any]]:
-        # Clients parse what they collected, and nothing is not JSON.
+        # Clients parse the collected text, and an empty text is not JSON.
         written = b"" if self._pieces else self._write_arguments("{}")
         arguments = "".join(self._pieces)
         item = call_item(self._identity, len(self._output), ToolCall(call.id, call.name, arguments), call.tool)

@@ -1,4 +1,4 @@
-"""Token counts in passing answers of `/v1/responses`: in the last event, which wraps the whole answer."""
+"""Token counts in forwarded replies of `/v1/responses`: in the last event, which contains the whole response."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _FAILURES = ("error", "response.failed")
 
 
 class _Response(Struct):
-    """The answer in the last event; its output is skipped, not read."""
+    """The response in the last event; its output is skipped, not decoded."""
 
     usage: Any = None
 
 
 class _End(Struct):
-    """An event, or a whole answer."""
+    """An event, or a whole response."""
 
     usage: Any = None
     error: Any = None
@@ -37,7 +37,7 @@ _decode = msgspec.json.Decoder(_End).decode
 
 
 def _parsed(text: bytes) -> _End:
-    """Parse an event. The last one repeats the answer, and that may hold lone surrogates, which msgspec refuses."""
+    """Parse an event. The last one repeats the response, which may contain lone surrogates that msgspec rejects."""
     try:
         return _decode(text)
     except msgspec.DecodeError:

@@ -1,7 +1,7 @@
-"""A conversation, written as a request of `/v1/responses`.
+"""Encoding of a conversation as a `/v1/responses` request.
 
-Source: the request types of OpenAI's own Python library. The host is asked to store nothing; the proof of what a model
-thought is asked for in its place.
+Source: the request types of OpenAI's own Python library. The host is told to store nothing; the encrypted reasoning is
+requested instead.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ __all__ = ["write_response_request"]
 
 
 def write_response_request(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    """Write the body of a request, without the model.
+    """Return the body of a request, without the model.
 
     Raises:
-        UntranslatableRequest: no message, a text after the gap.
+        UntranslatableRequest: there is no message, or a suffix.
     """
     need_messages(conversation)
     if conversation.suffix is not None:
@@ -66,7 +66,7 @@ def write_response_request(conversation: Conversation, traits: HostTraits, dropp
 
 
 def _split_instructions(messages: tuple[Message, ...]) -> tuple[str, tuple[Message, ...]]:
-    """Return the system prompt, which stands apart, and the rest, unless the prompt is all there is."""
+    """Return the system prompt, which is separate, and the other messages; a single message is not split."""
     if len(messages) > 1 and messages[0].role is Role.SYSTEM:
         return joined_text(messages[0].parts, "\n"), messages[1:]
     return "", messages
@@ -116,7 +116,7 @@ def _write_result(result: ToolResult, dropped: Dropped) -> dict[str, Any]:
 
 
 def _write_said(part: Part, traits: HostTraits, dropped: Dropped) -> dict[str, Any] | None:
-    """Return an item of what the assistant said, None for thoughts that the host cannot check."""
+    """Return the item of an assistant's part; None for reasoning that the host cannot verify."""
     match part:
         case Text(text=text):
             return {"type": "message", "role": "assistant", "content": text} if text else None
@@ -173,7 +173,7 @@ def _write_tools(conversation: Conversation) -> dict[str, Any]:
 
 
 def _write_tool(tool: Tool) -> dict[str, Any]:
-    """Write a function. Here a missing `strict` means true, in every other dialect false."""
+    """Return a function. A missing `strict` means true here, false in every other dialect."""
     schema = dict(tool.parameters) if tool.parameters is not None else {"type": "object", "properties": {}}
     written = {"type": "function", "name": tool.name, "parameters": schema, "strict": tool.strict is True}
     return {**written, "description": tool.description} if tool.description else written
@@ -184,7 +184,7 @@ def _write_reasoning(conversation: Conversation, traits: HostTraits, dropped: Dr
     if level is None:
         return {}
     if level in traits.thinking or level is ThinkingLevel.OFF:
-        # Models that cannot think refuse the option altogether, and for them `OFF` is already so.
+        # Models without reasoning reject the option, and `OFF` is already their behaviour.
         said = dict(traits.thinking.get(level, {}))
         if not said:
             dropped.add("think")

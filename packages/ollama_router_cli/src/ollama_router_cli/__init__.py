@@ -1,1 +1,1 @@
-"""`orouter`: run and question ollama-router from the command line."""
+"""`orouter`: run and query ollama-router from the command line."""

@@ -1,4 +1,4 @@
-"""The error of a command that fails."""
+"""The error of a failed command."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ __all__ = ["CommandFailed"]
 
 
 class CommandFailed(RouterError):
-    """A command failed: its text goes to standard error, the exit code is 1."""
+    """A command failed; its message goes to standard error, the exit code is 1."""
 
     code = "command_failed"

@@ -1,4 +1,4 @@
-"""`orouter`: its commands, and what they have in common.
+"""`orouter`: its commands and their shared behaviour.
 
 A command's module is imported when the command runs, so that `orouter --help` is instant.
 """
@@ -55,9 +55,9 @@ COMMANDS = {
 
 
 def _module_of(command: str) -> ModuleType:
-    """Import a command without collections of garbage, of which an import makes none: a fifth of its time.
+    """Import a command with garbage collection disabled, as an import creates no garbage: saves a fifth of its time.
 
-    What was imported is frozen, or the next collection, of the young, would walk all of it: 40 ms of a `serve`.
+    Freeze the imported objects, or the next young collection would traverse them all: 40 ms of a `serve`.
     """
     gc.disable()
     try:
@@ -73,7 +73,7 @@ class _Commands(TyperGroup):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         names: dict[str, Any] = dict.fromkeys(COMMANDS)
-        self.commands.update(names)  # for "did you mean"; the commands themselves come from `get_command`
+        self.commands.update(names)  # for "did you mean"; `get_command` returns the commands themselves
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the base class's signature
         return list(COMMANDS)
@@ -101,7 +101,7 @@ class _Commands(TyperGroup):
 
 
 def _explain(error: Exception) -> str | None:
-    """Return the message for the user; None leaves the error to Typer (wrong usage, exit, abort, a closed pipe)."""
+    """Return the message for the user; None leaves the error to Typer (wrong usage, exit, abort, closed pipe)."""
     from ollama_router_core.errors import RouterError  # noqa: PLC0415 - `--help` does not need it
 
     if isinstance(error, RouterError):
@@ -151,7 +151,7 @@ def _root(
 
     Exit codes: 0 success, 1 failure, 2 wrong usage. Results go to standard output, everything else to standard error.
     """
-    # Before the command's name, these options are defaults, like the variables.
+    # Before the command's name, these options set defaults, as the variables do.
     if config is not None:
         os.environ["OROUTER_CONFIG"] = str(config)
     if environment is not None:
@@ -162,5 +162,5 @@ def main() -> None:
     """Run the console script."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a `?` in the output is better than no output
+            stream.reconfigure(errors="replace")  # a `?` in the output is better than a failure
     app()

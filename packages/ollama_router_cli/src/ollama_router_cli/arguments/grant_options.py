@@ -1,4 +1,4 @@
-"""Options that say what a user or group may do."""
+"""Options for the grants of a user or group."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EVERYTHING = {"kinds": tuple(map(str, Kind)), "reach": tuple(map(str, Reach)), 
 _LISTS = "comma-separated or repeated; any, none, or inherit to use the group's"
 _NUMBER = "a number, or inherit to use the group's"
 
-# Each field of `Grants` with the name of its option, its type, its placeholder and its help.
+# Each field of `Grants` with its option's name, type, placeholder and help.
 _OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
     ("models", "models", list[str], "PATTERN", f"Models, such as llama3* or qwen3:8b; {_LISTS}."),
     ("hosts", "hosts", list[str], "PATTERN", f"External hosts (they cost money); {_LISTS}."),
@@ -74,7 +74,7 @@ def _changes(typed: Mapping[str, Any]) -> dict[str, Any]:
 takes_grants = in_place_of(
     "grants", [option(name, kind | None, text, metavar=metavar) for _, name, kind, metavar, text in _OPTIONS], _changes
 )
-"""Give a command an option for each field of `Grants`; its parameter `grants` gets those that were typed, as JSON."""
+"""Adds an option per field of `Grants` to a command; its parameter `grants` gets the given ones as JSON values."""
 
 
 def _read(name: str, value: Any, now: float) -> Any:

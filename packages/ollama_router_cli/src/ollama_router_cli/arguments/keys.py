@@ -21,7 +21,7 @@ _NAMES: Final = {"\r": "enter", "\n": "enter", "\x7f": "backspace", "\x08": "bac
 def pressed_keys() -> Iterator[Callable[[float], str]]:
     """Yield a function that waits that many seconds for a key and returns its character or name, empty without one.
 
-    The terminal echoes nothing meanwhile. Where standard input is no terminal, the function only waits.
+    The terminal does not echo. If standard input is no terminal, the function only waits.
     """
     if not sys.stdin.isatty() or find_spec("termios") is None:
         yield _only_wait

@@ -72,9 +72,9 @@ def option(name: str, kind: Any, text: str, *, default: Any = None, **shown: Any
 def in_place_of(
     name: str, options: Sequence[inspect.Parameter], read: Callable[[Mapping[str, Any]], Any]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Replace one parameter of a command by several options; the parameter gets what `read` makes of their values.
+    """Replace one parameter of a command by several options; the parameter gets what `read` returns for their values.
 
-    A group of options that several commands take is thus declared once. `read` may raise `typer.BadParameter`.
+    Several commands can thus share a group of options. `read` may raise `typer.BadParameter`.
     """
 
     def change(command: Callable[..., None]) -> Callable[..., None]:
@@ -104,7 +104,7 @@ class SharedOptions:
 
 
 def shared(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
-    """Build an option for `in_place_of` from one that is declared here."""
+    """Build an option for `in_place_of` from one declared here."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
@@ -117,16 +117,16 @@ takes_shared_options = in_place_of(
     ],
     lambda typed: SharedOptions(**typed),
 )
-"""Give a command these options; its parameter `shared` gets what was typed."""
+"""Adds these options to a command; its parameter `shared` gets the values."""
 
 
 def examples(*lines: str, title: str = "Examples") -> str:
-    """Format lines to be shown verbatim below a command's help."""
+    """Format lines shown verbatim below a command's help."""
     return "\n".join(("\b", f"{title}:", *(f"  {line}" for line in lines)))
 
 
 def command_group(purpose: str | None = None) -> typer.Typer:
-    """Create the Typer app of one module; without a purpose it holds a single command and is no group."""
+    """Create the Typer app of one module; without a purpose it has a single command and is no group."""
     app = typer.Typer(no_args_is_help=purpose is not None, rich_markup_mode=None, add_completion=False)
     if purpose is not None:
         app.callback(help=purpose)(_only_a_group)
@@ -134,4 +134,4 @@ def command_group(purpose: str | None = None) -> typer.Typer:
 
 
 def _only_a_group() -> None:
-    """Keep a group a group, even with a single command in it."""
+    """Make Typer keep a group even with a single command."""

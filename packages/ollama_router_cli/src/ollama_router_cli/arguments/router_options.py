@@ -1,4 +1,4 @@
-"""Options of commands that ask a running router."""
+"""Options of commands that query a running router."""
 
 from __future__ import annotations
 
@@ -46,4 +46,4 @@ asks_router = in_place_of(
     ],
     lambda typed: RouterAccess(**typed),
 )
-"""Gives a command the options that its parameter `router` is made of."""
+"""Adds the options of the parameter `router` to a command."""

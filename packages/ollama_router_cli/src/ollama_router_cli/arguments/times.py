@@ -1,4 +1,4 @@
-"""Times as people type them: `30m`, `12h`, `7d`, `2026-11-23`, `2026-11-23T15:00`."""
+"""Times as users type them: `30m`, `12h`, `7d`, `2026-11-23`, `2026-11-23T15:00`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def parse_moment(text: str, *, now: float, ahead: bool = False) -> float:
-    """Parse a date and time (local unless it has an offset) or a span before `now`, after it with `ahead`.
+    """Parse a date and time (local without an offset), or a span before `now`, after it with `ahead`.
 
     Returns:
         Seconds since 1970.

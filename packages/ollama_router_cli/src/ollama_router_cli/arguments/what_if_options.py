@@ -62,11 +62,11 @@ asks_what_if = in_place_of(
     ],
     _read,
 )
-"""Gives a command the options that its parameter `change` is made of."""
+"""Adds the options of the parameter `change` to a command."""
 
 
 def chosen_routers(text: str) -> Sequence[str]:
-    """Return the strategies and usual policies that an option names.
+    """Return the strategies and baselines that an option names.
 
     Raises:
         BadParameter: one of them is unknown.

@@ -1,1 +1,1 @@
-"""The commands: one module, or one package, for each word that follows `orouter`."""
+"""The commands: one module or package per subcommand of `orouter`."""

@@ -1,4 +1,4 @@
-"""`orouter audit`: who changed users, tokens, groups, servers and the config."""
+"""`orouter audit`: changes of users, tokens, groups, servers and the config, with their authors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`orouter connect`: let clients without tokens use a router."""
+"""`orouter connect`: a local proxy to a router for clients without tokens."""
 
 from __future__ import annotations
 

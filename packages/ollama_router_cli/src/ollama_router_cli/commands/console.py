@@ -1,4 +1,4 @@
-"""`orouter console`: a link into the web console."""
+"""`orouter console`: a sign-in link to the web console."""
 
 from __future__ import annotations
 

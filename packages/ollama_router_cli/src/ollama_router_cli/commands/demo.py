@@ -1,4 +1,4 @@
-"""`orouter demo`: the router at work on two simulated servers."""
+"""`orouter demo`: the router in front of two simulated servers."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ app = command_group()
 
 _GIB = 1024**3
 _LARGE, _SMALL = "llama3.3:70b", "llama3.2:3b"
-_SECONDS_PER_SECOND = 0.1  # the simulated servers work ten times as fast as real ones would
+_SECONDS_PER_SECOND = 0.1  # the simulated servers are ten times as fast as real ones
 _LOG_SECONDS = 20.0
 _LINK_SECONDS = 3_600.0
-_CONTEXT = 4_096  # what `route explain` computes with
+_CONTEXT = 4_096  # the context that `route explain` assumes
 
 
 @app.command(epilog=examples("orouter demo", "orouter demo --once"))
@@ -96,7 +96,7 @@ def _stage() -> Iterator[_Stage]:
 
 
 def _simulate(stack: ExitStack, gib: int) -> int:
-    """Start a simulated server that has both models on disk; return its port."""
+    """Start a simulated server with both models on disk; return its port."""
     simulator = SimulatorThread(
         models=[_LARGE, _SMALL], vram=gib * _GIB, time_scale=_SECONDS_PER_SECOND, answer_tokens=24
     )
@@ -132,7 +132,7 @@ def _run_router(settings: Settings, log: Path) -> Iterator[subprocess.Popen[str]
 
 
 def _listening_url(router: subprocess.Popen[str], log: Path) -> str:
-    """Return the URL in the router's first line."""
+    """Return the URL from the router's first line."""
     line = router.stdout.readline() if router.stdout is not None else ""
     url = line.partition("listening on ")[2].strip()
     if not url:
@@ -179,7 +179,7 @@ def _explain(stage: _Stage, model: str) -> None:
 
 
 def _ask(stage: _Stage, model: str) -> None:
-    """Stream one answer and print its pieces as they arrive."""
+    """Stream one response and print its pieces as they arrive."""
     print_result(f"\n$ curl {stage.url}/api/chat   # {model}")
     messages = [{"role": "user", "content": "Why is the sky blue?"}]
     body = {"model": model, "messages": messages, "options": {"num_ctx": _CONTEXT}}
@@ -205,7 +205,7 @@ def _credential(stage: _Stage) -> dict[str, str]:
 
 
 def _logged(stage: _Stage) -> tuple[RequestRecord, ...]:
-    """Return the rows of both requests, which the router writes in the background."""
+    """Wait for the rows of both requests, which the router writes in the background; return them."""
     deadline = time.monotonic() + _LOG_SECONDS
     while True:
         rows = asyncio.run(_read_log(stage.settings))
@@ -238,5 +238,5 @@ def _wait(stage: _Stage) -> None:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Treat SIGTERM as Ctrl-C, so that router and servers are stopped first."""
+    """Treat SIGTERM as Ctrl-C, so that the router and the servers are stopped first."""
     raise KeyboardInterrupt

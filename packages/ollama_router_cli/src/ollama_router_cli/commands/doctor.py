@@ -1,4 +1,4 @@
-"""`orouter doctor`: look for what is wrong, and say what fixes it."""
+"""`orouter doctor`: problems, and the commands that fix them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def doctor(*, token_file: TokenFileOption = None, shared: SharedOptions) -> None
 
 
 def _print(found: list[Finding], told: list[Finding]) -> None:
-    """Print a table; what the running router told of itself has its place below what was seen from here."""
+    """Print a table; the running router's findings are below those made here."""
     rows = [(one.severity, one.subject, "here", one.reason, one.fix or "") for one in found]
     rows += [(one.severity, one.subject, "router", one.reason, one.fix or "") for one in told]
     if told:
@@ -78,6 +78,6 @@ def _look(settings: Settings) -> list[Finding]:
 
 
 def _problems(error: ConfigError) -> list[Finding]:
-    """Return the problems of a config that cannot be read: nothing else can be told then."""
+    """Return the problems of an unreadable config, the only findings possible then."""
     reasons = [str(problem) for problem in error.problems] or [error.message]
     return [Finding.error("config", reason, "orouter config check, or orouter config diff") for reason in reasons]

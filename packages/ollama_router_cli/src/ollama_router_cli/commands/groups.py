@@ -1,4 +1,4 @@
-"""`orouter groups`: grants and limits that several users share."""
+"""`orouter groups`: grants and limits shared by several users."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ app = command_group("Create, list and change groups of users.")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.", show_default=False)]
 Result = TypeVar("Result")
 _MOST = 1_000
-"""Groups on a page."""
+"""Groups per page."""
 
 
 @app.command(epilog=examples("orouter groups create team --models 'llama3*' --rpm 60"))

@@ -1,4 +1,4 @@
-"""`orouter history`: what happened on a day, or would have in another world."""
+"""`orouter history`: the events of a day, or its simulation in another scenario."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`orouter hosts`: external hosts, and what is known of them."""
+"""`orouter hosts`: external hosts and their profiles."""
 
 from __future__ import annotations
 

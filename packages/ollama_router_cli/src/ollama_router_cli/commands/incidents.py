@@ -1,4 +1,4 @@
-"""`orouter incidents`: what went wrong and when."""
+"""`orouter incidents`: problems and their times."""
 
 from __future__ import annotations
 

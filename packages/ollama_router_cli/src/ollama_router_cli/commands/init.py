@@ -1,4 +1,4 @@
-"""`orouter init`: write a config to start from."""
+"""`orouter init`: a first config."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def init(
 
 
 def _write_probed(path: Path, probed: Sequence[ProbedServer], *, as_json: bool) -> None:
-    """Write a config with these servers, and tell what each answered."""
+    """Write a config with these servers, and print what each answered."""
     for server in probed:
         print_note(_found(server))
     write_file(path, render_starter(probed))
@@ -107,7 +107,7 @@ def _address(url: str) -> Server:
     try:
         return parse_ollama_host(url)
     except ConfigError:
-        # The text is not repeated: it may contain a password.
+        # Do not repeat the text: it may contain a password.
         raise typer.BadParameter("--probe: expected [http://|https://]HOST[:PORT], without user and path") from None
 
 

@@ -1,4 +1,4 @@
-"""`orouter me`: what a token may do."""
+"""`orouter me`: the rights and limits of a token."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def me(*, router: RouterAccess) -> None:
 
 
 def _print(view: dict[str, Any]) -> None:
-    currency, models = view["currency"], view["models"]  # a router that tells no currency lists no models either
+    currency, models = view["currency"], view["models"]  # a router that sends no currency sends no models either
     print_result(f"{view['name']} ({view['role']}), {amount(len(models), 'model')}")
     _print_limits([one for one in view["limits"] if one["origin"] != "none"])
     _print_models(models, currency)

@@ -1,4 +1,4 @@
-"""`orouter operations`: what a running router does with models on servers."""
+"""`orouter operations`: a running router's operations on models."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def retry(operation_id: IdArgument, *, router: RouterAccess) -> None:
 
 
 def follow(client: httpx.Client, operation: dict[str, Any], *, as_json: bool) -> None:
-    """Tell on standard error how far an operation is, until it is over; then its result.
+    """Print an operation's progress on standard error until it ends, then its result.
 
     Raises:
-        Exit: with 1, it is not done everywhere.
+        Exit: with 1, if it is not done on all servers.
     """
     said = ""
     while operation["finished_at"] is None:

@@ -1,4 +1,4 @@
-"""`orouter queue`: who waits for a server."""
+"""`orouter queue`: the requests that wait for a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`orouter replay`: decide logged requests again, under another config."""
+"""`orouter replay`: repeat the decisions for logged requests, under another config."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def _rows(settings: Settings, since: str, before: str | None, limit: int) 
 
 
 def _note_strangers(rows: Sequence[RequestRecord], settings: Settings) -> None:
-    """Without `--config` it may be another config than the one that the log was written under."""
+    """Note servers of the log that this config lacks: without `--config` it may not be the log's config."""
     known = settings.config.servers.keys() | settings.config.external_hosts.keys()
     strangers = sorted({row.server for row in rows if row.server} - known)
     if strangers:

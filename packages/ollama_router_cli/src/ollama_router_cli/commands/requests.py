@@ -39,7 +39,7 @@ _EXAMPLES = examples(
 
 
 Ending = Literal["ok", "error", "refused", "client_left", "retried", "fallback", "cold"]
-"""How requests ended, or what happened on the way."""
+"""Filters by the end of a request, or by an event during it."""
 
 
 def _read_filter(typed: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _print_requests(view: dict[str, Any]) -> None:
     columns = ("time", "user", "model", "server", "outcome", "waited", "first token", "total", "id")
     rows = [*map(_active_row, view["active"]), *map(_row, view["requests"])]
     print_table(columns, rows, right=("waited", "first token", "total"))
-    back_to = view.get("searched_back_to")  # an older router looks at all of its log
+    back_to = view.get("searched_back_to")  # an older router searches its whole log
     if back_to is not None:
         print_note(f"searched back to {format_time(back_to)}; older rows were not searched yet")
     if view["next"]:
@@ -108,8 +108,8 @@ def _print_request(view: dict[str, Any]) -> None:
 
 
 def _print_course(view: dict[str, Any]) -> None:
-    """Its attempts where there were several, what was changed of it, and what was left of its user's limits."""
-    tries = view.get("tries") or ()  # an older router does not tell them
+    """Print the attempts (if there were several), changes by policy, and what was left of the user's limits."""
+    tries = view.get("tries") or ()  # an older router does not send them
     if len(tries) > 1 or any(one["end"] not in {"answered", "client_left", "in_progress"} for one in tries):
         rows = [(one["server"], format_ms(one["start_ms"]), format_ms(one["ms"]), _end(one)) for one in tries]
         print_table(("attempt on", "began after", "took", "ended"), rows, right=("began after", "took"))
@@ -139,7 +139,7 @@ def cancel(request_id: IdArgument, *, router: RouterAccess) -> None:
 
 
 def _print_parts(phases: list[dict[str, Any]], expected: list[dict[str, Any]] | None) -> None:
-    """Print the parts of the time, beside what was expected of each where that was kept."""
+    """Print the phases, next to the expected ones if they were recorded."""
     took = {phase["name"]: phase["ms"] for phase in phases}
     if expected is None:
         print_table(("", ""), [(name, format_ms(ms)) for name, ms in took.items()], right=("",))
@@ -151,7 +151,7 @@ def _print_parts(phases: list[dict[str, Any]], expected: list[dict[str, Any]] | 
 
 
 def _print_replay(view: dict[str, Any]) -> None:
-    """Where the request would go now, server by server, and by each strategy."""
+    """Print where the request would go now, by server and by strategy."""
     error = view["error"]
     now = f"to {view['server']}: {view['reason']}" if error is None else f"nowhere: {error['text']}"
     print_result(clean(f"now {now}; then {'to ' + view['then'] if view['then'] else 'nowhere'}"))
@@ -172,8 +172,8 @@ def _print_decision(decision: dict[str, Any]) -> None:
 
 
 def _asker(row: dict[str, Any]) -> str | None:
-    """Return the user and, where known, whose token asked on the user's behalf."""
-    speaker = row.get("speaker")  # an older router does not tell it of what has ended
+    """Return the user and, if known, the user whose token spoke for it."""
+    speaker = row.get("speaker")  # an older router does not send it for ended requests
     return f"{row['user']} by {speaker}" if speaker else row["user"]
 
 

@@ -1,4 +1,4 @@
-"""`orouter route`: which server would get a request, and why."""
+"""`orouter route`: the server that would get a request, and why."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ app = command_group("Show which server would get a request, and why.")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    """Where the state of the fleet comes from: a running router, a file, or else the servers, asked now."""
+    """The source of the fleet's state: a running router, a file, or by default the servers."""
 
     url: str | None
     token: str | None
@@ -88,7 +88,7 @@ _SOURCE = (
 
 
 def _read_question(typed: Mapping[str, Any]) -> Question:
-    """Read all of a question but its model, which is an argument."""
+    """Read all of a question but its model, which is an argument of the command."""
     return Question(model="", needs=frozenset(typed["need"] or ()), **{k: typed[k] for k in typed if k != "need"})
 
 

@@ -1,4 +1,4 @@
-"""`orouter series`: how much was asked and how long it took, step by step."""
+"""`orouter series`: request rates and latencies by step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SPAN_HELP = "hour: minutes of the last hour; day, week: hours of them."
 
 
 Span = Literal["hour", "day", "week"]
-"""How much time is told."""
+"""The time range."""
 
 
 @app.command(epilog=examples("orouter series", "orouter series week --json"))

@@ -21,7 +21,7 @@ app = command_group()
 
 
 LogFormat = Literal["auto", "text", "json"]
-"""How the log looks on standard error."""
+"""The format of the log on standard error."""
 
 
 @app.command(
@@ -87,6 +87,6 @@ def _with_log_format(config: Config, chosen: LogFormat | None) -> Config:
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
-    """Exit cleanly: uvicorn raises the signal again once it has stopped, and cleanup must still run, once."""
+    """Exit cleanly: uvicorn raises the signal again once it has stopped; cleanup must still run, exactly once."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(0)

@@ -1,4 +1,4 @@
-"""`orouter service`: have systemd, or launchd on a Mac, run the router."""
+"""`orouter service`: run the router under systemd, or launchd on a Mac."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print files and c
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is written, deleted and run, in this order."""
+    """The files to write and delete and the commands to run, in this order."""
 
     write: dict[Path, str] = field(default_factory=dict)
     before: tuple[Words, ...] = ()
@@ -122,7 +122,7 @@ def _units(settings: Settings, program: Path, *, of_machine: bool, socket: bool)
 
 
 def _account() -> Iterator[Words]:
-    """Make the account of the system's service, unless it is there."""
+    """Yield the command that creates the system service's account, if it is missing."""
     import pwd  # noqa: PLC0415 - not on every platform
 
     try:
@@ -133,12 +133,12 @@ def _account() -> Iterator[Words]:
 
 
 def _section(settings: Settings) -> str | None:
-    """Return the environment to tell the service, which does not see this shell's variables; None for the default."""
+    """Return the environment for the service, which does not see this shell's variables; None for the default."""
     return None if settings.environment == DEFAULT_ENVIRONMENT else settings.environment
 
 
 def _say_whose_database(settings: Settings) -> None:
-    """Tell where a database goes that no config names: whoever runs a command has one of their own."""
+    """Note where the service's database is without `database_url`: other users' commands use their own."""
     if settings.config.database_url is None:
         print_note(
             "database_url is not set: the service keeps its database in the home of ollama-router, where your commands"
@@ -160,7 +160,7 @@ def _agent_path() -> Path:
 
 
 def _manager(*, of_machine: bool) -> tuple[Path, Words]:
-    """Where units are, and how their manager is called."""
+    """Return the folder of units, and the command of their manager."""
     if of_machine:
         return Path("/etc/systemd/system"), ("systemctl",)
     home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"

@@ -1,4 +1,4 @@
-"""`orouter simulate`: a fleet in virtual time, under one routing strategy after another."""
+"""`orouter simulate`: a fleet in virtual time, under several routing strategies."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ app = command_group()
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The fleet, the config of its router, None for what `orouter init` writes, and what is made of the trace."""
+    """The fleet, its router's config (None for the one of `orouter init`), and the changes to the trace."""
 
     fleet: Path | None
     config: Path | None
@@ -174,7 +174,7 @@ def _text(path: Path) -> str:
 
 
 def _drawing() -> Any:
-    """Import matplotlib before the work begins, so that a missing one is reported at once.
+    """Import matplotlib before the simulation, so that a missing one is reported at once.
 
     Raises:
         CommandFailed: it is not installed.

@@ -1,4 +1,4 @@
-"""`orouter init --split-gpus`: one Ollama for each GPU of this machine."""
+"""`orouter init --split-gpus`: one Ollama per GPU of this machine."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ OPTIONS = (
     ),
     option("yes", bool, "With --write: do not ask for confirmation.", default=False),
 )
-"""The options of `init` that are about GPUs."""
+"""The options of `init` about GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
 class GpuSplit:
-    """What was asked: the groups to make, and whether and where to install their units."""
+    """The groups to create, and whether and where to install their units."""
 
     groups: tuple[GpuGroup, ...]
     write: bool
@@ -61,7 +61,7 @@ def read_split(typed: Mapping[str, Any]) -> GpuSplit | None:
     """Read the options; None without `--split-gpus`.
 
     Raises:
-        typer.BadParameter: an option that means nothing without it, or groups that are none.
+        typer.BadParameter: an option needs `--split-gpus`, or the groups are invalid.
     """
     if not typed["split_gpus"]:
         if typed["gpus"] is not None or typed["write"]:
@@ -73,14 +73,14 @@ def read_split(typed: Mapping[str, Any]) -> GpuSplit | None:
 
 
 def split_config(split: GpuSplit) -> str:
-    """Render the config with one server for each group."""
+    """Render the config with one server per group."""
     return render_starter(
         [ProbedServer(name=group.name, host="127.0.0.1", port=group.port, gpus=group.memory) for group in split.groups]
     )
 
 
 def print_split(split: GpuSplit, config: Path) -> None:
-    """Print the units, the config, how they are started and how all of it is undone."""
+    """Print the units, the config, the commands that start them, and those that undo everything."""
     for group in split.groups:
         print_result(f"# {split.folder / unit_name(group)}\n{render_unit(group, ollama=_ollama())}")
     print_result(f"# {config}\n{split_config(split)}")
@@ -89,7 +89,7 @@ def print_split(split: GpuSplit, config: Path) -> None:
 
 
 def write_split(split: GpuSplit) -> None:
-    """Install the units and start them in place of the usual service, after asking.
+    """Install the units and start them in place of the usual service, after confirmation.
 
     Raises:
         CommandFailed: a file cannot be written, or systemctl fails.

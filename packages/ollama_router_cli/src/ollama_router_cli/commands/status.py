@@ -34,12 +34,12 @@ __all__ = ["app"]
 app = command_group()
 
 _PATIENCE = 10.0
-"""Seconds that a remote router has to answer."""
+"""Timeout of a remote router, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
-    """What is shown, by name: servers, external hosts, models that differ by digest, models that are suspended."""
+    """The data to show, by name: servers, external hosts, models that differ by digest, suspended models."""
 
     source: str
     router: dict[str, Any]
@@ -54,7 +54,7 @@ class _Told:
         return bool(self.servers) and all(server["status"] != "healthy" for server in self.servers.values())
 
     def to_json(self) -> dict[str, Any]:
-        """All but where it is from."""
+        """Return all fields but `source`."""
         named = asdict(self)
         del named["source"]
         return named
@@ -111,7 +111,7 @@ def status(
 
 
 def _look(settings: Settings, token: str | None) -> _Told:
-    """Ask the router of this config, and its servers."""
+    """Query the router of this config, and its servers."""
     trust, url = own_trust(settings), settings.router_url
     router = _ask_router(url, settings.config.model_info_timeout, trust)
     there = _ask_for_status(url, token, trust) if router["running"] and token is not None else {"servers": {}}
@@ -132,10 +132,10 @@ def _look(settings: Settings, token: str | None) -> _Told:
 
 
 def _ask_in_spite_of(problem: ConfigError, listening: Settings, token: str | None) -> _Told:
-    """Ask the router of a file that has problems: one that runs goes by what the file was before.
+    """Query the router of an invalid config file; if it runs, it uses the previous config.
 
     Raises:
-        ConfigError: there is none; that is the problem.
+        ConfigError: no router runs; the error is `problem`.
     """
     told = _ask(listening.router_url, token, own_trust(listening))
     if not told.router["running"]:
@@ -144,7 +144,7 @@ def _ask_in_spite_of(problem: ConfigError, listening: Settings, token: str | Non
 
 
 def _ask(url: str, token: str | None, trust: ssl.SSLContext | bool = True) -> _Told:
-    """Ask a router, and nobody else."""
+    """Query only a router, not its servers."""
     router = _ask_router(url, _PATIENCE, trust)
     there: dict[str, Any] = {"servers": {}, "differing_models": {}}
     if router["running"] and token is not None:
@@ -160,7 +160,7 @@ def _ask(url: str, token: str | None, trust: ssl.SSLContext | bool = True) -> _T
 
 
 def _ask_router(url: str, timeout: float, trust: ssl.SSLContext | bool) -> dict[str, Any]:
-    """Ask the router for its health; another program on its port does not count as one."""
+    """Query the router's health; another program on its port does not count."""
     try:
         answer = httpx.get(f"{url}/health", timeout=timeout, trust_env=False, verify=trust)
     except httpx.HTTPError as error:
@@ -183,20 +183,20 @@ def _ask_router(url: str, timeout: float, trust: ssl.SSLContext | bool) -> dict[
 
 
 def _ask_for_status(url: str, token: str, trust: ssl.SSLContext | bool) -> dict[str, Any]:
-    """Ask the router what it knows of its servers."""
+    """Query the router's known state of its servers."""
     headers = {"authorization": f"Bearer {token}"}
     with httpx.Client(base_url=url, headers=headers, trust_env=False, verify=trust) as client:
         return ask_router(client, "/router/status")
 
 
 def _suspended(there: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Models that the router does not ask its servers for, by server."""
+    """Return the suspended models, by server."""
     servers = there["servers"].items()
     return {name: server["suspended_models"] for name, server in servers if server["suspended_models"]}
 
 
 def _as_router_says(server: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe a server by what `/router/status` tells of it; its address and settings are not among that."""
+    """Describe a server from `/router/status`, which contains neither its address nor its settings."""
     unknown = {"address": None, "priority": None, "max_memory_gb": None}
     if not server["up"]:
         return {"status": "unhealthy", "error": server["error"] or "no answer", **unknown}
@@ -251,7 +251,7 @@ def _print(told: _Told) -> None:
 
 
 def _print_suspended(suspended: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print models that servers could not serve of late, with the servers' own words."""
+    """Print models that servers could not serve recently, with the servers' own messages."""
     if not suspended:
         return
     print_result()
@@ -268,7 +268,7 @@ def _again(seconds: float | None) -> str:
 
 
 def _print_drift(drift: Mapping[str, Mapping[str, list[str]]]) -> None:
-    """Print models that differ between servers under one name: answers would depend on the server."""
+    """Print models with different digests under one name: responses depend on the server."""
     if not drift:
         return
     print_result()

@@ -34,14 +34,14 @@ _ATTENTION: Final = ("down", "suspended", "draining", "unknown", "up")
 
 @dataclass(slots=True)
 class _Look:
-    """What is looked at: servers from the one at `offset` on, those that have `needle` in their name or models."""
+    """The visible part: servers from `offset` on, of those with `needle` in their name or models."""
 
     offset: int = 0
     needle: str = ""
     typing: bool = False
 
     def press(self, key: str, room: int) -> bool:
-        """Follow a key; say whether to go on."""
+        """Handle a key; return False to quit."""
         if self.typing:
             self._type(key)
         elif key == "/":
@@ -115,13 +115,13 @@ def _watch(client: httpx.Client, address: str, status: dict[str, Any], interval:
 
 
 def _room_for_servers(status: Mapping[str, Any], height: int) -> int:
-    """Lines for servers: what the headings, the problems and a few requests leave."""
+    """Return the lines for servers: those that headings, problems and a few requests leave."""
     requests = min(len(status["active_requests"]) + 1, max(_LEAST_REQUESTS, height // 3))
     return max(3, height - len(_problems(status, height)) - requests - 7)
 
 
 def _problems(status: Mapping[str, Any], height: int) -> list[Text]:
-    """List what is wrong, a line each, on a third of the screen at most; a list of 200 servers is cut, not wrapped."""
+    """Return the problems, one line each, on at most a third of the screen; long lines are cut, not wrapped."""
     told = [clean(problem) for problem in status["problems"][: height // 3]]
     return [Text(problem, style="red", no_wrap=True, overflow="ellipsis") for problem in told]
 
@@ -140,7 +140,7 @@ def _screen(address: str, status: Mapping[str, Any], look: _Look, height: int) -
 
 
 def _table(part: _Part) -> Table:
-    """Make a table of one line a row, however narrow the terminal: folded rows would push the rest off the screen."""
+    """Make a table with one line per row on any width: wrapped rows would push others off the screen."""
     table = make_table(part.columns, part.rows, right=part.right)
     for column in table.columns:
         column.no_wrap, column.overflow = True, "ellipsis"
@@ -148,7 +148,7 @@ def _table(part: _Part) -> Table:
 
 
 def _position(servers: _Part, shown: list[tuple[object, ...]], look: _Look) -> str:
-    """Which servers are shown, and how to see others; empty where all are."""
+    """Return which servers are visible, and how to see others; empty if all are."""
     if look.typing or look.needle:
         return f"/{clean(look.needle)}{'_' if look.typing else ''}   {len(servers.rows)} servers match"
     if len(shown) == len(servers.rows):
@@ -225,7 +225,7 @@ def _trouble(server: Mapping[str, Any]) -> str:
 
 
 def _state_of(row: Mapping[str, Any]) -> str:
-    """Return what a request does; for one that waits, its place and the most seconds until its turn."""
+    """Return what a request does; for a queued one its position and the most seconds until it starts."""
     if not row["queue_position"] or row["server"]:
         return str(row["state"])
     starts_in = row["starts_in_seconds"]

@@ -1,4 +1,4 @@
-"""`orouter usage`: who used how much."""
+"""`orouter usage`: usage by user, group, model, server, host or day."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ app = command_group()
 
 
 By = Literal["user", "group", "model", "server", "host", "day"]
-"""What lines are about."""
+"""The dimension of the lines."""
 
 
 Order = Literal["requests", "errors", "tokens-in", "cached", "tokens-out", "gpu", "wasted", "cost"]
-"""What lines have the most of first."""
+"""The sort key, in descending order."""
 
 
 Step = Literal["day", "hour"]
-"""How long a time one line of an export stands for."""
+"""The time step of an export's lines."""
 
 
 _COLUMNS = ("requests", "errors", "tokens in", "cached", "tokens out", "GPU s", "wasted s", "first p50", "p95")

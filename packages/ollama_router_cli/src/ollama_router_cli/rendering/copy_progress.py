@@ -10,7 +10,7 @@ __all__ = ["TableProgress"]
 
 
 class TableProgress:
-    """Receive the number of copied rows per table; a context manager, which ends the line."""
+    """Show the number of copied rows per table; a context manager, which ends the line."""
 
     def __init__(self) -> None:
         self._over = sys.stderr.isatty()

@@ -9,6 +9,6 @@ __all__ = ["print_estimated"]
 
 
 def print_estimated(requests: int) -> None:
-    """Print for how many requests the tokens are estimates, if for any."""
+    """Print the number of requests with estimated tokens, if any."""
     if requests:
         print_result(f"the tokens of {amount(requests, 'request')} are estimates: servers did not count all of them")

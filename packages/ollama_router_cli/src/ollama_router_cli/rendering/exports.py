@@ -18,5 +18,5 @@ def write_json_lines(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_csv(rows: Iterable[Sequence[object]]) -> None:
-    """Write CSV in which no spreadsheet reads a cell as a formula."""
+    """Write CSV without cells that a spreadsheet would evaluate as formulas."""
     sys.stdout.write(csv_lines(rows))

@@ -11,7 +11,7 @@ __all__ = ["describe_grants"]
 
 
 def describe_grants(grants: Grants) -> list[tuple[str, str]]:
-    """Describe grants for people, one line for each that is set."""
+    """Describe grants for people, one line per grant that is set."""
     lines = [
         ("models", _entries(grants.models)),
         ("external hosts", _entries(grants.hosts)),

@@ -1,4 +1,4 @@
-"""A new token, shown the only time it can be."""
+"""Output of a new token, which is shown only once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["show_token"]
 
 
 def show_token(settings: Settings, created: CreatedToken, headline: str, *, as_json: bool) -> None:
-    """Print a new token, the only time it can be shown."""
+    """Print a new token, which cannot be shown again."""
     secret = created.token.reveal()
     if as_json:
         print_json({"name": created.user, "role": created.role, "token": secret})

@@ -11,7 +11,7 @@ __all__ = ["print_operation", "progress_of"]
 
 
 def print_operation(operation: dict[str, Any]) -> None:
-    """One operation, server by server."""
+    """Print one operation, by server."""
     to = f" to {operation['destination']}" if operation["destination"] else ""
     print_result(clean(f"{operation['kind']} of {operation['model']}{to}: {operation['state']} ({operation['id']})"))
     columns = ("server", "state", "done", "of", "words")

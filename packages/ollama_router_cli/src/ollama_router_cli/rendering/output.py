@@ -29,12 +29,12 @@ def print_note(text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a result as JSON, in ASCII so that no terminal's encoding can break it."""
+    """Print a result as JSON, in ASCII so that it is independent of the terminal's encoding."""
     print_result(json.dumps(value, indent=2))
 
 
 def print_outcome(value: Any, text: str, *, as_json: bool) -> None:
-    """Print what a command did: a value as JSON, or a text for people."""
+    """Print a command's result: a value as JSON, or a text for people."""
     if as_json:
         print_json(value)
     else:
@@ -42,10 +42,10 @@ def print_outcome(value: Any, text: str, *, as_json: bool) -> None:
 
 
 def confirm_word(question: str, word: str) -> None:
-    """Ask the user to type a word, on standard error so that pipes receive results only.
+    """Ask the user to type a word, on standard error so that pipes receive only results.
 
     Raises:
-        CommandFailed: something else was typed, or standard input has ended.
+        CommandFailed: the input differs, or standard input has ended.
     """
     sys.stderr.write(f"{question} Type {word} to continue: ")
     sys.stderr.flush()

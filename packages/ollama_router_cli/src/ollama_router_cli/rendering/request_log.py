@@ -48,7 +48,7 @@ def print_records(rows: Sequence[RequestRecord]) -> None:
 
 
 def _format_written(row: RequestRecord) -> str | None:
-    """Format the tokens of an answer; a tilde marks an estimate."""
+    """Format the tokens of a response; a tilde marks an estimate."""
     written = format_count(row.completion_tokens)
     return f"~{written or 0}" if row.tokens_estimated else written
 

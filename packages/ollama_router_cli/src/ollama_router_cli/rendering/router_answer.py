@@ -21,9 +21,9 @@ def print_answer(
     timeout: float | None = None,
     **query: Any,
 ) -> dict[str, Any]:
-    """Ask a running router, print its answer by `show` unless JSON is wanted, and return it.
+    """Query a running router, print its response by `show` (or as JSON if requested), and return it.
 
-    `timeout` is in seconds, five unless it is given.
+    `timeout` is in seconds, by default five.
 
     Raises:
         ConfigError, CommandFailed: see `router_client` and `ask_router`.

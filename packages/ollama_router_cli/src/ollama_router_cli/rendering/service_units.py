@@ -25,12 +25,12 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_./+@:-]+")
 
 
 def stop_seconds(limits: Limits) -> int:
-    """Return the seconds that a service manager has to wait for a stopping router before it kills it."""
+    """Return the seconds for which a service manager has to wait before it kills a stopping router."""
     return round(limits.lame_duck + limits.shutdown_grace) + 30
 
 
 def render_unit(program: Path, config: Path, *, system: bool, environment: str | None = None, stop: int = _STOP) -> str:
-    """Render the service's unit, for a section of the config if one is named; `stop` is in seconds.
+    """Render the service's unit, for a section of the config if given; `stop` is in seconds.
 
     Raises:
         CommandFailed: a word contains characters with a special meaning in a unit.
@@ -49,10 +49,10 @@ def _section(environment: str | None) -> tuple[str, ...]:
 
 
 def render_socket(host: str, port: int) -> str:
-    """Render the unit of the socket that systemd opens in the router's place.
+    """Render the unit of the socket that systemd opens for the router.
 
     Raises:
-        CommandFailed: the host is a name, which systemd would not look up.
+        CommandFailed: the host is a name, which systemd does not resolve.
     """
     try:
         ip_address(host)
@@ -63,7 +63,7 @@ def render_socket(host: str, port: int) -> str:
 
 
 def render_agent(program: Path, config: Path, log: Path, *, environment: str | None = None, stop: int = _STOP) -> str:
-    """Render an agent of launchd, which starts with the session and is restarted whenever it exits."""
+    """Render an agent of launchd, which starts with the session and restarts whenever it exits."""
     agent = {
         "Label": LABEL,
         "ProgramArguments": [str(program), "--config", str(config), *_section(environment), "serve"],

@@ -40,7 +40,7 @@ _STYLES = {
 def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
     """Build a table; None shows as `-`, columns named in `right` are right-aligned.
 
-    Without any heading (all empty) there is no header line.
+    If all headings are empty, the header line is omitted.
     """
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns), padding=(0, 2, 0, 0))
     for name in columns:
@@ -52,7 +52,7 @@ def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, righ
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
-    """Print the table that `make_table` makes; a pipe, and a terminal past which many rows scroll, get plain lines."""
+    """Print a table; a pipe, or a terminal with too many rows, gets plain lines."""
     rows = list(rows)
     if not sys.stdout.isatty() or len(rows) > _MANY:
         _print_plain(columns, rows, right)
@@ -75,7 +75,7 @@ def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[object]], right
 
 
 def _padded(cells: Sequence[str], *, to_right: bool) -> list[str]:
-    """Make cells as wide as the widest of them on a terminal, which is their length where all are ASCII."""
+    """Pad cells to the widest of them on a terminal; the width of ASCII text is its length."""
     widths = list(map(len if all(map(str.isascii, cells)) else cell_len, cells))
     most = max(widths)
     if to_right:

@@ -1,4 +1,4 @@
-"""The address of a config's console, and links that sign users in."""
+"""The address of a config's console, and sign-in links."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["console_address", "console_sessions"]
 
 
 def console_address(settings: Settings) -> str:
-    """Return the router's address for people, without a trailing slash.
+    """Return the router's public address, without a trailing slash.
 
     Raises:
         CommandFailed: the config disables the console.

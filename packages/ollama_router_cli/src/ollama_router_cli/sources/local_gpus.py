@@ -1,4 +1,4 @@
-"""The GPUs of this machine, as their vendors' tools list them."""
+"""The GPUs of this machine, from the vendors' tools."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Gpu:
 
 
 def list_gpus() -> list[Gpu]:
-    """List the GPUs of NVIDIA, else those of AMD; none where neither has a tool that answers."""
+    """List NVIDIA's GPUs, else AMD's; empty if neither vendor's tool answers."""
     return _nvidia() or _amd()
 
 
@@ -46,7 +46,7 @@ def _amd() -> list[Gpu]:
 
 
 def _output(command: Sequence[str]) -> str:
-    """Return what a tool prints; nothing where it is missing or fails."""
+    """Return a tool's output; empty if it is missing or fails."""
     try:
         done = subprocess.run(  # noqa: S603 - fixed words, found on the path
             command, capture_output=True, text=True, timeout=_SECONDS, check=True

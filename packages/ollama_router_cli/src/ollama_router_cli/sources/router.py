@@ -1,4 +1,4 @@
-"""Requests to a running router for data that only viewers and admins may see."""
+"""Requests to a running router's own routes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = ["ask_router", "own_trust", "router_client", "router_url", "segment", 
 
 
 def segment(name: str) -> str:
-    """Write a name as one segment of a path, whatever is in it."""
+    """Encode a name as one segment of a path."""
     return quote(name, safe="")
 
 
 def router_url(url: str) -> str:
-    """Complete a router's address: `http` and port 11434 where it has no scheme.
+    """Complete a router's address: the defaults are `http` and port 11434.
 
     Raises:
         ConfigError: the text is not an address.
@@ -39,7 +39,7 @@ def router_url(url: str) -> str:
 
 
 def own_trust(settings: Settings) -> ssl.SSLContext | bool:
-    """Trust only the certificate that the router of this config presents, whatever name it was issued for."""
+    """Trust only the certificate of this config's router, whatever name it was issued for."""
     certificate = settings.config.tls.certificate
     return True if certificate is None else trust_in(certificate)
 
@@ -51,7 +51,7 @@ def router_client(
     """Open a client of the running router, with a token.
 
     Raises:
-        ConfigError: the address, or the config that has it, cannot be read.
+        ConfigError: the address, or the config that contains it, cannot be read.
         CommandFailed: there is no token.
     """
     import httpx  # noqa: PLC0415 - most commands ask no router; it takes a quarter of the time of a start
@@ -70,10 +70,10 @@ def router_client(
 def ask_router(
     client: httpx.Client, path: str, method: str = "GET", *, body: Mapping[str, Any] | None = None, **query: Any
 ) -> dict[str, Any]:
-    """Ask one of the router's own routes for a JSON object; what is None in query and body is left out.
+    """Request a JSON object from one of the router's own routes; None values in query and body are omitted.
 
     Raises:
-        CommandFailed: nothing answers, the router refuses (the text is its own), or another program answers there.
+        CommandFailed: there is no response, the router refuses (with its message), or another program answers.
     """
     import httpx  # noqa: PLC0415 - it is there
 
@@ -86,10 +86,10 @@ def ask_router(
 
 
 def stream_router(client: httpx.Client, path: str, **query: Any) -> Iterator[str]:
-    """Request text from one of the router's own routes and stream it; None values in `query` are left out.
+    """Stream text from one of the router's own routes; None values in `query` are omitted.
 
     Raises:
-        CommandFailed: see `ask_router`; or the text breaks off.
+        CommandFailed: see `ask_router`; or the text is truncated.
     """
     import httpx  # noqa: PLC0415 - it is there
 
@@ -121,7 +121,7 @@ def _silent(client: httpx.Client, error: httpx.HTTPError) -> CommandFailed:
 
 
 def _document(client: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
-    """Return the JSON object of an answer; raise for the router's refusals and other programs' answers."""
+    """Return the JSON object of a response; raise for the router's refusals and other programs' responses."""
     try:
         document = json.loads(answer.content, object_hook=_Object)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Findings that servers and the running router report about themselves."""
+"""Findings from the servers and from the running router."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def server_findings(settings: Settings) -> Iterator[Finding]:
-    """Ask each server as a router does: whether it answers, its version, its models, its clock."""
+    """Query each server as a router does: whether it answers, its version, its models, its clock."""
     servers = {name: server for name, server in settings.config.servers.items() if server.enabled}
     facts = look(settings.config, settings.variables).snapshot.servers
     up = {name: facts[name] for name in servers if facts[name].up}
@@ -36,7 +36,7 @@ def server_findings(settings: Settings) -> Iterator[Finding]:
 
 
 def router_findings(settings: Settings) -> Iterator[Finding]:
-    """Request from the running router whether it accepts requests, and its problems, including its store's."""
+    """Query the running router: whether it accepts requests, and its problems, including its store's."""
     url = settings.router_url
     try:
         with httpx.Client(timeout=_PATIENCE, verify=own_trust(settings), trust_env=False) as client:
@@ -61,7 +61,7 @@ def router_findings(settings: Settings) -> Iterator[Finding]:
 
 
 def told_findings(settings: Settings, token: str) -> Iterator[Finding]:
-    """Ask the running router for what it found itself, its servers as it sees them and learned from their answers.
+    """Query the running router for its own findings, including the observed state of its servers.
 
     Raises:
         CommandFailed: the router does not answer, or the token is not an admin's.
@@ -102,7 +102,7 @@ def _clock(name: str, server: Server) -> Iterator[Finding]:
     try:
         answer = httpx.get(f"{_address(server)}/api/version", timeout=_PATIENCE, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL):
-        return  # reached by other means, such as a certificate authority of its own
+        return  # reached by other means, such as a custom certificate authority
     yield from clock_findings(name, clock_difference(answer.headers.get("date"), sent=sent, received=clock.wall()))
 
 

@@ -1,4 +1,4 @@
-"""Where settings come from: the only module that knows the search order.
+"""Sources of settings; no other module knows the search order.
 
 --config, $OROUTER_CONFIG, ./orouter.yml, <user's config directory>/orouter.yml, built-in defaults
 --environment, $OROUTER_ENV, production
@@ -33,13 +33,13 @@ __all__ = [
 ]
 
 FILE_NAME = "orouter.yml"
-"""Name of a config file unless another is given."""
+"""Default name of a config file."""
 
 DEFAULT_ENVIRONMENT = "production"
-"""Section of a config file unless another is given."""
+"""Default section of a config file."""
 
 _LISTENING = ("proxy_host", "proxy_port", "tls", "trusted_proxies")
-_A_SERVER = {"servers": {"unknown": {"host": "unknown"}}}  # no config is one without
+_A_SERVER = {"servers": {"unknown": {"host": "unknown"}}}  # no config is valid without a server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +88,10 @@ class Settings:
 def read_settings(
     config: Path | None = None, environment: str | None = None, variables: Mapping[str, str] | None = None
 ) -> Settings:
-    """Find and load the config; `variables` is the process's environment unless given.
+    """Find and load the config; `variables` defaults to the process's environment.
 
     Raises:
-        ConfigError: the file cannot be read, or has problems; the error lists them all.
+        ConfigError: the file cannot be read or is invalid; the error lists all problems.
     """
     known = dict(os.environ) if variables is None else variables
     section = chosen_environment(environment, known)
@@ -102,7 +102,7 @@ def read_settings(
 
 
 def listening_settings(config: Path | None, environment: str | None) -> Settings:
-    """Read only the router's address from a file that has problems elsewhere.
+    """Read only the router's address from a file that is invalid elsewhere.
 
     Raises:
         ConfigError: the file does not exist or cannot be read.
@@ -128,7 +128,7 @@ def find_config_file(option: Path | None, variables: Mapping[str, str]) -> Path 
     """Return the config file in effect, or None for the built-in defaults.
 
     Raises:
-        ConfigError: a file was named and does not exist.
+        ConfigError: the named file does not exist.
     """
     named = option or (Path(variables["OROUTER_CONFIG"]) if variables.get("OROUTER_CONFIG") else None)
     if named is not None:
@@ -144,10 +144,10 @@ def _user_file() -> Path:
 
 
 def read_text(path: Path) -> str:
-    """Read a config's file.
+    """Read a config file.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: the file cannot be read.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -158,10 +158,10 @@ def read_text(path: Path) -> str:
 
 
 def load_text(path: Path, text: str, section: str, variables: Mapping[str, str]) -> Config:
-    """Load the text of a config's file, as a router would take it up.
+    """Load the text of a config file as a router would.
 
     Raises:
-        ConfigError: it has problems; the error lists them all.
+        ConfigError: the text is invalid; the error lists all problems.
     """
     try:
         loaded = load_config(text, environment=section, env=variables)

@@ -1,4 +1,4 @@
-"""Ask the servers of a config for their state, once, exactly as a running router would."""
+"""Query the servers of a config for their state, once, exactly as a running router would."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["Sighting", "look"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """The result of one round; `now` is of the clock that the snapshot's times come from."""
+    """The result of one round; `now` and the snapshot's times are of the same clock."""
 
     snapshot: FleetSnapshot
     now: float
 
 
 def look(config: Config, variables: Mapping[str, str]) -> Sighting:
-    """Ask every enabled server once; a server that does not answer is down in the result, not an error."""
+    """Query every enabled server once; a server without an answer is down in the result, not an error."""
     with _quiet_log():
         return asyncio.run(_look(config, variables))
 
@@ -50,7 +50,7 @@ async def _look(config: Config, variables: Mapping[str, str]) -> Sighting:
 
 @contextmanager
 def _quiet_log() -> Iterator[None]:
-    """Silence the router's log: its content is in the result."""
+    """Silence the router's log, whose content is in the result."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         yield

@@ -1,11 +1,11 @@
-"""A fleet as a JSON file: what servers answered at some moment, to explain a decision offline.
+"""A fleet as a JSON file: the servers' responses at some time, to explain a decision offline.
 
     {"servers": {"big": {"version": "0.32.15", "probe_ms": 3.1, "in_flight": 0, "error": null,
                          "tags": <body of /api/tags>, "ps": <body of /api/ps>,
                          "show": {"llama3.1:8b": <body of /api/show>}}}}
 
-Every key is optional. A server is up unless it has an `error`; a server of the config that is missing from the file has
-not been asked yet. `curl http://big:11434/api/tags` is enough to write one by hand.
+Every key is optional. A server is up unless it has an `error`; a server of the config that is missing from the file
+counts as not probed yet. `curl http://big:11434/api/tags` is enough to write one by hand.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def read_snapshot(path: Path, known: Mapping[str, object], *, now: float, wall: 
         wall: seconds since 1970, for expiry times.
 
     Raises:
-        CommandFailed: the file cannot be read or does not have this format; the text names the server and the key.
+        CommandFailed: the file cannot be read or is invalid; the message names the server and the key.
     """
     servers = _object(_load(path).get("servers"), f"{path}: servers")
     strangers = sorted(set(servers) - set(known))

@@ -1,4 +1,4 @@
-"""Open the database for one command."""
+"""Opening the database for one command."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def run_with(
     """Run an action on a store of the database that a command's options select.
 
     Raises:
-        ConfigError, StorageUnavailable: as `open_database`.
+        ConfigError, StorageUnavailable: see `open_database`.
     """
     settings = read_settings(config, environment)
     results: list[Result] = []
 
-    # Returns nothing: asyncio's Ctrl-C handler may render the task, and its result with it, as text.
+    # Return nothing: asyncio's Ctrl-C handler may print the task, and its result with it.
     async def run() -> None:
         async with open_store(settings) as store:
             results.append(await action(store))
@@ -90,7 +90,7 @@ async def open_audit(settings: Settings) -> AsyncIterator[AuditLog]:
 
 
 def operator() -> Actor:
-    """Return the account that runs this command, the one before `sudo` if there was one."""
+    """Return the account that runs this command; under `sudo` the original one."""
     name = os.environ.get("SUDO_USER") or _account()
     return Actor(name[:100], "cli", machine_name())
 
@@ -98,7 +98,7 @@ def operator() -> Actor:
 def _account() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container's number without a name; KeyError before Python 3.13
+    except (OSError, KeyError):  # a container's uid without a name; KeyError before Python 3.13
         return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 

@@ -47,7 +47,7 @@ def coordination_findings(settings: Settings) -> Iterator[Finding]:
 
 
 def discovery_findings(settings: Settings) -> Iterator[Finding]:
-    """Look once at every source of discovery."""
+    """Query every discovery source once."""
     yield from asyncio.run(_looks(settings))
 
 

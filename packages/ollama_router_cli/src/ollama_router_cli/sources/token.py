@@ -1,4 +1,4 @@
-"""A token from a file, the environment, a prompt or a pipe: for commands that need nothing else of the settings."""
+"""A token from a file, the environment, a prompt or a pipe, for commands that need no other settings."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def read_token(file: Path | None) -> str:
 
 
 def given_token(file: Path | None) -> str | None:
-    """Read a token from a file, else from OROUTER_TOKEN; None where there is neither.
+    """Read a token from a file, else from OROUTER_TOKEN; None if neither is given.
 
     Raises:
-        CommandFailed: the file cannot be read, or there is no token in it.
+        CommandFailed: the file cannot be read, or contains no token.
     """
     return read_token(file) if file is not None or "OROUTER_TOKEN" in os.environ else None
 

@@ -1,1 +1,1 @@
-"""Units of systemd that the package ships: those of `deploy/`, and one for a user's own manager."""
+"""The package's systemd units: those of `deploy/`, and one for a user's own manager."""

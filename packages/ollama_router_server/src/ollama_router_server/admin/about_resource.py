@@ -23,11 +23,11 @@ _OURS: Final = ("ollama-router-core", "ollama-router-server")
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _LICENCE: Final = "License :: OSI Approved :: "
 _LONGEST_LICENCE: Final = 60
-"""Characters: some packages give the whole text for its name."""
+"""Characters; some packages put the whole text into the name field."""
 
 
 async def find_about(services: Services, request: Request) -> AboutView:
-    """Return what is known of the program; how it runs is for viewers and admins."""
+    """Return version, licences and stored data; for viewers and admins also how the router runs."""
     view = about_view(
         services.config,
         version=version("ollama-router-server"),
@@ -52,7 +52,7 @@ def _running(services: Services) -> RunningView:
 
 @cache
 def _libraries() -> tuple[LibraryView, ...]:
-    """List the libraries that our packages require, as far as they are installed; read once."""
+    """List the installed libraries that our packages require; cached."""
     names = {found[0] for ours in _OURS for asked in requires(ours) or () if (found := _NAME.match(asked))}
     return tuple(_installed(names - {*_OURS}))
 
@@ -61,13 +61,13 @@ def _installed(names: set[str]) -> Iterator[LibraryView]:
     for name in names:
         try:
             told = metadata(name)
-        except PackageNotFoundError:  # of an extra, or of another system
+        except PackageNotFoundError:  # of an extra, or for another system
             continue
         yield LibraryView(name=told["Name"], version=told["Version"], licence=_licence(told))
 
 
 def _licence(told: PackageMetadata) -> str | None:
-    """As the package says: an expression, a classifier, or a short text."""
+    """Return the licence from the package's metadata: an expression, a classifier, or a short text."""
     classifiers = [one.removeprefix(_LICENCE) for one in told.get_all("Classifier") or () if one.startswith(_LICENCE)]
     text = told.get_all("License") or [""]
     short = text[0] if len(text[0]) <= _LONGEST_LICENCE else ""

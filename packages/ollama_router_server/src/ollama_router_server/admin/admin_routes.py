@@ -110,7 +110,7 @@ ACTING: Final[tuple[Operation, ...]] = (
         refused=(409,),
     ),
 )
-"""What the console's pages do, too, with a session instead of a token, and what they ask for it."""
+"""Operations that the console also offers, with a session instead of a token, and operations that its pages need."""
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *ACTING,
@@ -236,4 +236,4 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     ),
     get("/router/openapi.json", None, "This OpenAPI description", answer=ObjectBody),
 )
-"""All of them."""
+"""All operations."""

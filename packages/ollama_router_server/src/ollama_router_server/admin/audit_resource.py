@@ -14,7 +14,7 @@ __all__ = ["find_audit"]
 
 
 async def find_audit(services: Services, request: Request) -> AuditBody:
-    """Find changes, the newest first: `[?since=SECONDS][&actor=NAME][&action=ACTION][&limit=N]`."""
+    """Find changes, newest first: `[?since=SECONDS][&actor=NAME][&action=ACTION][&limit=N]`."""
     chosen = AuditFilter(
         since=moment(request.get_param("since")),
         actor=request.get_param("actor"),

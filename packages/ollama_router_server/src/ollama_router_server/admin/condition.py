@@ -1,4 +1,4 @@
-"""The state of the router as a whole, in words, and whether it refuses new requests."""
+"""The state of the router as a whole, in words, and whether it accepts new requests."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _MOST_NAMES = 5
 
 
 class Condition(Struct, frozen=True):
-    """`problems` are what an operator should know; with any but `ok` and `degraded` new requests are refused.
+    """The router's status and `problems` for the operator; only `ok` and `degraded` accept new requests.
 
-    Servers that are down while others serve are listed, and leave the status at `ok`, as in the original's `/health`.
+    Servers that are down while others serve are listed without changing the status, as in the original's `/health`.
     """
 
     status: Literal["starting", "ok", "degraded", "unavailable", "stopping"]
@@ -25,7 +25,7 @@ class Condition(Struct, frozen=True):
 
     @property
     def serves(self) -> bool:
-        """Whether new requests are taken."""
+        """Whether the router accepts new requests."""
         return self.status in {"ok", "degraded"}
 
 
@@ -49,7 +49,7 @@ def condition_of(services: Services) -> Condition:
 
 _Status = Literal["ok", "degraded", "unavailable"]
 _Problem = tuple[str, _Status]
-"""What is wrong, and what it makes of the router."""
+"""A problem, and the status that it causes."""
 
 
 def _servers(services: Services) -> Iterator[_Problem]:

@@ -1,4 +1,4 @@
-"""The config in effect, without its secrets: `GET /router/config`, and a file for support."""
+"""The config in effect, without secrets: `GET /router/config`, and a file for support."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["DiagnosticsResource", "find_config"]
 
 
 async def find_config(services: Services, _request: Request) -> ConfigView:
-    """Return the config in effect, with what keeps a newer one from taking effect."""
+    """Return the config in effect, and why a newer one is not applied."""
     return ConfigView(
         text=await asyncio.to_thread(_text, services.running_config.declared),  # 200 servers take a tenth of a second
         problem=services.running_config.problem,
@@ -31,7 +31,7 @@ def _text(config: Config) -> str:
 
 
 class DiagnosticsResource:
-    """`GET /router/diagnostics`: what somebody who is to help has to know, to be saved as a file."""
+    """`GET /router/diagnostics`: data for support, as a file."""
 
     roles = ADMINS
 
@@ -39,7 +39,7 @@ class DiagnosticsResource:
         self._services = services
 
     async def on_get(self, request: Request, response: Response) -> None:
-        """Answer what is known of program, config, servers and log; nothing of users and their requests."""
+        """Answer program, config, servers and log; no data of users or their requests."""
         services = self._services
         figures = services.sink
         view = DiagnosticsView(

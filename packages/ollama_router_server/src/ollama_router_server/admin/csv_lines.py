@@ -1,4 +1,4 @@
-"""CSV that no spreadsheet takes for formulas."""
+"""CSV without text that a spreadsheet would evaluate as a formula."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_lines(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as lines; None is an empty cell, and a text that a spreadsheet would compute begins with an apostrophe."""
+    """Write rows as lines; None is an empty cell, and text that looks like a formula gets a leading apostrophe."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(map(_safe_cell, row) for row in rows)
     return text.getvalue()

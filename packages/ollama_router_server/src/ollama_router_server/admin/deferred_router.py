@@ -1,4 +1,4 @@
-"""Falcon's routes, worked out when the first request for one of them comes."""
+"""Falcon's routes, compiled with the first request that needs one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ __all__ = ["DeferredRouter"]
 
 
 class DeferredRouter(CompiledRouter):
-    """Falcon's own router, except that a process that only relays never pays for a hundred routes.
+    """Falcon's router with deferred compilation, for processes that only relay.
 
-    Working them out takes 10 to 15 ms, before a connection is accepted or, this way, with the first request that
-    Falcon answers.
+    Compiling a hundred routes takes 10 to 15 ms; the first request that Falcon answers pays for it, not the start.
     """
 
     __slots__ = ("_told",)
@@ -23,15 +22,15 @@ class DeferredRouter(CompiledRouter):
         self._told: list[tuple[str, object, dict[str, Any]]] = []
 
     def add_route(self, uri_template: str, resource: object, **options: Any) -> None:
-        """Note a route."""
+        """Record a route."""
         self._told.append((uri_template, resource, options))
 
     def find(self, uri: str, req: Any = None) -> Any:
-        """Return the route that Falcon's router finds, after adding the routes.
+        """Return the route from Falcon's router, after adding the recorded routes.
 
         Raises:
-            ValueError: two routes contradict each other, or one is invalid.
-            TypeError: a resource answers otherwise than by coroutines.
+            ValueError: two routes conflict, or one is invalid.
+            TypeError: a responder is not a coroutine.
         """
         told, self._told = self._told, []
         for uri_template, resource, options in told:

@@ -1,4 +1,4 @@
-"""The router's state, and its decisions."""
+"""The router's state and decisions over HTTP."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from ollama_router_server.services import Services
 __all__ = ["KV_TYPES", "drain", "explain_model", "find_queue", "kv_type_asked", "probe", "status_json", "undrain"]
 
 KV_TYPES: tuple[KvCacheType | Literal[""], ...] = ("", "f16", "q8_0", "q4_0")
-"""What `kv_type` may be; empty is what each server is set to."""
+"""Valid values of `kv_type`; empty means each server's own setting."""
 
 _LONGEST_PROBE = 20.0  # seconds
 
 
 def status_json(services: Services, _request: Request) -> dict[str, Any]:
-    """Tell the known state of every server, with the age of each fact, and the active requests."""
+    """Return the known state of every server, with the age of each fact, and the active requests."""
     snapshot, discovery = services.fleet.snapshot, services.discovery
     figures, condition = services.worker_news.figures(), condition_of(services)
     return {
@@ -55,7 +55,7 @@ def status_json(services: Services, _request: Request) -> dict[str, Any]:
 
 
 def find_queue(services: Services, request: Request) -> QueueBody:
-    """Tell how many wait for what in this worker, since when, and how long a newcomer would; users see their own."""
+    """Return this worker's queue by kind of request, with waits and a forecast; users see only their own requests."""
     user = user_of(request)
     line = services.admission.view.line(None if user.role in READERS else user.name)
     queue = [
@@ -71,16 +71,16 @@ def find_queue(services: Services, request: Request) -> QueueBody:
 
 
 def kv_type_asked(request: Request) -> KvCacheType | None:
-    """Read the type of KV cache that servers are taken to be set to, None for their own.
+    """Read the KV cache type to assume for servers, None for their own.
 
     Raises:
-        InvalidBody: there is no such type.
+        InvalidBody: the type does not exist.
     """
     return one_of(request, "kv_type", KV_TYPES, "") or None
 
 
 async def explain_model(services: Services, request: Request) -> dict[str, Any]:
-    """Tell each server's verdict and reasons, by the fields of a `Question`, and all_strategies; no server is asked."""
+    """Explain the decision for a `Question`: verdicts and reasons by server, with `all_strategies` by strategy."""
     model = str(request.get_param("model", required=True))
     if not model:
         raise falcon.HTTPBadRequest(title="model is required", description="name a model: ?model=llama3.1:8b")
@@ -101,7 +101,7 @@ async def explain_model(services: Services, request: Request) -> dict[str, Any]:
 
 
 async def drain(services: Services, request: Request, name: str, *, on: bool = True) -> DrainBody:
-    """Begin or end a drain; it lasts over restarts, until `drain` of the server changes in the config."""
+    """Start or end a drain; it persists over restarts until the server's `drain` changes in the config."""
     check_server(services, name)
     told = {"already": True} if on and name in services.fleet.health.draining else {}
     await services.drains.drain(name, on=on)
@@ -113,7 +113,7 @@ undrain = partial(drain, on=False)
 
 
 async def probe(services: Services, _request: Request, name: str) -> ProbeView:
-    """Ask a server now, instead of when its next probe is due; the worker that has this request asks."""
+    """Probe a server now, from this worker, instead of waiting for its next scheduled probe."""
     check_server(services, name)
     try:
         async with asyncio.timeout(_LONGEST_PROBE):

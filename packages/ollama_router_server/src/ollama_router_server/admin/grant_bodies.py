@@ -1,4 +1,4 @@
-"""Grants between the bodies of requests and answers and the core."""
+"""Conversion of grants between HTTP bodies and the core."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ __all__ = ["changes_of", "grants_body", "grants_of"]
 
 
 def grants_of(body: GrantsBody | None) -> Grants:
-    """Return what a body grants.
+    """Return the grants in a body.
 
     Raises:
-        InvalidGrants: it cannot be granted.
+        InvalidGrants: they are invalid.
     """
     return grants_from_json({} if body is None else body.model_dump(mode="json"))
 
 
 def changes_of(body: GrantsBody | None) -> dict[str, Any]:
-    """Return the fields of a body, in JSON's types; None revokes a grant."""
+    """Return the fields set in a body, as JSON values; None unsets a grant."""
     return {} if body is None else body.model_dump(mode="json", exclude_unset=True)
 
 
 def grants_body(grants: Grants) -> GrantsBody:
-    """Grants as answers have them."""
+    """Return grants as a response body."""
     return GrantsBody.model_validate(grants_to_json(grants), strict=False)

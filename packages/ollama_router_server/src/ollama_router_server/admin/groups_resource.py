@@ -1,4 +1,4 @@
-"""Groups over HTTP: what `orouter groups` does, and what each means for its members."""
+"""Groups over HTTP: the operations of `orouter groups`, and a group's effect on its members."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST: Final = 200
 
 
 async def list_groups(services: Services, request: Request) -> GroupsBody:
-    """List the page of groups that the query asks for."""
+    """List a page of groups, as the query selects."""
     limit = request.get_param_as_int("limit", min_value=1, max_value=_MOST) or _MOST
     search, after = request.get_param("search") or None, request.get_param("after") or None
     page = await services.groups.page(search=search, after=after, limit=limit)
@@ -54,7 +54,7 @@ async def delete_group(services: Services, request: Request, name: str) -> Delet
 
 
 async def group_rights_after(services: Services, request: Request, name: str) -> GroupRightsView:
-    """Tell what a group would mean for its members after a change in the form of `PATCH`; it is not made."""
+    """Return the effect of a group on its members after a change in the form of `PATCH`, without making it."""
     patch = await read_body(request, GroupPatch)
     return await group_rights_view(services, name, changes_of(patch.grants))
 

@@ -17,7 +17,7 @@ __all__ = ["HealthResource", "LiveResource", "ReadyResource"]
 
 
 class LiveResource:
-    """`GET /livez` and `GET /up`: 200 as long as the process responds."""
+    """`GET /livez` and `GET /up`: 200 while the process responds."""
 
     async def on_get(self, _request: Request, response: Response) -> None:
         """Answer 200."""
@@ -26,13 +26,13 @@ class LiveResource:
 
 
 class ReadyResource:
-    """`GET /readyz`: 200 while new requests are taken, else 503; the text says what is wrong in either case."""
+    """`GET /readyz`: 200 while the router accepts new requests, else 503; the text lists problems in both cases."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     async def on_get(self, _request: Request, response: Response) -> None:
-        """Answer `ready` and what troubles the router all the same, or 503 and why it takes no requests."""
+        """Answer `ready` with any problems, or 503 with the reasons why the router accepts no requests."""
         condition = condition_of(self._services)
         response.content_type = "text/plain"
         response.text = "; ".join((*(("ready",) if condition.serves else ()), *condition.problems))
@@ -41,13 +41,13 @@ class ReadyResource:
 
 
 class HealthResource:
-    """`GET /health`: 200 as long as the router runs, even if servers are down."""
+    """`GET /health`: 200 while the router runs, even if servers are down."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     async def on_get(self, _request: Request, response: Response) -> None:
-        """Answer the state of the router, of every enabled server and external host, and of the request log."""
+        """Answer the state of the router, its enabled servers and external hosts, and the request log."""
         services = self._services
         sink = services.sink
         servers, condition = services.fleet.snapshot.servers, condition_of(services)
@@ -69,7 +69,7 @@ class HealthResource:
                 "status": "healthy" if sink.healthy else "unhealthy",
                 "dropped": sink.dropped,
                 "pending": sink.pending,
-                # No token is needed here: the database's own error is in the router's log.
+                # This route needs no token: the database's error message is only in the router's log.
                 **({} if sink.healthy else {"error": StorageUnavailable.code}),
             },
         }

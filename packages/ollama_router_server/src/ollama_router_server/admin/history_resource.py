@@ -25,10 +25,10 @@ _MOST_INCIDENTS = 200
 
 
 async def find_day(services: Services, request: Request) -> HistoryView:
-    """Find the day that the query asks for, today without one.
+    """Return the events of the day in the query, by default today.
 
     Raises:
-        InvalidBody: it is no day.
+        InvalidBody: it is not a day.
     """
     day, begin = asked_day(request, services.clock.wall())
     changes: list[AuditEntryBody] = []
@@ -41,10 +41,10 @@ async def find_day(services: Services, request: Request) -> HistoryView:
 
 
 def asked_day(request: Request, wall: float, name: str = "day") -> tuple[str, int]:
-    """Parse the day that the query asks for, today without one, and when it begins (UTC).
+    """Parse the day in the query, by default today; return it with its start (UTC, seconds since 1970).
 
     Raises:
-        InvalidBody: it is no day.
+        InvalidBody: it is not a day.
     """
     day = _day(request.get_param(name) or None, wall, name)
     return day.isoformat(), int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())

@@ -17,7 +17,7 @@ __all__ = ["find_incidents", "list_incidents"]
 
 
 async def find_incidents(services: Services, chosen: IncidentFilter, limit: int) -> IncidentsView:
-    """Find incidents, the newest first, with what each hit."""
+    """Find incidents, newest first, with the requests that each affected."""
     store = services.incidents.store
     found = await store.list(chosen, limit=limit)
     return incidents_view(found, await store.hits(found), services.clock.wall())

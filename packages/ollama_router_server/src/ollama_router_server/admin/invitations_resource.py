@@ -13,7 +13,7 @@ __all__ = ["invite", "withdraw"]
 
 
 async def invite(services: Services, request: Request, name: str) -> InvitationBody:
-    """Make a link that signs a user in, once, within three days; a user without a token gets one with it.
+    """Create a link that signs a user in, once, within three days; a user without a token gets one with it.
 
     Raises:
         UnknownUser: the user does not exist.

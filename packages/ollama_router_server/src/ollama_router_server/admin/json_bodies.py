@@ -1,4 +1,4 @@
-"""JSON bodies of the admin routes, and the user who makes the request."""
+"""JSON bodies of the admin routes, and the requesting user."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 DATE: Final = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})?)?"
-"""A date, with a time or without, as a regular expression of JSON Schema."""
+"""A date with optional time, as a regular expression of JSON Schema."""
 _DATE = re.compile(DATE, re.ASCII)
 _LARGEST = 64 * 1024
 _FALCONS_CODES = {404: "unknown_route", 405: "method_not_allowed"}
@@ -37,7 +37,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 def actor_of(request: Request) -> Actor:
-    """Return the requesting user, for the audit trail; the authentication middleware stores it."""
+    """Return the requesting user as an author for the audit trail; the authentication middleware stores it."""
     actor: Actor = request.context.actor
     return actor
 
@@ -53,7 +53,7 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
 
     Raises:
         BodyTooLarge: over 64 KiB.
-        InvalidBody: incomplete, not JSON, or not of this shape; the text says where.
+        InvalidBody: the body is incomplete, not JSON, or does not match; the message says where.
     """
     raw = await request.bounded_stream.read(_LARGEST + 1)
     if len(raw) > _LARGEST:
@@ -73,12 +73,12 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def moment(text: str | None, name: str = "since") -> float | None:
-    """Read a time from a query's parameter of this name: seconds since 1970, or a date, with a time or without.
+    """Parse a time from a query parameter of this name: seconds since 1970, or a date with optional time.
 
-    It is UTC unless it has an offset.
+    Without an offset it is UTC.
 
     Raises:
-        InvalidBody: it is something else.
+        InvalidBody: it is not a time.
     """
     if text is None:
         return None
@@ -105,7 +105,7 @@ def answer(response: Response, body: BaseModel, *, status: int = 200) -> None:
 
 
 async def answer_error(_request: Request, response: Response, error: RouterError, _params: Any, **_: Any) -> None:
-    """Handle the router's own errors for Falcon."""
+    """Handle the router's errors for Falcon."""
     _write(response, error.status_hint, error.message, error.code)
     for name, value in retry_fields(error, sent=False):
         response.set_header(name.decode(), value.decode())
@@ -114,7 +114,7 @@ async def answer_error(_request: Request, response: Response, error: RouterError
 
 
 async def answer_http_error(_request: Request, response: Response, error: HTTPError, _params: Any, **_: Any) -> None:
-    """Handle Falcon's own errors."""
+    """Handle Falcon's errors."""
     status = int(str(error.status)[:3])
     for name, value in dict(error.headers or {}).items():
         response.set_header(name, value)
@@ -124,7 +124,7 @@ async def answer_http_error(_request: Request, response: Response, error: HTTPEr
 
 
 def http_error_code(status: int) -> str:
-    """Return the code that clients get for an error of Falcon's."""
+    """Return the error code of a Falcon error."""
     return _FALCONS_CODES.get(status, "invalid_request")
 
 

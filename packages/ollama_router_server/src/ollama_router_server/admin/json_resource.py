@@ -1,4 +1,4 @@
-"""Operations as resources of Falcon: the functions that answer the methods of a path, in JSON."""
+"""Operations as Falcon resources: handlers of the methods of a path, in JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["JsonResource", "json_resources"]
 def json_resources(
     services: Services, operations: Iterable[Operation], own: Mapping[str, Handler] = EMPTY
 ) -> dict[str, JsonResource]:
-    """Make a resource of each path; `own` are handlers of paths whose rows have none. Other paths are left out."""
+    """Make a resource per path; `own` has handlers for operations without one. Paths without handlers are omitted."""
     found: dict[str, JsonResource] = {}
     for one in operations:
         handler = one.handler or own.get(one.path)
@@ -31,7 +31,7 @@ def json_resources(
 
 
 class JsonResource:
-    """One path, for users of the `roles` that all of its operations have."""
+    """One path; all its operations require the same `roles`."""
 
     def __init__(self, roles: frozenset[Role]) -> None:
         self.roles = roles

@@ -40,7 +40,7 @@ async def my_usage(services: Services, user: User, days: int) -> MyUsageBody:
 
 
 def find_checks(services: Services, request: Request, user: User, usage: MyUsageBody) -> ChecksView:
-    """Check what the asking user needs to get an answer, as seen from where the request came from."""
+    """Check whether the requesting user can get a response, as seen from the request's origin."""
     asked = Asked(
         host=(request.get_header("host") or "").rpartition(":")[0],
         address=address_of(services, request),
@@ -52,28 +52,28 @@ def find_checks(services: Services, request: Request, user: User, usage: MyUsage
 
 
 async def asked_usage(services: Services, request: Request) -> MyUsageBody:
-    """Add up the asking user's own requests: `[?days=N]`."""
+    """Return the requesting user's own usage: `[?days=N]`."""
     days = request.get_param_as_int("days", min_value=1, max_value=366) or 7
     return await my_usage(services, user_of(request), days)
 
 
 async def my_checks(services: Services, request: Request) -> ChecksView:
-    """Check what the asking user needs; no server is asked for it."""
+    """Check whether the requesting user can get a response; no server is queried."""
     user = user_of(request)
     return find_checks(services, request, user, await my_usage(services, user, _CHECKED_DAYS))
 
 
 async def add_my_token(services: Services, request: Request) -> CreatedTokenBody:
-    """Give the asking user one more token, shown only now. Asked for with a token of batch priority it is one, too."""
+    """Add a token to the requesting user, shown only once; a batch token can only create batch tokens."""
     user, new = user_of(request), await read_body(request, NewToken)
     if len((await services.users.show(user.name)).summary.tokens) >= _MOST_TOKENS:
         raise Forbidden(f"a user has at most {_MOST_TOKENS} tokens; revoke one first")
-    batch = new.batch or user.batch_token  # else whoever holds such a token would raise its priority
+    batch = new.batch or user.batch_token  # else a batch token could raise its own priority
     created = await services.users.by(actor_of(request)).add_token(user.name, new.name, batch=batch)
     return CreatedTokenBody(user=user.name, name=new.name, token=created.token.reveal(), batch=batch)
 
 
 async def revoke_my_token(services: Services, request: Request, token: str) -> DeletedBody:
-    """Revoke one of the asking user's own tokens; with it end the sessions that it opened."""
+    """Revoke one of the requesting user's own tokens; the sessions that it opened end."""
     await services.users.by(actor_of(request)).revoke_token(user_of(request).name, token)
     return DeletedBody(name=token, deleted=True)

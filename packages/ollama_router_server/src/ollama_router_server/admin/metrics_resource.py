@@ -13,7 +13,7 @@ __all__ = ["MetricsResource"]
 
 
 class MetricsResource:
-    """`GET /metrics`: for viewers and admins, and for everybody with `metrics_open`."""
+    """`GET /metrics`: for viewers and admins, or for everyone with `metrics_open`."""
 
     roles = READERS
 
@@ -21,6 +21,6 @@ class MetricsResource:
         self._sync = sync
 
     async def on_get(self, _request: Request, response: Response) -> None:
-        """Answer Prometheus' text format; one of several workers answers for all."""
+        """Answer in Prometheus' text format; any worker answers for all."""
         response.content_type = CONTENT_TYPE_LATEST
         response.data = text_of(self._sync.figures())

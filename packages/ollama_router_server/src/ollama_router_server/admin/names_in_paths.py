@@ -1,4 +1,4 @@
-"""Names in the router's own paths, which may hold slashes: `/router/servers/rack%2Fa/drain` is about `rack/a`."""
+"""Names in the router's own paths that may contain slashes: `/router/servers/rack%2Fa/drain` names `rack/a`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["NamesInPaths", "with_names_whole"]
 
 
 def with_names_whole(scope: Any) -> Any:
-    """Keep the slashes of names encoded in a scope's path, and per cents with them, so that each can be told apart.
+    """Return the scope with encoded slashes and per cents in its path kept, so that names stay whole.
 
-    A route is found by the steps of a path as they were sent: a slash that was encoded never begins another.
+    Routing uses the segments as they were sent: an encoded slash never starts another segment.
     """
     sent = (scope.get("raw_path") or b"").decode("latin-1")
     if "%2f" not in sent.lower() and "%25" not in sent:
@@ -23,10 +23,10 @@ def with_names_whole(scope: Any) -> Any:
 
 
 class NamesInPaths:
-    """Gives resources names as they are."""
+    """Pass decoded names to resources."""
 
     async def process_resource(
         self, _request: Request, _response: Response, _resource: Any, params: dict[str, Any]
     ) -> None:
-        """Decode what `with_names_whole` has left encoded."""
+        """Decode the characters that `with_names_whole` kept encoded."""
         params.update({name: unquote(value) for name, value in params.items() if isinstance(value, str)})

@@ -16,7 +16,7 @@ from ollama_router_server.admin.response_bodies import ErrorBody, ObjectBody
 
 __all__ = ["openapi_document"]
 
-_ANYWHERE = (400, 401, 403, 503)  # 400: also heads that the HTTP front rejects
+_ANYWHERE = (400, 401, 403, 503)  # 400: also for headers that the HTTP front rejects
 _REFERENCE = "#/components/schemas/{model}"
 
 

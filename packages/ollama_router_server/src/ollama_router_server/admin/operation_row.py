@@ -1,4 +1,4 @@
-"""One row of the table of the admin routes: what is served, and what OpenAPI's document says of it."""
+"""One row of the table of admin routes, for routing and for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Answer", "Handler", "Operation", "delete", "get", "patch", "post"]
 
 Answer = BaseModel | dict[str, Any]
 Handler = Callable[..., Answer | Awaitable[Answer]]
-"""Gets the services, the request and the names in the path; returns a view, or an object as it is."""
+"""Receives the services, the request and the names in the path; returns a view, or an object as is."""
 
 
 class Operation(Struct, frozen=True):
-    """One method of one path below `/router/`, for users of these roles; without a `handler` the application gives one.
+    """One method of a path below `/router/`, for users of `roles`; without a `handler` the application adds one.
 
-    The `answer` is what the handler says that it returns unless it is given; without either it is lines of CSV.
-    `refused` are error statuses besides those of all routes, 404 of a path with names, and 413 of a body.
+    The default of `answer` is the handler's return type; without either the response is CSV. `refused` lists error
+    statuses besides those of all routes, 404 for paths with names, and 413 for bodies.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""Operations on models over HTTP: begin, look, cancel, try again."""
+"""Operations on models over HTTP: start, show, cancel, retry."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ _LONGEST_NAME = 512
 
 
 class NewOperation(BaseModel):
-    """What is to be done. `servers`: `all`, `where-it-fits`, or names with commas between; left out: where it is."""
+    """An operation to start. `servers` is `all`, `where-it-fits`, or comma-separated names.
+
+    The default is every server that has the model; `load` uses the best of them, `pull` of a new model where it fits.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -47,12 +50,12 @@ async def list_operations(services: Services, limit: int) -> OperationsView:
 
 
 async def asked_operations(services: Services, request: Request) -> OperationsView:
-    """List operations, the newest first: `[?limit=N]`."""
+    """List operations, newest first: `[?limit=N]`."""
     return await list_operations(services, request.get_param_as_int("limit", min_value=1, max_value=200, default=50))
 
 
 async def begin_operation(services: Services, request: Request) -> OperationView:
-    """Begin an operation; it goes on whoever looks."""
+    """Start an operation; it runs in the background."""
     new = await read_body(request, NewOperation)
     if (new.kind == "copy") != (new.destination is not None):
         raise InvalidBody("destination: a copy needs one, and nothing else has any")
@@ -65,7 +68,7 @@ async def show_operation(services: Services, _request: Request, id: str) -> Oper
 
 
 async def cancel_operation(services: Services, request: Request, id: str) -> CancelledBody:  # noqa: A002
-    """Cancel an operation: what is done stays, connections to servers are closed."""
+    """Cancel an operation: completed servers stay as they are, connections are closed."""
     found = await _find(services, id)
     if found.finished_at is not None:
         raise OperationOver("the operation is over")
@@ -75,7 +78,7 @@ async def cancel_operation(services: Services, request: Request, id: str) -> Can
 
 
 async def retry_operation(services: Services, request: Request, id: str) -> OperationView:  # noqa: A002
-    """Begin the same on the servers where it is not done, as a new operation."""
+    """Start a new operation on the servers where this one failed or was cancelled."""
     found = await _find(services, id)
     left = [one.server for one in found.targets if one.state in {"failed", "cancelled"}]
     if found.finished_at is None or not left:

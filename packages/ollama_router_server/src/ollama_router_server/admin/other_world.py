@@ -1,4 +1,4 @@
-"""What is asked of another world: of a query's words, a world; of a world, the question and the same for a shell."""
+"""A what-if scenario: parsed from a query, applied to a replay question, and written as command-line options."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["OtherWorld", "asked_world"]
 
 
 class OtherWorld(Struct, frozen=True, kw_only=True):
-    """What would be different: the strategy, one more server (like `add`, or with a GPU), one off, `queue.max_wait`.
+    """A scenario's changes: strategy, an added server (like `add`, or with a GPU), a removed one, `queue.max_wait`.
 
-    `num_parallel` are the slots of each loaded model, `put` is a server and a model that it has, too: `big=qwen3:8b`.
+    `num_parallel` is the slots per loaded model; `put` places a model on another server: `big=qwen3:8b`.
     """
 
     strategy: StrategyName
@@ -45,7 +45,7 @@ class OtherWorld(Struct, frozen=True, kw_only=True):
         return told if self.max_wait is None else f"{told} and waits of at most {self.max_wait:g} s"
 
     def options(self) -> str:
-        """Write the options of `orouter replay` that make this world."""
+        """Return the options of `orouter replay` for this scenario."""
         told = {
             "strategies": self.strategy,
             "add": self.add,
@@ -58,7 +58,7 @@ class OtherWorld(Struct, frozen=True, kw_only=True):
         return " ".join(f"--{name} {shlex.quote(f'{value}')}" for name, value in told.items() if value is not None)
 
     def question(self, asked: ReplayQuestion) -> ReplayQuestion:
-        """Return the question with this world's differences."""
+        """Return the question with this scenario's changes."""
         server, _, model = (self.put or "").partition("=")
         return structs.replace(
             asked,
@@ -72,10 +72,10 @@ class OtherWorld(Struct, frozen=True, kw_only=True):
 
 
 def asked_world(request: Request, config: Config) -> OtherWorld:
-    """Parse the world that a query asks for; without a strategy it has the config's.
+    """Parse the scenario in a query; the default strategy is the config's.
 
     Raises:
-        InvalidBody: there is no such strategy, enabled server or GPU, or a number is none.
+        InvalidBody: the strategy, server or GPU does not exist, or a number is invalid.
     """
     asked = request.get_param("strategy") or config.routing_strategy
     strategy = next((name for name in STRATEGIES if name == asked), None)
@@ -98,7 +98,7 @@ def asked_world(request: Request, config: Config) -> OtherWorld:
 
 
 def _server(request: Request, name: str, servers: set[str]) -> str | None:
-    asked = request.get_param(name) or None  # an empty field of the form is none
+    asked = request.get_param(name) or None  # an empty form field counts as absent
     if asked is not None and asked not in servers:
         raise InvalidBody(f"{name}: the config has no enabled server {asked[:128]!r}")
     return asked
@@ -132,6 +132,6 @@ def _slots_asked(request: Request) -> int | None:
 def _wait_asked(request: Request) -> float | None:
     named = request.get_param("max_wait") or None
     max_wait = None if named is None else request.get_param_as_float("max_wait", min_value=0.001, max_value=86_400.0)
-    if max_wait is not None and not math.isfinite(max_wait):  # no bound keeps nan out
+    if max_wait is not None and not math.isfinite(max_wait):  # the bounds do not exclude nan
         raise InvalidBody("max_wait must be a number of seconds")
     return max_wait

@@ -1,4 +1,4 @@
-"""The fleet at a glance, its servers and models."""
+"""The overview of the fleet, its servers and models over HTTP."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _OFF: tuple[IncidentKind, ...] = ("server.down", "server.suspended")
 
 
 async def find_overview(services: Services, _request: Request) -> OverviewView:
-    """Show the router now. Since when something needs attention is looked up only where there is something."""
+    """Return the router's state now; query the database for the start of problems only if there are any."""
     sync = services.worker_news.joined
     view = overview(services, sync.active_requests(), sync.last_hour(), sync.workers)
     if not view.attention:
@@ -47,17 +47,17 @@ async def find_overview(services: Services, _request: Request) -> OverviewView:
     try:
         found = await services.incidents.store.list(chosen, limit=_MOST_INCIDENTS)
     except StorageUnavailable:
-        return view  # it tells that the database is away
+        return view  # the view reports that the database is unavailable
     return dated(view, found)
 
 
 async def find_servers(services: Services, _request: Request) -> ServersView:
-    """All servers. Since when one is down or suspended its incident knows, which outlives the router."""
+    """Return all servers; the start of down and suspended states comes from incidents, which survive restarts."""
     return ServersView(servers=await _dated(services, server_views(services).servers))
 
 
 async def _dated(services: Services, shown: list[Shown], server: str | None = None) -> list[Shown]:
-    """Take the beginnings of states from incidents; of all these servers, or of the only one, by its name."""
+    """Set `since` of down and suspended servers from incidents, for all servers or for the one named `server`."""
     if not any(one.state in {"down", "suspended"} for one in shown):
         return shown
     chosen = IncidentFilter(active=True, kinds=_OFF, server=server, origin=services.incidents.writer.origin)
@@ -72,7 +72,7 @@ async def _dated(services: Services, shown: list[Shown], server: str | None = No
 
 
 async def find_server(services: Services, request: Request, name: str) -> ServerDetailView:
-    """One server; its address is for admins. Since when it is down or suspended is told as in the list.
+    """Return one server; only admins see its address. `since` comes from incidents, as in the list.
 
     Raises:
         HTTPNotFound: the config has no such server.
@@ -83,9 +83,9 @@ async def find_server(services: Services, request: Request, name: str) -> Server
 
 
 async def find_server_day(services: Services, request: Request, name: str) -> ServerDayView:
-    """One server's last 24 hours, from its incidents, the router's restarts and the drains of the audit trail.
+    """Return a server's last 24 hours, from its incidents, the router's restarts and drains in the audit trail.
 
-    Who drained it is for admins, as the trail is.
+    Only admins see who drained it.
 
     Raises:
         HTTPNotFound: the config has no such server.
@@ -105,7 +105,7 @@ async def find_server_day(services: Services, request: Request, name: str) -> Se
 
 
 async def find_models(services: Services, request: Request) -> ModelsView:
-    """Find the models that this user may use; readers are told how often each was used in seven days."""
+    """Return the models that this user may use; admins and viewers also see the use of the last seven days."""
     user = user_of(request)
     if user.role == "user":
         return model_views(services, user.grants)
@@ -118,10 +118,10 @@ async def find_models(services: Services, request: Request) -> ModelsView:
 
 
 def find_model(services: Services, request: Request, name: str) -> ModelDetailView:
-    """One model, if this user may use it.
+    """Return one model, if this user may use it.
 
     Raises:
-        HTTPNotFound: no server has it, or the user may not use it: both are answered alike.
+        HTTPNotFound: no server has it, or the user may not use it; both get the same response.
     """
     user = user_of(request)
     try:

@@ -1,4 +1,4 @@
-"""The rows of the table of admin routes that are about users and groups."""
+"""The rows of the table of admin routes for users and groups."""
 
 from __future__ import annotations
 

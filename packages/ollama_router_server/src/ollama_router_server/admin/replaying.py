@@ -1,7 +1,7 @@
-"""The replay of logged requests in a process of its own: `python -m ollama_router_server.admin.replaying`.
+"""Replay of logged requests in a separate process: `python -m ollama_router_server.admin.replaying`.
 
-It reads one pickled question from standard input, writes lines that say how far it is, and last the answer, all as
-JSON. Only the router starts it.
+It reads one pickled question from standard input and writes JSON lines: progress, then the answer. Only the router
+starts it.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ __all__ = ["ReplayQuestion", "Steps", "pack"]
 
 _LEAST_IMPORTANT = 19
 _WAITED = 1.0
-"""Seconds from which on a request counts as one that waited; in the log, too."""
+"""Seconds from which a request counts as queued, as in `log_days`."""
 
 
 class Steps(Struct, frozen=True):
-    """Equal parts of time, counted from the moment `begin` (seconds since 1970), of so many `seconds` each."""
+    """Equal time steps of `seconds` each, starting at `begin` (seconds since 1970)."""
 
     begin: float
     seconds: float
 
 
 class ReplayQuestion(Struct, frozen=True, kw_only=True):
-    """How these requests would fare on these servers by this config.
+    """How the requests would fare on these servers with this config.
 
     Attributes:
-        more: servers of which there is one more.
-        gpus: GPUs that one more server each has.
-        off: servers that take nothing.
-        put: pairs of a server and a model that it has, too.
-        num_parallel: slots of each loaded model, None for what the config says.
-        max_wait: seconds of `queue.max_wait`, None for what the config says.
-        steps: if given, the answer tells in `groups` what each server would do in each of them.
+        more: names of servers to duplicate.
+        gpus: GPUs of added servers, one each.
+        off: names of servers to remove.
+        put: pairs of a server and a model to place on it.
+        num_parallel: slots per loaded model, None for the config's value.
+        max_wait: `queue.max_wait` in seconds, None for the config's value.
+        steps: if given, the answer has `groups`: the requests of each server by step.
     """
 
     rows: Sequence[RequestRecord]
@@ -65,13 +65,13 @@ class ReplayQuestion(Struct, frozen=True, kw_only=True):
 
 
 def pack(question: ReplayQuestion) -> bytes:
-    """Pickle the question for the process; every server is taken as up, with nothing in memory."""
+    """Pickle the question for the process; every server counts as up, with no model loaded."""
     servers = {name: _plain(facts) for name, facts in question.servers.items()}
     return pickle.dumps(replace(question, servers=servers))
 
 
 def _plain(facts: ServerFacts) -> ServerFacts:
-    """Return the same facts with dictionaries for read-only views, which cannot be pickled."""
+    """Return the same facts with dictionaries instead of read-only views, which cannot be pickled."""
     values: dict[str, Any] = {name: getattr(facts, name) for name in facts.__struct_fields__}
     plain: dict[str, Any] = {
         name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()
@@ -80,13 +80,13 @@ def _plain(facts: ServerFacts) -> ServerFacts:
 
 
 class _Told:
-    """Writes how far the replay is, a line for each hundredth."""
+    """Writes progress, one line per percent."""
 
     def __init__(self) -> None:
         self._hundredth = 0
 
     def __call__(self, done: int, of: int) -> None:
-        """Hear that so many requests of all have come."""
+        """Report that `done` of `of` requests are replayed."""
         if 100 * done // of > self._hundredth:
             self._hundredth = 100 * done // of
             _write({"done": done, "of": of})
@@ -118,7 +118,7 @@ def _answer(question: ReplayQuestion) -> dict[str, Any]:
 
 
 def _groups(placed: Iterable[Placed], steps: Steps) -> list[list[Any]]:
-    """Count requests that are equal in all that a strip of the day shows."""
+    """Count requests by the values that the chart of a day distinguishes."""
     counted = Counter(
         (
             one.server,

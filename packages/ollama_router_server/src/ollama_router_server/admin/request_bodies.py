@@ -1,6 +1,6 @@
 """Bodies of requests to the admin routes, as types that validate them.
 
-Times are seconds since 1970 (UTC). Grants are validated by the core's `access`, and only described here.
+Times are seconds since 1970 (UTC). The core's `access` validates grants; the types here only describe them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _In(BaseModel):
 
 
 class GrantsBody(_In):
-    """What a user or group may do; a field that is null or missing is left to the group, then to the role."""
+    """Grants of a user or group; a null or missing field is inherited from the group, then from the role."""
 
     models: Patterns | None = Field(default=None, description="Shell patterns of model names: *, ? and [...].")
     hosts: Patterns | None = Field(default=None, description="Shell patterns of external hosts: *, ? and [...].")
@@ -60,7 +60,7 @@ class GrantsBody(_In):
 
 
 class NewUser(_In):
-    """A user to create; one who is invited gets a link instead of a token."""
+    """A user to create; with `invite` the user gets a link instead of a token."""
 
     name: Name
     role: Role = "user"
@@ -70,7 +70,7 @@ class NewUser(_In):
 
 
 class UserPatch(_In):
-    """Changes to a user; missing fields stay. In `grants`, null removes a grant; `group` null is no group."""
+    """Changes to a user; missing fields stay. In `grants`, null unsets a grant; `group` null is no group."""
 
     role: Role | None = None
     active: bool | None = None
@@ -93,6 +93,6 @@ class NewGroup(_In):
 
 
 class GroupPatch(_In):
-    """Changes to a group; null removes a grant."""
+    """Changes to a group; null unsets a grant."""
 
     grants: GrantsBody

@@ -20,11 +20,11 @@ __all__ = ["replay_request"]
 
 
 async def replay_request(services: Services, request: Request, id: str) -> RequestReplayView:  # noqa: A002 - the route's name
-    """Decide a request of the log once more, as things are now; nothing is sent to a server.
+    """Repeat the decision for a logged request with the current state; nothing is sent to a server.
 
     Raises:
-        HTTPNotFound: it was for no model, or the asking user finds no such request.
-        RequestError: no model can have its name.
+        HTTPNotFound: the request had no model, or the user has no such request.
+        RequestError: the model's name is invalid.
     """
     record = await find_request(services, id, user_of(request))
     if not record.model_asked:

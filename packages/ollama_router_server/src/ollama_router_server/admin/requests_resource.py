@@ -1,4 +1,4 @@
-"""The request log over HTTP: `GET /router/requests` and `GET /router/requests/{id}`; and what runs now."""
+"""Requests over HTTP, logged and in flight: `GET /router/requests` and `GET /router/requests/{id}`."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _MOST: Final = 200
 _LARGEST: Final = 2**52
 _LONGEST_TEXT: Final = 200
 _AROUND: Final = 10.0
-"""Seconds by which a request's start and the time in its id may differ."""
+"""The most seconds between a request's start and the time in its id."""
 
 
 async def list_requests(services: Services, request: Request) -> RequestsView:
-    """List the page of the log that the query asks for, with what is in progress; a plain user's own rows only.
+    """List a page of the log, as the query selects, and requests in flight; users see only their own.
 
     Raises:
-        InvalidBody: a parameter cannot be meant.
+        InvalidBody: a parameter is invalid.
     """
     user = user_of(request)
     own = user.name if user.role == "user" else request.get_param("user") or None
@@ -71,7 +71,7 @@ async def list_requests(services: Services, request: Request) -> RequestsView:
 
 
 async def _members(services: Services, chosen: LogFilter) -> Container[str | None] | None:
-    """Return the users of the requested group; None without one."""
+    """Return the members of the group in the filter; None without one."""
     if chosen.group is None:
         return None
     with suppress(UnknownGroup):
@@ -80,12 +80,12 @@ async def _members(services: Services, chosen: LogFilter) -> Container[str | Non
 
 
 async def _about(services: Services, chosen: LogFilter, page: LogPage) -> int | None:
-    """How many rows there are: on the page, where they are all, else as the totals tell."""
+    """Return the number of matching rows: from the page if it is the only one, else from the totals."""
     return len(page.records) if page.next is None else await services.request_log.count(chosen)
 
 
 def _narrowed(chosen: LogFilter) -> LogFilter:
-    """Narrow the filter to about the time that is in an id, where one is searched for."""
+    """Narrow the filter to about the time in an id, if its text is an id."""
     if chosen.text is None or not _ID.fullmatch(chosen.text):
         return chosen
     began = _began(chosen.text)
@@ -94,12 +94,12 @@ def _narrowed(chosen: LogFilter) -> LogFilter:
 
 
 async def find_detail(services: Services, request: Request, id: str) -> RequestDetailView:  # noqa: A002 - the route's name
-    """One request whole, as far as it is if it is in progress; a plain user finds the own ones alone.
+    """Return one request, complete or in flight; users find only their own.
 
-    One that another worker runs may have ended within the last second: the log knows better.
+    If another worker has it, it may have ended within the last second, so check the log first.
 
     Raises:
-        HTTPNotFound: there is none of this id, or it is another user's.
+        HTTPNotFound: no request has this id, or it is another user's.
     """
     user, found = user_of(request), services.worker_news.joined.find_active(id)
     if found is None:
@@ -115,7 +115,7 @@ async def find_detail(services: Services, request: Request, id: str) -> RequestD
 
 
 async def find_request(services: Services, request_id: str, user: User) -> RequestRecord:
-    """One row of the log, or one that this worker has yet to write; a plain user finds the own ones alone.
+    """Return one row of the log, or one that this worker has not written yet; users find only their own.
 
     Raises:
         HTTPNotFound: the row does not exist, or is another user's.
@@ -135,7 +135,7 @@ def _no_such_request() -> falcon.HTTPNotFound:
 
 
 def _began(request_id: str) -> float:
-    """When the request of an id began: its first 12 digits are the milliseconds."""
+    """Return the start of a request from its id, whose first 12 digits are milliseconds since 1970."""
     return int(request_id[:12], 16) / 1000
 
 
@@ -145,9 +145,9 @@ def _active(
     ended: Container[str],
     members: Container[str | None] | None,
 ) -> list[ActiveView]:
-    """List requests in progress; they have no ending yet, and belong to no time that is over.
+    """List requests in flight; they match no outcome and no past time range.
 
-    What another worker runs is told as of up to a second ago: what is in the log by now is not in progress.
+    The rows of other workers are up to a second old, so skip requests that are in the log by now.
     """
     if chosen.ending is not None or chosen.before is not None:
         return []
@@ -169,12 +169,12 @@ def _is_told(one: ActiveView, text: str) -> bool:
 
 
 async def cancel_request(services: Services, request: Request, id: str) -> CancelledBody:  # noqa: A002
-    """End a request in progress, a plain user's own ones only.
+    """Cancel a request in flight; users cancel only their own.
 
-    Its client gets the error of its dialect, and the row says by whom.
+    Its client gets an error in its API's format; its row names the user who cancelled it.
 
     Raises:
-        HTTPNotFound: none of this id is in progress, or it is another user's.
+        HTTPNotFound: no request of this id is in flight, or it is another user's.
     """
     user = user_of(request)
     rows = [row for row in services.worker_news.joined.active_requests() if row["id"] == id]

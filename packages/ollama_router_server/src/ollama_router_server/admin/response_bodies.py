@@ -1,4 +1,4 @@
-"""Bodies of answers of the admin routes, as types that describe them. Times are seconds since 1970 (UTC)."""
+"""Bodies of responses of the admin routes. Times are seconds since 1970 (UTC)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
 
 
 class TokenBody(View):
-    """What is shown of a token, never the token itself."""
+    """The public data of a token, never the token itself."""
 
     name: str
     lookup: str = Field(description="The token's first 8 characters, which are public.")
@@ -80,10 +80,10 @@ class UserDetailsBody(UserBody):
 
 
 class ListedUserBody(UserBody):
-    """A user in the list: requests of the last seven days (UTC), and the token limit that is nearest to its end.
+    """A user in the list, with requests of the last seven days (UTC) and the token limit that is closest to exhaustion.
 
     `tokens_used` of `tokens_limit` are those of the day or the month (`tokens_per`), null without such a limit.
-    `last_seen` is when a token was used last; `expires_at` may be the group's.
+    `last_seen` is the last use of a token; `expires_at` may come from the group.
     """
 
     requests_7d: int
@@ -95,7 +95,7 @@ class ListedUserBody(UserBody):
 
 
 class UsersBody(View):
-    """Users by name; `next` is the name after which the next page begins, `matching` how many there are in all."""
+    """Users by name; `next` is the name after which the next page begins, `matching` counts all matches."""
 
     users: list[ListedUserBody]
     next: str | None
@@ -103,7 +103,7 @@ class UsersBody(View):
 
 
 class InvitationBody(View):
-    """A link that signs a user in, once; shown only now."""
+    """A link that signs a user in once; shown only now."""
 
     user: str
     link: str
@@ -111,14 +111,14 @@ class InvitationBody(View):
 
 
 class WithdrawnBody(View):
-    """How many links of a user that nobody had used have ended."""
+    """How many unused links of a user were withdrawn."""
 
     user: str
     withdrawn: int
 
 
 class SessionBody(View):
-    """An open session of the console: opened with a `token` or a `link`, ended with the token of this name."""
+    """An open console session: `method` is `token` or `link`; the session ends with the token of this name."""
 
     id: str
     method: str
@@ -128,21 +128,21 @@ class SessionBody(View):
 
 
 class SessionsBody(View):
-    """A user's open sessions, the newest first; `seen_at` is a minute late at most."""
+    """A user's open sessions, newest first; `seen_at` is at most a minute old."""
 
     user: str
     sessions: list[SessionBody]
 
 
 class EndedSessionsBody(View):
-    """How many sessions of a user have ended."""
+    """How many sessions of a user ended."""
 
     user: str
     ended: int
 
 
 class CreatedUserBody(View):
-    """A new user with the token, or with an invitation in its place; shown only now."""
+    """A new user with a token, or with an invitation instead; shown only now."""
 
     name: str
     role: Role
@@ -160,7 +160,7 @@ class CreatedTokenBody(View):
 
 
 class DeletedBody(View):
-    """What was deleted."""
+    """The deleted object."""
 
     name: str
     deleted: Literal[True]
@@ -177,7 +177,7 @@ class GroupBody(View):
 
 
 class ListedGroupBody(View):
-    """A group in the list: requests of its members of now in the last seven days (UTC), and their tokens in and out."""
+    """A group in the list, with its current members' requests and tokens (in and out) of the last seven days (UTC)."""
 
     name: str
     grants: GrantsBody
@@ -188,7 +188,7 @@ class ListedGroupBody(View):
 
 
 class GroupsBody(View):
-    """Groups by name; `next` is the name after which the next page begins, `matching` how many there are in all."""
+    """Groups by name; `next` is the name after which the next page begins, `matching` counts all matches."""
 
     groups: list[ListedGroupBody]
     next: str | None
@@ -203,7 +203,7 @@ class ModelUserLine(View):
 
 
 class ModelUsersBody(View):
-    """Who used a model since then, as the newest 100,000 rows tell."""
+    """The users of a model since `since`, from the newest 100,000 rows."""
 
     model: str
     since: float
@@ -211,7 +211,7 @@ class ModelUsersBody(View):
 
 
 class AuditEntryBody(View):
-    """A change: who made it, how and from where, what was changed, and what about it."""
+    """A change: its author, channel and address, the changed object, and details."""
 
     at: float
     actor: str
@@ -229,7 +229,7 @@ class AuditBody(View):
 
 
 class QueuedBody(View):
-    """Requests of one kind that wait for a server; `expected_seconds` is what a newcomer would wait."""
+    """Queued requests of one kind; `expected_seconds` is the forecast wait of a new request."""
 
     model: str | None
     context: int | None
@@ -240,14 +240,14 @@ class QueuedBody(View):
 
 
 class QueueBody(View):
-    """What waits."""
+    """The queue."""
 
     waiting: int
     queue: list[QueuedBody]
 
 
 class DrainBody(View):
-    """A server whose drain has begun or ended."""
+    """A server whose drain started or ended."""
 
     server: str
     draining: bool
@@ -255,18 +255,18 @@ class DrainBody(View):
 
 
 class CancelledBody(View):
-    """What was ended."""
+    """The cancelled request or operation."""
 
     id: str
     cancelled: bool
 
 
 class ObjectBody(RootModel[dict[str, Any]]):
-    """An object whose members the reference of the command line describes."""
+    """An object; the reference of the command line describes its members."""
 
 
 class ErrorBody(View):
-    """An error; heads that the HTTP front rejects have no code."""
+    """An error; responses to headers that the HTTP front rejects have no code."""
 
     error: str
     code: str | None = None

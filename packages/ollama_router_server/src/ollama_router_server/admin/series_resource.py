@@ -15,11 +15,11 @@ __all__ = ["Series", "asked_span"]
 
 _HOUR: Final = 3_600
 _KEPT: Final = 15.0
-"""Seconds for which hours of the log are not read again: a page that follows the router asks twice a second."""
+"""Seconds for which hours of the log are cached: a live page reads twice a second."""
 
 
 class Series:
-    """Series of this process: the last hour as all workers count it, days and weeks as the log has them."""
+    """Series for this process: the last hour from all workers' counts, days and weeks from the log."""
 
     def __init__(self, services: Services, sync: WorkerSync) -> None:
         self._services = services
@@ -27,7 +27,7 @@ class Series:
         self._read: dict[Span, tuple[float, SeriesView]] = {}
 
     async def find(self, span: Span) -> SeriesView:
-        """Find the series until now; of a day or week as of at most 15 seconds ago.
+        """Return the series up to now; those of a day or week are at most 15 seconds old.
 
         Raises:
             StorageUnavailable: the database cannot answer.
@@ -46,10 +46,10 @@ class Series:
 
 
 def asked_span(request: Request) -> Span:
-    """Parse the span that the query asks for, an hour without one.
+    """Parse the span in the query, by default an hour.
 
     Raises:
-        InvalidBody: it is none.
+        InvalidBody: it is not a span.
     """
     text = request.get_param("span", default="hour")
     if text not in get_args(Span):

@@ -12,7 +12,7 @@ __all__ = ["end_sessions", "list_sessions"]
 
 
 async def list_sessions(services: Services, _request: Request, name: str) -> SessionsBody:
-    """List the open sessions of a user, the newest first.
+    """List the open sessions of a user, newest first.
 
     Raises:
         UnknownUser: the user does not exist.
@@ -24,7 +24,7 @@ async def list_sessions(services: Services, _request: Request, name: str) -> Ses
 async def end_sessions(services: Services, request: Request, name: str, id: str | None = None) -> EndedSessionsBody:  # noqa: A002 - the route's name
     """End a user's sessions and unused links, or one session; `ended` is 0 if it had already ended.
 
-    Their pages ask to sign in again within a second or two.
+    Open pages ask to sign in again within a second or two.
     """
     ended = await services.console_sessions.end(name, by=actor_of(request), only=id)
     return EndedSessionsBody(user=name, ended=ended)

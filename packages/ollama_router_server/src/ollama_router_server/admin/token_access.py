@@ -1,4 +1,4 @@
-"""Who may ask the router about itself: a token for `/router/...`, and the role that each resource declares."""
+"""Access to the router's own routes: a token for `/router/...`, and the roles that each resource requires."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def address_of(services: Services, request: Request) -> str | None:
 
 
 def check_role(user: User, roles: frozenset[Role]) -> None:
-    """Check that a user's role is among those of a resource.
+    """Check that a resource permits a user's role.
 
     Raises:
-        Forbidden: it is not.
+        Forbidden: it does not.
     """
     if user.role in roles:
         return
@@ -39,16 +39,16 @@ def check_role(user: User, roles: frozenset[Role]) -> None:
 
 
 class TokenAccess:
-    """Every route below `/router/` needs a token, `/metrics` too unless `metrics_open` says otherwise.
+    """Require a token for every route below `/router/`, and for `/metrics` unless `metrics_open` is set.
 
-    The user is found before the route, so that strangers do not learn which routes exist.
+    Authentication precedes routing, so that strangers cannot learn which routes exist.
     """
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     async def process_request(self, request: Request, _response: Response) -> None:
-        """Find the user."""
+        """Authenticate the user."""
         if not self._is_closed(request):
             return
         address = address_of(self._services, request)
@@ -60,7 +60,7 @@ class TokenAccess:
         request.context.actor = Actor(user.name, "http", address)
 
     async def process_resource(self, request: Request, _response: Response, resource: Any, _params: Any) -> None:
-        """Admit only permitted users. A resource below `/router/` without roles is a bug, and fails."""
+        """Check the user's role. A resource below `/router/` without roles is a bug, and fails."""
         if self._is_closed(request):
             check_role(request.context.user, resource.roles)
 

@@ -1,4 +1,4 @@
-"""Totals of the request log as a file: `GET /router/usage.csv`."""
+"""Totals of the request log as CSV: `GET /router/usage.csv`."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _AGAIN_AFTER: Final = 5.0  # seconds
 
 
 class Exports:
-    """One export at a time for each token, and so for each session that a token has opened."""
+    """Limits exports to one at a time per token, and thus per session that the token opened."""
 
     def __init__(self) -> None:
         self._running: set[int] = set()
 
     async def only_one(self, token_id: int, lines: AsyncIterator[str]) -> AsyncIterator[bytes]:
-        """Pass lines on; until they end, `check` refuses another export of the token."""
+        """Stream lines; until they end, `check` rejects another export of the token."""
         self._running.add(token_id)
         try:
             async for piece in lines:
@@ -47,10 +47,10 @@ class Exports:
             self._running.discard(token_id)
 
     def check(self, token_id: int) -> None:
-        """Refuse an export beside another.
+        """Reject a second export.
 
         Raises:
-            LimitExceeded: the token's last export has not ended.
+            LimitExceeded: the token's previous export is still running.
         """
         if token_id in self._running:
             raise LimitExceeded("another export of yours is not finished", retry_after=_AGAIN_AFTER)
@@ -59,8 +59,8 @@ class Exports:
 class UsageExportResource:
     """`GET /router/usage.csv[?by=user|group|model|server|host|day][&step=day|hour][&since=SECONDS][&before=SECONDS]`.
 
-    A line for each step (UTC) and name; the first and the last step are whole. Users count for the group of now, hosts
-    are the external ones of now, by day there is no name. Cost is in it where a model has a price.
+    One line per step (UTC) and name; the first and the last step are whole. Users count for their current group, hosts
+    are the current external ones, by day there is no name. Costs are included if a model has a price.
     """
 
     roles = READERS

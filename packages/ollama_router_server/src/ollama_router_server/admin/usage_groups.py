@@ -1,4 +1,4 @@
-"""Totals of groups, by their current users, whichever group these were in at the time of a request."""
+"""Totals of groups, by their current members, whatever their group at the time of a request."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _Sums = dict[str | None, dict[str, int]]
 
 
 def groups_of_members(groups: Iterable[Group]) -> dict[str, str]:
-    """Map each user who has a group to its name."""
+    """Map each member of a group to the group's name."""
     return {member: group.name for group in groups for member in group.members}
 
 
 def usage_by_group(users: Iterable[UsageRow], group_of: Mapping[str, str]) -> tuple[UsageRow, ...]:
-    """Totals by group, the busiest first; the name None stands for users without a group, and for no user."""
+    """Return totals by group, most requests first; the name None stands for users without a group, and for no user."""
     found = [UsageRow(name=name, **sums) for name, sums in _sums(users, group_of).items()]
     return tuple(sorted(found, key=lambda row: (-row.requests, row.name or "")))
 
@@ -31,7 +31,7 @@ def usage_by_group(users: Iterable[UsageRow], group_of: Mapping[str, str]) -> tu
 async def series_by_group(
     pieces: AsyncIterator[Sequence[SeriesRow]], group_of: Mapping[str, str]
 ) -> AsyncIterator[Sequence[SeriesRow]]:
-    """Rows of users, in order of time, as rows of groups: a piece for each step, by name."""
+    """Turn rows of users, ordered by time, into rows of groups: one piece per step, ordered by name."""
     step: list[SeriesRow] = []
     async for rows in pieces:
         for row in rows:
@@ -50,7 +50,7 @@ def _grouped(step: Sequence[SeriesRow], group_of: Mapping[str, str]) -> tuple[Se
 
 
 def _sums(users: Iterable[UsageRow | SeriesRow], group_of: Mapping[str, str]) -> _Sums:
-    """Add up tuples, as users may be thousands."""
+    """Sum as tuples, which is faster for thousands of users."""
     sums: dict[str | None, tuple[int, ...]] = {}
     for user in users:
         group = None if user.name is None else group_of.get(user.name)

@@ -39,11 +39,11 @@ _WEEK = 7 * _DAY
 _APART = 4
 _LINES = 100
 BUCKETS: Final = {"hour": HOUR, "day": DAY}
-"""Seconds of a step."""
+"""Seconds per step."""
 
 
 class FoundUsage(NamedTuple):
-    """What requests add up to as it is told, by name, and by hour; and the group of each user that has one."""
+    """Usage as a view, its statistics by name and by hour, and the group of each member."""
 
     view: UsageBody
     stats: LogStats
@@ -52,10 +52,10 @@ class FoundUsage(NamedTuple):
 
 
 async def find_usage(services: Services, asked: UsageAsked) -> FoundUsage:
-    """Add up the requests that are asked for."""
+    """Return the usage that a query selects."""
     log, chosen = services.request_log, LogFilter(user=asked.user, since=asked.since, before=asked.before)
     kinds = BY if asked.by is None else (asked.by,)
-    # At once, in a thread each: the database counts without Python's lock.
+    # In parallel, a thread each: the database computes without the GIL.
     stats, soon, hours, groups = await asyncio.gather(
         log.stats(chosen), log.first_tokens(chosen, kinds=kinds), log.history(chosen), services.groups.list()
     )
@@ -65,7 +65,7 @@ async def find_usage(services: Services, asked: UsageAsked) -> FoundUsage:
 
 
 async def find_steps(services: Services, found: FoundUsage, by: StackBy, step: int) -> list[UsageStep]:
-    """Split the usage by hour or day (`step` seconds), that of the four with most requests apart.
+    """Split the usage by hour or day (`step` seconds), with the four names that have most requests listed separately.
 
     Raises:
         StorageUnavailable: the database cannot answer.
@@ -86,7 +86,7 @@ async def find_steps(services: Services, found: FoundUsage, by: StackBy, step: i
 async def _named_steps(
     services: Services, view: UsageBody, names: tuple[str, ...], by: StackBy, step: int
 ) -> dict[str, dict[int, int]]:
-    """Count the requests of each name, by the start of the hour, or of the day, that has them."""
+    """Count the requests of each name by the start of the hour; for groups by the start of the step."""
     if by == "group":
         since, before = view.since or 0.0, services.clock.wall() if view.before is None else view.before
         return await services.request_log.group_steps(names, since=since, before=before, step=step)
@@ -101,10 +101,10 @@ async def _named_steps(
 
 
 def one_of(request: Request, name: str, words: Sequence[Word], default: Word) -> Word:
-    """Read a parameter that has one of these values.
+    """Read a parameter with one of the values `words`.
 
     Raises:
-        InvalidBody: it has another.
+        InvalidBody: it has another value.
     """
     asked = request.get_param(name) or default
     for word in words:
@@ -114,10 +114,10 @@ def one_of(request: Request, name: str, words: Sequence[Word], default: Word) ->
 
 
 def usage_asked(request: Request, now: float) -> UsageAsked:
-    """Parse what a page is asked for: the last `days`, or whole days (UTC) from one to another.
+    """Parse the time range of the usage page: the last `days`, or whole days (UTC) `from` .. `to`.
 
     Raises:
-        InvalidBody: a day is none or to come, the last is before the first, or they are more than 366.
+        InvalidBody: a day is invalid or in the future, `from` is after `to`, or the range exceeds 366 days.
     """
     order = one_of(request, "order", ORDERS, "requests")
     days = request.get_param_as_int("days", min_value=1, max_value=_MOST_DAYS)
@@ -127,7 +127,7 @@ def usage_asked(request: Request, now: float) -> UsageAsked:
     first = first if request.get_param("from") else last
     if first > last:
         raise InvalidBody("from must not be after to")
-    if last > now + _DAY:  # where it is tomorrow already
+    if last > now + _DAY:  # the next day may have started in the user's time zone
         raise InvalidBody("to must not be a day to come")
     if last + _DAY - first > _MOST_DAYS * _DAY:
         raise InvalidBody(f"ask for at most {_MOST_DAYS} days")
@@ -135,10 +135,10 @@ def usage_asked(request: Request, now: float) -> UsageAsked:
 
 
 async def answer_usage(services: Services, request: Request) -> UsageBody:
-    """Tell totals, and by what: `[?since=&before=&user=&by=&order=&limit=&bucket=]`.
+    """Return usage totals, and lists by dimension: `[?since=&before=&user=&by=&order=&limit=&bucket=]`.
 
-    With `bucket`, `hour` or `day`, also step by step, of all users; `by` is then anything but
-    day, and group in hours for at most 7 days. Parts of steps have the whole hour in which `before` lies.
+    `bucket` (`hour` or `day`) adds steps, for all users; `by` is then any dimension but day, and group by hour for at
+    most 7 days. The parts of steps include the whole hour of `before`.
     """
     by = one_of(request, "by", BY, "user") if request.get_param("by") else None
     asked = UsageAsked(
@@ -171,7 +171,7 @@ def _stack(request: Request, asked: UsageAsked, now: float) -> tuple[StackBy, in
 
 
 async def users_of_model(services: Services, request: Request) -> ModelUsersBody:
-    """Tell who used a model in the last seven days, those with most requests first, for whoever deletes it."""
+    """List the users of a model in the last seven days, most requests first, as a check before its deletion."""
     model = str(request.get_param("model", required=True))
     since = services.clock.wall() - _WEEK
     found = await services.request_log.users_of_model(model, since=since)

@@ -1,4 +1,4 @@
-"""Users and tokens over HTTP: what `orouter users` does."""
+"""Users and tokens over HTTP: the operations of `orouter users`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _MOST: Final = 200
 
 
 async def create_user(services: Services, request: Request) -> CreatedUserBody:
-    """Create a user; the answer has the token, or a link for whoever is invited, shown only now."""
+    """Create a user; the response has the token, or a link for an invited user, shown only now."""
     new = await read_body(request, NewUser)
     users, grants = services.users.by(actor_of(request)), grants_of(new.grants)
     if new.invite:
@@ -56,10 +56,10 @@ async def create_user(services: Services, request: Request) -> CreatedUserBody:
 
 
 async def list_users(services: Services, request: Request) -> UsersBody:
-    """List the page of users that the query asks for.
+    """List a page of users, as the query selects.
 
     Raises:
-        InvalidBody: a parameter cannot be meant.
+        InvalidBody: a parameter is invalid.
     """
     for name, value in request.params.items():
         if isinstance(value, list):
@@ -112,7 +112,7 @@ async def show_user(services: Services, _request: Request, name: str) -> UserDet
 
 
 async def change_user(services: Services, request: Request, name: str) -> UserDetailsBody:
-    """Change a user, completely or not at all."""
+    """Change a user, atomically."""
     change = _change_of(await read_body(request, UserPatch))
     await services.users.by(actor_of(request)).change(name, change)
     return await show_user(services, request, name)
@@ -131,7 +131,7 @@ async def list_tokens(services: Services, _request: Request, name: str) -> Token
 
 
 async def add_token(services: Services, request: Request, name: str) -> CreatedTokenBody:
-    """Add a token to a user; the answer has it, shown only now."""
+    """Add a token to a user; the response has the token, shown only now."""
     new = await read_body(request, NewToken)
     created = await services.users.by(actor_of(request)).add_token(name, new.name, batch=new.batch)
     return CreatedTokenBody(user=name, name=new.name, token=created.token.reveal(), batch=new.batch)
@@ -144,7 +144,7 @@ async def revoke_token(services: Services, request: Request, name: str, token: s
 
 
 async def rights_after(services: Services, request: Request, name: str) -> RightsView:
-    """Tell what a user could do after a change in the form of `PATCH /router/users/{name}`; it is not made."""
+    """Return a user's rights after a change in the form of `PATCH /router/users/{name}`, without making it."""
     return await rights_view(services, name, _change_of(await read_body(request, UserPatch)))
 
 

@@ -12,15 +12,15 @@ GIB = 1024**3
 
 
 class View(BaseModel):
-    """What is shown of one resource. Sizes are bytes, ages and durations seconds, moments seconds since 1970 (UTC)."""
+    """The representation of a resource. Sizes are bytes, ages and durations seconds, times seconds since 1970 (UTC)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @classmethod
     def from_object(cls, found: object, **others: Any) -> Self:
-        """Show what `found` has under the names of this view's fields, and `others` in the place of the rest.
+        """Build the view from the attributes of `found` with the names of its fields; `others` take precedence.
 
         Raises:
-            AttributeError: it has not all of the rest.
+            AttributeError: `found` lacks a field that `others` does not have.
         """
         return cls(**{name: getattr(found, name) for name in cls.model_fields if name not in others}, **others)

@@ -1,4 +1,4 @@
-"""What if another strategy decided, or there were one server more or less: the console's twin of `orouter replay`."""
+"""What-if over HTTP, another strategy or one server more or less: the console's counterpart of `orouter replay`."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ __all__ = ["WhatIf", "WhatIfResource", "events_of"]
 _MOST_ROWS: Final = 20_000
 _SECONDS: Final = 120.0
 _BEAT: Final = 1.0
-"""Seconds after which whoever follows is told again how far it is: one that has left is seen then."""
+"""Seconds between progress events; a write also detects a client that has disconnected."""
 _LARGEST: Final = 64 * 2**20
 _EVENTS: Final = "text/event-stream"
 
 
 class WhatIf:
-    """Replays this router's own requests, one question at a time, in a process that gives way to all others."""
+    """Replays this router's own requests, one question at a time, in a low-priority process."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._busy = False
 
     async def ask(self, request: Request) -> WhatIfView:
-        """Answer what the query asks for: what `OtherWorld` has, and `days`.
+        """Answer the question in the query: the fields of `OtherWorld`, and `days`.
 
         Raises:
-            InvalidBody: there is no such strategy, server or model.
-            Overloaded: another question is being answered, or this one took two minutes, or its process died.
+            InvalidBody: the strategy, server or model does not exist.
+            Overloaded: another question is running, this one took two minutes, or its process died.
         """
         async with aclosing(self.follow(request)) as steps:
             async for step in steps:
@@ -56,13 +56,13 @@ class WhatIf:
         raise Overloaded("the replay ended without an answer")  # pragma: no cover - the last step is the answer
 
     def follow(self, request: Request) -> AsyncGenerator[ProgressView | WhatIfView, None]:
-        """How far the answer is, again and again, and then the answer; ending this ends the process.
+        """Yield progress and finally the answer; closing the generator kills the process.
 
-        The query is read at once: what is wrong with it is told before a stream begins.
+        The query is parsed before the stream starts, so that its errors are raised here.
 
         Raises:
-            InvalidBody: as `ask`; of what comes later, iterating raises.
-            falcon.HTTPInvalidParam: a number is none, or out of its range.
+            InvalidBody: see `ask`; later errors are raised by iterating.
+            falcon.HTTPInvalidParam: a number is invalid or out of range.
         """
         world = asked_world(request, self._services.config)
         return self._followed(world, request.get_param_as_int("days", min_value=1, max_value=30) or 1)
@@ -79,10 +79,10 @@ class WhatIf:
                 yield await asyncio.to_thread(whatif_view, _named(world), span, step, _command(world, chosen))
 
     async def ask_day(self, request: Request) -> OtherDayView:
-        """Answer what the query asks for, of one day: `day`, and what `OtherWorld` has.
+        """Answer the question in the query for one day: `day`, and the fields of `OtherWorld`.
 
         Raises:
-            InvalidBody, Overloaded: as `ask`; or it is no day.
+            InvalidBody, Overloaded: see `ask`; InvalidBody also if `day` is not a day.
         """
         world = asked_world(request, self._services.config)
         day, begin = asked_day(request, self._services.clock.wall())
@@ -112,7 +112,7 @@ class WhatIf:
 
 
 async def _answered(question: bytes) -> AsyncGenerator[ProgressView | dict[str, Any], None]:
-    """Have it answered by a process of its own, which does not outlive the wait for it."""
+    """Answer the question in a process of its own, killed when the generator is closed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -145,17 +145,17 @@ async def _answered(question: bytes) -> AsyncGenerator[ProgressView | dict[str, 
 async def _put(process: asyncio.subprocess.Process, question: bytes) -> None:
     stdin = process.stdin
     assert stdin is not None  # noqa: S101 - it was asked for
-    with suppress(ConnectionError):  # the process has died: nothing will be read from it
+    with suppress(ConnectionError):  # the process has died: there will be no output
         stdin.write(question)
         await stdin.drain()
         stdin.close()
 
 
 async def _told(process: asyncio.subprocess.Process) -> dict[str, Any] | None:
-    """Read the next line that the process writes; None after a second without.
+    """Read the process's next line; None after a second without one.
 
     Raises:
-        Overloaded: it has ended before its answer, for want of memory, say.
+        Overloaded: the process ended without an answer, for example for lack of memory.
     """
     stdout = process.stdout
     assert stdout is not None  # noqa: S101 - it was asked for
@@ -173,7 +173,7 @@ async def _told(process: asyncio.subprocess.Process) -> dict[str, Any] | None:
 async def events_of(
     steps: AsyncGenerator[ProgressView | WhatIfView, None], written: Callable[[WhatIfView], dict[str, Any]]
 ) -> AsyncGenerator[SSEvent, None]:
-    """Yield the steps as events: `progress`, and in the end `answer`, as it is `written`, or `error`."""
+    """Yield the steps as events: `progress`, then `answer` (as `written`) or `error`."""
     try:
         async with aclosing(steps):
             async for step in steps:
@@ -190,7 +190,7 @@ def _named(world: OtherWorld) -> WorldView:
 
 
 def _command(world: OtherWorld, chosen: LogFilter) -> str:
-    """Return the shell command that answers the same question."""
+    """Return the shell command for the same question."""
     since, before = (datetime.fromtimestamp(at or 0.0, UTC).isoformat() for at in (chosen.since, chosen.before))
     return f"orouter replay --since {since} --before {before} --limit {_MOST_ROWS} {world.options()}"
 
@@ -198,7 +198,7 @@ def _command(world: OtherWorld, chosen: LogFilter) -> str:
 class WhatIfResource:
     """`GET /router/whatif[?strategy=NAME][&add=SERVER][&add_gpu=GPU][&put=SERVER=MODEL][&max_wait=S][&days=N]`.
 
-    Who accepts `text/event-stream` is told how far it is; whoever leaves ends it.
+    With `accept: text/event-stream` the response is a stream with progress; a disconnect cancels the replay.
     """
 
     roles = ADMINS
@@ -207,7 +207,7 @@ class WhatIfResource:
         self._whatif = whatif
 
     async def on_get(self, request: Request, response: Response) -> None:
-        """Answer both worlds."""
+        """Answer with the comparison of both worlds."""
         if _EVENTS in (request.get_header("accept") or ""):
             response.sse = events_of(self._whatif.follow(request), lambda view: view.model_dump())
             return

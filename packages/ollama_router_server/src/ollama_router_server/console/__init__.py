@@ -1,4 +1,4 @@
-"""The web console: what `/router/...` tells, as pages, for people who are signed in with a cookie.
+"""The web console: the data of `/router/...` as pages, for users signed in with a cookie.
 
-The pages have no powers of their own: whatever they do is a route of `admin` with the same roles.
+The console has no privileges of its own: every action is a route of `admin` with the same roles.
 """

@@ -1,4 +1,4 @@
-"""Style sheet, scripts and icons: read once, named by their content, kept by browsers for good."""
+"""Style sheet, scripts and icons: read once, versioned by content, cached by browsers permanently."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=ut
 
 
 class Asset(Struct, frozen=True):
-    """A file as it is sent."""
+    """A static file, plain and gzipped."""
 
     content_type: str
     plain: bytes
@@ -35,7 +35,7 @@ class Assets:
 
     @cached_property
     def version(self) -> str:
-        """Another text whenever a file has changed; part of every address, so that browsers may keep them."""
+        """A digest of all files; part of every address, so that browsers may cache them permanently."""
         digest = hashlib.sha256()
         for name, asset in self.files.items():
             digest.update(name.encode() + b"\0" + asset.plain)
@@ -64,7 +64,7 @@ class AssetResource:
         self._assets = assets
 
     async def on_get(self, request: Request, response: Response, version: str, name: str) -> None:
-        """Answer a file; one of another version is not kept."""
+        """Answer a file; one of another version must not be cached."""
         asset = self._assets.files.get(name)
         if asset is None:
             raise falcon.HTTPNotFound(title="no such file", description="the console has no such file")
@@ -75,7 +75,7 @@ class AssetResource:
 
 
 def send(request: Request, response: Response, plain: bytes, packed: bytes) -> None:
-    """Send bytes compressed if the browser accepts that."""
+    """Send bytes, gzipped if the browser accepts that."""
     response.set_header("vary", "accept-encoding")
     if "gzip" in (request.get_header("accept-encoding") or ""):
         response.set_header("content-encoding", "gzip")

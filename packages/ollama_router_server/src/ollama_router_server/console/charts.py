@@ -1,4 +1,4 @@
-"""Where the parts of a chart lie: pure geometry, drawn by the templates as SVG."""
+"""Layout of charts: pure geometry, drawn by the templates as SVG."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ __all__ = [
 ]
 
 _TONES = 4
-_ROW, _NAME, _BETWEEN = 8, 16, 4  # heights: of a model's row, of a server's name, after a server
+_ROW, _NAME, _BETWEEN = 8, 16, 4  # heights: a model's row, a server's name, the gap after a server
 _MOST_ROWS = 6
 _MOST_BLOCKS = 400
 _MARK = 3
 
 
 class Segment(Struct, frozen=True):
-    """A part of a bar: where it begins and how wide it is."""
+    """A part of a bar: its start and width."""
 
     x: float
     width: float
 
 
 def segments(values: Sequence[float], width: float, *, whole: float | None = None, least: float = 2.0) -> list[Segment]:
-    """Lay values side by side on a bar of this width.
+    """Lay out values side by side on a bar of this width.
 
-    The bar stands for `whole`, by default for the sum of the values. A value above 0 is at least `least` wide, so that
-    it can be seen; the others give way for that, and only where they cannot is the sum longer than it stands for.
-    Values beyond `whole` are scaled down: nothing lies outside the bar.
+    The bar represents `whole`, by default the sum of the values. A value above 0 is at least `least` wide, so that it
+    stays visible; the others shrink to make room, and the total exceeds its scale only if they cannot. Values beyond
+    `whole` are scaled down, so that nothing lies outside the bar.
     """
     total = max(sum(values), whole or 0.0)
     if total <= 0:
@@ -64,7 +64,7 @@ def segments(values: Sequence[float], width: float, *, whole: float | None = Non
 
 
 class StripBlock(Struct, frozen=True):
-    """A block of a day's strip: one unit wide for each step of the day; `tone` is one of four, by the model."""
+    """A block of a day's strip, one unit wide per step; `tone` is one of four, by model."""
 
     x: int
     y: int
@@ -75,7 +75,7 @@ class StripBlock(Struct, frozen=True):
 
 
 class StripMark(Struct, frozen=True):
-    """When an incident was under way, one unit wide for each step that it touches."""
+    """The mark of an incident, one unit wide per step that it touches."""
 
     x: int
     y: int
@@ -85,7 +85,7 @@ class StripMark(Struct, frozen=True):
 
 
 class StripLane(Struct, frozen=True):
-    """A server's lane, from `y` on."""
+    """A server's lane, starting at `y`."""
 
     server: str
     y: int
@@ -94,9 +94,9 @@ class StripLane(Struct, frozen=True):
 
 
 class Strip(Struct, frozen=True):
-    """A day: lanes below each other, and outlines of what ran and waited. `left_out` blocks had the fewest requests.
+    """A day: lanes below each other, and outlines of running and waiting requests.
 
-    `marks` are incidents of no server, below the lanes.
+    The `left_out` blocks had the fewest requests. `marks` are incidents without a server, below the lanes.
     """
 
     width: int
@@ -110,12 +110,12 @@ class Strip(Struct, frozen=True):
 
 
 DAY_WIDTH = 1_440
-"""Units of a server's 24 hours: a minute each."""
+"""Units of a server's 24 hours, one per minute."""
 _LEAST_MARK = 4.0
 
 
 def day_marks(day: ServerDayView) -> list[Segment]:
-    """Where a server's spans lie on a strip of `DAY_WIDTH`, in their order; each wide enough to be seen."""
+    """Lay out a server's spans, in order, on a strip of `DAY_WIDTH`, each wide enough to be visible."""
     found = []
     for one in day.spans:
         width = min(max((one.end - one.begin) / 60, _LEAST_MARK), DAY_WIDTH)
@@ -132,10 +132,10 @@ def strip_of(
     models: Sequence[str | None] = (),
     height: int = 60,
 ) -> Strip:
-    """Lay a day out. Models of a server have rows of their own, up to six; further ones share the last.
+    """Lay out a day. Models of a server have rows of their own, up to six; further ones share the last.
 
-    `begin` is when the day begins. `models` come first among the tones, so that of strips which are compared each has
-    the same tone for the same model.
+    `begin` is the start of the day. `models` get the first tones, so that compared strips use the same tone for the
+    same model.
     """
     lanes, marks = _with_incidents(lanes, incidents), _marks(incidents, begin)
     all_blocks = sorted((block for lane in lanes for block in lane.blocks), key=lambda one: -one.requests)
@@ -157,7 +157,7 @@ def strip_of(
 
 
 def _with_incidents(lanes: Sequence[LaneView], incidents: Sequence[IncidentView]) -> list[LaneView]:
-    """Add empty lanes for servers that answered nothing that day because something was wrong with them."""
+    """Add empty lanes for servers that had incidents but answered nothing that day."""
     missing = {one.server for one in incidents if one.server} - {lane.server for lane in lanes}
     return sorted([*lanes, *(LaneView(server=name, blocks=[]) for name in missing)], key=lambda one: one.server)
 
@@ -175,7 +175,7 @@ def _step(seconds: float) -> int:
 
 
 def models_of(lanes: Sequence[LaneView]) -> list[str | None]:
-    """List the models of all blocks, one after the other."""
+    """List the models of all blocks, in order."""
     return [block.model for lane in lanes for block in lane.blocks]
 
 
@@ -184,7 +184,7 @@ def _laid(block: BlockView, y: int, tone: int) -> StripBlock:
 
 
 def _outline(counts: Mapping[int, int], most: int, height: int) -> str:
-    """Draw a path around columns of these heights, one unit wide each; empty where there is nothing."""
+    """Draw a path around columns of these heights, one unit wide each; empty if all are zero."""
     parts = [
         f"M{step} {height}v{-count / most * height:.2f}h1v{count / most * height:.2f}z"
         for step, count in sorted(counts.items())
@@ -194,7 +194,7 @@ def _outline(counts: Mapping[int, int], most: int, height: int) -> str:
 
 
 def _fitted(wide: list[float], room: float, least: float) -> list[float]:
-    """Take what is too much from the parts above the least width, in proportion to what they have above it."""
+    """Take the excess from the parts wider than `least`, in proportion to their width above it."""
     spare = sum(max(0.0, one - least) for one in wide)
     needed = sum(wide) - room
     if spare < needed * (1 - 1e-9):

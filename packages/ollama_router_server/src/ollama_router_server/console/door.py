@@ -26,7 +26,7 @@ class _Credential(BaseModel):
 
 
 class _Link(BaseModel):
-    """The secret of a link."""
+    """The secret of a sign-in link."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -42,7 +42,7 @@ class SessionResource:
         self._sessions = sessions
 
     async def on_post(self, request: Request, response: Response) -> None:
-        """Open a session; the answer has its cookie."""
+        """Open a session; the response sets its cookie."""
         body = await read_body(request, _Credential)
         user = await self._sessions.sign_in(request, response, body.token)
         response.media = {"user": user.name, "role": user.role}
@@ -54,7 +54,7 @@ class SessionResource:
 
 
 class ClaimResource:
-    """`POST /console/claim` signs in with a link that works once."""
+    """`POST /console/claim` signs in with a single-use link."""
 
     roles = None
 
@@ -70,10 +70,10 @@ class ClaimResource:
 
 
 class FrontDoor:
-    """`GET /`: the router's greeting for programs, the console for a person's browser."""
+    """`GET /`: the router's greeting for programs, a redirect to the console for browsers."""
 
     async def on_get(self, _request: Request, _response: Response) -> None:
-        """Lead to the console."""
+        """Redirect to the console."""
         raise falcon.HTTPSeeOther("console/")
 
 
@@ -86,7 +86,7 @@ class Refusals:
     async def router_error(
         self, request: Request, response: Response, error: RouterError, params: Any, **_: Any
     ) -> None:
-        """Answer one of the router's own errors."""
+        """Handle one of the router's errors."""
         if not _wants_page(request):
             await answer_error(request, response, error, params)
             return
@@ -99,7 +99,7 @@ class Refusals:
     async def http_error(
         self, request: Request, response: Response, error: falcon.HTTPError, params: Any, **_: Any
     ) -> None:
-        """Answer one of Falcon's errors."""
+        """Handle one of Falcon's errors."""
         if not _wants_page(request):
             await answer_http_error(request, response, error, params)
             return

@@ -1,4 +1,4 @@
-"""`GET /console/events`: which of a page's live parts have changed, as a stream that the console's script reads."""
+"""`GET /console/events`: which live parts of a page have changed, as a stream for the console's script."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _MOST_TOPICS: Final = 8
 
 
 class EventsResource:
-    """Each event is a list of names, empty as a sign of life; the event `end` comes when the session is over.
+    """Each event is a list of names, empty as a heartbeat; the event `end` follows the end of the session.
 
-    It is not read by EventSource, which could not send `X-Console`: a page on another port would read it, too.
+    The script does not use EventSource, which cannot send `X-Console`: a page on another port could read it, too.
     """
 
     roles = EVERYBODY
@@ -36,7 +36,7 @@ class EventsResource:
         self._pages = pages
 
     async def on_get(self, request: Request, response: Response) -> None:
-        """Answer with names of pages that have changed, for as long as the session and the tab are open."""
+        """Stream the names of changed pages while the session and the tab are open."""
         if request.get_header("x-console") != "1":
             raise Forbidden("only the console's own pages may watch it")
         user: User = request.context.user
@@ -47,7 +47,7 @@ class EventsResource:
             raise falcon.HTTPBadRequest(title="topics", description=f"send at most {_MOST_TOPICS} topics")
         session = self._sessions.key(request)
         watcher = await self._watchers.join(session, user, topics, partial(self._is_open, request))
-        response.set_header("x-accel-buffering", "no")  # nginx would hold events back
+        response.set_header("x-accel-buffering", "no")  # nginx would buffer events
         response.sse = self._events(watcher)
 
     def _check(self, topic: str, user: User) -> None:

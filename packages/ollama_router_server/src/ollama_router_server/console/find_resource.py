@@ -1,4 +1,4 @@
-"""The search of the bar: an id or a name of something leads to its page, any other text to the requests with it."""
+"""The search bar: an id or a name redirects to its page, other text to the list of requests that contain it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ALSO: Final = {"start": "", "mine": "", "playground": "play"}
 
 
 class FindResource:
-    """`GET /console/find?q=`: leads to a page that the asking user may see."""
+    """`GET /console/find?q=`: redirects to a page that the requesting user may see."""
 
     roles = EVERYBODY
 
@@ -36,12 +36,12 @@ class FindResource:
         self._pages = pages
 
     async def on_get(self, request: Request, _response: Response) -> None:
-        """Lead there."""
+        """Redirect to the page found."""
         text = (request.get_param("q") or "").strip()[:_LONGEST]
         raise falcon.HTTPSeeOther(await self._path(text, request) or "./")
 
     async def _path(self, text: str, request: Request) -> str:
-        """Find the path below `/console/` that a text means."""
+        """Find the path below `/console/` for a text."""
         user = user_of(request)
         if _ID.fullmatch(text):
             return f"requests/{text}"
@@ -66,7 +66,7 @@ class FindResource:
         return True
 
     async def _among_people(self, text: str) -> str | None:
-        """Find the page of the user of this name, else of the group; None where there is neither."""
+        """Find the page of the user of this name, else of the group; None if neither exists."""
         with suppress(UnknownUser):
             await self._services.users.show(text)
             return f"people/{quote(text, safe='')}"

@@ -1,4 +1,4 @@
-"""Who may open which page: sessions, roles, and what a page on another site or port cannot send."""
+"""Access to the console: sessions, roles, and protection against requests from other sites and ports."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ PAGE_HEADERS: Final = (
 
 
 def is_page(request: Request) -> bool:
-    """Whether a person's browser asks for a page, by navigation."""
+    """Whether a browser requests a page by navigation."""
     return request.method in _SAFE and request.get_header("x-console") is None
 
 
 class ConsoleAccess:
-    """Guards every path of the console. It reads cookies and never `Authorization`, and it never answers CORS.
+    """Guards every path of the console. It reads cookies, never `Authorization`, and never answers CORS requests.
 
-    Cookies are the same for all ports of a host, so a page on another port could send them. What changes something,
-    and what only the console's own script reads, needs the field `X-Console`: a foreign page has to ask permission for
-    it in advance, and gets none.
+    All ports of a host share cookies, so a page on another port could send them. Requests that change state, and those
+    that only the console's script reads, need the field `X-Console`: a foreign page would need a CORS preflight for it,
+    which fails.
     """
 
     def __init__(self, services: Services, sessions: Sessions) -> None:
@@ -51,7 +51,7 @@ class ConsoleAccess:
         self._sessions = sessions
 
     async def process_request(self, request: Request, _response: Response) -> None:
-        """Refuse requests that cannot come from the console's own pages, and find the session."""
+        """Reject requests that cannot come from the console's own pages, and find the session."""
         if not _is_ours(request):
             return
         settings = self._services.config.console
@@ -69,11 +69,11 @@ class ConsoleAccess:
             request.context.actor = Actor(user.name, "console", address)
 
     async def process_resource(self, request: Request, _response: Response, resource: Any, _params: Any) -> None:
-        """Admit only permitted users."""
+        """Check the user's role."""
         if not _is_ours(request):
             return
         roles = getattr(resource, "roles", None)
-        if roles is None:  # the door, and what its page needs
+        if roles is None:  # sign-in routes and static files
             return
         user: User | None = request.context.user
         if user is None:
@@ -81,7 +81,7 @@ class ConsoleAccess:
         check_role(user, roles)
 
     async def process_response(self, request: Request, response: Response, _resource: Any, _succeeded: Any) -> None:
-        """Tell the browser what pages may do."""
+        """Set the security headers of pages."""
         if not _is_ours(request):
             return
         for name, value in PAGE_HEADERS:
@@ -95,10 +95,10 @@ def _is_ours(request: Request) -> bool:
 
 
 def _check_origin(request: Request) -> None:
-    """Refuse what a page of another origin could send.
+    """Reject requests that a page of another origin could send.
 
     Raises:
-        Forbidden: it is not from a page of this console.
+        Forbidden: the request does not come from a page of this console.
     """
     origin, site = request.get_header("origin"), request.get_header("sec-fetch-site")
     own = (request.get_header("host") or "").lower()

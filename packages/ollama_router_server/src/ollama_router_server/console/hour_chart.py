@@ -1,4 +1,4 @@
-"""Where the parts of the last hour's charts lie: pure geometry, drawn by the templates as SVG."""
+"""Layout of the last hour's charts: pure geometry, drawn by the templates as SVG."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ HEIGHT = 64
 
 
 class Share(Struct, frozen=True):
-    """A phase's part of the requests' time, in whole percent."""
+    """A phase's share of the requests' time, in whole percent."""
 
     name: PhaseName
     percent: int
 
 
 class Hour(Struct, frozen=True):
-    """Where the last hour's time went: outlines of columns, each a unit wide and at most `HEIGHT` high.
+    """The last hour's time by phase, as outlines of columns, each one unit wide and at most `HEIGHT` high.
 
-    `shares` are the largest first; those below one percent are left out. In `phase_paths` the columns of all phases
-    stand on each other and fill the height where a request took any time.
+    `shares` has the largest first and omits those below one percent. In `phase_paths` the columns of all phases are
+    stacked and fill the height for minutes with any time.
     """
 
     shares: list[Share]
@@ -33,7 +33,7 @@ class Hour(Struct, frozen=True):
 
 
 def hour_of(minutes: Sequence[MinuteView]) -> Hour:
-    """Lay sixty minutes out, the oldest at the left."""
+    """Lay out sixty minutes, the oldest at the left."""
     return Hour(shares=_shares(minutes), phase_paths=list(_phase_paths(minutes)))
 
 
@@ -45,7 +45,7 @@ def _shares(minutes: Sequence[MinuteView]) -> list[Share]:
 
 
 def _phase_paths(minutes: Sequence[MinuteView]) -> Iterator[tuple[str, str]]:
-    """Yield a path for each phase: its columns begin where those of the phase before end."""
+    """Yield a path per phase: its columns start at the top of the previous phase's."""
     wholes = [sum(one.phases.values()) for one in minutes]
     below = [0.0] * len(minutes)
     for name in PHASES:
@@ -56,7 +56,7 @@ def _phase_paths(minutes: Sequence[MinuteView]) -> Iterator[tuple[str, str]]:
 
 
 def columns_path(high: Sequence[float], below: Iterable[float] | None = None) -> str:
-    """Draw a path around columns of these heights, each on what is below it."""
+    """Draw a path around columns of these heights, each on top of `below`."""
     ground = [0.0] * len(high) if below is None else list(below)
     parts = [
         f"M{step} {HEIGHT - ground[step]:.1f}v-{tall:.1f}h1v{tall:.1f}z" for step, tall in enumerate(high) if tall > 0

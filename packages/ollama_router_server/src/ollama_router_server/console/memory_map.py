@@ -1,4 +1,4 @@
-"""A server's memory as bars: pure geometry, drawn by a template as SVG."""
+"""Layout of a server's memory as bars: pure geometry, drawn by a template as SVG."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Kind = Literal["measured", "cpu", "arriving"]
 
 
 class MapBlock(Struct, frozen=True):
-    """A model's part of a bar, with its bytes; `predicted` is how wide it was to be, 0 where that is not known."""
+    """A model's part of a bar, in bytes; `predicted` is its predicted width, 0 if unknown."""
 
     model: str
     kind: Kind
@@ -30,7 +30,7 @@ class MapBlock(Struct, frozen=True):
 
 
 class MapBar(Struct, frozen=True):
-    """One GPU, the memory of the machine beside them, or all there is; its width goes by its `size` in bytes."""
+    """One GPU, the CPU's memory beside GPUs, or all memory; its width is proportional to its `size` in bytes."""
 
     name: str
     size: int
@@ -46,7 +46,7 @@ class _Part(Struct, frozen=True):
 
 
 def memory_map(view: ServerDetailView) -> list[MapBar]:
-    """Lay out the bars of a server, the largest `WIDTH` wide; nothing lies outside its bar."""
+    """Lay out the bars of a server, the largest `WIDTH` wide; no block lies outside its bar."""
     if view.memory.gpus:
         rows = _of_gpus(view)
     else:
@@ -57,7 +57,7 @@ def memory_map(view: ServerDetailView) -> list[MapBar]:
 
 
 def _loaded(view: ServerDetailView) -> list[_Part]:
-    """Each model's part in video memory and beside it what runs on the CPU; its outline begins where it begins."""
+    """Return each model's part in video memory and its part on the CPU; the first one has the prediction."""
     found = []
     for row in view.loaded:
         on_gpu = min(row.vram, row.size)
@@ -78,7 +78,7 @@ def _of_gpus(view: ServerDetailView) -> list[tuple[str, int, list[_Part]]]:
         )
         for gpu in view.memory.gpus
     ]
-    for one in view.memory.arriving:  # where Ollama would put it now
+    for one in view.memory.arriving:  # where Ollama would place it now
         _, _, parts = max(rows, key=lambda row: row[1] - sum(part.bytes for part in row[2]))
         parts.append(_arriving(one))
     beside = [one for one in _loaded(view) if one.kind == "cpu"]

@@ -18,9 +18,9 @@ Builder = Callable[..., Awaitable[Values]]
 
 
 class Page:
-    """One page. Its own script asks for the part that changes, which tabs of one user share where they can.
+    """One page. Its script requests the live part, which tabs of one user share where possible.
 
-    That part is built by `build_part` where the page shows more beside it.
+    `build_part` builds that part if the page shows more than it.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class Page:
 
     @property
     def live(self) -> bool:
-        """Whether it has a part that follows the router."""
+        """Whether the page has a live part."""
         return self._parts is not None
 
     async def on_get(self, request: Request, response: Response, **params: str) -> None:
-        """Answer the page."""
+        """Answer the page, or its live part to the console's script."""
         if self._parts is None or request.get_header("x-console") is None:
             self._renderer.send(
                 request, response, await self._filled(request, f"{self._name}.html", self._build, params)

@@ -1,4 +1,4 @@
-"""Versions of what live pages show: where two are equal, there is nothing new to see."""
+"""Versions of what live pages show; equal versions mean no change."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ollama_router_server.storage.log_filter import LogFilter
 __all__ = ["Changes"]
 
 _AGES: Final = 2.0
-"""Seconds after which a page that shows how long ago something was is worth another look."""
+"""Seconds after which a page that shows ages has changed."""
 _LAST_HOUR: Final = 10.0
-"""Seconds after which the charts of the last hour are, whatever ran between two looks."""
+"""Seconds after which the charts of the last hour have changed."""
 
 
 class Changes:
-    """The version of each live page now. It reads what the router knows anyway: nothing is noted for it elsewhere."""
+    """The current version of each live page, computed from the router's state; no other component records changes."""
 
     def __init__(self, services: Services, sync: WorkerSync) -> None:
         self._services = services
@@ -48,7 +48,7 @@ class Changes:
             services.sink.healthy,
             active,
             int(services.clock.wall() / _LAST_HOUR),
-            self._ages() if active else None,  # what each does, and how long the longest has waited
+            self._ages() if active else None,  # activities, and the longest wait
             tuple(self._states()),
         )
 
@@ -61,7 +61,7 @@ class Changes:
             return self._ages() if self._sync.find_active(request_id) else None
         services, own = self._services, _only(user)
         newest = await services.request_log.list(LogFilter(user=own), limit=1)
-        ended = services.sink.holds(own)  # in no list: not in progress any more, not in the log yet
+        ended = services.sink.holds(own)  # ended, but not in the log yet
         active = tuple(self._active(own))
         return (active, self._ages() if active else None, tuple(row.id for row in newest), ended)
 

@@ -1,4 +1,4 @@
-"""The values that each page is filled with, from the router's own views; and which pages there are."""
+"""The pages, and the values that fill them, from the router's own views."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ _HOURLY = 2
 _FIRST_ROWS = 60
 _MOST_ROWS = 200
 _MOST_PLACED = 20
-"""Own requests whose place is looked up: each costs a forecast among all servers."""
+"""The most own requests with a forecast: each costs one among all servers."""
 
 
 class Pages(Struct, frozen=True):
-    """Builds the values of every page from the router's own views."""
+    """Build the values of every page from the router's own views."""
 
     services: Services
     sync: WorkerSync
@@ -82,7 +82,7 @@ class Pages(Struct, frozen=True):
     series: Series
 
     async def start(self, request: Request) -> Values:
-        """Tell what works, and what to paste where."""
+        """Return checks, usage and client settings for Start."""
         user = user_of(request)
         me = await me_view(self.services, request)
         base = base_url(self.services, request)
@@ -101,7 +101,7 @@ class Pages(Struct, frozen=True):
         }
 
     async def in_progress(self, request: Request) -> Values:
-        """List the user's requests in progress, with their places now: the part of Start that follows the router."""
+        """List the user's requests in flight, with their current places: the live part of Start."""
         user = user_of(request)
         own = [row for row in self.sync.active_requests() if row["user"] == user.name]
         waiting = [row["id"] for row in own if row["state"] == "waiting"][:_MOST_PLACED]
@@ -109,7 +109,7 @@ class Pages(Struct, frozen=True):
         return {"active": active_views(self.services, [placed.get(row["id"], row) for row in own])}
 
     async def now(self, request: Request) -> Values:
-        """Show what runs, what waits, what needs attention; and how it was in the hour, day or week before."""
+        """Return what runs, what waits and what needs attention, with the last hour, day or week."""
         view = await find_overview(self.services, request)
         values = {"view": view, "hour": hour_of(view.last_hour.minutes)}
         span = asked_span(request)
@@ -119,7 +119,7 @@ class Pages(Struct, frozen=True):
         return {**values, "span": span, "series": None, "chart": None}
 
     async def requests(self, request: Request) -> Values:
-        """List the log, and what runs."""
+        """List the log and requests in flight."""
         view = await list_requests(self.services, request)
         shown = columns_shown(request.get_param("columns"))
         return {
@@ -134,7 +134,7 @@ class Pages(Struct, frozen=True):
         }
 
     async def request(self, request: Request, id: str) -> Values:  # noqa: A002 - the route's name
-        """One request: where its time went; for readers, once asked for, where it would go now."""
+        """Return one request: where its time went and, for admins and viewers on request, where it would go now."""
         view = await find_detail(self.services, request, id)
         replay = None
         if request.get_param("replay") and view.active is None:
@@ -150,7 +150,7 @@ class Pages(Struct, frozen=True):
         }
 
     async def servers(self, request: Request) -> Values:
-        """All servers; where there is one alone, all that is known of it."""
+        """Return all servers; a single one in full."""
         view = await find_servers(self.services, request)
         if len(view.servers) != 1:
             return {"view": view, "only": None, "day": None}
@@ -159,7 +159,7 @@ class Pages(Struct, frozen=True):
         return {"view": view, "only": only, "day": await find_server_day(self.services, request, name)}
 
     async def server(self, request: Request, name: str) -> Values:
-        """One server."""
+        """Return one server."""
         view, day = await find_server(self.services, request, name), await find_server_day(self.services, request, name)
         return {"view": view, "day": day, "title": name, "within": False}
 
@@ -168,7 +168,7 @@ class Pages(Struct, frozen=True):
         return {"view": await find_models(self.services, request)}
 
     async def model(self, request: Request, name: str) -> Values:
-        """One model, and where it would go now."""
+        """Return one model, and where a request for it would go now."""
         found = find_model(self.services, request, name)
         context = request.get_param_as_int("context", min_value=1)
         question = Question(model=found.name, context=context, kv_type=kv_type_asked(request))
@@ -179,7 +179,7 @@ class Pages(Struct, frozen=True):
         return {"view": found, "fit": fit, "kv_types": KV_TYPES, "title": found.name, "most": most}
 
     async def play(self, request: Request) -> Values:
-        """Offer models to try: those in memory first."""
+        """List models to try, loaded ones first."""
         user = user_of(request)
         view = model_views(self.services, user.grants if user.role == "user" else None)
         models = sorted(view.models, key=lambda one: (not one.loaded_on, one.name))
@@ -195,12 +195,12 @@ class Pages(Struct, frozen=True):
         }
 
     async def operations(self, request: Request) -> Values:
-        """List what is done with models on servers; the form is filled in from the address."""
+        """List operations on models; the address prefills the form."""
         asked = {name: (request.get_param(name) or "")[:512] for name in ("kind", "model", "servers")}
         return {"view": await list_operations(self.services, 20), "asked": asked}
 
     async def usage(self, request: Request) -> Values:
-        """Who used how much."""
+        """Return usage by user, group, model, server, host and day."""
         asked = usage_asked(request, self.services.clock.wall())
         found = await find_usage(self.services, asked)
         since, until = asked.since or 0.0, asked.before or self.services.clock.wall()
@@ -219,7 +219,7 @@ class Pages(Struct, frozen=True):
         }
 
     async def people(self, request: Request) -> Values:
-        """Users and their groups, a page at a time."""
+        """List a page of users, with the groups."""
         return {
             "page_of": await list_users(self.services, request),
             "groups": await self.services.groups.page(limit=_MOST_ROWS),
@@ -227,7 +227,7 @@ class Pages(Struct, frozen=True):
         }
 
     async def person(self, request: Request, name: str) -> Values:
-        """One user: what this user may do, and why; who is signed in as this user."""
+        """Return one user: rights with reasons, sessions, and recent requests."""
         view = await rights_view(self.services, name)
         groups = (await self.services.groups.page(limit=_MOST_ROWS)).groups
         recent = await self.services.request_log.list(LogFilter(user=name), limit=10)
@@ -243,28 +243,28 @@ class Pages(Struct, frozen=True):
         }
 
     async def groups(self, request: Request) -> Values:
-        """List groups and what they used, a page at a time."""
+        """List a page of groups with their usage."""
         query = {name: str(value) for name, value in request.params.items() if name != "after"}
         return {"page_of": await list_groups(self.services, request), "query": query}
 
     async def group(self, _request: Request, name: str) -> Values:
-        """One group: what it means for who is in it."""
+        """Return one group and its effect on members."""
         view = await group_rights_view(self.services, name)
         own = {one.name: one.value for one in view.rights if one.origin == "group"}
         return {"view": view, "own": own, "title": name}
 
     async def whatif(self, request: Request) -> Values:
-        """Another strategy, or one more server, on the router's own requests, once it is asked for."""
+        """Return the form, and the answer of a what-if question if the query has one."""
         asked = "strategy" in request.params
         view = await self.whatifs.ask(request) if asked else None
         return {"view": view, "chosen_days": request.get_param_as_int("days"), **self.worlds()}
 
     async def doctor(self, request: Request) -> Values:
-        """Tell what is wrong, and what fixes it."""
+        """Return the findings of the doctor."""
         return {"view": await doctor_view(self.services, request)}
 
     async def about(self, request: Request) -> Values:
-        """Tell what the program is, and what it keeps; for admins what is in effect, and the config if asked for."""
+        """Return version, licences and stored data; for admins the config's state, and its text on request."""
         user = user_of(request)
         services = self.services
         asked = user.role == "admin" and request.get_param("config") is not None
@@ -276,11 +276,11 @@ class Pages(Struct, frozen=True):
         }
 
     async def errors(self, _request: Request) -> Values:
-        """Explain each error code."""
+        """Return the error reference."""
         return {"view": errors_view()}
 
     async def history(self, request: Request) -> Values:
-        """Show a day as its requests tell, and who changed what; the audit trail and another world are for admins."""
+        """Return a day with its incidents; for admins also the audit trail and a what-if scenario."""
         user = user_of(request)
         view = await find_day(self.services, request)
         strip = strip_of(view.lanes, view.moments, view.incidents, begin=view.begin)
@@ -293,13 +293,13 @@ class Pages(Struct, frozen=True):
         return {**values, "entries": entries}
 
     def worlds(self) -> Values:
-        """List what another world may have: its strategy, and one more server, like another or with another GPU."""
+        """List the choices of a what-if scenario: strategies, servers and GPUs."""
         servers = sorted(name for name, one in self.services.config.servers.items() if one.enabled)
         return {"strategies": list(STRATEGIES), "servers": servers, "gpus": GPUS}
 
 
 def pages(build: Pages, renderer: Renderer, parts: SharedParts) -> dict[str, Page]:
-    """Every page by its route below `/console/`."""
+    """Return every page by its route below `/console/`."""
 
     def page(name: str, title: str, roles: frozenset[Role], *, live: bool = False) -> Page:
         return Page(renderer, name, title, getattr(build, name), roles=roles, parts=parts if live else None)

@@ -1,4 +1,4 @@
-"""The playground's way to the models: a session instead of a token, and from there the way of every request."""
+"""The playground's access to models: authenticated by a session instead of a token, then relayed as usual."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ PLAYERS: Final = frozenset[Role]({"admin", "user"})
 PLAY_PATH: Final = "/console/play/api/chat"
 _API_PATH: Final = "/api/chat"
 _HEARTBEAT: Final = 1.0
-"""Seconds after which the page learns the request's id, by which it asks how far that is."""
+"""Seconds between heartbeats; the first tells the page the request's id, with which it polls the progress."""
 _LEFT_OUT: Final = frozenset(
     {b"authorization", b"cookie", b"origin", b"proxy-authorization", b"referer", b"x-api-key", b"x-console"}
 )
-"""Fields by which the request would be somebody else's, or a page's of another origin."""
+"""Fields that carry other credentials, or the origin of the page."""
 _FIELDS: Final = [(name.encode(), value.encode()) for name, value in (*PAGE_HEADERS, ("cache-control", "no-store"))]
 
 
 class PlayResource:
-    """`POST /console/play/api/chat`: the route as Falcon sees it. It refuses; what is let in goes to the relay."""
+    """`POST /console/play/api/chat` in Falcon, which only rejects: admitted requests go to the relay."""
 
     roles = PLAYERS
 
     async def on_post(self, _request: Request, _response: Response) -> None:
-        """Refuse a user whose session has just ended."""
+        """Reject a user whose session has just ended."""
         raise MissingCredential("sign in again")
 
 
 class PlayDoor:
-    """Hands a chat of the console's page to the relay, as the session's user with that user's rights and limits.
+    """Passes a chat of the console's page to the relay, with the rights and limits of the session's user.
 
-    It does not pass through Falcon's response, which would go on with a stream after the page has gone.
+    It bypasses Falcon's response, which would continue a stream after the page has disconnected.
     """
 
     def __init__(self, access: ConsoleAccess, falcon_app: Any) -> None:
@@ -52,10 +52,10 @@ class PlayDoor:
         self._falcon = falcon_app
 
     async def serve(self, relay: Relay, scope: Any, receive: Receive, send: Send) -> None:
-        """Serve a request for `PLAY_PATH`."""
+        """Serve a request to `PLAY_PATH`."""
         user = await self._admitted(scope, receive)
         if user is None:
-            await self._falcon(scope, receive, send)  # which says why, as for every other path
+            await self._falcon(scope, receive, send)  # it answers with the reason, as for every other path
             return
 
         async def guarded(message: Any) -> None:

@@ -1,4 +1,4 @@
-"""From a view to a page: templates that escape whatever they are given and fail on what they are not given."""
+"""Rendering of views as pages: templates escape all values and fail on undefined ones."""
 
 from __future__ import annotations
 
@@ -33,46 +33,46 @@ _WORTH_PACKING: Final = 1024
 
 @dataclass(frozen=True)
 class Rendered:
-    """A page, or a part of one, as it is sent."""
+    """A page, or a part of one, ready to send."""
 
     body: bytes
 
     @cached_property
     def tag(self) -> str:
-        """Its entity tag."""
+        """The entity tag."""
         return f'"{hashlib.sha256(self.body).hexdigest()[:20]}"'
 
     @cached_property
     def packed(self) -> bytes:
-        """The same by gzip."""
+        """The body, gzipped."""
         return gzip.compress(self.body, 5, mtime=0)
 
 
 class Renderer:
-    """Fills the console's templates."""
+    """Renders the console's templates."""
 
     def __init__(self, assets: Assets) -> None:
         self._assets = assets
 
     def text(self, template: str, path: str, **values: Any) -> str:
-        """Fill a template for the page at this path; links in it are relative, so that a prefix works.
+        """Render a template for the page at this path; its links are relative, so that a path prefix works.
 
-        Slashes of names are encoded in the path, but not in the values that the template receives.
+        `path` has encoded slashes in names; the template gets the decoded path.
         """
         root = "../" * path.removeprefix("/console/").count("/") or "./"
         assets, page = f"{root}v/{self._assets.version}/", unquote(path.removeprefix("/console/"))
         return _environment().get_template(template).render(root=root, assets=assets, path=page, **values)
 
     def rendered(self, template: str, path: str, **values: Any) -> Rendered:
-        """Render a template, to be sent once or to several watchers of the same page."""
+        """Render a template into bytes, to send once or to several watchers of a page."""
         return Rendered(self.text(template, path, **values).encode("utf-8", "replace"))
 
     def answer(self, request: Request, response: Response, template: str, **values: Any) -> None:
-        """Answer with a page."""
+        """Render and send a page."""
         self.send(request, response, self.rendered(template, request.path, **values))
 
     def send(self, request: Request, response: Response, page: Rendered) -> None:
-        """Answer with what was filled, or with nothing new if the browser has exactly this."""
+        """Send a rendered page, or 304 if the browser has exactly this one."""
         response.content_type = "text/html; charset=utf-8"
         response.set_header("etag", page.tag)
         if request.get_header("if-none-match") == page.tag:
@@ -85,7 +85,7 @@ class Renderer:
 
 @cache
 def _environment() -> jinja2.Environment:
-    """Load the package's templates, compiled once for each process: nothing of them is an application's."""
+    """Return the Jinja environment, created once per process."""
     import jinja2  # noqa: PLC0415 - many routers never show a page
 
     environment = jinja2.Environment(
@@ -118,11 +118,11 @@ def _environment() -> jinja2.Environment:
 
 @cache
 def _glossary() -> Mapping[str, str]:
-    """Read what each term means from the package's file."""
+    """Return the meaning of each term, from the package's file."""
     found: dict[str, str] = yaml.safe_load((files("ollama_router_server.console") / "glossary.yml").read_text("utf-8"))
     return found
 
 
 def _segment(name: str) -> str:
-    """Write a name as one segment of a path, whatever is in it."""
+    """Encode a name as one segment of a path."""
     return quote(name, safe="")

@@ -20,10 +20,10 @@ _KEY_FIELD: Final = "idempotency-key"
 _ACTIONS: Final = "/console/act/"
 _KEPT_SECONDS: Final = 300.0
 _MOST_KEYS: Final = 64
-"""Keys that are kept for one session; the oldest go first."""
+"""The most keys per session; the oldest are dropped first."""
 _MOST_SESSIONS: Final = 256
 _MOST_BYTES: Final = 16_384
-"""An answer that is longer is not kept: none of an action's is."""
+"""Longer responses are not kept; no action sends one."""
 _PATIENCE: Final = 20.0
 
 
@@ -39,13 +39,13 @@ class Answer(Struct, frozen=True):
 
 
 class KeptAnswers:
-    """Answers by session and key, each settled once: with an answer, or None where nothing was done."""
+    """Responses by session and key; each future resolves once, to a response or to None if the action failed."""
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[str, OrderedDict[str, tuple[float, asyncio.Future[Answer | None]]]] = OrderedDict()
 
     def find(self, session: str, key: str, now: float) -> asyncio.Future[Answer | None] | None:
-        """Find the first answer to this key, which may still be under way."""
+        """Find the first response to a key, which may be pending."""
         keys = self._sessions.get(session)
         at, found = (0.0, None) if keys is None else keys.get(key, (0.0, None))
         return found if now - at < _KEPT_SECONDS else None
@@ -65,10 +65,10 @@ class KeptAnswers:
 
 
 class Repeats:
-    """Answers an action that carries a key which its session has sent before as it was answered then.
+    """Answers a repeated action, identified by its session's key, with the first response.
 
-    Only what succeeded is kept, in the memory of one worker and for five minutes, since it may hold a token that is
-    shown once.
+    Only successful responses are kept, for five minutes in the memory of one worker, since they may contain a token
+    that is shown once.
     """
 
     def __init__(self, sessions: Sessions, now: Callable[[], float]) -> None:
@@ -77,10 +77,10 @@ class Repeats:
         self._kept = KeptAnswers()
 
     async def process_resource(self, request: Request, response: Response, _resource: Any, _params: Any) -> None:
-        """Give the answer that there is; runs once the session and its role are known to be in order.
+        """Send the kept response, if there is one; runs after the check of session and role.
 
         Raises:
-            HTTPConflict: the first has not ended for a long time.
+            HTTPConflict: the first action is still running after `_PATIENCE` seconds.
         """
         key = _key_of(request)
         if key is None:
@@ -91,12 +91,12 @@ class Repeats:
             if answer is not None:
                 _give(response, answer)
                 return
-            if self._kept.find(session, key, self._now()) is first:  # nothing was done: this one may
+            if self._kept.find(session, key, self._now()) is first:  # the first failed: run this one
                 break
         request.context.settles = self._kept.begin(session, key, self._now())
 
     async def process_response(self, request: Request, response: Response, _resource: Any, succeeded: Any) -> None:
-        """Keep the answer of what was done."""
+        """Keep the response of a successful action."""
         settles: asyncio.Future[Answer | None] | None = getattr(request.context, "settles", None)
         if settles is None or settles.done():
             return
@@ -108,7 +108,7 @@ class Repeats:
 
 
 def _key_of(request: Request) -> str | None:
-    """Return what tells an action from others of its session; None where it is no action, or has no key."""
+    """Return the digest that identifies an action within its session; None if it is no action, or has no key."""
     key = request.get_header(_KEY_FIELD)
     if not key or request.method in {"GET", "HEAD"} or not request.path.startswith(_ACTIONS):
         return None

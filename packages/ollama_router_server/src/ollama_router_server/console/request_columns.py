@@ -1,4 +1,4 @@
-"""The columns of the list of requests: which are shown is in the page's address, so that it can be sent to somebody."""
+"""The columns of the list of requests; the page's address selects them, so that links preserve them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["COLUMNS", "Column", "columns_shown", "switches"]
 
 
 class Column(Struct, frozen=True, kw_only=True):
-    """A column. `kind` are classes of its cells; what is not `usual` is shown to those who ask for it."""
+    """A column. `kind` has CSS classes of its cells; columns that are not `usual` are shown on request."""
 
     name: str
     label: str
@@ -20,7 +20,7 @@ class Column(Struct, frozen=True, kw_only=True):
 
 
 class Switch(Struct, frozen=True):
-    """A column, whether it is shown, and the value of `columns` that changes this alone."""
+    """A column, whether it is shown, and the value of `columns` that toggles only this one."""
 
     column: Column
     shown: bool
@@ -48,14 +48,14 @@ COLUMNS: Final = (
     Column(name="reason", label="Reason", kind="reason wide-only"),
 )
 _ALWAYS: Final = COLUMNS[0].name
-"""The one with the link."""
+"""The column with the link, always shown."""
 _WHERE_ROOM: Final = (" spare", " wide-only")
 
 
 def columns_shown(asked: str | None) -> tuple[Column, ...]:
-    """Return the columns asked for, `NAME,NAME`, in their usual order; the usual ones if nothing is asked for.
+    """Return the requested columns, `NAME,NAME`, in their usual order; by default the usual ones.
 
-    Those that are asked for are shown on narrow screens, too. Names that are no column are left out.
+    Requested columns are also shown on narrow screens. Unknown names are ignored.
     """
     if not asked:
         return tuple(one for one in COLUMNS if one.usual)
@@ -64,7 +64,7 @@ def columns_shown(asked: str | None) -> tuple[Column, ...]:
 
 
 def switches(shown: Sequence[Column]) -> list[Switch]:
-    """Return the switches that show or hide each column but the first."""
+    """Return the switches of all columns but the first."""
     names = {one.name for one in shown}
     return [
         Switch(one, one.name in names, ",".join(other.name for other in COLUMNS if other.name in names ^ {one.name}))

@@ -37,7 +37,7 @@ __all__ = ["Console", "add_console"]
 
 
 class Console(Struct, frozen=True):
-    """What the application needs of its console: its figures, and the playground's connection to the relay."""
+    """What the application needs of its console: its metrics, and the playground's connection to the relay."""
 
     gauges: Callable[[], ConsoleGauges]
     playground: PlayDoor

@@ -1,4 +1,4 @@
-"""Where the parts of a series' charts lie: pure geometry, drawn by the templates as SVG."""
+"""Layout of the charts of a series: pure geometry, drawn by the templates as SVG."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _MOST_ROWS: Final = 24
 
 
 class SeriesChart(Struct, frozen=True):
-    """Outlines of columns, each a unit wide and at most `HEIGHT` high; `rows` are the steps for the table beside them.
+    """Outlines of columns, each one unit wide and at most `HEIGHT` high; `rows` are the steps of the table.
 
-    The columns of `p95_path` stand behind those of `p50_path`, on one scale.
+    The columns of `p95_path` are behind those of `p50_path`, on the same scale.
     """
 
     width: int
@@ -36,7 +36,7 @@ class SeriesChart(Struct, frozen=True):
 
 
 def chart_of(series: SeriesView) -> SeriesChart:
-    """Lay a series out, the oldest step at the left."""
+    """Lay out a series, the oldest step at the left."""
     steps = series.steps
     rates = [one.per_second for one in steps]
     failed = [one.per_second * one.failed / one.requests if one.requests else 0.0 for one in steps]

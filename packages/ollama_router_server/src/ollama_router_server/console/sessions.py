@@ -1,4 +1,4 @@
-"""Who is signed in: from a token or a link to a cookie, and from a cookie to a user."""
+"""Console sessions: a token or a link opens one, its cookie identifies the user."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _WRONG = "this token or link is not valid"
 
 
 class Sessions:
-    """The console's sessions, kept in the database as digests.
+    """The console's sessions, stored in the database as digests.
 
-    Every failure to sign in is told in the same words, and attempts are limited by address and in all.
+    Every failure to sign in has the same message; attempts are limited by address and in total.
     """
 
     def __init__(self, services: Services) -> None:
@@ -46,7 +46,7 @@ class Sessions:
 
         Raises:
             LimitExceeded: too many attempts.
-            InvalidCredential: the token is not valid, or not from here.
+            InvalidCredential: the token is invalid, or not allowed from this address.
         """
         address = address_of(self._services, request)
         self._limits.attempt(address, self._services.clock.monotonic())
@@ -61,11 +61,11 @@ class Sessions:
         return user
 
     async def claim(self, request: Request, response: Response, secret: str) -> tuple[User, Token | None]:
-        """Open a session with a link that can be used once; a user without a token gets one with it.
+        """Open a session with a single-use link; a user without a token gets one with it.
 
         Raises:
             LimitExceeded: too many attempts.
-            InvalidCredential: the link is not valid, or was used.
+            InvalidCredential: the link is invalid or used.
         """
         address = address_of(self._services, request)
         self._limits.attempt(address, self._services.clock.monotonic())
@@ -86,14 +86,14 @@ class Sessions:
         return user, token
 
     async def _first_token(self, person: User, address: str | None) -> Token | None:
-        """Create a token for a user without one, since a session ends with its token; None if the user has one."""
+        """Create a token for a user without one, since sessions are bound to a token; None if the user has one."""
         if await self._store.first_token(person):
             return None
         users = self._services.users.by(Actor(person.name, "console", address))
         return (await users.add_token(person.name, DEFAULT_TOKEN_NAME)).token
 
     async def find(self, request: Request) -> User | None:
-        """Return the user of a request's session; None without an open one."""
+        """Return the user of a request's session; None without an open session."""
         secret = _secret_of(request, self._cookie_name)
         stored = None if secret is None else await self._store.find(secret)
         if stored is None:
@@ -108,11 +108,11 @@ class Sessions:
         return user
 
     def key(self, request: Request) -> str:
-        """Return what tells the session of a request from others; it opens nothing."""
+        """Return the key of a request's session, which cannot open it."""
         return hashlib.sha256((_secret_of(request, self._cookie_name) or "").encode("latin-1")).hexdigest()
 
     async def sign_out(self, request: Request, response: Response) -> None:
-        """End the session of a request, here and in the browser."""
+        """End the session of a request, in the database and in the browser."""
         secret = _secret_of(request, self._cookie_name)
         if secret is not None:
             await self._store.close(secret)
@@ -148,13 +148,13 @@ class Sessions:
 
     @property
     def _cookie_path(self) -> str:
-        """Only the console's paths get the cookie: ports share cookies, and other programs live on the same host."""
+        """Restrict the cookie to the console's paths: ports share cookies, and the host may run other programs."""
         prefix = urlsplit(self._services.config.console.public_url or "").path.rstrip("/")
         return f"{prefix}/console/"
 
 
 def _secret_of(request: Request, name: str) -> str | None:
-    """Read the cookie's value; two cookies of the name are as good as none, since one may be another program's."""
+    """Read the cookie's value; two cookies of this name count as none, since one may be another program's."""
     values = []
     for field, value in request.scope["headers"]:
         if field == b"cookie":

@@ -1,4 +1,4 @@
-"""Parts of pages that several tabs of one user fetch at the same moment: filled once."""
+"""Live parts that several tabs of one user fetch at the same time, rendered once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MOST: Final = 64
 
 
 class SharedParts:
-    """What was filled since the watchers' last look; whatever has changed meanwhile, the next look will name.
+    """Parts rendered since the watchers' last look; the next look reports later changes.
 
     Args:
-        moment: the number of the last look; None without watchers, and then nothing is kept.
+        moment: returns the number of the last look; None without watchers, then nothing is kept.
     """
 
     def __init__(self, moment: Callable[[], int | None]) -> None:
@@ -25,11 +25,11 @@ class SharedParts:
         self._parts: dict[Hashable, Rendered] = {}
 
     def find(self, key: Hashable) -> Rendered | None:
-        """Find what was kept under this key since the last look."""
+        """Find the part rendered under this key since the last look."""
         return self._now().get(key)
 
     def keep(self, key: Hashable, part: Rendered, *, begun: int | None) -> None:
-        """Keep a part that was begun at this moment, unless another look has come since: it may be older than that."""
+        """Keep a part whose rendering started at look `begun`, unless another look followed, as it may be older."""
         parts = self._now()
         if begun is not None and begun == self._of and len(parts) < _MOST:
             parts[key] = part

@@ -1,4 +1,4 @@
-"""Stacked columns: pure geometry, drawn by a template as SVG."""
+"""Layout of stacked columns: pure geometry, drawn by a template as SVG."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ollama_router_server.admin.views.usage_steps import UsageStep
 __all__ = ["OTHERS", "Column", "ColumnPart", "Stacked", "stacked"]
 
 OTHERS = 4
-"""The tone of what has no part of its own."""
+"""The tone of names without a part of their own."""
 
 
 class ColumnPart(Struct, frozen=True):
-    """A rectangle: its top from the chart's, its height and tone; what it counts, of whom (None: others)."""
+    """A rectangle: its top, height and tone, and the count that it shows, with its name (None: others)."""
 
     y: float
     height: float
@@ -34,7 +34,7 @@ class Column(Struct, frozen=True):
 
 
 class Stacked(Struct, frozen=True):
-    """A chart of `width` by `height`; `legend` has each tone that is there with its name."""
+    """A chart of `width` by `height`; `legend` has the name of each tone in use."""
 
     width: float
     height: float
@@ -43,7 +43,7 @@ class Stacked(Struct, frozen=True):
 
 
 def stacked(steps: Sequence[UsageStep], *, width: float = 960.0, height: float = 120.0) -> Stacked:
-    """Lay steps side by side, the one with most requests as high as the chart; parts without requests are left out."""
+    """Lay out steps side by side, scaled to the one with most requests; omit parts without requests."""
     most = max((one.requests for one in steps), default=0) or 1
     wide = width / (len(steps) or 1)
     columns = [

@@ -1,4 +1,4 @@
-"""Where the parts of a request's time lie: what was expected above what was measured, on one scale."""
+"""Layout of a request's time: the expected phases above the measured ones, on one scale."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["WIDTH", "Gap", "Part", "Timeline", "TimelineRow", "timelines"]
 
 WIDTH: Final = 960
 _LEAST: Final = 0.02
-"""A part's least width, as a share of the whole."""
+"""The least width of a part, as a share of the whole."""
 _DWARFS: Final = 3.0
-"""A wait of so many times the rest is broken; what is drawn of it is as long as the rest."""
+"""A wait longer than this multiple of the rest is broken, and drawn as long as the rest."""
 _GAP: Final = 16.0
-_LETTER, _BETWEEN = 8.2, 8.0  # units: about a letter's width, and what keeps labels apart
+_LETTER, _BETWEEN = 8.2, 8.0  # units: the width of a letter, and the gap between labels
 
 
 class Part(Struct, frozen=True):
-    """A phase on its row, with its label below: `label_x` is where that begins."""
+    """A phase on its row, with the label below; `label_x` is the label's start."""
 
     name: PhaseName
     ms: float
@@ -35,12 +35,12 @@ class Part(Struct, frozen=True):
 
     @property
     def middle(self) -> float:
-        """Where its label points to."""
+        """The x coordinate that the label points to."""
         return round(self.x + self.width / 2, 1)
 
 
 class Gap(Struct, frozen=True):
-    """Where a wait is broken, and the milliseconds that are not drawn."""
+    """The break of a wait, and the milliseconds omitted there."""
 
     x: float
     width: float
@@ -48,7 +48,7 @@ class Gap(Struct, frozen=True):
 
 
 class TimelineRow(Struct, frozen=True):
-    """The parts of one total, which they fill as far as it reaches; nothing lies outside `WIDTH`."""
+    """The parts of one total, proportional to the timeline's scale; no part lies outside `WIDTH`."""
 
     name: str
     total_ms: float
@@ -60,7 +60,7 @@ Timeline = list[TimelineRow]
 
 
 def timelines(measured: Sequence[PhaseView], expected: Sequence[PhaseView] | None) -> Timeline:
-    """Rows on one scale, `expected` first where there is one. A wait that dwarfs the rest is broken in each row."""
+    """Return rows on one scale, `expected` first if given. A wait that dwarfs the rest is broken in each row."""
     named = [("expected", expected)] if expected else []
     rows = [*named, ("measured", measured)]
     rest = max(sum(one.ms for one in parts if one.name != "queue") for _, parts in rows)
@@ -89,7 +89,7 @@ def _row(name: str, phases: Sequence[PhaseView], most: float, whole: float) -> T
 
 
 def _placed(middles: Sequence[float], labels: Sequence[str]) -> list[float]:
-    """Where labels begin: below what they name, moved aside so that none covers another and all are inside."""
+    """Place labels below their parts, shifted so that none overlaps another and all are inside."""
     wide = [_LETTER * len(label) for label in labels]
     starts, end = [], 0.0
     for middle, width in zip(middles, wide, strict=True):

@@ -1,8 +1,7 @@
-"""The watchers of pages, and their events: names of changed pages, never their content.
+"""Watchers of live pages, and their events: names of changed pages, never content.
 
-One task looks for all watchers, twice a second, and only while there are any. A watcher that is told of a change
-fetches the page; changes until then are one. So nothing piles up: a watcher costs a set of names and what its
-connection holds.
+One task checks for all watchers, twice a second, while there are any. A notified watcher fetches the page; further
+changes until then coalesce. Backlog is thus bounded: a watcher costs a set of names and its connection's buffer.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ollama_router_server.system import Clock
 __all__ = ["START", "Told", "Watcher", "Watchers"]
 
 START: Final = "start"
-"""The page whose address has no name; of it everybody sees the own part alone."""
+"""The page whose address has no name; every user sees only their own data there."""
 MOST_OF_SESSION: Final = 4
 MOST: Final = 64
 _BEAT = 2.0
@@ -31,7 +30,7 @@ _CHECK = 1.0
 _log = structlog.get_logger(__name__)
 
 Told = tuple[str, ...] | None
-"""Pages that have changed, none as a sign of life, None for the end."""
+"""Changed pages, empty as a heartbeat, None for the end."""
 
 
 class Versions(Protocol):
@@ -42,7 +41,7 @@ class Versions(Protocol):
 
 
 class Watcher(Struct, kw_only=True, eq=False):
-    """A tab that watches pages. `still` says whether its session is open; `writing_since` is None while it waits."""
+    """A tab that watches pages. `still` checks its session; `writing_since` is None while it waits for a change."""
 
     session: str
     user: User
@@ -55,30 +54,30 @@ class Watcher(Struct, kw_only=True, eq=False):
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def key(self, topic: str) -> tuple[str, str | None]:
-        """Return the key to what the tab sees of a page: users their own, others the same, but for Start."""
+        """Return the key of the content that the tab sees: per user for plain users and Start, else shared."""
         return topic, self.user.name if self.user.role == "user" or topic == START else None
 
     def tell(self, names: set[str]) -> None:
-        """Have it fetch these pages."""
+        """Notify the tab of changed pages."""
         if names:
             self.changed |= names
             self.wake.set()
 
     def end(self) -> None:
-        """Have its stream end."""
+        """End its stream."""
         self.over = True
         self.wake.set()
 
 
 class Watchers:
-    """All watchers of this process, at most 64, at most 4 of a session.
+    """All watchers of this process, at most 64, at most 4 per session.
 
     Args:
-        versions: what pages show.
-        clock: for signs of life and for patience.
-        over: whether the router stops, so that no stream may keep it.
-        tick: seconds between two looks.
-        patience: seconds after which one that does not read is cut.
+        versions: the versions of pages.
+        clock: for heartbeats and timeouts.
+        over: returns whether the router stops, which ends all streams.
+        tick: seconds between looks.
+        patience: seconds after which a watcher that does not read is cut.
     """
 
     def __init__(
@@ -104,7 +103,7 @@ class Watchers:
 
     @property
     def now(self) -> int:
-        """How many there are."""
+        """The number of watchers."""
         return len(self._watchers)
 
     @property
@@ -115,10 +114,10 @@ class Watchers:
     async def join(
         self, session: str, user: User, topics: tuple[str, ...], still: Callable[[], Awaitable[bool]]
     ) -> Watcher:
-        """Watch pages from now on, until the task that calls this ends.
+        """Start to watch pages, until the calling task ends.
 
         Raises:
-            LimitExceeded: the session, or all together, have as many as there may be.
+            LimitExceeded: the session's, or the process's, limit of watchers is reached.
         """
         seen = {topic: await self._versions.version(topic, user) for topic in topics}
         of_session = Counter(one.session for one in self._watchers)[session]
@@ -134,7 +133,7 @@ class Watchers:
         return watcher
 
     async def follow(self, watcher: Watcher) -> AsyncIterator[Told]:
-        """Yield what a watcher is told: first nothing, so that it fetches what it may have missed; then each change."""
+        """Yield a watcher's events: first an empty one, so that it fetches what it missed; then each change."""
         told: Told = ()
         while True:
             watcher.writing_since = self._clock.monotonic()
@@ -154,7 +153,7 @@ class Watchers:
                 _log.warning("console_watchers_cannot_look", error=error.message)
 
     async def look(self) -> None:
-        """Send changes, end streams whose session is over, and cut watchers that do not read."""
+        """Notify changes, end streams of closed sessions, and cut watchers that do not read."""
         now = self._clock.monotonic()
         self._cut_slow(now)
         if self._over():
@@ -184,14 +183,14 @@ class Watchers:
                 watcher.end()
 
     async def _tell(self) -> None:
-        """Look at each page once for all users who see the same content."""
+        """Check each page once for all users who see the same content."""
         found: dict[tuple[str, str | None], Hashable] = {}
         watchers = tuple(self._watchers)
         for watcher in watchers:
             for topic in watcher.seen:
                 if watcher.key(topic) not in found:
                     found[watcher.key(topic)] = await self._versions.version(topic, watcher.user)
-        self._looks += 1  # what was filled before this may be older than what is told now
+        self._looks += 1  # parts rendered before may be older than this look
         for watcher in watchers:
             now = {topic: found[watcher.key(topic)] for topic in watcher.seen}
             watcher.tell({topic for topic in now if now[topic] != watcher.seen[topic]})
@@ -199,7 +198,7 @@ class Watchers:
 
 
 async def _next(watcher: Watcher) -> Told:
-    """Wait until there is something to tell; a sign of life after two seconds without."""
+    """Wait for the next event; return a heartbeat after two seconds without one."""
     try:
         async with asyncio.timeout(_BEAT):
             await watcher.wake.wait()

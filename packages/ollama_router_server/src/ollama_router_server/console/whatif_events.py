@@ -1,4 +1,4 @@
-"""`GET /console/whatif/events`: how far the answer of What if is, then the answer as the page shows it."""
+"""`GET /console/whatif/events`: progress of a what-if answer, then the answer as the page shows it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["WhatIfEvents"]
 
 
 class WhatIfEvents:
-    """The page requests its result here, so that it can show the progress, and leaving it cancels the work."""
+    """Streams a what-if answer to the page, with progress; a disconnect cancels the replay."""
 
     roles = ADMINS
 
@@ -27,7 +27,7 @@ class WhatIfEvents:
         self._pages = pages
 
     async def on_get(self, request: Request, response: Response) -> None:
-        """Answer with events; the last one has the part of the page."""
+        """Stream events; the last one has the page's part with the answer."""
         if request.get_header("x-console") != "1":
             raise Forbidden("only the console's own pages may ask this")
         days = request.get_param_as_int("days")
@@ -36,5 +36,5 @@ class WhatIfEvents:
             values = {"view": view, "chosen_days": days, **self._pages.worlds()}
             return {"html": self._renderer.text("parts/whatif.html", "/console/whatif", **values)}
 
-        response.set_header("x-accel-buffering", "no")  # nginx would hold events back
+        response.set_header("x-accel-buffering", "no")  # nginx would buffer events
         response.sse = events_of(self._whatif.follow(request), written)

@@ -1,4 +1,4 @@
-"""Numbers, sizes and moments as people read them."""
+"""Numbers, sizes and times formatted for people."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 __all__ = ["NOTHING", "age", "count", "duration", "gib", "moment", "money", "plain", "short"]
 
 NOTHING = "\u2013"
-"""Stands where there is no value."""
+"""The sign for a missing value."""
 
 _SHOWN = 128
 
 
 def gib(size: float | None) -> str:
-    """Bytes in GiB, with three significant digits."""
+    """Format bytes as GiB, with three significant digits."""
     if size is None:
         return NOTHING
     value = size / 1024**3
@@ -23,7 +23,7 @@ def gib(size: float | None) -> str:
 
 
 def duration(ms: float | None) -> str:
-    """Milliseconds, with the unit that suits them."""
+    """Format milliseconds with a suitable unit."""
     if ms is None:
         return NOTHING
     if ms < 1000:
@@ -36,7 +36,7 @@ def duration(ms: float | None) -> str:
 
 
 def age(seconds: float | None) -> str:
-    """How long ago something was."""
+    """Format an age with a suitable unit."""
     if seconds is None:
         return "never"
     if seconds < 60:
@@ -47,22 +47,22 @@ def age(seconds: float | None) -> str:
 
 
 def moment(wall: float | None, form: str = "%Y-%m-%d %H:%M:%SZ") -> str:
-    """Seconds since 1970 as date and time (UTC), as `<time>` has them; the browser shows its own."""
+    """Format seconds since 1970 as date and time (UTC), as in `<time>`; the browser shows local time."""
     return NOTHING if wall is None else datetime.fromtimestamp(wall, UTC).strftime(form)
 
 
 def count(number: float | None) -> str:
-    """Write a number with its thousands apart."""
+    """Format a number with thousands separators."""
     return NOTHING if number is None else f"{number:,.0f}"
 
 
 def money(micros: int) -> str:
-    """Millionths of a currency in the currency; what is less than a hundredth is not nothing."""
+    """Format millionths of a currency; amounts below a hundredth show as `< 0.01`."""
     return "< 0.01" if 0 < micros < 10_000 else f"{micros / 1e6:,.2f}"
 
 
 def plain(value: Any) -> str:
-    """Write a value of JSON's types in words, for people."""
+    """Format a JSON value in words."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -73,6 +73,6 @@ def plain(value: Any) -> str:
 
 
 def short(text: object) -> str:
-    """Cut a text from outside where it would fill the page."""
+    """Truncate external text that would fill the page."""
     shown = str(text)
     return shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"

@@ -239,7 +239,7 @@ class RedisExchange:
             self._go_alone(str(error))
 
     async def _join(self) -> None:
-        """Become a member; send what this member holds, then what happens meanwhile.
+        """Become a member; send this member's state, then its changes.
 
         Raises:
             StoreAway: the store is still unavailable.
@@ -275,7 +275,7 @@ class RedisExchange:
         return [*expects, *held, ("wait", self.clock.milliseconds(replica.since)), *heads]
 
     def _keep_also(self, before: Unsent) -> None:
-        """Keep operations that were not accepted, then those added meanwhile."""
+        """Keep the operations that were not accepted, followed by those added since."""
         for operation in self._unsent.operations():
             before.add(operation)
         self._unsent = before

@@ -44,7 +44,7 @@ class SlotClaim(Question):
     def answered(self, result: Any) -> None:
         """Take the slot, or note that all are taken."""
         replica = self._member.replica
-        if replica.alone:  # the store does not know what the others hold
+        if replica.alone:  # the store does not know the other members' state
             self.alone()
             return
         replica.claiming -= 1

@@ -121,7 +121,7 @@ class RedisStore:
     async def join(self, operations: Sequence[Operation], heard: str) -> Answer:
         """Join or rejoin; what this member held before is void.
 
-        What it counted since the last answer is void as well: send it again.
+        Counts since the last reply are void, too: send them again.
 
         Raises:
             StoreAway: the store is not reachable within a second.

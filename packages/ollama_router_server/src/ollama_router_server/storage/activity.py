@@ -1,7 +1,7 @@
 """Recent admissions of each process for users with limits, shared through the database.
 
-A row is one process's view of one user: requests under way, and how many were admitted in each second of the last
-minute. A process only ever writes its own rows, so nobody waits for anybody.
+A row is one process's view of one user: requests in flight, and admissions in each second of the last minute. Each
+process writes only its own rows, so writers never conflict.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Activity", "ActivityStore"]
 
 
 class Activity(Struct, frozen=True, kw_only=True):
-    """One process's requests of one user. `seconds` are whole seconds since 1970, each with its number of requests."""
+    """One process's requests of one user. `seconds` pairs whole seconds since 1970 with counts of admissions."""
 
     user: str
     in_flight: int
@@ -29,7 +29,7 @@ class Activity(Struct, frozen=True, kw_only=True):
 
 
 class ActivityStore:
-    """The rows of one process, named by its router (all workers of one share that) and worker, and all others'."""
+    """The rows of one process, keyed by router (shared by its workers) and worker, and the rows of other routers."""
 
     def __init__(self, database: Database, *, router: str, worker: int) -> None:
         self._database = database
@@ -40,7 +40,7 @@ class ActivityStore:
         """Replace this process's rows of these users.
 
         Raises:
-            StorageUnavailable: the database cannot take them.
+            StorageUnavailable: the database cannot write them.
         """
         if not rows:
             return
@@ -62,7 +62,7 @@ class ActivityStore:
         await self._database.write(lambda connection: connection.execute(statement, values))
 
     async def others(self, *, since: float) -> Iterable[Activity]:
-        """Rows of other routers' processes that were written after `since`.
+        """Return the rows that processes of other routers wrote after `since`.
 
         Raises:
             StorageUnavailable: the database cannot answer.
@@ -77,10 +77,10 @@ class ActivityStore:
         ]
 
     async def forget(self, *, before: float) -> None:
-        """Delete rows of all processes that are no longer needed.
+        """Delete the rows that any process wrote before `before` (seconds since 1970).
 
         Raises:
-            StorageUnavailable: the database cannot do it.
+            StorageUnavailable: the database cannot delete them.
         """
         old = delete(activity).where(activity.c.seen_at < before)
         await self._database.write(lambda connection: connection.execute(old))

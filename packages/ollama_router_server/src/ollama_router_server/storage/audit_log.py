@@ -1,6 +1,6 @@
-"""The audit trail: who changed what, when, and from where.
+"""The audit trail: the author, time, origin and content of each change.
 
-A change of users, tokens or groups has its entry in the same transaction. Entries hold no tokens and no digests.
+A change of users, tokens or groups writes its entry in the same transaction. Entries contain no tokens or digests.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _log = structlog.get_logger("audit")
 
 
 class Actor(Struct, frozen=True):
-    """Who acts: a user over HTTP or on the console, an account of the machine by the command line, the router itself.
+    """The author of a change: a user over HTTP or on the console, a system account on the command line, or the router.
 
     `address` is the client's address, or the name of the machine on which the command line ran.
     """
@@ -73,11 +73,11 @@ class Actor(Struct, frozen=True):
 
 
 ROUTER = Actor("router", "start")
-"""What the router does by itself, such as creating the first admin."""
+"""The author of the router's own changes, such as creating the first admin."""
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True):
-    """One change; `at` is seconds since 1970, `subject` what was changed, `detail` what about it, in JSON's types."""
+    """One change; `at` is seconds since 1970, `subject` the changed object, `detail` JSON values."""
 
     at: float
     actor: Actor
@@ -109,7 +109,7 @@ class AuditFilter(Struct, frozen=True, kw_only=True):
 
 
 def actions_of(name: str) -> tuple[AuditAction, ...]:
-    """Return the action of this name, or all that begin with it: `user` stands for every `user.*`."""
+    """Return the action of this name, or all actions of a group: `user` selects every `user.*`."""
     known: tuple[AuditAction, ...] = get_args(AuditAction)
     return tuple(action for action in known if action == name or action.startswith(f"{name}."))
 
@@ -124,7 +124,7 @@ class AuditLog:
     async def record(self, actor: Actor, action: AuditAction, subject: str | None = None, **detail: Any) -> None:
         """Add an entry for a change outside the database.
 
-        The change has taken effect: where the database cannot take the entry, the router's own log has it.
+        The change has taken effect; if the database cannot write the entry, the router's log records it.
         """
         entry = AuditEntry(at=self._clock.wall(), actor=actor, action=action, subject=subject, detail=detail)
         try:
@@ -144,13 +144,13 @@ class AuditLog:
         """Delete entries older than `before` (seconds since 1970) and those beyond the newest `most`; return how many.
 
         Raises:
-            StorageUnavailable: the database cannot do it.
+            StorageUnavailable: the database cannot delete them.
         """
         return await self._database.write(_delete, before, most)
 
 
 def insert_entry(connection: Connection, entry: AuditEntry) -> None:
-    """Add an entry in the transaction of the change that it tells of."""
+    """Insert an entry in the transaction of its change."""
     row = {**entry.to_json(), "detail": json.dumps(entry.to_json()["detail"], sort_keys=True)}
     connection.execute(insert(audit_log).values(row))
 

@@ -1,4 +1,4 @@
-"""Every config that a router took up, as text without its secrets: files of one folder that only its owner reads."""
+"""Every config that a router activated, as text without secrets, in a folder that only its owner can read."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from ollama_router_server.storage.data_folders import user_folder
 __all__ = ["MOST_VERSIONS", "ConfigHistory", "ConfigVersion", "KeptConfigs", "config_history"]
 
 MOST_VERSIONS: Final = 50
-"""Of one config; the oldest go first."""
+"""Versions of one config; the oldest are deleted first."""
 _NAME: Final = re.compile(r"(\d{6})-(\d{1,12})\.yml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigVersion:
-    """A config that was taken up: `number` counts from 1, `at` is seconds since 1970, `text` has `***` for secrets.
+    """A config that was activated: `number` counts from 1, `at` is seconds since 1970, `text` has `***` for secrets.
 
-    `router` took it up because of `cause`: start, file or signal. Files do not tell either.
+    `router` activated it because of `cause`: start, file or signal. Both are None for versions read from files.
     """
 
     number: int
@@ -39,7 +39,7 @@ class ConfigVersion:
 
 
 class KeptConfigs(Struct, frozen=True):
-    """The versions that are kept, oldest first."""
+    """The stored versions, oldest first."""
 
     location: str
     versions: Sequence[ConfigVersion]
@@ -60,7 +60,7 @@ class KeptConfigs(Struct, frozen=True):
 def config_history(config: Path) -> ConfigHistory:
     """Return the history of one config file, in this user's data directory.
 
-    It is found by the file's path alone, because a file that is to be replaced may say nothing that can be read.
+    The path alone identifies it, since the file's content may be unreadable.
     """
     name = blake2b(str(config.resolve()).encode(), digest_size=8).hexdigest()
     return ConfigHistory(user_folder() / "configs" / name)
@@ -70,8 +70,8 @@ class ConfigHistory:
     """The versions in one folder.
 
     Args:
-        folder: made with the first version.
-        most: versions to keep; the oldest go first.
+        folder: created with the first version.
+        most: versions to keep; the oldest are deleted first.
     """
 
     def __init__(self, folder: Path, *, most: int = MOST_VERSIONS) -> None:
@@ -79,11 +79,11 @@ class ConfigHistory:
         self._most = most
 
     def keep(self, text: str, now: float) -> bool:
-        """Keep a text that was taken up; say whether it was not the newest version already.
+        """Store a text that was activated; return False if it is the newest version already.
 
         Raises:
-            ConfigError: it is no YAML.
-            OSError: it cannot be written.
+            ConfigError: it is not YAML.
+            OSError: the file cannot be written.
         """
         masked = mask_secrets(text)
         known = self._files()
@@ -101,17 +101,17 @@ class ConfigHistory:
         return True
 
     def kept(self) -> KeptConfigs:
-        """Read the versions; one that a router removes meanwhile is left out.
+        """Read the versions; skip those that a router deletes meanwhile.
 
         Raises:
-            OSError: one cannot be read.
+            OSError: a file cannot be read.
         """
         read = ((number, at, _text(path)) for number, at, path in self._files())
         versions = [ConfigVersion(number=number, at=at, text=text) for number, at, text in read if text is not None]
         return KeptConfigs(str(self.folder), versions)
 
     def _files(self) -> list[tuple[int, int, Path]]:
-        """Numbers, times and files, oldest first."""
+        """Return number, time and path of each file, oldest first."""
         found = ((path, _NAME.fullmatch(path.name)) for path in self.folder.glob("*.yml"))
         return sorted((int(name[1]), int(name[2]), path) for path, name in found if name is not None)
 
@@ -119,5 +119,5 @@ class ConfigHistory:
 def _text(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8")
-    except FileNotFoundError:  # the oldest go while others read
+    except FileNotFoundError:  # deleted by `keep` meanwhile
         return None

@@ -1,4 +1,4 @@
-"""The configs that routers on one database took up, without their secrets: where each has no folder that lasts."""
+"""Configs that routers on one database activated, without secrets; for routers without a persistent folder."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _TRIES: Final = 3
 
 
 class ConfigVersionStore:
-    """The versions of one config's file, which has the same path for all routers that share it.
+    """The versions of one config file, which has the same path on every router that shares it.
 
     Args:
         database: every method may raise `StorageUnavailable`.
-        path: of the file.
-        most: versions to keep; the oldest go first.
+        path: the file's path.
+        most: versions to keep; the oldest are deleted first.
     """
 
     def __init__(self, database: Database, path: Path, *, most: int = MOST_VERSIONS) -> None:
@@ -34,10 +34,10 @@ class ConfigVersionStore:
         self._most = most
 
     async def keep(self, text: str, now: float, *, router: str, cause: str) -> bool:
-        """Keep a text that a router took up, unless it is the newest version: the others took it up as well.
+        """Store a text that a router activated, unless it is the newest version (another router has stored it).
 
         Raises:
-            ConfigError: it is no YAML.
+            ConfigError: it is not YAML.
         """
         masked = mask_secrets(text)
         for _ in range(_TRIES):
@@ -47,7 +47,7 @@ class ConfigVersionStore:
         return False
 
     def _keep(self, connection: Connection, text: str, now: float, router: str, cause: str) -> bool | None:
-        """None if another router has kept one in the same moment."""
+        """Return whether a version was stored; None if another router took its number."""
         table, mine = config_versions, config_versions.c.path == self._path
         newest = connection.execute(
             select(table.c.number, table.c.text).where(mine).order_by(table.c.number.desc()).limit(1)
@@ -63,7 +63,7 @@ class ConfigVersionStore:
         return True
 
     async def versions(self) -> list[ConfigVersion]:
-        """Return the versions that are kept, oldest first."""
+        """Return the stored versions, oldest first."""
         table = config_versions
         query = select(table).where(table.c.path == self._path).order_by(table.c.number)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
@@ -74,10 +74,10 @@ class ConfigVersionStore:
 
 
 async def kept_in_database(url: str, path: Path) -> KeptConfigs:
-    """Read the versions of a config's file from a database that routers share.
+    """Read the versions of a config file from a database that routers share.
 
     Raises:
-        StorageUnavailable: it cannot answer.
+        StorageUnavailable: the database cannot answer.
     """
     database = Database(url)
     try:

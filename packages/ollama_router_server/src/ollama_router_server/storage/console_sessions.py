@@ -1,4 +1,4 @@
-"""Sessions of the console and links that open one: digests alone are kept."""
+"""Console sessions and sign-in links; the database stores only digests."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ollama_router_server.system import Clock, random_bytes
 
 __all__ = ["ConsoleSessions", "OpenSession", "StoredSession"]
 
-_SEEN_EVERY = 60.0  # seconds between two notes that a session was used
+_SEEN_EVERY = 60.0  # seconds between updates of `seen_at`
 _MOST_OF_USER = 20
 
 
 class StoredSession(Struct, frozen=True, kw_only=True):
-    """An open session; moments are seconds since 1970."""
+    """An open session; times are seconds since 1970."""
 
     user_id: int
     token_id: int
@@ -34,7 +34,7 @@ class StoredSession(Struct, frozen=True, kw_only=True):
 
 
 class OpenSession(Struct, frozen=True, kw_only=True):
-    """A session as others see it: `id` names it and opens nothing, `token` is what it ends with."""
+    """A session as shown to admins: `id` names it but opens nothing; the session ends with the token named `token`."""
 
     id: str
     method: str
@@ -47,10 +47,10 @@ class ConsoleSessions:
     """Sessions of one database.
 
     Args:
-        database: where they are kept.
-        clock: for the moments of rows.
+        database: stores the sessions.
+        clock: provides the times of rows.
         idle: seconds without use after which a session ends.
-        longest: seconds after which it ends in any case.
+        longest: seconds after which a session ends in any case.
     """
 
     def __init__(self, database: Database, *, clock: Clock, idle: float, longest: float) -> None:
@@ -60,9 +60,9 @@ class ConsoleSessions:
         self._longest = longest
 
     async def open(self, user: User, method: str) -> str:
-        """Open a session; returns the secret for the cookie, which is not stored.
+        """Open a session; return the secret for the cookie, which is not stored.
 
-        A user's oldest sessions end where there are too many, and everybody's that are over.
+        Delete the user's oldest sessions beyond 20, and the expired sessions of all users.
         """
         secret, now = random_bytes(32).hex(), self._clock.wall()
         row = {
@@ -78,7 +78,7 @@ class ConsoleSessions:
         return secret
 
     async def find(self, secret: str) -> StoredSession | None:
-        """Find the session of a cookie, if it is still open; its use is noted."""
+        """Find the session of a cookie, if it is open; update its `seen_at` at most once a minute."""
         now, digest = self._clock.wall(), _digest(secret)
         found = await self._database.read(_find, digest)
         if found is None or now - found.seen_at > self._idle or now - found.created_at > self._longest:
@@ -94,7 +94,7 @@ class ConsoleSessions:
         await self._database.write(_execute, delete(console_sessions).where(ours))
 
     async def list(self, user: str) -> tuple[OpenSession, ...]:
-        """List the open sessions of a user, the newest first.
+        """List the open sessions of a user, newest first.
 
         Raises:
             UnknownUser: the user does not exist.
@@ -103,10 +103,10 @@ class ConsoleSessions:
         return await self._database.read(_list, user, idle_since=now - self._idle, begun_before=now - self._longest)
 
     async def end(self, user: str, *, by: Actor, only: str | None = None) -> int:
-        """End a user's sessions and unused links, or the one session with this id.
+        """End a user's sessions and unused links, or only the session with the id `only`.
 
         Returns:
-            How many sessions were open; what was over already does not count.
+            How many sessions were open; expired ones do not count.
 
         Raises:
             UnknownUser: the user does not exist.
@@ -117,9 +117,9 @@ class ConsoleSessions:
         return await self._database.write(_end, user, entry, only, **moments)
 
     async def invite(self, user: str, *, seconds: float, by: Actor | None = None) -> str:
-        """Create a link's secret that opens one session as this user, once, within `seconds`.
+        """Create a link that opens one session as this user, once, within `seconds`; return its secret.
 
-        `by` is the user who invites, for the audit trail.
+        `by` is the author, for the audit trail.
 
         Raises:
             UnknownUser: the user does not exist.
@@ -139,11 +139,11 @@ class ConsoleSessions:
         return await self._database.write(_withdraw, user, entry)
 
     async def claim(self, secret: str) -> str | None:
-        """Use up a link; return its user. None if it is not valid (any more), or its user is deactivated."""
+        """Use up a link; return its user. None if the link is invalid, used or expired, or the user is deactivated."""
         return await self._database.write(_claim, _digest(secret), self._clock.wall())
 
     async def first_token(self, user: User) -> int:
-        """Return the id of a user's oldest token, which a link's session is opened with; 0 if there is none."""
+        """Return the id of a user's oldest token, the token of a link's session; 0 if there is none."""
         oldest = select(func.coalesce(func.min(tokens.c.id), 0)).where(tokens.c.user_id == user.id)
         return await self._database.read(lambda connection: int(connection.execute(oldest).scalar_one()))
 
@@ -201,14 +201,14 @@ def _end(
 
 
 def _end_links(connection: Connection, user_id: int, now: float) -> int:
-    """End a user's open links: one would sign the user in again at once."""
+    """Delete a user's unused links, which would sign the user in again."""
     columns = console_claims.c
     unused = delete(console_claims).where(columns.user_id == user_id, columns.expires_at >= now)
     return connection.execute(unused).rowcount
 
 
 def _name_of(digest: str) -> str:
-    """Return what an admin calls a session: the digest itself stays in the database."""
+    """Return the public id of a session, from which the digest cannot be derived."""
     return _digest(f"name of {digest}")[:12]
 
 
@@ -239,5 +239,5 @@ def _claim(connection: Connection, digest: str, now: float) -> str | None:
 
 
 def _digest(secret: str) -> str:
-    """Hash a secret; a plain hash is enough, as it has 256 random bits."""
+    """Hash a secret; an unsalted hash is enough for 256 random bits."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

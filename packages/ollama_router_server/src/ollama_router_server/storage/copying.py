@@ -1,8 +1,8 @@
-"""Copies of whole databases: moving to another engine, backing up and restoring are the same work.
+"""Copies of whole databases: migration to another engine, backup and restore share this code.
 
-The source is read as it was at one moment, while routers go on. The large tables are committed in steps, and a copy
-that was broken off goes on behind them; everything else is written with the check, in the last transaction. Until then
-the target's revision says that it is unfinished, and no router starts on it.
+The source is read as one snapshot while routers keep running. The large tables are committed in steps, and an
+interrupted copy resumes after the last step; all other tables are written and verified in the last transaction. Until
+then the target's revision marks it as unfinished, and no router starts on it.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ from ollama_router_server.storage.upgrade import (
 __all__ = ["back_up_database", "copy_database", "restore_database"]
 
 _SMALL = tuple(table for table in COPIED if table not in GROWING)
-_PATIENCE = 30.0  # seconds for another's lock
+_PATIENCE = 30.0  # seconds to wait for a lock
 
 
 async def copy_database(source_url: str, target_url: str, *, report: Report) -> tuple[CopiedTable, ...]:
-    """Copy a database into an empty one, or go on with such a copy; every table is compared at the end.
+    """Copy a database into an empty one, or resume such a copy; compare every table at the end.
 
     Args:
         source_url: routers may be running on it.
-        target_url: a SQLite file is made.
+        target_url: a SQLite file is created.
         report: called in another thread.
 
     Raises:
-        ConfigError: the target is not empty, or the source is not of this release.
-        StorageUnavailable: one of them cannot answer, or they differ at the end.
+        ConfigError: the target is not empty, or the source is not at this release's revision.
+        StorageUnavailable: a database cannot answer, or the two differ at the end.
     """
     source, target = Database(source_url), Database(target_url, busy_timeout=_PATIENCE)
     if target.path is not None:
@@ -69,11 +69,11 @@ async def copy_database(source_url: str, target_url: str, *, report: Report) -> 
 
 
 async def back_up_database(url: str, path: Path, *, report: Report) -> tuple[CopiedTable, ...]:
-    """Copy a database into a new SQLite file, which only its owner can read; it appears once it is whole.
+    """Copy a database into a new SQLite file that only its owner can read; the file appears once it is complete.
 
     Raises:
-        ConfigError: there is such a file, or the database is not of this release.
-        StorageUnavailable: as `copy_database`.
+        ConfigError: the file exists, or the database is not at this release's revision.
+        StorageUnavailable: see `copy_database`.
     """
     draft = _draft_of(path)
     try:
@@ -85,19 +85,19 @@ async def back_up_database(url: str, path: Path, *, report: Report) -> tuple[Cop
 
 
 async def restore_database(path: Path, url: str, *, entry: AuditEntry, report: Report) -> tuple[CopiedTable, ...]:
-    """Put a backup's rows in the place of everything in a database, in one transaction.
+    """Replace everything in a database by a backup's rows, in one transaction.
 
-    Sessions end. Routers that run on the database see the restored users at once.
+    Sessions end. Routers on the database see the restored users at once.
 
     Args:
-        path: what `back_up_database` made, or a SQLite database of this release.
-        url: a missing SQLite file is made, and tables where there are none.
-        entry: what the restored audit trail says of it.
+        path: the output of `back_up_database`, or a SQLite database at this release's revision.
+        url: a missing SQLite file and missing tables are created.
+        entry: the entry for the restored audit trail.
         report: called in another thread.
 
     Raises:
-        ConfigError: one of the two is not of this release.
-        StorageUnavailable: there is no such file, or one of them cannot answer; nothing was changed.
+        ConfigError: a database is not at this release's revision.
+        StorageUnavailable: the file does not exist, or a database cannot answer; nothing was changed.
     """
     backup, target = Database(sqlite_url(path)), Database(url, busy_timeout=_PATIENCE)
     if backup.path == target.path:
@@ -126,7 +126,7 @@ def _copy(source: Connection, target: Database, mark: str, report: Report) -> tu
 
 
 def _append_all(source: Connection, target: Database, table: Table, report: Report) -> None:
-    """Add a growing table's rows in steps, each of which stays if the next one is broken off."""
+    """Append a growing table's rows in steps; committed steps survive an interruption."""
     total = count_rows(source, table)
     with target.writing() as connection:
         done = count_rows(connection, table)
@@ -168,7 +168,7 @@ def _has_rows(connection: Connection, table: Table) -> bool:
 def _restore(backup: Connection, target: Database, entry: AuditEntry, report: Report) -> tuple[CopiedTable, ...]:
     with target.writing() as connection:
         lock_schema(connection)
-        if connection.dialect.name == "postgresql":  # what is written meanwhile would be in neither
+        if connection.dialect.name == "postgresql":  # rows written during the restore would be lost
             names = ", ".join(table.name for table in (*COPIED, console_sessions, console_claims))
             connection.execute(text(f"LOCK TABLE {names} IN EXCLUSIVE MODE"))
         replace_rows(backup, connection, COPIED, report)
@@ -178,7 +178,7 @@ def _restore(backup: Connection, target: Database, entry: AuditEntry, report: Re
 
 
 def _finish(source: Connection, target: Connection) -> tuple[CopiedTable, ...]:
-    """Compare both, and let routers read the users anew."""
+    """Compare both databases, and increment the epoch so that routers reload the users."""
     tables = tuple(compare_rows(source, target, table) for table in COPIED)
     for table in COPIED:
         continue_numbers(source, target, table)
@@ -198,12 +198,12 @@ def _require_current(connection: Connection, what: str) -> None:
 
 
 def _mark(url: str) -> str:
-    """Tell which database is being copied, in as many characters as a revision may have."""
+    """Return the revision that marks an unfinished copy of this database, short enough for the column."""
     return UNFINISHED + blake2b(describe_url(url).encode(), digest_size=8).hexdigest()
 
 
 def _draft_of(path: Path) -> Path:
-    """Return where a backup is written until it is whole, with nothing left there of an earlier one."""
+    """Return the path of an unfinished backup, after deleting an older one there."""
     if path.exists():
         raise ConfigError(f"{path} exists; a backup replaces nothing")
     draft = path.absolute().with_name(f"{path.name}.partial")
@@ -212,10 +212,10 @@ def _draft_of(path: Path) -> Path:
 
 
 def _publish(draft: Path, path: Path) -> None:
-    """Give a whole file its name, on the disk too."""
+    """Rename a complete file to its final name, durably."""
     try:
         _sync(draft)
-        os.link(draft, path)  # which refuses to replace a file, as a rename does not
+        os.link(draft, path)  # unlike a rename, refuses to replace a file
         _sync(path.absolute().parent)
     except OSError as error:
         raise StorageUnavailable(f"cannot write {path}: {error.strerror}") from error

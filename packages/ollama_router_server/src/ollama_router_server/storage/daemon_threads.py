@@ -1,4 +1,4 @@
-"""Daemon threads, which do not delay the exit of the process: a hung database must not keep a router from stopping."""
+"""Daemon threads, which do not delay the exit of the process: a router must stop even if a database hangs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Job = tuple["Future[Any]", Callable[[], Any]]
 
 
 class DaemonThreads:
-    """At most `count` threads, started as they are needed; `ThreadPoolExecutor` joins its threads at exit."""
+    """At most `count` threads, started on demand; `ThreadPoolExecutor` would join its threads at exit."""
 
     def __init__(self, count: int, *, name: str) -> None:
         self._count = count
@@ -28,7 +28,7 @@ class DaemonThreads:
         self._threads: list[Thread] = []
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Return what the function returns; once begun it runs to its end, also if the caller is cancelled."""
+        """Return what the function returns; once started it runs to its end, even if the caller is cancelled."""
         job: Future[T] = Future()
         self._open.add(job)
         job.add_done_callback(self._open.discard)
@@ -40,9 +40,9 @@ class DaemonThreads:
         return await asyncio.wrap_future(job)
 
     async def aclose(self, *, grace: float) -> None:
-        """Wait at most `grace` seconds for what runs; threads that are idle then have ended on return.
+        """Wait at most `grace` seconds for running jobs; if all finish, every thread has ended on return.
 
-        A process that forks next must have none.
+        A process that forks next must have no threads.
         """
         waiting = [asyncio.wrap_future(job) for job in tuple(self._open)]
         with suppress(TimeoutError):
@@ -61,7 +61,7 @@ def _work(jobs: SimpleQueue[_Job | None]) -> None:
         future, function = job
         if future.set_running_or_notify_cancel():
             _fulfil(future, function)
-        del job, future, function  # an idle thread keeps nothing alive
+        del job, future, function  # an idle thread must not keep objects alive
 
 
 def _fulfil(future: Future[T], function: Callable[[], T]) -> None:

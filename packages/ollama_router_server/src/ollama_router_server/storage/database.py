@@ -1,7 +1,7 @@
 """One database: its URL, its connections, its transactions.
 
-SQLite runs in WAL mode with `synchronous=NORMAL`: a killed process loses nothing that was committed, a power
-failure may lose the last commits but never the file.
+SQLite runs in WAL mode with `synchronous=NORMAL`: a killed process loses no committed transaction; a power failure may
+lose the last commits but never corrupts the file.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _DRIVERS = {
     "postgresql+psycopg": "postgresql+psycopg",
 }
 _READERS = 5
-# Without this, a server that vanished would block the writing thread: libpq detects it after ten seconds.
+# Otherwise a vanished server would block the writing thread; with these, libpq detects it after ten seconds.
 _DEAD_PEER = {"tcp_user_timeout": 10_000, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
-# The statement or a value is at fault; trying again later would not help.
+# The statement or a value is wrong; a retry would not help.
 _CALLERS_FAULT = (IntegrityError, SqlDataError, ProgrammingError)
 
 
@@ -58,7 +58,7 @@ def database_url_of(config: Config, environment: Mapping[str, str]) -> str:
 
 
 def default_database_url() -> str:
-    """Return the URL of a SQLite file in the platform's data directory of this user."""
+    """Return the URL of a SQLite file in this user's data directory."""
     return sqlite_url(user_folder() / "router.sqlite3")
 
 
@@ -68,10 +68,10 @@ def sqlite_url(path: Path) -> str:
 
 
 def describe_url(url: str) -> str:
-    """Return the URL for people and logs: its passwords are hidden, also those in its query."""
+    """Return the URL for display and logs, with passwords hidden, including those in its query."""
     try:
         return without_password(make_url(url).render_as_string(hide_password=True))
-    except (ArgumentError, ValueError):  # ValueError: its port is no number
+    except (ArgumentError, ValueError):  # ValueError: the port is not a number
         return "(not a URL)"
 
 
@@ -95,17 +95,17 @@ def sqlite_path(url: str) -> Path | None:
     """Return the file of a SQLite URL, None for PostgreSQL.
 
     Raises:
-        ConfigError: the URL is of no database we know, or its driver is not installed.
+        ConfigError: the URL's database is not supported, or its driver is not installed.
     """
     parsed = _parse(url)
     return Path(str(parsed.database)).absolute() if parsed.get_backend_name() == "sqlite" else None
 
 
 def create_sqlite_file(path: Path) -> None:
-    """Create the file and its folder, readable by their owner alone, and switch it to WAL (which lasts).
+    """Create the file and its folder, readable only by their owner, and switch it to WAL, which persists.
 
     Raises:
-        StorageUnavailable: the file cannot be made or is no SQLite database.
+        StorageUnavailable: the file cannot be created or is not a SQLite database.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -117,17 +117,17 @@ def create_sqlite_file(path: Path) -> None:
 
 
 class Database:
-    """Connections to one database, opened when first needed.
+    """Connections to one database, opened on demand.
 
-    A transaction is a function of a connection; it runs in a thread, from begin to end, also if the task that waits
-    for it is cancelled. Writes run one after the other, several reads may run beside them.
+    A transaction is a function of a connection. It runs in a thread, from begin to commit, even if the waiting task is
+    cancelled. Writes run one at a time, up to five reads in parallel.
 
     Args:
         url: a SQLAlchemy URL; `sqlite` and `postgresql` get the driver this package uses.
-        busy_timeout: seconds to wait for a lock of SQLite or a connection of PostgreSQL.
+        busy_timeout: seconds to wait for a lock (SQLite) or a connection (PostgreSQL).
 
     Raises:
-        ConfigError: the URL is of no database we know.
+        ConfigError: the URL's database is not supported.
     """
 
     def __init__(self, url: str, *, busy_timeout: float = 5.0) -> None:
@@ -148,7 +148,7 @@ class Database:
         return f"Database({self._url.render_as_string(hide_password=True)!r})"
 
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what `work(connection, ...)` returns, in a transaction that sees one state of the database.
+        """Return what `work(connection, ...)` returns, in a transaction with one snapshot of the database.
 
         Raises:
             StorageUnavailable: the database cannot answer.
@@ -161,10 +161,10 @@ class Database:
         return await self._readers.run(transaction)
 
     async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what `work(connection, ...)` returns, in a transaction that is committed unless it raises.
+        """Return what `work(connection, ...)` returns; commit unless it raises.
 
         Raises:
-            StorageUnavailable: the database cannot take it; nothing was written.
+            StorageUnavailable: the database cannot write; nothing was written.
         """
 
         def transaction() -> T:
@@ -175,17 +175,17 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Write in the caller's thread: a transaction that is committed when the block ends, unless it raises.
+        """Write in the caller's thread: commit when the block ends, unless it raises.
 
         Raises:
-            StorageUnavailable: the database cannot take it; nothing was written.
+            StorageUnavailable: the database cannot write; nothing was written.
         """
         with self._connection(sqlite_begin="BEGIN IMMEDIATE") as connection:
             yield connection
             connection.commit()
 
     async def aclose(self) -> None:
-        """End transactions under way, waiting for a lock's time at most, and close every connection."""
+        """Wait up to `busy_timeout` for running transactions, then close every connection."""
         await self._readers.aclose(grace=self._busy_timeout)
         await self._writer.aclose(grace=self._busy_timeout)
         self._closed = True
@@ -194,7 +194,7 @@ class Database:
     @contextmanager
     def _connection(self, **options: Any) -> Iterator[Connection]:
         if self.path is not None:
-            options.pop("isolation_level", None)  # SQLite has one level
+            options.pop("isolation_level", None)  # SQLite has a single level
             self._follow_file(self.path)
         try:
             with self._engine.connect() as connection:
@@ -203,7 +203,7 @@ class Database:
                     yield connection
                 finally:
                     if self._closed and not connection.invalidated:
-                        connection.detach()  # its pool is gone, and would keep it open
+                        connection.detach()  # its pool is disposed of, and would leave it open
         except _CALLERS_FAULT as error:
             if not _schema_is_missing(error):
                 raise
@@ -212,7 +212,7 @@ class Database:
             raise StorageUnavailable(f"the database cannot answer: {_reason(error)}") from error
 
     def _follow_file(self, path: Path) -> None:
-        """Detect a file that was deleted or replaced: writes to the old one would be lost silently."""
+        """Detect a deleted or replaced file: writes to the old one would be lost silently."""
         inode = _inode_of(path)
         if self._inode is not None and self._inode != inode:
             self._engine.dispose()
@@ -227,7 +227,7 @@ def _inode_of(path: Path) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """Return the driver's own words, without the statement."""
+    """Return the driver's message, without the statement."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
 
@@ -255,7 +255,7 @@ def _sqlite_file(path: Path) -> str:
 
 
 def _mode_of(url: URL) -> str:
-    """By default `rw`: a missing file is an error here; only a migration creates one."""
+    """Return the URL's mode, by default `rw`: only an upgrade creates a missing file."""
     return str(url.query.get("mode", "rw"))
 
 
@@ -274,7 +274,7 @@ def _sqlite_engine(url: URL, path: Path, busy_timeout: float) -> Engine:
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves: sqlite3 would leave DDL out of transactions
+    connection.isolation_level = None  # `_begin_sqlite` sends BEGIN: sqlite3 would leave DDL out of transactions
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")

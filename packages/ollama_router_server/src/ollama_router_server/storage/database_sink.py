@@ -1,4 +1,4 @@
-"""The sink of a running router: records into the database, in batches."""
+"""The sink of a running router: writes records to the database in batches."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from ollama_router_server.system import Clock
 
 __all__ = ["DatabaseSink"]
 
-_PAUSE = 0.25  # seconds between attempts while the database accepts no rows
-_LOOKS = 1.0  # seconds between looks for what processes that ended have left
+_PAUSE = 0.25  # seconds between attempts while the database is unavailable
+_LOOKS = 1.0  # seconds between scans for files left by ended processes
 
 _log = structlog.get_logger(__name__)
 
 
 class DatabaseSink:
-    """Takes records at once and writes them in batches, from one task.
+    """Buffer records and write them in batches, from one task.
 
-    While the database cannot take rows, `max_pending` of them wait in memory; those beyond, and what is left at the
-    end, go into the spill. Rows that no spill takes are dropped and counted; the count is written once the database
-    answers. A row that it never takes (a NUL in a text, for example) is dropped alone.
+    While the database is unavailable, up to `max_pending` records wait in memory; the excess, and what is left at
+    shutdown, goes to the spill. Rows that the spill cannot store are dropped and counted; the count is written once
+    the database answers. A row that the database always rejects (a NUL in a text, for example) is dropped alone.
 
     Args:
         log: the database's request log.
-        clock: for the note of rows that were dropped.
-        spill: takes what memory does not, until the database does; has what processes that ended have left.
-        journal: has the rows in memory, too, in case this process is killed.
-        away: called when the database takes no rows, and with False when it takes them again.
-        max_pending: rows held in memory.
-        flush_interval: seconds that a row waits for company.
-        batch_size: rows that end the wait early, and the most in one transaction.
+        clock: provides the time of the drop count.
+        spill: stores the excess until the database is back; also reads the files of ended processes.
+        journal: a second copy of the rows in memory, in case this process is killed.
+        away: called with True when the database becomes unavailable, with False when it is back.
+        max_pending: the most rows in memory.
+        flush_interval: seconds that a row waits for others.
+        batch_size: rows that end the wait early, and the most rows per transaction.
     """
 
     def __init__(
@@ -72,19 +72,19 @@ class DatabaseSink:
         self.dropped = 0
         """Rows lost since the start."""
         self.last_error: str | None = None
-        """Why rows cannot be written at the moment; None while they can."""
+        """Why rows cannot be written now; None while they can."""
 
     @property
     def pending(self) -> int:
-        """Rows that wait, in memory and in the spill."""
+        """Rows not written yet, in memory and in the spill."""
         return len(self._queue) + self._spill.rows
 
     def holds(self, user: str | None) -> bool:
-        """Whether rows wait in memory: of this user, or any if None."""
+        """Return whether unwritten rows of this user (of any user if None) are in memory."""
         return bool(self._queue) if user is None else any(row.user == user for row in self._queue)
 
     def find(self, request_id: str) -> RequestRecord | None:
-        """Find a row that waits in memory, by its request's id."""
+        """Find a row in memory by its request's id."""
         return next((row for row in self._queue if row.id == request_id), None)
 
     @property
@@ -93,11 +93,11 @@ class DatabaseSink:
         return self.last_error is None
 
     def start(self) -> None:
-        """Begin to write; needs a running event loop."""
+        """Start writing; needs a running event loop."""
         self._task = asyncio.create_task(self._run())
 
     def write(self, record: RequestRecord) -> None:
-        """Take one record, on the thread of the event loop; never waits, never raises."""
+        """Buffer one record, on the event loop's thread; never blocks, never raises."""
         if self._closing or len(self._queue) >= self._max_pending:
             self.dropped += not self._spill.add(record)
             return
@@ -107,9 +107,9 @@ class DatabaseSink:
             self._changed.set()
 
     async def aclose(self, *, grace: float = 5.0) -> None:
-        """Write what waits, for at most `grace` seconds; what is left is spilled, or stays in the journal.
+        """Write pending rows for at most `grace` seconds; the rest is spilled, or stays in the journal.
 
-        A transaction under way may still be committed: both are to be closed after the database.
+        A transaction may still be committed, so close the spill and the journal after the database.
         """
         self._closing = True
         self._changed.set()
@@ -121,22 +121,22 @@ class DatabaseSink:
         refused = sum(not self._spill.add(record) for record in self._queue)
         if not refused:
             self._journal.written(len(self._queue))
-        self._queue.clear()  # what the spill refused the journal has: the next start reads it in
+        self._queue.clear()  # the journal has the rows that the spill refused; the next start replays them
 
     async def _run(self) -> None:
         while await self._work():
             if not await self._write_some():
                 if self._closing and not self._queue:
-                    return  # only a count is left to write, and it is not worth waiting for
+                    return  # only the drop count is left to write, not worth a delay
                 await asyncio.sleep(_PAUSE)
 
     async def _work(self) -> bool:
-        """Wait until there may be something to write; False when closing and all is written."""
+        """Wait until there may be rows to write; return False when closing and all are written."""
         await self._until(lambda: self._closing or self._unwritten, _LOOKS)
         await self._until(lambda: self._closing or len(self._queue) >= self._batch_size, self._flush_interval)
         if self._clock.monotonic() >= self._look_at and not self._closing:
             self._look_at = self._clock.monotonic() + _LOOKS
-            self._spill.look()  # left by other processes: rows are written without waiting for a restart
+            self._spill.look()  # replay the rows of ended processes without a restart
         return self._unwritten or not self._closing
 
     @property
@@ -151,7 +151,7 @@ class DatabaseSink:
                     await self._changed.wait()
 
     async def _write_some(self) -> bool:
-        """Write the oldest rows, then some of what was spilled; False if the database cannot take any now."""
+        """Write the oldest rows, then some spilled ones; return False if the database is unavailable."""
         try:
             batch = list(islice(self._queue, self._batch_size))
             refused = await self._insert(batch, again=not self.healthy)
@@ -187,12 +187,12 @@ class DatabaseSink:
         self._noted += lost
 
     async def _insert(self, rows: Sequence[RequestRecord], *, again: bool) -> int:
-        """Write rows, but for those that the database never takes; returns how many these are.
+        """Write rows; return how many the database rejects for good.
 
-        Retry a rejected batch in halves, so that one bad row does not reject the others.
+        Retry a rejected batch in halves, so that a bad row does not block the others.
 
         Raises:
-            StorageUnavailable: it cannot take the others now; some may have been written.
+            StorageUnavailable: the database cannot write now; some rows may have been written.
         """
         if not rows:
             return 0

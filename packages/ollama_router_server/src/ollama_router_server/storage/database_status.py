@@ -18,7 +18,7 @@ __all__ = ["DatabaseStatus", "database_status"]
 
 
 class DatabaseStatus(Struct, frozen=True, kw_only=True):
-    """A database's schema, its size in bytes, and rows by table (none if it is not of this release)."""
+    """A database's schema, its size in bytes, and rows by table (empty if not at this release's revision)."""
 
     schema: SchemaState
     size_bytes: int
@@ -26,10 +26,10 @@ class DatabaseStatus(Struct, frozen=True, kw_only=True):
 
 
 async def database_status(url: str) -> DatabaseStatus:
-    """Read what a database holds, without changing anything.
+    """Read a database's status without changing anything.
 
     Raises:
-        ConfigError: the URL is of no database we know.
+        ConfigError: the URL's database is not supported.
         StorageUnavailable: the database does not exist or cannot answer.
     """
     database = Database(url)

@@ -1,4 +1,4 @@
-"""SQL that SQLite and PostgreSQL spell differently."""
+"""SQL that differs between SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["adding_into", "give_room", "insert_into", "whole"]
 
 
 def whole(backend: str, value: ColumnElement[Any]) -> ColumnElement[int]:
-    """Truncate a non-negative number. SQLite's cast truncates; PostgreSQL's rounds."""
+    """Truncate a non-negative number: SQLite's cast truncates, PostgreSQL's rounds."""
     return cast(value if backend == "sqlite" else func.floor(value), BigInteger)
 
 
 def insert_into(backend: str, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """Begin an INSERT that takes ON CONFLICT."""
+    """Start an INSERT that supports ON CONFLICT."""
     if backend == "sqlite":
         return sqlite.insert(table)
     from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - takes 50 ms, and most installations use SQLite
@@ -29,18 +29,18 @@ def insert_into(backend: str, table: Table) -> sqlite.Insert | postgresql.Insert
 
 
 def adding_into(backend: str, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """Begin an INSERT that adds to a row that is there already, in all columns but those of its key."""
+    """Start an INSERT that, if the row exists, adds to all columns but those of its key."""
     insert = insert_into(backend, table)
     added = {column.name: column + insert.excluded[column.name] for column in table.c if not column.primary_key}
     return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=added)
 
 
 def give_room(connection: Connection) -> None:
-    """Let this transaction group many rows in memory, and at once, read by as many processes as the server lets it.
+    """Let this transaction group many rows in memory, without JIT, with as many parallel workers as the server allows.
 
-    PostgreSQL's 4 MB have figures of 10,000 users sorted on disk, which take 10 MB; each sort and each worker of a
-    query may take as much, so it is not given more. Compiling a query of that size takes up to 2 s. A row that one of
-    its processes hands to another is by default taken for so dear that one alone reads the log where many rows match.
+    The 4 MB default of `work_mem` would sort the statistics of 10,000 users, about 10 MB, on disk; the setting applies
+    to every sort and worker, so it is not raised further. JIT compilation of such a query takes up to 2 s. The default
+    `parallel_tuple_cost` would make the planner read the log with one process where many rows match.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL work_mem = '16MB'"))

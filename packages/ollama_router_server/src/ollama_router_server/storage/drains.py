@@ -15,7 +15,7 @@ __all__ = ["DrainStore", "StoredDrain"]
 
 
 class StoredDrain(NamedTuple):
-    """The last word about a server; every word has another `version`."""
+    """The last decision about a server; every decision increments `version`."""
 
     on: bool
     version: int
@@ -31,17 +31,17 @@ class DrainStore:
         self._set = insert.on_conflict_do_update(index_elements=["server"], set_=changed)
 
     async def set(self, server: str, *, on: bool) -> None:
-        """Keep that a server is drained, or that it is not."""
+        """Store whether a server is drained."""
         row = {"server": server, "on": on, "version": 0}
         await self._database.write(lambda connection: connection.execute(self._set, row))
 
     async def forget(self, servers: Collection[str]) -> None:
-        """Let the config decide about some servers again."""
+        """Delete the decisions about some servers; the config decides again."""
         gone = delete(drains).where(drains.c.server.in_(servers))
         await self._database.write(lambda connection: connection.execute(gone))
 
     async def read(self) -> Mapping[str, StoredDrain]:
-        """Return the last decision about each server that has one."""
+        """Return the last decision about each server, for servers that have one."""
         query = select(drains.c.server, drains.c.on, drains.c.version)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return {server: StoredDrain(bool(on), version) for server, on, version in rows}

@@ -1,4 +1,4 @@
-"""How soon requests had their first byte, by whom or what they were of: the newest rows alone are looked at."""
+"""Time to first byte by user, group, model, server, host or day, from the newest rows only."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from ollama_router_server.storage.schema import LONGEST_TOTALS_NAME, groups, mem
 __all__ = ["KINDS", "LOOKED_AT", "FirstToken", "FirstTokens", "UsualSpeed", "read_first_tokens", "read_usual_speeds"]
 
 LOOKED_AT: Final = 20_000
-"""So many of the newest rows of a question are looked at, however many there are."""
+"""The most rows that a query reads, newest first."""
 
 
 class FirstToken(Struct, frozen=True):
-    """Milliseconds that 50 and 95 of 100 requests stay within (nearest rank)."""
+    """Percentiles 50 and 95 in milliseconds (nearest rank)."""
 
     p50: float
     p95: float
 
 
 class UsualSpeed(Struct, frozen=True, kw_only=True):
-    """Medians of a model's answers: milliseconds to the first byte, tokens written a second; None where untold."""
+    """Medians of a model's responses: milliseconds to the first byte, and tokens per second; None if unknown."""
 
     ttft_ms: float | None
     tokens_per_second: float | None
 
 
 FirstTokens = Mapping[tuple[str, str], FirstToken]
-"""By what a line is about (one of `KINDS`) and its name; a day is its first second."""
+"""By kind (one of `KINDS`) and name; the name of a day is its first second."""
 KINDS: Final = ("user", "group", "model", "server", "host", "day")
 
 
 def read_first_tokens(
     connection: Connection, chosen: LogFilter, *, kinds: Collection[str] = KINDS, most: int = LOOKED_AT
 ) -> FirstTokens:
-    """Percentiles of the newest `most` rows of a filter that have a first byte; a host is a server of the log."""
+    """Return percentiles of the newest `most` rows of a filter with a first byte; a host is a server of the log."""
     newest = _newest(connection.dialect.name, chosen, most)
     wanted = {"server" if kind == "host" else kind for kind in kinds}
     parts = [_percentiles(newest, kind) for kind in KINDS if kind in wanted]
@@ -51,9 +51,9 @@ def read_first_tokens(
 
 
 def read_usual_speeds(connection: Connection, *, since: float, most: int = 5_000) -> dict[str, UsualSpeed]:
-    """Medians of the newest `most` answered requests since then (seconds since 1970), by the model that answered.
+    """Return medians of the newest `most` successful requests since `since` (seconds since 1970), by served model.
 
-    Where a server did not tell how long it wrote, that is the time from a stream's first byte to its end.
+    Where a server reports no decode time, a stream's time from its first byte to its end replaces it.
     """
     columns = request_log.c
     times = {"ttft": columns.ttft_ms, "rate": columns.completion_tokens * 1000.0 / func.nullif(_writing(), 0.0)}
@@ -111,7 +111,7 @@ def _percentiles(rows: CTE, kind: str) -> Select[Any]:
 
 
 def _ranked(name: ColumnElement[str], value: ColumnElement[float], *conditions: ColumnElement[bool]) -> Subquery:
-    """Rank the values of each name from the smallest on."""
+    """Rank the values of each name, smallest first."""
     return (
         select(
             name.label("name"),
@@ -125,5 +125,5 @@ def _ranked(name: ColumnElement[str], value: ColumnElement[float], *conditions: 
 
 
 def _within(ranked: Subquery, percent: int) -> ColumnElement[float]:
-    """Return the value that so many of 100 stay within, by nearest rank."""
+    """Return the percentile `percent` of each name, by nearest rank."""
     return func.min(case((ranked.c.rank * 100 >= ranked.c["all"] * percent, ranked.c.value)))

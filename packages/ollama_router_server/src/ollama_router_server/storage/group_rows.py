@@ -1,4 +1,4 @@
-"""Rows of groups."""
+"""Rows of the groups table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["read_group", "read_group_page", "read_groups"]
 
 
 def read_groups(connection: Connection) -> tuple[Group, ...]:
-    """Read every group with its members, both by name."""
+    """Read every group with its members, both ordered by name."""
     joined = (
         select(memberships.c.group_id, users.c.name)
         .join(users, users.c.id == memberships.c.user_id)
@@ -38,7 +38,7 @@ def read_groups(connection: Connection) -> tuple[Group, ...]:
 
 
 def read_group(connection: Connection, name: str) -> Group:
-    """Read one group with its members by name.
+    """Read one group with its members, ordered by name.
 
     Raises:
         UnknownGroup: the group does not exist.
@@ -57,7 +57,7 @@ def read_group(connection: Connection, name: str) -> Group:
 def read_group_page(
     connection: Connection, search: str | None, after: str | None, limit: int, *, today: int
 ) -> GroupPage:
-    """Read some groups by name, and how many match in all; `today` is a day since 1970-01-01."""
+    """Read a page of groups, ordered by name, and the number of matches; `today` is days since 1970-01-01."""
     found = select(groups)
     if search:
         found = found.where(groups.c.name.icontains(search, autoescape=True))
@@ -87,7 +87,7 @@ def _members(connection: Connection, ids: Sequence[int]) -> dict[int, int]:
 
 
 def _week(connection: Connection, ids: Sequence[int], today: int) -> dict[int, tuple[int, int]]:
-    """Sum a week's requests and tokens by group, found by the keys of the totals of each member's days."""
+    """Sum a week's requests and tokens by group, by the key of each member's daily totals."""
     totals = log_totals.c
     tokens = func.sum(totals.prompt_tokens + totals.completion_tokens)
     query = (

@@ -1,4 +1,4 @@
-"""Requests of groups per step, by the groups' current users."""
+"""Requests by group and hour or day, by the groups' current members."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["read_group_steps"]
 def read_group_steps(
     connection: Connection, names: Sequence[str], *, since: float, before: float, step: int
 ) -> dict[str, dict[int, int]]:
-    """Count the requests of each of these groups between two moments, by the start of the hour or day that has them.
+    """Count the requests of these groups by the start of the hour or day.
 
-    By `step`, hours or days, of which the first and the last begin and end with whole hours. Added up by the database:
-    10,000 users have 300,000 totals in a month.
+    The first and the last day begin and end at whole hours. The database adds up: 10,000 users have 300,000 totals in
+    a month.
 
     Args:
-        connection: where they are.
-        names: of groups.
-        since: seconds since 1970; its hour is whole.
-        before: likewise.
+        connection: an open connection.
+        names: the groups' names.
+        since: seconds since 1970, rounded down to a whole hour.
+        before: seconds since 1970, rounded up to a whole hour.
         step: `log_totals.HOUR` or `DAY`.
     """
     give_room(connection)

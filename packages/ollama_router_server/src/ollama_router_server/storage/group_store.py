@@ -1,4 +1,4 @@
-"""Groups: grants that several users share."""
+"""Groups: grants shared by several users."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class GroupStore:
         self._actor = actor
 
     def by(self, actor: Actor) -> GroupStore:
-        """Return the same groups with another author of changes."""
+        """Return the same groups with another author."""
         return GroupStore(self._database, clock=self._clock, actor=actor)
 
     async def create(self, name: str, grants: Grants | None = None) -> None:
@@ -62,7 +62,7 @@ class GroupStore:
         return await self._database.read(read_groups)
 
     async def page(self, *, search: str | None = None, after: str | None = None, limit: int) -> GroupPage:
-        """Return at most `limit` groups by name, those behind `after`; `search` is a part of the name."""
+        """Return at most `limit` groups by name, after the name `after`; `search` is a substring of the name."""
         today = day_of(self._clock.wall())
         return await self._database.read(read_group_page, search, after, limit, today=today)
 
@@ -75,11 +75,11 @@ class GroupStore:
         return await self._database.read(read_group, name)
 
     async def set_grants(self, name: str, changes: Mapping[str, Any]) -> Grants:
-        """Change some fields of a group's grants, in JSON's types; None unsets a field. Returns the new grants.
+        """Change some fields of a group's grants, as JSON values; None unsets a field. Return the new grants.
 
         Raises:
             UnknownGroup: the group does not exist.
-            InvalidGrants: the result is not valid; nothing was changed.
+            InvalidGrants: the result is invalid; nothing was changed.
         """
         now = self._clock.wall()
 
@@ -97,7 +97,7 @@ class GroupStore:
 
         Raises:
             UnknownGroup: the group does not exist.
-            GroupInUse: it has members, whose limits would be lost.
+            GroupInUse: the group has members, who would lose its limits.
         """
 
         def remove(connection: Connection) -> None:

@@ -41,21 +41,21 @@ Role = Literal["admin", "user", "viewer"]
 
 
 class UnknownUser(RouterError):
-    """No user (or no token of the user) has this name; the text lists the nearest known names."""
+    """No user (or no token of the user) has this name; the message lists the nearest names."""
 
     code = "unknown_user"
     status_hint = 404
 
 
 class UnknownGroup(RouterError):
-    """No group has this name; the text lists the nearest known names."""
+    """No group has this name; the message lists the nearest names."""
 
     code = "unknown_group"
     status_hint = 404
 
 
 class GroupInUse(RouterError):
-    """A group with members cannot be deleted: its limits would vanish with it."""
+    """A group with members cannot be deleted, since they would lose its limits."""
 
     code = "group_in_use"
     status_hint = 409
@@ -69,14 +69,14 @@ class DuplicateName(RouterError):
 
 
 class InvalidUserName(RouterError):
-    """A name that could not be typed, printed or logged safely."""
+    """The name could not be typed, printed or logged safely."""
 
     code = "invalid_user_name"
     status_hint = 400
 
 
 class User(Struct, frozen=True, kw_only=True):
-    """A user as authenticated by one token. `grants` include those of the group, and what a `batch_token` lowers."""
+    """A user authenticated by one token. `grants` include the group's, lowered for a `batch_token`."""
 
     id: int
     name: str
@@ -90,18 +90,18 @@ class User(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownToken:
-    """A token's digest and its user. `imported` tokens need not have our format."""
+    """A token's digest and its user. `imported` tokens may have another format."""
 
     lookup: str
     digest: str = field(repr=False)
     imported: bool
     user: User
     proof: str | None = field(default=None, repr=False, compare=False)
-    """Of the credential that fits the digest, under this router's key; see `TokenProver`."""
+    """The proof of the credential that matches the digest, under this router's key; see `TokenProver`."""
 
 
 class Identities(Struct, frozen=True, kw_only=True):
-    """Every token of every user as of one epoch."""
+    """Every token of every user at one epoch."""
 
     epoch: int
     tokens: tuple[KnownToken, ...]
@@ -116,7 +116,7 @@ class CreatedToken(Struct, frozen=True, kw_only=True):
 
 
 class TokenInfo(Struct, frozen=True, kw_only=True):
-    """What may be shown of a token; times are seconds since 1970. Requests with a `batch` one are of that priority."""
+    """The public data of a token; times are seconds since 1970. Requests with a `batch` token have batch priority."""
 
     name: str
     lookup: str
@@ -136,11 +136,11 @@ class UserSummary(Struct, frozen=True, kw_only=True):
     tokens: tuple[TokenInfo, ...]
     group: str | None = None
     own_grants: Grants = Grants()
-    """Granted to the user; the group's grants are not included."""
+    """The user's own grants, without the group's."""
 
 
 class UserFilter(Struct, frozen=True, kw_only=True):
-    """Which users; None leaves a field open. `search` is a part of the name, whatever its case."""
+    """Conditions on users; None leaves a field open. `search` is a case-insensitive substring of the name."""
 
     search: str | None = None
     role: Role | None = None
@@ -149,7 +149,7 @@ class UserFilter(Struct, frozen=True, kw_only=True):
 
 
 class UserPage(Struct, frozen=True, kw_only=True):
-    """Some users by name; `next` is the name after which the next page begins, `matching` how many there are in all."""
+    """A page of users by name; `next` is the name after which the next page begins, `matching` counts all matches."""
 
     users: tuple[UserSummary, ...]
     next: str | None
@@ -157,9 +157,9 @@ class UserPage(Struct, frozen=True, kw_only=True):
 
 
 class UserChange(Struct, frozen=True, kw_only=True):
-    """A change of a user; None leaves a field as it is. `group` is read only if `moves` is True; None is no group.
+    """A change of a user; None leaves a field unchanged. `group` counts only if `moves` is True; None is no group.
 
-    `grants` are fields of the user's own grants in JSON's types; None unsets a field.
+    `grants` are fields of the user's own grants as JSON values; None unsets a field.
     """
 
     role: Role | None = None
@@ -169,16 +169,16 @@ class UserChange(Struct, frozen=True, kw_only=True):
     grants: Mapping[str, Any] = {}
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields that change."""
+        """Return the changed fields."""
         changed = {"role": self.role, "active": self.active, "grants": dict(self.grants) or None}
         moved = {"group": self.group} if self.moves else {}
         return {name: value for name, value in changed.items() if value is not None} | moved
 
     def apply(self, user: UserSummary) -> UserSummary:
-        """Return the user as this change makes it.
+        """Return the user after this change.
 
         Raises:
-            InvalidGrants: the resulting grants are not valid.
+            InvalidGrants: the resulting grants are invalid.
         """
         return replace(
             user,
@@ -190,10 +190,10 @@ class UserChange(Struct, frozen=True, kw_only=True):
 
 
 def changed_grants(grants: Grants, changes: Mapping[str, Any]) -> Grants:
-    """Change some fields of grants, in JSON's types; None unsets a field.
+    """Change some fields of grants, given as JSON values; None unsets a field.
 
     Raises:
-        InvalidGrants: the result is not valid.
+        InvalidGrants: the result is invalid.
     """
     return grants_from_json({**grants_to_json(grants), **changes})
 
@@ -208,9 +208,9 @@ class Group(Struct, frozen=True, kw_only=True):
 
 
 class GroupSummary(Struct, frozen=True, kw_only=True):
-    """A group in the list of groups: how many members it has, and their requests and tokens of seven days (UTC).
+    """A group in the list of groups: its number of members, and their requests and tokens of seven days (UTC).
 
-    They count for the group in which the members are now; tokens are those in and out.
+    Usage counts for a member's current group; tokens are prompt plus completion tokens.
     """
 
     name: str
@@ -222,7 +222,7 @@ class GroupSummary(Struct, frozen=True, kw_only=True):
 
 
 class GroupPage(Struct, frozen=True, kw_only=True):
-    """Some groups by name; `next` is the name after which the next page begins, `matching` how many there are."""
+    """A page of groups by name; `next` is the name after which the next page begins, `matching` counts all matches."""
 
     groups: tuple[GroupSummary, ...]
     next: str | None
@@ -230,7 +230,7 @@ class GroupPage(Struct, frozen=True, kw_only=True):
 
 
 class UserDetails(Struct, frozen=True, kw_only=True):
-    """One user with figures over all logged requests; `mean_ms` is None before the first."""
+    """One user with statistics of all logged requests; `mean_ms` is None before the first."""
 
     summary: UserSummary
     errors: int

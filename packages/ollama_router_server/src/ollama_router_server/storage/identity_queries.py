@@ -1,4 +1,4 @@
-"""Queries of authentication: tokens with their users, and what each user may do."""
+"""Queries of authentication: tokens with their users and grants."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["count_persons", "read_epoch", "read_grants", "read_identities", "rea
 
 
 def read_epoch(connection: Connection) -> int:
-    """Read the number that every change of users, groups or tokens increments."""
+    """Read the epoch, which every change of users, groups or tokens increments."""
     return int(connection.execute(select(auth_epoch.c.epoch)).scalar_one())
 
 
 def read_identities(connection: Connection, key_id: str) -> Identities:
-    """Read all tokens with their users and the proofs under this key, as of one epoch.
+    """Read all tokens with their users and their proofs under this key, at one epoch.
 
-    The epoch is read first: rows that are newer than it are read again when the next poll sees the new epoch.
+    Read the epoch first: if rows are newer than it, the next poll sees a new epoch and reads them again.
     """
     epoch = read_epoch(connection)
     rows = connection.execute(_tokens_with_users(key_id)).all()
@@ -61,10 +61,10 @@ def _tokens_with_users(key_id: str) -> Select[Any]:
 
 
 def read_grants(connection: Connection, name: str) -> Grants:
-    """Read what a user may do, including the grants of the user's group.
+    """Read a user's grants combined with those of the user's group.
 
     Raises:
-        UnknownUser: there is no user of this name; the text lists known names.
+        UnknownUser: no user has this name; the message lists known names.
     """
     user = require_user(connection, name)
     query = (
@@ -76,7 +76,7 @@ def read_grants(connection: Connection, name: str) -> Grants:
 
 
 def read_person(connection: Connection, name: str) -> User | None:
-    """Read the user for whom another user speaks; None without one; it has no token (`token_id` 0)."""
+    """Read a user on whose behalf another user's token speaks, without a token (`token_id` 0); None if unknown."""
     query = (
         select(users, groups.c.name.label("group"), groups.c.grants.label("group_grants"))
         .outerjoin(memberships, memberships.c.user_id == users.c.id)

@@ -1,4 +1,4 @@
-"""Row operations common to the stores of users and groups."""
+"""Row operations shared by the stores of users and groups."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NAMES_SHOWN = 20
 
 
 class NamedRows(NamedTuple):
-    """Some rows by name; `next` is the name after which the next page begins, `matching` how many there are in all."""
+    """A page of rows by name; `next` is the name after which the next page begins, `matching` counts all matches."""
 
     rows: Sequence[Row[Any]]
     next: str | None
@@ -50,7 +50,7 @@ async def identity_change(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Write as `Database.write` does, with an entry in the audit trail; processes that poll the epoch see it."""
+    """Write as `Database.write` does, with an audit entry, and increment the epoch that processes poll."""
 
     def change(connection: Connection) -> T:
         next_epoch(connection)
@@ -61,7 +61,7 @@ async def identity_change(
 
 
 def next_epoch(connection: Connection) -> None:
-    """Increment the epoch, so that a process that polls it reads what this transaction changes."""
+    """Increment the epoch, so that processes that poll it read this transaction's changes."""
     connection.execute(update(auth_epoch).values(epoch=auth_epoch.c.epoch + 1))
 
 
@@ -69,24 +69,24 @@ def check_name(name: str) -> None:
     """Check that a name can be typed, printed and logged safely.
 
     Raises:
-        InvalidUserName: it cannot.
+        InvalidUserName: it cannot be.
     """
     if not 0 < len(name) <= 100 or not name.isprintable() or name != name.strip():
         raise InvalidUserName("a name has 1 to 100 printable characters and no white space at its ends")
 
 
 def check_role(role: str) -> None:
-    """Check that a role is one that there is.
+    """Check that a role exists.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it does not.
     """
     if role not in get_args(Role):
         raise ValueError(f"expected a role among {', '.join(get_args(Role))}, got {role!r}")
 
 
 def page_by_name(connection: Connection, found: Select[Any], table: Table, after: str | None, limit: int) -> NamedRows:
-    """Read at most `limit` of the rows that were found of a table with names, those behind the name `after`."""
+    """Read at most `limit` rows of a query on a table with names, ordered by name, after the name `after`."""
     matching = connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()
     behind = () if after is None else (table.c.name > after,)
     rows = connection.execute(found.where(*behind).order_by(table.c.name).limit(limit + 1)).all()
@@ -98,7 +98,7 @@ def require_user(connection: Connection, name: str) -> Row[Any]:
     """Read a user's row.
 
     Raises:
-        UnknownUser: there is none; the text lists known names.
+        UnknownUser: the user does not exist; the message lists known names.
     """
     row = _find(connection, users, name)
     if row is None:
@@ -110,7 +110,7 @@ def require_group(connection: Connection, name: str) -> Row[Any]:
     """Read a group's row.
 
     Raises:
-        UnknownGroup: there is none; the text lists known names.
+        UnknownGroup: the group does not exist; the message lists known names.
     """
     row = _find(connection, groups, name)
     if row is None:
@@ -137,9 +137,9 @@ def _known_names(name: str, names: Sequence[str], what: str) -> str:
     return f"known: {', '.join(shown)} and {len(names) - len(shown)} more"
 
 
-@lru_cache(maxsize=1024)  # thousands of users have a handful of different grants
+@lru_cache(maxsize=1024)  # thousands of users share a few different grants
 def load_grants(text: str) -> Grants:
-    """Parse stored grants; text that this release cannot read (edited by hand, or newer) grants nothing."""
+    """Parse stored grants; text that this release cannot read (edited by hand, or newer) grants no access."""
     try:
         return grants_from_json(json.loads(text))
     except (ValueError, InvalidGrants):

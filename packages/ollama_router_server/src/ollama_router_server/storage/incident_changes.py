@@ -1,7 +1,7 @@
-"""What happens to incidents, and how it is written: one begins or ends, its router starts, stops or is reconfigured.
+"""Changes of incidents and their SQL: an incident begins or ends; its router starts, stops or is reconfigured.
 
-Of incidents with equal `scope`, kind, server and model at most one is under way; an index of the database holds that,
-so that workers, and routers that share breakers, may all report what they see.
+At most one active incident has the same `scope`, kind, server and model. A unique index enforces this, so workers, and
+routers that share breakers, may all report the same incident.
 """
 
 from __future__ import annotations
@@ -51,31 +51,31 @@ AFTER_A_RESTART: Final[tuple[IncidentKind, ...]] = (
     "server.suspended", "model.suspended", "config.refused", "coordination.away", "database.away",
     "line.full", "requests.refused", "log.lost", "versions.differ", "digests.differ",
 )  # fmt: skip
-"""What a process that has just started does not suffer from, whatever the one before did."""
+"""Kinds of incident that a restart of the process ends."""
 _OF_A_FLEET: Final[tuple[IncidentKind, ...]] = ("server.suspended", "requests.refused")
-"""What routers that share breakers and news see in common, and so tell once. It outlasts who told it."""
+"""Kinds that routers with shared breakers and news report once for the fleet; they outlive the reporting router."""
 LONGEST_MODEL: Final = 512
 _LONGEST_CAUSE: Final = 1_000
 
 
 class Origin(Struct, frozen=True):
-    """Who reports: a router by name, and the fleet that it shares what it sees with, if it does."""
+    """The reporter of incidents: a router by name, and the fleet with which it shares state, if any."""
 
     router: str
     fleet: str | None = None
 
     def scope(self, kind: IncidentKind) -> str:
-        """For whom an incident of this kind counts once."""
+        """Return the scope within which an incident of this kind is unique."""
         return f"fleet {self.fleet}"[:100] if kind in _OF_A_FLEET and self.fleet else self.router
 
     @property
     def scopes(self) -> tuple[str, str]:
-        """Of every incident that this router is in."""
+        """The scopes of all incidents of this router."""
         return self.router, self.scope("server.suspended")
 
 
 class IncidentKey(NamedTuple):
-    """What is under way at most once for those whom an incident of its kind counts once for."""
+    """The key of an incident within its scope; at most one with this key is active."""
 
     kind: IncidentKind
     server: str = ""
@@ -83,7 +83,7 @@ class IncidentKey(NamedTuple):
 
 
 class Began(Struct, frozen=True, kw_only=True):
-    """An incident begins, unless the same is under way; `at` is seconds since 1970."""
+    """An incident begins, unless it is already active; `at` is seconds since 1970."""
 
     kind: IncidentKind
     at: float
@@ -93,7 +93,7 @@ class Began(Struct, frozen=True, kw_only=True):
 
 
 class Ended(Struct, frozen=True, kw_only=True):
-    """It is over, if it was under way; without a `model` (None), for every model."""
+    """An incident ends, if active; `model` None ends it for every model."""
 
     kind: IncidentKind
     at: float
@@ -102,21 +102,21 @@ class Ended(Struct, frozen=True, kw_only=True):
 
 
 class Started(Struct, frozen=True, kw_only=True):
-    """The router has started with these servers: what it cannot suffer from any more is over."""
+    """The router has started with these servers; incidents that a restart ends are over."""
 
     at: float
     servers: frozenset[str]
 
 
 class Reconfigured(Struct, frozen=True, kw_only=True):
-    """The router goes by a config with these servers."""
+    """The router has activated a config with these servers."""
 
     at: float
     servers: frozenset[str]
 
 
 class Stopped(Struct, frozen=True, kw_only=True):
-    """The router stops, as it was told to; it had started at the moment `since`."""
+    """The router stops on request; it had started at `since`."""
 
     at: float
     since: float
@@ -126,7 +126,7 @@ Change = Began | Ended | Started | Reconfigured | Stopped
 
 
 def apply_changes(connection: Connection, backend: str, origin: Origin, changes: Sequence[Change]) -> None:
-    """Write changes in their order."""
+    """Write changes in order."""
     for change in changes:
         match change:
             case Began():
@@ -196,7 +196,7 @@ def _start(connection: Connection, backend: str, origin: Origin, started: Starte
 
 
 def _stop(connection: Connection, backend: str, origin: Origin, stopped: Stopped) -> None:
-    """Note that a router stopped; one whose successor has started already, on the same socket, was never off."""
+    """Record a router's stop, unless its successor on the same socket has already started: then there was no outage."""
     columns = incidents.c
     mine = (columns.router == origin.router) & (columns.kind == _RESTART)
     succeeded = select(exists().where(mine, columns.ended_at > stopped.since))

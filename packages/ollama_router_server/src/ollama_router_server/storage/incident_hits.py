@@ -1,4 +1,4 @@
-"""The requests that an incident affected, counted from the request log on demand."""
+"""The requests affected by an incident, counted from the request log on demand."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ollama_router_server.storage.schema import incidents, request_log
 __all__ = ["OF_REFUSED", "Hit", "count_hits"]
 
 OF_REFUSED: Final = ("line.full", "requests.refused")
-"""Kinds of incident that hit the requests that reached no server."""
+"""Kinds of incident that affect requests that reached no server."""
 _COUNTED_SECONDS: Final = 3_600.0
 _LOOKED_BACK: Final = 600.0
 
 
 class Hit(Struct, frozen=True):
-    """Requests that failed in an incident's first hour, and of how many users.
+    """Requests that failed in an incident's first hour, and the number of their users.
 
-    At its server and for its model; of `OF_REFUSED` those that reached no server, as far as they have rows.
+    They are requests to its server for its model; for `OF_REFUSED`, logged requests that reached no server.
     """
 
     requests: int
@@ -31,7 +31,7 @@ class Hit(Struct, frozen=True):
 
 
 def count_hits(connection: Connection, ids: Sequence[int]) -> dict[int, Hit]:
-    """Count by what was under way; a request that began ten minutes before or earlier is not looked for."""
+    """Count failed requests by incident id; ignore requests that began more than ten minutes before the incident."""
     one, row = incidents.c, request_log.c
     first_hour = one.began_at + _COUNTED_SECONDS
     until = case((one.ended_at < first_hour, one.ended_at), else_=first_hour)

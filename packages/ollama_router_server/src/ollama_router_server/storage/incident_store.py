@@ -1,7 +1,7 @@
-"""What went wrong and when, as rows: one for each incident, from its first sign to its end.
+"""Stored incidents: one row each, from the first sign to the end.
 
-A process says every ten minutes which of them it still suffers from; one of which nobody has said so for half an hour
-ended when that was last said.
+Every ten minutes a process confirms its active incidents. An incident without confirmation for half an hour ended at
+its last confirmation.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _PATIENCE: Final = 10.0
 
 
 class Incident(Struct, frozen=True, kw_only=True):
-    """One incident; moments are seconds since 1970, `ended_at` is None while it is active.
+    """One incident; times are seconds since 1970, `ended_at` is None while it is active.
 
     Attributes:
-        router: that saw it.
-        server: that it is about, empty for none; `model` alike.
-        cause: its first one.
+        router: the router that reported it.
+        server: the affected server, empty for none; `model` likewise.
+        cause: the first cause reported.
     """
 
     id: int
@@ -59,8 +59,8 @@ class Incident(Struct, frozen=True, kw_only=True):
 class IncidentFilter(Struct, frozen=True, kw_only=True):
     """Conditions on incidents; None leaves a field open.
 
-    `since` and `before` are seconds since 1970: an incident is among those between if it was active at any moment.
-    Those of an `origin` are its router's own, and those that count once for the fleet that shares its breakers.
+    `since` and `before` are seconds since 1970; an incident matches if it was active at any time between them.
+    An `origin` matches the incidents of its router and those of its fleet.
     """
 
     since: float | None = None
@@ -82,22 +82,22 @@ class IncidentStore:
         self._counting = asyncio.Lock()
 
     async def apply(self, origin: Origin, changes: Sequence[Change]) -> None:
-        """Write changes in their order, in one transaction."""
+        """Write changes in order, in one transaction."""
         await self._database.write(apply_changes, self._database.backend, origin, changes)
 
     async def list(self, chosen: IncidentFilter, *, limit: int = 50) -> tuple[Incident, ...]:
-        """Return the newest first, at most `limit`."""
+        """Return incidents, newest first, at most `limit`."""
         return await self._database.read(_select, chosen, limit)
 
     async def of_fleet(self, origin: Origin, *, since: float) -> tuple[Incident, ...]:
-        """Return what the fleet suffers from, as far as somebody has said so since then; without a fleet nothing."""
+        """Return the fleet's active incidents that were confirmed since `since`; empty without a fleet."""
         return () if origin.fleet is None else await self._database.read(_of_fleet, origin, since)
 
     async def hits(self, chosen: Iterable[Incident]) -> dict[int, Hit]:
-        """Count which requests the first fifty that hit any hit, by id; one question at a time, for all that ask.
+        """Count the affected requests of the first fifty incidents that can have any, by id; one query at a time.
 
         Raises:
-            Overloaded: others' questions took ten seconds.
+            Overloaded: other queries took ten seconds.
         """
         ids = [one.id for one in islice((one for one in chosen if one.server or one.kind in OF_REFUSED), _MOST_COUNTED)]
         try:
@@ -107,12 +107,12 @@ class IncidentStore:
             raise Overloaded("requests of other incidents are being counted", retry_after=_PATIENCE) from None
         counted = asyncio.create_task(self._database.read(count_hits, ids))
         counted.add_done_callback(lambda _: self._counting.release())
-        return await asyncio.shield(counted)  # its thread goes on, also when who asked has left
+        return await asyncio.shield(counted)  # the query's thread goes on even if the caller is cancelled
 
     async def keep_alive(
         self, origin: Origin, suffered: Collection[IncidentKey], now: float, *, end_silent: bool
     ) -> None:
-        """Say that these incidents go on; if asked to, end those of which nobody has said so for half an hour."""
+        """Confirm these incidents; with `end_silent`, end those without confirmation for half an hour."""
         seen = await self._database.read(_read_active)
         ours = {(origin.scope(kind), kind, server, model[:LONGEST_MODEL]) for kind, server, model in suffered}
         kept = [one.id for one in seen if (one.scope, one.kind, one.server, one.model) in ours]
@@ -121,9 +121,9 @@ class IncidentStore:
             await self._database.write(_keep_alive, kept, now, oldest)
 
     async def cleanup(self, *, before: float | None) -> int:
-        """Delete incidents that ended before a moment, and those beyond the newest 10,000; return how many.
+        """Delete incidents that ended before `before`, and those beyond the newest 10,000; return how many.
 
-        Each thousand is a transaction of its own.
+        Each transaction deletes at most a thousand.
         """
         gone = 0
         while deleted := await self._database.write(_delete, before):

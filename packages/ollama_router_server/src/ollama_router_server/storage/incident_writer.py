@@ -1,4 +1,4 @@
-"""The one writer of a process's incidents: what is reported waits in memory, and no request waits for it."""
+"""The single writer of a process's incidents: reports are buffered in memory, so that no request waits for them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _log = structlog.get_logger(__name__)
 
 
 class IncidentWriter:
-    """Writes changes in their order. Beyond a thousand that wait, further ones are only in the router's own log.
+    """Write changes in order; with a thousand pending, further changes go only to the router's log.
 
     Args:
-        store: of the database.
-        origin: the process that reports.
+        store: the database's incidents.
+        origin: the reporting process.
     """
 
     def __init__(self, store: IncidentStore, origin: Origin) -> None:
@@ -42,15 +42,15 @@ class IncidentWriter:
 
     @property
     def pending(self) -> int:
-        """Changes that wait."""
+        """Changes not written yet."""
         return len(self._pending)
 
     def start(self) -> None:
-        """Begin to write; needs a running event loop."""
+        """Start writing; needs a running event loop."""
         self._task = asyncio.create_task(self._run(), name="incidents")
 
     def report(self, change: Change) -> None:
-        """Take one change; never waits, never raises."""
+        """Queue one change; never blocks, never raises."""
         if len(self._pending) < _MOST_PENDING:
             self._pending.append(change)
             self._reported.set()
@@ -58,7 +58,7 @@ class IncidentWriter:
             _log.warning("incident_not_kept", change=type(change).__name__, pending=len(self._pending))
 
     async def aclose(self, *, grace: float = 1.0) -> None:
-        """Write what waits, for at most `grace` seconds."""
+        """Write pending changes for at most `grace` seconds."""
         self._closing = True
         self._reported.set()
         if self._task is not None:
@@ -77,7 +77,7 @@ class IncidentWriter:
                 await self._pause()
 
     async def _write(self) -> bool:
-        """Write the oldest changes; False if the database cannot take them now."""
+        """Write the oldest changes; return False if the database is unavailable."""
         batch = list(islice(self._pending, _AT_ONCE))
         try:
             await self._store.apply(self.origin, batch)
@@ -90,7 +90,7 @@ class IncidentWriter:
         return True
 
     async def _pause(self) -> None:
-        """Wait before the next attempt, until it is the last one."""
+        """Wait before the next attempt; return at once when closing."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_PAUSE):
                 while not self._closing:

@@ -1,4 +1,4 @@
-"""How many requests a filter lets through, without reading those of whole hours."""
+"""Counting the rows of a filter without reading those of whole hours."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["read_count"]
 
 
 def read_count(connection: Connection, chosen: LogFilter) -> int | None:
-    """Count the rows of a filter: those of whole hours by the totals, those beside them where an index finds them.
+    """Count the rows of a filter: whole hours from the totals, the remainder from the log, by an index.
 
-    None where only the rows could tell.
+    Return None if only a scan of the log could tell.
     """
     if not chosen.is_summed:
         return None
@@ -35,7 +35,7 @@ def read_count(connection: Connection, chosen: LogFilter) -> int | None:
 
 
 def _summed(connection: Connection, chosen: LogFilter, first: int, end: int) -> int:
-    """Add up the totals of the hours between two moments; each by its key, beside those of thousands of users."""
+    """Add up the totals of the hours between two times, by the key: each hour has totals of thousands of users."""
     columns = log_totals.c
     dimension, name = ("server", chosen.server) if chosen.user is None else ("user", chosen.user)
     ours = [columns.dimension == dimension, *([] if name is None else [columns.name == name])]

@@ -1,4 +1,4 @@
-"""One day of the request log, counted by server, model and when requests began, were served and ended."""
+"""One day of the request log, counted by server, model and the steps in which requests began, were served and ended."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ollama_router_server.storage.schema import request_log
 __all__ = ["MOST_GROUPS", "STEP", "STEPS", "DayGroup", "read_day"]
 
 STEP: Final = 120
-"""Seconds that one step of a day has."""
+"""Seconds per step of a day."""
 STEPS: Final = DAY // STEP
 _BEFORE: Final = 3_600
-"""Requests that began up to so many seconds before the day are looked at, as they may reach into it."""
+"""Seconds before the day from which requests are read too, as they may reach into it."""
 _WAITED_MS: Final = 1_000
 MOST_GROUPS: Final = 50_000
-"""Groups that are read of a day; the router would hold more of them too long."""
+"""The most groups read for a day; more would occupy the router for too long."""
 
 
 class DayGroup(Struct, frozen=True, kw_only=True):
     """Requests of one server and model that began, were served and ended in the same steps of the day.
 
-    Steps count from 0 at the day's start; those before it are below 0 or 0. `waited` tells whether these requests
-    waited for a server, for a second at least; `server` is None where none served them.
+    Steps count from 0 at the day's start; earlier ones are 0 or negative. `waited` is True for requests that were
+    queued for at least a second; `server` is None for requests that no server served.
     """
 
     server: str | None
@@ -44,7 +44,7 @@ class DayGroup(Struct, frozen=True, kw_only=True):
 
 
 def read_day(connection: Connection, begin: int) -> tuple[DayGroup, ...]:
-    """Count the requests of the day that begins then (seconds since 1970)."""
+    """Count the requests of the day that begins at `begin` (seconds since 1970)."""
     columns = request_log.c
     served = columns.started_at + func.coalesce(columns.queue_ms, 0) / 1000
     moments = {"began": columns.started_at, "served": served, "ended": columns.started_at + columns.total_ms / 1000}

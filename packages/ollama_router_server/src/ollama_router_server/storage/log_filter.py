@@ -1,4 +1,4 @@
-"""Which rows of the request log a question is about."""
+"""Filters on the request log."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["HAS_LEFT", "IS_COLD", "IS_ERROR", "Cursor", "Ending", "LogFilter"]
 Ending = Literal["ok", "error", "refused", "client_left", "retried", "fallback", "cold"]
 
 IS_ERROR: ColumnElement[bool] = or_(request_log.c.status >= 400, request_log.c.error.is_not(None))
-"""The client got an error, or the answer failed after it had begun."""
+"""The client got an error, or the response failed after it had started."""
 HAS_LEFT: ColumnElement[bool] = request_log.c.status == 499
-"""The client left before its answer was complete."""
+"""The client disconnected before its response was complete."""
 IS_COLD: ColumnElement[bool] = request_log.c.load_ms > 1_000
-"""The request waited until its model was loaded."""
+"""The request waited for its model to load."""
 
 
 class LogFilter(Struct, frozen=True, kw_only=True):
     """Conditions on rows; None leaves a field open. `since` and `before` are seconds since 1970 (UTC).
 
-    `group` matches requests of the users who are in it now, `model` the model asked for and the one served. `text` is
-    found in a row's id, names, path, reason or error, in small or capital letters, of which SQLite knows those of ASCII
-    alone. `slower_than` is milliseconds. `retried` requests took more than one attempt, another model stood in for that
-    of `fallback` ones, `cold` ones waited until their model was loaded.
+    `group` matches requests of its current members, `model` the requested and the served model. `text` is a
+    case-insensitive substring of a row's id, names, path, reason or error (on SQLite for ASCII letters only).
+    `slower_than` is milliseconds. `retried` requests took more than one attempt, `fallback` requests got another model,
+    `cold` requests waited for their model to load.
     """
 
     user: str | None = None
@@ -44,23 +44,23 @@ class LogFilter(Struct, frozen=True, kw_only=True):
 
     @property
     def only_time(self) -> bool:
-        """Whether nothing but the time is restricted."""
+        """Whether only time is restricted."""
         return set(self._given()) <= {"since", "before"}
 
     @property
     def is_indexed(self) -> bool:
-        """Whether the rows are found without looking at others."""
+        """Whether an index finds the rows without a scan."""
         return set(self._given()) <= {"user", "since", "before"}
 
     @property
     def is_summed(self) -> bool:
-        """Whether the totals tell how many rows there are, of whole hours: those of a user or a server, or of all."""
+        """Whether the totals have the number of rows per hour: of all rows, one user's or one server's."""
         named = set(self._given()) - {"since", "before"}
         return len(named) <= 1 and named <= {"user", "server"}
 
     @property
     def indexed(self) -> LogFilter:
-        """The part of it for which there is an index."""
+        """The part of the filter that has an index."""
         return LogFilter(user=self.user, since=self.since, before=self.before)
 
     def conditions(self) -> list[ColumnElement[bool]]:
@@ -73,13 +73,13 @@ class LogFilter(Struct, frozen=True, kw_only=True):
 
 
 class Cursor(Struct, frozen=True):
-    """The last row of a page: the next one has older rows."""
+    """The last row of a page; the next page has older rows."""
 
     started_at: float
     id: str
 
     def older(self) -> ColumnElement[bool]:
-        """Condition of the rows behind this one: one range of the index, in whose order they are read."""
+        """Return the condition of the rows after this one, as one range of the index that orders them."""
         columns = request_log.c
         behind = or_(columns.started_at < self.started_at, columns.id < self.id)
         return and_(columns.started_at <= self.started_at, behind)
@@ -121,4 +121,4 @@ _CONDITIONS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
     "slower_than": lambda columns, milliseconds: columns.total_ms > milliseconds,
     "text": lambda _columns, text: _has(text),
 }
-"""What each field of a `LogFilter` asks of a row."""
+"""The SQL condition of each field of a `LogFilter`."""

@@ -1,4 +1,4 @@
-"""The request log hour by hour, from its totals alone: no row is read, however many there are."""
+"""The request log by hour, from the totals alone; no row is read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["HourSums", "read_hours"]
 
 
 class HourSums(Struct, frozen=True, kw_only=True):
-    """The requests that began within an hour from `start` (seconds since 1970) on.
+    """The requests that began in the hour from `start` (seconds since 1970).
 
-    `first_token` counts them by milliseconds to the first token, rounded down to bounds of bands.
+    `first_token` counts them by milliseconds to the first token, rounded down to the bounds of bands.
     """
 
     start: int
@@ -29,7 +29,7 @@ class HourSums(Struct, frozen=True, kw_only=True):
 
 
 def read_hours(connection: Connection, since: int, before: int) -> tuple[HourSums, ...]:
-    """Read the sums of the hours that begin within a time, the oldest first; those without requests are left out."""
+    """Read the sums of the hours that begin in a time range, oldest first, without hours that have no requests."""
     totals, bands = log_totals.c, log_latencies.c
     sums = [func.sum(column) for column in (totals.requests, totals.errors, totals.completion_tokens)]
     hours = starts_between(connection, totals.start, HOUR, since, before)

@@ -1,6 +1,6 @@
 """Retention of the request log, the audit trail and incidents: deletes old rows while the router runs.
 
-Several processes on one database may do this at once: each step is a small transaction that finds its work done.
+Several processes may do this on one database: each step is a small transaction, and a step that finds no rows ends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 class LogRetention:
-    """Deletes rows, audit entries and incidents that the settings do not keep, every `interval` seconds."""
+    """Delete rows, audit entries and incidents past the retention settings, every `interval` seconds."""
 
     def __init__(
         self,
@@ -46,15 +46,15 @@ class LogRetention:
         self._task: asyncio.Task[None] | None = None
 
     def reconfigure(self, settings: RequestLogSettings) -> None:
-        """Take other settings from the next round on."""
+        """Use other settings from the next round on."""
         self._settings = settings
 
     def start(self) -> None:
-        """Begin; needs a running event loop."""
+        """Start; needs a running event loop."""
         self._task = asyncio.create_task(self._run())
 
     async def aclose(self) -> None:
-        """Stop; the database rolls back a step under way."""
+        """Stop; the database rolls back a running step."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -71,10 +71,10 @@ class LogRetention:
             await asyncio.sleep(self._interval)
 
     async def clean_up(self) -> int:
-        """Delete rows that the settings do not keep; returns how many of the request log.
+        """Delete rows past the retention settings; return how many rows of the request log were deleted.
 
         Raises:
-            StorageUnavailable: the database cannot take it now; what was deleted before stays deleted.
+            StorageUnavailable: the database cannot delete now; earlier steps stay committed.
         """
         gone, days = 0, self._settings.keep_days
         before = None if days is None else self._clock.wall() - days * DAY

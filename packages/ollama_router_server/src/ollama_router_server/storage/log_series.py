@@ -1,4 +1,4 @@
-"""Totals of the request log by day or hour and by name, a piece at a time: many users over a year are a long list."""
+"""Totals of the request log by day or hour and by name, read in pieces: a year of many users is a long list."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ AT_ONCE: Final = 1_000
 
 
 class LogSeries(Struct, frozen=True, kw_only=True):
-    """Which totals: of users, models or servers, in steps of `log_totals.HOUR` or `DAY` seconds.
+    """Conditions on totals: of users, models or servers, in steps of `log_totals.HOUR` or `DAY` seconds.
 
-    `since` and `before` are seconds since 1970; the steps that they fall into are whole, `before`'s is left out where
-    it begins with it. None is no bound. `names` leaves others out; None has all.
+    `since` and `before` are seconds since 1970, None for no bound; their steps are included whole, but a step that
+    starts at `before` is excluded. `names` selects names; None selects all.
     """
 
     dimension: Dimension
@@ -32,14 +32,14 @@ class LogSeries(Struct, frozen=True, kw_only=True):
 
 
 class SeriesRow(Usage, frozen=True, kw_only=True):
-    """What one name's requests of one step add up to; `start` is seconds since 1970, `name` None for no name."""
+    """The totals of one name in one step; `start` is seconds since 1970, `name` None for no name."""
 
     start: int
     name: str | None
 
 
 def read_series(connection: Connection, chosen: LogSeries, after: SeriesRow | None) -> tuple[SeriesRow, ...]:
-    """Read at most `AT_ONCE` rows by time and name, those behind `after`; steps without requests have none."""
+    """Read at most `AT_ONCE` rows ordered by time and name, after `after`; steps without requests have no row."""
     columns = log_totals.c
     key = tuple_(columns.start, columns.name)
     query = select(columns.start, columns.name, *(columns[name] for name in FIGURES))
@@ -48,7 +48,7 @@ def read_series(connection: Connection, chosen: LogSeries, after: SeriesRow | No
     end = NO_END if chosen.before is None else math.ceil(chosen.before)
     if chosen.names is None:
         query = query.where(columns.start >= first, columns.start < end)
-    else:  # by the key: else those of every user in each step are read
+    else:  # by the key, else the rows of every user in each step are read
         steps = starts_between(connection, columns.start, chosen.step, first, end)
         query = query.where(steps, columns.name.in_(chosen.names))
     if after is not None:

@@ -1,4 +1,4 @@
-"""Figures over the request log: whole hours and days from the totals, the rest from the rows."""
+"""Statistics of the request log: whole hours and days from the totals, the rest from the rows."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ __all__ = [
 
 
 class Percentiles(Struct, frozen=True, kw_only=True):
-    """Milliseconds that 50, 95 and 99 of 100 requests stay within (nearest rank); None without requests."""
+    """Percentiles 50, 95 and 99 in milliseconds (nearest rank); None without requests."""
 
     p50: float | None
     p95: float | None
@@ -68,13 +68,13 @@ class Percentiles(Struct, frozen=True, kw_only=True):
 
 
 class UsageRow(Usage, frozen=True, kw_only=True):
-    """Sums over the requests of one user, model or server; `name` is None where the log has none."""
+    """Sums over the requests of one user, model or server; `name` is None for rows without one."""
 
     name: str | None
 
 
 class LogStats(Usage, frozen=True, kw_only=True):
-    """Figures over the rows of a filter; each list has its busiest first. `dropped` rows were never written."""
+    """Statistics of a filter's rows; lists are sorted by requests, most first. `dropped` rows were never written."""
 
     dropped: int
     ttft_ms: Percentiles
@@ -85,13 +85,13 @@ class LogStats(Usage, frozen=True, kw_only=True):
 
 
 class HourRow(Usage, frozen=True, kw_only=True):
-    """What the requests that began within one hour add up to; `start` is seconds since 1970."""
+    """The totals of the requests that began within one hour; `start` is seconds since 1970."""
 
     start: int
 
 
 def read_stats(connection: Connection, chosen: LogFilter, *, few_rows: int) -> LogStats:
-    """Figures over all rows of a filter, with exact percentiles unless there are more than `few_rows`."""
+    """Return statistics of all rows of a filter, with exact percentiles up to `few_rows` rows."""
     give_room(connection)
     figures = _of_totals(connection, chosen) if chosen.only_time else _Figures()
     if figures.requests <= few_rows:
@@ -109,7 +109,7 @@ def read_stats(connection: Connection, chosen: LogFilter, *, few_rows: int) -> L
 
 
 def read_history(connection: Connection, chosen: LogFilter) -> tuple[HourRow, ...]:
-    """Figures by hour, oldest first; the first hour is whole, hours without requests are left out."""
+    """Return totals by hour, oldest first; the first hour is whole, hours without requests are omitted."""
     first = 0 if chosen.since is None else int(chosen.since // HOUR) * HOUR
     end = first
     hours: dict[int, Counter[str]] = defaultdict(Counter)
@@ -133,24 +133,24 @@ def read_history(connection: Connection, chosen: LogFilter) -> tuple[HourRow, ..
 
 
 def requests_by_user(connection: Connection, names: Sequence[str] | None = None) -> Mapping[str, int]:
-    """How many requests each user made, or some did, over the whole log."""
+    """Count the requests of each user, or of some users, over the whole log."""
     columns = log_totals.c
     query = select(columns.name, func.sum(columns.requests)).where(columns.span == DAY, columns.dimension == "user")
-    if names is not None:  # by day and name, as the key has them: else all users' rows of all days are read
+    if names is not None:  # by day and name, as in the key: else all users' rows of all days are read
         days = range(*ends_of(connection, DAY), DAY)
         query = query.where(columns.start.in_(days), columns.name.in_(names))
     return {name: int(requests) for name, requests in connection.execute(query.group_by(columns.name))}
 
 
 def usage_of_user(connection: Connection, user: str) -> tuple[UsageRow, float | None]:
-    """Figures over all of a user's rows, and the mean of their times in milliseconds."""
+    """Return sums over all of a user's rows, and their mean duration in milliseconds."""
     rows = rows_where(request_log.c.user == user)
     *sums, mean = connection.execute(select(*sums_of(rows), func.avg(rows.c.total))).one()
     return UsageRow(name=user, **by_name(sums)), mean
 
 
 def tokens_by_day(connection: Connection, user: str, *, since: int) -> dict[int, int]:
-    """Sum a user's tokens by the day's start, from a day's start on (seconds since 1970)."""
+    """Sum a user's tokens by the start of each day since `since`, a day's start (seconds since 1970)."""
     columns = request_log.c
     day = start_of(DAY, connection.dialect.name, columns.started_at).label("day")
     tokens = func.sum(func.coalesce(columns.prompt_tokens, 0) + func.coalesce(columns.completion_tokens, 0))
@@ -159,7 +159,7 @@ def tokens_by_day(connection: Connection, user: str, *, since: int) -> dict[int,
 
 
 class _Figures:
-    """Usage by name, and how many requests took how many milliseconds; what is added may come from rows or totals."""
+    """Usage by name, and counts of requests by milliseconds; both may come from rows or totals."""
 
     def __init__(self) -> None:
         self.usage: dict[str, defaultdict[str, Counter[str]]] = {
@@ -172,9 +172,9 @@ class _Figures:
         return sum(usage["requests"] for usage in self.usage["server"].values())
 
     def add_rows(self, connection: Connection, conditions: Sequence[ColumnElement[bool]], *, few_rows: int) -> None:
-        """Add rows that one statement chooses once: to look at millions of them is what takes long.
+        """Add rows, read once by one statement: reading millions of them is what takes long.
 
-        Their times are added as they are, or, if there are more than `few_rows`, rounded down to bounds of bands.
+        Times are exact up to `few_rows` rows, else rounded down to the bounds of bands.
         """
         rows = rows_where(*conditions)
         exact = select(func.count()).select_from(rows).scalar_subquery() <= few_rows
@@ -195,10 +195,10 @@ class _Figures:
                 self.times[kind][float(milliseconds)] += int(sums[0])
 
     def add_totals(self, connection: Connection, first: int, end: int) -> None:
-        """Add all rows of the hours between two moments (seconds since 1970).
+        """Add all rows of the hours between two times (seconds since 1970).
 
-        Each dimension and measure is grouped for itself: to sort by one column instead of two takes SQLite two thirds
-        of the time.
+        Group each dimension and measure separately: sorting by one column instead of two takes SQLite two thirds of the
+        time.
         """
         spans = list(_spans(connection, first, end))
         usage = union_all(*(_summed(dimension, spans) for dimension in get_args(Dimension)))
@@ -212,9 +212,9 @@ class _Figures:
 
 
 def _of_totals(connection: Connection, chosen: LogFilter) -> _Figures:
-    """Figures of a filter of time alone: of its whole hours from the totals, of what lies beside them from the rows.
+    """Return statistics of a filter on time alone: whole hours from the totals, the remainder from the rows.
 
-    Without any if no row lies in a whole hour.
+    They are empty if no row lies in a whole hour.
     """
     first = 0 if chosen.since is None else int(-(-chosen.since // HOUR)) * HOUR
     end = NO_END if chosen.before is None else int(chosen.before // HOUR) * HOUR
@@ -228,7 +228,7 @@ def _of_totals(connection: Connection, chosen: LogFilter) -> _Figures:
 
 
 def _percentiles(times: Counter[float]) -> Percentiles:
-    """By nearest rank; of bands each is at most 1 ms, from 100 ms on at most 1 in 100, below the true value."""
+    """Return percentiles by nearest rank; bands round down by at most 1 ms, or 1 in 100 from 100 ms on."""
     values = sorted(times.items())
     passed = list(accumulate(requests for _, requests in values))
     found = [values[bisect_left(passed, -(-passed[-1] * each // 100))][0] if passed else None for each in (50, 95, 99)]
@@ -261,9 +261,9 @@ def _busiest_first(usage: Mapping[str, Counter[str]]) -> tuple[UsageRow, ...]:
 
 
 def _spans(connection: Connection, first: int, end: int) -> Iterator[ColumnElement[bool]]:
-    """Yield the days, and the hours before and after them, that make up the hours between two moments; each by the key.
+    """Yield conditions on the days, and the hours before and after them, that cover the hours between two times.
 
-    A statement has them once for each dimension.
+    They use the key. A statement contains each once per dimension.
     """
     columns, times = log_totals.c, len(get_args(Dimension))
     for span, starts in spans_between(first, end):

@@ -1,4 +1,4 @@
-"""What rows of the request log add up to: in the totals that `log_writer` keeps, as in figures over rows."""
+"""Totals over rows of the request log, shared by the tables that `log_writer` maintains and by `log_stats`."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ HOUR = 3_600
 DAY = 86_400
 _WEEK_DAYS = 7
 NO_END = 2**53
-"""A moment that nothing is after, in seconds since 1970; SQLite and JSON can tell it."""
+"""A time later than any other, in seconds since 1970, that SQLite and JSON can represent."""
 
 Dimension = Literal["user", "model", "server"]
 Measure = Literal["ttft", "total"]
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """What requests add up to; the tokens of `estimated` of them were not all counted by a server.
+    """Totals of requests; of `estimated` requests, some token counts do not come from a server.
 
-    Of the milliseconds that servers computed (`gpu_ms`), `wasted_ms` were for clients that left.
+    `gpu_ms` is compute time of servers in milliseconds; `wasted_ms` is the part spent on clients that disconnected.
     """
 
     requests: int = 0
@@ -62,17 +62,17 @@ class Usage(Struct, frozen=True, kw_only=True):
 
 
 FIGURES = Usage.__struct_fields__
-"""What is added up, which are columns of the totals."""
+"""The summed columns of the totals."""
 
-_MOST_NAMED = 20_000  # values of one statement: SQLite takes 32,766
-_LONGEST_BAND = 10**7  # ms: nearly three hours, and everything beyond
+_MOST_NAMED = 20_000  # values per statement: SQLite allows 32,766
+_LONGEST_BAND = 10**7  # ms, nearly three hours; longer times share this band
 _BANDS = [
     (most * 10**power, width * 10**power) for power in range(5) for most, width in ((200, 1), (500, 2), (1000, 5))
 ]
 
 
 def rows_where(*conditions: ColumnElement[bool]) -> CTE:
-    """Choose rows of the log, with a column for each dimension and measure; the empty name stands for none."""
+    """Select rows of the log, with a column per dimension and measure; the empty name stands for none."""
     columns = request_log.c
     model = func.coalesce(columns.model_served, columns.model_asked)
     names = {"user": columns.user, "model": model, "server": columns.server}
@@ -95,30 +95,30 @@ def rows_where(*conditions: ColumnElement[bool]) -> CTE:
 
 
 def sums_of(rows: CTE) -> list[ColumnElement[int]]:
-    """Sum up a group of rows, as `FIGURES` names the sums."""
+    """Return the sums over a group of rows, in the order of `FIGURES`."""
     return [func.count(), *(func.coalesce(func.sum(rows.c[name]), 0) for name in FIGURES[1:])]
 
 
 def by_name(sums: Iterable[Any]) -> dict[str, int]:
-    """Return what `FIGURES` names of one group's sums; PostgreSQL's are decimals."""
+    """Name one group's sums as in `FIGURES`, as integers; PostgreSQL returns decimals."""
     return dict(zip(FIGURES, map(int, sums), strict=True))
 
 
 def band(backend: str, time: ColumnElement[float]) -> ColumnElement[int]:
-    """Return the lower bound of a time's band, which is 1 ms wide below 200 ms and at most 1 in 100 beyond."""
+    """Return the lower bound of a time's band: bands are 1 ms wide below 200 ms, at most 1 in 100 beyond."""
     milliseconds = whole(backend, time)
     bands = [(milliseconds < most, milliseconds - milliseconds % width) for most, width in _BANDS]
     return case(*bands, else_=_LONGEST_BAND)
 
 
 def start_of(span: int, backend: str, moment: ColumnElement[float]) -> ColumnElement[int]:
-    """Return the start of the hour or day (`span`, in seconds) that a moment is in; both are seconds since 1970."""
+    """Return the start of the hour or day (`span`, in seconds) of a time; both are seconds since 1970."""
     second = whole(backend, moment)
     return second - second % span
 
 
 def week_of_users(today: int) -> ColumnElement[bool]:
-    """Choose the totals of users of seven days, found by their key; `today`, the last one, is days since 1970-01-01."""
+    """Return the condition, by the key, on users' totals of the seven days that end with `today` (since 1970-01-01)."""
     columns, days = log_totals.c, range(today - _WEEK_DAYS + 1, today + 1)
     return and_(columns.span == DAY, columns.start.in_([day * DAY for day in days]), columns.dimension == "user")
 
@@ -126,9 +126,9 @@ def week_of_users(today: int) -> ColumnElement[bool]:
 def starts_between(
     connection: Connection, start: ColumnElement[int], span: int, first: int, end: int, *, times: int = 1
 ) -> ColumnElement[bool]:
-    """Name the days or hours with totals between two moments, one by one: else those of every name in each are read.
+    """List the days or hours with totals between two times, so that the key finds a name's rows without a range scan.
 
-    `times` says how often one statement has the condition. Too many for it are a range.
+    `times` is how often one statement contains the condition. Beyond the limit of values it is a range.
     """
     known = log_totals.c.start
     least, most = ends_of(connection, span, known >= first, known < end)
@@ -138,7 +138,7 @@ def starts_between(
 
 
 def ends_of(connection: Connection, span: int, *within: ColumnElement[bool]) -> tuple[int, int]:
-    """When the first totals of a span begin and the last end, each found by one look into the key; 0 without any."""
+    """Return the start of a span's first totals and the end of its last, by one key lookup each; 0 without any."""
     start = log_totals.c.start
     ours = (log_totals.c.span == span, *within)
     ends = (select(of(start)).where(*ours).scalar_subquery() for of in (func.min, func.max))
@@ -147,7 +147,7 @@ def ends_of(connection: Connection, span: int, *within: ColumnElement[bool]) -> 
 
 
 def spans_between(first: int, end: int) -> Iterator[tuple[int, range]]:
-    """Yield the starts of the days between two whole hours (seconds since 1970), and of the hours around those days."""
+    """Yield the starts of the whole days between two whole hours (seconds since 1970), then of the remaining hours."""
     first_day = -(-first // DAY) * DAY
     end_day = max(first_day, end // DAY * DAY)
     yield DAY, range(first_day, end_day, DAY)

@@ -1,6 +1,6 @@
-"""Rows of the request log, in and out, and with them its totals by hour and day and its latencies by hour.
+"""Inserts and deletes rows of the request log, with its totals by hour and day and its latencies by hour.
 
-Every transaction that inserts or deletes rows adds them to the totals or subtracts them, so both always agree.
+A transaction that inserts or deletes rows also updates the totals, so that both always agree.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ __all__ = ["add_rows", "delete_empty", "delete_oldest", "insert_records", "last_
 
 _DELETED_AT_ONCE = 2_000
 _ROWS_A_STATEMENT = 100
-_WRITER_LOCK = 0x6F726C67  # any number that nothing else on the server locks
+_WRITER_LOCK = 0x6F726C67  # an arbitrary number that no other lock on the server uses
 
 
 def insert_records(connection: Connection, records: Sequence[RequestRecord], *, again: bool) -> None:
-    """Insert rows, but for those that are there already if they may be, and add them to the totals."""
+    """Insert rows and add them to the totals; with `again`, skip rows that exist."""
     _be_the_only_writer(connection)
     last = last_number(connection)
     written = _ids_written(connection, records) if again and records else set()
@@ -40,7 +40,7 @@ def insert_records(connection: Connection, records: Sequence[RequestRecord], *, 
 
 
 def add_rows(connection: Connection, *, after: int) -> None:
-    """Add the rows whose numbers are greater than `after` to the totals."""
+    """Add the rows with numbers greater than `after` to the totals."""
     for statement in _adding(f"{connection.dialect.name}+{connection.dialect.driver}"):
         values = statement.construct_params({"after": after})
         given = values if statement.positiontup is None else tuple([values[name] for name in statement.positiontup])
@@ -48,7 +48,7 @@ def add_rows(connection: Connection, *, after: int) -> None:
 
 
 def delete_oldest(connection: Connection, condition: ColumnElement[bool], count: int = _DELETED_AT_ONCE) -> int:
-    """Delete the oldest `count` rows, and others that began in the moment of the last of them; returns how many."""
+    """Delete the oldest `count` rows, and rows that began at the same time as the last of them; return how many."""
     _be_the_only_writer(connection)
     started_at = request_log.c.started_at
     oldest = select(started_at).where(condition).order_by(started_at).limit(count).subquery()
@@ -61,28 +61,28 @@ def delete_oldest(connection: Connection, condition: ColumnElement[bool], count:
 
 
 def delete_empty(connection: Connection) -> None:
-    """Delete totals of which nothing is left."""
+    """Delete totals with no requests left."""
     for table in (log_totals, log_latencies):
         connection.execute(delete(table).where(table.c.requests == 0))
 
 
 def last_number(connection: Connection) -> int:
-    """Return the number of the row written last, 0 if there is none."""
+    """Return the number of the newest row, 0 if there is none."""
     return int(connection.execute(select(func.coalesce(func.max(request_log.c.seq), 0))).scalar_one())
 
 
 def _be_the_only_writer(connection: Connection) -> None:
-    """Make other processes that write rows wait until this transaction ends; on SQLite they do anyway.
+    """Make other processes that write rows wait for the end of this transaction; SQLite does so anyway.
 
-    So rows have their numbers in the order of commits, totals change by the rows of this transaction alone, and two
-    writers cannot deadlock.
+    Numbers then follow the order of commits, only this transaction's rows change the totals, and writers cannot
+    deadlock.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
 
 
 def _ids_written(connection: Connection, records: Sequence[RequestRecord]) -> set[str]:
-    """Return the ids of those rows that are in the log, found by when they began."""
+    """Return the ids of records that the log already has, found by their start times."""
     columns = request_log.c
     began = [record.started_at for record in records]
     then = columns.started_at.between(min(began), max(began))
@@ -91,10 +91,10 @@ def _ids_written(connection: Connection, records: Sequence[RequestRecord]) -> se
 
 
 def _insert_some(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows by one statement, as the driver takes them: SQLAlchemy's processing of 30 columns costs 11 us a row.
+    """Insert rows with one statement through the driver: SQLAlchemy's processing of 30 columns costs 11 us a row.
 
-    With a statement for each, the thread that writes would wait for Python's lock once a row: up to 5 ms on a router
-    that is busy, with the database locked.
+    With one statement per row, the writing thread would wait for the GIL once per row: up to 5 ms on a busy router,
+    with the database locked.
     """
     dialect, fields = connection.dialect, RequestRecord.__struct_fields__
     names = ", ".join(map(dialect.identifier_preparer.quote, fields))
@@ -105,10 +105,9 @@ def _insert_some(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> Non
 
 @cache
 def _adding(driver: str) -> tuple[SQLCompiler, ...]:
-    """Compile what each batch of rows is followed by, as the driver takes it.
+    """Compile the statements that follow each batch of rows, in the driver's parameter style.
 
-    Building and compiling it takes 15 ms, during which requests wait for Python's lock: once in a process, not for each
-    database that it opens.
+    Compilation takes 15 ms, during which requests wait for the GIL, so cache it per process rather than per database.
     """
     dialect = URL.create(driver).get_dialect()()
     statements = _changes(dialect.name, request_log.c.seq > bindparam("after"), sign=1)
@@ -116,7 +115,7 @@ def _adding(driver: str) -> tuple[SQLCompiler, ...]:
 
 
 def _changes(backend: str, *conditions: ColumnElement[bool], sign: int) -> tuple[Insert, ...]:
-    """Add the rows that meet the conditions to both tables, or subtract them."""
+    """Return statements that add (`sign` 1) or subtract (-1) the matching rows in both tables of totals."""
     rows = rows_where(*conditions)
     starts = {span: start_of(span, backend, rows.c.started_at).label("start") for span in (HOUR, DAY)}
     sums = [sign * each for each in sums_of(rows)]

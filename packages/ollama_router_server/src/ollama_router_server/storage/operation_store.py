@@ -34,7 +34,7 @@ MOST_UNFINISHED: Final = 50
 
 
 class TargetProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an operation is on one server; `completed` and `total` are bytes, 0 where nothing is counted."""
+    """The progress of an operation on one server; `completed` and `total` are bytes, 0 if unknown."""
 
     server: str
     state: TargetState = "waiting"
@@ -49,7 +49,7 @@ _decode = msgspec.json.Decoder(tuple[TargetProgress, ...]).decode
 
 
 class Operation(Struct, frozen=True, kw_only=True):
-    """One operation; moments are seconds since 1970. `destination` is the new name of a copy."""
+    """One operation; times are seconds since 1970. `destination` is the new name of a copy."""
 
     id: str
     kind: OperationKind
@@ -65,7 +65,7 @@ class Operation(Struct, frozen=True, kw_only=True):
 
 
 class OperationOver(RouterError):
-    """An operation that is over cannot be cancelled, and one that is not over cannot be tried again."""
+    """A finished operation cannot be cancelled; an unfinished one cannot be retried."""
 
     code = "operation_over"
     status_hint = 409
@@ -79,19 +79,19 @@ class OperationStore:
         self._clock = clock
 
     async def add(self, operation: Operation) -> None:
-        """Write a new operation; finished ones older than a week go.
+        """Insert a new operation; delete finished ones older than a week.
 
         Raises:
-            Overloaded: 50 are not finished.
+            Overloaded: 50 operations are unfinished.
         """
         await self._database.write(_add, operation, self._clock.wall() - KEPT_SECONDS)
 
     async def save(self, operation_id: str, targets: Iterable[TargetProgress], *, finished: bool) -> bool:
-        """Write an operation's progress, as a sign of life; return whether it was cancelled."""
+        """Write an operation's progress and a heartbeat; return whether it was cancelled."""
         return await self._database.write(_save, operation_id, tuple(targets), self._clock.wall(), finished=finished)
 
     async def leave(self, operation_id: str) -> None:
-        """Let any other process go on with it at once."""
+        """Release an operation so that any other process can resume it at once."""
         left = update(operations).where(operations.c.id == operation_id).values(seen_at=0.0)
         await self._database.write(lambda connection: connection.execute(left))
 
@@ -106,13 +106,13 @@ class OperationStore:
         return found[0] if found else None
 
     async def list(self, *, limit: int = 50) -> tuple[Operation, ...]:
-        """Return the newest first, at most `limit`."""
+        """Return operations, newest first, at most `limit`."""
         return await self._database.read(_select, None, limit)
 
     async def take_over(self, *, seen_before: float) -> tuple[Operation, ...]:
-        """Take what no process has given a sign of life for since then (seconds since 1970)."""
+        """Claim and return unfinished operations without a heartbeat since `seen_before` (seconds since 1970)."""
         if not await self._database.read(_select, _lost(seen_before), 1):
-            return ()  # looking is no write
+            return ()  # avoid a write transaction
         return await self._database.write(_take_over, seen_before, self._clock.wall())
 
 

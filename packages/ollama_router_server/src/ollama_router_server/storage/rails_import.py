@@ -1,6 +1,6 @@
 """Imports the database of the Rails application that this project replaces.
 
-Users keep their bcrypt digests, so their tokens keep working. Users and rows that exist are left alone: a second import
+Users keep their bcrypt digests, so their tokens keep working. Existing users and rows stay unchanged: a second import
 adds only what is new.
 """
 
@@ -54,7 +54,7 @@ class RailsUser(Struct, frozen=True, kw_only=True):
 
 
 class RailsReport(Struct, frozen=True, kw_only=True):
-    """The outcome of an import, or of a dry run; rows of the log are counted."""
+    """The outcome of an import or a dry run: users, and counts of log rows, new (`log_rows`) and present before."""
 
     users: tuple[RailsUser, ...]
     log_rows: int
@@ -67,7 +67,7 @@ class RailsImport:
     Args:
         path: `production.sqlite3` of the Rails application, opened read-only.
         database: the database to import into.
-        clock, actor: when and by whom, for the audit trail.
+        clock, actor: the time and the author, for the audit trail.
     """
 
     def __init__(self, path: Path, database: Database, *, clock: Clock, actor: Actor) -> None:
@@ -80,8 +80,8 @@ class RailsImport:
         """Import users and the log; with `dry_run`, only report what an import would do.
 
         Raises:
-            ConfigError: the file is missing, or is not of that application.
-            StorageUnavailable: the database cannot take it; what was imported stays, and another run continues.
+            ConfigError: the file is missing, or is not that application's database.
+            StorageUnavailable: the database cannot write; imported rows stay, and another run continues.
         """
         with closing(_open(self._path)) as source:
             found = _rows(source, "users")
@@ -221,7 +221,7 @@ def _record(row: sqlite3.Row, owners: Mapping[int, tuple[str, str]], secrets: Ab
     name, secret = owners.get(row["user_id"], (None, ""))
     text = _text(row["error_message"])
     text = text.replace(secret, "***") if secret else text
-    text = _WORD.sub(lambda word: "***" if word[0] in secrets else word[0], text)  # somebody else's
+    text = _WORD.sub(lambda word: "***" if word[0] in secrets else word[0], text)  # another user's token
     error = redact(text)[:_LONGEST_ERROR] or None
     return RequestRecord(
         id=f"rails-{row['id']}",
@@ -241,12 +241,12 @@ def _record(row: sqlite3.Row, owners: Mapping[int, tuple[str, str]], secrets: Ab
 
 
 def _text(value: Any) -> str:
-    """As text that every database takes."""
+    """Return a value as text without NULs, which PostgreSQL rejects."""
     return "" if value is None else str(value).replace("\0", "")
 
 
 def _moment(value: Any) -> float:
-    """Rails writes UTC without saying so: `2025-01-31 12:00:00.123456`."""
+    """Return seconds since 1970; Rails writes UTC without an offset: `2025-01-31 12:00:00.123456`."""
     try:
         moment = datetime.fromisoformat(_text(value))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Recent use by some users: requests of a week, and tokens of the month that limits count."""
+"""Recent use of users: requests of a week, and the month's tokens that count for limits."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["RecentUse", "read_recent_use"]
 
 
 class RecentUse(Struct, kw_only=True):
-    """A user's requests of the last seven days (UTC, today among them), tokens by day of this month, group's grants.
+    """A user's requests of the last seven days (UTC, with today), tokens by day of this month, and group's grants.
 
-    Days are those since 1970-01-01. Tokens are counted only for users with a limit of them.
+    Days count from 1970-01-01. Tokens are counted only for users with a token limit.
     """
 
     requests: int = 0
@@ -30,7 +30,7 @@ class RecentUse(Struct, kw_only=True):
 
 
 def read_recent_use(connection: Connection, names: Sequence[str] | None, *, today: int) -> dict[str, RecentUse]:
-    """Read it for each of these users, a page of them and not thousands, or for all by None."""
+    """Read the recent use of these users (a page, not thousands), or of all users if None."""
     found = defaultdict[str, RecentUse](RecentUse)
 
     def ours(name: ColumnElement[str]) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""The request log of one database: rows in, rows and figures out."""
+"""The request log of one database: writes rows, reads rows and statistics."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ _LEAST_ID = "0" * 28
 
 
 class ModelUse(NamedTuple):
-    """Requests for a model, and the hour of the last of them (seconds since 1970)."""
+    """Requests for a model, and the start of their last hour (seconds since 1970)."""
 
     requests: int
     last_hour: float
 
 
 class LogPage(NamedTuple):
-    """Rows, the newest first, and where the page after them begins, None after the last.
+    """Rows, newest first, and the cursor of the next page, None after the last.
 
-    `searched_back_to` is the moment (seconds since 1970) of the oldest row that was looked at, where that was why the
-    page ends; what is older is looked at by the next page.
+    `searched_back_to` is the time (seconds since 1970) of the oldest row searched, if the search limit ended the page;
+    the next page continues from there.
     """
 
     records: tuple[RequestRecord, ...]
@@ -62,9 +62,9 @@ class RequestLog:
     """The request log of one database.
 
     Args:
-        database: where it is kept.
-        few_rows: up to so many rows are counted one by one, for exact percentiles.
-        searched: so many rows are looked at for a page at most, where there is no index for what is asked.
+        database: stores the log.
+        few_rows: the most rows counted individually, for exact percentiles.
+        searched: the most rows searched for a page if the filter has no index.
     """
 
     def __init__(self, database: Database, *, few_rows: int = 20_000, searched: int = _SEARCHED) -> None:
@@ -73,96 +73,96 @@ class RequestLog:
         self._searched = searched
 
     async def insert(self, records: Sequence[RequestRecord], *, again: bool = False) -> None:
-        """Write all rows, and what they add to the totals, or nothing.
+        """Write all rows and update the totals, or change nothing.
 
         Args:
             records: the rows.
-            again: rows that were written already are left out: those of a commit whose answer was lost, for example.
+            again: skip rows written already, for example by a commit whose reply was lost.
 
         Raises:
-            StorageUnavailable: the database cannot take them now.
-            DBAPIError, OverflowError, UnicodeError: a value that the database never takes.
+            StorageUnavailable: the database cannot write them now.
+            DBAPIError, OverflowError, UnicodeError: the database always rejects a value.
         """
         await self._database.write(insert_records, records, again=again)
 
     async def note_dropped(self, count: int, *, now: float) -> None:
-        """Note that so many rows were lost by now (seconds since 1970).
+        """Record that `count` rows were lost until `now` (seconds since 1970).
 
         Raises:
-            StorageUnavailable: the database cannot take it now.
+            StorageUnavailable: the database cannot write it now.
         """
         note = insert(log_drops).values(recorded_at=now, dropped=count)
         await self._database.write(lambda connection: connection.execute(note))
 
     async def list(self, chosen: LogFilter, *, limit: int = 50) -> tuple[RequestRecord, ...]:
-        """List the newest rows first, at most `limit`."""
+        """List rows, newest first, at most `limit`."""
         return await self._database.read(select_records, chosen, limit=limit)
 
     async def page(self, chosen: LogFilter, *, after: Cursor | None = None, limit: int = 50) -> LogPage:
-        """Read a page of rows, newest first; it may have fewer than there are, but then says how far it has looked."""
+        """Read a page of rows, newest first; a search may end it early, then it says how far it searched."""
         return await self._database.read(select_page, chosen, after, limit, self._searched)
 
     async def group_steps(
         self, names: Sequence[str], *, since: float, before: float, step: int
     ) -> dict[str, dict[int, int]]:
-        """Count the requests of each of these groups by the start (seconds since 1970) of their hour or day."""
+        """Count the requests of each group by the start (seconds since 1970) of the hour or day."""
         return await self._database.read(read_group_steps, names, since=since, before=before, step=step)
 
     async def count(self, chosen: LogFilter) -> int | None:
-        """How many rows a filter lets through, as the totals tell; None where only the rows could."""
+        """Count the rows of a filter, mostly from the totals; None if only a scan could tell."""
         return await self._database.read(read_count, chosen)
 
     async def find(self, request_id: str, *, since: float, before: float) -> RequestRecord | None:
-        """Find the row of one request that began in this time (seconds since 1970): ids have no index, moments have."""
+        """Find the row of a request that began in this time range (seconds since 1970); ids have no index."""
         return await self._database.read(_find, request_id, since, before)
 
     async def stats(self, chosen: LogFilter) -> LogStats:
-        """Figures over all rows of a filter; the rows themselves stay in the database.
+        """Return statistics of all rows of a filter; the rows themselves stay in the database.
 
-        Where more than `few_rows` match, percentiles are those of bands: at most 1 ms,
-        from 100 ms on at most 1 in 100, below the true value.
+        If more than `few_rows` rows match, percentiles come from bands: at most 1 ms, or from 100 ms on 1 in 100, below
+        the true value.
         """
         return await self._database.read(read_stats, chosen, few_rows=self._few_rows)
 
     async def first_tokens(self, chosen: LogFilter, *, kinds: Collection[str] = KINDS) -> FirstTokens:
-        """How soon the newest rows of a filter had their first byte, by these of the things that lines are about."""
+        """Return percentiles of the time to first byte over the newest rows of a filter, by `kinds`."""
         return await self._database.read(read_first_tokens, chosen, kinds=kinds)
 
     async def usual_speeds(self, *, since: float) -> dict[str, UsualSpeed]:
-        """How soon and how fast models have answered since then, as the newest 5,000 answers tell."""
+        """Return each model's usual speeds since `since`, from the newest 5,000 responses."""
         return await self._database.read(lambda connection: read_usual_speeds(connection, since=since))
 
     async def users_of_model(self, model: str, *, since: float) -> tuple[tuple[str | None, int], ...]:
-        """Users of a model since then and their requests, the most first, as far as the newest 100,000 rows tell."""
+        """Count a model's requests by user since `since`, most first, in the newest 100,000 rows."""
         return await self._database.read(_users_of_model, canonical_name(model), since)
 
     async def use_of_models(self, *, since: float, before: float) -> Mapping[CanonicalName, ModelUse]:
-        """How often models were used in these hours, and when last, as the totals tell."""
+        """Count the requests of each model in these hours, with the last hour of use, from the totals."""
         return await self._database.read(_use_of_models, int(since) // HOUR, int(before) // HOUR)
 
     async def history(self, chosen: LogFilter) -> tuple[HourRow, ...]:
-        """Figures by hour, oldest first; the first hour is whole, hours without requests are left out."""
+        """Return totals by hour, oldest first; the first hour is whole, hours without requests are omitted."""
         return await self._database.read(read_history, chosen)
 
     async def hours(self, since: int, before: int) -> tuple[HourSums, ...]:
-        """Read the sums of the hours that begin within a time (seconds since 1970), from the totals alone."""
+        """Read the sums of the hours that begin in a time range (seconds since 1970), from the totals alone."""
         return await self._database.read(read_hours, since, before)
 
     async def series(self, chosen: LogSeries) -> AsyncIterator[tuple[SeriesRow, ...]]:
-        """Totals by step and name, in pieces; a transaction each, so that an export holds up nobody."""
+        """Yield totals by step and name in pieces, one transaction each, so that an export blocks no writer."""
         rows = await self._database.read(read_series, chosen, None)
         while rows:
             yield rows
             rows = await self._database.read(read_series, chosen, rows[-1])
 
     async def day(self, begin: int) -> tuple[DayGroup, ...]:
-        """Count the requests of the day that begins then (seconds since 1970) in steps of two minutes."""
+        """Count the requests of the day that begins at `begin` (seconds since 1970) in steps of two minutes."""
         return await self._database.read(read_day, begin)
 
     async def cleanup(self, *, before: float, batch: int = 2_000) -> int:
-        """Delete rows older than `before` (seconds since 1970); returns how many.
+        """Delete rows older than `before` (seconds since 1970); return how many.
 
-        Each batch is a transaction of its own, so that the log's writer gets its turn between them.
+        Each batch is a transaction of its own, so that the log's writer can run between batches.
         """
         gone = 0
         while deleted := await self._database.write(delete_oldest, request_log.c.started_at < before, batch):
@@ -172,7 +172,7 @@ class RequestLog:
         return gone
 
     async def start_of_newest(self, count: int) -> float | None:
-        """When the oldest of the newest `count` rows began; None if there are no more than that."""
+        """Return the start time of the oldest of the newest `count` rows; None if there are no more rows than that."""
         columns = request_log.c
         newest = select(columns.started_at).order_by(columns.started_at.desc(), columns.seq.desc())
         query = newest.offset(max(0, count - 1)).limit(2)
@@ -182,7 +182,7 @@ class RequestLog:
     async def newer_than(
         self, seq: int, chosen: LogFilter, *, limit: int = 1_000
     ) -> tuple[int, tuple[RequestRecord, ...]]:
-        """Rows written after the row with this number, in that order, and the number to ask with next."""
+        """Return the rows written after row number `seq`, in that order, and the number for the next call."""
         columns = request_log.c
         query = select(columns.seq, *_COLUMNS).where(columns.seq > seq, *chosen.conditions())
         query = query.order_by(columns.seq).limit(limit)
@@ -190,14 +190,14 @@ class RequestLog:
         return (rows[-1].seq if rows else seq), tuple(_record(row[1:]) for row in rows)
 
     async def last_number(self) -> int:
-        """Return the number of the row written last, 0 if there is none."""
+        """Return the number of the newest row, 0 if there is none."""
         return await self._database.read(last_number)
 
 
 def select_records(
     connection: Connection, chosen: LogFilter, *, limit: int, after: Cursor | None = None
 ) -> tuple[RequestRecord, ...]:
-    """Return rows, newest first, at most `limit`, those behind `after`; within a transaction that is open already."""
+    """Return rows, newest first, at most `limit`, after the cursor `after`, in an open transaction."""
     columns = request_log.c
     behind = () if after is None else (after.older(),)
     newest = select(*_COLUMNS).order_by(columns.started_at.desc(), columns.id.desc())
@@ -206,7 +206,7 @@ def select_records(
 
 
 def select_page(connection: Connection, chosen: LogFilter, after: Cursor | None, limit: int, searched: int) -> LogPage:
-    """Rows without an index are looked at one by one: so many, however long the log is, and its reader waits."""
+    """Read a page; without an index, scan at most `searched` rows, so that a long log does not delay the reader."""
     bound = None if chosen.is_indexed else _searched_back_to(connection, chosen.indexed, after, searched)
     bounded = chosen if bound is None else replace(chosen, since=bound)
     records = select_records(connection, bounded, limit=limit + 1, after=after)
@@ -216,7 +216,7 @@ def select_page(connection: Connection, chosen: LogFilter, after: Cursor | None,
 
 
 def _searched_back_to(connection: Connection, chosen: LogFilter, after: Cursor | None, count: int) -> float | None:
-    """When the last of `count` rows began, found in the index alone; None if there are no more than that."""
+    """Return the start time of the last of `count` rows, from the index alone; None if there are no more rows."""
     started_at = request_log.c.started_at
     behind = () if after is None else (started_at <= after.started_at,)
     query = select(started_at).where(*chosen.conditions(), *behind).order_by(started_at.desc())
@@ -234,7 +234,7 @@ def _users_of_model(connection: Connection, model: str, since: float) -> tuple[t
 
 
 def _use_of_models(connection: Connection, first: int, last: int) -> dict[CanonicalName, ModelUse]:
-    """Hours are named one by one: so rows of users, of which there may be thousands in each, are not read."""
+    """Sum totals by canonical name; list the hours one by one, so that the key skips the rows of users."""
     columns = log_totals.c
     hours = columns.start.in_([number * HOUR for number in range(first, last + 1)])
     ours = (columns.span == HOUR, hours, columns.dimension == "model", columns.name != "")

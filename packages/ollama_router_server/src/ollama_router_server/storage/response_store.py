@@ -1,4 +1,4 @@
-"""Stored responses of `/v1/responses` for their users, within bounds of age, number and size."""
+"""Stored responses of `/v1/responses` for their users, limited by age, number and size."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["ResponseStore"]
 
 
 class ResponseStore:
-    """The answers of one database.
+    """The stored responses of one database.
 
     Attributes:
-        settings: the bounds.
+        settings: the limits.
     """
 
     def __init__(self, database: Database, *, clock: Clock, settings: Responses) -> None:
@@ -30,7 +30,7 @@ class ResponseStore:
         self.settings = settings
 
     async def carry_out(self, action: UseStore) -> StoredResponse | bool | None:
-        """Do what an exchange asks.
+        """Perform a store operation of an exchange.
 
         Raises:
             StorageUnavailable: the database cannot be read or written.
@@ -60,7 +60,7 @@ def _fetch(connection: Connection, user: int, given: str, oldest: float) -> Stor
 
 
 def _keep(connection: Connection, user: int, response: StoredResponse, *, now: float, oldest: float, most: int) -> None:
-    """Keep one; a user's oldest go where there are too many, and everybody's that are too old."""
+    """Store a response; delete the user's oldest beyond `most`, and all users' expired ones."""
     table = stored_responses
     _forget(connection, user, response.id)
     row = {

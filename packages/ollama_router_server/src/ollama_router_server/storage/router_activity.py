@@ -1,8 +1,8 @@
-"""What other routers on the same database have admitted for users with limits, and telling them what this process has.
+"""Exchange of admissions between the routers on one database, for users with limits.
 
-How far a limit can be passed: another router's requests are known after it has written them and this one has read them,
-so by what it admits in that time. A process that was killed leaves its requests of the last minute counted but for
-those not yet written; what it had under way counts for `_STALE` seconds more.
+Overrun of a limit: another router's requests count once it has written and this one has read them, so the overrun is
+what it admits in that time. The written requests of a killed process count for their minute; its requests in flight
+count for `_STALE` more seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ollama_router_server.system import Clock
 __all__ = ["RouterActivity"]
 
 _SIGN = 2.0
-"""Seconds after which a process with requests under way says again that it lives."""
+"""Seconds between heartbeats of a process with requests in flight."""
 _STALE = 5.0
 _MINUTE = 60.0
 _KEPT = 120.0
@@ -25,11 +25,11 @@ _CLEANED = 60.0
 
 
 class RouterActivity:
-    """The other routers' processes as last read. All of it runs on one event loop.
+    """The activity of other routers' processes as last read. It runs on one event loop.
 
     Args:
-        store: this process's rows in the database, and the others'.
-        clock: for minutes here and seconds since 1970 between processes.
+        store: the rows of this process and of the others.
+        clock: monotonic for minutes in this process, wall clock between processes.
     """
 
     def __init__(self, store: ActivityStore, *, clock: Clock) -> None:
@@ -41,11 +41,11 @@ class RouterActivity:
         self._read_at = self._cleaned_at = float("-inf")
 
     def changed(self, user: str) -> None:
-        """Note that a request of a user was admitted here, or has ended."""
+        """Mark a user whose request was admitted or has ended here."""
         self._unsaid.add(user)
 
     def elsewhere(self, user: str, now: float) -> Elsewhere:
-        """Return what is known of the other routers' requests of a user."""
+        """Return the known requests of a user on other routers."""
         rows = self._remote.get(user)
         if not rows:
             return NOWHERE
@@ -58,14 +58,14 @@ class RouterActivity:
 
     @property
     def age(self) -> float:
-        """Seconds since the others' rows were read."""
+        """Seconds since the other routers' rows were read."""
         return self._clock.monotonic() - self._read_at
 
     async def publish(self, meters: Mapping[str, Meter]) -> None:
-        """Write what changed here.
+        """Write the changes of this process.
 
         Raises:
-            StorageUnavailable: the database cannot take it; it is written next time.
+            StorageUnavailable: the database cannot write them; the next call does.
         """
         now, wall = self._clock.monotonic(), self._clock.wall()
         silent = {name for name, at in self._said.items() if now - at >= _SIGN and meters[name].in_flight}
@@ -79,7 +79,7 @@ class RouterActivity:
         self._said |= dict.fromkeys(names, now)
 
     async def read(self) -> None:
-        """Read what the others wrote; now and then delete what is of no use any more.
+        """Read the other routers' rows; every `_CLEANED` seconds delete expired ones.
 
         Raises:
             StorageUnavailable: the database cannot answer.

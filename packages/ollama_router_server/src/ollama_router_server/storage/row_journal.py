@@ -1,8 +1,7 @@
-"""Rows that wait in memory, also kept where `kill -9` leaves them: in files, whose pages are the kernel's.
+"""A copy of the unwritten rows that survives `kill -9`: in files, whose pages belong to the kernel.
 
-The two files of a process take turns: one takes what comes while the rows of the other one are written.
-What a process that was killed has left is read in like spilled rows, by any other that writes to the same database
-(`row_spill`).
+The two files of a process alternate: one takes new rows while the rows of the other are written. Any other process that
+writes to the same database replays the files of a killed process, as it does spilled rows (`row_spill`).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 
 class _Turn:
-    """A file, made with its first row, and how many rows it should have, whether or not it could take them."""
+    """A file, created with its first row, and the number of rows due in it, including any that it could not store."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -29,9 +28,9 @@ class _Turn:
         self.rows = 0
 
     def append(self, record: RequestRecord) -> None:
-        """Append a row; raises `OSError`, and `UnicodeError` for a row that no database takes.
+        """Append a row; raise `OSError`, or `UnicodeError` for a row that every database rejects.
 
-        A file that failed is not tried again until its rows are written.
+        After a failure, do not retry until the pending rows are written.
         """
         self.rows += 1
         if self._fails:
@@ -55,10 +54,10 @@ class _Turn:
 
 
 class RowJournal:
-    """The rows of one process that are not in the database yet, oldest first; each call takes microseconds.
+    """The unwritten rows of one process, oldest first; each call takes microseconds.
 
     Args:
-        folder: where another process looks for files that were left; made with the first row.
+        folder: where other processes look for left files; created with the first row.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,7 +66,7 @@ class RowJournal:
         self._failed = False
 
     def add(self, record: RequestRecord) -> None:
-        """Keep a row until it is written; where that cannot be done memory alone has it. Never raises."""
+        """Store a row until it is written; on failure the row is in memory only. Never raises."""
         try:
             self._newer.append(record)
         except UnicodeError:
@@ -78,7 +77,7 @@ class RowJournal:
             self._failed = True
 
     def written(self, count: int) -> None:
-        """Note that the oldest `count` rows are done with."""
+        """Discard the oldest `count` rows, which are written."""
         of_older = min(count, self._older.rows)
         self._older.rows -= of_older
         self._newer.rows -= count - of_older

@@ -1,8 +1,7 @@
-"""Rows that neither the database nor memory can take: files of JSON lines that are read in when the database is back.
+"""Rows that neither the database nor memory can take: files of JSON lines, replayed when the database is back.
 
-Each process appends to a file of its own and holds a lock on it. Files without a holder are those of processes that
-ended: whoever finds one reads it in, and it is deleted when all of its rows are written. The kernel lets go of a lock
-when its process dies, so that others find the file from then on, however it died.
+Each process appends to its own file and holds a lock on it. An unlocked file belongs to an ended process: any process
+that finds it replays it, then deletes it. The kernel releases the lock when the process dies, however it dies.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(RequestRecord).decode
 _KINDS = ("*.jsonl", "*.journal")
-"""Of files that a process may have left: rows that were spilled, and those that were in its memory (`row_journal`)."""
+"""Files that an ended process may have left: spilled rows, and the rows of its memory (`row_journal`)."""
 
 
 def spill_folder(database_url: str, environment: Mapping[str, str]) -> Path:
-    """Return the folder beside SQLite's file, else one in the state or data directory, by the database's address.
+    """Return the folder next to the SQLite file, else one in the state or data directory, named by the database URL.
 
     Raises:
-        ConfigError: the URL is of no database we know.
+        ConfigError: the URL's database is not supported.
     """
     if (database := sqlite_path(database_url)) is not None:
         return database.with_name(f"{database.name}.spill")
@@ -50,7 +49,7 @@ def spill_folder(database_url: str, environment: Mapping[str, str]) -> Path:
 
 
 class RowFile:
-    """One file that this process holds the lock of, and the place up to which it was read in."""
+    """A file that this process has locked, and the position up to which it was replayed."""
 
     def __init__(self, path: Path, descriptor: int, most_bytes: int = _MOST_BYTES) -> None:
         self.path = path
@@ -61,11 +60,11 @@ class RowFile:
         self._read = self._seen = self._rows_seen = 0
 
     def append(self, record: RequestRecord) -> None:
-        """Append a row, whole or not at all.
+        """Append a row, entirely or not at all.
 
         Raises:
-            OSError: it cannot be written, or the file would have more than `most_bytes`.
-            UnicodeError: no database would take it either.
+            OSError: the row cannot be written, or the file would exceed `most_bytes`.
+            UnicodeError: every database would reject it.
         """
         line = _encode(record) + b"\n"
         if self.size + len(line) > self._most_bytes:
@@ -77,32 +76,32 @@ class RowFile:
         self.rows += 1
 
     def lines(self, most: int) -> list[RequestRecord | None]:
-        """Return the rows of the next lines, None for a line that is none, such as the half that a kill left."""
+        """Return the rows of the next lines, None for an invalid line, such as one that a kill truncated."""
         self._file.seek(self._read)
         rows = [_row(line) for line in islice(self._file, most)]
         self._seen, self._rows_seen = self._file.tell(), len(rows)
         return rows
 
     def advance(self) -> None:
-        """Note that the lines that were returned last are done with."""
+        """Mark the lines returned last as replayed."""
         self._read = self._seen
         self.rows -= self._rows_seen
         self._rows_seen = 0
 
     @property
     def done(self) -> bool:
-        """Whether all lines are."""
+        """Whether all lines are replayed."""
         return self._read >= self.size
 
     def clear(self) -> None:
-        """Forget every row; lines that cannot be cut off are known by their ids to whoever reads them in."""
+        """Discard every row; if the file cannot be truncated, a replay skips the rows by their ids."""
         size, self.size, self.rows, self._read = self.size, 0, 0, 0
         if size:
             with suppress(OSError):
                 os.ftruncate(self._file.fileno(), 0)
 
     def close(self) -> None:
-        """Give the file up; one that was read in goes."""
+        """Close the file; delete it if it is fully replayed."""
         if self.done:
             with suppress(OSError):
                 self.path.unlink()
@@ -113,8 +112,8 @@ class RowSpill:
     """The files of one folder, as one process sees them.
 
     Args:
-        folder: made when the first row comes.
-        most_bytes: of this process's own file.
+        folder: created with the first row.
+        most_bytes: the limit of this process's own file.
     """
 
     def __init__(self, folder: Path, *, most_bytes: int = _MOST_BYTES) -> None:
@@ -128,11 +127,11 @@ class RowSpill:
 
     @property
     def rows(self) -> int:
-        """Rows that this process has spilled and not read in again."""
+        """Rows that this process has spilled and not replayed yet."""
         return 0 if self._own is None else self._own.rows
 
     def add(self, record: RequestRecord) -> bool:
-        """Keep a row; False if that cannot be done. Never raises."""
+        """Store a row; return False on failure. Never raises."""
         try:
             self._own = self._own or self._new_file()
             self._own.append(record)
@@ -147,17 +146,17 @@ class RowSpill:
         return True
 
     def look(self) -> None:
-        """Look for files that processes which ended have left; the next `next` tries to lock each file there is."""
+        """Look for files that ended processes left; `next` then tries to lock each."""
         if self._folder.is_dir():
             self._others = [path for kind in _KINDS for path in self._folder.glob(kind)]
 
     @property
     def waiting(self) -> bool:
-        """Whether there may be rows to read in."""
+        """Whether there may be rows to replay."""
         return self._own is not None or self._reading is not None or bool(self._others)
 
     def next(self, most: int) -> list[RequestRecord | None]:
-        """Return the next rows to read in, None for a line that is no row; no more than `most`, none at the end."""
+        """Return up to `most` rows to replay, None for an invalid line; empty at the end."""
         while self._reading is None and self._others:
             self._reading = _locked(self._others.pop())
             self._drop_if_done()
@@ -166,13 +165,13 @@ class RowSpill:
         return [] if self._reading is None else self._reading.lines(most)
 
     def advance(self) -> None:
-        """Note that they are done with; a file without any more goes."""
+        """Mark the returned rows as replayed; delete a file that has no more."""
         if self._reading is not None:
             self._reading.advance()
             self._drop_if_done()
 
     def close(self) -> None:
-        """Give the files up; rows that were not read in stay for the next start."""
+        """Close the files; rows that were not replayed stay for the next start."""
         for file in {self._own, self._reading}:
             if file is not None:
                 file.close()
@@ -193,10 +192,10 @@ class RowSpill:
 
 
 def new_file(folder: Path, kind: str, *, most_bytes: int = _MOST_BYTES) -> RowFile:
-    """Make a file of rows and hold its lock. It has its name once it is locked: nobody takes it for one that was left.
+    """Create a locked file of rows. It gets its final name once locked, so that no process takes it for a left one.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created or locked.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{random_bytes(8).hex()}.{kind}"
@@ -205,7 +204,7 @@ def new_file(folder: Path, kind: str, *, most_bytes: int = _MOST_BYTES) -> RowFi
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         unnamed.rename(path)
-    except OSError:  # there are file systems without locks
+    except OSError:  # some file systems have no locks
         os.close(descriptor)
         unnamed.unlink(missing_ok=True)
         raise
@@ -220,7 +219,7 @@ def _row(line: bytes) -> RequestRecord | None:
 
 
 def _locked(path: Path) -> RowFile | None:
-    """Open a file that no process holds; None if one does, or if it is gone or not ours to read."""
+    """Open and lock a file; None if a process holds it, it is gone, or it is not readable."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:

@@ -1,6 +1,6 @@
-"""The tables, in SQL that SQLite and PostgreSQL both take.
+"""The tables, in SQL that SQLite and PostgreSQL both support.
 
-Times are seconds since 1970 (UTC) as double precision, as `RequestRecord` has them.
+Times are seconds since 1970 (UTC) as double precision, as in `RequestRecord`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ metadata = MetaData(
     }
 )
 
-# SQLite numbers rows by itself only in a column whose type is exactly INTEGER.
+# SQLite assigns numbers only in a column whose type is exactly INTEGER.
 _Serial = BigInteger().with_variant(Integer, "sqlite")
 
 users = Table(
@@ -74,9 +74,9 @@ users = Table(
     Column("active", Boolean, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
-    Column("grants", Text, nullable=False, server_default="{}"),  # JSON, as the core's `access` writes it
+    Column("grants", Text, nullable=False, server_default="{}"),  # JSON in the format of the core's `access`
     CheckConstraint("role IN ('admin', 'user', 'viewer')", name="role"),
-    sqlite_autoincrement=True,  # the id of a deleted user is never given to another
+    sqlite_autoincrement=True,  # ids of deleted users are never reused
 )
 
 groups = Table(
@@ -89,7 +89,7 @@ groups = Table(
     Column("updated_at", Double, nullable=False),
 )
 
-# A user is in one group or in none; a group with members cannot go, since its limits would go with it.
+# A user is in at most one group; a group with members cannot be deleted, since its limits would be lost.
 memberships = Table(
     "memberships",
     metadata,
@@ -97,7 +97,7 @@ memberships = Table(
     Column("group_id", _Serial, ForeignKey("groups.id"), nullable=False, index=True),
 )
 
-# Tokens by user and day (UTC), for users with a token limit; those of requests under way are included.
+# Tokens by user and day (UTC), for users with a token limit; requests in flight are included.
 token_usage = Table(
     "token_usage",
     metadata,
@@ -106,7 +106,7 @@ token_usage = Table(
     Column("tokens", BigInteger, nullable=False),
 )
 
-# What a process has admitted of late for a user with limits; `seconds` is JSON. See `activity`.
+# A process's recent admissions of a user with limits; `seconds` is JSON. See `activity`.
 activity = Table(
     "activity",
     metadata,
@@ -126,26 +126,26 @@ tokens = Table(
     Column("name", String(100), nullable=False),
     Column("lookup", String(8), nullable=False, index=True),
     Column("digest", String(60), nullable=False),
-    # Tokens of the Rails application have another format: their checksum must not be asked for.
+    # Tokens of the Rails application have another format, without a checksum.
     Column("imported", Boolean, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("last_used_at", Double),
-    Column("batch", Boolean, nullable=False, server_default=false()),  # its requests are of batch priority
+    Column("batch", Boolean, nullable=False, server_default=false()),  # its requests have batch priority
     UniqueConstraint("user_id", "name"),
     sqlite_autoincrement=True,  # a live stream remembers its token's id
 )
 
-# Which credential fits a digest, by keyed hash; a row for each key, since routers may have one each. See `TokenProver`.
+# The credential that matches a digest, by keyed hash; one row per key, since routers may differ. See `TokenProver`.
 token_proofs = Table(
     "token_proofs",
     metadata,
     Column("token_id", _Serial, ForeignKey("tokens.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     Column("key_id", String(16), primary_key=True),
-    Column("digest", String(60), nullable=False),  # as it was: an edited digest makes the proof void
+    Column("digest", String(60), nullable=False),  # at the time of the proof: an edited digest voids it
     Column("proof", String(64), nullable=False),
 )
 
-# Servers that somebody drained, or put back into service, and how often; what the config says of the others holds.
+# Servers drained or put back into service at run time, with a change counter; the config decides about all others.
 drains = Table(
     "drains",
     metadata,
@@ -154,20 +154,20 @@ drains = Table(
     Column("version", Integer, nullable=False),
 )
 
-# Who is signed in to the console, by digest of a cookie; a session ends with the token that it was opened with.
+# Sessions of the console, by digest of the cookie; a session ends with the token that opened it.
 console_sessions = Table(
     "console_sessions",
     metadata,
     Column("digest", String(64), primary_key=True),
     Column("user_id", _Serial, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("token_id", _Serial, ForeignKey("tokens.id", ondelete="CASCADE"), nullable=False),
-    Column("role", String(16), nullable=False),  # as it was: a user whose role has changed signs in again
+    Column("role", String(16), nullable=False),  # at sign-in: a role change ends the session
     Column("method", String(16), nullable=False),
     Column("created_at", Double, nullable=False),
     Column("seen_at", Double, nullable=False),
 )
 
-# Links that open one session, by digest of the secret in them.
+# Sign-in links, each for one session, by digest of the secret.
 console_claims = Table(
     "console_claims",
     metadata,
@@ -176,7 +176,7 @@ console_claims = Table(
     Column("expires_at", Double, nullable=False),
 )
 
-# Answers of `/v1/responses` for the requests that go on from them; both texts are JSON. See `response_store`.
+# Responses of `/v1/responses` that later requests may continue; both texts are JSON. See `response_store`.
 stored_responses = Table(
     "stored_responses",
     metadata,
@@ -240,7 +240,7 @@ request_log = Table(
     Index(None, "user", "started_at"),
 )
 
-# Who changed what; `detail` is JSON. See `audit_log`.
+# The audit trail; `detail` is JSON. See `audit_log`.
 audit_log = Table(
     "audit_log",
     metadata,
@@ -255,7 +255,7 @@ audit_log = Table(
     sqlite_autoincrement=True,
 )
 
-# What is done with a model on several servers; `targets` is JSON, a row for each server. See `operation_store`.
+# Operations on a model across servers; `targets` is JSON, one entry per server. See `operation_store`.
 operations = Table(
     "operations",
     metadata,
@@ -266,13 +266,13 @@ operations = Table(
     Column("context", Integer),
     Column("actor", String(100), nullable=False),
     Column("created_at", Double, nullable=False, index=True),
-    Column("seen_at", Double, nullable=False),  # when the process that carries it out was last alive
+    Column("seen_at", Double, nullable=False),  # last heartbeat of the process that runs it
     Column("finished_at", Double),
     Column("cancelled", Boolean, nullable=False),
     Column("targets", Text, nullable=False),
 )
 
-# Texts of the config without secrets, by the path that it has for every router; `cause` is start, file or signal.
+# Texts of configs without secrets, by path, which routers share; `cause` is start, file or signal.
 config_versions = Table(
     "config_versions",
     metadata,
@@ -286,19 +286,19 @@ config_versions = Table(
 
 _OPEN = text("ended_at IS NULL")
 
-# What went wrong and when, once for all processes of a `scope`: a router or the fleet of several. See `incident_store`.
+# Incidents, one row for all processes of a `scope`: a router, or a fleet of routers. See `incident_store`.
 incidents = Table(
     "incidents",
     metadata,
     Column("id", _Serial, primary_key=True),
     Column("scope", String(100), nullable=False),
-    Column("router", String(100), nullable=False),  # that saw it
+    Column("router", String(100), nullable=False),  # the one that reported it
     Column("kind", String(32), nullable=False),
-    Column("server", String(100), nullable=False),  # empty where it is about none; NULL would be equal to nothing
+    Column("server", String(100), nullable=False),  # empty if none; NULL would not be unique
     Column("model", String(512), nullable=False),
     Column("began_at", Double, nullable=False, index=True),
     Column("ended_at", Double),
-    Column("seen_at", Double, nullable=False),  # when the router that saw it last said that it goes on
+    Column("seen_at", Double, nullable=False),  # last confirmation by the reporting router
     Column("cause", Text, nullable=False),
     Index("ix_incidents_under_way", "scope", "kind", "server", "model", unique=True, sqlite_where=_OPEN),
     sqlite_autoincrement=True,
@@ -307,7 +307,7 @@ incidents = Table(
 
 @event.listens_for(incidents, "before_create")
 def _say_what_is_open(table: Table, connection: Connection, **_options: object) -> None:
-    """Say it to PostgreSQL only when it is there: `postgresql_where` imports its dialects, 5 MB with every start."""
+    """Set it for PostgreSQL only when it is in use: `postgresql_where` imports its dialects, 5 MB at every start."""
     if connection.dialect.name == "postgresql":
         (under_way,) = (index for index in table.indexes if index.unique)
         under_way.dialect_options["postgresql"]["where"] = _OPEN
@@ -321,7 +321,7 @@ log_drops = Table(
     Column("dropped", BigInteger, nullable=False),
 )
 
-# What rows of the log add up to: `span` seconds (an hour or a day) from `start` on, by user, by model and by server.
+# Totals of the log: `span` seconds (an hour or a day) from `start`, by user, by model and by server.
 # The empty name stands for none.
 log_totals = Table(
     "log_totals",
@@ -344,7 +344,7 @@ log_totals = Table(
     sqlite_with_rowid=False,
 )
 
-# How many rows of an hour took how long: by measure (`ttft` or `total`) and lower bound of a band of milliseconds.
+# Counts of an hour's rows by measure (`ttft` or `total`) and lower bound of a band of milliseconds.
 log_latencies = Table(
     "log_latencies",
     metadata,

@@ -1,8 +1,8 @@
-"""Keeps a change of PostgreSQL's schema from standing in everybody's way.
+"""Limits how long a change of PostgreSQL's schema blocks other sessions.
 
-Who waits for a lock on a table stands before all who come later, whatever they want of it: an upgrade behind a long
-query would stop every router. So it waits for moments only, gives everybody their turn in between, and tells who holds
-it up.
+A session that waits for a table lock blocks all later sessions on that table: an upgrade behind a long query would stop
+every router. So a change waits with a short timeout, pauses between attempts, and reports the sessions that hold the
+locks.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = ["LockPatience", "change_schema", "lock_schema"]
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_LOCK = 0x6F726F75  # any number that nothing else on the server locks
+_LOCK = 0x6F726F75  # an arbitrary number that no other lock on the server uses
 _NOT_AVAILABLE = "55P03"
 
 
 class LockPatience(Struct, frozen=True, kw_only=True):
-    """How long a change waits for its locks: at most `wait` seconds each, in `tries` with `pause` seconds between."""
+    """How long a change waits for locks: at most `wait` seconds each, in `tries` attempts, `pause` seconds apart."""
 
     wait: float = 3.0
     pause: float = 5.0
@@ -38,7 +38,7 @@ class LockPatience(Struct, frozen=True, kw_only=True):
 
 
 def lock_schema(connection: Connection) -> None:
-    """Keep other processes from changing the schema until the transaction ends; SQLite's writers are alone anyway."""
+    """Prevent other processes from changing the schema until the transaction ends; SQLite has one writer anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
@@ -51,18 +51,18 @@ async def change_schema(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Return what `work(connection, ...)` returns, in a transaction in which nobody else changes the schema.
+    """Return what `work(connection, ...)` returns, in a transaction that holds the schema lock.
 
     Args:
-        database: to be changed.
+        database: the database to change.
         tell: called with a sentence before each pause.
-        patience: for PostgreSQL; SQLite has no locks of tables.
-        work: begun anew after each pause.
-        args: of `work`.
-        kwargs: of `work`.
+        patience: the limits on PostgreSQL; SQLite has no table locks.
+        work: called anew after each pause.
+        args: passed to `work`.
+        kwargs: passed to `work`.
 
     Raises:
-        StorageUnavailable: the locks could not be had, and who has them; or the database cannot take it.
+        StorageUnavailable: the locks are still held, with their holders; or the database is unavailable.
     """
 
     def locked(connection: Connection) -> T:
@@ -93,9 +93,9 @@ def _is_held_up(error: StorageUnavailable) -> bool:
 
 
 def _holders(connection: Connection) -> str:
-    """Name the oldest sessions that hold locks on our tables, never what they ask: that may have anything in it.
+    """Describe the oldest sessions that hold locks on our tables, without their queries, which may contain any data.
 
-    Since when those of other roles run, PostgreSQL tells privileged roles only.
+    PostgreSQL shows the transaction start of other roles to privileged roles only.
     """
     found = connection.execute(
         text(

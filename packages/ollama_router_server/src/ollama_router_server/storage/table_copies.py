@@ -1,4 +1,4 @@
-"""Rows of one table in two databases: read in steps, counted, compared, numbered on."""
+"""Rows of one table in two databases: copying in steps, counting, comparing, continuing the numbering."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ __all__ = [
 ]
 
 Report = Callable[[str, int, int], None]
-"""Hears of progress: a table's name, its rows done, its rows in all."""
+"""Receives progress: a table's name, its rows done, its total rows."""
 
 _OF_THE_MOMENT = frozenset({"activity", "auth_epoch", "console_claims", "console_sessions"})
 _ROWS_AT_ONCE = 5_000
 _DIGEST_BYTES = 16
 
 COPIED: tuple[Table, ...] = tuple(table for table in metadata.sorted_tables if table.name not in _OF_THE_MOMENT)
-"""What a copy holds, each table after those that it refers to: all but sessions and what processes do just now."""
+"""The tables of a copy, referenced tables first: all but sessions and the current state of processes."""
 
 GROWING: tuple[Table, ...] = (request_log, audit_log, log_drops)
-"""Large tables whose rows are only added, under growing numbers."""
+"""Large tables that only grow, with increasing numbers."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class CopiedTable(Struct, frozen=True, kw_only=True):
-    """A table that is the same in both databases; the digest does not depend on the order of rows."""
+    """A table that is identical in both databases; the digest does not depend on the order of rows."""
 
     name: str
     rows: int
@@ -56,7 +56,7 @@ def count_rows(connection: Connection, table: Table) -> int:
 
 
 def append_rows(source: Connection, target: Connection, table: Table, *, most: int = _ROWS_AT_ONCE) -> int:
-    """Add the next rows of a growing table, `most` of them; return how many they were."""
+    """Append up to `most` next rows of a growing table; return how many."""
     (key,) = table.primary_key.columns
     last = target.execute(select(func.max(key))).scalar_one()
     behind = [] if last is None else [key > last]
@@ -68,7 +68,7 @@ def append_rows(source: Connection, target: Connection, table: Table, *, most: i
 
 
 def replace_rows(source: Connection, target: Connection, tables: Sequence[Table], report: Report) -> None:
-    """Put the source's rows in the place of the target's; `tables` are in the order of their references."""
+    """Replace the target's rows by the source's; `tables` are in order of reference, referenced tables first."""
     for table in reversed(tables):
         target.execute(delete(table))
     for table in tables:
@@ -80,7 +80,7 @@ def replace_rows(source: Connection, target: Connection, tables: Sequence[Table]
 
 
 def compare_rows(source: Connection, target: Connection, table: Table) -> CopiedTable:
-    """Read a table in both databases from its first row to its last.
+    """Compare all rows of a table in both databases.
 
     Raises:
         StorageUnavailable: they differ.
@@ -95,7 +95,7 @@ def compare_rows(source: Connection, target: Connection, table: Table) -> Copied
 
 
 def continue_numbers(source: Connection, target: Connection, table: Table) -> None:
-    """Let new rows be numbered behind all that there ever were: no number is given twice, also not a deleted one."""
+    """Continue the numbering after all earlier rows, so that no number is reused, not even that of a deleted row."""
     if table.autoincrement_column is None:
         return
     last = max(_last_number(source, table), _last_number(target, table))
@@ -112,7 +112,7 @@ def _all(table: Table) -> Select[Any]:
 
 
 def _steps(connection: Connection, table: Table, query: Select[Any]) -> Iterator[list[dict[str, Any]]]:
-    """Read rows without holding them all; texts are such as every database takes."""
+    """Read rows in batches, with texts adapted to every database."""
     lengths = {column.name: column.type.length for column in table.c if isinstance(column.type, String)}
     result = connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE))
     for rows in result.mappings().partitions():
@@ -123,12 +123,12 @@ def _steps(connection: Connection, table: Table, query: Select[Any]) -> Iterator
 
 
 def _fit(value: str | None, length: int | None) -> str | None:
-    """PostgreSQL takes no NUL, and no more characters than declared; SQLite minds neither."""
+    """Replace NULs and truncate to the declared length: PostgreSQL rejects both, SQLite neither."""
     return None if value is None else value.replace("\0", "\ufffd")[:length]
 
 
 def _digest(connection: Connection, table: Table) -> CopiedTable:
-    """Add up a digest of each row, so that databases need not agree on how texts are sorted."""
+    """Add up the digests of the rows, which is independent of the databases' collations."""
     whole = [column.name for column in table.c if isinstance(column.type, Double)]
     count = total = 0
     for rows in _steps(connection, table, _all(table)):
@@ -155,5 +155,5 @@ def _last_number(connection: Connection, table: Table) -> int:
 
 
 def _is_counted(table: Table) -> bool:
-    """Whether SQLite remembers the greatest number that a row of the table ever had."""
+    """Return whether SQLite stores the greatest number that a row of the table ever had."""
     return bool(table.dialect_options["sqlite"]["autoincrement"])

@@ -1,4 +1,4 @@
-"""The key of token proofs: a file of its own, because a stolen database must not contain it."""
+"""The key of token proofs, in a file of its own, so that a stolen database does not contain it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _log = structlog.get_logger(__name__)
 
 
 def token_key_path(database_url: str, environment: Mapping[str, str]) -> Path:
-    """`OROUTER_TOKEN_KEY_FILE`, else a file beside that of SQLite, else one in the state or data directory.
+    """Return `OROUTER_TOKEN_KEY_FILE`, else a file next to SQLite's, else one in the state or data directory.
 
     Raises:
-        ConfigError: the URL is of no database we know.
+        ConfigError: the URL's database is not supported.
     """
     if named := environment.get("OROUTER_TOKEN_KEY_FILE"):
         return Path(named)
@@ -34,10 +34,10 @@ def token_key_path(database_url: str, environment: Mapping[str, str]) -> Path:
 
 
 def make_token_prover(path: Path) -> TokenProver | None:
-    """Read the key, and make it first if there is none; None, with a warning, where it can neither be read nor kept.
+    """Read the key, creating it if missing; None, with a warning, if the file can be neither read nor created.
 
     Raises:
-        ConfigError: the file holds something else.
+        ConfigError: the file's content is not a key.
     """
     try:
         if not path.exists():
@@ -49,10 +49,10 @@ def make_token_prover(path: Path) -> TokenProver | None:
 
 
 def find_token_prover(path: Path) -> TokenProver | None:
-    """Read the key; None if there is none yet or it is not ours to read.
+    """Read the key; None if it is missing or unreadable.
 
     Raises:
-        ConfigError: the file holds something else.
+        ConfigError: the file's content is not a key.
     """
     try:
         return _read(path)
@@ -70,7 +70,7 @@ def _read(path: Path) -> TokenProver:
 
 
 def _create(path: Path) -> None:
-    """Write a new key. It appears whole or not at all: of workers that start together, one wins."""
+    """Write a new key atomically: if workers start together, the first one wins."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_name(f"{path.name}.{random_bytes(8).hex()}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,4 +1,4 @@
-"""Rows of tokens and of their proofs."""
+"""Rows of tokens and their proofs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["delete_token", "insert_proof", "insert_proofs", "insert_token", "tok
 def insert_token(
     connection: Connection, user_id: int, name: str, token: Token, digest: str, now: float, *, batch: bool
 ) -> int:
-    """Store the digest of a token that we minted; return the token's id."""
+    """Store the digest of a new token; return the token's id."""
     row = {
         "user_id": user_id,
         "name": name,
@@ -33,7 +33,7 @@ def insert_token(
 
 
 def token_infos(connection: Connection, ids: Sequence[int] | None = None) -> dict[int, tuple[TokenInfo, ...]]:
-    """Read what may be shown of tokens, of some users or of all, by user id."""
+    """Read the public data of tokens, of some users or of all, by user id."""
     columns = tokens.c
     shown = (columns.name, columns.lookup, columns.created_at, columns.last_used_at, columns.batch)
     query = select(columns.user_id, *shown).order_by(columns.id)
@@ -70,7 +70,7 @@ def insert_proofs(connection: Connection, key_id: str, proven: Sequence[KnownTok
 
 
 def insert_proof(connection: Connection, key_id: str, token_id: int, digest: str, proof: str) -> None:
-    """Store a token's proof under a router's key, in place of an older one."""
+    """Store a token's proof under a router's key, replacing an older one."""
     row = {"token_id": token_id, "key_id": key_id, "digest": digest, "proof": proof}
     statement = insert_into(connection.dialect.name, token_proofs).values(row)
     changed = {"digest": digest, "proof": proof}

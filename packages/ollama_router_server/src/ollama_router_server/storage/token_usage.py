@@ -31,7 +31,7 @@ class TokenUsage:
     async def add(self, deltas: Mapping[DayOfUser, int]) -> None:
         """Add to the counts, atomically; negative numbers subtract.
 
-        Raises:
+        StorageUnavailable: the database cannot write them; nothing was changed.
             StorageUnavailable: the database cannot take them; nothing was changed.
         """
         if not deltas:
@@ -41,7 +41,7 @@ class TokenUsage:
         await self._database.write(lambda connection: connection.execute(statement, rows))
 
     async def read(self, users: Collection[str], *, first_day: int) -> dict[DayOfUser, int]:
-        """Read the counts of these users from a day on.
+        """Read the counts of these users from `first_day` on.
 
         Raises:
             StorageUnavailable: the database cannot answer.
@@ -51,7 +51,7 @@ class TokenUsage:
     async def count_anew(self, user: str, *, first_day: int, today: int) -> None:
         """Count a user's tokens from the request log, unless there are counts since `first_day`.
 
-        For users who had no limit before; only tokens in rows that the log still holds are counted.
+        For users who had no limit before; counts only tokens in rows that the log still has.
 
         Raises:
             StorageUnavailable: the database cannot answer.

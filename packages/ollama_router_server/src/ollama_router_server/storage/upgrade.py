@@ -1,11 +1,11 @@
 """Upgrades a database to the schema of this release.
 
 SQLite files are upgraded when the router starts; PostgreSQL only by `orouter db upgrade`, because routers of different
-releases may share it. A new database gets its tables at once. Alembic is imported only when an older one has to be
-upgraded: it takes 150 ms and 14 MB, and a router would keep them as long as it runs.
+releases may share it. A new database gets its tables at once. Alembic is imported only to upgrade an older database: it
+takes 150 ms and 14 MB for the lifetime of the process.
 
-A revision whose name ends in `_expand` only adds to the schema: the release before it goes on working with it, so that
-routers of both may share a database. What is no longer used goes with a revision of the release after (contract).
+A revision named `..._expand` only adds to the schema: the previous release keeps working with it, so routers of both
+releases may share a database. The next release drops what is unused (contract).
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ __all__ = [
 ]
 
 UNFINISHED = "copying-"
-"""What the revision of a database begins with into which another is being copied: no router starts on it."""
+"""The prefix of the revision of an unfinished copy; no router starts on it."""
 
 _EXPANDS = "_expand"
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _LAST_UNRELEASED = "0005_speakers_expand"
-"""The last revision before the first release; its tables are those of the first one."""
+"""The last revision before the first release, with the same tables as the first release."""
 _NEVER_RELEASED = frozenset(
     {
         *("0001", "0002", "0003", "0004", "0005"),
@@ -54,7 +54,7 @@ _PATIENCE = LockPatience()
 
 
 def _nobody(_sentence: str) -> None:
-    """Report nothing; the default."""
+    """Ignore the sentence; the default of `tell`."""
 
 
 class SchemaState(Struct, frozen=True, kw_only=True):
@@ -66,29 +66,29 @@ class SchemaState(Struct, frozen=True, kw_only=True):
 
     @property
     def up_to_date(self) -> bool:
-        """Whether this release can use the database as it is."""
+        """Whether the database is at this release's revision."""
         return self.current == self.newest
 
     @property
     def usable(self) -> bool:
-        """Whether this release works with the database: it is up to date, or the next release only added to it."""
+        """Whether this release works with the database: up to date, or one `_expand` revision ahead."""
         if self.up_to_date or self.current is None or self.never_released:
             return self.up_to_date
         return self.current.endswith(_EXPANDS) and _number(self.current) == _number(self.newest) + 1
 
     @property
     def never_released(self) -> bool:
-        """Whether a development version made the database, whose tables no release reads."""
+        """Whether an unreleased version created the database, whose tables no release reads."""
         return self.current in _NEVER_RELEASED
 
     @property
     def unfinished(self) -> bool:
-        """Whether another database is being copied into this one, or was."""
+        """Whether the database is the target of an unfinished copy."""
         return self.current is not None and self.current.startswith(UNFINISHED)
 
     @property
     def remedy(self) -> str:
-        """Return how to make an unusable database usable, for the operator."""
+        """The command or steps that make an unusable database usable, for the operator."""
         if self.known:
             return "orouter db upgrade"
         if self.unfinished:
@@ -105,7 +105,7 @@ async def check_database(url: str) -> SchemaState:
     """Read a database's revision without changing anything.
 
     Raises:
-        ConfigError: the URL is of no database we know.
+        ConfigError: the URL's database is not supported.
         StorageUnavailable: the database does not exist or cannot answer.
     """
     database = Database(url)
@@ -118,18 +118,18 @@ async def check_database(url: str) -> SchemaState:
 async def upgrade_database(
     url: str, *, tell: Callable[[str], None] = _nobody, patience: LockPatience = _PATIENCE
 ) -> SchemaState:
-    """Upgrade a database to the newest revision, in one transaction; a missing SQLite file is created.
+    """Upgrade a database to the newest revision, in one transaction; create a missing SQLite file.
 
-    Several processes may call this at once: one works, the others wait and find nothing left to do.
+    Several processes may call this at once: one upgrades, the others wait and find nothing to do.
 
     Args:
-        url: of the database.
-        tell: called with a sentence each time that others hold PostgreSQL's tables for too long.
-        patience: with them.
+        url: the database's URL.
+        tell: called with a sentence whenever others hold PostgreSQL's tables for too long.
+        patience: the limits of waiting for locks.
 
     Raises:
-        ConfigError: as `check_database`, or the database belongs to a newer release.
-        StorageUnavailable: the database cannot be made, cannot answer, or its tables are in use.
+        ConfigError: see `check_database`; or the database belongs to a newer release.
+        StorageUnavailable: the database cannot be created or cannot answer, or its tables are in use.
     """
     database = Database(url, busy_timeout=30.0)
     if database.path is not None:
@@ -147,13 +147,13 @@ async def downgrade_database(
     tell: Callable[[str], None] = _nobody,
     patience: LockPatience = _PATIENCE,
 ) -> SchemaState:
-    """Take a database back to an earlier revision, one step unless told; what later ones added is lost.
+    """Downgrade a database to an earlier revision, by default one step; data that later revisions added is lost.
 
     Args:
-        url: of the database.
-        revision: an earlier one; None is the one before.
-        tell: as of `upgrade_database`.
-        patience: likewise.
+        url: the database's URL.
+        revision: an earlier revision; None is the previous one.
+        tell: see `upgrade_database`.
+        patience: see `upgrade_database`.
 
     Raises:
         ConfigError: see `upgrade_database`; or the earlier revision does not exist.
@@ -167,13 +167,13 @@ async def downgrade_database(
 
 
 async def prepare_database(url: str) -> SchemaState:
-    """Upgrade SQLite, check PostgreSQL: what a router does at start.
+    """Upgrade SQLite, check PostgreSQL, at a router's start.
 
-    A database that is up to date is only read: a locked or read-only one must not keep a router from starting.
+    An up-to-date database is only read, so that a router starts on a locked or read-only one.
 
     Raises:
-        ConfigError: as `upgrade_database`, or a PostgreSQL database needs `orouter db upgrade` first.
-        StorageUnavailable: the database cannot be made or cannot answer.
+        ConfigError: see `upgrade_database`; or a PostgreSQL database needs `orouter db upgrade` first.
+        StorageUnavailable: the database cannot be created or cannot answer.
     """
     path = sqlite_path(url)
     if path is not None and not path.exists():
@@ -191,7 +191,7 @@ async def prepare_database(url: str) -> SchemaState:
 
 
 def known_revisions() -> tuple[str, ...]:
-    """Return the revisions of this release, oldest first: each file is named after its revision."""
+    """Return the revisions of this release, oldest first, from the names of the migration files."""
     return tuple(sorted(step.stem.removeprefix("v") for step in _MIGRATIONS.joinpath("versions").glob("v[0-9]*.py")))
 
 
@@ -213,7 +213,7 @@ def _upgrade(connection: Connection) -> SchemaState:
         create_tables(connection, state.newest)
     elif not state.up_to_date:
         if state.current is not None:
-            set_revision(connection, state.current)  # Alembic does not know the last unreleased one
+            set_revision(connection, state.current)  # Alembic does not know the last unreleased revision
         migrate(connection)
     return read_state(connection)
 
@@ -233,12 +233,12 @@ def _downgrade(connection: Connection, revision: str | None) -> SchemaState:
 
 
 def set_revision(connection: Connection, revision: str) -> None:
-    """Note which revision a database is at."""
+    """Store a database's revision."""
     connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
 
 
 def create_tables(connection: Connection, revision: str) -> None:
-    """Make the tables of a new database as they are declared, which is where the steps of a migration lead."""
+    """Create the tables of a new database as declared, the end state of all migrations."""
     metadata.create_all(connection, checkfirst=False)
     connection.execute(insert(auth_epoch).values(id=1, epoch=1))
     key = PrimaryKeyConstraint("version_num", name="alembic_version_pkc")
@@ -248,7 +248,7 @@ def create_tables(connection: Connection, revision: str) -> None:
 
 
 def migrate(connection: Connection, earlier: str | None = None) -> None:
-    """Take every step from the database's revision to the newest one, or back to an earlier one."""
+    """Run every migration from the database's revision to the newest one, or back to an earlier one."""
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415
 
@@ -266,10 +266,10 @@ def _number(revision: str) -> int:
 
 
 def refuse_unknown(state: SchemaState) -> None:
-    """Refuse a database that this release cannot read.
+    """Reject a database that this release cannot read.
 
     Raises:
-        ConfigError: its revision is none of ours.
+        ConfigError: its revision is unknown to this release.
     """
     if state.known:
         return

@@ -1,4 +1,4 @@
-"""Rows of users."""
+"""Rows of the users table."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _LAST_REQUESTS = 10
 
 
 def read_summaries(connection: Connection) -> tuple[UserSummary, ...]:
-    """Read every user, by name."""
+    """Read every user, ordered by name."""
     give_room(connection)
     rows = connection.execute(select(users).order_by(users.c.name)).all()
     return _summaries(connection, rows, every=True)
 
 
 def read_page(connection: Connection, chosen: UserFilter, after: str | None, limit: int) -> UserPage:
-    """Read some users by name, and how many match in all."""
+    """Read a page of users by name, and the number of matches."""
     found = select(users).outerjoin(memberships, memberships.c.user_id == users.c.id).where(*_conditions(chosen))
     page = page_by_name(connection, found, users, after, limit)
     return UserPage(users=_summaries(connection, page.rows), next=page.next, matching=page.matching)
@@ -82,7 +82,7 @@ def read_details(connection: Connection, name: str) -> UserDetails:
 
 
 def action_of(change: UserChange) -> AuditAction:
-    """Return what the audit trail calls a change of a user."""
+    """Return the audit action of a change of a user."""
     match change.active:
         case True:
             return "user.activate"
@@ -97,7 +97,7 @@ def change_user(connection: Connection, name: str, change: UserChange, now: floa
 
     Raises:
         UnknownUser, UnknownGroup: the user or group does not exist.
-        InvalidGrants: the resulting grants are not valid.
+        InvalidGrants: the resulting grants are invalid.
     """
     row = require_user(connection, name)
     changed = change.apply(_summary(row, (), 0, None))
@@ -146,7 +146,7 @@ def _groups_of_users(connection: Connection, ids: Sequence[int] | None = None) -
 
 
 def _summaries(connection: Connection, rows: Sequence[Row[Any]], *, every: bool = False) -> tuple[UserSummary, ...]:
-    """Read what the list says of these users, or of all: with thousands they are not named in the queries."""
+    """Read the summaries of these users, or of all: with `every`, queries do not list thousands of names."""
     ids, names = (None, None) if every else ([row.id for row in rows], [row.name for row in rows])
     infos, joined = token_infos(connection, ids), _groups_of_users(connection, ids)
     counts = requests_by_user(connection, names)

@@ -62,17 +62,17 @@ DEFAULT_TOKEN_NAME = "default"  # noqa: S105 - the name of a token, not a token
 
 
 class TooManyPersons(Exception):
-    """There is no room for one more; ends a transaction."""
+    """The limit of users without tokens is reached; aborts the transaction."""
 
 
 class UserStore:
     """Users of one database.
 
     Args:
-        database: where they are kept.
-        clock: for the times of rows.
+        database: stores the users.
+        clock: provides the times of rows.
         cost: bcrypt's cost for new digests; tests lower it.
-        prover: makes and checks proofs of tokens; without, none are stored.
+        prover: creates and checks token proofs; without it, none are stored.
         actor: the author of changes, for the audit trail.
     """
 
@@ -92,7 +92,7 @@ class UserStore:
         self.prover = prover
 
     def by(self, actor: Actor) -> UserStore:
-        """Return the same users with another author of changes."""
+        """Return the same users with another author."""
         return UserStore(self._database, clock=self._clock, cost=self._cost, prover=self.prover, actor=actor)
 
     async def create(
@@ -101,7 +101,7 @@ class UserStore:
         """Add a user with one token.
 
         Raises:
-            InvalidUserName: empty, over 100 characters, unprintable, or with white space at an end.
+            InvalidUserName: the name is empty, over 100 characters, unprintable, or has white space at an end.
             DuplicateName: the user exists.
             UnknownGroup: the group does not exist.
         """
@@ -118,10 +118,10 @@ class UserStore:
     async def create_without_token(
         self, name: str, *, role: Role = "user", group: str | None = None, grants: Grants | None = None
     ) -> None:
-        """Add a user who receives a token later, by an invitation.
+        """Add a user who gets a token later, by an invitation.
 
         Raises:
-            InvalidUserName, DuplicateName, UnknownGroup: as `create`.
+            InvalidUserName, DuplicateName, UnknownGroup: see `create`.
         """
         check_name(name)
         check_role(role)
@@ -149,7 +149,7 @@ class UserStore:
         return {**shown, "created_at": now, "updated_at": now}
 
     async def person(self, name: str) -> User | None:
-        """Return the user for whom another user speaks; None without one.
+        """Return a user on whose behalf another user's token speaks; None if unknown.
 
         Raises:
             StorageUnavailable: the database cannot be read.
@@ -157,7 +157,7 @@ class UserStore:
         return await self._database.read(read_person, name)
 
     async def add_person(self, name: str, *, group: str | None, spoken_for_by: str, most: int) -> bool:
-        """Add a user without a token, unless there are `most` already; says whether there is one of this name now.
+        """Add a user without a token, unless there are `most`; return whether a user of this name exists now.
 
         Raises:
             InvalidUserName: the name breaks the rules for names.
@@ -191,11 +191,11 @@ class UserStore:
         return await self._database.read(read_summaries)
 
     async def page(self, chosen: UserFilter, *, after: str | None = None, limit: int = 200) -> UserPage:
-        """Return at most `limit` users by name, those behind the name `after`."""
+        """Return at most `limit` users by name, after the name `after`."""
         return await self._database.read(read_page, chosen, after, limit)
 
     async def recent_use(self, names: Sequence[str] | None, *, today: int) -> dict[str, RecentUse]:
-        """Return what each of these users, or of all by None, has used of late; `today` is days since 1970-01-01."""
+        """Return the recent use of these users, or of all if None; `today` is days since 1970-01-01."""
         return await self._database.read(lambda connection: read_recent_use(connection, names, today=today))
 
     async def show(self, name: str) -> UserDetails:
@@ -220,19 +220,19 @@ class UserStore:
         await identity_change(self._database, entry, change_user, name, change, entry.at)
 
     async def grants(self, name: str) -> Grants:
-        """Return what a user may do, including the grants of the user's group.
+        """Return a user's grants combined with those of the user's group.
 
         Raises:
-            UnknownUser: there is no user of this name; the text lists known names.
+            UnknownUser: no user has this name; the message lists known names.
         """
         return await self._database.read(read_grants, name)
 
     async def set_grants(self, name: str, changes: Mapping[str, Any]) -> None:
-        """Change some fields of a user's own grants, in JSON's types; None unsets a field.
+        """Change some fields of a user's own grants, given as JSON values; None unsets a field.
 
         Raises:
             UnknownUser: the user does not exist.
-            InvalidGrants: the result is not valid; nothing was changed.
+            InvalidGrants: the result is invalid; nothing was changed.
         """
         await self.change(name, UserChange(grants=changes))
 
@@ -260,9 +260,9 @@ class UserStore:
         return CreatedToken(user=name, role=role, token=token)
 
     async def regenerate_token(self, name: str, *, token_name: str = DEFAULT_TOKEN_NAME) -> CreatedToken:
-        """Replace a user's token of this name (the old one is revoked at once), or add one if there is none.
+        """Replace a user's token of this name, revoking the old one at once, or add one if there is none.
 
-        The new one has the old one's priority.
+        The new token keeps the old one's priority.
 
         Raises:
             UnknownUser: the user does not exist.
@@ -291,7 +291,7 @@ class UserStore:
         await identity_change(self._database, entry, delete_token, name, token_name)
 
     async def delete(self, name: str) -> int:
-        """Delete a user with tokens, counts and log rows; returns how many log rows were deleted.
+        """Delete a user with tokens, counts and log rows; return how many log rows were deleted.
 
         Raises:
             UnknownUser: the user does not exist.
@@ -299,15 +299,15 @@ class UserStore:
         return await identity_change(self._database, self._entry("user.delete", name), delete_user, name)
 
     async def epoch(self) -> int:
-        """Return the number that every change of users, groups or tokens increments."""
+        """Return the epoch, which every change of users, groups or tokens increments."""
         return await self._database.read(read_epoch)
 
     async def identities(self) -> Identities:
-        """Return all tokens with their users, as of one epoch."""
+        """Return all tokens with their users, at one epoch."""
         return await self._database.read(read_identities, "" if self.prover is None else self.prover.key_id)
 
     async def note_use(self, last_used: Mapping[int, float]) -> None:
-        """Store when tokens were last used, by token id, in seconds since 1970; the epoch stays as it is."""
+        """Store the last use of tokens, by token id, in seconds since 1970, without a new epoch."""
         if not last_used:
             return
         statement = update(tokens).where(tokens.c.id == bindparam("token")).values(last_used_at=bindparam("used"))
@@ -315,10 +315,10 @@ class UserStore:
         await self._database.write(lambda connection: connection.execute(statement, rows))
 
     async def store_proofs(self, proven: Sequence[KnownToken]) -> None:
-        """Store the proofs of tokens that bcrypt has confirmed; the epoch stays as it is.
+        """Store the proofs of tokens that bcrypt has confirmed, without a new epoch.
 
         Raises:
-            StorageUnavailable: the database cannot take them; nothing was written.
+            StorageUnavailable: the database cannot write them; nothing was written.
         """
         if self.prover is not None and proven:
             await self._database.write(insert_proofs, self.prover.key_id, proven)

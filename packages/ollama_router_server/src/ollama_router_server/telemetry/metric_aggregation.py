@@ -47,7 +47,7 @@ def families(metrics: Iterable[Metric]) -> list[Family]:
 
 
 def counted(source: Sequence[Family]) -> list[Family]:
-    """Keep counters only: what remains of a process that has ended."""
+    """Keep only the counters, which outlive an ended process."""
     return [family for family in source if family[2] in _COUNTED]
 
 

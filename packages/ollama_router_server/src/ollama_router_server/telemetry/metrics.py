@@ -47,7 +47,7 @@ class ServerGauges(NamedTuple):
 
 
 class ConsoleGauges(NamedTuple):
-    """The web console: sessions opened, pages that watch now, and those cut because they did not read."""
+    """The web console: sessions opened, current watchers, and watchers cut because they did not read."""
 
     sessions: int
     watchers: int
@@ -202,7 +202,7 @@ def _counter(name: str, text: str, label: str, counts: Mapping[str, float]) -> M
 
 
 class _AtScrape(Collector):
-    """Collect what was counted here, and the values that other objects count."""
+    """Collects this process's counts, and the values that other objects count."""
 
     def __init__(self, counted: Callable[[], Iterable[Metric]], gauges: Gauges) -> None:
         self._counted = counted

@@ -136,7 +136,7 @@ def _install(
     before = root.level, access.disabled, lifecycle.level
     root.addHandler(handoff)
     set_level(level)
-    access.disabled = True  # its lines hold query strings
+    access.disabled = True  # its lines contain query strings
     lifecycle.setLevel(logging.WARNING)  # the router reports its own start and end
     root.manager.getLogger("alembic").setLevel("WARNING")  # the router reports migrations itself
     listener.start()
@@ -160,7 +160,7 @@ def _configure_structlog() -> None:
             structlog.stdlib.filter_by_level,
             structlog.stdlib.add_logger_name,
             structlog.stdlib.add_log_level,
-            structlog.processors.format_exc_info,  # here: the writer's thread cannot see our exception
+            structlog.processors.format_exc_info,  # here: the writer's thread cannot see the exception
             ProcessorFormatter.wrap_for_formatter,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -185,7 +185,7 @@ def _json() -> logging.Formatter:
 
 
 def _text(stream: TextIO) -> logging.Formatter:
-    """One line per entry: time, level, event, logger, values; cleaned first, because colours would hide a secret."""
+    """Format one line per entry: time, level, event, logger, values; cleaned first, as colours would hide a secret."""
     console = structlog.dev.ConsoleRenderer(
         colors=shows_colors(stream), pad_event_to=20, exception_formatter=structlog.dev.plain_traceback
     )
@@ -200,7 +200,7 @@ def _formatter(*processors: Processor) -> logging.Formatter:
 
 
 def _stamp(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
-    """Add the time of the call, which is not the time of writing."""
+    """Add the time of the call, which differs from the time of writing."""
     created = datetime.fromtimestamp(entry["_record"].created, UTC)
     entry["timestamp"] = created.isoformat(timespec="milliseconds")
     return entry

@@ -1,4 +1,4 @@
-"""What each server did in the last hour: requests, failures, and how fast it wrote; plain numbers in each process."""
+"""Requests, failures and output speed of each server in the last hour, as plain numbers in each process."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _STEPS: Final = 12
 _NOTHING: Final = (0, 0, 0, 0)
 
 ServerRow = Sequence[Any]
-"""Five minutes of a server as they are published: its name, their number since 1970, then its sums in the order of
+"""Published sums of a server: its name, the number of the five minutes since 1970, and the fields of
 `ServerHour`."""
 
 
 class ServerHour(Struct, frozen=True):
     """The requests that ended on a server in the last hour, to five minutes.
 
-    `failed` counts those that ended with an error there and attempts that were made elsewhere after it failed, but not
-    those whose client left. `tokens` were written within `decode_ms` milliseconds, where the server told.
+    `failed` counts requests that ended there with an error, and failed attempts that were retried elsewhere; client
+    disconnects are no failures. `tokens` were generated within `decode_ms` milliseconds, if the server reported both.
     """
 
     requests: int = 0
@@ -36,12 +36,12 @@ class ServerHour(Struct, frozen=True):
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Tokens a second while it wrote; None where nobody told."""
+        """Tokens per second of decoding; None if no server reported any."""
         return self.tokens / self.decode_ms * 1000 if self.decode_ms else None
 
 
 class ServerHours:
-    """The sums of one process, by server and five minutes; at most an hour of each server. Not thread-safe."""
+    """The sums of one process by server and five minutes, at most an hour per server. Not thread-safe."""
 
     __slots__ = ("_sums",)
 
@@ -49,7 +49,7 @@ class ServerHours:
         self._sums: dict[str, dict[int, list[int]]] = {}
 
     def count(self, record: RequestRecord) -> None:
-        """Count a request that has ended, by its own times."""
+        """Count a finished request at its own times."""
         step = int(record.started_at + record.total_ms / 1000) // _STEP
         if record.attempts > 1:
             for server in _in_vain(record):
@@ -64,7 +64,7 @@ class ServerHours:
             sums[3] += round(record.decode_ms)
 
     def rows(self, now: float) -> list[ServerRow]:
-        """Return a row for each server and five minutes with requests in the hour until `now` (seconds since 1970)."""
+        """Return a row per server and five minutes with requests in the hour until `now` (seconds since 1970)."""
         gone = _last_gone(now)
         self._sums = {name: steps for name, steps in self._sums.items() if max(steps) > gone}
         return [(name, at, *sums) for name, steps in self._sums.items() for at, sums in steps.items() if at > gone]
@@ -80,7 +80,7 @@ class ServerHours:
 
 
 def add_up_server_rows(rows: Iterable[ServerRow], now: float) -> list[ServerRow]:
-    """One row for each server and five minutes of the hour until `now`, in seconds since 1970."""
+    """Merge rows of several processes: one per server and five minutes of the hour until `now` (seconds since 1970)."""
     found: dict[tuple[str, int], Sequence[int]] = {}
     gone = _last_gone(now)
     for name, at, *sums in rows:
@@ -90,7 +90,7 @@ def add_up_server_rows(rows: Iterable[ServerRow], now: float) -> list[ServerRow]
 
 
 def servers_of(rows: Iterable[ServerRow], now: float) -> Mapping[str, ServerHour]:
-    """Add up what several processes have counted of the hour until `now`, in seconds since 1970."""
+    """Add up the rows of several processes by server, for the hour until `now` (seconds since 1970)."""
     found: dict[str, Sequence[int]] = {}
     for name, _, *sums in add_up_server_rows(rows, now):
         found[name] = _added(found.get(name, _NOTHING), sums)
@@ -98,7 +98,7 @@ def servers_of(rows: Iterable[ServerRow], now: float) -> Mapping[str, ServerHour
 
 
 def _last_gone(now: float) -> int:
-    """Return the number of the newest five minutes that are not told any more."""
+    """Return the number of the newest five minutes that are older than the hour."""
     return int(now) // _STEP - _STEPS
 
 
@@ -107,7 +107,7 @@ def _added(one: Sequence[int], other: Sequence[int]) -> Sequence[int]:
 
 
 def _in_vain(record: RequestRecord) -> list[str]:
-    """Return the servers of attempts before the last that failed, as far as they are kept."""
+    """Return the servers of failed attempts before the last, if recorded."""
     kept = {} if record.decision is None else msgspec.json.decode(record.decision)
     tried = kept.get("attempts", ())[: record.attempts - 1]
     return [one["server"] for one in tried if one["end"] != "preempted"]

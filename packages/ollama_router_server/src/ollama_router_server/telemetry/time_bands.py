@@ -1,4 +1,4 @@
-"""Times in bands, each a tenth longer than the one before: percentiles of many by few numbers."""
+"""Bands of times, each 10 % wider than the previous one: percentiles of many values from few counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["band_of", "percentile_ms"]
 
 _WIDTH: Final = log(1.1)
 _LONGEST: Final = 400
-"""More than a year of milliseconds."""
+"""The last band, over a year in milliseconds."""
 
 
 def band_of(ms: float) -> int:
@@ -19,7 +19,7 @@ def band_of(ms: float) -> int:
 
 
 def percentile_ms(counts: Mapping[int, int], percent: int) -> float | None:
-    """Return the time that so many of 100 stay within (nearest rank), to 5 in 100; None without any."""
+    """Return the percentile `percent` in milliseconds (nearest rank), within 5 %; None without values."""
     left = -(-sum(counts.values()) * percent // 100)
     for band in sorted(counts):
         left -= counts[band]

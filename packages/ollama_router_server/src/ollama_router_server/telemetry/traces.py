@@ -25,7 +25,7 @@ _NANO: Final = 1_000_000_000
 
 
 class Traces:
-    """Create the traces of requests.
+    """Creates the traces of requests.
 
     Args:
         provider: receives finished spans; shut down by `aclose`.
@@ -43,7 +43,7 @@ class Traces:
         self._error = trace.StatusCode.ERROR
 
     def begin(self, context: RequestContext) -> RequestTrace:
-        """Begin a request's trace; its header fields name our span as the parent from now on."""
+        """Start a request's trace; its header fields then name our span as the parent."""
         theirs = {name.decode(): value.decode("latin-1") for name, value in context.headers if name in _CONTEXT}
         span = self._tracer.start_span(
             context.method,
@@ -63,16 +63,16 @@ class Traces:
         return tuple((name.encode(), value.encode("latin-1")) for name, value in carrier.items())
 
     def within(self, span: Span, name: str, facts: dict[str, str | int]) -> Span:
-        """Start a child span, of what is sent to a server."""
+        """Start a child span for a request to a server."""
         return self._tracer.start_span(name, context=self._inside(span), kind=self._kinds.CLIENT, attributes=facts)
 
     def failed(self, span: Span, kind: str) -> None:
-        """Mark a span as failed, with an error in one word."""
+        """Mark a span as failed, with a one-word error."""
         span.set_attribute("error.type", kind)
         span.set_status(self._error)
 
     async def aclose(self) -> None:
-        """Send what is pending."""
+        """Send pending spans."""
         await asyncio.to_thread(self._provider.shutdown)
 
 
@@ -88,7 +88,7 @@ class RequestTrace:
         self._waited = False
 
     def sending(self, context: RequestContext, server: str) -> tuple[tuple[bytes, bytes], ...]:
-        """Begin an attempt; return the header fields for the server."""
+        """Start an attempt; return the header fields for the server."""
         if context.decided is not None:
             self._note_wait(context, context.decided)
         if self._attempt is not None:
@@ -98,13 +98,13 @@ class RequestTrace:
         return self._traces.fields(self._attempt)
 
     def answered(self, status: int) -> None:
-        """Note that the head of the server's answer has arrived."""
+        """Record that the head of the server's response has arrived."""
         if self._attempt is not None:
             self._attempt.set_attribute("http.response.status_code", status)
             self._attempt.add_event("head")
 
     def failed(self, code: str) -> None:
-        """Note that the server could not be reached, or broke off."""
+        """Record that the server was unreachable or broke off."""
         if self._attempt is not None:
             self._traces.failed(self._attempt, code)
 
@@ -124,7 +124,7 @@ class RequestTrace:
         span.end(ended)
 
     def _note_wait(self, context: RequestContext, until: float) -> None:
-        """Tell how long the request waited for a server, once; also one that had none when it ended."""
+        """Record the time in the queue once, also for a request that ended without a server."""
         if self._waited:
             return
         self._waited = True
@@ -135,9 +135,9 @@ class RequestTrace:
 
 
 def _add_phases(attempt: Span, context: RequestContext, ended: int) -> None:
-    """Tell when the server loaded the model, read the prompt and wrote, by the durations in its answer.
+    """Add events for load, prefill and decode, from the durations in the response.
 
-    A stream's first byte is where writing begins; a whole answer comes when it has ended. The times are the router's.
+    Decoding starts with a stream's first byte; a whole response arrives at its end. Times are the router's.
     """
     usage = context.usage.usage if context.usage else None
     if usage is None:
@@ -156,7 +156,7 @@ def _add_phases(attempt: Span, context: RequestContext, ended: int) -> None:
 
 
 def _facts(context: RequestContext) -> dict[str, Any]:
-    """Return what the request log has, under OpenTelemetry's attribute names."""
+    """Return the fields of the request's record under OpenTelemetry's attribute names."""
     usage = context.usage.usage if context.usage else None
     return {
         "http.route": context.endpoint.path if context.endpoint else None,
@@ -179,7 +179,7 @@ def _nanoseconds(context: RequestContext, moment: float) -> int:
 def open_traces(settings: Settings) -> Traces | None:
     """Open traces that are sent with OTLP over HTTP, or return None if they are disabled.
 
-    The exporter reads what the settings leave open from OpenTelemetry's own variables (`OTEL_...`).
+    OpenTelemetry's variables (`OTEL_...`) supply what the settings leave open.
 
     Raises:
         ConfigError: OpenTelemetry is not installed.

@@ -1,4 +1,4 @@
-"""`orouter config`: check it, show what is in effect, explain every setting, go back to what held before."""
+"""`orouter config`: check and show the config, document its settings, compare and restore earlier versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`orouter config check`, `show` and `reference`: the config as it is."""
+"""`orouter config check`, `show` and `reference`: the current config."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def reference(
 
 
 def _hints(config: Config) -> list[str]:
-    """Say what a file of the Rails application, whose destinations have a `name`, lacks for its old behaviour."""
+    """Say what a Rails application's file, whose destinations have a `name`, lacks for the old behaviour."""
     names = [one.name for one in config.servers.values()] + [one.name for one in config.external_hosts.values()]
     if config.forward_unknown or not any(names):
         return []

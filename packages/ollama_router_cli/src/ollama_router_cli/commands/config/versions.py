@@ -1,6 +1,6 @@
-"""`orouter config history`, `diff` and `rollback`: the configs that the router took up before.
+"""`orouter config history`, `diff` and `rollback`: the configs that the router activated.
 
-They read no more of the present config than its text: it may be the one with problems.
+They use only the text of the current config, which may be invalid.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _kept(shared: SharedOptions) -> tuple[Path, KeptConfigs]:
 
 
 def _database_url(path: Path, shared: SharedOptions) -> str | None:
-    """Return the database's URL, also from a file that has problems; None where it is not found."""
+    """Return the database's URL, even from an invalid file; None if it has none."""
     environment = chosen_environment(shared.environment, os.environ)
     told = os.environ.get("OROUTER_DATABASE_URL") or read_setting(
         read_text(path), "database_url", environment=environment, env=os.environ
@@ -128,7 +128,7 @@ def _nothing_kept(path: Path, kept: KeptConfigs) -> CommandFailed:
 
 
 def _changes(path: Path, shared: SharedOptions, before: ConfigVersion | None, after: ConfigVersion) -> list[str] | None:
-    """Return what a version changed; None for the first, and where one of the two cannot be read today."""
+    """Return the settings that a version changed; None for the first, and if either version is invalid now."""
     if before is None:
         return None
     environment = chosen_environment(shared.environment, os.environ)
@@ -144,7 +144,7 @@ def _words(changed: list[str] | None) -> str | None:
 
 
 def _replaced(path: Path, text: str, version: int) -> Path:
-    """Write it, or say who else has to."""
+    """Write the file; on failure explain where to change it."""
     try:
         return _replace(path.resolve(), text)
     except OSError as error:
@@ -156,7 +156,7 @@ def _replaced(path: Path, text: str, version: int) -> Path:
 
 
 def _replace(path: Path, text: str) -> Path:
-    """Write a file anew in one step, with the rights that it had; what it was stays beside it."""
+    """Replace a file atomically, with the same permissions; keep the old one next to it."""
     saved, new = path.with_name(f"{path.name}.before-rollback"), path.with_name(f"{path.name}.new")
     shutil.copy2(path, saved)
     shutil.copy2(path, new)

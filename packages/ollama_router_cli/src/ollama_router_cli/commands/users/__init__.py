@@ -1,4 +1,4 @@
-"""`orouter users`: who may ask, and with which token.
+"""`orouter users`: users and their tokens.
 
 A running router notices every change within a second; nothing needs a restart.
 """

@@ -32,7 +32,7 @@ from ollama_router_server.system import SystemClock
 __all__ = ["app"]
 
 _MOST = 1_000
-"""Users on a page."""
+"""Users per page."""
 _UNUSED = RecentUse()
 
 app = command_group("Create, list and change users. A token is shown once, when it is created.")
@@ -114,7 +114,7 @@ def list_users(
 
 
 class _Listed(NamedTuple):
-    """A user, with what was used of late; the limit is the one of tokens that is nearest to its end."""
+    """A user with recent use; the limit is the token limit that is closest to exhaustion."""
 
     user: UserSummary
     requests_7d: int

@@ -1,4 +1,4 @@
-"""`orouter users invite`: a link that lets somebody in."""
+"""`orouter users invite`: a sign-in link for a user."""
 
 from __future__ import annotations
 

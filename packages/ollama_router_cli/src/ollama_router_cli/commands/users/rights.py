@@ -1,4 +1,4 @@
-"""`orouter users rights`: what a user may do in the end, and why."""
+"""`orouter users rights`: a user's effective rights, with reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`orouter users sessions` and `sign-out`: who is signed in to the console, and the end of it."""
+"""`orouter users sessions` and `sign-out`: list and end console sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every `orouter users` command needs: the user's name and the store of users."""
+"""Shared by all `orouter users` commands: the user's name and the store of users."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Problems, their severity and their fix: of this machine, and of the fleet as a running router sees it."""
+"""Problems of this machine and of a running router's fleet, with their severity and fix."""

@@ -1,4 +1,4 @@
-"""Findings that need a request to servers: the expiry of a certificate, the time of a clock."""
+"""Findings that need a connection to servers: certificate expiry and clock difference."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AT_ONCE: Final = 16
 
 
 async def asked_findings(services: Services) -> list[Finding]:
-    """Ask each server that is up; by the router's own ways, so that one which only the router reaches is told, too."""
+    """Check each server that is up, from the router, which may reach servers that other machines cannot."""
     turn = asyncio.Semaphore(_AT_ONCE)
 
     async def ask(name: str, server: Server) -> list[Finding]:
@@ -53,7 +53,7 @@ async def _ahead(services: Services, name: str) -> float | None:
     try:
         response = await services.upstream.send(request)
     except UpstreamError:
-        return None  # polls tell that it does not answer
+        return None  # probes report that it does not answer
     received = services.clock.wall()
     response.close()
     date = next((value.decode("latin-1") for field, value in response.headers if field.lower() == b"date"), None)
@@ -61,9 +61,9 @@ async def _ahead(services: Services, name: str) -> float | None:
 
 
 def clock_difference(date: str | None, *, sent: float, received: float) -> float | None:
-    """Return by how many seconds a server's clock is ahead, by the field `Date` of its answer; None if it tells none.
+    """Return the seconds by which a server's clock is ahead, by its `Date` field; None without a valid one.
 
-    What the answer's way and the whole seconds of the field can explain is no difference.
+    Differences that transit time and the field's resolution of a second can explain are ignored.
     """
     try:
         told = parsedate_to_datetime(date or "").timestamp()
@@ -75,7 +75,7 @@ def clock_difference(date: str | None, *, sent: float, received: float) -> float
 
 
 def clock_findings(name: str, ahead: float | None) -> Iterator[Finding]:
-    """Tell of a clock that is too many seconds ahead, or behind if less than 0."""
+    """Yield a warning if a clock is too far ahead, or behind if `ahead` is negative."""
     if ahead is None or abs(ahead) <= _TOLERATED:
         return
     told = "ahead of" if ahead > 0 else "behind"
@@ -84,7 +84,7 @@ def clock_findings(name: str, ahead: float | None) -> Iterator[Finding]:
 
 
 def certificate_findings(name: str, server: Server, *, now: float) -> Iterator[Finding]:
-    """Tell of a server with TLS how long its certificate is good, or why it is refused."""
+    """Report the remaining validity of a TLS server's certificate, or why it is rejected."""
     if server.protocol != "https":
         return
     subject = f"server {name}"
@@ -99,7 +99,7 @@ def certificate_findings(name: str, server: Server, *, now: float) -> Iterator[F
         yield Finding.error(subject, reason, f"servers.{name}.ca_file: FILE in the config, or renew it on the server")
         return
     except OSError:
-        return  # already reported: it does not answer
+        return  # already reported by probes
     reason = f"its certificate is valid for {(until - now) / 86_400:.0f} more days"
     soon = until - now < SOON
     yield Finding(

@@ -19,12 +19,12 @@ __all__ = ["config_smells", "config_warnings"]
 
 
 def config_warnings(installed: Installation) -> list[str]:
-    """List what cannot be had or has no effect: extras, keys, lines of profiles, servers, certificate; the unshared."""
+    """List missing extras and keys, lines without effect, unknown servers, unshared state, certificate problems."""
     return [*(one.reason for one in config_smells(installed)), *_certificate(installed.config.tls)]
 
 
 def config_smells(installed: Installation) -> Iterator[Finding]:
-    """Tell the same, but of the certificate, each with what fixes it."""
+    """Yield the same warnings, except for the certificate, each with its fix."""
     config = installed.config
     for reason, fix in missing_extras(config, installed.database_url):
         yield Finding.warning("config", reason, fix)
@@ -40,7 +40,7 @@ def config_smells(installed: Installation) -> Iterator[Finding]:
 
 
 def _certificate(tls: Tls) -> list[str]:
-    """Warn only: the user who checks may lack permission to read files that the router can read."""
+    """Return a warning, not an error: the current user may lack permission to read the router's files."""
     if tls == Tls():
         return []
     try:

@@ -20,7 +20,7 @@ _GRAVEST = ("error", "warning", "ok")
 
 
 class FindingView(View):
-    """One thing that was looked at: `subject` is what, `fix` what to type, if anything."""
+    """One finding: `subject` is what was checked, `fix` the command to run, if any."""
 
     subject: str
     severity: Literal["ok", "warning", "error"]
@@ -29,14 +29,14 @@ class FindingView(View):
 
 
 class DoctorView(View):
-    """Findings, the gravest first; `ok` is false if one is an error."""
+    """Findings, most severe first; `ok` is false if one is an error."""
 
     ok: bool
     findings: list[FindingView]
 
 
 async def doctor_view(services: Services, _request: Request) -> DoctorView:
-    """Look at the machine that the router runs on, at what it knows of its servers, and at what they tell now."""
+    """Check the router's machine, its known state, and its servers."""
     now = services.clock.wall()
     installed = Installation(
         config=services.config,

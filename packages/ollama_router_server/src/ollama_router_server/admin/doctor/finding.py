@@ -17,7 +17,7 @@ Severity = Literal["ok", "warning", "error"]
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One thing that was looked at: `subject` is what, `reason` what was found, `fix` what to type, if anything."""
+    """One finding: `subject` is what was checked, `reason` the result, `fix` the command to run, if any."""
 
     subject: str
     severity: Severity
@@ -26,23 +26,23 @@ class Finding(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def ok(cls, subject: str, reason: str) -> Self:
-        """Tell of what is right."""
+        """Return a finding without a problem."""
         return cls(subject=subject, severity="ok", reason=reason)
 
     @classmethod
     def warning(cls, subject: str, reason: str, fix: str | None = None) -> Self:
-        """Tell of what is wrong, and of the router that goes on all the same."""
+        """Return a problem that does not stop requests."""
         return cls(subject=subject, severity="warning", reason=reason, fix=fix)
 
     @classmethod
     def error(cls, subject: str, reason: str, fix: str | None = None) -> Self:
-        """Tell of what keeps requests from being answered."""
+        """Return a problem that prevents requests from being answered."""
         return cls(subject=subject, severity="error", reason=reason, fix=fix)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
-    """A config, the file it came from (None if it is not known), and what it runs with; the URL may have a password."""
+    """A config, its file (None if unknown), and its environment; the URL may contain a password."""
 
     config: Config
     path: Path | None

@@ -1,4 +1,4 @@
-"""Findings of a running router about itself and its servers."""
+"""Findings of a running router about itself and its servers, without requests to servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["fleet_findings", "slots_finding", "versions_finding"]
 
 
 def fleet_findings(services: Services) -> Iterator[Finding]:
-    """Report the router's problems, then each server's, without requests to servers."""
+    """Report the router's problems, then each server's."""
     condition, snapshot = condition_of(services), services.fleet.snapshot
     for problem in condition.problems:
         yield Finding(
@@ -34,7 +34,7 @@ def fleet_findings(services: Services) -> Iterator[Finding]:
 
 
 def _surroundings(services: Services) -> Iterator[Finding]:
-    """Tell of the store and of places where servers are found, where `condition_of` has nothing to say of them."""
+    """Report the coordination store and discovery sources that work; `condition_of` reports their failures."""
     url = services.config.coordination.url
     if url is not None and not services.coordination.away:
         yield Finding.ok("coordination", f"{without_password(url)} answers")
@@ -50,7 +50,7 @@ def _surroundings(services: Services) -> Iterator[Finding]:
 
 
 def slots_finding(name: str, server: Server, learned: int | None) -> Iterator[Finding]:
-    """Tell how many requests a server was seen to serve at once with one model (its OLLAMA_NUM_PARALLEL)."""
+    """Report how many parallel requests of one model a server was observed to serve (its OLLAMA_NUM_PARALLEL)."""
     if learned is None:
         return
     subject, told = f"server {name}", server.num_parallel
@@ -63,7 +63,7 @@ def slots_finding(name: str, server: Server, learned: int | None) -> Iterator[Fi
 
 
 def versions_finding(up: Mapping[str, ServerFacts]) -> Iterator[Finding]:
-    """Tell servers of different versions apart."""
+    """Report servers with different Ollama versions."""
     versions = {facts.version for facts in up.values() if facts.version}
     if len(versions) > 1:
         told = ", ".join(f"{name} {facts.version}" for name, facts in up.items())

@@ -29,11 +29,11 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _LEAST_FREE = 1 << 30  # bytes
 _FEW_FREE = 5 << 30
 SOON = timedelta(days=21).total_seconds()
-"""A certificate that is good for less is worth a word."""
+"""Seconds of remaining validity below which a certificate causes a warning."""
 
 
 def machine_findings(installed: Installation, *, now: float) -> Iterator[Finding]:
-    """Look at what needs no other machine; `now` is seconds since 1970."""
+    """Check what needs no other machine; `now` is seconds since 1970."""
     yield from _config(installed)
     if installed.config.tls.certificate is not None:
         yield certificate_finding(installed.config.tls.certificate, installed.config.tls.key, now=now)
@@ -43,7 +43,7 @@ def machine_findings(installed: Installation, *, now: float) -> Iterator[Finding
 
 
 def certificate_finding(certificate: str, key: str | None, *, now: float) -> Finding:
-    """Tell how long the router's own certificate is good, from a handshake in memory."""
+    """Report the remaining validity of the router's own certificate, from an in-memory handshake."""
     try:
         until = _valid_until(certificate, key)
     except (OSError, ssl.SSLError) as error:
@@ -137,7 +137,7 @@ def _without_password(url: str) -> str:
 
 
 def _disk(installed: Installation, database: Path | None) -> Finding:
-    """Look where SQLite's file is, or where rows wait for PostgreSQL."""
+    """Check free space at SQLite's file, or at the spill folder of PostgreSQL."""
     beside = database or spill_folder(installed.database_url, installed.variables)
     folder = next(parent for parent in beside.parents if parent.is_dir())
     free = shutil.disk_usage(folder).free
@@ -162,7 +162,7 @@ def _waiting_rows(installed: Installation) -> Iterator[Finding]:
 
 
 def _open_files(installed: Installation) -> Finding:
-    raise_file_limit()  # as the router does at start
+    raise_file_limit()  # as the router does at its start
     room, wanted = most_connections(), installed.config.limits.max_connections
     reason = f"a process of this user has files for {room:,} client connections, the config allows {wanted:,}"
     if room >= min(wanted, 1_000):

@@ -1,4 +1,4 @@
-"""Extras that a config needs: without them the router does not start."""
+"""Extras that a config needs; without them the router does not start."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ollama_router_core.config.settings import Config
 
 __all__ = ["missing_extras"]
 
-_TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")  # other packages bring the rest of it
+_TRACING = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")  # other packages may install the rest
 
 
 def missing_extras(config: Config, database_url: str) -> Iterator[tuple[str, str]]:
-    """Tell which of them are not installed here, each as a reason and the command that fixes it."""
+    """Yield a reason and the installing command for each missing extra."""
     needs = (
         (database_url.startswith("postgres"), "database_url", "postgres", ("psycopg",)),
         (config.coordination.url is not None, "coordination.url", "redis", ("redis",)),
@@ -30,5 +30,5 @@ def missing_extras(config: Config, database_url: str) -> Iterator[tuple[str, str
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # what it lies in is not there
+    except ModuleNotFoundError:  # the parent package is missing
         return False

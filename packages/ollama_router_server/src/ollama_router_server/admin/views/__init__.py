@@ -1,1 +1,1 @@
-"""Views of the router's state: one typed view per resource, rendered as JSON, as HTML and by the command line."""
+"""Views of the router's state: one type per resource, for JSON, HTML and the command line."""

@@ -1,4 +1,4 @@
-"""What this program is, and what it keeps of those who use it."""
+"""What this program is, and which data it stores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DAY = 86_400.0
 
 
 class LibraryView(View):
-    """A library that the router is made with. `licence` is as its package says, null where it says none."""
+    """A library that the router uses. `licence` comes from its package, null if it states none."""
 
     name: str
     version: str
@@ -23,14 +23,14 @@ class LibraryView(View):
 
 
 class KeptDataView(View):
-    """Something that the router stores: what it is, and until when, in words."""
+    """A kind of stored data, and how long it is kept, in words."""
 
     what: str
     until: str
 
 
 class RunningView(View):
-    """Workers, and those that are heard; rows of the log that wait or were lost; whether the database answers."""
+    """Workers, and those heard from; pending and lost rows of the log; whether the database answers."""
 
     workers: int
     workers_heard: int
@@ -40,7 +40,7 @@ class RunningView(View):
 
 
 class AboutView(View):
-    """The router's version and licence, Python's version, the kind of its database, its libraries, the data kept.
+    """The router's version and licence, Python's version, the database type, the libraries, and the stored data.
 
     `running` is null for plain users.
     """
@@ -58,7 +58,7 @@ class AboutView(View):
 def about_view(
     config: Config, *, version: str, python: str, database: str, libraries: Iterable[LibraryView]
 ) -> AboutView:
-    """Tell what everybody who has a token may know."""
+    """Return the data that every user may see."""
     prompts = [] if config.responses.store else ["prompts and answers"]
     return AboutView(
         version=version,
@@ -72,7 +72,7 @@ def about_view(
 
 
 def kept_data(config: Config) -> list[KeptDataView]:
-    """List what the config lets the router store, each with how long it is kept."""
+    """List the data that the config lets the router store, with its retention."""
     rows, console, answers = config.request_log, config.console, config.responses
     days = "kept" if rows.keep_days is None else f"for {rows.keep_days:g} days"
     most = "" if rows.max_rows is None else f", the newest {rows.max_rows:,}"
@@ -95,7 +95,7 @@ def kept_data(config: Config) -> list[KeptDataView]:
 
 
 def _files(config: Config) -> dict[str, str]:
-    """List what is written to files, which are rotated by size alone."""
+    """List data written to files, which rotate by size alone."""
     rows, log = config.request_log, config.logging
     told = {}
     if rows.directory is not None:

@@ -1,4 +1,4 @@
-"""Requests in progress as people see them: what each does now, and what one that waits waits for."""
+"""Requests in flight as shown to people: what each does now, and what a queued one waits for."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ollama_router_server.services import Services
 __all__ = ["ActiveView", "active_views", "turn"]
 
 _MOST_DECIDED: Final = 5
-"""Kinds of requests whose wait is looked into at one look: each costs a decision among all servers."""
+"""The most kinds of queued requests explained per view: each costs a decision among all servers."""
 _MOST_NAMED: Final = 3
 _LEAST_SECONDS: Final = 0.5
-"""Seconds of writing before a speed says anything."""
+"""The least seconds of output for a meaningful speed."""
 _MAKES_READY: Final = {
     "loaded": "a slot on {}",
     "loading": "the load that {} is at",
@@ -34,13 +34,13 @@ _MAKES_READY: Final = {
 
 
 class ActiveView(View):
-    """A request in progress: `waiting` for a server, `sent` to one, or `answering`.
+    """A request in flight: `waiting` for a server, `sent` to one, or `answering`.
 
-    `starts_in_seconds` are the least and the most seconds until its turn, equal where fewer than 20 waits are known;
-    below 0 where it is overdue. `doing` says what it does now in words: of one that waits, for what. `pin` is the
-    server that it names, null where the router may choose; `speaker` the user whose token asks for the `user`, null
-    where they ask themselves. `tokens` are those written so far, null where nobody counts.
-    `decided_seconds` and `first_byte_seconds` are when a server was chosen, and when its answer began.
+    `starts_in_seconds` is the least and the most until it starts, equal if fewer than 20 earlier waits are known; below
+    0 it is overdue. `doing` describes its activity, or what it waits for. `pin` is the server that it names, null if
+    the router may choose; `speaker` is the user whose token speaks for `user`, null if it is the user's own. `tokens`
+    counts the output so far, null if it is not counted. `decided_seconds` and `first_byte_seconds` are the seconds
+    until a server was chosen, and until its response started.
     """
 
     id: str
@@ -67,13 +67,13 @@ class ActiveView(View):
 
 
 def active_views(services: Services, rows: Sequence[dict[str, Any]], user: str | None = None) -> list[ActiveView]:
-    """Show requests in progress in all workers, the oldest first; of one user, or of all."""
+    """Show requests in flight in all workers, oldest first; of one user, or of all."""
     doing = _Doing(services)
     return [ActiveView(**row, doing=doing.of(row)) for row in rows if user is None or row["user"] == user]
 
 
 def turn(starts_in: tuple[float, float] | None) -> str:
-    """When a request's turn comes: between two times, about one, or at any moment."""
+    """Return when a request starts, in words: a range, about one time, or any moment."""
     if starts_in is None:
         return "–"  # noqa: RUF001 - as all that is not there
     least, most = (max(round(one), 0) for one in starts_in)
@@ -85,7 +85,7 @@ def turn(starts_in: tuple[float, float] | None) -> str:
 
 
 class _Doing:
-    """What requests do at this moment; what those wait for that ask for the same is decided once."""
+    """Describes what requests do now, with one decision for all queued requests of a kind."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -150,7 +150,7 @@ def _answering(row: dict[str, Any]) -> str:
 
 
 def _waited_for(decision: Decision) -> str:
-    """Say what is waited for: a slot on a server that is full, or what the first of the ranking has to do."""
+    """Describe what is waited for: a slot on a full server, or the preparation of the best one."""
     full = [one.server for one in decision.verdicts if one.verdict == "refused" and one.reasons[0].code == FULL]
     if decision.server is None and full:
         more = f" or {len(full) - _MOST_NAMED} more" if len(full) > _MOST_NAMED else ""

@@ -1,4 +1,4 @@
-"""The settings to paste into each client, with this router's address."""
+"""Settings to paste into each client, with this router's address."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ClientView", "client_views"]
 
 
 class ClientView(View):
-    """A text for one client in some language; TOKEN and MODEL stand for what only its user knows."""
+    """The settings of one client in some language; TOKEN and MODEL are placeholders."""
 
     name: str
     where: str
@@ -23,7 +23,7 @@ class ClientView(View):
 
 
 def client_views(base: str, model: str | None = None) -> list[ClientView]:
-    """Texts for all clients; `base` is the router's address without a trailing slash."""
+    """Return the settings of all clients; `base` is the router's address without a trailing slash."""
     named = "MODEL" if model is None else model
     return [
         ClientView(**{**known, "text": known["text"].replace("{base}", base).replace("MODEL", named)})

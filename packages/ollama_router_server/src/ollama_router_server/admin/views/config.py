@@ -1,4 +1,4 @@
-"""The config in force, and what is told of a router to those who are asked for help."""
+"""The config in effect, and diagnostics for support."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["ConfigView", "DiagnosticsView"]
 
 
 class ConfigView(View):
-    """Every setting as YAML, passwords and values of headers masked.
+    """Every setting as YAML, with passwords and header values masked.
 
-    `problem` says, by line, why the file as it is now cannot be used; null while it is what holds. `needs_restart`
-    names settings that the file changes and a restart takes up.
+    `problem` says, by line, why the current file is invalid; null if it is in effect. `needs_restart` lists changed
+    settings that take effect at a restart.
     """
 
     text: str
@@ -22,7 +22,7 @@ class ConfigView(View):
 
 
 class DiagnosticsView(View):
-    """What the router is, its config, its servers and its log. Nothing of users, requests, prompts and answers."""
+    """The router, its config, its servers and its log. No data of users, requests, prompts or responses."""
 
     about: AboutView
     config: ConfigView

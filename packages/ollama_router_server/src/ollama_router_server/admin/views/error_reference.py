@@ -1,4 +1,4 @@
-"""Every error code: what happened, and what to do. The page of the reference is made of the same."""
+"""Every error code: what happened, and what to do. The reference page has the same source."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["ErrorEntryView", "ErrorSectionView", "ErrorsView", "errors_view", "k
 
 
 class ErrorEntryView(View):
-    """One code. `status` is that of HTTP, null for what no client sees; marks of code are Markdown's."""
+    """One error code. `status` is the HTTP status, null if clients never see it; code is marked as in Markdown."""
 
     code: str
     status: int | None
@@ -22,7 +22,7 @@ class ErrorEntryView(View):
 
 
 class ErrorSectionView(View):
-    """Codes that belong together."""
+    """A group of related codes."""
 
     title: str
     errors: list[ErrorEntryView]
@@ -36,12 +36,12 @@ class ErrorsView(View):
 
 @cache
 def errors_view() -> ErrorsView:
-    """All codes, as the package's file has them; read once."""
+    """Return all codes from the package's file; cached."""
     text = (files("ollama_router_server.admin") / "errors.yml").read_text(encoding="utf-8")
     return ErrorsView(sections=yaml.safe_load(text))
 
 
 @cache
 def known_codes() -> frozenset[str]:
-    """Return the codes that have an entry."""
+    """Return the documented codes."""
     return frozenset(one.code for section in errors_view().sections for one in section.errors)

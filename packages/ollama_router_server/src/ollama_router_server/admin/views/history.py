@@ -1,4 +1,4 @@
-"""One day: which models servers answered with, what ran and waited, what failed, went wrong, and was changed."""
+"""One day: which models servers answered with, what ran and waited, failures, incidents and changes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ollama_router_server.storage.log_days import MOST_GROUPS, STEP, STEPS, DayG
 __all__ = ["BlockView", "HistoryView", "LaneView", "MomentView", "clock", "day_lanes", "day_moments", "history_view"]
 
 _GAP: Final = 2
-"""Steps without a request that do not end a block: a model stays in memory for a while."""
+"""The most steps without a request within a block: a model stays in memory for a while."""
 
 
 class BlockView(View):
-    """A time in which a server answered for a model, from the step `begin` to the step `end`, both included.
+    """A period in which a server answered for a model, from step `begin` to step `end`, both included.
 
-    Requests that a server took after midnight are in the next day.
+    Requests that a server started after midnight belong to the next day.
     """
 
     model: str | None
@@ -41,7 +41,7 @@ class LaneView(View):
 
 
 class MomentView(View):
-    """A step of the day in which anything was under way: how many requests ran, waited, and began to fail."""
+    """A step of the day with activity: the requests that ran, waited, and failed."""
 
     step: int
     running: int
@@ -50,11 +50,10 @@ class MomentView(View):
 
 
 class HistoryView(View):
-    """A day (UTC) from `begin` on, in steps of `step_seconds`. Steps of which nothing is told were idle.
+    """A day (UTC) from `begin`, in steps of `step_seconds`. Omitted steps were idle.
 
-    `told_until` is the step from which on the day is not told, null for a whole day: a day may have more requests than
-    can be shown. `incidents` were under way on the day, the newest first. `changes` are those of the audit trail, for
-    admins alone.
+    `told_until` is the first step without data, null for a whole day: a day may have more requests than can be shown.
+    `incidents` were active on the day, newest first. `changes` come from the audit trail, for admins only.
     """
 
     day: str
@@ -71,7 +70,7 @@ class HistoryView(View):
 def history_view(
     day: str, begin: int, groups: Sequence[DayGroup], changes: list[AuditEntryBody], incidents: list[IncidentView]
 ) -> HistoryView:
-    """Show a day as its requests tell."""
+    """Build the view of a day from its requests."""
     told_until = groups[-1].began if len(groups) >= MOST_GROUPS else None
     groups = [group for group in groups if group.ended >= 0]
     moments = day_moments(groups)
@@ -89,7 +88,7 @@ def history_view(
 
 
 def day_lanes(groups: Iterable[DayGroup]) -> list[LaneView]:
-    """Lay out the models that each server answered with, by server."""
+    """Return the models that each server answered with, ordered by server."""
     by_server: dict[str, dict[str | None, list[DayGroup]]] = defaultdict(lambda: defaultdict(list))
     for group in groups:
         if group.server is not None and group.served < STEPS:
@@ -105,7 +104,7 @@ def _name(item: tuple[str | None, list[DayGroup]]) -> str:
 
 
 def _blocks(groups: list[DayGroup]) -> Iterable[BlockView]:
-    """Join requests of one model on one server where little time is between them."""
+    """Join requests of one model on one server with short gaps between them."""
     joined: list[list[DayGroup]] = []
     end = -STEPS
     for group in sorted(groups, key=lambda one: one.served):
@@ -125,7 +124,7 @@ def _blocks(groups: list[DayGroup]) -> Iterable[BlockView]:
 
 
 def day_moments(groups: Iterable[DayGroup]) -> list[MomentView]:
-    """Count what was under way in each step in which anything was."""
+    """Count the requests in each step with activity."""
     running, waiting, errors = ([0] * (STEPS + 1) for _ in range(3))
     for group in groups:
         if group.server is not None and group.served < STEPS:
@@ -142,7 +141,7 @@ def day_moments(groups: Iterable[DayGroup]) -> list[MomentView]:
 
 
 def _add(changes: list[int], first: int, last: int, count: int) -> None:
-    """Count from the first step to the last, as what begins and ends."""
+    """Count from the first step to the last, as a difference at either end."""
     changes[_within(first)] += count
     changes[_within(last) + 1] -= count
 
@@ -163,5 +162,5 @@ def _sentence(groups: Sequence[DayGroup], moments: Sequence[MomentView], told_un
 
 
 def clock(step: int) -> str:
-    """When a step of the day begins, as `14:02` (UTC)."""
+    """Return the start of a step of the day, as `14:02` (UTC)."""
     return f"{step * STEP // 3600:02}:{step * STEP % 3600 // 60:02}"

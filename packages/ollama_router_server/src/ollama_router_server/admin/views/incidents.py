@@ -1,4 +1,4 @@
-"""Incidents, each with its sentence."""
+"""Incidents, each with a sentence."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ _TEXTS: Final[Mapping[IncidentKind, tuple[str, str]]] = {
     ),
     "database.away": ("The database accepted no rows for {span}", "The database accepts no rows now for {span}"),
 }
-"""What is said of an incident that is over, and of one that goes on."""
+"""The sentences for a past and for an active incident."""
 
 
 class IncidentView(View):
     """An incident, from `began_at` to `ended_at`; null while it is active.
 
-    `router` is the one that saw it. `server` and `model` are null where it is about none. `cause` is the first one, as
-    it was told. `failed_requests` failed at that server, for that model, in the incident's first hour, and are of
-    `users` different people; of a full line and of many refusals they are those that were refused, as far as these have
-    rows. Null of what hits no request by itself, and beyond the newest fifty of an answer that do.
+    `router` reported it. `server` and `model` are null if it concerns none. `cause` is the first reported cause.
+    `failed_requests` failed at that server, for that model, in the incident's first hour; `users` counts their users.
+    For a full queue and for many refusals they are the refused requests that have rows. Both are null for kinds that
+    affect no requests directly, and beyond the newest fifty in a response that do.
     """
 
     id: int
@@ -66,14 +66,14 @@ class IncidentView(View):
 
 
 class IncidentsView(View):
-    """Incidents, newest first, and how many of them are active."""
+    """Incidents, newest first, with the number of active ones."""
 
     sentence: str
     incidents: list[IncidentView]
 
 
 def incidents_view(incidents: Sequence[Incident], hits: Mapping[int, Hit], now: float) -> IncidentsView:
-    """Show some incidents, with a sentence."""
+    """Build the view of incidents, with a sentence."""
     active = sum(one.ended_at is None for one in incidents)
     told = f"{amount(len(incidents), 'incident')}, {active or 'none'} active." if incidents else "No incidents."
     return IncidentsView(sentence=told, incidents=[_view(one, hits.get(one.id), now) for one in incidents])
@@ -101,7 +101,7 @@ def _sentence(one: Incident, seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """As long as something took, in the one unit that suits it."""
+    """Format a duration in its most suitable unit."""
     for least, size, unit in ((172_800, 86_400, "d"), (7_200, 3_600, "h"), (120, 60, "min")):
         if seconds >= least:
             return f"{seconds / size:.0f} {unit}"

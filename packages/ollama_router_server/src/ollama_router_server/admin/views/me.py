@@ -1,4 +1,4 @@
-"""What a user is shown of oneself: role, rights, what is left of the limits."""
+"""A user's own view: role, rights, and what is left of the limits."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["MeView", "MyLimitView", "me_view"]
 
 
 class MyLimitView(View):
-    """A limit: what is left of it, after how many seconds there is more (all of it, for tokens), whose grant it is.
+    """A limit: what is left, seconds until more is available (all of it, for tokens), and whose grant it is.
 
-    One that nobody has set has the origin `none`, and no numbers.
+    An unset limit has the origin `none`, and no numbers.
     """
 
     name: LimitName
@@ -35,7 +35,7 @@ class MyLimitView(View):
 
 
 class MeView(View):
-    """The user behind a token or a session. `grants` include those of the group; prices are in `currency`."""
+    """The user of a token or session. `grants` include the group's; prices are in `currency`."""
 
     name: str
     role: Role
@@ -48,7 +48,7 @@ class MeView(View):
 
 
 async def me_view(services: Services, request: Request) -> MeView:
-    """Return what users are shown of themselves."""
+    """Return the requesting user's own view."""
     user = user_of(request)
     left = await services.usage_limits.allowances_now(user)
     summary = (await services.users.show(user.name)).summary

@@ -1,4 +1,4 @@
-"""Models as people see them: where they are, what they need, how fast they answer."""
+"""Models as shown to people: location, requirements and speed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["ModelDetailView", "ModelOnServerView", "ModelView", "ModelsView", "m
 
 
 class ModelView(View):
-    """A model of the fleet, as its largest copy tells. `differs` says that servers hold different weights under it.
+    """A model of the fleet, described by its largest copy. `differs`: servers have different weights under its name.
 
-    `requests` are those of seven days, `last_used_at` is the hour of the last; null where the asking user sees only the
-    own ones. `rule` is the pattern of the config's rule for it.
+    `requests` counts the last seven days, `last_used_at` is the hour of the last use; both are null for users, who see
+    only their own requests. `rule` is the pattern of its rule in the config.
     """
 
     name: str
@@ -43,7 +43,7 @@ class ModelView(View):
 
 
 class ModelsView(View):
-    """All models that the asking user may use; `aliases` maps names of the config to the models that answer."""
+    """All models that the requesting user may use; `aliases` maps aliases of the config to models."""
 
     models: list[ModelView]
     servers: int
@@ -60,7 +60,7 @@ class ModelOnServerView(View):
 
 
 class ModelDetailView(ModelView):
-    """One model, server by server; `assigned` is where the config sends it."""
+    """One model, by server; `assigned` is where the config routes it."""
 
     assigned: str | None
     servers: list[ModelOnServerView]
@@ -70,7 +70,7 @@ Copies = dict[CanonicalName, list[tuple[ServerFacts, InstalledModel]]]
 
 
 def model_views(services: Services, grants: Grants | None) -> ModelsView:
-    """List the models that somebody with these grants may use, by name; None grants all."""
+    """List the models that these grants allow, by name; None allows all."""
     snapshot, models = services.fleet.snapshot, services.config.models
     differing = differing_digests(snapshot)
     shown = [_model(copies, models, differs=name in differing) for name, copies in sorted(_copies(snapshot).items())]
@@ -83,7 +83,7 @@ def model_views(services: Services, grants: Grants | None) -> ModelsView:
 
 
 def with_use(view: ModelsView, use: Mapping[CanonicalName, ModelUse]) -> ModelsView:
-    """Add to each model how often it was used, and when last."""
+    """Add the number of requests and the last use to each model."""
     models = [model.model_copy(update=_used(use.get(canonical_name(model.name)))) for model in view.models]
     return view.model_copy(update={"models": models})
 
@@ -95,7 +95,7 @@ def _used(use: ModelUse | None) -> dict[str, int | float | None]:
 
 
 def model_detail(services: Services, name: str) -> ModelDetailView:
-    """One model, server by server.
+    """Return one model, by server.
 
     Raises:
         KeyError: no server has it.

@@ -1,4 +1,4 @@
-"""The models that a user may use: whether they are in memory, how fast they usually are, what they cost."""
+"""The models that a user may use: whether they are loaded, their usual speed, and their price."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _DAYS = 7 * 86_400.0
 class MyModelView(View):
     """A model that the user may use, of the fleet or of an external host.
 
-    `warm` says whether a server has it in memory now, null for a host. `ttft_ms` and `tokens_per_second` are medians of
-    the last week's answers. Prices are for a million tokens, null where the config names none.
+    `warm`: a server has it in memory now; null for a host. `ttft_ms` and `tokens_per_second` are medians over the last
+    week's responses. Prices are per million tokens, null if the config has none.
     """
 
     name: str

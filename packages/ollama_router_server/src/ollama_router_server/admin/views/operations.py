@@ -1,4 +1,4 @@
-"""Operations on models as people see them: what is done, where, and how far it is."""
+"""Operations on models as shown to people: what is done, where, and the progress."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ State = Literal["running", "done", "partly", "failed", "cancelled"]
 
 
 class OperationTargetView(View):
-    """An operation on one server; bytes are 0 where nothing is counted."""
+    """An operation on one server; bytes are 0 if unknown."""
 
     server: str
     state: TargetState
@@ -42,13 +42,13 @@ class OperationView(View):
 
 
 class OperationsView(View):
-    """Operations of the last seven days, the newest first."""
+    """Operations of the last seven days, newest first."""
 
     operations: list[OperationView]
 
 
 def operation_view(operation: Operation) -> OperationView:
-    """One operation, with the mean rate since it began."""
+    """Return one operation, with the mean rate since its start."""
     elapsed = max(0.001, operation.seen_at - operation.created_at)
     return OperationView.from_object(
         operation,

@@ -1,4 +1,4 @@
-"""A day as it would have been, in the form in which `/router/history` tells how it was."""
+"""A simulated day in another scenario, in the form of `/router/history`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["OtherDayView", "other_day_view"]
 
 
 class OtherDayView(View):
-    """A day (UTC) of another world, from `begin` on in steps of `step_seconds`; steps that are not told were idle.
+    """A simulated day (UTC) from `begin`, in steps of `step_seconds`; omitted steps were idle.
 
-    `told_from` is the step before which nothing is told, null for a whole day: the newest 20,000 requests of a day are
-    served again. `answer` has the figures of both worlds.
+    `told_from` is the first step with data, null for a whole day: the newest 20,000 requests of a day are replayed.
+    `answer` has the figures of both worlds.
     """
 
     day: str
@@ -30,7 +30,7 @@ class OtherDayView(View):
 
 
 def other_day_view(day: str, begin: int, answered: WhatIfView, found: dict[str, Any]) -> OtherDayView:
-    """Show a day of a replay that was asked for in the day's steps."""
+    """Build the view of a day from a replay in the day's steps."""
     groups = list(_groups(found["groups"]))
     told_from = found["told_from"]
     return OtherDayView(
@@ -45,7 +45,7 @@ def other_day_view(day: str, begin: int, answered: WhatIfView, found: dict[str, 
 
 
 def _groups(counted: Iterable[list[Any]]) -> Iterator[DayGroup]:
-    """Yield the replay's groups; what is refused fails, and is answered by no server."""
+    """Yield the replay's groups; a refused request failed, on no server."""
     for server, model, waited, began, served, ended, loaded, requests in counted:
         yield DayGroup(
             server=server,

@@ -1,4 +1,4 @@
-"""The whole router at a glance: one sentence, what needs attention, what runs and what waits."""
+"""The overview of the router: one sentence, what needs attention, what runs and what waits."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ AttentionKind = Literal[
     "server.unknown",
     "server.draining",
 ]
-"""What is an incident, too, has that one's name."""
+"""Kinds that are also incidents have the incident's name."""
 
 
 class AttentionView(View):
-    """Something that somebody should look at, and what fixes it.
+    """A problem that needs attention, and its fix.
 
-    `kind` is stable, `server` the one that it is about. `since` (seconds since 1970) is when it began, if an incident
-    tells.
+    `kind` is stable, `server` the affected server. `since` (seconds since 1970) is the start of its incident, if there
+    is one.
     """
 
     severity: Literal["bad", "warn"]
@@ -71,9 +71,9 @@ class AttentionView(View):
 
 
 class MinuteView(View):
-    """The requests that ended in a minute from `start` (seconds since 1970) on, in all workers.
+    """The requests that ended in the minute from `start` (seconds since 1970), in all workers.
 
-    Those whose client left are not among the `failed`. `phases` are milliseconds, by where the requests' time went.
+    `failed` excludes requests whose client disconnected. `phases` are the requests' milliseconds by phase.
     """
 
     start: int
@@ -84,7 +84,7 @@ class MinuteView(View):
 
 
 class LastHourView(View):
-    """Sixty minutes, the one that runs now last, with a sentence about them."""
+    """The last sixty minutes, the current one last, with a sentence."""
 
     sentence: str
     minutes: list[MinuteView]
@@ -93,7 +93,7 @@ class LastHourView(View):
 class OverviewView(View):
     """The router now. `attention` has at most five entries, the worst first; `more` counts the others.
 
-    Of `workers`, so many are `heard`; what the others run is missing, or as of when they were heard.
+    `heard` of `workers` have reported; requests of the others are missing, or as last reported.
     """
 
     sentence: str
@@ -111,13 +111,13 @@ class OverviewView(View):
 def overview(
     services: Services, active_requests: Sequence[dict[str, Any]], minutes: Sequence[Minute], workers: tuple[int, int]
 ) -> OverviewView:
-    """Show the router now.
+    """Build the view of the router now.
 
     Args:
-        services: of this process.
-        active_requests: the requests in progress in all workers.
-        minutes: those of the last hour, of all workers.
-        workers: how many are heard, and how many there are.
+        services: this process's services.
+        active_requests: the requests in flight in all workers.
+        minutes: the last hour's minutes of all workers.
+        workers: how many workers were heard from, and how many there are.
     """
     active = active_views(services, active_requests)
     waiting = [one for one in active if one.state == "waiting"]
@@ -139,7 +139,7 @@ def overview(
 
 
 def dated(view: OverviewView, incidents: Iterable[Incident]) -> OverviewView:
-    """Add since when each thing needs attention, as the incidents that are under way tell."""
+    """Add the start of each problem from the active incidents."""
     began: dict[tuple[str, str | None], float] = {
         (one.kind, one.server or None): one.began_at for one in incidents if not one.model
     }
@@ -148,7 +148,7 @@ def dated(view: OverviewView, incidents: Iterable[Incident]) -> OverviewView:
 
 
 def last_hour_view(minutes: Sequence[Minute]) -> LastHourView:
-    """Add up the last hour."""
+    """Sum up the last hour."""
     requests, failed = sum(one.requests for one in minutes), sum(one.failed for one in minutes)
     tokens = sum(one.completion_tokens for one in minutes)
     told = f"{amount(requests, 'request')} ended, {failed or 'none'} failed; {amount(tokens, 'token')} written."
@@ -172,7 +172,7 @@ def sentence(
     line: Sequence[ActiveView],
     first_token_ms: float | None = None,
 ) -> str:
-    """Sum up the router in one sentence; `first_token_ms` is what 95 of 100 stayed within in the last hour."""
+    """Sum up the router in one sentence; `first_token_ms` is the last hour's 95th percentile."""
     used = [server for server in servers if server.state != "disabled"]
     up = sum(server.state in {"up", "draining"} for server in used)
     longest = f" (longest {max(one.seconds for one in line):.0f} s)" if line else ""
@@ -182,7 +182,7 @@ def sentence(
 
 
 def attention(services: Services, servers: Sequence[ServerView]) -> Iterator[AttentionView]:
-    """Yield what somebody should look at, the worst first."""
+    """Yield what needs attention, the worst first."""
     if services.running_config.problem is not None:
         yield _bad(
             "config.refused",
@@ -233,7 +233,7 @@ def _of_all(services: Services, servers: Sequence[ServerView]) -> Iterator[Atten
 
 
 def _of_memory(server: ServerView, told: Collection[CanonicalName]) -> Iterator[AttentionView]:
-    """Models that take a fifth more or less than was computed, which decides where others go, unless it was `told`."""
+    """Yield models whose size is a fifth off the computed one, which decides placements, unless configured (`told`)."""
     for row in server.loaded:
         if row.computed and canonical_name(row.model) not in told and abs(row.size / row.computed - 1) >= _FAR:
             taken = f"{row.size / GIB:.1f} GiB, {row.computed / GIB:.1f} were computed"

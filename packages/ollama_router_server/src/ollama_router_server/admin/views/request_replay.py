@@ -1,4 +1,4 @@
-"""One request of the log, decided once more by the rules and servers of now."""
+"""One logged request, decided again with the current rules and servers."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class RefusalView(View):
 
 
 class RequestReplayView(View):
-    """Where a request would go at this moment; nothing is sent.
+    """Where a request would be sent now; nothing is sent.
 
-    `then` is the server that answered it, `server` the one of now. `allowed` tells whether its user may still use the
-    model, null where the user is gone. `policy` is what the config would change of it, `strategies` what each strategy
-    would choose. What only its body told, such as tools or images, is not asked for again.
+    `then` is the server that answered it, `server` the one chosen now. `allowed` says whether its user may still use
+    the model, null if the user does not exist. `policy` lists changes by the config, `strategies` the choice of each
+    strategy. Requirements known only from its body, such as tools or images, are not considered.
     """
 
     id: str
@@ -47,7 +47,7 @@ class RequestReplayView(View):
 
 
 def request_replay_view(record: RequestRecord, found: Mapping[str, Any]) -> RequestReplayView:
-    """Show the answer of `routing.explanation.explain` with all strategies, about a request of the log."""
+    """Show the result of `routing.explanation.explain`, with all strategies, for a logged request."""
     error = found["error"]
     return RequestReplayView(
         id=record.id,

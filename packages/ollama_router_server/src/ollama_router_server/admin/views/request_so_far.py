@@ -16,7 +16,7 @@ _LAST_TEN = ("th", "st", "nd", "rd")
 
 
 def detail_so_far(active: ActiveView, record: RequestRecord | None) -> RequestDetailView:
-    """Show all of a request as it is now. `record` is the row it would leave, None where another worker has it."""
+    """Show a request in flight. `record` is what it would write now, None if another worker has it."""
     so_far = _row_of(active) if record is None else record
     if active.decided_seconds is None:
         so_far = replace(so_far, queue_ms=so_far.total_ms)
@@ -29,7 +29,7 @@ def detail_so_far(active: ActiveView, record: RequestRecord | None) -> RequestDe
 
 
 def _row_of(active: ActiveView) -> RequestRecord:
-    """Return the known part of a request in another worker."""
+    """Return the known part of another worker's request."""
     return RequestRecord(
         id=active.id,
         started_at=active.started_at,

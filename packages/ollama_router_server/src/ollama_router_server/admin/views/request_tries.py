@@ -1,4 +1,4 @@
-"""What a request went through: its attempts one by one, what was changed of it, how near it was to a limit."""
+"""The course of a request: its attempts, changes by policy, and what was left of limits."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["CourseView", "KeptAttemptView", "LimitView", "PhaseView", "TryView",
 
 _TINY = 1e-6
 TryEnd = AttemptEnd | Literal["answered", "failed", "client_left", "in_progress"]
-"""`answered` with whatever status; `failed` where it broke off, `client_left` where nobody waited for it any more."""
+"""`answered`: with any status; `failed`: broken off; `client_left`: the client disconnected."""
 
 
 class PhaseView(View):
-    """A part of a request's time. `connect` holds attempts that failed; `unexplained` is what nobody reported."""
+    """A part of a request's time. `connect` includes failed attempts; `unexplained` is time that nothing reports."""
 
     name: PhaseName
     ms: float
 
 
 class KeptAttemptView(View):
-    """An attempt that led to no answer, as it was kept; milliseconds from the request's start."""
+    """A failed attempt as recorded; milliseconds from the request's start."""
 
     server: str
     start_ms: float
@@ -38,7 +38,7 @@ class KeptAttemptView(View):
 
 
 class LimitView(View):
-    """What was left of one of the user's limits when the request was counted, and seconds until more is."""
+    """What was left of a user's limit when the request was counted, and seconds until more is available."""
 
     limit: int
     remaining: int
@@ -46,7 +46,7 @@ class LimitView(View):
 
 
 class CourseView(View):
-    """What was kept beside the decision: see `exchange.course`."""
+    """Data recorded next to the decision: see `exchange.course`."""
 
     attempts: list[KeptAttemptView] = Field(default_factory=list)
     changes: list[str] = Field(default_factory=list)
@@ -56,7 +56,7 @@ class CourseView(View):
 
 
 class TryView(View):
-    """One attempt: on which server, when after the request's start, how it ended, and where its time went."""
+    """One attempt: its server, start after the request's start, result, and phases."""
 
     server: str
     start_ms: float
@@ -70,7 +70,7 @@ class TryView(View):
 def tries_of(
     record: RequestRecord, kept: Sequence[KeptAttemptView], phases: Sequence[PhaseView]
 ) -> list[TryView] | None:
-    """Every attempt, the last with its phases; None where those before the last were not kept."""
+    """Return every attempt, the last with its phases; None if earlier ones were not recorded."""
     made = [_in_vain(one) for one in kept]
     match record.attempts - len(kept):
         case 0:

@@ -1,4 +1,4 @@
-"""Past and present requests as people see them: what happened, where the time went, and a sentence about it."""
+"""Past and present requests as shown to people: what happened, where the time went, and a sentence."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ _LOADS = {
     "reload": "in memory for other options",
 }
 _TOLD = 0.02
-"""Parts below this share of the total are left out of the sentence."""
+"""The least share of the total that the sentence mentions."""
 
 
 class RequestView(View):
-    """One request of the log. Times are milliseconds from its start; null where nobody told.
+    """One request of the log. Times are milliseconds from its start; null if unknown.
 
-    `speaker` is the user whose token asked for the `user`, null where that asked for itself.
+    `speaker` is the user whose token spoke for `user`, null if it was the user's own.
     """
 
     id: str
@@ -80,13 +80,12 @@ class RequestView(View):
 
 
 class RequestsView(View):
-    """A page of the log, newest first; `next` is the cursor of the page after it, null on the last.
+    """A page of the log, newest first; `next` is the cursor of the following page, null on the last.
 
-    `active` are the requests in progress that the filter lets through, the oldest first, on the first page alone.
-    So is `about`: how many rows of the log the filter lets through, where that is known without reading them: of a user
-    or a server, or of all, between any two moments; null elsewhere.
-    `searched_back_to` is not null where the page ends because 50,000 rows were looked at: what began before that moment
-    (seconds since 1970) is looked at by the next page.
+    `active` lists matching requests in flight, oldest first, on the first page only, as is `about`: the number of
+    matching rows, if the totals have it (for a user, a server, or all, between any two times), else null.
+    `searched_back_to` is set if the page ended because 50,000 rows were searched: the following page searches rows that
+    began before that time (seconds since 1970).
     """
 
     active: list[ActiveView]
@@ -97,14 +96,14 @@ class RequestsView(View):
 
 
 class ReasonView(View):
-    """Why: a stable code for programs, a text for people."""
+    """A reason: a stable code for programs, a text for people."""
 
     code: str
     text: str
 
 
 class KeptCandidateView(View):
-    """A server as it was when the decision was made."""
+    """A server as it was at the time of the decision."""
 
     server: str
     verdict: Literal["chosen", "possible", "refused", "skipped"]
@@ -116,7 +115,7 @@ class KeptCandidateView(View):
 
 
 class ExpectedSecondsView(View):
-    """What the chosen server was expected to take from the decision on; reading without what a held prefix saves."""
+    """The seconds expected of the chosen server, from the decision; prefill without savings from a cached prefix."""
 
     wait_seconds: float
     load_seconds: float
@@ -125,7 +124,7 @@ class ExpectedSecondsView(View):
 
 
 class KeptDecisionView(View):
-    """The original decision: its first servers, and how many others had which reason, by its code."""
+    """The original decision: its first servers, and counts of the others by reason code."""
 
     strategy: str
     server: str | None
@@ -136,17 +135,16 @@ class KeptDecisionView(View):
 
 
 class RequestDetailView(RequestView):
-    """One request whole. `decision` is null where none was kept: the server had the model in memory and was free.
+    """One request in full. `decision` is null if none was recorded: the server had the model in memory and was free.
 
-    `expected` are the parts that the decision expected, `queue` with what was said about the line; null where no
-    decision was kept, or another server answered than it chose. `tries` are its attempts, null where those before the
-    last were not kept. `changes` are what policy changed, in words; `dropped` what of its body was left out or sent
-    otherwise; `limits` what was left of its user's, where that was kept: of requests that were refused, or of which
-    something else is told. `said_seconds` are between which its wait was to end by the 200 waits before it, null where
-    fewer than 20 were known: then it was about `expected_wait_ms`. `reports_phases` is false where the server told
-    nothing of loading, reading and writing. Of a request in progress, which has `active`, all is as it is so far, and
-    `status` 0 before its answer has begun; one that another worker has is told without its decision, attempts, changes
-    and limits.
+    `expected` has the phases that the decision forecast, `queue` with the queue's forecast; null if no decision was
+    recorded, or if another server answered than it chose. `tries` are its attempts, null if earlier ones are missing.
+    `changes` lists changes by policy, in words; `dropped` lists parts of its body that were omitted or sent in another
+    form; `limits` is what was left of its user's limits, recorded for requests that were refused or have other recorded
+    data. `said_seconds` is the forecast range of its wait, from the 200 waits before it; null if fewer than 20 were
+    known: then the forecast was `expected_wait_ms`. `reports_phases` is false if the server reported no times of
+    loading, reading and writing. A request in flight has `active`, and all fields as they are so far; its `status` is 0
+    before the response starts. If another worker has it, decision, attempts, changes and limits are missing.
     """
 
     sentence: str
@@ -170,7 +168,7 @@ class RequestDetailView(RequestView):
 
 
 def outcome_of(record: RequestRecord) -> Ended:
-    """How a request ended, for its client."""
+    """Return how a request ended for its client."""
     if record.status == 499:
         return "client_left"
     if record.status >= 400 and record.attempts == 0:
@@ -179,16 +177,16 @@ def outcome_of(record: RequestRecord) -> Ended:
 
 
 def phases_of(record: RequestRecord) -> list[PhaseView]:
-    """List the phases of a request that took any time, in their order; they add up to its total."""
+    """List the phases that took any time, in order; they add up to the total."""
     return [PhaseView(name=name, ms=ms) for name, ms in phase_times(record) if ms > _TINY]
 
 
 def sentence_of(
     record: RequestRecord, expected: Sequence[PhaseView] | None = None, decision: KeptDecisionView | None = None
 ) -> str:
-    """Say what happened to a request, in one sentence; of an answer also how long it was expected to take.
+    """Describe in one sentence what happened to a request, with the forecast if it succeeded.
 
-    Where its model was loaded, the decision tells which servers were full.
+    If its model was loaded, the decision provides the servers that were full.
     """
     match outcome_of(record):
         case "refused":
@@ -217,7 +215,7 @@ def _expected_of(record: RequestRecord, decision: KeptDecisionView | None) -> li
 
 
 def seconds(ms: float) -> str:
-    """Milliseconds as people say them."""
+    """Format milliseconds for people."""
     if ms < 1000:
         return f"{ms:.0f} ms"
     return f"{ms / 1000:.1f} s" if ms < 10_000 else f"{ms / 1000:.0f} s"
@@ -230,7 +228,7 @@ def _so_far(record: RequestRecord) -> str:
 
 
 def _because(decision: KeptDecisionView | None) -> str:
-    """Why a model was loaded there, as the decision has it: how far the server was, and which others were full."""
+    """Return why a model was loaded there, from the decision: the server's state, and which others were full."""
     if decision is None:
         return ""
     codes = {reason.code for one in decision.candidates if one.verdict == "chosen" for reason in one.reasons}
@@ -266,12 +264,12 @@ def _told(record: RequestRecord, decision: KeptDecisionView | None) -> Iterator[
 
 
 def request_view(record: RequestRecord) -> RequestView:
-    """One row of a list."""
+    """Return one row of a list."""
     return RequestView.from_object(record, outcome=outcome_of(record), phases=phases_of(record))
 
 
 def request_detail(record: RequestRecord) -> RequestDetailView:
-    """One request whole."""
+    """Return one request in full."""
     kept = {} if record.decision is None else msgspec.json.decode(record.decision)
     course = CourseView(**{name: kept.pop(name) for name in CourseView.model_fields if name in kept})
     decision = KeptDecisionView(**kept) if kept else None

@@ -1,4 +1,4 @@
-"""Effective rights of a person or a group: what may be used, and which grant, role or setting says so."""
+"""Effective rights of a user or a group: what they allow, and which grant, role or setting is the reason."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["GroupRightsView", "JudgementView", "RightView", "RightsView", "group
 
 
 _MOST_NAMED: Final = 3
-"""So many of what may not be used are named in a sentence."""
+"""The most forbidden names listed in a sentence."""
 
 
 class RightView(View):
-    """One right or limit: its value as grants have it, the same in words, and where it comes from.
+    """One right or limit: its value as in grants, the same in words, and its origin.
 
     The origin is `own` or `group` for a grant, `role`, or `setting` for the config.
     """
@@ -35,7 +35,7 @@ class RightView(View):
 
 
 class JudgementView(View):
-    """A model or an external host: whether it may be used, and why."""
+    """A model or an external host: whether it is allowed, and why."""
 
     name: str
     allowed: bool
@@ -43,7 +43,7 @@ class JudgementView(View):
 
 
 class RightsView(View):
-    """What a person may do now. `groups` grants count where the person has none of their own."""
+    """The rights of a user now. The group's grants count where the user has no own ones."""
 
     name: str
     role: Role
@@ -57,7 +57,7 @@ class RightsView(View):
 
 
 class GroupRightsView(View):
-    """What a group means for a user in it who has no grants of their own; those come before the group's."""
+    """The effect of a group on a member without own grants; own grants take precedence."""
 
     name: str
     member_count: int
@@ -68,12 +68,12 @@ class GroupRightsView(View):
 
 
 async def rights_view(services: Services, name: str, change: UserChange = UserChange()) -> RightsView:  # noqa: B008 - frozen
-    """Tell what a user may do, with the reasons; or could do after a change that is not made.
+    """Return a user's rights, with reasons, as they are or after a change, which is not made.
 
     Raises:
         UnknownUser: the user does not exist.
         UnknownGroup: the group does not exist.
-        InvalidGrants: the grants would not be valid.
+        InvalidGrants: the resulting grants are invalid.
     """
     user = change.apply((await services.users.show(name)).summary)
     group = Grants() if user.group is None else (await services.groups.show(user.group)).grants
@@ -90,11 +90,11 @@ async def rights_view(services: Services, name: str, change: UserChange = UserCh
 
 
 async def group_rights_view(services: Services, name: str, changes: Mapping[str, Any] | None = None) -> GroupRightsView:
-    """Tell what a group's grants come to for a user with none of their own; or would after changes that are not made.
+    """Return a group's effect on a member without own grants, as it is or after changes, which are not made.
 
     Raises:
         UnknownGroup: the group does not exist.
-        InvalidGrants: the grants would not be valid.
+        InvalidGrants: the resulting grants are invalid.
     """
     group = await services.groups.show(name)
     person = Person(role="user", own=Grants(), group=changed_grants(group.grants, changes or {}))
@@ -166,7 +166,7 @@ def _share(found: list[JudgementView], noun: str) -> str:
 
 
 def _text(name: str, value: Any) -> str:
-    """Put a value into words."""
+    """Format a value in words."""
     if value is None:
         return _WITHOUT.get(name, "no limit")
     if isinstance(value, bool):

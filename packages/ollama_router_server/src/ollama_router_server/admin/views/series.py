@@ -1,4 +1,4 @@
-"""How much was asked and how long it took, step by step: the last hour, day or week."""
+"""Request rates and latencies by step: the last hour, day or week."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _HOUR: Final = 3_600
 
 
 class StepView(View):
-    """The requests of a step from `start` (seconds since 1970) on.
+    """The requests of a step from `start` (seconds since 1970).
 
-    `failed` of a day's or week's steps are, as the log adds up errors, those whose client left too; of an hour's not.
-    `per_second` is their number by the step's seconds, of the last one those that have passed. `waiting` is how many
-    waited for a server on the average, by the waits of those that ended; null where that is not kept.
-    `ttft_p50_ms` and `ttft_p95_ms` are what 50 and 95 of 100 stayed within until their first token.
+    In steps of a day or week, `failed` includes requests whose client disconnected, as the log's errors do; in an hour
+    it does not. `per_second` divides the requests by the step's seconds, in the last step by the elapsed ones.
+    `waiting` is the mean number of queued requests, from the waits of those that ended; null if unknown.
+    `ttft_p50_ms` and `ttft_p95_ms` are percentiles of the time to first token.
     """
 
     start: int
@@ -42,10 +42,10 @@ class StepView(View):
 
 
 class SeriesView(View):
-    """Steps without gaps, the oldest first and the one that runs now last.
+    """Steps without gaps, oldest first, the current one last.
 
-    Of an hour these are minutes, in which requests ended, counted since the router started; of a day or week hours,
-    in which they began, of the request log.
+    Steps of an hour are minutes, by the requests' end, counted since the router started; steps of a day or week are
+    hours, by the requests' start, from the request log.
     """
 
     span: Span
@@ -75,7 +75,7 @@ def series_of_minutes(minutes: Sequence[Minute], now: float) -> SeriesView:
 
 
 def series_of_hours(span: Span, hours: Sequence[HourSums], now: float) -> SeriesView:
-    """Build the series of a day or a week of the request log."""
+    """Build the series of a day or a week from the request log."""
     found = {one.start: one for one in hours}
     last = int(now // _HOUR) * _HOUR
     starts = range(last - (HOURS[span] - 1) * _HOUR, last + 1, _HOUR)
@@ -116,12 +116,12 @@ def _rate(requests: int, start: int, step: int, now: float) -> float:
 
 
 def _passed(start: int, step: int, now: float) -> float:
-    """Of the step that runs, the seconds that have passed, at least one."""
+    """Return the elapsed seconds of a step, at least one."""
     return min(max(now - start, 1.0), step)
 
 
 def _nearest_rank(counts: Mapping[int, int], percent: int) -> float | None:
-    """By the bounds of bands that the log keeps: at most 1 ms, from 100 ms on 1 in 100, below the true value."""
+    """Return a percentile from the log's bands: at most 1 ms, or from 100 ms on 1 in 100, below the true value."""
     left = -(-sum(counts.values()) * percent // 100)
     for least_ms in sorted(counts):
         left -= counts[least_ms]

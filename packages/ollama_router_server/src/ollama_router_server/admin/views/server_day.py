@@ -1,4 +1,4 @@
-"""A server's last 24 hours: when it was down, suspended or draining, and when nobody looked."""
+"""A server's last 24 hours: when it was down, suspended or draining, and when the router was off."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _FIRST_START: Final = "started for the first time"
 
 
 class SpanView(View):
-    """A time in which the server was not simply up, in seconds since 1970; `goes_on` if it is so now.
+    """A period in which the server was not simply up, in seconds since 1970; `goes_on` if it lasts until now.
 
-    `unknown` is when the router was off, or was not there yet. `cause` is the first one, or who drained it.
+    `unknown`: the router was off, or did not exist yet. `cause` is the first cause, or who drained it.
     """
 
     state: SpanState
@@ -38,7 +38,7 @@ class SpanView(View):
 
 
 class ServerDayView(View):
-    """The 24 hours until `end`; spans may overlap, the oldest first."""
+    """The 24 hours until `end`; spans may overlap, oldest first."""
 
     sentence: str
     begin: float
@@ -49,11 +49,11 @@ class ServerDayView(View):
 def server_day(
     incidents: Sequence[Incident], drains: Iterable[AuditEntry], now: float, *, draining: bool
 ) -> ServerDayView:
-    """Lay a day out.
+    """Build the view of a server's day.
 
     Args:
-        incidents: of this server, and restarts of this router.
-        drains: its drains and their ends in the audit trail, in any order.
+        incidents: of this server, and this router's restarts.
+        drains: the server's drain and undrain entries of the audit trail, in any order.
         now: seconds since 1970.
         draining: whether it drains now.
     """
@@ -78,9 +78,9 @@ def _of_incidents(incidents: Iterable[Incident], begin: float, now: float) -> It
 
 
 def _of_drains(drains: Iterable[AuditEntry], begin: float, now: float, *, draining: bool) -> Iterator[SpanView]:
-    """Yield drains: one whose start is not in the trail began before the day; one that the config ended is left out.
+    """Yield drains. One without a start in the trail began before the day; one that the config ended is omitted.
 
-    The config ended it where another begins, unless that entry says that the server was draining already.
+    The config ended a drain if another starts, unless that entry says that the server was already draining.
     """
     changes = sorted(drains, key=lambda one: one.at)
     on = changes[0].action == "server.undrain" if changes else draining
@@ -112,7 +112,7 @@ def _told(state: SpanState, spans: Sequence[SpanView]) -> str:
 
 
 def _joined(spans: Iterable[SpanView]) -> list[tuple[float, float]]:
-    """Beginnings and ends, of those that overlap the first and the last; `spans` are the oldest first."""
+    """Merge overlapping spans, given oldest first; return the begin and end of each."""
     found: list[tuple[float, float]] = []
     for one in spans:
         if found and one.begin < found[-1][1]:

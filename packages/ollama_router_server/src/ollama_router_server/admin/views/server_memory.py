@@ -1,4 +1,4 @@
-"""A server's memory as people see it: what lies where, what is coming, how well that was foretold."""
+"""A server's memory as shown to people: what is where, what is loading, and the accuracy of predictions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TOLD: Final = 20
 
 
 class PlacedView(View):
-    """A model on a GPU, with its bytes there; `assumed` says that Ollama may have put it elsewhere."""
+    """A model on a GPU, with its bytes there; `assumed`: Ollama may have placed it elsewhere."""
 
     model: str
     bytes: int
@@ -27,7 +27,7 @@ class PlacedView(View):
 
 
 class GpuView(View):
-    """One of several GPUs, counted from 0, as the config has them; of a model that is split each has its share."""
+    """One of several GPUs of the config, counted from 0; a split model has its share on each."""
 
     gpu: int
     size: int
@@ -35,7 +35,7 @@ class GpuView(View):
 
 
 class ArrivingView(View):
-    """A model that is being loaded, for so many seconds now, with the bytes that it is expected to take."""
+    """A model that has been loading for `seconds`, with the bytes that it is expected to take."""
 
     model: str
     bytes: int
@@ -43,7 +43,7 @@ class ArrivingView(View):
 
 
 class MeasuredLoadView(View):
-    """A model that came into memory at a moment (seconds since 1970), with what it took and what was computed."""
+    """A model load at `at` (seconds since 1970), with its measured and computed size."""
 
     model: str
     context: int | None
@@ -53,10 +53,10 @@ class MeasuredLoadView(View):
 
 
 class ServerMemoryView(View):
-    """`predicted` bytes were computed for what is in memory, null where that is not known of each model.
+    """`predicted` is the computed bytes of the loaded models, null unless known for each.
 
-    `gpus` is empty for a server that the config does not give several. `loads` are the newest of those that this
-    process saw, `accuracy` a sentence about all of them.
+    `gpus` is empty unless the config lists several. `loads` are the newest that this process observed, `accuracy`
+    is a sentence about all of them.
     """
 
     predicted: int | None
@@ -67,7 +67,7 @@ class ServerMemoryView(View):
 
 
 def server_memory(services: Services, facts: ServerFacts, host: Server, now: float) -> ServerMemoryView:
-    """Show the memory of one server; `now` is seconds of the fleet's clock."""
+    """Build the view of a server's memory; `now` is seconds of the fleet's clock."""
     computed = [services.computed_sizes.find(row, facts, host) for row in facts.loaded.values()]
     known = [size for size in computed if size is not None]
     loads = services.measured_loads.of(facts.name)
@@ -81,7 +81,7 @@ def server_memory(services: Services, facts: ServerFacts, host: Server, now: flo
 
 
 def accuracy_of(loads: Sequence[MeasuredLoad]) -> str | None:
-    """How far what was measured is from what was computed: of ten loads the worst is left out."""
+    """Describe the error of computed sizes; the worst of ten loads is ignored."""
     if not loads:
         return None
     off = sorted(one.off for one in loads)
@@ -91,7 +91,7 @@ def accuracy_of(loads: Sequence[MeasuredLoad]) -> str | None:
 
 
 def _gpus(facts: ServerFacts, host: Server) -> Iterator[GpuView]:
-    """Where models lie; the share of one that is split goes by the GPUs' sizes."""
+    """Yield the GPUs with their models; a split model's share is proportional to the GPU's size."""
     sizes = gpu_sizes(host)
     if len(sizes) < 2:
         return

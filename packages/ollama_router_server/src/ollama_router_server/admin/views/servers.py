@@ -1,4 +1,4 @@
-"""Servers as people see them: their state, what they hold in memory, how fast they are."""
+"""Servers as shown to people: their state, memory and speed."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _OF_ITS_ADDRESS: Final = {
     *("url", "host", "port", "protocol", "path_prefix", "name"),
     *("api_key_env", "api_key_file", "headers", "ca_file"),
 }
-"""Settings that tell where a server is, or how one gets in."""
+"""Settings that contain a server's address or credentials."""
 _ATTENTION: tuple[ServerState, ...] = ("down", "suspended", "unknown", "draining", "up", "disabled")
 
 
 class LoadedView(View):
-    """A model in a server's memory; `expires_in_seconds` is null where it never leaves or nobody said.
+    """A model in a server's memory; `expires_in_seconds` is null if it never expires or this is unknown.
 
-    `size` was measured; `computed` is what the router computes for it at this context, null where it does not know how.
+    `size` is measured; `computed` is the router's estimate at this context, null if it cannot compute one.
     """
 
     model: str
@@ -58,12 +58,12 @@ class LoadedView(View):
 
 
 class ServerView(View):
-    """One server. `slots` is its `max_concurrent`, `memory_limit` its `max_memory_gb`; null sets no limit.
+    """One server. `slots` is its `max_concurrent`, `memory_limit` its `max_memory_gb`; null is no limit.
 
-    `since` (seconds since 1970) is when its state began, null where nobody saw that. `is_odd_version` says that most
-    servers that are up have another version. Of the last hour, to five minutes: `failed_last_hour` requests and
-    attempts failed on it, and it wrote at `tokens_per_second`, null where it told of none.
-    `found_by` is the source of one that discovery found, null for one of the config.
+    `since` (seconds since 1970) is the start of its state, null if unknown. `is_odd_version`: most servers that are up
+    have another version. In the last hour, to five minutes, `failed_last_hour` requests and attempts failed on it, and
+    its output speed was `tokens_per_second`, null if unknown.
+    `found_by` is the discovery source, null for a server of the config.
     """
 
     name: str
@@ -90,13 +90,13 @@ class ServerView(View):
 
 
 class ServersView(View):
-    """All servers of the config, those that need somebody's attention first."""
+    """All servers of the config, those that need attention first."""
 
     servers: list[ServerView]
 
 
 class ServerModelView(View):
-    """A model on one server's disk, with the speeds that are expected there."""
+    """A model on one server's disk, with its expected speeds there."""
 
     model: str
     size: int
@@ -109,7 +109,7 @@ class ServerModelView(View):
 
 
 class ServerDetailView(ServerView):
-    """One server with its models; `address` is shown to admins alone. `settings` are the others of its section."""
+    """One server with its models; only admins see `address`. `settings` are the others of its section."""
 
     memory: ServerMemoryView
     settings: dict[str, Any]
@@ -122,9 +122,9 @@ class ServerDetailView(ServerView):
 
 
 class ProbeView(View):
-    """What a server said when it was asked; `error` is null if it `answered`.
+    """The result of a probe; `error` is null if the server `answered`.
 
-    A server that was down is up once it has answered twice in a row, which the router does see to by itself.
+    A server that was down is up after two successful probes in a row, which the router makes by itself.
     """
 
     server: str
@@ -141,14 +141,14 @@ def check_server(services: Services, name: str) -> None:
     """Check that the config has a server.
 
     Raises:
-        HTTPNotFound: it has none of this name.
+        HTTPNotFound: it has no server of this name.
     """
     if name not in services.config.servers:
         raise falcon.HTTPNotFound(title="no such server", description=f"the config has no server {name[:128]!r}")
 
 
 def server_views(services: Services) -> ServersView:
-    """All servers of the config, attention first, then by name."""
+    """Return all servers of the config, those that need attention first, then by name."""
     snapshot, now = services.fleet.snapshot, services.clock.monotonic()
     beside = _Beside(services.worker_news.servers_hour(), _usual_version(snapshot))
     shown = [_server(services, name, snapshot, now, beside) for name in services.config.servers]
@@ -156,7 +156,7 @@ def server_views(services: Services) -> ServersView:
 
 
 def server_detail(services: Services, name: str, *, address: bool) -> ServerDetailView:
-    """One server of the config with its models.
+    """Return one server of the config with its models.
 
     Raises:
         HTTPNotFound: the config has no such server.
@@ -181,7 +181,7 @@ def server_detail(services: Services, name: str, *, address: bool) -> ServerDeta
 
 
 def probe_view(services: Services, name: str, error: str | None) -> ProbeView:
-    """Show a server that was just probed, and why it did not answer."""
+    """Return the view of a server that was just probed; `error` is why it did not answer."""
     found = server_detail(services, name, address=False)
     return ProbeView(
         server=name,
@@ -196,14 +196,14 @@ def probe_view(services: Services, name: str, error: str | None) -> ProbeView:
 
 
 class _Beside(NamedTuple):
-    """What of all servers is told of each."""
+    """Data of the whole fleet that each server's view needs."""
 
     hours: Mapping[str, ServerHour]
     version: str | None
 
 
 def _usual_version(snapshot: FleetSnapshot) -> str | None:
-    """Find the version that most servers that are up have; of equally many the newest."""
+    """Return the most common version of servers that are up; of equally common ones the newest."""
     counts = Counter(one.version for one in snapshot.servers.values() if one.up and one.version)
     return max(counts, key=lambda one: (counts[one], parse_version(one) or ()), default=None)
 
@@ -274,7 +274,7 @@ def _on_disk(facts: ServerFacts, snapshot: FleetSnapshot) -> Iterator[ServerMode
 
 
 def server_model(facts: ServerFacts, installed: InstalledModel, snapshot: FleetSnapshot) -> ServerModelView:
-    """Show a server's model with what is expected of it there; without samples speeds are guesses from its size."""
+    """Return a model on a server with its expected speeds; without samples they are guesses from its size."""
     weight = model_weight(installed.spelling, installed)
     speed = snapshot.speeds.expect(facts.name, installed.name, weight) if snapshot.speeds else None
     return ServerModelView(
@@ -290,5 +290,5 @@ def server_model(facts: ServerFacts, installed: InstalledModel, snapshot: FleetS
 
 
 def age_of(then: float | None, now: float) -> float | None:
-    """Return how many seconds ago a moment of the fleet's clock was."""
+    """Return the age in seconds of a time of the fleet's clock."""
     return None if then is None else round(now - then, 1)

@@ -1,4 +1,4 @@
-"""What has to be true before anybody gets an answer, each with what fixes it."""
+"""Checks of all that a response requires, each with its fix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_VERSIONS = 3
 
 
 class CheckView(View):
-    """One check. `holds` is null where it is no fault, or not known yet; `fix` says what to do unless it holds."""
+    """One check. `holds` is null if it is no fault, or not known yet; `fix` says what to do unless it holds."""
 
     code: Literal["reachable", "encrypted", "servers", "ollama", "models", "allowed", "answered"]
     holds: bool | None
@@ -29,7 +29,7 @@ class CheckView(View):
 
 
 class ChecksView(View):
-    """Seven checks in their order; `ready` if none fails. `model` would answer soonest of those that one may use."""
+    """Seven checks in order; `ready` if none fails. `model` is the allowed model likely to answer soonest."""
 
     ready: bool
     model: str | None
@@ -37,9 +37,9 @@ class ChecksView(View):
 
 
 class Asked(Struct, frozen=True):
-    """How the router was reached, and what came of it: the host of the URL, who asks, by TLS or not.
+    """How the router was reached: the host of the URL, the client's address, and whether by TLS.
 
-    `answered` are the asking user's requests of the last week that succeeded.
+    `answered` counts the requesting user's successful requests of the last week.
     """
 
     host: str
@@ -49,7 +49,7 @@ class Asked(Struct, frozen=True):
 
 
 def checks_view(services: Services, allowed: Sequence[ModelView] | None, asked: Asked) -> ChecksView:
-    """Everything that has to be true; `allowed` are the models that the asking user may use, None for a viewer."""
+    """Run all checks; `allowed` are the models that the requesting user may use, None for a viewer."""
     servers = [one for one in server_views(services).servers if one.state != "disabled"]
     found = len(model_views(services, None).models)
     checks = [
@@ -67,13 +67,13 @@ def checks_view(services: Services, allowed: Sequence[ModelView] | None, asked: 
 
 
 def first_model(models: Sequence[ModelView]) -> ModelView | None:
-    """Find the model that is likely to answer soonest: in memory before on disk, small before large."""
+    """Return the model likely to answer soonest: loaded before on disk, then the smallest."""
     chats = [one for one in models if one.capabilities is None or "completion" in one.capabilities]
     return min(chats, key=lambda one: (not one.loaded_on, one.size, one.name), default=None)
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether an address, or a name, is of this machine alone."""
+    """Return whether an address or name is local to this machine."""
     if host is None or host == "localhost":
         return host is not None
     try:
@@ -84,7 +84,7 @@ def is_loopback(host: str | None) -> bool:
 
 
 def _reachable(listens: str, asked: Asked) -> CheckView:
-    """Proven by whoever comes from elsewhere; without that, what the router listens on tells."""
+    """Check the client's address, which may prove that other machines reach the router, else the listening address."""
     if asked.address is not None and not is_loopback(asked.address):
         return CheckView(code="reachable", holds=True, text="Other machines reach this address: you do", fix="")
     if is_loopback(listens):

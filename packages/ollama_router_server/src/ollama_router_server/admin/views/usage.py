@@ -1,4 +1,4 @@
-"""What requests add up to: by user, group, model, server, host and day."""
+"""Usage: totals by user, group, model, server, host and day."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ __all__ = [
 
 By = Literal["user", "group", "model", "server", "host", "day"]
 BY: tuple[By, ...] = get_args(By)
-"""What a line may be about."""
+"""The dimensions of a list."""
 Order = Literal[
     "requests", "errors", "prompt_tokens", "cached_tokens", "completion_tokens", "gpu_ms", "wasted_ms", "cost_micros"
 ]
 ORDERS: tuple[Order, ...] = get_args(Order)
-"""What lines may be in order of, the most first."""
+"""The sort keys of lists, in descending order."""
 
 
 class _Totals(View):
-    """What requests add up to.
+    """Totals of requests.
 
-    `gpu_ms` are milliseconds that servers computed, `wasted_ms` those of them for clients that left; `estimated` counts
-    requests whose tokens are estimates.
+    `gpu_ms` is compute time of servers in milliseconds, `wasted_ms` its part for clients that disconnected; `estimated`
+    counts requests with estimated tokens.
     """
 
     requests: int
@@ -64,9 +64,9 @@ class _Totals(View):
 
 
 class UsageLine(_Totals):
-    """Totals of one user, group, model, server, host or day; the name is null where the log has none.
+    """Totals of one user, group, model, server, host or day; `name` is null if the log has none.
 
-    First tokens are those of the newest 20,000 requests.
+    Times to first token come from the newest 20,000 requests.
     """
 
     name: str | None
@@ -75,7 +75,7 @@ class UsageLine(_Totals):
 
 
 class PercentilesBody(View):
-    """Milliseconds that 50, 95 and 99 of 100 requests stay within."""
+    """Percentiles 50, 95 and 99, in milliseconds."""
 
     p50: float | None
     p95: float | None
@@ -83,13 +83,12 @@ class PercentilesBody(View):
 
 
 class UsageBody(_Totals):
-    """Totals of the request log, the most of what was asked for first, days by date.
+    """Totals of the request log; lists are in descending order of the chosen key, days by date.
 
-    `by_group` has each user in the group of now, `by_host` the external hosts of now, which `by_server` has as well;
-    `by_day` begins with the whole first hour, and so do `steps`, where they are asked for; their parts have the whole
-    hour in which `before` lies. Costs are millionths of
-    `currency`, null where no model has a price. `left_out` tells of each list, but `by_day`, how many lines are beyond
-    `limit`.
+    `by_group` counts users for their current group; `by_host` lists the current external hosts, which are also in
+    `by_server`. `by_day` and `steps` start with the whole first hour; parts of steps include the whole hour of
+    `before`. Costs are millionths of `currency`, null if no model has a price. `left_out` counts, for each list but
+    `by_day`, the lines beyond `limit`.
     """
 
     since: float | None
@@ -109,7 +108,7 @@ class UsageBody(_Totals):
 
 
 class MyUsageBody(View):
-    """What the asking user's own requests add up to, by model and by day (UTC); costs as in all usage."""
+    """The requesting user's own totals, by model and by day (UTC); costs as in all usage."""
 
     since: float
     requests: int
@@ -123,9 +122,9 @@ class MyUsageBody(View):
 
 
 class UsageAsked(Struct, frozen=True, kw_only=True):
-    """Which usage: of a time (seconds since 1970) or of all, of a user or of all, the most of what first.
+    """Which usage: its time range (seconds since 1970) and user, None for all, and the sort key.
 
-    `limit` is how many lines a list has at most, but for that of days; None is no bound.
+    `limit` is the most lines per list except that of days; None is no limit.
     """
 
     since: float | None = None
@@ -149,7 +148,7 @@ def usage_lines(
     order: Order = "requests",
     limit: int | None = None,
 ) -> list[UsageLine]:
-    """Lines in their order, `limit` at most, with how soon their first tokens came as far as that is known."""
+    """Sort rows and return at most `limit` lines, with times to first token if known."""
     found = sorted(rows, key=lambda row: (-getattr(row, order), row.name or ""))[:limit]
     return [_line(row, row.name, (soon or {}).get((kind, row.name or ""))) for row in found]
 
@@ -163,7 +162,7 @@ def usage_view(
     group_of: Mapping[str, str],
     soon: FirstTokens,
 ) -> UsageBody:
-    """Everything that is told of a time; lists that nobody asked for are empty."""
+    """Build the view of a time range; lists that were not requested are empty."""
     only = frozenset(BY if asked.by is None else (asked.by,))
     rows: dict[By, Sequence[UsageRow]] = {
         "user": stats.by_user,
@@ -193,7 +192,7 @@ def _line(row: Usage, name: str | None, soon: Any = None) -> UsageLine:
 
 
 def day_lines(hours: Iterable[HourRow], soon: FirstTokens | None = None) -> list[UsageLine]:
-    """Lines by day (UTC), oldest first, with how soon their first tokens came as far as that is known."""
+    """Return lines by day (UTC), oldest first, with times to first token if known."""
     days: dict[int, Counter[str]] = {}
     for hour in hours:
         days.setdefault(hour.start // DAY * DAY, Counter()).update(_figures(hour))

@@ -1,4 +1,4 @@
-"""Requests hour by hour or day by day, and whose they were: what a stacked chart shows."""
+"""Requests by hour or day and name, as in a stacked chart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["STACKS", "StackBy", "UsagePart", "UsageStep", "usage_steps"]
 
 StackBy = Literal["user", "group", "model", "server", "host"]
 STACKS: tuple[StackBy, ...] = get_args(StackBy)
-"""What the parts of a step may be."""
+"""The dimensions of a step's parts."""
 
 
 class UsagePart(View):
@@ -24,9 +24,9 @@ class UsagePart(View):
 
 
 class UsageStep(View):
-    """The requests that began in a step from `start` (seconds since 1970) on: the `parts` and the `others` together.
+    """The requests that began in the step from `start` (seconds since 1970): the sum of `parts` and `others`.
 
-    Every step of a time has the same parts in the same order, the ones with most requests of the whole time.
+    Every step has the same parts in the same order: the names with most requests in the whole range.
     """
 
     start: int
@@ -38,13 +38,13 @@ class UsageStep(View):
 def usage_steps(
     hours: Iterable[HourRow], named: Mapping[str, Mapping[int, int]], *, since: float, until: float, step: int
 ) -> list[UsageStep]:
-    """Build steps of `step` seconds from `since` to `until`, without gaps; together they are all that was counted.
+    """Build steps of `step` seconds from `since` to `until`, without gaps; they add up to all counted requests.
 
     Args:
         hours: all requests, by hour.
-        named: those of each name that has a part, by the hour's start.
+        named: the requests of each listed name, by the hour's start.
         since: seconds since 1970.
-        until: likewise; the step that it falls into is the last.
+        until: seconds since 1970; its step is the last.
         step: seconds, a number of whole hours.
     """
     all_ = {row.start: row.requests for row in hours}
@@ -63,7 +63,7 @@ def usage_steps(
 
 
 def _step(start: int, requests: int, parts: Mapping[str, int]) -> UsageStep:
-    """Count a step; rows written between the two reads are among the named alone: then they are all there is."""
+    """Build a step; rows written between the two reads may be in the parts alone, so raise the total to their sum."""
     requests = max(requests, sum(parts.values()))
     return UsageStep(
         start=start,

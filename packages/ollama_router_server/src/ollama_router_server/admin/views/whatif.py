@@ -1,4 +1,4 @@
-"""Two worlds side by side: what the log says happened, and what another strategy would have done."""
+"""Two worlds compared: the log as replayed, and the same requests in another scenario."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BELIEVED = 0.25
 
 
 class SpreadView(View):
-    """Simulated seconds to their end that half, 95 and 99 of 100 requests stay within."""
+    """Percentiles 50, 95 and 99 of the simulated seconds to the requests' end."""
 
     p50: float
     p95: float
@@ -30,7 +30,7 @@ class SpreadView(View):
 
 
 class MoveView(View):
-    """Requests for a model that another server would get; the names are null where there is none."""
+    """Requests for a model that would move to another server; `model` is null if they named none."""
 
     model: str | None
     old: str
@@ -39,9 +39,9 @@ class MoveView(View):
 
 
 class LossView(View):
-    """A model or a user (`kind`) that would be worse off: 95th percentiles of seconds to the first token.
+    """A model or a user (`kind`) that would be worse off: 95th percentiles of the seconds to the first token.
 
-    `refused` requests more than before would be refused.
+    `refused` counts the additional refused requests.
     """
 
     kind: str
@@ -52,11 +52,11 @@ class LossView(View):
 
 
 class WorldView(View):
-    """What is different in another world; null for what is not.
+    """The changes of a scenario; null for unchanged.
 
-    The strategy, one more server like `add`, one more with the GPU `add_gpu`, none of `off`, a model on one more server
-    (`put`), slots of each loaded model, seconds of `queue.max_wait`. `options` are those of `orouter replay` that ask
-    for it.
+    The strategy, a server added like `add` or with the GPU `add_gpu`, a removed server (`off`), a model placed on
+    another server (`put`), slots per loaded model, seconds of `queue.max_wait`. `options` are the options of
+    `orouter replay` for it.
     """
 
     name: str
@@ -71,10 +71,9 @@ class WorldView(View):
 
 
 class ModelFiguresView(View):
-    """A model in one world: seconds to the first token within which half and 95 of 100 of its requests stay.
+    """A model in one world: percentiles 50 and 95 and the mean of the seconds to the first token.
 
-    A request that was refused counts with its wait. `busy` is the mean share of the servers' time in which they ran or
-    loaded it.
+    A refused request counts with its wait. `busy` is the mean share of the servers' time spent running or loading it.
     """
 
     requests: int
@@ -87,7 +86,7 @@ class ModelFiguresView(View):
 
 
 class ModelChangeView(View):
-    """A model in both worlds; null in one in which nobody asked for it."""
+    """A model in both worlds; null in a world without requests for it."""
 
     model: str
     before: ModelFiguresView | None
@@ -95,17 +94,17 @@ class ModelChangeView(View):
 
 
 class ProgressView(View):
-    """How far an answer is: so many requests of so many, in all worlds together; of 0 while the log is read."""
+    """Progress: `done` of `of` requests, over all worlds; `of` is 0 while the log is read."""
 
     done: int
     of: int
 
 
 class WhatIfView(View):
-    """The answer; without a `verdict` where today's world is foretold too badly.
+    """The comparison; `verdict` is false if the simulation of today's world is too inaccurate.
 
-    `error` is by how much, as a share; null without requests. `busy_before` and `busy_after` are the mean shares of
-    time in which servers worked, `unplaced` the requests that would be refused. `command` tells the same from a shell.
+    `error` is its relative error; null without requests. `busy_before` and `busy_after` are the mean shares of time in
+    which servers worked, `unplaced` counts refused requests. `command` answers the same question in a shell.
     """
 
     sentence: str
@@ -130,7 +129,7 @@ class WhatIfView(View):
 
 
 def whatif_view(world: WorldView, span: str, found: dict[str, Any], command: str) -> WhatIfView:
-    """Show the answer of a replay of some `span`, with a sentence; no verdict if its error is above 25 %."""
+    """Build the view of a replay of some `span`, with a sentence; no verdict if its error is above 25 %."""
     logged, after = found["worlds"][0], found["worlds"][-1]
     requests, measured = found["requests"], found["measured_p50"]
     error = abs(logged["completion_p50"] / measured - 1) if requests and measured else None
@@ -161,7 +160,7 @@ def whatif_view(world: WorldView, span: str, found: dict[str, Any], command: str
 
 
 def _models(before: dict[str, Any], after: dict[str, Any]) -> list[ModelChangeView]:
-    """Those that wait longest first."""
+    """Return the models' changes, longest waits first."""
     found = [
         ModelChangeView(model=name, before=before.get(name), after=after.get(name))
         for name in sorted(before.keys() | after.keys())
@@ -170,7 +169,7 @@ def _models(before: dict[str, Any], after: dict[str, Any]) -> list[ModelChangeVi
 
 
 def _most_of_it(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """Name the model that makes most of the difference, in seconds to the first token, where there are several."""
+    """Name the model with most of the difference in seconds to the first token, if there are several models."""
     won = {name: _seconds(before.get(name)) - _seconds(after.get(name)) for name in before.keys() | after.keys()}
     total = sum(won.values())
     same = {name: one for name, one in won.items() if one * total > 0}
@@ -181,7 +180,7 @@ def _most_of_it(before: dict[str, Any], after: dict[str, Any]) -> str:
 
 
 def _worst_of(losses: list[dict[str, Any]]) -> str:
-    """Who loses most: the first of those of whom more is refused, or who wait longer."""
+    """Name the worst-off: the first with more refusals or longer waits."""
     if not losses:
         return ""
     worst = losses[0]

@@ -180,7 +180,7 @@ class KubernetesFinder:
         self.close()
         self._failures = 0 if self._worked else self._failures + 1
 
-    # --- what is asked ----------------------------------------------------------------------------------------------
+    # --- requests ----------------------------------------------------------------------------------------------------
 
     def _request(self, timeouts: Timeouts, asked: dict[str, str], *, fresh: bool = False) -> UpstreamRequest:
         query = urlencode({"labelSelector": self._wanted.selector or "", **asked})

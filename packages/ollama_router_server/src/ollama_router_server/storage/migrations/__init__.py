@@ -1,1 +1,1 @@
-"""Alembic's folder: `env` runs a migration, `versions` holds one module for each step of the schema."""
+"""Alembic's folder: `env` runs migrations, `versions` has one module per schema revision."""

@@ -1,4 +1,4 @@
-"""Alembic's entry point: runs the steps on the connection that `storage.upgrade` hands over."""
+"""Alembic's entry point: runs migrations on the connection from `storage.upgrade`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The steps of the schema, oldest first; a released step is never changed."""
+"""The schema revisions, oldest first; a released revision never changes."""

@@ -15,7 +15,7 @@ _OPEN = sa.text("ended_at IS NULL")
 
 
 def upgrade() -> None:
-    """Create every table, and the epoch's one row."""
+    """Create every table and the single row of the epoch."""
     _create_users()
     _create_groups()
     _create_tokens()

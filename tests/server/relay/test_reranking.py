@@ -76,7 +76,7 @@ async def test_who_would_is_named(tmp_path: Path, path: str) -> None:
     ):
         nobody = await client.post(path, json=ASK)
     assert (elsewhere.status_code, nobody.status_code) == (404, 404)
-    assert "jina would" in elsewhere.text
+    assert "one that does (explicit_assignments): jina" in elsewhere.text
     assert "set `rerank`" in nobody.text
 
 

@@ -33,7 +33,7 @@ async def test_the_right_base_url_is_told(tmp_path: Path, path: str, base: str) 
     ):
         answer = await client.post(path, json=CHAT)
         assert answer.status_code == 404
-        assert f"base URL is {router.url}{base}" in answer.text
+        assert f"base URL to {router.url}{base}" in answer.text
         assert answer.headers["x-router-error"] == "unknown_route"
         (row,) = await router.rows(0) or (None,)
     assert row is None

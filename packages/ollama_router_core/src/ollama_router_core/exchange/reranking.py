@@ -73,6 +73,6 @@ def _nobody(environment: Environment, request: ParsedRequest) -> str:
         return f"no server or host serves {request.endpoint.path}; set `rerank` on one that does"
     shown = ", ".join(names[:_MOST_NAMES]) + (f" and {len(names) - _MOST_NAMES} more" * (len(names) > _MOST_NAMES))
     return (
-        f"{request.route.model_text} is on no server or host that serves {request.endpoint.path}: {shown} do;"
-        " assign the model to one of them (explicit_assignments)"
+        f"{request.route.model_text} is on no server or host that serves {request.endpoint.path};"
+        f" assign it to one that does (explicit_assignments): {shown}"
     )

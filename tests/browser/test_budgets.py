@@ -48,6 +48,7 @@ PAGES = (
     "play",
     "about",
 )
+WIDTHS = "[...document.querySelectorAll('thead th')].map((one) => one.getBoundingClientRect().width)"
 PAINT = "performance.getEntriesByType('paint').find((one) => one.name == 'first-contentful-paint')?.startTime ?? 0"
 
 TASKS = {"traceConfig": {"includedCategories": ["toplevel"]}, "transferMode": "ReportEvents"}
@@ -107,7 +108,7 @@ async def _runs(sim: OllamaSimulator, wanted: int) -> bool:
 async def test_pages_of_two_hundred_servers_are_light(browser: Browser, tmp_path: Path) -> None:
     """With 500 requests in progress; a view takes three calls at most, and opening all asks no server for anything.
 
-    No task of ten updates takes the browser more than a tenth of a second.
+    No task of ten updates takes the browser more than a tenth of a second; columns keep their widths in them.
     """
     async with (
         large_fleet(tmp_path, 500) as (router, sim),
@@ -157,13 +158,15 @@ async def traced(browser: Browser) -> AsyncIterator[list[float]]:
 
 
 async def ten_updates(watched: Watched, router: RunningRouter) -> None:
-    """Have Servers show ten changes of the fleet, one after the other."""
+    """Have Servers show ten changes of the fleet, one after the other; a column that moved would redraw all rows."""
     page = watched.page
+    widths = await page.evaluate(WIDTHS)
     for number in range(5):
         for on, state in ((True, "Undrain"), (False, "Drain")):
             router.services.fleet.drain(f"gpu-{number:03}", on=on)
             await page.wait_for_selector(f"button[data-name=gpu-{number:03}] >> text=/^{state}$/", timeout=60_000)
             await page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+            assert await page.evaluate(WIDTHS) == widths
 
 
 async def times_hold(watched: Watched) -> None:

@@ -37,7 +37,7 @@ from sqlalchemy import create_engine, text
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from ollama_router_core.coordination import Scope
+from ollama_router_core.coordination.interface import Scope
 from ollama_router_core.testing import Delay, OllamaSimulator
 from support.postgresql import Cluster, find_binaries, running_cluster
 from support.redis_group import RedisGroup

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from ollama_router_core.simulation import Scenario
+from ollama_router_core.simulation.scenarios import Scenario
 from ollama_router_core.simulation.workload import SimulatedModel
 
 __all__ = ["Wish", "least_refused", "least_refused_of"]

@@ -14,7 +14,11 @@ from typing import Any
 
 from matrix import Case, make_case
 
-from ollama_router_core.simulation import Knowledge, Scenario, Slowdown, compare, parse_trace
+from ollama_router_core.simulation.comparison import compare
+from ollama_router_core.simulation.engine import Slowdown
+from ollama_router_core.simulation.routers import Knowledge
+from ollama_router_core.simulation.scenarios import Scenario
+from ollama_router_core.simulation.workload import parse_trace
 
 DATA = Path(__file__).parent.parent / "data"
 TRACES = {"conversations": "azure_llm_2023_conv_part1.csv", "code": "azure_llm_2023_code.csv"}

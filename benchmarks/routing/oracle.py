@@ -19,7 +19,8 @@ from matrix import FLEETS, Case, make_case
 from offline import best_plan
 from run import arrivals
 
-from ollama_router_core.simulation import bound, compare, summarise
+from ollama_router_core.simulation.comparison import bound, compare
+from ollama_router_core.simulation.report import summarise
 
 ROUTERS = ("fastest", "fastest on arrival", "least_loaded", "least connections")
 

@@ -25,8 +25,10 @@ from matrix import Case, make_case
 from run import arrivals
 from shapes import PEOPLE, SHAPES, scenario
 
-from ollama_router_core.simulation import Change, SimulationResult, Summary, changed, compare, percentile
-from ollama_router_core.simulation.comparison import results
+from ollama_router_core.simulation.comparison import compare, results
+from ollama_router_core.simulation.engine import SimulationResult
+from ollama_router_core.simulation.report import Summary, percentile
+from ollama_router_core.simulation.what_if import Change, changed
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "explanation" / "routing-measured.md"

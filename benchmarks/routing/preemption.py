@@ -18,9 +18,12 @@ from typing import NamedTuple
 from matrix import FLEETS, Case, make_case
 from shapes import PEOPLE, TRACE, others
 
-from ollama_router_core.simulation import MODELS, Job, Machine, percentile, simulate
+from ollama_router_core.simulation.engine import simulate
+from ollama_router_core.simulation.report import percentile
 from ollama_router_core.simulation.routers import Knowledge, StrategyRouter
-from ollama_router_core.simulation.workload import parse_trace
+from ollama_router_core.simulation.scenarios import MODELS
+from ollama_router_core.simulation.server_hardware import Machine
+from ollama_router_core.simulation.workload import Job, parse_trace
 
 
 class Kind(NamedTuple):

@@ -38,7 +38,12 @@ from serving import served
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config import load_config
 from ollama_router_core.fleet.snapshot import ModelSpeed
-from ollama_router_core.simulation import ROUTERS, Job, Knowledge, Machine, SimulatedModel, percentile, simulate
+from ollama_router_core.simulation.comparison import ROUTERS
+from ollama_router_core.simulation.engine import simulate
+from ollama_router_core.simulation.report import percentile
+from ollama_router_core.simulation.routers import Knowledge
+from ollama_router_core.simulation.server_hardware import Machine
+from ollama_router_core.simulation.workload import Job, SimulatedModel
 from ollama_router_server.services import Services
 
 NAMES = ("gemma3:270m", "gemma3:270m-q8")

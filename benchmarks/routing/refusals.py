@@ -32,9 +32,11 @@ from ollama_router_core.admission import coordinator
 from ollama_router_core.admission.tickets import Ticket
 from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue
 from ollama_router_core.config.settings import Queue
-from ollama_router_core.simulation import Scenario, Summary, compare, simulate
-from ollama_router_core.simulation.report import summarise
+from ollama_router_core.simulation.comparison import compare
+from ollama_router_core.simulation.engine import simulate
+from ollama_router_core.simulation.report import Summary, summarise
 from ollama_router_core.simulation.routers import StrategyRouter
+from ollama_router_core.simulation.scenarios import Scenario
 
 LAW = "refusals of the largest"
 MAX_WAIT = Queue().max_wait

@@ -26,7 +26,8 @@ from typing import Any
 from laws import LAWS, NEEDED, USUAL, contradictions, figures, known_misses, margins, misses
 from matrix import FLEETS, HELD_OUT_FLEETS, Case, cases, quarter, run_case
 
-from ollama_router_core.simulation import ROUTERS, Arrival, parse_trace
+from ollama_router_core.simulation.comparison import ROUTERS
+from ollama_router_core.simulation.workload import Arrival, parse_trace
 
 DATA = Path(__file__).parent.parent / "data"
 TRACES = {"code": DATA / "azure_llm_2023_code.csv", "conversations": DATA / "azure_llm_2023_conv_part1.csv"}

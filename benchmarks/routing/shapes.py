@@ -20,7 +20,9 @@ from pathlib import Path
 from laws import NEEDED
 from matrix import FLEETS, Case, make_case
 
-from ollama_router_core.simulation import MODELS, Job, Scenario, compare, parse_trace
+from ollama_router_core.simulation.comparison import compare
+from ollama_router_core.simulation.scenarios import MODELS, Scenario
+from ollama_router_core.simulation.workload import Job, parse_trace
 
 TRACE = Path(__file__).parent.parent / "data" / "azure_llm_2023_conv_part1.csv"
 PEOPLE = "people"

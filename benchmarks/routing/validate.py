@@ -32,17 +32,12 @@ from serving import served
 from ollama_router_core import testing
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config import load_config
-from ollama_router_core.simulation import (
-    ROUTERS,
-    Arrival,
-    Job,
-    Knowledge,
-    Machine,
-    SimulatedModel,
-    percentile,
-    simulate,
-)
-from ollama_router_core.simulation.workload import assign_models, zipf_weights
+from ollama_router_core.simulation.comparison import ROUTERS
+from ollama_router_core.simulation.engine import simulate
+from ollama_router_core.simulation.report import percentile
+from ollama_router_core.simulation.routers import Knowledge
+from ollama_router_core.simulation.server_hardware import Machine
+from ollama_router_core.simulation.workload import Arrival, Job, SimulatedModel, assign_models, zipf_weights
 from ollama_router_server.services import Services
 
 GIB = 1 << 30

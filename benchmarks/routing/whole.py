@@ -17,7 +17,7 @@ from laws import LAWS, figures, margins, misses
 from matplotlib.figure import Figure
 from plots import DOCS, fill, save
 
-from ollama_router_core.simulation import percentile
+from ollama_router_core.simulation.report import percentile
 
 PAGE = DOCS / "explanation" / "routing-matrix.md"
 COLOURS = {"before": "#c77d0a", "now": "#0b7a4b"}

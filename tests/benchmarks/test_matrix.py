@@ -16,7 +16,8 @@ from benchmarks.routing.matrix import (
     quarter,
     run_case,
 )
-from ollama_router_core.simulation import MODELS, Arrival
+from ollama_router_core.simulation.scenarios import MODELS
+from ollama_router_core.simulation.workload import Arrival
 
 SLICES = {"trace 1": (0, 40), "trace 2": (40, 40), "trace 3": (80, 40)}
 ARRIVALS = tuple(Arrival(at=7.0 * number, prompt_tokens=500, output_tokens=20) for number in range(120))

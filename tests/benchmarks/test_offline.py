@@ -10,7 +10,9 @@ from itertools import permutations, product
 import pytest
 
 from benchmarks.routing.offline import Planned, PlannedRouter, best_plan, cost
-from ollama_router_core.simulation import FLEET, MODELS, ROUTERS, Job, Scenario, serve
+from ollama_router_core.simulation.comparison import ROUTERS, serve
+from ollama_router_core.simulation.scenarios import FLEET, MODELS, Scenario
+from ollama_router_core.simulation.workload import Job
 
 RNG = partial(random.Random, 1)
 MACHINES = (replace(FLEET[1], vram_gib=12), replace(FLEET[2], vram_gib=12))

@@ -8,7 +8,8 @@ from collections import Counter
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ollama_router_core.coordination import LEASE_SECONDS, FactsChanged, Figure, Group, Scope
+from ollama_router_core.coordination.interface import LEASE_SECONDS, Figure, Group, Scope
+from ollama_router_core.coordination.news import FactsChanged
 
 __all__ = ["SIZE", "Coordinating"]
 

@@ -8,7 +8,8 @@ from typing import Any
 import redis
 
 from ollama_router_core.config.settings import CoordinationSettings
-from ollama_router_core.coordination import Coordination, InProcess
+from ollama_router_core.coordination.in_process import InProcess
+from ollama_router_core.coordination.interface import Coordination
 from ollama_router_server.coordination.redis_member import RedisMember
 from ollama_router_server.coordination.redis_store import RedisStore
 from ollama_router_server.system import SystemClock

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_core.access.limits import first_day_of_month
-from ollama_router_core.coordination import DayBudget, DayUse
+from ollama_router_core.coordination.days import DayBudget, DayUse
 
 DAYS = st.integers(20_420, 20_490)
 """Three months."""

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_router_core.coordination import turn_of
+from ollama_router_core.coordination.duties import turn_of
 
 
 @given(st.text(), st.integers(1, 30))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-from ollama_router_core.coordination import FactsChanged, Group, InProcess, read_news, write_news
+from ollama_router_core.coordination.in_process import InProcess
+from ollama_router_core.coordination.interface import Group
+from ollama_router_core.coordination.news import FactsChanged, read_news, write_news
 from support.coordination_machine import SIZE, Coordinating
 
 

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_core.access.grants import Grants
-from ollama_router_core.coordination import Admissions, Replica, Scope, Seen, Spent, share_of, shared_grants
+from ollama_router_core.coordination.interface import Admissions, Scope, Spent
+from ollama_router_core.coordination.replica import Replica, Seen
+from ollama_router_core.coordination.shared_limits import share_of, shared_grants
 
 
 def seen(**changes: object) -> Seen:

@@ -7,17 +7,14 @@ from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config.settings import ModelSettings, Server
-from ollama_router_core.fleet.memory import (
-    MemoryEstimate,
-    automatic_contexts,
+from ollama_router_core.fleet.memory.estimates import MemoryEstimate, automatic_contexts, estimate_memory
+from ollama_router_core.fleet.memory.formulas import (
     compute_buffer_size,
-    estimate_memory,
+    effective_context,
     kv_cache_size,
-    parse_active_parameters,
-    parse_size_from_name,
     predicted_vram,
 )
-from ollama_router_core.fleet.memory.formulas import effective_context
+from ollama_router_core.fleet.memory.names import parse_active_parameters, parse_size_from_name
 from ollama_router_core.fleet.snapshot import ModelFacts
 from support.fleets import (
     GIB,

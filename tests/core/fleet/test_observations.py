@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.errors import UpstreamProtocolError
-from ollama_router_core.fleet.memory import measured_memory
+from ollama_router_core.fleet.memory.estimates import measured_memory
 from ollama_router_core.fleet.observations import (
     forget_model,
     observe_down,

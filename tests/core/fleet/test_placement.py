@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from ollama_router_core.config.settings import ModelSettings, Server
 from ollama_router_core.errors import ModelTooLarge
 from ollama_router_core.fleet.capacity import Capacity
-from ollama_router_core.fleet.memory import automatic_contexts, estimate_memory, gpus_for, place_models, share_on_cpu
+from ollama_router_core.fleet.memory.estimates import automatic_contexts, estimate_memory
+from ollama_router_core.fleet.memory.placement import gpus_for, place_models, share_on_cpu
 from ollama_router_core.fleet.observations import observe_ps
 from ollama_router_core.fleet.snapshot import LoadedModel, ModelWeight, ServerFacts
 from ollama_router_core.fleet.speeds import Sample, SpeedBook

@@ -8,7 +8,8 @@ import pytest
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config.settings import Server
-from ollama_router_core.fleet.memory import KV_BYTES, forecast_memory, kv_cache_size, predicted_vram
+from ollama_router_core.fleet.memory.forecasts import forecast_memory
+from ollama_router_core.fleet.memory.formulas import KV_BYTES, kv_cache_size, predicted_vram
 from ollama_router_core.fleet.server_replies import read_show
 from ollama_router_core.testing import known_models, model
 from support.fleets import installed, make_facts, make_fleet

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ollama_router_core.simulation import Job, Machine, Outcome, SimulatedModel, simulate
+from ollama_router_core.simulation.engine import Outcome, simulate
 from ollama_router_core.simulation.routers import Knowledge, StrategyRouter
 from ollama_router_core.simulation.scenarios import MODELS
+from ollama_router_core.simulation.server_hardware import Machine
+from ollama_router_core.simulation.workload import Job, SimulatedModel
 
 SMALL, LARGE = (next(one for one in MODELS if one.name == name) for name in ("8b:latest", "27b:latest"))
 """A server of 24 GiB holds one of them at a time."""

@@ -7,14 +7,10 @@ from hypothesis import strategies as st
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config.settings import ModelSettings, Server
-from ollama_router_core.fleet.memory import (
-    estimate_memory,
-    gpus_for,
-    kv_cache_size,
-    parse_size_from_name,
-    place_models,
-    predicted_vram,
-)
+from ollama_router_core.fleet.memory.estimates import estimate_memory
+from ollama_router_core.fleet.memory.formulas import kv_cache_size, predicted_vram
+from ollama_router_core.fleet.memory.names import parse_size_from_name
+from ollama_router_core.fleet.memory.placement import gpus_for, place_models
 from ollama_router_core.fleet.snapshot import LoadedModel, ModelFacts
 from support.fleets import GIB, installed, make_facts, make_fleet
 from support.routing_strategies import fleets, requests

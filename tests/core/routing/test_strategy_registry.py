@@ -8,7 +8,7 @@ from typing import get_args
 
 from ollama_router_core.config.settings import StrategyName
 from ollama_router_core.routing.strategies import STRATEGIES
-from ollama_router_core.simulation import ROUTERS
+from ollama_router_core.simulation.comparison import ROUTERS
 
 PACKAGES = Path(__file__).parents[3] / "packages"
 QUOTED = re.compile("|".join(f'"{name}"' for name in STRATEGIES))

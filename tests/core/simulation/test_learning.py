@@ -8,12 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from ollama_router_core.fleet.memory import GIB
+from ollama_router_core.fleet.memory.formulas import GIB
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.fleet.speeds import model_weight
-from ollama_router_core.simulation import Job, Knowledge, Machine, Slowdown, simulate
-from ollama_router_core.simulation.routers import StrategyRouter
+from ollama_router_core.simulation.engine import Slowdown, simulate
+from ollama_router_core.simulation.routers import Knowledge, StrategyRouter
 from ollama_router_core.simulation.scenarios import MODELS
+from ollama_router_core.simulation.server_hardware import Machine
+from ollama_router_core.simulation.workload import Job
 
 CARD = Machine(name="card", vram_gib=24, bandwidth=900, tflops=60, load_rate=2.0)
 SMALL, LARGE, THIRD = (next(one for one in MODELS if one.name == f"{name}:latest") for name in ("8b", "27b", "14b"))

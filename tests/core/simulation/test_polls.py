@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ollama_router_core.simulation import FLEET, MODELS, Job, StrategyRouter, simulate
+from ollama_router_core.simulation.engine import simulate
 from ollama_router_core.simulation.polls import Polls
+from ollama_router_core.simulation.routers import StrategyRouter
+from ollama_router_core.simulation.scenarios import FLEET, MODELS
 from ollama_router_core.simulation.server_state import ServerState
+from ollama_router_core.simulation.workload import Job
 
 
 def test_a_server_is_asked_every_second_while_it_loads(monkeypatch):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from ollama_router_core.simulation import Job, Machine, simulate
+from ollama_router_core.simulation.engine import simulate
 from ollama_router_core.simulation.routers import Knowledge, StrategyRouter
 from ollama_router_core.simulation.scenarios import MODELS
+from ollama_router_core.simulation.server_hardware import Machine
 from ollama_router_core.simulation.server_state import ServerState
+from ollama_router_core.simulation.workload import Job
 
 MACHINE = Machine(name="only", vram_gib=24, bandwidth=900, tflops=60, load_rate=2.0)
 MODEL = next(one for one in MODELS if one.name == "8b:latest")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from ollama_router_core.config.settings import StrategyName
-from ollama_router_core.simulation import Job, Machine, percentile, simulate
+from ollama_router_core.simulation.engine import simulate
+from ollama_router_core.simulation.report import percentile
 from ollama_router_core.simulation.routers import StrategyRouter
 from ollama_router_core.simulation.scenarios import MODELS
+from ollama_router_core.simulation.server_hardware import Machine
+from ollama_router_core.simulation.workload import Job
 
 FIRST = Machine(name="first", vram_gib=24, bandwidth=900, tflops=60, load_rate=2.0, priority=1)
 SECOND = Machine(name="second", vram_gib=24, bandwidth=700, tflops=45, load_rate=2.0, priority=2)

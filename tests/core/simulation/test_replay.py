@@ -8,7 +8,8 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_core.simulation import Change, replay
+from ollama_router_core.simulation.replay import replay
+from ollama_router_core.simulation.what_if import Change
 
 
 def row(number: int, **changes) -> RequestRecord:

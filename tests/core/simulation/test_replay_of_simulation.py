@@ -10,9 +10,13 @@ import pytest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_core.simulation import MODELS, Arrival, Machine, StrategyRouter, assign_models, replay, simulate
-from ollama_router_core.simulation.engine import Action
+from ollama_router_core.simulation.engine import Action, simulate
+from ollama_router_core.simulation.replay import replay
 from ollama_router_core.simulation.residency import Event, Timing
+from ollama_router_core.simulation.routers import StrategyRouter
+from ollama_router_core.simulation.scenarios import MODELS
+from ollama_router_core.simulation.server_hardware import Machine
+from ollama_router_core.simulation.workload import Arrival, assign_models
 
 
 class Logging(StrategyRouter):

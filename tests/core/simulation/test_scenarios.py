@@ -10,24 +10,14 @@ from pathlib import Path
 import pytest
 
 from ollama_router_core.errors import ConfigError
-from ollama_router_core.simulation import (
-    BASELINES,
-    FLEET,
-    MODELS,
-    ROUTERS,
-    Knowledge,
-    Slowdown,
-    assign_models,
-    bound,
-    compare,
-    make_scenario,
-    parse_fleet,
-    parse_trace,
-    percentile,
-    simulate,
-    summarise,
-    table,
-)
+from ollama_router_core.simulation.baselines import BASELINES
+from ollama_router_core.simulation.comparison import ROUTERS, bound, compare
+from ollama_router_core.simulation.engine import Slowdown, simulate
+from ollama_router_core.simulation.fleet_file import parse_fleet
+from ollama_router_core.simulation.report import percentile, summarise, table
+from ollama_router_core.simulation.routers import Knowledge
+from ollama_router_core.simulation.scenarios import FLEET, MODELS, make_scenario
+from ollama_router_core.simulation.workload import assign_models, parse_trace
 
 TRACE = Path(__file__).parents[3] / "benchmarks" / "data" / "azure_llm_2023_code.csv"
 

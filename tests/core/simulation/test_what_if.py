@@ -8,18 +8,12 @@ import pytest
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError
-from ollama_router_core.simulation import (
-    FLEET,
-    MODELS,
-    Change,
-    Job,
-    Knowledge,
-    Scenario,
-    Summary,
-    changed,
-    compare,
-    losses,
-)
+from ollama_router_core.simulation.comparison import compare
+from ollama_router_core.simulation.report import Summary
+from ollama_router_core.simulation.routers import Knowledge
+from ollama_router_core.simulation.scenarios import FLEET, MODELS, Scenario
+from ollama_router_core.simulation.what_if import Change, changed, losses
+from ollama_router_core.simulation.workload import Job
 
 JOBS = tuple(
     Job(number=number, at=float(number), model=MODELS[number % 2].name, prompt_tokens=500, output_tokens=50)

@@ -16,7 +16,8 @@ from sqlalchemy.engine import Connection
 
 from ollama_router_core.access.token_proofs import TokenProver
 from ollama_router_core.access.tokens import mint_token, verify_token
-from ollama_router_core.coordination import InProcess, TokenVerified
+from ollama_router_core.coordination.in_process import InProcess
+from ollama_router_core.coordination.news import TokenVerified
 from ollama_router_core.errors import (
     AmbiguousCredential,
     InvalidCredential,

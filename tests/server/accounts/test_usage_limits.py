@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.limits import day_of
-from ollama_router_core.coordination import Charged, InProcess, InProcessMember, Scope, Spent
+from ollama_router_core.coordination.in_process import InProcess, InProcessMember
+from ollama_router_core.coordination.interface import Charged, Scope, Spent
 from ollama_router_core.errors import LimitExceeded
 from ollama_router_server.accounts.usage_limits import Ticket, UsageLimits
 from ollama_router_server.coordination.alone import alone

@@ -18,7 +18,8 @@ import pytest
 from ollama_router_core.errors import Overloaded
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_core.simulation import Change, replay
+from ollama_router_core.simulation.replay import replay
+from ollama_router_core.simulation.what_if import Change
 from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.admin import whatif_resource
 from ollama_router_server.admin.other_world import OtherWorld

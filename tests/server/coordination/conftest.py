@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from ollama_router_core.coordination import Group, InProcess
+from ollama_router_core.coordination.in_process import InProcess
+from ollama_router_core.coordination.interface import Group
 from ollama_router_server.coordination import redis_store
 from ollama_router_server.coordination.shared_memory import SharedMemory
 from support.redis_group import RedisGroup

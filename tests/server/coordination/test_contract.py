@@ -12,23 +12,16 @@ import msgspec
 import pytest
 
 from ollama_router_core.api.model_names import canonical_name
-from ollama_router_core.coordination import (
-    DAYS_KEPT,
-    LEASE_SECONDS,
-    Admissions,
+from ollama_router_core.coordination.days import DAYS_KEPT, DayBudget, DayUse
+from ollama_router_core.coordination.interface import LEASE_SECONDS, Admissions, Coordination, Figure, Group, Scope
+from ollama_router_core.coordination.news import (
     BreakerClosed,
     BreakerOpened,
-    Coordination,
-    DayBudget,
-    DayUse,
     FactsChanged,
-    Figure,
-    Group,
     LoadBegan,
     News,
     PrefixHeld,
     PromptKept,
-    Scope,
     ServerPolled,
     SpeedLearned,
     TokenVerified,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ollama_router_core.coordination import Scope
+from ollama_router_core.coordination.interface import Scope
 from ollama_router_server.coordination import redis_store
 from ollama_router_server.coordination.redis_member import RedisMember
 from support.eventually import eventually_async

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ollama_router_core.config.settings import Config
-from ollama_router_core.coordination import Group
+from ollama_router_core.coordination.interface import Group
 from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.fleet.fleet_service import FleetService
 from ollama_router_server.system import SystemClock

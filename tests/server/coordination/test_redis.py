@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from ollama_router_core.coordination import DayBudget, DayUse, FactsChanged, Scope
+from ollama_router_core.coordination.days import DayBudget, DayUse
+from ollama_router_core.coordination.interface import Scope
+from ollama_router_core.coordination.news import FactsChanged
 from ollama_router_core.fleet.summary import Summary
 from ollama_router_server.coordination.redis_member import RedisMember
 from support.eventually import eventually, eventually_async

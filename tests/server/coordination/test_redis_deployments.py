@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from ollama_router_core.coordination import FactsChanged, Scope
+from ollama_router_core.coordination.interface import Scope
+from ollama_router_core.coordination.news import FactsChanged
 from ollama_router_server.coordination.redis_member import RedisMember
 from support.certificates import certificate_for_loopback
 from support.eventually import eventually, eventually_async

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from ollama_router_core.coordination import Coordination, Group
+from ollama_router_core.coordination.interface import Coordination, Group
 from ollama_router_core.records.refusal_waves import MANY, RefusalWave
 from ollama_router_server.worker_news import WorkerNews
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from ollama_router_core.config.settings import Config
-from ollama_router_core.coordination import Coordination, Group, Scope
+from ollama_router_core.coordination.interface import Coordination, Group, Scope
 from ollama_router_core.fleet.state import FleetState
 from ollama_router_server.fleet.sharing import FleetSharing
 

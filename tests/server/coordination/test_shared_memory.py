@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ollama_router_core.coordination import DayUse, FactsChanged, Group, Scope
+from ollama_router_core.coordination.days import DayUse
+from ollama_router_core.coordination.interface import Group, Scope
+from ollama_router_core.coordination.news import FactsChanged
 from ollama_router_server.coordination.ring import Ring
 from ollama_router_server.coordination.shared_memory import SharedMemory
 from support.coordination_machine import SIZE, Coordinating

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ollama_router_core.coordination import Group
+from ollama_router_core.coordination.interface import Group
 from ollama_router_server.fleet.fleet_service import FleetService
 from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from support.fleets import make_config

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ollama_router_core.coordination import Coordination
 from ollama_router_core.coordination.in_process import InProcess
+from ollama_router_core.coordination.interface import Coordination
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.telemetry.last_hour import LastHour
 from support.records import make_record

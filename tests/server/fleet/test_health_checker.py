@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ollama_router_core.config.settings import Config
-from ollama_router_core.coordination import ServerPolled
+from ollama_router_core.coordination.news import ServerPolled
 from ollama_router_core.fleet.rounds import Round
 from ollama_router_core.testing import OllamaSimulator, Silence, model
 from ollama_router_server.coordination.alone import alone

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ollama_router_core.api.model_names import canonical_name
-from ollama_router_core.coordination import BreakerClosed, BreakerOpened
+from ollama_router_core.coordination.news import BreakerClosed, BreakerOpened
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.fleet.notices import (
     ModelReturned,

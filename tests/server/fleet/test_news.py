@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ollama_router_core.api.model_names import canonical_name
-from ollama_router_core.coordination import FactsChanged, InProcess
+from ollama_router_core.coordination.in_process import InProcess
+from ollama_router_core.coordination.news import FactsChanged
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.speeds import Sample, model_weight

@@ -8,7 +8,7 @@ import pytest
 
 from ollama_router_core.admission import Admission, Dispatch, Ticket
 from ollama_router_core.api.model_names import CanonicalName
-from ollama_router_core.coordination import InProcess
+from ollama_router_core.coordination.in_process import InProcess
 from ollama_router_core.fleet.observations import observe_load_finished, observe_tags
 from ollama_router_core.fleet.runners import Load
 from ollama_router_server.fleet.fleet_service import FleetService

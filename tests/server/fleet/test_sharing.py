@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config.settings import Config
-from ollama_router_core.coordination import InProcess
+from ollama_router_core.coordination.in_process import InProcess
 from ollama_router_core.fleet.state import FleetState
 from ollama_router_server.fleet.sharing import FleetSharing
 

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ollama_router_core.config import load_config
-from ollama_router_core.coordination import InProcess
+from ollama_router_core.coordination.in_process import InProcess
 from ollama_router_server.services import Services
 
 pytestmark = pytest.mark.anyio

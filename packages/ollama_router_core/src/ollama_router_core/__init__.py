@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time `__getattr_
         ConfigError as ConfigError,
         RouterError as RouterError,
     )
-    from ollama_router_core.fleet.memory import (
+    from ollama_router_core.fleet.memory.estimates import (
         MemoryEstimate as MemoryEstimate,
         estimate_memory as estimate_memory,
     )
@@ -83,7 +83,7 @@ _HOME = {
     "InstalledModel": "fleet.snapshot",
     "LoadedModel": "fleet.snapshot",
     "LogSink": "records.sinks",
-    "MemoryEstimate": "fleet.memory",
+    "MemoryEstimate": "fleet.memory.estimates",
     "MemorySink": "records.sinks",
     "ModelFacts": "fleet.snapshot",
     "ParsedRequest": "api.requests",
@@ -103,7 +103,7 @@ _HOME = {
     "decide": "routing.selector",
     "default_config": "config",
     "dump_config": "config",
-    "estimate_memory": "fleet.memory",
+    "estimate_memory": "fleet.memory.estimates",
     "explain": "routing.explanation",
     "forward": "routing.forwarding",
     "load_config": "config",

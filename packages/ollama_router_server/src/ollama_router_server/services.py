@@ -10,7 +10,7 @@ import structlog
 from ollama_router_core.access.token_proofs import TokenProver
 from ollama_router_core.access.trusted_proxies import Proxies
 from ollama_router_core.config.settings import Config
-from ollama_router_core.coordination import Coordination
+from ollama_router_core.coordination.interface import Coordination
 from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.records.sinks import LogSink
 from ollama_router_server.accounts.authentication import Authenticator

@@ -6,16 +6,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 
-from ollama_router_core.coordination import (
-    NO_HEADS,
-    Coordination,
-    Figure,
-    News,
-    RequestEnded,
-    RequestsRefused,
-    TokenVerified,
-    TurnsTaken,
-)
+from ollama_router_core.coordination.interface import NO_HEADS, Coordination, Figure
+from ollama_router_core.coordination.news import News, RequestEnded, RequestsRefused, TokenVerified, TurnsTaken
 from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_server.accounts.authentication import Authenticator
 from ollama_router_server.coordination.worker_sync import WorkerSync

@@ -9,7 +9,8 @@ import typer
 
 from ollama_router_cli.arguments.options import in_place_of, option
 from ollama_router_core.routing.strategies import STRATEGIES
-from ollama_router_core.simulation import ROUTERS, Change
+from ollama_router_core.simulation.comparison import ROUTERS
+from ollama_router_core.simulation.what_if import Change
 
 __all__ = ["STRATEGIES_HELP", "asks_what_if", "chosen_routers"]
 

@@ -20,8 +20,10 @@ from ollama_router_cli.sources.sightings import look
 from ollama_router_cli.sources.storage import open_log
 from ollama_router_core.errors import amount
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_core.simulation import Change, Replay, percentile
-from ollama_router_core.simulation import replay as replay_rows
+from ollama_router_core.simulation.replay import Replay
+from ollama_router_core.simulation.replay import replay as replay_rows
+from ollama_router_core.simulation.report import percentile
+from ollama_router_core.simulation.what_if import Change
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.system import SystemClock
 

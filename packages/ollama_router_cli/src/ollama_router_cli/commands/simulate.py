@@ -20,21 +20,14 @@ from ollama_router_cli.rendering.worlds import print_worlds
 from ollama_router_core.config import load_config
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import amount
-from ollama_router_core.simulation import (
-    FLEET,
-    MODELS,
-    Change,
-    Knowledge,
-    Machine,
-    Scenario,
-    Summary,
-    assign_models,
-    compare,
-    losses,
-    parse_fleet,
-    parse_trace,
-    zipf_weights,
-)
+from ollama_router_core.simulation.comparison import compare
+from ollama_router_core.simulation.fleet_file import parse_fleet
+from ollama_router_core.simulation.report import Summary
+from ollama_router_core.simulation.routers import Knowledge
+from ollama_router_core.simulation.scenarios import FLEET, MODELS, Scenario
+from ollama_router_core.simulation.server_hardware import Machine
+from ollama_router_core.simulation.what_if import Change, losses
+from ollama_router_core.simulation.workload import assign_models, parse_trace, zipf_weights
 
 __all__ = ["app"]
 

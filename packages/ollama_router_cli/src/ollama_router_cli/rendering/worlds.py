@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from ollama_router_cli.rendering.output import print_result
 from ollama_router_cli.rendering.tables import print_table
-from ollama_router_core.simulation import Loss, Summary, losses, table
+from ollama_router_core.simulation.report import Summary, table
+from ollama_router_core.simulation.what_if import Loss, losses
 
 __all__ = ["print_worlds"]
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import CanonicalName, is_converted_copy
 from ollama_router_core.fleet.capacity import HeldModel, driven_out
-from ollama_router_core.fleet.memory import share_on_cpu
+from ollama_router_core.fleet.memory.placement import share_on_cpu
 from ollama_router_core.fleet.runners import Load, explicit_context, misfit, runner_of
 from ollama_router_core.fleet.server_replies import read_ps, read_show, read_tags, read_version
 from ollama_router_core.fleet.snapshot import EMPTY, InstalledModel, LoadedModel, ModelFacts, ServerFacts

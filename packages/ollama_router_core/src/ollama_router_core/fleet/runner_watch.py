@@ -11,7 +11,7 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.health import Health
 from ollama_router_core.fleet.in_flight_counts import InFlightCounts
 from ollama_router_core.fleet.load_probes import LoadProbe, LoadProbes
-from ollama_router_core.fleet.memory import share_on_cpu
+from ollama_router_core.fleet.memory.placement import share_on_cpu
 from ollama_router_core.fleet.runners import runner_names, runner_of
 from ollama_router_core.fleet.snapshot import EMPTY, ModelWeight, ServerFacts
 from ollama_router_core.fleet.speeds import SpeedBook, model_weight

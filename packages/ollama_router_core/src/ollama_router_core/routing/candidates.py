@@ -14,15 +14,15 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config, Server
 from ollama_router_core.fleet.capacity import Room
-from ollama_router_core.fleet.memory import (
-    GIB,
+from ollama_router_core.fleet.memory.estimates import (
     MemoryEstimate,
     estimate_memory,
     gpus_there,
     known_model,
     memory_limit,
-    share_on_cpu,
 )
+from ollama_router_core.fleet.memory.formulas import GIB
+from ollama_router_core.fleet.memory.placement import share_on_cpu
 from ollama_router_core.fleet.runners import Load, explicit_context, misfit, runner_names, runner_of
 from ollama_router_core.fleet.slots import told_slots
 from ollama_router_core.fleet.snapshot import (

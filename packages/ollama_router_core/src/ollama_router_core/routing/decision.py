@@ -14,7 +14,9 @@ from msgspec.structs import replace
 
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import RequestError, SelectionError
-from ollama_router_core.fleet.memory import MemoryEstimate, MemoryForecast, Placement
+from ollama_router_core.fleet.memory.estimates import MemoryEstimate
+from ollama_router_core.fleet.memory.forecasts import MemoryForecast
+from ollama_router_core.fleet.memory.placement import Placement
 from ollama_router_core.routing.candidates import Candidate, Reason
 from ollama_router_core.routing.expected_time import ExpectedTime
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ollama_router_core.api.endpoints import parse_version
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
-from ollama_router_core.fleet.memory import GIB
+from ollama_router_core.fleet.memory.formulas import GIB
 from ollama_router_core.fleet.slots import least_slots
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.routing.candidates import WARM, Candidate, Reason

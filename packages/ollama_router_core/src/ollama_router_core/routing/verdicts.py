@@ -19,7 +19,8 @@ from ollama_router_core.errors import (
     SelectionError,
     UnknownRoute,
 )
-from ollama_router_core.fleet.memory import MemoryForecast, estimate_memory, forecast_memory
+from ollama_router_core.fleet.memory.estimates import estimate_memory
+from ollama_router_core.fleet.memory.forecasts import MemoryForecast, forecast_memory
 from ollama_router_core.routing.candidates import WARM, Candidate, Reason
 from ollama_router_core.routing.decision import Verdict
 from ollama_router_core.routing.expected_time import ExpectedTime, expected_time

@@ -11,7 +11,7 @@ from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import Overloaded
-from ollama_router_core.fleet.memory import GIB
+from ollama_router_core.fleet.memory.formulas import GIB
 from ollama_router_core.fleet.slots import SlotBook, only_embeds
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ModelWeight
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight

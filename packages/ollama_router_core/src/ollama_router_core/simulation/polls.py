@@ -13,7 +13,7 @@ import msgspec
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.inventory import Question, Told, take_stock
-from ollama_router_core.fleet.memory import GIB
+from ollama_router_core.fleet.memory.formulas import GIB
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.fleet.state import WHILE_LOADING, FleetState
 from ollama_router_core.simulation.residency import Residency

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from ollama_router_core.fleet.memory import context_tiers
+from ollama_router_core.fleet.memory.estimates import context_tiers
 from ollama_router_core.fleet.snapshot import ModelSpeed
 from ollama_router_core.simulation.workload import SimulatedModel
 

@@ -24,7 +24,8 @@ from ollama_router_core.access.tokens import (
     lookup_of,
     read_credential,
 )
-from ollama_router_core.coordination import Coordination, TokenVerified
+from ollama_router_core.coordination.interface import Coordination
+from ollama_router_core.coordination.news import TokenVerified
 from ollama_router_core.errors import InvalidCredential, StorageUnavailable, UserInactive
 from ollama_router_server.accounts.directory import Directory, index, next_expiry, with_proofs
 from ollama_router_server.accounts.fresh_look import FreshLook

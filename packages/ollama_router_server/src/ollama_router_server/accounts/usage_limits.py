@@ -30,7 +30,9 @@ from ollama_router_core.access.limits import (
     has_limits,
     standing_of,
 )
-from ollama_router_core.coordination import Coordination, DayBudget, DayUse, Scope, Spent, shared_grants
+from ollama_router_core.coordination.days import DayBudget, DayUse
+from ollama_router_core.coordination.interface import Coordination, Scope, Spent
+from ollama_router_core.coordination.shared_limits import shared_grants
 from ollama_router_core.errors import LimitExceeded, StorageUnavailable
 from ollama_router_core.exchange.events import Caller
 from ollama_router_server.accounts.usage_meters import OLD, UsageMeters, counts_requests, has_token_limit

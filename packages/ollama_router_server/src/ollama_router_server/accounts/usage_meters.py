@@ -9,7 +9,7 @@ import structlog
 
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.limits import Meter
-from ollama_router_core.coordination import Coordination
+from ollama_router_core.coordination.interface import Coordination
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_server.accounts.followed_tokens import FollowedTokens
 from ollama_router_server.storage.identities import User

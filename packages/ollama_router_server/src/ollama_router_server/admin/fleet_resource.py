@@ -10,7 +10,7 @@ import falcon
 from falcon.asgi import Request
 
 from ollama_router_core.config.destination_settings import KvCacheType
-from ollama_router_core.coordination import Coordination
+from ollama_router_core.coordination.interface import Coordination
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.model_placement import differing_digests

@@ -23,7 +23,7 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.records.request_record import RequestRecord
 
 if TYPE_CHECKING:
-    from ollama_router_core.simulation import Placed
+    from ollama_router_core.simulation.replay import Placed
 
 __all__ = ["ReplayQuestion", "Steps", "pack"]
 
@@ -98,7 +98,8 @@ def _write(told: dict[str, Any]) -> None:
 
 
 def _answer(question: ReplayQuestion) -> dict[str, Any]:
-    from ollama_router_core.simulation import Change, replay  # noqa: PLC0415 - the router itself never simulates
+    from ollama_router_core.simulation.replay import replay  # noqa: PLC0415 - the router itself never simulates
+    from ollama_router_core.simulation.what_if import Change  # noqa: PLC0415 - the router itself never simulates
 
     change = Change(
         more=question.more,

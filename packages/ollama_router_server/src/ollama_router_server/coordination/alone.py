@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ollama_router_core.coordination import Coordination, InProcess
+from ollama_router_core.coordination.in_process import InProcess
+from ollama_router_core.coordination.interface import Coordination
 from ollama_router_server.system import random_bytes
 
 __all__ = ["alone"]

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from ollama_router_core.access.token_proofs import TokenProver
 from ollama_router_core.config.settings import Config
-from ollama_router_core.coordination import Coordination
+from ollama_router_core.coordination.interface import Coordination
 from ollama_router_core.errors import ConfigError
 from ollama_router_server.system import Clock, random_bytes
 

@@ -15,7 +15,9 @@ from contextlib import suppress
 
 import structlog
 
-from ollama_router_core.coordination import News, Replica, Scope, Seen, moved, read_news, write_news
+from ollama_router_core.coordination.interface import Scope
+from ollama_router_core.coordination.news import News, moved, read_news, write_news
+from ollama_router_core.coordination.replica import Replica, Seen
 from ollama_router_core.fleet.summary import FORMAT, Summary, moved_summary, read_summary, write_summary
 from ollama_router_server.coordination.exchange_batch import Batch, Question
 from ollama_router_server.coordination.redis_store import Answer, Operation, RedisStore, StoreAway

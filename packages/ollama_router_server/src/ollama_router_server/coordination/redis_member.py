@@ -10,19 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from ollama_router_core.coordination import (
-    NO_HEADS,
-    Admissions,
-    Charged,
-    Coordination,
-    DayBudget,
-    DayUse,
-    Figure,
-    News,
-    Replica,
-    Scope,
-    Spent,
-)
+from ollama_router_core.coordination.days import DayBudget, DayUse
+from ollama_router_core.coordination.interface import NO_HEADS, Admissions, Charged, Coordination, Figure, Scope, Spent
+from ollama_router_core.coordination.news import News
+from ollama_router_core.coordination.replica import Replica
 from ollama_router_core.fleet.summary import Summary
 from ollama_router_server.coordination.redis_exchange import RedisExchange
 from ollama_router_server.coordination.redis_questions import (

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from ollama_router_core.access.limits import first_day_of_month
-from ollama_router_core.coordination import Charged, Coordination, DayBudget, DayUse, Replica, Scope, share_of
+from ollama_router_core.coordination.days import DayBudget, DayUse
+from ollama_router_core.coordination.interface import Charged, Coordination, Scope
+from ollama_router_core.coordination.replica import Replica
+from ollama_router_core.coordination.shared_limits import share_of
 from ollama_router_server.coordination.exchange_batch import Question, settle
 from ollama_router_server.coordination.store_clock import StoreClock
 

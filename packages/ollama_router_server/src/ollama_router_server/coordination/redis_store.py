@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
 from ollama_router_core.config.settings import CoordinationSettings
-from ollama_router_core.coordination import DAYS_KEPT
+from ollama_router_core.coordination.days import DAYS_KEPT
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.fleet.summary import FORMAT
 from ollama_router_server.system import random_bytes

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Final
 
-from ollama_router_core.coordination import DAYS_KEPT, DayUse
+from ollama_router_core.coordination.days import DAYS_KEPT, DayUse
 
 __all__ = ["SECONDS", "Days", "RowIndex", "Rows"]
 

@@ -11,23 +11,20 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from ollama_router_core.access.limits import room_for
-from ollama_router_core.coordination import (
+from ollama_router_core.coordination.days import DayBudget, DayUse
+from ollama_router_core.coordination.interface import (
     LEASE_SECONDS,
     NO_HEADS,
     Admissions,
     Charged,
     Coordination,
-    DayBudget,
-    DayUse,
     Figure,
-    News,
-    OneMachineMember,
     Scope,
     Spent,
-    count_here,
-    read_news,
-    write_news,
 )
+from ollama_router_core.coordination.news import News, read_news, write_news
+from ollama_router_core.coordination.one_machine import OneMachineMember
+from ollama_router_core.coordination.shared_limits import count_here
 from ollama_router_core.fleet.summary import Summary, read_summary, write_summary
 from ollama_router_server.coordination.page_files import PageFiles
 from ollama_router_server.coordination.ring import Ring

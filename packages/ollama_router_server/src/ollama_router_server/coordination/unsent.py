@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 
-from ollama_router_core.coordination import MINUTE_SECONDS
+from ollama_router_core.coordination.shared_limits import MINUTE_SECONDS
 from ollama_router_server.coordination.redis_store import Operation
 
 __all__ = ["MOST_NEWS", "Unsent"]

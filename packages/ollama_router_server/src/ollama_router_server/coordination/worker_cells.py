@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ollama_router_core.coordination import Figure
+from ollama_router_core.coordination.interface import Figure
 
 __all__ = ["WorkerCells"]
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import structlog
 
-from ollama_router_core.coordination import Coordination, News
+from ollama_router_core.coordination.interface import Coordination
+from ollama_router_core.coordination.news import News
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.system import Clock
 from ollama_router_server.telemetry.last_hour import Minute, Row, add_up_minutes, minutes_of

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.prompts import PromptSize
 from ollama_router_core.config.settings import Config, Server
-from ollama_router_core.coordination import NO_HEADS, Coordination, LoadBegan, News, ServerPolled
+from ollama_router_core.coordination.interface import NO_HEADS, Coordination
+from ollama_router_core.coordination.news import LoadBegan, News, ServerPolled
 from ollama_router_core.errors import UpstreamTimeout
 from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 from ollama_router_core.fleet.load_counts import LoadCounts

@@ -8,7 +8,8 @@ from typing import Final, assert_never
 
 import structlog
 
-from ollama_router_core.coordination import BreakerClosed, BreakerOpened, Coordination, News
+from ollama_router_core.coordination.interface import Coordination
+from ollama_router_core.coordination.news import BreakerClosed, BreakerOpened, News
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.fleet.notices import (
     ModelReturned,

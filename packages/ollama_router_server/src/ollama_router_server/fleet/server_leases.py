@@ -13,7 +13,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from ollama_router_core.coordination import Coordination, Scope
+from ollama_router_core.coordination.interface import Coordination, Scope
 from ollama_router_server.system import machine_name
 from ollama_router_server.upstream.interface import Origin
 

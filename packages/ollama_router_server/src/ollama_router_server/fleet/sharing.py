@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.prompts import PromptSize
-from ollama_router_core.coordination import (
-    NO_HEADS,
+from ollama_router_core.coordination.duties import turn_of
+from ollama_router_core.coordination.interface import NO_HEADS, Coordination, Scope
+from ollama_router_core.coordination.news import (
     BreakerClosed,
     BreakerOpened,
-    Coordination,
     FactsChanged,
     LoadBegan,
     News,
@@ -22,13 +22,11 @@ from ollama_router_core.coordination import (
     PromptKept,
     RequestEnded,
     RequestsRefused,
-    Scope,
     ServerPolled,
     ServerRenamed,
     SpeedLearned,
     TokenVerified,
     TurnsTaken,
-    turn_of,
 )
 from ollama_router_core.fleet.notices import (
     ModelReturned,

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 import structlog
 from msgspec import Struct
 
-from ollama_router_core.coordination import LEASE_SECONDS, Coordination
+from ollama_router_core.coordination.interface import LEASE_SECONDS, Coordination
 from ollama_router_core.errors import RouterError
 from ollama_router_server.coordination.shared_memory import SharedMemory
 from ollama_router_server.process.signals import SignalQueue

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ollama_router_core.config.settings import Server
-from ollama_router_core.fleet.memory import estimate_memory, gpu_sizes, place_models
+from ollama_router_core.fleet.memory.estimates import estimate_memory, gpu_sizes
+from ollama_router_core.fleet.memory.placement import place_models
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_server.admin.view import View
 from ollama_router_server.fleet.measured_loads import MeasuredLoad

@@ -140,7 +140,7 @@ def readers() -> dict[str, Reader]:
 
 
 def _error(source: ConversationRoute, target: ConversationRoute, data: bytes) -> object:
-    return translate_error(500, data, source=source, target=target, request_id="r")
+    return translate_error(500, data, target=target, request_id="r")
 
 
 READERS: Mapping[str, Reader] = readers()

@@ -30,6 +30,7 @@ from ollama_router_core.translate.anthropic.codec import ANTHROPIC_MESSAGES
 from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.embeddings import EmbeddingRequest
 from ollama_router_core.translate.framing import NDJSON
+from ollama_router_core.translate.host_errors import read_host_error
 from ollama_router_core.translate.json_reader import Dropped
 from ollama_router_core.translate.message_parts import joined_text
 from ollama_router_core.translate.ollama.codec import OLLAMA_CHAT, OLLAMA_EMBED, OLLAMA_EMBEDDINGS, OLLAMA_GENERATE
@@ -358,8 +359,8 @@ def test_no_bytes_make_a_stream_raise(chunks, source, target) -> None:
 )
 def test_every_error_answer_is_put_into_the_clients_shape(status, body, source, target) -> None:
     """Whatever the body of an error is, the client gets a text where its dialect has it."""
-    error = translate_error(status, body, source=source, target=target, request_id="r")
-    read = codec_of(target.family).read_error(error.status, error.body)
+    error = translate_error(status, body, target=target, request_id="r")
+    read = read_host_error(error.status, error.body)
     assert read.message
     assert (read.status, 400 <= error.status <= 599) == (error.status, True)
 
@@ -377,7 +378,7 @@ plain_errors = st.builds(
 def test_an_error_comes_back_as_it_was_written(error, family) -> None:
     """Text and status survive in every dialect, the code where the dialect has a place for it."""
     codec = codec_of(family)
-    read = codec.read_error(error.status, codec.write_error(error, "r"))
+    read = read_host_error(error.status, codec.write_error(error, "r"))
     assert (read.message, read.status) == (error.message, error.status)
     assert read.code in {error.code, UpstreamError.code}
 
@@ -398,7 +399,7 @@ def test_an_error_ends_a_stream_and_comes_back(error, route) -> None:
 def test_a_heartbeat_says_nothing(route, words) -> None:
     """It may come before the first word, and a client of the dialect skips it."""
     codec = codec_of(route.family)
-    beat = codec.heartbeat(route.path, IDENTITY) or b""
+    beat = codec.heartbeat(route.path, IDENTITY, None) or b""
     beat += codec.heartbeat(route.path, IDENTITY, QueuePlace(2, 1.5)) or b""
     events = [Started(), *map(TextDelta, words), Finished(FinishReason.STOP, usage=Usage())]
     got = assembled(events_of(beat + beat + stream_of(events, route), route))

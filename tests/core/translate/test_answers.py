@@ -216,11 +216,11 @@ def test_vectors_that_are_none(body) -> None:
 )
 def test_an_error_of_any_shape_reaches_every_client_in_its_own(body) -> None:
     """Status and text stay, the shape is the client's."""
-    ollama = translate_error(404, body, source=OPENAI, target=OLLAMA, request_id="r")
+    ollama = translate_error(404, body, target=OLLAMA, request_id="r")
     assert (ollama.status, json.loads(ollama.body)) == (404, {"error": "no such model"})
-    openai = json.loads(translate_error(404, body, source=OPENAI, target=OPENAI, request_id="r").body)
+    openai = json.loads(translate_error(404, body, target=OPENAI, request_id="r").body)
     assert openai["error"]["message"] == "no such model"
-    anthropic = json.loads(translate_error(404, body, source=OPENAI, target=ANTHROPIC, request_id="r").body)
+    anthropic = json.loads(translate_error(404, body, target=ANTHROPIC, request_id="r").body)
     assert anthropic["error"] == {"type": "not_found_error", "message": "no such model"}
     assert anthropic["type"] == "error"
 
@@ -229,7 +229,7 @@ def test_an_error_of_any_shape_reaches_every_client_in_its_own(body) -> None:
 def test_a_refused_key_is_the_routers_problem_and_stays_unseen(status) -> None:
     """The client's own credential was fine; a provider's text may hold a part of the key."""
     body = b'{"error":{"message":"Incorrect API key provided: sk-canary1234","code":"sk-canary1234"}}'
-    error = translate_error(status, body, source=OPENAI, target=OPENAI, request_id="r")
+    error = translate_error(status, body, target=OPENAI, request_id="r")
     assert error.status == 502
     assert b"canary" not in error.body
 
@@ -237,10 +237,10 @@ def test_a_refused_key_is_the_routers_problem_and_stays_unseen(status) -> None:
 def test_overloaded_is_503_to_everyone() -> None:
     """529 is Anthropic's alone."""
     body = b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}'
-    assert translate_error(529, body, source=OPENAI, target=OLLAMA, request_id="r").status == 503
+    assert translate_error(529, body, target=OLLAMA, request_id="r").status == 503
 
 
 def test_a_page_of_html_is_not_an_error_text() -> None:
     """A gateway's page tells a client nothing."""
-    error = translate_error(502, b"<html><body>Bad gateway</body></html>", source=OPENAI, target=OLLAMA, request_id="r")
+    error = translate_error(502, b"<html><body>Bad gateway</body></html>", target=OLLAMA, request_id="r")
     assert json.loads(error.body) == {"error": "the server answered 502 without a text"}

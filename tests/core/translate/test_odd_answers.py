@@ -585,7 +585,7 @@ def test_errors_of_every_provider_inside_a_stream(stream, text, target) -> None:
 @pytest.mark.parametrize("client", [OLLAMA, ANTHROPIC], ids=repr)
 def test_errors_of_providers_keep_status_and_words(status, body, client_status, text, client) -> None:
     """A validator's list is told without the values that it found wrong."""
-    error = translate_error(status, json.dumps(body).encode(), source=OPENAI, target=client, request_id="r")
+    error = translate_error(status, json.dumps(body).encode(), target=client, request_id="r")
     assert error.status == client_status
     assert text in error.body.decode()
     assert b"canary" not in error.body

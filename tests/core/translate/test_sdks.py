@@ -80,7 +80,7 @@ class Host:
         conversation_of(asked, self.dialect)
         if "overload" in body.decode():
             refused = b'{"error":{"message":"slow down","type":"rate_limit_error"}}'
-            error = translate_error(429, refused, source=self.dialect, target=self.source, request_id="r")
+            error = translate_error(429, refused, target=self.source, request_id="r")
             return error.status, "application/json", error.body
         if not sent.stream:
             written = translate_reply(

@@ -316,7 +316,7 @@ async def test_what_cannot_be_said_there_is_refused(tmp_path: Path) -> None:
         responses = await client.post("/v1/responses", json=asked)
         rows = await router.rows(2)
     assert embed.status_code == responses.status_code == 400
-    assert "Anthropic has no embeddings" in embed.json()["error"]
+    assert "anthropic's API has no embeddings" in embed.json()["error"]
     assert responses.json()["error"]["code"] == "untranslatable"
     assert {row.error_code for row in rows} == {"untranslatable"}
     assert not simulator.requests

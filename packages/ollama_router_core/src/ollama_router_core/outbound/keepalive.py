@@ -34,7 +34,7 @@ def keepalive_of(request: ParsedRequest, *, wall: float) -> Keepalive | None:
     codec = codec_of(request.endpoint.family)
     identity = ReplyIdentity(model=request.route.model_text or "", id="", created_ns=int(wall * 1e9))
     path = request.endpoint.path
-    if codec.heartbeat(path, identity) is None:
+    if codec.heartbeat(path, identity, None) is None:
         return None
 
     def piece(place: QueuePlace | None) -> bytes:

@@ -108,7 +108,7 @@ class Translation(Struct, frozen=True, kw_only=True):
 
     def error(self, status: int, body: bytes, identity: ReplyIdentity) -> TranslatedError:
         """Translate an error response to the client's dialect."""
-        return translate_error(status, body, source=self.host, target=self.client, request_id=identity.id)
+        return translate_error(status, body, target=self.client, request_id=identity.id)
 
     def failure(self, error: HostFailed, identity: ReplyIdentity) -> TranslatedError:
         """Write an error that a host sent in place of a response."""

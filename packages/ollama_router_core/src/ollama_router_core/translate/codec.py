@@ -6,7 +6,6 @@ route is defined. `registry` is the only module that imports every codec.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
@@ -18,9 +17,9 @@ from ollama_router_core.translate.accepts import Accepts
 from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.conversation import Conversation, ReplyOptions, ThinkingLevel
 from ollama_router_core.translate.embeddings import EmbeddingReply, EmbeddingRequest
+from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.external_models import ExternalModel
-from ollama_router_core.translate.framing import Framing
-from ollama_router_core.translate.host_errors import read_host_error
+from ollama_router_core.translate.framing import SERVER_SENT_EVENTS, Framing
 from ollama_router_core.translate.json_reader import Dropped, JsonReader
 from ollama_router_core.translate.replies import Event, QueuePlace, Reply, ReplyIdentity
 from ollama_router_core.translate.token_counts import TokenCountFormat
@@ -149,12 +148,23 @@ class EmbeddingRoute(_Route, frozen=True, kw_only=True):
 Route = ConversationRoute | EmbeddingRoute
 
 
-class Codec(Protocol):
-    """One dialect, with everything that the rest of the router needs to know about it.
+def _comment(_path: str, _identity: ReplyIdentity, place: QueuePlace | None) -> bytes | None:
+    return b": keepalive\n\n" if place is None else place.comment
+
+
+def _openai_entry(model: ExternalModel) -> dict[str, Any]:
+    return {"id": model.name, "object": "model", "created": model.since_ns // 1_000_000_000, "owned_by": model.host}
+
+
+class Codec(Struct, frozen=True, kw_only=True):
+    """One dialect, with everything that the rest of the router needs to know about it; the defaults are OpenAI's.
 
     Attributes:
         family: the name of the dialect.
         routes: the routes that can be translated.
+        chat: the route for a conversation from another dialect.
+        prompt: the route for a plain prompt from another dialect; None for `chat`.
+        embeddings: the route for embeddings from another dialect; None without one.
         framing: how its streams are split into payloads.
         token_counts: how to find token counts in a forwarded response.
         accepts: what its hosts accept in a conversation by default.
@@ -165,12 +175,24 @@ class Codec(Protocol):
         effort_member: the request member without which Ollama treats thinking as optional, None if thinking is always
             required. Only required thinking rejects a model that cannot think.
         counts_on_request: whether a stream has token counts only if `stream_options` requests them.
+        key_field: the header field for a key, with the text before the key.
         request_fields: header fields that a translated request needs.
+        serves: whether a host of the dialect has this route, so that requests need no translation.
+        write_error: returns the JSON body of an error response; the last argument is the request id.
+        write_stream_error: returns the last line or event of a stream that fails after its start.
+        model_entry: returns a model's entry in the dialect's model list.
+        heartbeat: returns a keepalive for a stream of the route at a path, which clients ignore; None if the route has
+            none. While the request waits, it has the place in the queue, in a comment or an additional member.
+        answer_locally: returns the response to a request (path, body) for an external model that needs no host; None
+            for other requests.
     """
 
     family: Family
     routes: tuple[Route, ...]
-    framing: Framing
+    chat: ConversationRoute
+    prompt: ConversationRoute | None = None
+    embeddings: EmbeddingRoute | None = None
+    framing: Framing = SERVER_SENT_EVENTS
     token_counts: TokenCountFormat
     accepts: Accepts
     hosted_tools: HostedTools
@@ -179,49 +201,30 @@ class Codec(Protocol):
     client_base: str = "/v1"
     effort_member: str | None = None
     counts_on_request: bool = False
+    key_field: HeaderField = (b"authorization", b"Bearer ")
     request_fields: tuple[HeaderField, ...] = ()
+    serves: Callable[[Endpoint, HostTraits], bool]
+    write_error: Callable[[ApiError, str], bytes]
+    write_stream_error: Callable[[ApiError, str], bytes]
+    model_entry: Callable[[ExternalModel], dict[str, Any]] = _openai_entry
+    heartbeat: Callable[[str, ReplyIdentity, QueuePlace | None], bytes | None] = _comment
+    answer_locally: Callable[[str, Mapping[str, Any], ExternalModel, ReplyIdentity], bytes | None] = lambda *_: None
 
-    @abstractmethod
     def route_for(self, source: Route) -> Route:
         """Return the dialect's route for a client's request on `source`.
 
         Raises:
             UntranslatableRequest: the dialect has no such route.
         """
-
-    @abstractmethod
-    def write_error(self, error: ApiError, request_id: str) -> bytes:
-        """Return the JSON body of an error response."""
-
-    @abstractmethod
-    def write_stream_error(self, error: ApiError, request_id: str) -> bytes:
-        """Return the last line or event of a stream that fails after its start."""
-
-    @abstractmethod
-    def model_entry(self, model: ExternalModel) -> dict[str, Any]:
-        """Return a model's entry in the dialect's model list."""
-
-    def serves(self, endpoint: Endpoint, _traits: HostTraits) -> bool:
-        """Return whether a host of the dialect has this route, so that requests need no translation."""
-        return endpoint.family is self.family
+        if source.family is self.family:
+            return source
+        if isinstance(source, ConversationRoute):
+            return self.prompt if self.prompt and source.plain_prompt else self.chat
+        if self.embeddings is None:
+            raise UntranslatableRequest(f"{self.family.value}'s API has no embeddings; choose a model of another host")
+        return self.embeddings
 
     def credential(self, key: bytes) -> HeaderField:
         """Return the header field with a key."""
-        return (b"authorization", b"Bearer " + key)
-
-    def read_error(self, status: int, body: bytes) -> ApiError:
-        """Parse a host's error response. Never raises, whatever the body is."""
-        return read_host_error(status, body)
-
-    def heartbeat(self, _path: str, _identity: ReplyIdentity, place: QueuePlace | None = None) -> bytes | None:
-        """Return a keepalive for a stream of this route that clients ignore; None if the route has none.
-
-        While the request waits, it has the place in the queue, in a comment or an additional member.
-        """
-        return b": keepalive\n\n" if place is None else place.comment
-
-    def answer_locally(
-        self, _path: str, _body: Mapping[str, Any], _model: ExternalModel, _identity: ReplyIdentity
-    ) -> bytes | None:
-        """Return the response to a request for an external model that needs no host; None for other requests."""
-        return None
+        name, scheme = self.key_field
+        return (name, scheme + key)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ollama_router_core.api.endpoints import Family
-from ollama_router_core.translate.anthropic.codec import AnthropicCodec
+from ollama_router_core.translate.anthropic.codec import ANTHROPIC
 from ollama_router_core.translate.codec import Codec, Route
-from ollama_router_core.translate.ollama.codec import OllamaCodec
-from ollama_router_core.translate.openai.codec import OpenAICodec
-from ollama_router_core.translate.openai_responses.codec import ResponsesCodec
+from ollama_router_core.translate.ollama.codec import OLLAMA
+from ollama_router_core.translate.openai.codec import OPENAI
+from ollama_router_core.translate.openai_responses.codec import RESPONSES
 
 __all__ = ["CODECS", "ROUTES", "codec_of", "family_of_domain", "route_at"]
 
@@ -22,12 +22,7 @@ def _by_family(*codecs: Codec) -> Mapping[Family, Codec]:
     return MappingProxyType(found)
 
 
-CODECS: Mapping[Family, Codec] = _by_family(
-    OllamaCodec(),
-    OpenAICodec(),
-    AnthropicCodec(),
-    ResponsesCodec(),
-)
+CODECS: Mapping[Family, Codec] = _by_family(OLLAMA, OPENAI, ANTHROPIC, RESPONSES)
 ROUTES: tuple[Route, ...] = tuple(route for codec in CODECS.values() for route in codec.routes)
 _BY_PATH = {route.path: route for route in ROUTES}
 

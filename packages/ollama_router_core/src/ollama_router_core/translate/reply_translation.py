@@ -14,7 +14,7 @@ from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute
 from ollama_router_core.translate.confidential import Confidential
 from ollama_router_core.translate.conversation import NO_REPLY_OPTIONS, ReplyOptions
 from ollama_router_core.translate.errors import UntranslatableReply
-from ollama_router_core.translate.host_errors import is_final
+from ollama_router_core.translate.host_errors import is_final, read_host_error
 from ollama_router_core.translate.json_text import JsonError, encode
 from ollama_router_core.translate.kept_thoughts import ThoughtsCollector, TurnThoughts
 from ollama_router_core.translate.lenient_json import reply_object
@@ -116,9 +116,9 @@ class TranslatedError(Confidential, frozen=True, kw_only=True):
     retry: bool | None = None
 
 
-def translate_error(status: int, body: bytes, *, source: Route, target: Route, request_id: str) -> TranslatedError:
+def translate_error(status: int, body: bytes, *, target: Route, request_id: str) -> TranslatedError:
     """Translate a host's error response, in any form, into the client's dialect. Never raises."""
-    return written_error(codec_of(source.family).read_error(status, body), target=target, request_id=request_id)
+    return written_error(read_host_error(status, body), target=target, request_id=request_id)
 
 
 def written_error(error: ApiError, *, target: Route, request_id: str) -> TranslatedError:

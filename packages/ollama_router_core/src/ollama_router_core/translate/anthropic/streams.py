@@ -17,8 +17,8 @@ from ollama_router_core.translate.anthropic.replies import (
 )
 from ollama_router_core.translate.arguments import are_whole, reply_arguments_text
 from ollama_router_core.translate.call_ids import escaped_id
+from ollama_router_core.translate.conversation import ReplyOptions
 from ollama_router_core.translate.errors import StreamEventTooLarge
-from ollama_router_core.translate.framing import MAX_EVENT_BYTES
 from ollama_router_core.translate.host_errors import failed_event, is_error_body
 from ollama_router_core.translate.json_text import encode
 from ollama_router_core.translate.lenient_json import object_of, reply_object, text_of
@@ -141,7 +141,7 @@ class AnthropicReader:
 class AnthropicWriter:
     """Encode the events of messages: blocks are started and ended one after the other."""
 
-    def __init__(self, identity: ReplyIdentity, max_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(self, identity: ReplyIdentity, _options: ReplyOptions, max_bytes: int) -> None:
         self._identity = identity
         self._block = -1
         self._open: str | int | None = None

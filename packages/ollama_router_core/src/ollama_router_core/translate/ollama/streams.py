@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, assert_never
 
 from ollama_router_core.translate.arguments import are_whole
-from ollama_router_core.translate.conversation import ToolCall
+from ollama_router_core.translate.conversation import ReplyOptions, ToolCall
 from ollama_router_core.translate.errors import StreamEventTooLarge, UntranslatableReply
-from ollama_router_core.translate.framing import MAX_EVENT_BYTES
 from ollama_router_core.translate.host_errors import failed_event
 from ollama_router_core.translate.json_text import encode
 from ollama_router_core.translate.lenient_json import list_of, object_of, reply_object, text_of
@@ -86,7 +85,7 @@ class OllamaReader:
 class OllamaWriter:
     """Encode the chunks of both routes. A tool call is buffered until it is complete, as Ollama sends whole calls."""
 
-    def __init__(self, identity: ReplyIdentity, *, chat: bool, max_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(self, identity: ReplyIdentity, _options: ReplyOptions, max_bytes: int, *, chat: bool) -> None:
         self._identity = identity
         self._chat = chat
         self._max_bytes = max_bytes
@@ -114,7 +113,7 @@ class OllamaWriter:
             case Finished():
                 return self._close_call() + self._final(event)
             case Failed(error=error):
-                return write_stream_error(error)
+                return write_stream_error(error, self._identity.id)
             case _:
                 assert_never(event)
 

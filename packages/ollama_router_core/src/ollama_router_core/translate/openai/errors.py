@@ -24,11 +24,11 @@ def error_object(error: ApiError) -> dict[str, object]:
     return {"message": error.message, "type": kind, "param": None, "code": code}
 
 
-def write_error(error: ApiError) -> bytes:
+def write_error(error: ApiError, _request_id: str) -> bytes:
     """Return the body of an error response."""
     return encode_error({"error": error_object(error)})
 
 
-def write_stream_error(error: ApiError) -> bytes:
+def write_stream_error(error: ApiError, request_id: str) -> bytes:
     """Return the event that ends a stream."""
-    return b"data: " + write_error(error) + b"\n\n"
+    return b"data: " + write_error(error, request_id) + b"\n\n"

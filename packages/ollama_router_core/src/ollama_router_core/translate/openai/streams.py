@@ -6,7 +6,6 @@ from typing import Any, assert_never
 
 from ollama_router_core.translate.conversation import ReplyOptions, Text, Thinking, ToolCall
 from ollama_router_core.translate.errors import StreamEventTooLarge, UntranslatableReply
-from ollama_router_core.translate.framing import MAX_EVENT_BYTES
 from ollama_router_core.translate.json_text import encode
 from ollama_router_core.translate.lenient_json import list_of, object_of, reply_object, text_of
 from ollama_router_core.translate.openai.errors import write_stream_error
@@ -155,7 +154,7 @@ class OpenAIReader:
 class OpenAIWriter:
     """Encode the chunks of both routes; `include_usage` adds the requested usage chunk."""
 
-    def __init__(self, identity: ReplyIdentity, options: ReplyOptions, *, chat: bool) -> None:
+    def __init__(self, identity: ReplyIdentity, options: ReplyOptions, max_bytes: int, *, chat: bool) -> None:
         self._identity = identity
         self._chat = chat
         self._options = options
@@ -170,7 +169,7 @@ class OpenAIWriter:
         self._bare_call = False
         self._custom: ToolCallDelta | None = None
         self._input: list[str] = []
-        self._room = MAX_EVENT_BYTES
+        self._max_bytes = self._room = max_bytes
 
     def write(self, event: Event) -> bytes:
         """See `StreamWriter.write`."""
@@ -188,7 +187,7 @@ class OpenAIWriter:
             case Finished():
                 written = self._close_call() + self._final(event)
             case Failed(error=error):
-                written = write_stream_error(error)
+                written = write_stream_error(error, self._identity.id)
             case _:
                 assert_never(event)
         return written
@@ -235,7 +234,7 @@ class OpenAIWriter:
         self._input.append(text)
         self._room -= len(text) + 1
         if self._room < 0:
-            raise StreamEventTooLarge(f"the arguments of a tool call are larger than {MAX_EVENT_BYTES} bytes")
+            raise StreamEventTooLarge(f"the arguments of a tool call are larger than {self._max_bytes} bytes")
 
     def _close_call(self) -> bytes:
         """Add an empty object to a call without arguments, as clients parse the collected text.

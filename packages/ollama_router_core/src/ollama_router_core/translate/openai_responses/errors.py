@@ -18,7 +18,7 @@ def failed_status(error: ApiError) -> dict[str, str]:
     return {"code": _CODES.get(error.status, otherwise), "message": error.message}
 
 
-def write_error_event(error: ApiError) -> bytes:
+def write_error_event(error: ApiError, _request_id: str) -> bytes:
     """Return the event that ends a stream, without knowledge of its sequence numbers.
 
     OpenAI's specification has the error's members in the event, its servers send them in `error`; clients accept both.

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
@@ -19,8 +20,9 @@ from ollama_router_core.errors import ConfigError, RouterError
 from ollama_router_core.testing import Cut, OllamaSimulator, Silence, model
 from ollama_router_server.process.listening import listen
 from ollama_router_server.process.router_address import read_address
-from ollama_router_server.process.shim import serve_shim
+from ollama_router_server.process.shim import Shim, serve_shim
 from ollama_router_server.storage.identities import UserChange
+from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
 from support.eventually import eventually
 from support.plain_http import async_client
 from support.router import RunningRouter, running_router, server_entry
@@ -142,6 +144,26 @@ async def test_a_token_that_is_refused_is_told_at_once(tmp_path: Path) -> None:
             serving = serve_shim(address, "wrong", sock, ready=lambda: None, refused=lambda: None)
             with pytest.raises(ConfigError, match="rejects this token"):
                 await serving
+
+
+async def test_an_unreachable_router_is_answered_with_502_in_ollamas_shape() -> None:
+    """Not with a bare 500 and a traceback."""
+    sent: list[Any] = []
+    messages = [{"type": "http.request"}]
+
+    async def receive() -> Any:
+        return messages.pop() if messages else await asyncio.Future()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [(b"host", b"localhost")]}
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = read_address(f"http://127.0.0.1:{closed.getsockname()[1]}")
+        await Shim(address=address, token="x", upstream=HttptoolsUpstream())(scope, receive, send)
+    assert sent[0]["status"] == 502
+    assert "cannot connect" in json.loads(sent[1]["body"])["error"]
 
 
 async def test_a_router_that_is_not_there_is_an_error_a_client_can_read(tmp_path: Path) -> None:

@@ -51,8 +51,8 @@ class ShimClient:
                 watcher = group.create_task(self._wait_for_leaving())
                 yield
                 watcher.cancel()
-        except* ClientLeft:
-            raise ClientLeft from None
+        except ExceptionGroup as errors:  # callers expect the error itself
+            raise errors.exceptions[0] from None
 
     async def _wait_for_leaving(self) -> None:
         await self._read.wait()

@@ -181,7 +181,7 @@ async def test_emptying_goes_on_after_a_refusal(browser: Browser, tmp_path: Path
         await page.click("[data-act=unload-all]")
         await page.click("[data-dialog-yes]")
         await eventually(lambda: sim.loaded == [])
-        await page.wait_for_selector(".toast:has-text('1 unloads of one have begun')")
+        await page.wait_for_selector(".toast:has-text('Started to unload 1 model from one')")
         await page.wait_for_selector(".toast:has-text('Refused: xxx')")
 
 

@@ -2,13 +2,15 @@
 // Operations on models: started here, carried out by the router.
 import { confirmed, onAct, request, root, toast, typed } from "./actions.js";
 
+const counted = (/** @type {number} */ count, /** @type {string} */ noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+
 onAct("operate", async (form) => {
   /** @type {Record<string, unknown>} */
   const values = Object.fromEntries(Object.entries(typed(form)).filter(([, value]) => value));
   if (values.context) values.context = Number(values.context);
   if (values.kind === "delete" && !(await mayGo(String(values.model), String(values.servers ?? "")))) return;
   const begun = await request("POST", `${root}act/operations`, values);
-  toast(`Started ${begun.kind} of ${begun.model} on ${begun.targets.length} servers.`);
+  toast(`Started ${begun.kind} of ${begun.model} on ${counted(begun.targets.length, "server")}.`);
 });
 onAct("cancel-operation", async (button) => {
   await request("DELETE", `${root}act/operations/${button.dataset.id}`);
@@ -21,17 +23,15 @@ onAct("retry-operation", async (button) => {
 
 onAct("unload-all", async (button) => {
   const { name = "", running = "0" } = button.dataset;
-  /** @type {string[]} */
-  const models = JSON.parse(button.dataset.models ?? "[]");
+  const models = /** @type {string[]} */ (JSON.parse(button.dataset.models ?? "[]"));
   const busy = running === "0" ? "Nothing runs there." : `${running} running there: the server ends them first.`;
   if (!(await confirmed(`Unload ${models.join(", ")} from ${name}? ${busy}`, "Unload"))) return;
-  /** @type {string[]} */
-  const refused = [];
+  const refused = /** @type {string[]} */ ([]);
   for (const model of models) {
     const values = { kind: "unload", model, servers: name };
     await request("POST", `${root}act/operations`, values).catch(({ message }) => refused.push(`${model}: ${message}`));
   }
-  if (refused.length < models.length) toast(`${models.length - refused.length} unloads of ${name} have begun.`);
+  if (refused.length < models.length) toast(`Started to unload ${counted(models.length - refused.length, "model")} from ${name}.`);
   if (refused.length) throw new Error(`Refused: ${refused.join("; ")}`);
 });
 

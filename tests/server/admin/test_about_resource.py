@@ -16,7 +16,7 @@ from support.router import running_router
 
 pytestmark = pytest.mark.anyio
 
-FILES = "however old, the newest 10 files of 100MB of each worker"
+FILES = "regardless of age, the newest 10 files of 100MB per worker"
 
 
 async def test_everybody_is_told_versions_and_licences(tmp_path: Path) -> None:
@@ -51,18 +51,18 @@ async def test_how_it_runs_is_told_to_who_reads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "part", "until"),
     [
-        ({}, "a row for each request", "for 90 days, the newest 5,000,000"),
+        ({}, "a row for each request", "for 90 days, at most the newest 5,000,000"),
         ({"request_log": {"keep_days": 7, "max_rows": None}}, "a row for each request", "for 7 days"),
-        ({"request_log": {"keep_days": None}}, "who changed what", "kept"),
-        ({}, "sessions of this console", "for at most 7 days"),
-        ({"console": {"session_max_age": 7200}}, "sessions of this console", "for at most 2 hours"),
-        ({"console": {"enabled": False}}, "sessions of this console", None),
-        ({}, "the rows of requests once more", None),
-        ({"request_log": {"directory": "rows", "keep_days": 7}}, "the rows of requests once more", FILES),
+        ({"request_log": {"keep_days": None}}, "changes with their authors", "indefinitely"),
+        ({}, "digests of console sessions", "for at most 7 days"),
+        ({"console": {"session_max_age": 7200}}, "digests of console sessions", "for at most 2 hours"),
+        ({"console": {"enabled": False}}, "digests of console sessions", None),
+        ({}, "request rows, also in files", None),
+        ({"request_log": {"directory": "rows", "keep_days": 7}}, "request rows, also in files", FILES),
         ({}, "the router's own log", None),
         ({"logging": {"directory": "logs"}}, "the router's own log", FILES),
-        ({}, "texts of the config", "the newest 50"),
-        ({"console": {"enabled": False}}, "links that sign somebody in", None),
+        ({}, "config versions", "the newest 50"),
+        ({"console": {"enabled": False}}, "digests of sign-in links", None),
         ({}, "prompts and answers", None),
         ({"responses": {"store": True}}, "prompts and answers", "for 7 days, or until the user deletes them"),
     ],

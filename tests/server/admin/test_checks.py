@@ -74,8 +74,8 @@ async def test_start_shows_them_and_offers_a_test_answer_to_whoever_may_use_mode
         assert told["checks"][-1] == {
             "code": "answered",
             "holds": True,
-            "text": "1 request of yours answered in seven days",
-            "fix": "ask a model",
+            "text": "You got 1 answer in the last seven days",
+            "fix": "send a request to a model",
         }
 
 

@@ -128,9 +128,9 @@ def usage_asked(request: Request, now: float) -> UsageAsked:
     if first > last:
         raise InvalidBody("from must not be after to")
     if last > now + _DAY:  # the next day may have started in the user's time zone
-        raise InvalidBody("to must not be a day to come")
+        raise InvalidBody("to must not be in the future")
     if last + _DAY - first > _MOST_DAYS * _DAY:
-        raise InvalidBody(f"ask for at most {_MOST_DAYS} days")
+        raise InvalidBody(f"the range must not exceed {_MOST_DAYS} days")
     return UsageAsked(since=first, before=last + _DAY, order=order, limit=_LINES)
 
 
@@ -162,11 +162,11 @@ def _stack(request: Request, asked: UsageAsked, now: float) -> tuple[StackBy, in
     step = BUCKETS[one_of(request, "bucket", tuple(BUCKETS), "day")]
     by = one_of(request, "by", STACKS, "model")
     if asked.user is not None:
-        raise InvalidBody("bucket goes with all users")
+        raise InvalidBody("bucket cannot be combined with user")
     if asked.since is None or (asked.before or now) - asked.since > _MOST_DAYS * _DAY:
-        raise InvalidBody(f"bucket goes with since, at most {_MOST_DAYS} days before")
+        raise InvalidBody(f"bucket needs since, and a range of at most {_MOST_DAYS} days")
     if by == "group" and step == HOUR and (asked.before or now) - asked.since > _WEEK:
-        raise InvalidBody("bucket=hour by group goes with at most 7 days")
+        raise InvalidBody("bucket=hour by group needs a range of at most 7 days")
     return by, step
 
 

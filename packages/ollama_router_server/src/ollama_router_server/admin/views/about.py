@@ -67,28 +67,27 @@ def about_view(
         database=database,
         libraries=sorted(libraries, key=lambda one: one.name.lower()),
         kept=kept_data(config),
-        never=[*prompts, "values of headers", "query strings", "tokens and passwords as they are: only digests"],
+        never=[*prompts, "values of headers", "query strings", "tokens and passwords in plain text (only digests)"],
     )
 
 
 def kept_data(config: Config) -> list[KeptDataView]:
     """List the data that the config lets the router store, with its retention."""
     rows, console, answers = config.request_log, config.console, config.responses
-    days = "kept" if rows.keep_days is None else f"for {rows.keep_days:g} days"
-    most = "" if rows.max_rows is None else f", the newest {rows.max_rows:,}"
+    days = "indefinitely" if rows.keep_days is None else f"for {rows.keep_days:g} days"
+    most = "" if rows.max_rows is None else f", at most the newest {rows.max_rows:,}"
     told = {
-        "a row for each request: who, from which address, model, server, times, tokens, error": f"{days}{most}",
-        "sums of them by hour and day, by user, model and server": "as long as their rows",
-        "who changed what (audit trail), and what went wrong (incidents)": days,
-        "users, groups and tokens, these as digests": "until they are deleted",
+        "a row for each request: user, client address, model, server, times, tokens, error": f"{days}{most}",
+        "totals by hour and day, per user, model and server": "as long as the rows",
+        "changes with their authors (audit trail), and incidents": days,
+        "users, groups, and digests of tokens": "until they are deleted",
         "operations on models": "for 7 days",
-        "texts of the config that were taken up, without secrets": f"the newest {MOST_VERSIONS}",
+        "config versions, without secrets": f"the newest {MOST_VERSIONS}",
         **_files(config),
     }
     if console.enabled:
-        links = "links that sign somebody in, as digests"
-        told[links] = "until they are used or withdrawn; those that ran out until the next is made"
-        told["sessions of this console, as digests"] = f"for at most {_time(console.session_max_age)}"
+        told["digests of sign-in links"] = "until used or withdrawn; expired ones until the next link is created"
+        told["digests of console sessions"] = f"for at most {_time(console.session_max_age)}"
     if answers.store:
         told["prompts and answers of /v1/responses"] = f"for {_time(answers.keep)}, or until the user deletes them"
     return [KeptDataView(what=what, until=until) for what, until in told.items()]
@@ -99,14 +98,14 @@ def _files(config: Config) -> dict[str, str]:
     rows, log = config.request_log, config.logging
     told = {}
     if rows.directory is not None:
-        told["the rows of requests once more, in files"] = _newest(rows.max_files, rows.max_size)
+        told["request rows, also in files"] = _newest(rows.max_files, rows.max_size)
     if log.enabled and log.directory is not None:
         told["the router's own log, in files"] = _newest(log.max_files, log.max_size)
     return told
 
 
 def _newest(files: int, size: str) -> str:
-    return f"however old, the newest {amount(files, 'file')} of {size} of each worker"
+    return f"regardless of age, the newest {amount(files, 'file')} of {size} per worker"
 
 
 def _time(seconds: float) -> str:

@@ -86,26 +86,26 @@ def is_loopback(host: str | None) -> bool:
 def _reachable(listens: str, asked: Asked) -> CheckView:
     """Check the client's address, which may prove that other machines reach the router, else the listening address."""
     if asked.address is not None and not is_loopback(asked.address):
-        return CheckView(code="reachable", holds=True, text="Other machines reach this address: you do", fix="")
+        return CheckView(code="reachable", holds=True, text="Other machines can reach this address: yours does", fix="")
     if is_loopback(listens):
-        fix = "set proxy_host: 0.0.0.0, or put a proxy before the router"
-        return CheckView(code="reachable", holds=None, text="Only this machine reaches this address", fix=fix)
+        fix = "set proxy_host: 0.0.0.0, or put a proxy in front of the router"
+        return CheckView(code="reachable", holds=None, text="Only this machine can reach this address", fix=fix)
     return CheckView(
         code="reachable",
         holds=None,
         text="No other machine has opened this page yet",
-        fix="open it from one; if it does not come up, look at the firewall",
+        fix="open it on another machine; if it does not load, check the firewall",
     )
 
 
 def _encrypted(asked: Asked) -> CheckView:
     safe = asked.encrypted or is_loopback(asked.host)
-    told = "stays on this machine or is encrypted" if safe else "is not encrypted: your network can read tokens"
+    told = "stays on this machine or is encrypted" if safe else "is not encrypted: tokens can be read on your network"
     return CheckView(
         code="encrypted",
         holds=safe or None,
         text=f"The connection {told}",
-        fix="set tls, or put a proxy with TLS before the router",
+        fix="set tls, or put a proxy with TLS in front of the router",
     )
 
 
@@ -116,27 +116,27 @@ def _of_servers(servers: Sequence[ServerView], *, hosted: bool) -> Iterator[Chec
         code="servers",
         holds=bool(up) or without,
         text=f"{len(up)} of {amount(len(servers), 'server')} up",
-        fix="orouter status says what is wrong" if servers else "orouter init looks for servers",
+        fix="orouter status shows what is wrong" if servers else "orouter init --probe URL writes a config with a server",
     )
     versions = sorted({one.version for one in up if one.version})
     named = ", ".join(versions[:_MOST_VERSIONS]) + (" and others" if len(versions) > _MOST_VERSIONS else "")
     yield CheckView(
         code="ollama",
         holds=bool(versions) or without,
-        text=f"They answer as Ollama does: {named}" if versions else "No server has answered as Ollama does",
+        text=f"They run Ollama {named}" if versions else "No server has answered as Ollama",
         fix="check host and port in the config",
     )
 
 
 def _allowed(allowed: Sequence[ModelView] | None) -> CheckView:
     if allowed is None:
-        told = "Your token reads and uses no model, as you are a viewer"
+        told = "Your token may not use models: you are a viewer"
         return CheckView(code="allowed", holds=None, text=told, fix="an admin can give you another role")
     return CheckView(
         code="allowed",
         holds=bool(allowed),
         text=f"Your token may use {amount(len(allowed), 'model')}",
-        fix="ask an admin: orouter users rights NAME says why",
+        fix="ask an admin; orouter users rights NAME shows why",
     )
 
 
@@ -144,6 +144,6 @@ def _answered(count: int) -> CheckView:
     return CheckView(
         code="answered",
         holds=count > 0 or None,
-        text=f"{amount(count, 'request')} of yours answered in seven days" if count else "You have no answer yet",
-        fix="ask a model",
+        text=f"You got {amount(count, 'answer')} in the last seven days" if count else "You have no answer yet",
+        fix="send a request to a model",
     )

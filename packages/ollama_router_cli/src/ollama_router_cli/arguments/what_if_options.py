@@ -38,12 +38,7 @@ def _read(typed: Mapping[str, Any]) -> Change:
 asks_what_if = in_place_of(
     "change",
     [
-        option(
-            "add",
-            list[str] | None,
-            "Add one more server like this one. Repeatable.",
-            metavar="SERVER",
-        ),
+        option("add", list[str] | None, "Add one more server like this one. Repeatable.", metavar="SERVER"),
         option(
             "add_gpu",
             list[str] | None,
@@ -52,13 +47,7 @@ asks_what_if = in_place_of(
         ),
         option("off", list[str] | None, "Leave out this server. Repeatable.", metavar="SERVER"),
         option("put", list[str] | None, "Put this model on this server. Repeatable.", metavar="SERVER=MODEL"),
-        option(
-            "num_parallel",
-            int | None,
-            "Slots of every loaded model, on every server.",
-            min=1,
-            metavar="COUNT",
-        ),
+        option("num_parallel", int | None, "Slots of every loaded model, on every server.", min=1, metavar="COUNT"),
         option("max_wait", float | None, "Another value of `queue.max_wait`.", min=0.001, metavar="SECONDS"),
     ],
     _read,

@@ -23,12 +23,7 @@ _WORLD = in_place_of(
     [
         option("strategy", str | None, "Replay the day with this strategy. Needs an admin's token.", metavar="NAME"),
         option("add", str | None, "Add one more server like this one.", metavar="SERVER"),
-        option(
-            "add_gpu",
-            str | None,
-            "Add one more server with this GPU (or GIB,GB/s,TFLOP/s).",
-            metavar="GPU",
-        ),
+        option("add_gpu", str | None, "Add one more server with this GPU (or GIB,GB/s,TFLOP/s).", metavar="GPU"),
         option("off", str | None, "Leave out this server.", metavar="SERVER"),
         option("put", str | None, "Put this model on this server.", metavar="SERVER=MODEL"),
         option("num_parallel", int | None, "Slots of every loaded model.", min=1, metavar="COUNT"),

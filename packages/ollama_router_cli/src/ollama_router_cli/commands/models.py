@@ -64,8 +64,7 @@ def fit(
 
 
 ServersOption = Annotated[
-    str | None,
-    typer.Option("--on", "--to", metavar="SERVERS", help="Comma-separated names, all, or where-it-fits."),
+    str | None, typer.Option("--on", "--to", metavar="SERVERS", help="Comma-separated names, all, or where-it-fits.")
 ]
 DetachOption = Annotated[
     bool, typer.Option("--detach", help="Start the operation and exit without waiting for its end.")

@@ -17,13 +17,7 @@ from typing import Any
 
 import structlog
 
-from ollama_router_core.access.tokens import (
-    REJECTED,
-    VerifiedTokens,
-    check_format,
-    lookup_of,
-    read_credential,
-)
+from ollama_router_core.access.tokens import REJECTED, VerifiedTokens, check_format, lookup_of, read_credential
 from ollama_router_core.coordination.interface import Coordination
 from ollama_router_core.coordination.news import TokenVerified
 from ollama_router_core.errors import InvalidCredential, StorageUnavailable, UserInactive

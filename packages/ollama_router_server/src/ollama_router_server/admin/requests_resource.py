@@ -140,10 +140,7 @@ def _began(request_id: str) -> float:
 
 
 def _active(
-    services: Services,
-    chosen: LogFilter,
-    ended: Container[str],
-    members: Container[str | None] | None,
+    services: Services, chosen: LogFilter, ended: Container[str], members: Container[str | None] | None
 ) -> list[ActiveView]:
     """List requests in flight; they match no outcome and no past time range.
 

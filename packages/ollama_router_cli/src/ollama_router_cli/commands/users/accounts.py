@@ -18,13 +18,7 @@ from ollama_router_cli.rendering.request_log import print_records
 from ollama_router_cli.rendering.tables import format_count, format_ms, format_time, print_table
 from ollama_router_core.access.grants import Role, combine_grants, grants_from_json, grants_to_json
 from ollama_router_core.access.limits import Allowance, TokenSpan, day_of, nearest_end
-from ollama_router_server.storage.identities import (
-    UserChange,
-    UserDetails,
-    UserFilter,
-    UserPage,
-    UserSummary,
-)
+from ollama_router_server.storage.identities import UserChange, UserDetails, UserFilter, UserPage, UserSummary
 from ollama_router_server.storage.recent_use import RecentUse
 from ollama_router_server.storage.user_store import UserStore
 from ollama_router_server.system import SystemClock

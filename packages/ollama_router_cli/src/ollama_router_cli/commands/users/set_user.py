@@ -41,12 +41,7 @@ def set_user(
     The user's own grants take precedence, then the group's; what neither sets is allowed. inherit removes the user's
     own. Requests over a limit are answered with 429.
     """
-    change = UserChange(
-        role=role,
-        moves=group is not None,
-        group=None if group == "none" else group,
-        grants=grants,
-    )
+    change = UserChange(role=role, moves=group is not None, group=None if group == "none" else group, grants=grants)
     if change == UserChange():
         raise typer.BadParameter("nothing to change; see orouter users set --help")
 

@@ -116,7 +116,9 @@ def _of_servers(servers: Sequence[ServerView], *, hosted: bool) -> Iterator[Chec
         code="servers",
         holds=bool(up) or without,
         text=f"{len(up)} of {amount(len(servers), 'server')} up",
-        fix="orouter status shows what is wrong" if servers else "orouter init --probe URL writes a config with a server",
+        fix="orouter status shows what is wrong"
+        if servers
+        else "orouter init --probe URL writes a config with a server",
     )
     versions = sorted({one.version for one in up if one.version})
     named = ", ".join(versions[:_MOST_VERSIONS]) + (" and others" if len(versions) > _MOST_VERSIONS else "")

@@ -25,6 +25,7 @@ from ollama_router_core.fleet.observations import (
     observe_version,
 )
 from ollama_router_core.fleet.runners import Load
+from ollama_router_core.fleet.server_replies import read_show
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ServerFacts
 
 NEW = ServerFacts(name="a")
@@ -158,6 +159,18 @@ def test_show_gives_what_the_memory_formulas_need() -> None:
     assert (model.head_counts_kv, model.vocabulary, model.context_length) == ((8,), 128256, 131072)
     assert (model.key_length, model.sliding_window) == (None, None)
     assert model.capabilities == {"completion", "tools"}
+
+
+def test_show_gives_experts_and_recurrent_layers() -> None:
+    """The first decide the expected speed, the second add to the memory."""
+    counts = {"expert_count": 128, "expert_used_count": 6}
+    sizes = {"ssm.conv_kernel": 4, "ssm.inner_size": 4096, "ssm.state_size": 128, "ssm.group_count": 8}
+    info = {f"nemotron_h_moe.{key}": value for key, value in (counts | sizes).items()}
+    body = json.dumps({"model_info": {"general.architecture": "nemotron_h_moe", **info}}).encode()
+    model = read_show(body)
+    assert (model.expert_count, model.expert_used_count) == (128, 6)
+    assert (model.ssm_conv_kernel, model.ssm_inner_size) == (4, 4096)
+    assert (model.ssm_state_size, model.ssm_group_count) == (128, 8)
 
 
 @pytest.mark.parametrize(

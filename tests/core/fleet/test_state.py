@@ -240,6 +240,17 @@ def test_another_config_keeps_what_is_known_of_servers_that_stay():
     assert state.servers["b"].up is True
 
 
+def test_a_server_that_is_removed_and_added_again_is_not_suspended():
+    """Its breaker went with it; no request would probe it."""
+    state = make_state()
+    for _ in range(5):
+        state.health.failed("a", 0.0, refused=True)
+    assert state.health.state_of("a", 1.0) == "open"
+    for servers in ({"b": {}}, {"a": {}, "b": {}}):
+        state.reconfigure(make_config(servers))
+    assert state.health.state_of("a", 1.0) == "closed"
+
+
 def test_a_server_with_another_name_is_as_it_was():
     """Nobody is refused until it has been asked again; what it has in flight was begun under the name before."""
     state = make_state()

@@ -135,6 +135,7 @@ class Health:
                 self.drain(name, on=server.drain)
         self.draining = self.draining.intersection(new)
         self._troubled &= new.keys()
+        self._breaker.forget(old.keys() - new.keys())
         self.models.keep(new.keys())
         self.signs = {key: at for key, at in self.signs.items() if key[0] in new}
         self._config = config

@@ -198,7 +198,10 @@ class Crowd:
         *kept, _ = facts.loaded.items()
         other = self.requests[turn % 40].model or kept[0][0]
         model = LoadedModel(name=other, size=5 * GIB, size_vram=5 * GIB, context_length=4096)
-        self.snapshot = self.snapshot.with_server(replace(facts, loaded={**dict(kept), other: model}))
+        self.snapshot = replace(
+            self.snapshot,
+            servers={**self.snapshot.servers, facts.name: replace(facts, loaded={**dict(kept), other: model})},
+        )
         self._note(self.admission.changed(self.snapshot, self.now))
 
     def events(self, turn: int) -> tuple[Callable[[], None], ...]:

@@ -41,7 +41,7 @@ def test_no_router_is_better_than_the_plan_that_began_as_it():
     assert planned.router == "offline"
     assert not planned.rejections
     for name in ("fastest", "least_loaded"):
-        assert cost(planned) <= cost(serve(ROUTERS[name](MACHINES), SCENARIO))
+        assert cost(planned) <= cost(serve(ROUTERS[name](MACHINES, SCENARIO.knowledge), SCENARIO))
 
 
 def test_a_job_that_runs_alone_waits_for_the_others():

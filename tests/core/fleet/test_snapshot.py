@@ -6,23 +6,27 @@ import pytest
 from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import canonical_name
-from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ServerFacts, stubs
+from ollama_router_core.config.settings import Config
+from ollama_router_core.fleet.snapshot import InstalledModel, ServerFacts, stubs
+from ollama_router_core.fleet.state import FleetState
 
 
 def test_a_new_fact_makes_a_new_snapshot() -> None:
     """Who still reads the old one sees the old one."""
-    old = FleetSnapshot(servers={"a": ServerFacts(name="a", up=True)}, in_flight={"a": 2})
-    new = old.with_server(ServerFacts(name="a", up=False)).with_server(ServerFacts(name="b"))
-    assert old.servers["a"].up is True
-    assert set(old.servers) == {"a"}
-    assert new.servers["a"].up is False
+    state = FleetState(Config(servers={"a": {"host": "a"}, "b": {"host": "b"}}))
+    state.begin("a")
+    old = state.snapshot(0.0)
+    state.update("a", lambda facts: replace(facts, up=True), 0.0)
+    new = state.snapshot(0.0)
+    assert old.servers["a"].up is None
+    assert new.servers["a"].up is True
     assert set(new.servers) == {"a", "b"}
-    assert new.in_flight == {"a": 2}
+    assert new.in_flight == {"a": 1}
 
 
 def test_snapshots_cannot_be_written_to() -> None:
     """Readers need no lock because nothing they hold can change."""
-    fleet = FleetSnapshot().with_server(ServerFacts(name="a"))
+    fleet = FleetState(Config(servers={"a": {"host": "a"}})).snapshot(0.0)
     with pytest.raises(TypeError):
         fleet.servers["b"] = ServerFacts(name="b")  # type: ignore[index]
     with pytest.raises(AttributeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.routing.plans import Planner
 from support.fleets import GIB, installed, loaded, make_config, make_facts, make_fleet, make_request
@@ -19,6 +20,11 @@ def fleet():
     return make_fleet(make_facts("a", DISK), make_facts("b", DISK))
 
 
+def with_server(snapshot: FleetSnapshot, facts: ServerFacts) -> FleetSnapshot:
+    """The snapshot with other facts of one server."""
+    return replace(snapshot, servers={**snapshot.servers, facts.name: facts})
+
+
 class TestPlans:
     """A plan is kept while its facts are."""
 
@@ -31,8 +37,8 @@ class TestPlans:
     def test_a_server_that_changes_leaves_the_candidates_of_others_as_they_are(self):
         """A poll of one server costs one candidate."""
         before = fleet()
-        after = before.with_server(
-            replace(before.servers["a"], loaded={row.name: row for row in (loaded("llama3.1:8b", 6 * GIB),)})
+        after = with_server(
+            before, replace(before.servers["a"], loaded={row.name: row for row in (loaded("llama3.1:8b", 6 * GIB),)})
         )
         planner = Planner(CONFIG)
         old, new = planner.plan(REQUEST, before).able, planner.plan(REQUEST, after).able
@@ -43,7 +49,7 @@ class TestPlans:
     def test_other_models_on_one_disk_concern_every_server(self):
         """What one server tells of a model is used for those that did not tell yet."""
         before = make_fleet(make_facts("a", None), make_facts("b", DISK))
-        after = before.with_server(replace(before.servers["b"], installed={}))
+        after = with_server(before, replace(before.servers["b"], installed={}))
         planner = Planner(CONFIG)
         assert planner.plan(REQUEST, before).able[0].size == 5 * GIB
         assert planner.plan(REQUEST, after).able[0].size != 5 * GIB

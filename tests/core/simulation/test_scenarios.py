@@ -98,7 +98,7 @@ def test_percentile_is_a_value_that_occurred():
 def test_every_job_ends_and_the_same_seed_gives_the_same_result(name):
     """Nobody is lost under any router, and nothing depends on anything but the arguments."""
     scenario = make_scenario("C", part(150), stretch=12)
-    runs = [simulate(ROUTERS[name](FLEET), FLEET, MODELS, scenario.jobs) for _ in range(2)]
+    runs = [simulate(ROUTERS[name](FLEET, Knowledge()), FLEET, MODELS, scenario.jobs) for _ in range(2)]
     assert len(runs[0].outcomes) == len(scenario.jobs)
     assert runs[0].refused == 0
     assert [one.finished for one in runs[0].outcomes] == [one.finished for one in runs[1].outcomes]
@@ -110,7 +110,7 @@ def test_jobs_of_a_lost_server_are_done_elsewhere(name):
     """They arrive again, and nothing runs on the lost server meanwhile."""
     scenario = make_scenario("B", part(400), stretch=8)
     (outage,) = scenario.outages
-    result = simulate(ROUTERS[name](FLEET), FLEET, MODELS, scenario.jobs, outages=scenario.outages)
+    result = simulate(ROUTERS[name](FLEET, Knowledge()), FLEET, MODELS, scenario.jobs, outages=scenario.outages)
     assert len(result.outcomes) == len(scenario.jobs)
     during = [one for one in result.outcomes if outage.start < one.finished < outage.start + outage.seconds]
     assert during

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ollama_router_core.fleet.breaker import BreakerLimits
+from ollama_router_core.fleet.breaker import FAILURES, FIRST, LONGEST, SLOW_START
 from ollama_router_core.fleet.health import Health
 from ollama_router_core.testing import Answer, OllamaSimulator, Reset, Silence, model
 from support.eventually import eventually
@@ -208,5 +208,4 @@ async def test_retries_stay_within_their_budget(tmp_path: Path) -> None:
 
 def test_limits_are_the_promised_ones() -> None:
     """Five in a row, ten seconds, at most five minutes, thirty seconds of slow start."""
-    limits = BreakerLimits()
-    assert (limits.failures, limits.first, limits.longest, limits.slow_start) == (5, 10.0, 300.0, 30.0)
+    assert (FAILURES, FIRST, LONGEST, SLOW_START) == (5, 10.0, 300.0, 30.0)

@@ -10,13 +10,13 @@ from ollama_router_core.api.model_names import CanonicalName
 __all__ = ["ArrivalRates"]
 
 _MOST = 4096
+_WINDOW = 120.0
 
 
 class ArrivalRates:
-    """Arrivals per second by model, averaged over an exponential window of `window` seconds."""
+    """Arrivals per second by model, averaged over an exponential window of two minutes."""
 
-    def __init__(self, window: float = 120.0) -> None:
-        self._window = window
+    def __init__(self) -> None:
         self._seen: dict[CanonicalName, tuple[float, float]] = {}
 
     def arrived(self, model: CanonicalName, now: float, weight: float = 1.0) -> None:
@@ -27,7 +27,7 @@ class ArrivalRates:
 
     def rate(self, model: CanonicalName, now: float) -> float:
         """Return a model's requests per second."""
-        return self._count(model, now) / self._window
+        return self._count(model, now) / _WINDOW
 
     def rates(self, now: float) -> Mapping[CanonicalName, float]:
         """Return all rates, for `FleetSnapshot.demand`, each computed on access."""
@@ -35,7 +35,7 @@ class ArrivalRates:
 
     def _count(self, model: CanonicalName, now: float) -> float:
         count, at = self._seen.get(model, (0.0, now))
-        return count * math.exp((at - now) / self._window)
+        return count * math.exp((at - now) / _WINDOW)
 
 
 class _Rates(Mapping[CanonicalName, float]):

@@ -35,7 +35,12 @@ number of a group's servers sampled for a rough estimate."""
 
 
 class CostModel:
-    """Derives costs from the queue, the in-flight table and the facts, as of the latest `refresh`."""
+    """Derives costs from the queue, the in-flight table and the facts.
+
+    Attributes:
+        snapshot: the facts, as of the latest `refresh`.
+        now: its time.
+    """
 
     def __init__(
         self, selector: ServerSelector, queue: WaitQueue, in_flight: InFlightTable, rates: ArrivalRates
@@ -44,8 +49,8 @@ class CostModel:
         self._queue = queue
         self._in_flight = in_flight
         self._rates = rates
-        self._snapshot = FleetSnapshot()
-        self._now = 0.0
+        self.snapshot = FleetSnapshot()
+        self.now = 0.0
         self._refreshes = 0
         self._facts = 0
         self._renewals = _RENEWALS
@@ -61,7 +66,7 @@ class CostModel:
 
     def refresh(self, snapshot: FleetSnapshot, now: float) -> None:
         """Set the facts and the time. Costs are cached for a second, or until the facts change."""
-        old = self._snapshot
+        old = self.snapshot
         if (
             snapshot.servers is not old.servers
             or snapshot.draining != old.draining
@@ -75,19 +80,9 @@ class CostModel:
         if len(self._loads) > _MOST_LOADS:
             self._loads.clear()
         self._residents.clear()
-        self._snapshot, self._now = snapshot, now
+        self.snapshot, self.now = snapshot, now
         self._refreshes += 1
         self._renewals = _RENEWALS
-
-    @property
-    def snapshot(self) -> FleetSnapshot:
-        """The facts of the latest refresh."""
-        return self._snapshot
-
-    @property
-    def now(self) -> float:
-        """The time of the latest refresh."""
-        return self._now
 
     def costs_of(self, group: RequestGroup) -> dict[str, ServiceCost]:
         """Return the costs on the servers in service for a group, slow ones only if there is no other."""
@@ -96,7 +91,7 @@ class CostModel:
     def _current(self, group: RequestGroup) -> KindCosts:
         found = self._by_kind.get(group.kind)
         if found is None or self._is_due(found):
-            found = self._by_kind[group.kind] = KindCosts(self._make_costs(group, {}), self._now, self._facts)
+            found = self._by_kind[group.kind] = KindCosts(self._make_costs(group, {}), self.now, self._facts)
         elif found.made_for != self._facts:
             kept = self._make_costs(group, found.by_name)
             found = self._by_kind[group.kind] = KindCosts(kept, found.made_at, self._facts)
@@ -107,7 +102,7 @@ class CostModel:
 
     def _is_due(self, found: KindCosts) -> bool:
         """Whether to renew a kind's costs; at most a few per refresh, so that no refresh pays for all."""
-        if self._now - found.made_at <= _COSTS_LAST or not self._renewals:
+        if self.now - found.made_at <= _COSTS_LAST or not self._renewals:
             return False
         self._renewals -= 1
         return True
@@ -132,9 +127,9 @@ class CostModel:
 
     def _make_costs(self, group: RequestGroup, known: Mapping[str, ServiceCost]) -> dict[str, ServiceCost]:
         """Compute the costs on the servers in service for a group; reuse `known` costs of the same candidates."""
-        snapshot = self._snapshot
+        snapshot = self.snapshot
         able = self._selector.plan(group.sample.request, snapshot).able
-        usable = [one for one in able if in_service(one, snapshot, self._now)]
+        usable = [one for one in able if in_service(one, snapshot, self.now)]
         least = min((one.health_tier for one in usable), default=RESPONSIVE)
         costs = {}
         for one in usable:
@@ -164,13 +159,13 @@ class CostModel:
                 ahead = cost.load
                 if cost.warm:
                     busy = server_load.running
-                    ahead = server_load.busy_for(cost.candidate.runner, cost.parallel, self._now) if busy else 0.0
+                    ahead = server_load.busy_for(cost.candidate.runner, cost.parallel, self.now) if busy else 0.0
                 found.ahead[name] = rate * ahead
         found.rate = sum(found.rates.values())
         found.all_ahead = sum(found.ahead.values())
 
     def _cost_on(self, candidate: Candidate, group: RequestGroup) -> ServiceCost:
-        speed = candidate.speed(group.kind.model, self._snapshot.speeds)
+        speed = candidate.speed(group.kind.model, self.snapshot.speeds)
         decode = 0.0 if "embedding" in group.kind.needs else speed.answer_tokens / speed.decode_rate
         return ServiceCost(
             candidate,
@@ -178,13 +173,13 @@ class CostModel:
             1.0 / speed.prefill_rate,
             decode,
             speed.load_seconds,
-            proven_slots(candidate, self._snapshot),
+            proven_slots(candidate, self.snapshot),
             self._most_sent(candidate),
             loaded=candidate.warmth == WARM and candidate.loaded is not None,
         )
 
     def _most_sent(self, candidate: Candidate) -> int:
-        slots, proven = runner_slots(candidate, self._snapshot), self._snapshot.proven.get(candidate.name)
+        slots, proven = runner_slots(candidate, self.snapshot), self.snapshot.proven.get(candidate.name)
         return slots or (1 if proven is None else proven + 1)
 
     def is_served(self, group: RequestGroup) -> bool:
@@ -209,16 +204,16 @@ class CostModel:
     def weight(self, group: RequestGroup) -> float:
         """Sum the weights of a group's tickets."""
         known = self._weights.get(group.kind)
-        if known is not None and known[0] == group.version and self._now - known[1] < _WEIGHTS_LAST:
+        if known is not None and known[0] == group.version and self.now - known[1] < _WEIGHTS_LAST:
             return known[2]
-        weight = self._queue.weight_of(group, self._now)
-        self._weights[group.kind] = (group.version, self._now, weight)
+        weight = self._queue.weight_of(group, self.now)
+        self._weights[group.kind] = (group.version, self.now, weight)
         return weight
 
     def arrivals(self, group: RequestGroup) -> float:
         """Return the expected arrivals per second of a group's model."""
         model = group.kind.model
-        return 0.0 if model is None else self._rates.rate(model, self._now)
+        return 0.0 if model is None else self._rates.rate(model, self.now)
 
     def loss(self, candidate: Candidate, loaded: LoadedModel, seconds: float) -> float:
         """Return the loss, in ticket weights, of evicting a loaded model for `seconds`."""
@@ -242,18 +237,18 @@ class CostModel:
 
     def _load_seconds(self, server: str, loaded: LoadedModel) -> float:
         """Return the learned load time of a model in seconds, cached by the version of the speeds."""
-        speeds, key = self._snapshot.speeds, (server, loaded.name)
+        speeds, key = self.snapshot.speeds, (server, loaded.name)
         if speeds is None:
             return reload_seconds(loaded.size)
         version, known = speeds.version(server), self._loads.get(key)
         if known is None or known[0] is not version:
-            weight = model_weight(loaded.name, (self._snapshot.servers[server].installed or EMPTY).get(loaded.name))
+            weight = model_weight(loaded.name, (self.snapshot.servers[server].installed or EMPTY).get(loaded.name))
             known = self._loads[key] = version, speeds.expect(server, loaded.name, weight).load_seconds
         return known[1]
 
     def _resident_value(self, server: str, loaded: LoadedModel) -> ResidentValue:
         model = loaded.name
-        rate = self._rates.rate(model, self._now)
+        rate = self._rates.rate(model, self.now)
         replicas = self._replicas(model, server)
         waiting: list[tuple[float, float, float, int]] = []
         reload, back, batch_back, count = self._load_seconds(server, loaded), 0.0, 0.0, 0.0
@@ -276,7 +271,7 @@ class CostModel:
 
     def _replicas(self, model: CanonicalName, besides: str) -> int:
         """Count the other servers that have a model loaded."""
-        servers = self._snapshot.servers
+        servers = self.snapshot.servers
         return sum(model in facts.loaded for name, facts in servers.items() if name != besides and facts.up)
 
     def backlog(self, group: RequestGroup, counts: Mapping[RequestKind, int] | None = None) -> float:

@@ -14,12 +14,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Hashable, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-__all__ = ["Breaker", "BreakerLimits", "BreakerState", "RetryBudget", "counts_as_failure"]
+__all__ = [
+    "FAILURES",
+    "FIRST",
+    "LONGEST",
+    "SLOW_START",
+    "Breaker",
+    "BreakerState",
+    "RetryBudget",
+    "counts_as_failure",
+]
 
 _FAILURES = frozenset({502, 503, 504})
 Subject = TypeVar("Subject", bound=Hashable)
@@ -30,18 +39,9 @@ def counts_as_failure(status: int) -> bool:
     return status in _FAILURES
 
 
-class BreakerLimits(Struct, frozen=True, kw_only=True):
-    """Seconds and counts of the table above."""
-
-    failures: int = 5
-    first: float = 10.0
-    longest: float = 300.0
-    jitter: float = 0.2
-    forgive: float = 60.0
-    slow_start: float = 30.0
-
-
-DEFAULT_LIMITS = BreakerLimits()
+FAILURES, FIRST, LONGEST, JITTER, FORGIVE, SLOW_START = 5, 10.0, 300.0, 0.2, 60.0, 30.0
+"""Counts and seconds of the table above; `JITTER` is a share."""
+_RETRY_SHARE, _LEAST_RETRIES = 0.2, 3
 
 
 class BreakerState(Struct, frozen=True, kw_only=True):
@@ -66,8 +66,7 @@ _CLOSED = BreakerState()
 class Breaker(Generic[Subject]):
     """The breakers of all servers, or of all models on servers, for `FleetSnapshot`."""
 
-    def __init__(self, limits: BreakerLimits = DEFAULT_LIMITS) -> None:
-        self._limits = limits
+    def __init__(self) -> None:
         self._states: dict[Subject, BreakerState] = {}
 
     def state(self, server: Subject) -> BreakerState:
@@ -86,7 +85,7 @@ class Breaker(Generic[Subject]):
             return False  # sent before the suspension: already counted
         failures = state.failures + 1
         state = replace(state, failures=failures, refused=refused, calm_since=now)
-        out = at_once or state.probing or failures >= self._limits.failures
+        out = at_once or state.probing or failures >= FAILURES
         if out:
             state = self._ejected(state, now, jitter)
         self._states[server] = state
@@ -98,9 +97,7 @@ class Breaker(Generic[Subject]):
         if state.until is not None and not state.probing:
             return
         if state.probing:
-            self._states[server] = replace(
-                state, failures=0, until=None, probing=False, calm_since=now, back_since=now, refused=False
-            )
+            self._states[server] = _closed(state, now)
         elif state.failures or state.ejections:
             self._states[server] = replace(self._calmed(state, now), failures=0, refused=False)
 
@@ -127,9 +124,7 @@ class Breaker(Generic[Subject]):
         """Apply a successful probe of another process: close the breaker, with a slow start."""
         state = self.state(server)
         if state.until is not None:
-            self._states[server] = replace(
-                state, failures=0, until=None, probing=False, calm_since=now, back_since=now, refused=False
-            )
+            self._states[server] = _closed(state, now)
 
     def admit(self, server: Subject, now: float) -> bool:
         """Admit a request before it is sent; False during a suspension or another request's probe.
@@ -171,14 +166,23 @@ class Breaker(Generic[Subject]):
         found: dict[Subject, int] = {}
         for server, state in self._states.items():
             since = None if state.back_since is None else now - state.back_since
-            if since is not None and since < self._limits.slow_start and server in most:
-                found[server] = max(1, math.floor(most[server] * since / self._limits.slow_start))
+            if since is not None and since < SLOW_START and server in most:
+                found[server] = max(1, math.floor(most[server] * since / SLOW_START))
         return found
 
     def retry_after(self, servers: Collection[Subject], now: float) -> float | None:
         """Return seconds until the first of these may be probed; None if none is suspended."""
         times = [until - now for server in servers if (until := self._until(server, now)) is not None]
         return max(0.0, min(times)) if times else None
+
+    def to_json(self, subject: Subject, now: float) -> dict[str, Any]:
+        """Return one subject's state for status pages."""
+        state = self.state(subject)
+        return {
+            "failures_in_a_row": state.failures,
+            "ejections": state.ejections,
+            "tried_again_in_seconds": None if state.until is None else round(max(0.0, state.until - now), 1),
+        }
 
     def forget(self, subjects: Collection[Subject]) -> None:
         """Delete the state of these subjects."""
@@ -190,13 +194,12 @@ class Breaker(Generic[Subject]):
         if state.until is None:
             return None
         if state.probing:
-            return max(state.until, now + self._limits.first)
+            return max(state.until, now + FIRST)
         return state.until if now < state.until else None
 
     def _ejected(self, state: BreakerState, now: float, jitter: float) -> BreakerState:
-        limits = self._limits
-        length = min(limits.longest, limits.first * 2.0**state.ejections)
-        length = min(limits.longest, length * (1.0 + limits.jitter * jitter))
+        length = min(LONGEST, FIRST * 2.0**state.ejections)
+        length = min(LONGEST, length * (1.0 + JITTER * jitter))
         return replace(
             state, failures=0, ejections=state.ejections + 1, until=now + length, probing=False, back_since=None
         )
@@ -204,11 +207,16 @@ class Breaker(Generic[Subject]):
     def _calmed(self, state: BreakerState, now: float) -> BreakerState:
         if state.until is not None:
             return state
-        steps = int((now - state.calm_since) // self._limits.forgive)
+        steps = int((now - state.calm_since) // FORGIVE)
         if steps <= 0:
             return state
         ejections = max(0, state.ejections - steps)
-        return replace(state, ejections=ejections, calm_since=state.calm_since + steps * self._limits.forgive)
+        return replace(state, ejections=ejections, calm_since=state.calm_since + steps * FORGIVE)
+
+
+def _closed(state: BreakerState, now: float) -> BreakerState:
+    """Close a breaker, with a slow start."""
+    return BreakerState(ejections=state.ejections, calm_since=now, back_since=now)
 
 
 class RetryBudget:
@@ -217,14 +225,12 @@ class RetryBudget:
     `take` before each retry, `give_back` after it.
     """
 
-    def __init__(self, share: float = 0.2, least: int = 3) -> None:
-        self._share = share
-        self._least = least
+    def __init__(self) -> None:
         self._retrying = 0
 
     def take(self, active_requests: int) -> bool:
         """Take one retry if the budget allows; `active_requests` counts requests in flight or waiting."""
-        if self._retrying >= max(self._least, math.floor(self._share * active_requests)):
+        if self._retrying >= max(_LEAST_RETRIES, math.floor(_RETRY_SHARE * active_requests)):
             return False
         self._retrying += 1
         return True

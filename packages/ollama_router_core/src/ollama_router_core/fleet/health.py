@@ -209,13 +209,9 @@ class Health:
 
     def to_json(self, server: str, now: float) -> dict[str, Any]:
         """Return one server's state for status pages."""
-        state = self._breaker.state(server)
-        left = None if state.until is None else max(0.0, state.until - now)
         return {
             "breaker": self.state_of(server, now),
-            "failures_in_a_row": state.failures,
-            "ejections": state.ejections,
-            "tried_again_in_seconds": None if left is None else round(left, 1),
+            **self._breaker.to_json(server, now),
             "draining": server in self.draining,
             "suspended_models": self.models.to_json(server, now),
         }

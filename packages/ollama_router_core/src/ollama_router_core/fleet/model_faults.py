@@ -90,16 +90,10 @@ class ModelFaults:
 
     def to_json(self, server: str, now: float) -> dict[str, Any]:
         """Return the failed models of one server, for status pages."""
-        return {model: self._one_json(key, now) for key in self._words if key[0] == server for model in key[1:]}
-
-    def _one_json(self, key: tuple[str, CanonicalName], now: float) -> dict[str, Any]:
-        state = self._breaker.state(key)
-        left = None if state.until is None else round(max(0.0, state.until - now), 1)
         return {
-            "error": self._words[key],
-            "failures_in_a_row": state.failures,
-            "ejections": state.ejections,
-            "tried_again_in_seconds": left,
+            key[1]: {"error": words, **self._breaker.to_json(key, now)}
+            for key, words in self._words.items()
+            if key[0] == server
         }
 
     def _end(self, key: tuple[str, CanonicalName]) -> None:

@@ -8,7 +8,6 @@ from functools import partial
 from msgspec import Struct, structs
 
 from ollama_router_core.api.model_names import CanonicalName
-from ollama_router_core.errors import UpstreamProtocolError
 from ollama_router_core.fleet.inventory import Book, Told, copy_known_facts, note
 from ollama_router_core.fleet.observations import observe_ps, observe_tags, with_facts
 from ollama_router_core.fleet.snapshot import ModelFacts, ServerFacts
@@ -60,19 +59,12 @@ def learned_since(before: ServerFacts, after: ServerFacts) -> dict[CanonicalName
     }
 
 
-def take_over(
-    name: str,
-    book: Book,
-    found: Round,
-    *,
-    wall: Callable[[float], float],
-    unusable: Callable[[UpstreamProtocolError], None] = lambda _: None,
-) -> frozenset[CanonicalName]:
-    """Apply the replies of a round; return the models whose architecture is still unknown."""
+def take_over(name: str, book: Book, found: Round, *, wall: Callable[[float], float]) -> frozenset[CanonicalName]:
+    """Apply the valid replies of a round; return the models whose architecture is still unknown."""
     for reply in found.replies:
         change = _CHANGES.get(reply.path)
         if change is not None:
-            note(name, book, unusable, partial(change, reply.told(wall)))
+            note(name, book, lambda _: None, partial(change, reply.told(wall)))
     book.update(name, partial(with_facts, learned=found.learned))
     return frozenset(model.name for models in copy_known_facts(name, book).values() for model in models)
 

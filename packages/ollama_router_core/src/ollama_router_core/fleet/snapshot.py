@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.fleet.capacity import Capacity, HeldModel
@@ -228,10 +228,6 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
     def held(self, conversation: int | None) -> HeldPrefix | None:
         """Return the server that has a conversation's prompt cached now, None if none has."""
         return None if conversation is None or self.prefixes is None else self.prefixes.of(conversation)
-
-    def with_server(self, facts: ServerFacts) -> FleetSnapshot:
-        """Return the fleet with one server's facts replaced or added."""
-        return structs.replace(self, servers=MappingProxyType({**self.servers, facts.name: facts}))
 
     def with_traffic(
         self,

@@ -15,7 +15,6 @@ from ollama_router_core.responses.usage import Usage
 
 __all__ = ["inferred_model", "observe_answered", "sample_of", "shows_nothing_new"]
 
-
 _ROUNDED_NS = 10_000_000
 """Maximum difference in ns between two clocks over one response."""
 _INFER = Kind.INFER  # an enum lookup costs as much as a call
@@ -33,9 +32,7 @@ def observe_answered(
 ) -> ServerFacts:
     """Record a response head: the model is in memory, or unloaded."""
     model = request.route.model
-    if model is None or request.endpoint.kind is not _INFER:
-        return facts
-    if status != 200:
+    if model is None or request.endpoint.kind is not _INFER or status != 200:
         return facts
     if request.route.unloads:
         return observe_unloaded(facts, model, now=now)

@@ -18,17 +18,17 @@ __all__ = ["BASELINES", "ImmediateRouter", "all_resident"]
 class Pick(Protocol):
     """A policy that chooses among the servers that are up and can hold the job's model."""
 
-    def __call__(self, able: Sequence[ServerState], job: Job, rng: random.Random) -> ServerState:
+    def __call__(self, able: Sequence[ServerState], job: Job, rng: random.Random, /) -> ServerState:
         """Choose the server."""
 
 
 class ImmediateRouter(Router):
     """Dispatch each job on arrival; reject jobs that fit on no server."""
 
-    def __init__(self, name: str, pick: Pick, seed: int = 0) -> None:
+    def __init__(self, name: str, pick: Pick) -> None:
         self.name = name
         self._pick = pick
-        self._rng = random.Random(seed)  # noqa: S311 - seeded on purpose, nothing secret
+        self._rng = random.Random(0)  # noqa: S311 - seeded on purpose, nothing secret
         self._servers: Mapping[str, ServerState] = {}
         self._models: Mapping[str, SimulatedModel] = {}
         self._down: set[str] = set()
@@ -47,9 +47,8 @@ class ImmediateRouter(Router):
             return [Rejection(job, "no_server_fits", now)]
         return [Dispatch(job, self._pick(able, job, self._rng).machine.name)]
 
-    def observe(self, server: str, event: Event, now: float) -> Iterable[Action]:
+    def observe(self, _server: str, event: Event, now: float) -> Iterable[Action]:
         """Reject a job whose load failed."""
-        del server
         failed = event.timing if event.kind == "failed" else None
         return () if failed is None else [Rejection(failed.job, "load_failed", now)]
 
@@ -60,8 +59,7 @@ class ImmediateRouter(Router):
         return ()
 
 
-def _random(able: Sequence[ServerState], job: Job, rng: random.Random) -> ServerState:
-    del job
+def _random(able: Sequence[ServerState], _job: Job, rng: random.Random) -> ServerState:
     return rng.choice(able)
 
 
@@ -69,14 +67,12 @@ class _RoundRobin:
     def __init__(self) -> None:
         self._turn = 0
 
-    def __call__(self, able: Sequence[ServerState], job: Job, rng: random.Random) -> ServerState:
-        del job, rng
+    def __call__(self, able: Sequence[ServerState], _job: Job, _rng: random.Random) -> ServerState:
         self._turn += 1
         return able[self._turn % len(able)]
 
 
-def _least_connections(able: Sequence[ServerState], job: Job, rng: random.Random) -> ServerState:
-    del job
+def _least_connections(able: Sequence[ServerState], _job: Job, rng: random.Random) -> ServerState:
     return min(able, key=lambda server: (server.in_flight, rng.random()))
 
 
@@ -84,9 +80,8 @@ def _power_of_two(able: Sequence[ServerState], job: Job, rng: random.Random) -> 
     return _least_connections(rng.sample(able, min(2, len(able))), job, rng)
 
 
-def _sticky(able: Sequence[ServerState], job: Job, rng: random.Random) -> ServerState:
+def _sticky(able: Sequence[ServerState], job: Job, _rng: random.Random) -> ServerState:
     """Choose by rendezvous hashing: a model is always sent to the same available server."""
-    del rng
     return max(able, key=lambda server: zlib.crc32(f"{job.model} {server.machine.name}".encode()))
 
 
@@ -96,8 +91,7 @@ class _Soonest:
     def __init__(self) -> None:
         self._free_at: dict[str, float] = {}
 
-    def __call__(self, able: Sequence[ServerState], job: Job, rng: random.Random) -> ServerState:
-        del rng
+    def __call__(self, able: Sequence[ServerState], job: Job, _rng: random.Random) -> ServerState:
         ends = {server.machine.name: (self._end(server, job), server) for server in able}
         name, (end, server) = min(ends.items(), key=lambda item: (item[1][0], item[0]))
         self._free_at[name] = end

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace  # noqa: TID251 - these are dataclasses
-from typing import Protocol
 
 from ollama_router_core.config.settings import StrategyName
 from ollama_router_core.routing.strategies import STRATEGIES
@@ -19,29 +18,19 @@ from ollama_router_core.simulation.what_if import Change, changed
 __all__ = ["ROUTERS", "bound", "compare", "results", "serve"]
 
 
-class _Maker(Protocol):
-    """A factory of routers for machines; only the product's strategies use the knowledge."""
-
-    def __call__(self, machines: Sequence[Machine], knowledge: Knowledge | None = None, /) -> Router:
-        """Create the router."""
+_Factory = Callable[[Sequence[Machine], Knowledge], Router]
+"""Creates a router for machines; only the product's strategies use the knowledge."""
 
 
-def _baseline(name: str) -> _Maker:
-    def make(machines: Sequence[Machine], knowledge: Knowledge | None = None) -> Router:
-        del machines, knowledge
-        return BASELINES[name]()
-
-    return make
+def _baseline(name: str) -> _Factory:
+    return lambda _machines, _knowledge: BASELINES[name]()
 
 
-def _strategy(strategy: StrategyName, *, late: bool = True) -> _Maker:
-    def make(machines: Sequence[Machine], knowledge: Knowledge | None = None) -> Router:
-        return StrategyRouter(strategy, machines, late=late, knowledge=knowledge)
-
-    return make
+def _strategy(strategy: StrategyName, *, late: bool = True) -> _Factory:
+    return lambda machines, knowledge: StrategyRouter(strategy, machines, late=late, knowledge=knowledge)
 
 
-ROUTERS: Mapping[str, _Maker] = {
+ROUTERS: Mapping[str, _Factory] = {
     **{name: _baseline(name) for name in BASELINES},
     **{f"{name} on arrival": _strategy(name, late=False) for name, one in STRATEGIES.items() if one.binds_late},
     **{name: _strategy(name) for name in STRATEGIES},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from ollama_router_core.config.settings import Config
+from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 from ollama_router_core.fleet.inventory import Question, Told, take_stock
 from ollama_router_core.fleet.memory.formulas import GIB
-from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.fleet.state import WHILE_LOADING, FleetState
 from ollama_router_core.simulation.residency import Residency
 from ollama_router_core.simulation.server_state import ServerState
@@ -24,23 +24,6 @@ __all__ = ["Polls"]
 
 _FOR_EVER = 292 * 365 * 86_400.0
 """Seconds until the expiry of a model kept for ever, as Ollama reports it."""
-
-
-class _FleetBook:
-    """A fleet whose facts are as of `now`."""
-
-    def __init__(self, fleet: FleetState, now: float) -> None:
-        self._fleet = fleet
-        self._now = now
-
-    @property
-    def servers(self) -> Mapping[str, ServerFacts]:
-        """The known facts of each server."""
-        return self._fleet.servers
-
-    def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> object:
-        """Replace a server's facts."""
-        return self._fleet.update(name, change, self._now)
 
 
 class Polls:
@@ -84,7 +67,7 @@ class Polls:
         self._due[name] = now + (min(self._every, WHILE_LOADING) if fleet.servers[name].loading else self._every)
 
     def _take_stock(self, fleet: FleetState, name: str, now: float) -> None:
-        questions = take_stock(name, _FleetBook(fleet, now), self._models, now=now)
+        questions = take_stock(name, ClockedFleet(fleet, lambda: now), self._models, now=now)
         with suppress(StopIteration):
             question = next(questions)
             while True:

@@ -39,7 +39,6 @@ class Event:
     kind: Literal["first_token", "finished", "loaded", "failed", "unloaded"]
     at: float
     timing: Timing | None = None
-    model: str = ""
 
 
 @dataclass(slots=True, eq=False)

@@ -51,9 +51,8 @@ class Knowledge:
     speed_error: float | None = None
 
 
-def fleet_config(machines: Iterable[Machine], strategy: StrategyName, knowledge: Knowledge | None = None) -> Config:
+def fleet_config(machines: Iterable[Machine], strategy: StrategyName, knows: Knowledge) -> Config:
     """Build the config that an operator would write for these machines."""
-    knows = knowledge or Knowledge()
     if knows.config is not None:
         return knows.config.model_copy(update={"routing_strategy": strategy})
     servers = {
@@ -75,7 +74,7 @@ class StrategyRouter(Router):
     ) -> None:
         self.name: str = strategy if late else f"{strategy} on arrival"
         self._knowledge = knowledge or Knowledge()
-        self._config = fleet_config(machines, strategy, knowledge)
+        self._config = fleet_config(machines, strategy, self._knowledge)
         self._late = late
         self._admission = Admission(self._config)
         self._fleet = FleetState(self._config)

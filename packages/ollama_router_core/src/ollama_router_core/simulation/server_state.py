@@ -265,13 +265,13 @@ class ServerState:
         self.loads_of[model.name] += 1
         if model.name in self.machine.broken:
             self.in_flight -= 1
-            self._events.append(Event("failed", self.now, timing, model.name))
+            self._events.append(Event("failed", self.now, timing))
             return
         context = self.machine.context(model, timing.job.num_ctx)
         size = min(self.machine.need(model, context.tokens), self.machine.vram_gib)
         held = Residency(model, context, size, self.now, self.machine.keep_alive)
         self.loaded[model.name] = held
-        self._events.append(Event("loaded", self.now, timing, model.name))
+        self._events.append(Event("loaded", self.now, timing))
         timing.load_wait = self.now - timing.sent
         self._queue(held, timing)
         if self.machine.joins:
@@ -288,7 +288,7 @@ class ServerState:
         del self.loaded[held.model.name]
         if self.victim is held:
             self.victim = None
-        self._events.append(Event("unloaded", self.now, model=held.model.name))
+        self._events.append(Event("unloaded", self.now))
 
     def _take_events(self) -> list[Event]:
         events, self._events = self._events, []

@@ -20,9 +20,8 @@ class Fastest:
         """Return the expected time, term by term."""
         return expected_time(candidate, context.request, context.snapshot, now=context.now, prefix=context.prefix)
 
-    def key(self, candidate: Candidate, context: RankingContext, expected: ExpectedTime) -> tuple[float, ...]:
+    def key(self, candidate: Candidate, _context: RankingContext, expected: ExpectedTime) -> tuple[float, ...]:
         """Return health tier, expected cost in seconds, warmth."""
-        del context
         return (candidate.health_tier, expected.cost, candidate.warmth)
 
     def reasons(self, candidate: Candidate, context: RankingContext, expected: ExpectedTime) -> tuple[Reason, ...]:

@@ -15,20 +15,17 @@ class LeastLoaded:
     binds_late = False
     uses_prefixes = False
 
-    def expected_time(self, candidate: Candidate, context: RankingContext) -> None:
+    def expected_time(self, _candidate: Candidate, _context: RankingContext) -> None:
         """Return None: no time is estimated."""
-        del candidate, context
 
-    def key(self, candidate: Candidate, context: RankingContext, expected: None) -> tuple[float, ...]:
+    def key(self, candidate: Candidate, context: RankingContext, _expected: None) -> tuple[float, ...]:
         """Return health tier, load, warmth, priority."""
-        del expected
         snapshot = context.snapshot
         load = snapshot.in_flight.get(candidate.name, 0) / (slots_of(candidate, snapshot) or 1)
         return (candidate.health_tier, load, candidate.warmth, candidate.server.priority)
 
-    def reasons(self, candidate: Candidate, context: RankingContext, expected: None) -> tuple[Reason, ...]:
+    def reasons(self, candidate: Candidate, context: RankingContext, _expected: None) -> tuple[Reason, ...]:
         """Return the terms of the key as text."""
-        del expected
         return (
             in_flight_reason(candidate, context.snapshot),
             candidate.warm_reason,

@@ -14,19 +14,16 @@ class RoundRobin:
     binds_late = False
     uses_prefixes = False
 
-    def expected_time(self, candidate: Candidate, context: RankingContext) -> None:
+    def expected_time(self, _candidate: Candidate, _context: RankingContext) -> None:
         """Return None: no time is estimated."""
-        del candidate, context
 
-    def key(self, candidate: Candidate, context: RankingContext, expected: None) -> tuple[float, ...]:
+    def key(self, candidate: Candidate, context: RankingContext, _expected: None) -> tuple[float, ...]:
         """Return health tier, then the distance from the server whose turn it is."""
-        del expected
         distance = (candidate.index - context.tiebreak) % len(context.config.servers)
         return (candidate.health_tier, distance)
 
-    def reasons(self, candidate: Candidate, context: RankingContext, expected: None) -> tuple[Reason, ...]:
+    def reasons(self, candidate: Candidate, context: RankingContext, _expected: None) -> tuple[Reason, ...]:
         """Return the terms of the key as text."""
-        del expected
         return (
             Reason("turn", "its turn"),
             candidate.warm_reason,

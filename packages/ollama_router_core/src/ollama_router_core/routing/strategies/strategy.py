@@ -41,13 +41,13 @@ class Strategy(Protocol[Expected]):
     binds_late: bool
     uses_prefixes: bool
 
-    def expected_time(self, candidate: Candidate, context: RankingContext) -> Expected:
+    def expected_time(self, candidate: Candidate, context: RankingContext, /) -> Expected:
         """Return the expected time that `key` and `reasons` use, None if they use none."""
 
-    def key(self, candidate: Candidate, context: RankingContext, expected: Expected) -> tuple[float, ...]:
+    def key(self, candidate: Candidate, context: RankingContext, expected: Expected, /) -> tuple[float, ...]:
         """Return the sort key, health tier first; the smallest wins, ties are broken by `tiebreak`."""
 
-    def reasons(self, candidate: Candidate, context: RankingContext, expected: Expected) -> tuple[Reason, ...]:
+    def reasons(self, candidate: Candidate, context: RankingContext, expected: Expected, /) -> tuple[Reason, ...]:
         """Return the terms of the key as text."""
 
 

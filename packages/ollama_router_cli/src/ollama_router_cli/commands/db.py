@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,6 @@ import typer
 from msgspec.structs import asdict
 
 from ollama_router_cli.arguments.options import SharedOptions, YesOption, command_group, examples, takes_shared_options
-from ollama_router_cli.rendering.copy_progress import TableProgress
 from ollama_router_cli.rendering.output import confirm_word, print_json, print_note, print_outcome, print_result
 from ollama_router_cli.rendering.tables import format_bytes, format_count, print_table
 from ollama_router_cli.sources.settings_source import read_settings
@@ -40,12 +41,7 @@ def upgrade(*, shared: SharedOptions) -> None:
     SQLite files are upgraded automatically when the router starts, PostgreSQL only by this command.
     """
     url = _database(shared)
-    state = asyncio.run(upgrade_database(url, tell=print_note))
-    print_outcome(
-        {"database": describe_url(url), "revision": state.current},
-        f"{describe_url(url)} is at revision {state.current}",
-        as_json=shared.as_json,
-    )
+    _print_revision(url, asyncio.run(upgrade_database(url, tell=print_note)), as_json=shared.as_json)
 
 
 @app.command(epilog=examples("orouter db downgrade", "orouter db downgrade --to 0001_initial --yes"))
@@ -65,12 +61,7 @@ def downgrade(
     url = _database(shared)
     if not yes:
         confirm_word(f"Data that later revisions added to {describe_url(url)} is lost.", "downgrade")
-    state = asyncio.run(downgrade_database(url, revision, tell=print_note))
-    print_outcome(
-        {"database": describe_url(url), "revision": state.current},
-        f"{describe_url(url)} is at revision {state.current}",
-        as_json=shared.as_json,
-    )
+    _print_revision(url, asyncio.run(downgrade_database(url, revision, tell=print_note)), as_json=shared.as_json)
 
 
 @app.command(epilog=examples("orouter db check"))
@@ -85,7 +76,7 @@ def check(*, shared: SharedOptions) -> None:
     if shared.as_json:
         print_json({"database": describe_url(url), **_schema(state)})
     else:
-        print_result(f"{describe_url(url)} {_told(state)}")
+        print_result(f"{describe_url(url)} {_state_text(state)}")
     if not state.usable:
         raise typer.Exit(1)
 
@@ -122,7 +113,7 @@ def copy(*, source: _FromOption = None, target: _ToOption, shared: SharedOptions
     until it is complete, no router starts on the target. Console sessions are not copied.
     """
     url = source or _database(shared)
-    with TableProgress() as progress:
+    with _table_progress() as progress:
         tables = asyncio.run(copy_database(url, target, report=progress))
     _print_copied(tables, f"{describe_url(url)} is copied to {describe_url(target)}", as_json=shared.as_json)
     print_note("give the routers on it the token key as well (orouter db copy does not copy it), or each token costs")
@@ -140,7 +131,7 @@ def backup(
     is complete.
     """
     url = _database(shared)
-    with TableProgress() as progress:
+    with _table_progress() as progress:
         tables = asyncio.run(back_up_database(url, file, report=progress))
     _print_copied(tables, f"{describe_url(url)} is backed up in {file}", as_json=shared.as_json)
 
@@ -161,7 +152,7 @@ def restore(
     if not yes:
         confirm_word(f"Everything in {describe_url(url)} is replaced by {file}.", "restore")
     entry = AuditEntry(at=SystemClock().wall(), actor=operator(), action="db.restore", subject=file.name, detail={})
-    with TableProgress() as progress:
+    with _table_progress() as progress:
         tables = asyncio.run(restore_database(file, url, entry=entry, report=progress))
     _print_copied(tables, f"{describe_url(url)} is restored from {file}", as_json=shared.as_json)
 
@@ -170,12 +161,18 @@ def _database(shared: SharedOptions) -> str:
     return read_settings(shared.config, shared.environment).database_url
 
 
+def _print_revision(url: str, state: SchemaState, *, as_json: bool) -> None:
+    shown = describe_url(url)
+    value = {"database": shown, "revision": state.current}
+    print_outcome(value, f"{shown} is at revision {state.current}", as_json=as_json)
+
+
 def _schema(state: SchemaState) -> dict[str, object]:
     known = {"revision": state.current, "newest": state.newest}
     return {**known, "up_to_date": state.up_to_date, "usable": state.usable}
 
 
-def _told(state: SchemaState) -> str:
+def _state_text(state: SchemaState) -> str:
     if state.up_to_date:
         return f"is at revision {state.current}, as this release needs it"
     if state.usable:
@@ -187,10 +184,32 @@ def _told(state: SchemaState) -> str:
 
 
 def _show(url: str, found: DatabaseStatus) -> None:
-    print_result(f"{describe_url(url)} {_told(found.schema)}; {format_bytes(found.size_bytes)}")
+    print_result(f"{describe_url(url)} {_state_text(found.schema)}; {format_bytes(found.size_bytes)}")
     if found.rows:
         rows = [(name, format_count(count)) for name, count in found.rows.items()]
         print_table(("TABLE", "ROWS"), rows, right=("ROWS",))
+
+
+@contextmanager
+def _table_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function that shows a copy's progress: one overwritten line on a terminal, else a line per table."""
+    on_terminal, line_open = sys.stderr.isatty(), False
+
+    def show(table: str, done: int, total: int) -> None:
+        nonlocal line_open
+        text = f"{table}: {done:,} of {total:,} rows"
+        if on_terminal:
+            sys.stderr.write(f"\r{text:<60}")
+            line_open = True
+        elif done >= total:
+            sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        if line_open:
+            sys.stderr.write("\n")
 
 
 def _print_copied(tables: Sequence[CopiedTable], text: str, *, as_json: bool) -> None:

@@ -184,7 +184,12 @@ def _ask(stage: _Stage, model: str) -> None:
     messages = [{"role": "user", "content": "Why is the sky blue?"}]
     body = {"model": model, "messages": messages, "options": {"num_ctx": _CONTEXT}}
     with httpx.stream(
-        "POST", f"{stage.url}/api/chat", json=body, headers=_credential(stage), timeout=60, trust_env=False
+        "POST",
+        f"{stage.url}/api/chat",
+        json=body,
+        headers={"Authorization": f"Bearer {stage.token}"},
+        timeout=60,
+        trust_env=False,
     ) as answer:
         if answer.status_code != httpx.codes.OK:
             raise CommandFailed(f"the router answered {answer.status_code}: {answer.read().decode(errors='replace')}")
@@ -198,10 +203,6 @@ def _ask(stage: _Stage, model: str) -> None:
 def _piece(chunk: Mapping[str, object]) -> str:
     message = chunk.get("message")
     return str(message.get("content", "")) if isinstance(message, dict) else ""
-
-
-def _credential(stage: _Stage) -> dict[str, str]:
-    return {"Authorization": f"Bearer {stage.token}"}
 
 
 def _logged(stage: _Stage) -> tuple[RequestRecord, ...]:

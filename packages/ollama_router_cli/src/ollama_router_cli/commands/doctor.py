@@ -14,7 +14,7 @@ from ollama_router_cli.arguments.options import (
 )
 from ollama_router_cli.rendering.output import print_json
 from ollama_router_cli.rendering.tables import print_table
-from ollama_router_cli.sources.server_findings import router_findings, server_findings, told_findings
+from ollama_router_cli.sources.server_findings import reported_findings, router_findings, server_findings
 from ollama_router_cli.sources.settings_source import Settings, read_settings
 from ollama_router_cli.sources.surrounding_findings import coordination_findings, discovery_findings
 from ollama_router_cli.sources.token import given_token
@@ -39,7 +39,7 @@ def doctor(*, token_file: TokenFileOption = None, shared: SharedOptions) -> None
     router's machine, as its user. With an admin's token it also reports how the
     running router sees its servers, and what it has learned about them.
     """
-    token, told = given_token(token_file), list[Finding]()
+    token, reported = given_token(token_file), list[Finding]()
     try:
         settings = read_settings(shared.config, shared.environment)
     except ConfigError as error:
@@ -47,21 +47,21 @@ def doctor(*, token_file: TokenFileOption = None, shared: SharedOptions) -> None
     else:
         found = _look(settings)
         if token is not None:
-            told = [one for one in told_findings(settings, token) if one not in found]
-    failed = any(finding.severity == "error" for finding in (*found, *told))
+            reported = [one for one in reported_findings(settings, token) if one not in found]
+    failed = any(finding.severity == "error" for finding in (*found, *reported))
     if shared.as_json:
-        print_json({"ok": not failed, "findings": [asdict(finding) for finding in (*found, *told)]})
+        print_json({"ok": not failed, "findings": [asdict(finding) for finding in (*found, *reported)]})
     else:
-        _print(found, told)
+        _print(found, reported)
     if failed:
         raise typer.Exit(1)
 
 
-def _print(found: list[Finding], told: list[Finding]) -> None:
+def _print(found: list[Finding], reported: list[Finding]) -> None:
     """Print a table; the running router's findings are below those made here."""
     rows = [(one.severity, one.subject, "here", one.reason, one.fix or "") for one in found]
-    rows += [(one.severity, one.subject, "router", one.reason, one.fix or "") for one in told]
-    if told:
+    rows += [(one.severity, one.subject, "router", one.reason, one.fix or "") for one in reported]
+    if reported:
         print_table(("", "SUBJECT", "FROM", "FOUND", "MEND"), rows)
     else:
         print_table(("", "SUBJECT", "FOUND", "MEND"), [(*row[:2], *row[3:]) for row in rows])

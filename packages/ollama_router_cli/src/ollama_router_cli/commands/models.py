@@ -91,8 +91,7 @@ def load(
     router: RouterAccess,
 ) -> None:
     """Load a model into memory: on the given servers, or on the best of those that have it."""
-    asked = {"kind": "load", "model": model, "servers": servers, "context": context}
-    _operate(router, asked, detach=detach)
+    _operate(router, {"kind": "load", "model": model, "servers": servers, "context": context}, detach=detach)
 
 
 @app.command("unload", epilog=examples("orouter models unload llama3.3:70b"))
@@ -115,8 +114,7 @@ def copy(
     router: RouterAccess,
 ) -> None:
     """Copy a model to a second name, on the given servers or on all that have it."""
-    asked = {"kind": "copy", "model": model, "destination": new, "servers": servers}
-    _operate(router, asked, detach=detach)
+    _operate(router, {"kind": "copy", "model": model, "destination": new, "servers": servers}, detach=detach)
 
 
 @app.command("rm", epilog=examples("orouter models rm llama3.2:3b --on old"))

@@ -77,17 +77,17 @@ def probe(name: NameArgument, *, router: RouterAccess) -> None:
     The exit code is 1 if it does not answer.
     """
     path = f"/router/servers/{segment(name)}/probe"
-    told = print_answer(router, lambda told: print_result(clean(_told(told))), path, "POST")
-    if not told["answered"]:
+    probed = print_answer(router, lambda view: print_result(clean(_probe_text(view))), path, "POST")
+    if not probed["answered"]:
         raise typer.Exit(1)
 
 
-def _told(told: dict[str, Any]) -> str:
-    if not told["answered"]:
-        return f"{told['server']} does not answer ({told['state']}): {told['error']}"
-    known = "" if told["models"] is None else f", {told['models']} on disk, {len(told['loaded'])} in memory"
-    time = "" if told["probe_ms"] is None else f" in {format_ms(told['probe_ms'])}"
-    return f"{told['server']} answered{time}: {told['state']}, Ollama {told['version']}{known}"
+def _probe_text(probed: dict[str, Any]) -> str:
+    if not probed["answered"]:
+        return f"{probed['server']} does not answer ({probed['state']}): {probed['error']}"
+    known = "" if probed["models"] is None else f", {probed['models']} on disk, {len(probed['loaded'])} in memory"
+    time = "" if probed["probe_ms"] is None else f" in {format_ms(probed['probe_ms'])}"
+    return f"{probed['server']} answered{time}: {probed['state']}, Ollama {probed['version']}{known}"
 
 
 def _print_drain(done: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from ollama_router_cli.arguments.options import (
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.output import clean, print_json, print_note, print_result
 from ollama_router_cli.rendering.tables import format_bytes, format_ms, print_table
-from ollama_router_cli.sources.router import ask_router, own_trust, router_url
+from ollama_router_cli.sources.router import ask_router, client_at, own_trust, router_url
 from ollama_router_cli.sources.settings_source import Settings, listening_settings, read_settings
 from ollama_router_cli.sources.sightings import look
 from ollama_router_cli.sources.token import given_token
@@ -38,7 +38,7 @@ _PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
+class _Report:
     """The data to show, by name: servers, external hosts, models that differ by digest, suspended models."""
 
     source: str
@@ -89,35 +89,35 @@ def status(
     token = given_token(token_file)
     problem: ConfigError | None = None
     if url is not None:
-        told = _ask(router_url(url), token)
+        report = _ask(router_url(url), token)
     else:
         try:
-            told = _look(read_settings(shared.config, shared.environment), token)
+            report = _look(read_settings(shared.config, shared.environment), token)
         except ConfigError as error:
-            told, problem = _ask_in_spite_of(error, listening_settings(shared.config, shared.environment), token), error
+            report, problem = _ask_despite(error, listening_settings(shared.config, shared.environment), token), error
     if shared.as_json:
-        print_json(told.to_json())
+        print_json(report.to_json())
     else:
-        _print(told)
-        _print_suspended(told.suspended_models)
-        _print_drift(told.differing_models)
-    if url is not None and not told.router["running"]:
-        raise CommandFailed(f"no router answers at {told.router['url']}: {told.router['error']}")
+        _print(report)
+        _print_suspended(report.suspended_models)
+        _print_drift(report.differing_models)
+    if url is not None and not report.router["running"]:
+        raise CommandFailed(f"no router answers at {report.router['url']}: {report.router['error']}")
     if problem is not None:
         raise problem
-    if told.is_bad:
+    if report.is_bad:
         print_note("no server answers")
         raise typer.Exit(1)
 
 
-def _look(settings: Settings, token: str | None) -> _Told:
+def _look(settings: Settings, token: str | None) -> _Report:
     """Query the router of this config, and its servers."""
     trust, url = own_trust(settings), settings.router_url
     router = _ask_router(url, settings.config.model_info_timeout, trust)
-    there = _ask_for_status(url, token, trust) if router["running"] and token is not None else {"servers": {}}
+    known = _ask_for_status(url, token, trust) if router["running"] and token is not None else {"servers": {}}
     snapshot = look(settings.config, settings.variables).snapshot
-    return _Told(
-        source=str(settings.source),
+    return _Report(
+        source=settings.source,
         router=router,
         servers={
             name: _server_json(server, snapshot.servers.get(name)) for name, server in settings.config.servers.items()
@@ -127,35 +127,35 @@ def _look(settings: Settings, token: str | None) -> _Told:
             str(model): {digest: list(names) for digest, names in found.items()}
             for model, found in differing_digests(snapshot).items()
         },
-        suspended_models=_suspended(there),
+        suspended_models=_suspended(known),
     )
 
 
-def _ask_in_spite_of(problem: ConfigError, listening: Settings, token: str | None) -> _Told:
+def _ask_despite(problem: ConfigError, listening: Settings, token: str | None) -> _Report:
     """Query the router of an invalid config file; if it runs, it uses the previous config.
 
     Raises:
         ConfigError: no router runs; the error is `problem`.
     """
-    told = _ask(listening.router_url, token, own_trust(listening))
-    if not told.router["running"]:
+    report = _ask(listening.router_url, token, own_trust(listening))
+    if not report.router["running"]:
         raise problem
-    return replace(told, source=f"those before {listening.path} had problems: as the router says")
+    return replace(report, source=f"those before {listening.path} had problems: as the router says")
 
 
-def _ask(url: str, token: str | None, trust: ssl.SSLContext | bool = True) -> _Told:
+def _ask(url: str, token: str | None, trust: ssl.SSLContext | bool = True) -> _Report:
     """Query only a router, not its servers."""
     router = _ask_router(url, _PATIENCE, trust)
-    there: dict[str, Any] = {"servers": {}, "differing_models": {}}
+    known: dict[str, Any] = {"servers": {}, "differing_models": {}}
     if router["running"] and token is not None:
-        there = _ask_for_status(url, token, trust)
-    return _Told(
+        known = _ask_for_status(url, token, trust)
+    return _Report(
         source="none: as the router says" if token is not None else "none; servers are shown with a token",
         router=router,
-        servers={name: _as_router_says(server) for name, server in there["servers"].items()},
+        servers={name: _reported_server(server) for name, server in known["servers"].items()},
         external_hosts=router.pop("external_hosts", {}),
-        differing_models=there["differing_models"],
-        suspended_models=_suspended(there),
+        differing_models=known["differing_models"],
+        suspended_models=_suspended(known),
     )
 
 
@@ -171,31 +171,29 @@ def _ask_router(url: str, timeout: float, trust: ssl.SSLContext | bool) -> dict[
         health = None
     if not isinstance(health, dict) or "request_log" not in health:
         return {"url": url, "running": False, "error": "another program answers there"}
-    log = health["request_log"]
     return {
         "url": url,
         "running": True,
         "status": health.get("status"),
         "problems": health.get("problems", []),
-        "request_log": log,
+        "request_log": health["request_log"],
         "external_hosts": health.get("external_hosts", {}),
     }
 
 
 def _ask_for_status(url: str, token: str, trust: ssl.SSLContext | bool) -> dict[str, Any]:
     """Query the router's known state of its servers."""
-    headers = {"authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=url, headers=headers, trust_env=False, verify=trust) as client:
+    with client_at(url, token, trust) as client:
         return ask_router(client, "/router/status")
 
 
-def _suspended(there: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _suspended(known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the suspended models, by server."""
-    servers = there["servers"].items()
+    servers = known["servers"].items()
     return {name: server["suspended_models"] for name, server in servers if server["suspended_models"]}
 
 
-def _as_router_says(server: Mapping[str, Any]) -> dict[str, Any]:
+def _reported_server(server: Mapping[str, Any]) -> dict[str, Any]:
     """Describe a server from `/router/status`, which contains neither its address nor its settings."""
     unknown = {"address": None, "priority": None, "max_memory_gb": None}
     if not server["up"]:
@@ -230,18 +228,18 @@ def _server_json(server: Server, facts: ServerFacts | None) -> dict[str, Any]:
     }
 
 
-def _print(told: _Told) -> None:
-    print_result(f"settings  {told.source}")
-    print_result(f"router    {_router_line(told.router)}")
-    for problem in told.router.get("problems", ()):
+def _print(report: _Report) -> None:
+    print_result(f"settings  {report.source}")
+    print_result(f"router    {_router_line(report.router)}")
+    for problem in report.router.get("problems", ()):
         print_result(f"          {clean(str(problem))}")
     print_result()
     print_table(
         ("server", "status", "answers in", "priority", "limit", "version", "models", "loaded or error"),
-        [_row(name, server) for name, server in told.servers.items()],
+        [_row(name, server) for name, server in report.servers.items()],
         right=("answers in", "priority", "limit", "models"),
     )
-    if hosts := told.external_hosts:
+    if hosts := report.external_hosts:
         print_result()
         rows = [
             (name, host.get("status"), format_ms(host.get("response_time_ms")), host.get("error"))

@@ -11,7 +11,7 @@ import typer
 from ollama_router_cli.arguments.options import command_group, examples
 from ollama_router_cli.arguments.router_options import RouterAccess, asks_router
 from ollama_router_cli.arguments.times import parse_moment
-from ollama_router_cli.rendering.estimated_tokens import print_estimated
+from ollama_router_cli.rendering.output import print_estimated
 from ollama_router_cli.rendering.router_answer import print_answer
 from ollama_router_cli.rendering.tables import format_count, format_ms, print_table
 from ollama_router_cli.sources.router import router_client, stream_router

@@ -7,8 +7,9 @@ import sys
 from typing import Any
 
 from ollama_router_cli.errors import CommandFailed
+from ollama_router_core.errors import amount
 
-__all__ = ["clean", "confirm_word", "print_json", "print_note", "print_outcome", "print_result"]
+__all__ = ["clean", "confirm_word", "print_estimated", "print_json", "print_note", "print_outcome", "print_result"]
 
 
 def clean(text: object) -> str:
@@ -39,6 +40,12 @@ def print_outcome(value: Any, text: str, *, as_json: bool) -> None:
         print_json(value)
     else:
         print_result(clean(text))
+
+
+def print_estimated(requests: int) -> None:
+    """Print the number of requests with estimated tokens, if any."""
+    if requests:
+        print_result(f"the tokens of {amount(requests, 'request')} are estimates: servers did not count all of them")
 
 
 def confirm_word(question: str, word: str) -> None:

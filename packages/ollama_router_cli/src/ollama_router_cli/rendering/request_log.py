@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ollama_router_cli.rendering.estimated_tokens import print_estimated
-from ollama_router_cli.rendering.output import print_result
+from ollama_router_cli.rendering.output import print_estimated, print_result
 from ollama_router_cli.rendering.tables import format_count, format_ms, format_time, print_table
 from ollama_router_core.errors import amount
 from ollama_router_core.records.request_record import RequestRecord

@@ -15,16 +15,13 @@ def print_rights(view: dict[str, Any]) -> None:
     print_result(clean(view["sentence"]))
     print_result()
     print_table(
-        ("right", "holds", "from"), [(_words(one["name"]), one["text"], one["origin"]) for one in view["rights"]]
+        ("right", "holds", "from"),
+        [(one["name"].replace("_", " "), one["text"], one["origin"]) for one in view["rights"]],
     )
     for noun, found in (("model", view["models"]), ("external host", view["hosts"])):
         if found:
             print_result()
             print_table((noun, "may use", "why"), map(_judged, found))
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _judged(one: dict[str, Any]) -> tuple[object, ...]:

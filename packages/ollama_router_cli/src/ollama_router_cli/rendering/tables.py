@@ -1,4 +1,4 @@
-"""Tables and texts for people; colours only on a terminal.
+"""Tables, numbers and times for people; colours only on a terminal.
 
 Names of models and users are untrusted: unprintable characters are replaced before they reach a terminal.
 """

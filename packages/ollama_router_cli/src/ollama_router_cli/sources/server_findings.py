@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import httpx
 
-from ollama_router_cli.sources.router import ask_router, own_trust
+from ollama_router_cli.sources.router import ask_router, client_at, own_trust
 from ollama_router_cli.sources.settings_source import Settings
 from ollama_router_cli.sources.sightings import look
 from ollama_router_core.config import Server
@@ -14,12 +14,12 @@ from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_server.admin.doctor.asked_findings import certificate_findings, clock_difference, clock_findings
 from ollama_router_server.admin.doctor.finding import Finding, Severity
 from ollama_router_server.admin.doctor.fleet_findings import versions_finding
+from ollama_router_server.admin.doctor.machine_findings import LOOPBACK
 from ollama_router_server.system import SystemClock
 
-__all__ = ["router_findings", "server_findings", "told_findings"]
+__all__ = ["reported_findings", "router_findings", "server_findings"]
 
 _PATIENCE = 3.0
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def server_findings(settings: Settings) -> Iterator[Finding]:
@@ -60,18 +60,15 @@ def router_findings(settings: Settings) -> Iterator[Finding]:
         yield Finding(subject="router", severity=severity, reason=f"{url}: {problem}", fix="orouter status")
 
 
-def told_findings(settings: Settings, token: str) -> Iterator[Finding]:
+def reported_findings(settings: Settings, token: str) -> Iterator[Finding]:
     """Query the running router for its own findings, including the observed state of its servers.
 
     Raises:
         CommandFailed: the router does not answer, or the token is not an admin's.
     """
-    headers = {"authorization": f"Bearer {token}"}
-    with httpx.Client(
-        base_url=settings.router_url, headers=headers, trust_env=False, verify=own_trust(settings)
-    ) as client:
-        told = ask_router(client, "/router/doctor")["findings"]
-    for one in told:
+    with client_at(settings.router_url, token, own_trust(settings)) as client:
+        findings = ask_router(client, "/router/doctor")["findings"]
+    for one in findings:
         yield Finding(**one)
 
 
@@ -80,7 +77,7 @@ def _reachable(name: str, server: Server, facts: ServerFacts, *, alone: bool) ->
     if not facts.up:
         reason = f"{where}: {facts.error or 'no answer'}"
         fix = f"curl {_address(server)}/api/version; on the server: OLLAMA_HOST=0.0.0.0 and systemctl restart ollama"
-        if server.host in _LOOPBACK:
+        if server.host in LOOPBACK:
             fix = "ollama serve, or: systemctl start ollama"
         if facts.error is not None and facts.error.endswith("is this Ollama?"):
             fix = f"servers.{name}.port in the config; what answers there: ss -ltnp sport = :{server.port}"

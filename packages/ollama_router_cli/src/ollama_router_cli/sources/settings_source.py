@@ -139,7 +139,6 @@ def find_config_file(option: Path | None, variables: Mapping[str, str]) -> Path 
 
 
 def _user_file() -> Path:
-
     return Path(platformdirs.user_config_dir("ollama-router", appauthor=False)) / FILE_NAME
 
 

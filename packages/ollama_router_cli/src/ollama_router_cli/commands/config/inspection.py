@@ -23,7 +23,7 @@ from ollama_router_core.config import (
     render_reference,
     settings_reference,
 )
-from ollama_router_core.errors import ConfigError
+from ollama_router_core.errors import ConfigError, amount
 from ollama_router_core.outbound.host_profiles import with_guessed_profiles
 from ollama_router_server.admin.doctor.config_warnings import config_warnings
 
@@ -85,7 +85,7 @@ def _print_found(found: Mapping[str, Any], against: Path | None) -> None:
         print_note(f"warning: {warning}")
     for hint in found["hints"]:
         print_note(f"hint: {hint}")
-    counts = f"{_count(found['servers'], 'server')}, {_count(found['external_hosts'], 'external host')}"
+    counts = f"{amount(found['servers'], 'server')}, {amount(found['external_hosts'], 'external host')}"
     print_result(f"{found['source']}: no problems; {counts}")
     if against is not None:
         print_result(f"differs from {against} in: {', '.join(found['changed']) or 'nothing'}")
@@ -136,16 +136,10 @@ def reference(
 def _hints(config: Config) -> list[str]:
     """Say what a Rails application's file, whose destinations have a `name`, lacks for the old behaviour."""
     names = [one.name for one in config.servers.values()] + [one.name for one in config.external_hosts.values()]
-    if config.forward_unknown or not any(names):
-        return []
-    return [_EVERY_PATH]
+    return [_EVERY_PATH] if any(names) and not config.forward_unknown else []
 
 
 def _problems_json(error: ConfigError) -> list[dict[str, object]]:
     if not error.problems:
         return [{"line": None, "path": "", "message": error.message}]
     return [{key: getattr(problem, key, None) for key in ("line", "path", "message")} for problem in error.problems]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

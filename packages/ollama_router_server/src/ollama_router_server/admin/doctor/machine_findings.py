@@ -23,9 +23,9 @@ from ollama_router_server.storage.database import describe_url, sqlite_path
 from ollama_router_server.storage.row_spill import spill_folder
 from ollama_router_server.storage.upgrade import check_database
 
-__all__ = ["SOON", "certificate_finding", "machine_findings"]
+__all__ = ["LOOPBACK", "SOON", "certificate_finding", "machine_findings"]
 
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _LEAST_FREE = 1 << 30  # bytes
 _FEW_FREE = 5 << 30
 SOON = timedelta(days=21).total_seconds()
@@ -77,7 +77,7 @@ def _valid_until(certificate: str, key: str | None) -> float:
 def _config(installed: Installation) -> Iterator[Finding]:
     config = installed.config
     found = list(config_smells(installed))
-    if config.proxy_host not in _LOOPBACK and config.tls.certificate is None and not config.trusted_proxies:
+    if config.proxy_host not in LOOPBACK and config.tls.certificate is None and not config.trusted_proxies:
         reason = (
             f"tokens cross the network in the clear: it listens on {config.proxy_host} without `tls`, and no proxy "
             "that ends TLS is in `trusted_proxies`"

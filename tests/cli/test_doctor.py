@@ -21,7 +21,7 @@ from ollama_router_core.config import Server
 from ollama_router_core.config.reference import settings_reference
 from ollama_router_core.testing import Answer, SimulatorThread
 from ollama_router_server.admin.doctor import machine_findings
-from ollama_router_server.admin.doctor.asked_findings import certificate_findings, clock_difference
+from ollama_router_server.admin.doctor.connection_findings import certificate_findings, clock_difference
 from ollama_router_server.admin.doctor.fleet_findings import slots_finding
 from ollama_router_server.admin.doctor.machine_findings import certificate_finding
 from ollama_router_server.fleet.discovery.kubernetes import KubernetesFinder

@@ -9,16 +9,16 @@ import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.admin.views.models import ModelView, model_views
-from ollama_router_server.admin.views.setup_checks import Asked, checks_view, first_model, is_loopback
+from ollama_router_server.admin.views.setup_checks import ClientAccess, checks_view, first_model, is_loopback
 from support.router import RunningRouter, running_router, server_entry
 
 pytestmark = pytest.mark.anyio
 
 CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
-HERE = Asked(host="localhost", address="127.0.0.1", encrypted=False, answered=3)
+HERE = ClientAccess(host="localhost", address="127.0.0.1", encrypted=False, answered=3)
 
 
-def holds(router: RunningRouter, asked: Asked) -> dict[str, bool | None]:
+def holds(router: RunningRouter, asked: ClientAccess) -> dict[str, bool | None]:
     """Each check, and whether it holds."""
     found = checks_view(router.services, model_views(router.services, None).models, asked)
     return {one.code: one.holds for one in found.checks}
@@ -33,7 +33,7 @@ async def test_seven_checks_and_each_is_about_one_thing(tmp_path: Path) -> None:
         well = holds(router, HERE)
         assert list(well) == ["reachable", "encrypted", "servers", "ollama", "models", "allowed", "answered"]
         assert {code for code, value in well.items() if not value} == {"reachable"}
-        elsewhere = holds(router, Asked(host="gpu-box", address="192.0.2.7", encrypted=False, answered=0))
+        elsewhere = holds(router, ClientAccess(host="gpu-box", address="192.0.2.7", encrypted=False, answered=0))
         assert {code for code, value in elsewhere.items() if not value} == {"encrypted", "answered"}
         assert False not in elsewhere.values()
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, exchange
-from ollama_router_server.admin.doctor.asked_findings import clock_findings
+from ollama_router_server.admin.doctor.connection_findings import clock_findings
 from support.router import RunningRouter, running_router, server_entry
 
 pytestmark = pytest.mark.anyio

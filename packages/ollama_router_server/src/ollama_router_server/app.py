@@ -24,7 +24,7 @@ from ollama_router_server.admin.metrics_resource import MetricsResource
 from ollama_router_server.admin.names_in_paths import NamesInPaths, with_names_whole
 from ollama_router_server.admin.openapi import openapi_document
 from ollama_router_server.admin.operation_row import Handler
-from ollama_router_server.admin.series_resource import Series, asked_span
+from ollama_router_server.admin.series_resource import Series, read_span
 from ollama_router_server.admin.token_access import TokenAccess
 from ollama_router_server.admin.usage_export_resource import Exports, UsageExportResource
 from ollama_router_server.admin.whatif_resource import WhatIf, WhatIfResource
@@ -186,7 +186,7 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/metrics", MetricsResource(sync))
     series, whatif, usage_export = Series(services, sync), WhatIf(services), UsageExportResource(services, Exports())
     own: dict[str, Handler] = {
-        "/router/series": lambda _, request: series.find(asked_span(request)),
+        "/router/series": lambda _, request: series.find(read_span(request)),
         "/router/history/whatif": lambda _, request: whatif.ask_day(request),
         "/router/openapi.json": lambda *_: openapi_document(),
     }

@@ -11,7 +11,7 @@ from ollama_router_cli.sources.settings_source import Settings
 from ollama_router_cli.sources.sightings import look
 from ollama_router_core.config import Server
 from ollama_router_core.fleet.snapshot import ServerFacts
-from ollama_router_server.admin.doctor.asked_findings import certificate_findings, clock_difference, clock_findings
+from ollama_router_server.admin.doctor.connection_findings import certificate_findings, clock_difference, clock_findings
 from ollama_router_server.admin.doctor.finding import Finding, Severity
 from ollama_router_server.admin.doctor.fleet_findings import versions_finding
 from ollama_router_server.admin.doctor.machine_findings import LOOPBACK

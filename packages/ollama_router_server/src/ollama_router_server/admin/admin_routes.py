@@ -11,7 +11,7 @@ from ollama_router_server.admin.doctor.doctor_resource import doctor_view
 from ollama_router_server.admin.fleet_resource import drain, explain_model, find_queue, probe, status_json, undrain
 from ollama_router_server.admin.history_resource import find_day
 from ollama_router_server.admin.incidents_resource import list_incidents
-from ollama_router_server.admin.me_resource import add_my_token, asked_usage, my_checks, revoke_my_token
+from ollama_router_server.admin.me_resource import add_my_token, my_checks, revoke_my_token, show_my_usage
 from ollama_router_server.admin.openapi_queries import (
     AUDIT_QUERY,
     DAY,
@@ -26,9 +26,9 @@ from ollama_router_server.admin.openapi_queries import (
 from ollama_router_server.admin.operation_row import Operation, delete, get, post
 from ollama_router_server.admin.operations_resource import (
     NewOperation,
-    asked_operations,
     begin_operation,
     cancel_operation,
+    list_operations,
     retry_operation,
     show_operation,
 )
@@ -88,7 +88,7 @@ ACTING: Final[tuple[Operation, ...]] = (
     post("/router/servers/{name}/probe", probe, "Probe a server now, including its models"),
     get(
         "/router/operations",
-        asked_operations,
+        list_operations,
         "List operations on models, newest first",
         query=(("limit", {"type": "integer", "minimum": 1, "maximum": 200}),),
     ),
@@ -164,7 +164,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     get("/router/me/checks", my_checks, "Check the conditions for the calling user to get an answer", EVERYBODY),
     get(
         "/router/me/usage",
-        asked_usage,
+        show_my_usage,
         "Sum the calling user's requests",
         EVERYBODY,
         query=(("days", {"type": "integer", "minimum": 1, "maximum": 366}),),

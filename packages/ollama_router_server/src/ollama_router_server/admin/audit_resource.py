@@ -5,7 +5,7 @@ from __future__ import annotations
 from falcon.asgi import Request
 
 from ollama_router_core.errors import InvalidBody
-from ollama_router_server.admin.json_bodies import moment
+from ollama_router_server.admin.query_parameters import read_moment
 from ollama_router_server.admin.response_bodies import AuditBody, AuditEntryBody
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit_log import AuditAction, AuditFilter, actions_of
@@ -16,7 +16,7 @@ __all__ = ["find_audit"]
 async def find_audit(services: Services, request: Request) -> AuditBody:
     """Find changes, newest first: `[?since=SECONDS][&actor=NAME][&action=ACTION][&limit=N]`."""
     chosen = AuditFilter(
-        since=moment(request.get_param("since")),
+        since=read_moment(request, "since"),
         actor=request.get_param("actor"),
         actions=_actions(request.get_param("action")),
     )

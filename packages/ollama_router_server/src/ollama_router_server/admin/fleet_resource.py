@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Any, Literal
+from typing import Any, get_args
 
 import falcon
 from falcon.asgi import Request
@@ -16,16 +16,16 @@ from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.model_placement import differing_digests
 from ollama_router_server.admin.condition import condition_of
 from ollama_router_server.admin.json_bodies import actor_of, user_of
+from ollama_router_server.admin.query_parameters import read_choice
 from ollama_router_server.admin.response_bodies import DrainBody, QueueBody, QueuedBody
 from ollama_router_server.admin.token_access import READERS
-from ollama_router_server.admin.usage_resource import one_of
 from ollama_router_server.admin.views.servers import ProbeView, age_of, check_server, probe_view
 from ollama_router_server.services import Services
 
-__all__ = ["KV_TYPES", "drain", "explain_model", "find_queue", "kv_type_asked", "probe", "status_json", "undrain"]
+__all__ = ["KV_TYPES", "drain", "explain_model", "find_queue", "probe", "status_json", "undrain"]
 
-KV_TYPES: tuple[KvCacheType | Literal[""], ...] = ("", "f16", "q8_0", "q4_0")
-"""Valid values of `kv_type`; empty means each server's own setting."""
+KV_TYPES: tuple[KvCacheType, ...] = get_args(KvCacheType)
+"""Valid values of `kv_type`; the default is each server's own setting."""
 
 _LONGEST_PROBE = 20.0  # seconds
 
@@ -70,15 +70,6 @@ def find_queue(services: Services, request: Request) -> QueueBody:
     return QueueBody(waiting=sum(group.waiting for group in line), queue=queue)
 
 
-def kv_type_asked(request: Request) -> KvCacheType | None:
-    """Read the KV cache type to assume for servers, None for their own.
-
-    Raises:
-        InvalidBody: the type does not exist.
-    """
-    return one_of(request, "kv_type", KV_TYPES, "") or None
-
-
 async def explain_model(services: Services, request: Request) -> dict[str, Any]:
     """Explain the decision for a `Question`: verdicts and reasons by server, with `all_strategies` by strategy."""
     model = str(request.get_param("model", required=True))
@@ -90,7 +81,7 @@ async def explain_model(services: Services, request: Request) -> dict[str, Any]:
         context=request.get_param_as_int("context", min_value=1),
         prompt_tokens=request.get_param_as_int("prompt_tokens", min_value=0) or 0,
         held_by=request.get_param("held_by"),
-        kv_type=kv_type_asked(request),
+        kv_type=read_choice(request, "kv_type", KV_TYPES),
         needs=frozenset(request.get_param_as_list("need") or ()),
         user=user,
         grants=None if user is None else await services.users.grants(user),
@@ -103,9 +94,9 @@ async def explain_model(services: Services, request: Request) -> dict[str, Any]:
 async def drain(services: Services, request: Request, name: str, *, on: bool = True) -> DrainBody:
     """Start or end a drain; it persists over restarts until the server's `drain` changes in the config."""
     check_server(services, name)
-    told = {"already": True} if on and name in services.fleet.health.draining else {}
+    detail = {"already": True} if on and name in services.fleet.health.draining else {}
     await services.drains.drain(name, on=on)
-    await services.audit.record(actor_of(request), "server.drain" if on else "server.undrain", name, **told)
+    await services.audit.record(actor_of(request), "server.drain" if on else "server.undrain", name, **detail)
     return DrainBody(server=name, draining=on, in_flight=services.fleet.snapshot.in_flight.get(name, 0))
 
 

@@ -7,7 +7,7 @@ from typing import get_args
 from falcon.asgi import Request
 
 from ollama_router_core.errors import InvalidBody
-from ollama_router_server.admin.json_bodies import moment
+from ollama_router_server.admin.query_parameters import read_moment
 from ollama_router_server.admin.views.incidents import IncidentsView, incidents_view
 from ollama_router_server.services import Services
 from ollama_router_server.storage.incident_changes import IncidentKind
@@ -26,8 +26,8 @@ async def find_incidents(services: Services, chosen: IncidentFilter, limit: int)
 async def list_incidents(services: Services, request: Request) -> IncidentsView:
     """List incidents: `[?since=SECONDS][&before=SECONDS][&kind=KIND][&server=NAME][&active=true][&limit=N]`."""
     chosen = IncidentFilter(
-        since=moment(request.get_param("since")),
-        before=moment(request.get_param("before"), "before"),
+        since=read_moment(request, "since"),
+        before=read_moment(request, "before"),
         kinds=_kinds(request.get_param("kind")),
         server=request.get_param("server"),
         active=request.get_param_as_bool("active"),

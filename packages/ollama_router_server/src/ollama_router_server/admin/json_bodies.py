@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from falcon import HTTPError
 from falcon.asgi import Request, Response
@@ -16,20 +14,15 @@ from ollama_router_server.storage.audit_log import Actor
 from ollama_router_server.storage.identities import User
 
 __all__ = [
-    "DATE",
     "actor_of",
     "answer",
     "answer_error",
     "answer_http_error",
     "http_error_code",
-    "moment",
     "read_body",
     "user_of",
 ]
 
-DATE: Final = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})?)?"
-"""A date with optional time, as a regular expression of JSON Schema."""
-_DATE = re.compile(DATE, re.ASCII)
 _LARGEST = 64 * 1024
 _FALCONS_CODES = {404: "unknown_route", 405: "method_not_allowed"}
 
@@ -70,30 +63,6 @@ def _first_problem(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     location = ".".join(map(str, first["loc"]))
     return f"{location or 'body'}: {first['msg']}"
-
-
-def moment(text: str | None, name: str = "since") -> float | None:
-    """Parse a time from a query parameter of this name: seconds since 1970, or a date with optional time.
-
-    Without an offset it is UTC.
-
-    Raises:
-        InvalidBody: it is not a time.
-    """
-    if text is None:
-        return None
-    try:
-        seconds = _of_date(text) if _DATE.fullmatch(text) else float(text)
-    except (ValueError, OverflowError):
-        seconds = -1.0
-    if not 0 <= seconds <= 2**52:
-        raise InvalidBody(f"{name} must be a number of seconds since 1970, or a time such as 2026-01-31T15:00")
-    return seconds
-
-
-def _of_date(text: str) -> float:
-    told = datetime.fromisoformat(text)
-    return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
 
 
 def answer(response: Response, body: BaseModel, *, status: int = 200) -> None:

@@ -12,13 +12,13 @@ from ollama_router_server.admin.request_bodies import NewToken
 from ollama_router_server.admin.response_bodies import CreatedTokenBody, DeletedBody
 from ollama_router_server.admin.token_access import address_of
 from ollama_router_server.admin.views.models import model_views
-from ollama_router_server.admin.views.setup_checks import Asked, ChecksView, checks_view
+from ollama_router_server.admin.views.setup_checks import ChecksView, ClientAccess, checks_view
 from ollama_router_server.admin.views.usage import MyUsageBody, currency_of, day_lines, usage_lines
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.log_filter import LogFilter
 
-__all__ = ["add_my_token", "asked_usage", "find_checks", "my_checks", "my_usage", "revoke_my_token"]
+__all__ = ["add_my_token", "find_checks", "my_checks", "my_usage", "revoke_my_token", "show_my_usage"]
 
 _DAY: Final = 86_400.0
 _MOST_TOKENS: Final = 20
@@ -41,17 +41,17 @@ async def my_usage(services: Services, user: User, days: int) -> MyUsageBody:
 
 def find_checks(services: Services, request: Request, user: User, usage: MyUsageBody) -> ChecksView:
     """Check whether the requesting user can get a response, as seen from the request's origin."""
-    asked = Asked(
+    access = ClientAccess(
         host=(request.get_header("host") or "").rpartition(":")[0],
         address=address_of(services, request),
         encrypted=request.scheme == "https",
         answered=usage.requests - usage.errors,
     )
     allowed = None if user.role == "viewer" else model_views(services, user.grants).models
-    return checks_view(services, allowed, asked)
+    return checks_view(services, allowed, access)
 
 
-async def asked_usage(services: Services, request: Request) -> MyUsageBody:
+async def show_my_usage(services: Services, request: Request) -> MyUsageBody:
     """Return the requesting user's own usage: `[?days=N]`."""
     days = request.get_param_as_int("days", min_value=1, max_value=366) or 7
     return await my_usage(services, user_of(request), days)

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin.fleet_resource import KV_TYPES
-from ollama_router_server.admin.json_bodies import DATE
+from ollama_router_server.admin.query_parameters import DATE
 from ollama_router_server.admin.usage_export_resource import STEPS
 from ollama_router_server.admin.usage_resource import BUCKETS
 from ollama_router_server.admin.views.usage import BY, ORDERS
@@ -110,7 +110,7 @@ INCIDENTS_QUERY: tuple[Parameter, ...] = (
 EXPLAIN_QUERY: tuple[Parameter, ...] = (
     ("model", TEXT),
     ("context", {"type": "integer", "minimum": 1}),
-    ("kv_type", {"enum": list(KV_TYPES)}),
+    ("kv_type", {"enum": ["", *KV_TYPES]}),
     ("prompt_tokens", {"type": "integer", "minimum": 0}),
     ("held_by", TEXT),
     ("need", TEXT),

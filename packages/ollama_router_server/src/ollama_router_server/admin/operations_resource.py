@@ -17,10 +17,10 @@ from ollama_router_server.storage.operation_store import Operation, OperationOve
 
 __all__ = [
     "NewOperation",
-    "asked_operations",
     "begin_operation",
     "cancel_operation",
     "list_operations",
+    "newest_operations",
     "retry_operation",
     "show_operation",
 ]
@@ -43,15 +43,15 @@ class NewOperation(BaseModel):
     context: int | None = Field(default=None, ge=1, le=2**31 - 1)
 
 
-async def list_operations(services: Services, limit: int) -> OperationsView:
+async def newest_operations(services: Services, limit: int) -> OperationsView:
     """List the newest operations."""
     found = await services.operations.store.list(limit=limit)
     return OperationsView(operations=[operation_view(one) for one in found])
 
 
-async def asked_operations(services: Services, request: Request) -> OperationsView:
+async def list_operations(services: Services, request: Request) -> OperationsView:
     """List operations, newest first: `[?limit=N]`."""
-    return await list_operations(services, request.get_param_as_int("limit", min_value=1, max_value=200, default=50))
+    return await newest_operations(services, request.get_param_as_int("limit", min_value=1, max_value=200, default=50))
 
 
 async def begin_operation(services: Services, request: Request) -> OperationView:

@@ -12,9 +12,10 @@ from ollama_router_core.config.settings import Config, StrategyName
 from ollama_router_core.errors import InvalidBody
 from ollama_router_core.fleet.gpus import GPUS, read_gpu
 from ollama_router_core.routing.strategies import STRATEGIES
+from ollama_router_server.admin.query_parameters import read_choice
 from ollama_router_server.admin.replaying import ReplayQuestion
 
-__all__ = ["OtherWorld", "asked_world"]
+__all__ = ["OtherWorld", "read_world"]
 
 
 class OtherWorld(Struct, frozen=True, kw_only=True):
@@ -71,23 +72,19 @@ class OtherWorld(Struct, frozen=True, kw_only=True):
         )
 
 
-def asked_world(request: Request, config: Config) -> OtherWorld:
+def read_world(request: Request, config: Config) -> OtherWorld:
     """Parse the scenario in a query; the default strategy is the config's.
 
     Raises:
         InvalidBody: the strategy, server or GPU does not exist, or a number is invalid.
     """
-    asked = request.get_param("strategy") or config.routing_strategy
-    strategy = next((name for name in STRATEGIES if name == asked), None)
-    if strategy is None:
-        raise InvalidBody(f"strategy must be one of {', '.join(STRATEGIES)}")
     servers = {name for name, server in config.servers.items() if server.enabled}
     add, off = _server(request, "add", servers), _server(request, "off", servers)
     add_gpu = _gpu_asked(request)
     if off is not None and len(servers) + (add is not None) + (add_gpu is not None) == 1:
         raise InvalidBody("no server would be left")
     return OtherWorld(
-        strategy=strategy,
+        strategy=read_choice(request, "strategy", STRATEGIES) or config.routing_strategy,
         add=add,
         add_gpu=add_gpu,
         off=off,

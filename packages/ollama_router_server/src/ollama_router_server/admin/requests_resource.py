@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Container
 from contextlib import suppress
-from typing import Final, cast, get_args
+from typing import Final, get_args
 
 import falcon
 from falcon.asgi import Request
@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.errors import InvalidBody, StorageUnavailable
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_server.admin.json_bodies import actor_of, moment, user_of
+from ollama_router_server.admin.json_bodies import actor_of, user_of
+from ollama_router_server.admin.query_parameters import read_choice, read_moment
 from ollama_router_server.admin.response_bodies import CancelledBody
 from ollama_router_server.admin.views.active import ActiveView, active_views
 from ollama_router_server.admin.views.request_so_far import detail_so_far
@@ -50,9 +51,9 @@ async def list_requests(services: Services, request: Request) -> RequestsView:
         group=request.get_param("group") or None,
         model=request.get_param("model") or None,
         server=request.get_param("server") or None,
-        since=moment(request.get_param("since")),
-        before=moment(request.get_param("before"), "before"),
-        ending=_ending(request),
+        since=read_moment(request, "since"),
+        before=read_moment(request, "before"),
+        ending=read_choice(request, "ending", get_args(Ending)),
         slower_than=_slower_than(request),
         text=_text(request),
     )
@@ -197,13 +198,6 @@ def _text(request: Request) -> str | None:
     if text is not None and (len(text) > _LONGEST_TEXT or "\0" in text):
         raise InvalidBody(f"text must be at most {_LONGEST_TEXT} characters without NUL")
     return text
-
-
-def _ending(request: Request) -> Ending | None:
-    text = request.get_param("ending") or None
-    if text is not None and text not in get_args(Ending):
-        raise InvalidBody(f"ending must be one of {', '.join(get_args(Ending))}")
-    return cast("Ending | None", text)
 
 
 def _cursor(request: Request) -> Cursor | None:

@@ -11,7 +11,7 @@ from ollama_router_server.admin.views.series import HOURS, SeriesView, Span, ser
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 
-__all__ = ["Series", "asked_span"]
+__all__ = ["Series", "read_span"]
 
 _HOUR: Final = 3_600
 _KEPT: Final = 15.0
@@ -45,7 +45,7 @@ class Series:
         return view
 
 
-def asked_span(request: Request) -> Span:
+def read_span(request: Request) -> Span:
     """Parse the span in the query, by default an hour.
 
     Raises:

@@ -10,10 +10,9 @@ from falcon.asgi import Request, Response
 
 from ollama_router_core.errors import LimitExceeded
 from ollama_router_server.admin.csv_lines import csv_lines
-from ollama_router_server.admin.json_bodies import moment
+from ollama_router_server.admin.query_parameters import read_choice, read_moment
 from ollama_router_server.admin.token_access import READERS
 from ollama_router_server.admin.usage_groups import groups_of_members, series_by_group
-from ollama_router_server.admin.usage_resource import one_of
 from ollama_router_server.admin.views.usage import BY, By, currency_of
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import User
@@ -90,12 +89,12 @@ class UsageExportResource:
 
 
 def _chosen(request: Request) -> tuple[By, LogSeries]:
-    by, step = one_of(request, "by", BY, "user"), one_of(request, "step", tuple(STEPS), "day")
+    by, step = read_choice(request, "by", BY) or "user", read_choice(request, "step", STEPS) or "day"
     return by, LogSeries(
         dimension=_DIMENSIONS[by],
         step=STEPS[step],
-        since=moment(request.get_param("since")),
-        before=moment(request.get_param("before"), "before"),
+        since=read_moment(request, "since"),
+        before=read_moment(request, "before"),
     )
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from falcon.asgi import Request
 
 from ollama_router_core.errors import InvalidBody
-from ollama_router_server.admin.history_resource import asked_day
-from ollama_router_server.admin.json_bodies import moment
+from ollama_router_server.admin.query_parameters import read_choice, read_day, read_moment
 from ollama_router_server.admin.response_bodies import ModelUserLine, ModelUsersBody
 from ollama_router_server.admin.usage_groups import groups_of_members, usage_by_group
-from ollama_router_server.admin.views.usage import BY, ORDERS, UsageAsked, UsageBody, usage_view
+from ollama_router_server.admin.views.usage import BY, ORDERS, UsageBody, UsageQuery, usage_view
 from ollama_router_server.admin.views.usage_steps import STACKS, StackBy, UsageStep, usage_steps
 from ollama_router_server.services import Services
 from ollama_router_server.storage.log_filter import LogFilter
@@ -27,12 +26,10 @@ __all__ = [
     "answer_usage",
     "find_steps",
     "find_usage",
-    "one_of",
-    "usage_asked",
+    "read_usage_range",
     "users_of_model",
 ]
 
-Word = TypeVar("Word", bound=str)
 _DAY = 86_400.0
 _MOST_DAYS = 366
 _WEEK = 7 * _DAY
@@ -51,7 +48,7 @@ class FoundUsage(NamedTuple):
     group_of: Mapping[str, str]
 
 
-async def find_usage(services: Services, asked: UsageAsked) -> FoundUsage:
+async def find_usage(services: Services, asked: UsageQuery) -> FoundUsage:
     """Return the usage that a query selects."""
     log, chosen = services.request_log, LogFilter(user=asked.user, since=asked.since, before=asked.before)
     kinds = BY if asked.by is None else (asked.by,)
@@ -100,30 +97,17 @@ async def _named_steps(
     return named
 
 
-def one_of(request: Request, name: str, words: Sequence[Word], default: Word) -> Word:
-    """Read a parameter with one of the values `words`.
-
-    Raises:
-        InvalidBody: it has another value.
-    """
-    asked = request.get_param(name) or default
-    for word in words:
-        if word == asked:
-            return word
-    raise InvalidBody(f"{name} must be one of {', '.join(words)}")
-
-
-def usage_asked(request: Request, now: float) -> UsageAsked:
+def read_usage_range(request: Request, now: float) -> UsageQuery:
     """Parse the time range of the usage page: the last `days`, or whole days (UTC) `from` .. `to`.
 
     Raises:
         InvalidBody: a day is invalid or in the future, `from` is after `to`, or the range exceeds 366 days.
     """
-    order = one_of(request, "order", ORDERS, "requests")
+    order = read_choice(request, "order", ORDERS) or "requests"
     days = request.get_param_as_int("days", min_value=1, max_value=_MOST_DAYS)
     if days is not None or not (request.get_param("from") or request.get_param("to")):
-        return UsageAsked(since=now - (days or 7) * _DAY, order=order, limit=_LINES)
-    (_, last), (_, first) = asked_day(request, now, "to"), asked_day(request, now, "from")
+        return UsageQuery(since=now - (days or 7) * _DAY, order=order, limit=_LINES)
+    (_, last), (_, first) = read_day(request, now, "to"), read_day(request, now, "from")
     first = first if request.get_param("from") else last
     if first > last:
         raise InvalidBody("from must not be after to")
@@ -131,7 +115,7 @@ def usage_asked(request: Request, now: float) -> UsageAsked:
         raise InvalidBody("to must not be in the future")
     if last + _DAY - first > _MOST_DAYS * _DAY:
         raise InvalidBody(f"the range must not exceed {_MOST_DAYS} days")
-    return UsageAsked(since=first, before=last + _DAY, order=order, limit=_LINES)
+    return UsageQuery(since=first, before=last + _DAY, order=order, limit=_LINES)
 
 
 async def answer_usage(services: Services, request: Request) -> UsageBody:
@@ -140,13 +124,12 @@ async def answer_usage(services: Services, request: Request) -> UsageBody:
     `bucket` (`hour` or `day`) adds steps, for all users; `by` is then any dimension but day, and group by hour for at
     most 7 days. The parts of steps include the whole hour of `before`.
     """
-    by = one_of(request, "by", BY, "user") if request.get_param("by") else None
-    asked = UsageAsked(
-        since=moment(request.get_param("since")),
-        before=moment(request.get_param("before"), "before"),
+    asked = UsageQuery(
+        since=read_moment(request, "since"),
+        before=read_moment(request, "before"),
         user=request.get_param("user"),
-        order=one_of(request, "order", ORDERS, "requests"),
-        by=by,
+        order=read_choice(request, "order", ORDERS) or "requests",
+        by=read_choice(request, "by", BY),
         limit=request.get_param_as_int("limit", min_value=1),
     )
     stack = _stack(request, asked, services.clock.wall())
@@ -156,11 +139,11 @@ async def answer_usage(services: Services, request: Request) -> UsageBody:
     return found.view.model_copy(update={"steps": await find_steps(services, found, *stack)})
 
 
-def _stack(request: Request, asked: UsageAsked, now: float) -> tuple[StackBy, int] | None:
-    if not request.get_param("bucket"):
+def _stack(request: Request, asked: UsageQuery, now: float) -> tuple[StackBy, int] | None:
+    bucket = read_choice(request, "bucket", BUCKETS)
+    if bucket is None:
         return None
-    step = BUCKETS[one_of(request, "bucket", tuple(BUCKETS), "day")]
-    by = one_of(request, "by", STACKS, "model")
+    step, by = BUCKETS[bucket], read_choice(request, "by", STACKS) or "model"
     if asked.user is not None:
         raise InvalidBody("bucket cannot be combined with user")
     if asked.since is None or (asked.before or now) - asked.since > _MOST_DAYS * _DAY:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, get_args
 
 from falcon.asgi import Request
 
@@ -12,6 +12,7 @@ from ollama_router_core.errors import InvalidBody
 from ollama_router_server.admin.grant_bodies import changes_of, grants_body, grants_of
 from ollama_router_server.admin.invitations_resource import invite
 from ollama_router_server.admin.json_bodies import actor_of, read_body
+from ollama_router_server.admin.query_parameters import read_choice
 from ollama_router_server.admin.request_bodies import NewToken, NewUser, UserPatch
 from ollama_router_server.admin.response_bodies import (
     CreatedTokenBody,
@@ -64,14 +65,10 @@ async def list_users(services: Services, request: Request) -> UsersBody:
     for name, value in request.params.items():
         if isinstance(value, list):
             raise InvalidBody(f"{name} is given more than once")
-    role, active = request.get_param("role") or None, request.get_param("active") or None
-    if role is not None and role not in get_args(Role):
-        raise InvalidBody(f"role must be one of {', '.join(get_args(Role))}")
-    if active not in {None, "true", "false"}:
-        raise InvalidBody("active must be true or false")
+    active = read_choice(request, "active", ("true", "false"))
     chosen = UserFilter(
         search=request.get_param("search") or None,
-        role=cast("Role | None", role),
+        role=read_choice(request, "role", get_args(Role)),
         group=request.get_param("group") or None,
         active=None if active is None else active == "true",
     )

@@ -13,9 +13,9 @@ from typing import Any, Final
 from falcon.asgi import Request, Response, SSEvent
 
 from ollama_router_core.errors import InvalidBody, Overloaded, RouterError
-from ollama_router_server.admin.history_resource import asked_day
 from ollama_router_server.admin.json_bodies import answer
-from ollama_router_server.admin.other_world import OtherWorld, asked_world
+from ollama_router_server.admin.other_world import OtherWorld, read_world
+from ollama_router_server.admin.query_parameters import read_day
 from ollama_router_server.admin.replaying import ReplayQuestion, Steps, pack
 from ollama_router_server.admin.token_access import ADMINS
 from ollama_router_server.admin.views.other_day import OtherDayView, other_day_view
@@ -64,7 +64,7 @@ class WhatIf:
             InvalidBody: see `ask`; later errors are raised by iterating.
             falcon.HTTPInvalidParam: a number is invalid or out of range.
         """
-        world = asked_world(request, self._services.config)
+        world = read_world(request, self._services.config)
         return self._followed(world, request.get_param_as_int("days", min_value=1, max_value=30) or 1)
 
     async def _followed(self, world: OtherWorld, days: int) -> AsyncGenerator[ProgressView | WhatIfView, None]:
@@ -84,8 +84,8 @@ class WhatIf:
         Raises:
             InvalidBody, Overloaded: see `ask`; InvalidBody also if `day` is not a day.
         """
-        world = asked_world(request, self._services.config)
-        day, begin = asked_day(request, self._services.clock.wall())
+        world = read_world(request, self._services.config)
+        day, begin = read_day(request, self._services.clock.wall())
         chosen, found = LogFilter(since=begin, before=begin + DAY), dict[str, Any]()
         async with aclosing(self._replayed(chosen, world, Steps(begin, STEP))) as steps:
             async for step in steps:
@@ -104,8 +104,8 @@ class WhatIf:
             told_from = rows[-1].started_at if len(rows) == _MOST_ROWS else None
             config = self._services.config.model_copy(update={"routing_strategy": world.strategy})
             asked = ReplayQuestion(rows=rows, servers=self._services.fleet.servers, config=config, steps=steps)
-            async with aclosing(_answered(await asyncio.to_thread(pack, world.question(asked)))) as told:
-                async for step in told:
+            async with aclosing(_answered(await asyncio.to_thread(pack, world.question(asked)))) as steps_of_replay:
+                async for step in steps_of_replay:
                     yield step if isinstance(step, ProgressView) else {**step, "told_from": told_from}
         finally:
             self._busy = False
@@ -129,7 +129,7 @@ async def _answered(question: bytes) -> AsyncGenerator[ProgressView | dict[str, 
             yield progress
             if loop.time() > over:
                 raise Overloaded("the replay took more than two minutes; ask for fewer requests")
-            found = await _told(process)
+            found = await _next_line(process)
             if found is not None and "refused" in found:
                 raise InvalidBody(found["refused"])
             if found is not None and "worlds" in found:
@@ -151,7 +151,7 @@ async def _put(process: asyncio.subprocess.Process, question: bytes) -> None:
         stdin.close()
 
 
-async def _told(process: asyncio.subprocess.Process) -> dict[str, Any] | None:
+async def _next_line(process: asyncio.subprocess.Process) -> dict[str, Any] | None:
     """Read the process's next line; None after a second without one.
 
     Raises:

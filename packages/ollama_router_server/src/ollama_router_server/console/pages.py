@@ -15,13 +15,13 @@ from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin.about_resource import find_about
 from ollama_router_server.admin.config_resource import find_config
 from ollama_router_server.admin.doctor.doctor_resource import doctor_view
-from ollama_router_server.admin.fleet_resource import KV_TYPES, kv_type_asked
+from ollama_router_server.admin.fleet_resource import KV_TYPES
 from ollama_router_server.admin.groups_resource import list_groups
 from ollama_router_server.admin.history_resource import find_day
-from ollama_router_server.admin.json_bodies import moment, user_of
+from ollama_router_server.admin.json_bodies import user_of
 from ollama_router_server.admin.links import base_url
 from ollama_router_server.admin.me_resource import find_checks, my_usage
-from ollama_router_server.admin.operations_resource import list_operations
+from ollama_router_server.admin.operations_resource import newest_operations
 from ollama_router_server.admin.overview_resource import (
     find_model,
     find_models,
@@ -30,12 +30,13 @@ from ollama_router_server.admin.overview_resource import (
     find_server_day,
     find_servers,
 )
+from ollama_router_server.admin.query_parameters import read_choice, read_moment
 from ollama_router_server.admin.request_replay_resource import replay_request
 from ollama_router_server.admin.requests_resource import find_detail, list_requests
-from ollama_router_server.admin.series_resource import Series, asked_span
+from ollama_router_server.admin.series_resource import Series, read_span
 from ollama_router_server.admin.sessions_resource import list_sessions
 from ollama_router_server.admin.token_access import ADMINS, EVERYBODY, READERS, check_role
-from ollama_router_server.admin.usage_resource import find_steps, find_usage, one_of, usage_asked
+from ollama_router_server.admin.usage_resource import find_steps, find_usage, read_usage_range
 from ollama_router_server.admin.users_resource import list_users
 from ollama_router_server.admin.views.active import active_views
 from ollama_router_server.admin.views.clients import client_views
@@ -112,7 +113,7 @@ class Pages(Struct, frozen=True):
         """Return what runs, what waits and what needs attention, with the last hour, day or week."""
         view = await find_overview(self.services, request)
         values = {"view": view, "hour": hour_of(view.last_hour.minutes)}
-        span = asked_span(request)
+        span = read_span(request)
         with suppress(StorageUnavailable):
             series = await self.series.find(span)
             return {**values, "span": span, "series": series, "chart": chart_of(series)}
@@ -128,8 +129,8 @@ class Pages(Struct, frozen=True):
             "columns": shown,
             "switches": switches(shown),
             "workers": self.sync.workers,
-            "since": moment(request.get_param("since")),
-            "before": moment(request.get_param("before"), "before"),
+            "since": read_moment(request, "since"),
+            "before": read_moment(request, "before"),
             "query": {name: str(value) for name, value in request.params.items() if name != "cursor" and value},
         }
 
@@ -171,12 +172,12 @@ class Pages(Struct, frozen=True):
         """Return one model, and where a request for it would go now."""
         found = find_model(self.services, request, name)
         context = request.get_param_as_int("context", min_value=1)
-        question = Question(model=found.name, context=context, kv_type=kv_type_asked(request))
+        question = Question(model=found.name, context=context, kv_type=read_choice(request, "kv_type", KV_TYPES))
         services = self.services
         traffic, now = services.admission.view.traffic(), services.clock.monotonic()
         fit = explain(question, traffic, services.config, now=now)
         most = _MOST_ROWS if request.get_param("all") else _FIRST_ROWS
-        return {"view": found, "fit": fit, "kv_types": KV_TYPES, "title": found.name, "most": most}
+        return {"view": found, "fit": fit, "kv_types": ("", *KV_TYPES), "title": found.name, "most": most}
 
     async def play(self, request: Request) -> Values:
         """List models to try, loaded ones first."""
@@ -197,15 +198,15 @@ class Pages(Struct, frozen=True):
     async def operations(self, request: Request) -> Values:
         """List operations on models; the address prefills the form."""
         asked = {name: (request.get_param(name) or "")[:512] for name in ("kind", "model", "servers")}
-        return {"view": await list_operations(self.services, 20), "asked": asked}
+        return {"view": await newest_operations(self.services, 20), "asked": asked}
 
     async def usage(self, request: Request) -> Values:
         """Return usage by user, group, model, server, host and day."""
-        asked = usage_asked(request, self.services.clock.wall())
+        asked = read_usage_range(request, self.services.clock.wall())
         found = await find_usage(self.services, asked)
         since, until = asked.since or 0.0, asked.before or self.services.clock.wall()
         step = 3_600 if until - since <= _HOURLY * _DAY else 86_400
-        stack = one_of(request, "stack", STACKS, "model")
+        stack = read_choice(request, "stack", STACKS) or "model"
         return {
             "view": found.view,
             "order": asked.order,

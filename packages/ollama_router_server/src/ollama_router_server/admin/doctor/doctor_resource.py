@@ -7,7 +7,7 @@ from typing import Literal
 
 from falcon.asgi import Request
 
-from ollama_router_server.admin.doctor.asked_findings import asked_findings
+from ollama_router_server.admin.doctor.connection_findings import connection_findings
 from ollama_router_server.admin.doctor.finding import Installation
 from ollama_router_server.admin.doctor.fleet_findings import fleet_findings
 from ollama_router_server.admin.doctor.machine_findings import machine_findings
@@ -46,7 +46,7 @@ async def doctor_view(services: Services, _request: Request) -> DoctorView:
         variables=services.environment,
     )
     found = await asyncio.to_thread(lambda: list(machine_findings(installed, now=now)))
-    found += [*fleet_findings(services), *await asked_findings(services)]
+    found += [*fleet_findings(services), *await connection_findings(services)]
     return DoctorView(
         ok=not any(one.severity == "error" for one in found),
         findings=[FindingView.from_object(one) for one in sorted(found, key=lambda one: _GRAVEST.index(one.severity))],

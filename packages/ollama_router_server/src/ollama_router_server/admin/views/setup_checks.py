@@ -14,7 +14,7 @@ from ollama_router_server.admin.views.models import ModelView, model_views
 from ollama_router_server.admin.views.servers import ServerView, server_views
 from ollama_router_server.services import Services
 
-__all__ = ["Asked", "CheckView", "ChecksView", "checks_view", "first_model", "is_loopback"]
+__all__ = ["CheckView", "ChecksView", "ClientAccess", "checks_view", "first_model", "is_loopback"]
 
 _MOST_VERSIONS = 3
 
@@ -36,7 +36,7 @@ class ChecksView(View):
     checks: list[CheckView]
 
 
-class Asked(Struct, frozen=True):
+class ClientAccess(Struct, frozen=True):
     """How the router was reached: the host of the URL, the client's address, and whether by TLS.
 
     `answered` counts the requesting user's successful requests of the last week.
@@ -48,19 +48,19 @@ class Asked(Struct, frozen=True):
     answered: int
 
 
-def checks_view(services: Services, allowed: Sequence[ModelView] | None, asked: Asked) -> ChecksView:
+def checks_view(services: Services, allowed: Sequence[ModelView] | None, access: ClientAccess) -> ChecksView:
     """Run all checks; `allowed` are the models that the requesting user may use, None for a viewer."""
     servers = [one for one in server_views(services).servers if one.state != "disabled"]
     found = len(model_views(services, None).models)
     checks = [
-        _reachable(services.config.proxy_host, asked),
-        _encrypted(asked),
+        _reachable(services.config.proxy_host, access),
+        _encrypted(access),
         *_of_servers(servers, hosted=any(one.enabled for one in services.config.external_hosts.values())),
         CheckView(
             code="models", holds=found > 0, text=f"{amount(found, 'model')} found", fix="ollama pull MODEL on a server"
         ),
         _allowed(allowed),
-        _answered(asked.answered),
+        _answered(access.answered),
     ]
     model = first_model(allowed or ())
     return ChecksView(ready=all(one.holds is not False for one in checks), model=model and model.name, checks=checks)
@@ -83,9 +83,9 @@ def is_loopback(host: str | None) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-def _reachable(listens: str, asked: Asked) -> CheckView:
+def _reachable(listens: str, access: ClientAccess) -> CheckView:
     """Check the client's address, which may prove that other machines reach the router, else the listening address."""
-    if asked.address is not None and not is_loopback(asked.address):
+    if access.address is not None and not is_loopback(access.address):
         return CheckView(code="reachable", holds=True, text="Other machines can reach this address: yours does", fix="")
     if is_loopback(listens):
         fix = "set proxy_host: 0.0.0.0, or put a proxy in front of the router"
@@ -98,8 +98,8 @@ def _reachable(listens: str, asked: Asked) -> CheckView:
     )
 
 
-def _encrypted(asked: Asked) -> CheckView:
-    safe = asked.encrypted or is_loopback(asked.host)
+def _encrypted(access: ClientAccess) -> CheckView:
+    safe = access.encrypted or is_loopback(access.host)
     told = "stays on this machine or is encrypted" if safe else "is not encrypted: tokens can be read on your network"
     return CheckView(
         code="encrypted",

@@ -24,9 +24,9 @@ __all__ = [
     "By",
     "MyUsageBody",
     "Order",
-    "UsageAsked",
     "UsageBody",
     "UsageLine",
+    "UsageQuery",
     "currency_of",
     "day_lines",
     "usage_lines",
@@ -121,7 +121,7 @@ class MyUsageBody(View):
     by_day: list[UsageLine]
 
 
-class UsageAsked(Struct, frozen=True, kw_only=True):
+class UsageQuery(Struct, frozen=True, kw_only=True):
     """Which usage: its time range (seconds since 1970) and user, None for all, and the sort key.
 
     `limit` is the most lines per list except that of days; None is no limit.
@@ -156,7 +156,7 @@ def usage_lines(
 def usage_view(
     stats: LogStats,
     hours: Iterable[HourRow],
-    asked: UsageAsked,
+    asked: UsageQuery,
     *,
     config: Config,
     group_of: Mapping[str, str],

@@ -16,14 +16,14 @@ from ollama_router_server.admin.doctor.machine_findings import SOON
 from ollama_router_server.services import Services
 from ollama_router_server.upstream.interface import Timeouts, UpstreamRequest
 
-__all__ = ["asked_findings", "certificate_findings", "clock_difference", "clock_findings"]
+__all__ = ["certificate_findings", "clock_difference", "clock_findings", "connection_findings"]
 
 _TOLERATED: Final = 30.0  # seconds between two clocks
 _PATIENCE: Final = 3.0
 _AT_ONCE: Final = 16
 
 
-async def asked_findings(services: Services) -> list[Finding]:
+async def connection_findings(services: Services) -> list[Finding]:
     """Check each server that is up, from the router, which may reach servers that other machines cannot."""
     turn = asyncio.Semaphore(_AT_ONCE)
 

@@ -1,6 +1,6 @@
 """The errors of ollama-router.
 
-A leaf has a stable `code`, a `status_hint` and a text with advice; see `translate.error_bodies` for dialects.
+A leaf has a stable `code`, a `status_hint` and a text with advice; see `translate.error_body` for dialects.
 
     RouterError
     |-- ConfigError                 config_invalid          500   every problem of a config at once

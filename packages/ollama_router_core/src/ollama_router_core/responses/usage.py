@@ -152,9 +152,10 @@ def _merged(before: Usage, after: Usage) -> Usage:
 def _read(counts: TokenCountFormat, text: bytes, *, whole: bool) -> Usage:
     """Read one JSON text; a `whole` response with counts is finished. Invalid JSON yields no usage."""
     try:
-        return _with_whole_prompt(counts, counts.read(text, whole))
+        usage = _with_whole_prompt(counts, counts.read(text))
     except _UNREADABLE:
         return NO_USAGE
+    return replace(usage, finished=True) if whole and usage.counts else usage
 
 
 def _read_end(counts: TokenCountFormat, text: bytes) -> Usage:

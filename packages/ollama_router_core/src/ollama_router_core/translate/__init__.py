@@ -13,7 +13,6 @@ from __future__ import annotations
 from ollama_router_core.translate.accepts import Accepts, CallIds
 from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute, HostTraits, Route
 from ollama_router_core.translate.conversation import ReplyOptions, ThinkingLevel
-from ollama_router_core.translate.error_bodies import error_body, error_tail
 from ollama_router_core.translate.errors import (
     HostFailed,
     StreamEventTooLarge,
@@ -30,6 +29,8 @@ from ollama_router_core.translate.registry import CODECS, ROUTES, codec_of, fami
 from ollama_router_core.translate.replies import QueuePlace, ReplyIdentity
 from ollama_router_core.translate.reply_translation import (
     TranslatedError,
+    error_body,
+    error_tail,
     translate_error,
     translate_reply,
     written_error,

@@ -136,11 +136,11 @@ class Message(Confidential, frozen=True):
 
 
 class Tool(Confidential, frozen=True, kw_only=True):
-    """A function that the model may call; `parameters` is a JSON schema, `strict` whether to enforce it."""
+    """A function that the model may call; `parameters` is an object's JSON schema, `strict` whether to enforce it."""
 
     name: str
     description: str = ""
-    parameters: Mapping[str, Any] | None = None
+    parameters: dict[str, Any]
     strict: bool | None = None
     cache: CacheLife = ""
 

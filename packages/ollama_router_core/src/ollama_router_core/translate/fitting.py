@@ -32,7 +32,6 @@ from ollama_router_core.translate.documents import PDF, document_text, is_text
 from ollama_router_core.translate.json_reader import Dropped
 from ollama_router_core.translate.message_parts import call_names
 from ollama_router_core.translate.paired_results import paired
-from ollama_router_core.translate.tool_schemas import object_schema
 
 __all__ = ["fitted"]
 
@@ -246,7 +245,7 @@ def _with_id(part: Part, accepts: Accepts) -> Part:
 
 
 def _fitted_tool(tool: Tool, accepts: Accepts, dropped: Dropped) -> Tool:
-    if tool.cache and not accepts.cache_marks:
-        dropped.add("tools.cache_control")
-        tool = replace(tool, cache="")
-    return replace(tool, parameters=object_schema(tool.parameters))
+    if not tool.cache or accepts.cache_marks:
+        return tool
+    dropped.add("tools.cache_control")
+    return replace(tool, cache="")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from msgspec.structs import replace
@@ -11,6 +10,7 @@ from ollama_router_core.translate.arguments import arguments_object
 from ollama_router_core.translate.conversation import CacheLife, ClientTool, Tool, ToolChoice
 from ollama_router_core.translate.json_reader import JsonReader
 from ollama_router_core.translate.json_text import encode
+from ollama_router_core.translate.tool_schemas import object_schema
 
 __all__ = [
     "INPUT",
@@ -19,8 +19,6 @@ __all__ = [
     "function_name",
     "input_arguments",
     "input_of",
-    "known_tools",
-    "left_behind",
     "read_cache",
     "read_function",
     "read_tools",
@@ -49,7 +47,7 @@ def read_tools(body: JsonReader) -> tuple[tuple[Tool, ...], dict[str, ClientTool
                 tools.append(custom_tool(custom))
                 known[tools[-1].name] = ClientTool(name=tools[-1].name, custom=True)
             case kind:
-                left_behind(body, kind)
+                body.note(f"tools.{kind}")
     return tuple(tools), known
 
 
@@ -69,11 +67,6 @@ def input_of(arguments: str) -> str:
     return value if isinstance(value, str) else arguments
 
 
-def left_behind(body: JsonReader, kind: str) -> None:
-    """List a tool as dropped, as the destination cannot run it."""
-    body.note(f"tools.{kind}")
-
-
 def _read_entry(fields: JsonReader) -> Tool:
     # Some clients send the flat form of the Responses API everywhere.
     function = fields.child("function") or fields
@@ -90,7 +83,7 @@ def read_function(function: JsonReader) -> Tool:
     return Tool(
         name=function.need_text("name"),
         description=function.text("description") or "",
-        parameters=function.mapping("parameters"),
+        parameters=object_schema(function.mapping("parameters")),
         strict=function.flag("strict"),
         cache=read_cache(function),
     )
@@ -118,12 +111,6 @@ def read_cache(fields: JsonReader) -> CacheLife:
     if not isinstance(mark, dict) or mark.get("type") != "ephemeral":
         return ""
     return "1h" if mark.get("ttl") == "1h" else "5m"
-
-
-def known_tools(tools: tuple[Tool, ...], allowed: Iterable[str] | None) -> tuple[Tool, ...]:
-    """Return the allowed tools; all without a list."""
-    names = None if allowed is None else frozenset(allowed)
-    return tools if names is None else tuple(tool for tool in tools if tool.name in names)
 
 
 def fitting_choice(choice: ToolChoice | None, tools: tuple[Tool, ...], body: JsonReader) -> ToolChoice | None:

@@ -24,6 +24,7 @@ from ollama_router_core.translate.conversation import (
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.json_reader import JsonReader
+from ollama_router_core.translate.lenient_json import text_of
 
 __all__ = [
     "call_names",
@@ -36,6 +37,7 @@ __all__ = [
     "need_messages",
     "read_file",
     "read_image",
+    "read_source",
     "result_parts",
 ]
 
@@ -128,6 +130,15 @@ def read_image(fields: JsonReader, key: str) -> Image | ImageUrl | Text:
         value = inner.raw("url")
     image = image_of(value) if isinstance(value, str) else None
     return image or left_out(fields, key, "an image")
+
+
+def read_source(fields: JsonReader) -> Image | ImageUrl | Text:
+    """Parse an image in Anthropic's format, with a `source`, or in that of MCP's servers, without."""
+    source = fields.child("source") or fields
+    text = source.raw("data") or source.raw("url") or source.raw("image")
+    declared = source.raw("media_type") or source.raw("mimeType")
+    image = image_of(text, text_of(declared)) if isinstance(text, str) else None
+    return image or left_out(fields, "source", "an image")
 
 
 def read_file(fields: JsonReader, key: str, name: str, declared: str = "") -> File | FileUrl | Image | Text:

@@ -8,6 +8,7 @@ name, and exactly one `Finished` or `Failed` at the end. Readers may interleave 
 from __future__ import annotations
 
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import Struct
@@ -16,6 +17,7 @@ from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.arguments import are_whole
 from ollama_router_core.translate.confidential import Confidential
 from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
+from ollama_router_core.translate.lenient_json import text_of
 
 __all__ = [
     "Event",
@@ -34,6 +36,8 @@ __all__ = [
     "ToolCallDelta",
     "Usage",
     "cut_finish",
+    "read_finish",
+    "whole_finish",
 ]
 
 
@@ -44,6 +48,30 @@ class FinishReason(StrEnum):
     LENGTH = "length"
     TOOL_CALLS = "tool_calls"
     CONTENT_FILTER = "content_filter"
+
+
+_REASONS = MappingProxyType(
+    {
+        "length": FinishReason.LENGTH,
+        "max_tokens": FinishReason.LENGTH,
+        "model_length": FinishReason.LENGTH,
+        "model_context_window_exceeded": FinishReason.LENGTH,
+        "tool_calls": FinishReason.TOOL_CALLS,
+        "tool_use": FinishReason.TOOL_CALLS,
+        "function_call": FinishReason.TOOL_CALLS,
+        "content_filter": FinishReason.CONTENT_FILTER,
+        "sensitive": FinishReason.CONTENT_FILTER,
+        "safety": FinishReason.CONTENT_FILTER,
+        "refusal": FinishReason.CONTENT_FILTER,
+    }
+)
+"""Finish reasons of Ollama, OpenAI, Anthropic, xAI, TGI, Mistral, Z.AI and Gemini; any other means `STOP`."""
+
+
+def read_finish(value: Any, *, called: bool) -> FinishReason:
+    """Parse a finish reason; Ollama and some other hosts send `stop` also for tool calls."""
+    reason = _REASONS.get(text_of(value), FinishReason.STOP)
+    return FinishReason.TOOL_CALLS if called and reason is FinishReason.STOP else reason
 
 
 class Usage(Confidential, frozen=True, kw_only=True):
@@ -82,13 +110,15 @@ class Reply(Confidential, frozen=True, kw_only=True):
     timings: Timings | None = None
 
 
-def cut_finish(reply: Reply) -> FinishReason:
+def whole_finish(reply: Reply) -> FinishReason:
     """Return the finish reason for a dialect with calls as objects: `LENGTH` if a call is truncated."""
-    ends = {FinishReason.STOP, FinishReason.TOOL_CALLS}
-    cut = reply.finish in ends and not all(
-        are_whole(part.arguments) for part in reply.parts if isinstance(part, ToolCall)
-    )
-    return FinishReason.LENGTH if cut else reply.finish
+    calls = (part for part in reply.parts if isinstance(part, ToolCall))
+    return cut_finish(reply.finish, cut=not all(are_whole(call.arguments) for call in calls))
+
+
+def cut_finish(finish: FinishReason, *, cut: bool) -> FinishReason:
+    """Return the finish reason of a reply; `cut` means that a call is truncated, whatever the host reports."""
+    return FinishReason.LENGTH if cut and finish in {FinishReason.STOP, FinishReason.TOOL_CALLS} else finish
 
 
 class Started(Confidential, frozen=True):

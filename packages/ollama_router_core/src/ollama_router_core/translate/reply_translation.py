@@ -1,4 +1,4 @@
-"""Translation of a host's whole reply, or its error, into the client's dialect."""
+"""Translation of a host's whole reply, or its error, into the client's dialect; and the router's own errors there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, assert_never
 
 from msgspec.structs import replace
 
+from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.answer_order import ReplyCollector, events_of_reply
 from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute, Route
@@ -23,7 +24,7 @@ from ollama_router_core.translate.replies import Reply, ReplyIdentity, Timings
 from ollama_router_core.translate.think_tags import without_think_tags
 from ollama_router_core.translate.timestamps import call_id
 
-__all__ = ["TranslatedError", "translate_error", "translate_reply", "written_error"]
+__all__ = ["TranslatedError", "error_body", "error_tail", "translate_error", "translate_reply", "written_error"]
 
 
 def translate_reply(
@@ -125,3 +126,13 @@ def written_error(error: ApiError, *, target: Route, request_id: str) -> Transla
     """Encode an error in the client's dialect, also one found in a response with the status 200."""
     body = codec_of(target.family).write_error(error, request_id)
     return TranslatedError(status=error.status, body=body, retry=False if is_final(error) else None)
+
+
+def error_body(family: Family, status: int, message: str, *, code: str, request_id: str) -> bytes:
+    """Return the JSON body of an error response; `code` is the router's stable code, for dialects that have one."""
+    return codec_of(family).write_error(ApiError(message=message, status=status, code=code), request_id)
+
+
+def error_tail(family: Family, status: int, message: str, *, code: str, request_id: str) -> bytes:
+    """Return the final line or event of a stream that fails after its start."""
+    return codec_of(family).write_stream_error(ApiError(message=message, status=status, code=code), request_id)

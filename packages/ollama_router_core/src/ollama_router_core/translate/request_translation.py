@@ -78,6 +78,8 @@ def _rewrite(
                 raise _unlike(source, target)
             conversation = source.read_request(reader)
             reader.close()
+            if conversation.suffix is not None and not target.plain_prompt:
+                raise UntranslatableRequest(f"suffix is for completions; {target.path} has no counterpart")
             accepts = traits.accepts or codec_of(target.family).accepts
             if recall is not None:
                 conversation = with_thoughts(conversation, recall)

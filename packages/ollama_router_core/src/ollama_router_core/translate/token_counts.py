@@ -19,7 +19,6 @@ __all__ = [
     "count_of",
     "duration_of",
     "number_patterns",
-    "usage_member",
 ]
 
 MAX_COUNT: Final = 1_000_000_000
@@ -74,7 +73,7 @@ class TokenCountFormat:
         numbers: patterns by the names of `Usage`, for a text too long to parse.
         payload: returns the JSON of a stream's line, None for a line without.
         pieces: words, one of which is in every line with a piece of the response, and in no other line.
-        read: parses a JSON text; True means that it is a whole response. Raises `msgspec.MsgspecError`, `ValueError` or
+        read: parses a JSON text. Raises `msgspec.MsgspecError`, `ValueError` or
             `RecursionError` for invalid JSON.
         ends: prefixes of lines that mark a complete response.
         token_ends: suffixes of lines with only a token.
@@ -88,7 +87,7 @@ class TokenCountFormat:
     numbers: Mapping[str, re.Pattern[bytes]]
     pieces: tuple[bytes, ...]
     payload: Callable[[bytes], bytes | None]
-    read: Callable[[bytes, bool], Usage]
+    read: Callable[[bytes], Usage]
     ends: tuple[bytes, ...] = ()
     token_ends: tuple[bytes, ...] = ()
     counts_end: bool = False
@@ -102,11 +101,6 @@ class TokenCountFormat:
 def number_patterns(keys: Mapping[str, str]) -> Mapping[str, re.Pattern[bytes]]:
     """Compile `TokenCountFormat.numbers`; `keys` are the dialect's keys as regular expressions."""
     return {name: re.compile(rb'"%s"\s*:\s*(\d{1,18})(?=\s*[,}])' % key.encode()) for name, key in keys.items()}
-
-
-def usage_member(usage: Any) -> Mapping[str, Any]:
-    """Return the members of a usage object; empty if it is not an object."""
-    return usage if isinstance(usage, dict) else {}
 
 
 def count_of(value: Any) -> int | None:

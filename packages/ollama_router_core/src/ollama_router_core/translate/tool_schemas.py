@@ -1,14 +1,13 @@
-"""Normalisation of tool schemas for all servers: an object with properties, even if the client omitted them."""
+"""Normalisation of clients' tool schemas: an object with properties, even if the client omitted them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 __all__ = ["object_schema"]
 
 
-def object_schema(schema: Mapping[str, Any] | None) -> Mapping[str, Any]:
+def object_schema(schema: dict[str, Any] | None) -> dict[str, Any]:
     """Return the schema with `type` and `properties`, and without an invalid `required`."""
     fixed = dict(schema) if schema else {}
     if fixed.get("type") != "object":

@@ -30,11 +30,12 @@ from ollama_router_core.translate.conversation import (
     ToolResult,
 )
 from ollama_router_core.translate.documents import text_file
-from ollama_router_core.translate.function_tools import fitting_choice, left_behind, read_cache
+from ollama_router_core.translate.function_tools import fitting_choice, read_cache
 from ollama_router_core.translate.json_reader import JsonReader
-from ollama_router_core.translate.lenient_json import object_of, text_of
-from ollama_router_core.translate.message_parts import file_of, image_of, left_out, result_parts
+from ollama_router_core.translate.lenient_json import object_of
+from ollama_router_core.translate.message_parts import file_of, left_out, read_source, result_parts
 from ollama_router_core.translate.signatures import is_tagged, read_redacted, read_signature
+from ollama_router_core.translate.tool_schemas import object_schema
 
 __all__ = ["read_messages"]
 
@@ -190,11 +191,7 @@ def _read_found(fields: JsonReader) -> list[Part]:
 
 
 def _read_image(fields: JsonReader) -> list[Part]:
-    source = fields.child("source") or fields  # without a source it is an image as MCP's servers give it
-    text = source.raw("data") or source.raw("url")
-    declared = source.raw("media_type") or source.raw("mimeType")
-    image = image_of(text, text_of(declared)) if isinstance(text, str) else None
-    return [image or left_out(fields, "source", "an image")]
+    return [read_source(fields)]
 
 
 def _read_document(fields: JsonReader) -> list[Part]:
@@ -232,7 +229,7 @@ def _read_tools(body: JsonReader) -> tuple[Tool, ...]:
         if kind == "custom":
             tools.append(_read_tool(fields))
         else:
-            left_behind(body, kind)
+            body.note(f"tools.{kind}")
     return tuple(tools)
 
 
@@ -240,7 +237,7 @@ def _read_tool(fields: JsonReader) -> Tool:
     tool = Tool(
         name=fields.need_text("name"),
         description=fields.text("description") or "",
-        parameters=fields.mapping("input_schema"),
+        parameters=object_schema(fields.mapping("input_schema")),
         strict=fields.flag("strict"),
         cache=read_cache(fields),
     )

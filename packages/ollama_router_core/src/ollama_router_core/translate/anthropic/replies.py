@@ -12,23 +12,20 @@ from ollama_router_core.translate.conversation import ReplyOptions, Text, Thinki
 from ollama_router_core.translate.errors import HostFailed, UntranslatableReply
 from ollama_router_core.translate.host_errors import is_error_body, read_error_object
 from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, text_of
-from ollama_router_core.translate.replies import FinishReason, Reply, ReplyIdentity, ReplyPart, Usage, cut_finish
+from ollama_router_core.translate.replies import (
+    FinishReason,
+    Reply,
+    ReplyIdentity,
+    ReplyPart,
+    Usage,
+    read_finish,
+    whole_finish,
+)
 from ollama_router_core.translate.signatures import own_redacted, read_redacted, read_signature, write_signature
 from ollama_router_core.translate.timestamps import call_id
 
-__all__ = ["head_fields", "read_finish", "read_reply", "read_usage", "stop_fields", "usage_fields", "write_reply"]
+__all__ = ["head_fields", "read_reply", "read_usage", "stop_fields", "usage_fields", "write_reply"]
 
-_REASONS = MappingProxyType(
-    {
-        "end_turn": FinishReason.STOP,
-        "stop_sequence": FinishReason.STOP,
-        "pause_turn": FinishReason.STOP,
-        "max_tokens": FinishReason.LENGTH,
-        "model_context_window_exceeded": FinishReason.LENGTH,
-        "tool_use": FinishReason.TOOL_CALLS,
-        "refusal": FinishReason.CONTENT_FILTER,
-    }
-)
 _STOP_REASONS = MappingProxyType(
     {
         FinishReason.STOP: "end_turn",
@@ -83,12 +80,6 @@ def _read_block(block: dict[str, Any]) -> ReplyPart | None:
             return None
 
 
-def read_finish(value: Any, *, called: bool) -> FinishReason:
-    """Parse `stop_reason`."""
-    reason = _REASONS.get(text_of(value), FinishReason.STOP)
-    return FinishReason.TOOL_CALLS if called and reason is FinishReason.STOP else reason
-
-
 def read_usage(value: Any) -> Usage | None:
     """Parse the token counts; Anthropic counts the cached part of the prompt separately."""
     if not isinstance(value, dict):
@@ -137,7 +128,7 @@ def write_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -
     return {
         **head_fields(identity),
         "content": content,
-        **stop_fields(cut_finish(reply), reply.stop_sequence),
+        **stop_fields(whole_finish(reply), reply.stop_sequence),
         "usage": usage_fields(reply.usage),
     }
 

@@ -10,7 +10,6 @@ from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.anthropic.errors import write_stream_error
 from ollama_router_core.translate.anthropic.replies import (
     head_fields,
-    read_finish,
     read_usage,
     stop_fields,
     usage_fields,
@@ -26,13 +25,14 @@ from ollama_router_core.translate.replies import (
     Event,
     Failed,
     Finished,
-    FinishReason,
     ReplyIdentity,
     Started,
     TextDelta,
     ThinkingDelta,
     ThinkingSigned,
     ToolCallDelta,
+    cut_finish,
+    read_finish,
 )
 from ollama_router_core.translate.signatures import own_redacted, read_redacted, read_signature, write_signature
 from ollama_router_core.translate.streaming import (
@@ -227,8 +227,7 @@ class AnthropicWriter:
             raise StreamEventTooLarge("the arguments of the answer's tool calls are too long")
 
     def _final(self, event: Finished) -> bytes:
-        cut = self._cut and event.finish in {FinishReason.STOP, FinishReason.TOOL_CALLS}
-        delta = stop_fields(FinishReason.LENGTH if cut else event.finish, event.stop_sequence)
+        delta = stop_fields(cut_finish(event.finish, cut=self._cut), event.stop_sequence)
         last = _event("message_delta", {"delta": delta, "usage": usage_fields(event.usage)})
         return last + _event("message_stop", {})
 

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from ollama_router_core.translate.framing import event_data
-from ollama_router_core.translate.token_counts import TokenCountFormat, Usage, count_of, number_patterns, usage_member
+from ollama_router_core.translate.lenient_json import object_of
+from ollama_router_core.translate.token_counts import TokenCountFormat, Usage, count_of, number_patterns
 
 __all__ = ["ANTHROPIC_TOKEN_COUNTS"]
 
@@ -25,19 +26,17 @@ class _End(Struct):
 _decode = msgspec.json.Decoder(_End).decode
 
 
-def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `TokenCountFormat.read`
+def _read(text: bytes) -> Usage:
     end = _decode(text)
     # The first event has the prompt's tokens in its message.
-    inner = end.message.get("usage") if isinstance(end.message, dict) else None
-    source, kind = usage_member(end.usage or inner), end.type
-    prompt, answer = count_of(source.get("input_tokens")), count_of(source.get("output_tokens"))
+    source = object_of(end.usage or object_of(end.message).get("usage"))
     return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=answer,
+        prompt_tokens=count_of(source.get("input_tokens")),
+        completion_tokens=count_of(source.get("output_tokens")),
         cached_tokens=count_of(source.get("cache_read_input_tokens")),
         cache_write_tokens=count_of(source.get("cache_creation_input_tokens")),
-        finished=kind == "message_stop" or (whole and (prompt is not None or answer is not None)),
-        failed=kind == "error",
+        finished=end.type == "message_stop",
+        failed=end.type == "error",
     )
 
 

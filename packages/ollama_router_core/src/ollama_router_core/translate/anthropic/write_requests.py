@@ -52,11 +52,9 @@ def write_messages(conversation: Conversation, traits: HostTraits, dropped: Drop
     """Return the body of a messages request, without the model.
 
     Raises:
-        UntranslatableRequest: there is no message, a schema that the host ignores, or a suffix.
+        UntranslatableRequest: there is no message, or a schema that the host ignores.
     """
     need_messages(conversation)
-    if conversation.suffix is not None:
-        raise UntranslatableRequest("suffix is for completions; Anthropic's API has no counterpart")
     system, turns = _split_system(conversation.messages)
     if isinstance(conversation.format, JsonMode):
         system.append({"type": "text", "text": _JSON_ONLY})
@@ -215,8 +213,7 @@ def _write_sampling(conversation: Conversation, dropped: Dropped) -> dict[str, A
 
 
 def _write_tool(tool: Tool) -> dict[str, Any]:
-    schema = dict(tool.parameters) if tool.parameters else {"type": "object", "properties": {}}
-    written: dict[str, Any] = {"name": tool.name, "input_schema": schema}
+    written: dict[str, Any] = {"name": tool.name, "input_schema": tool.parameters}
     if tool.description:
         written["description"] = tool.description
     if tool.strict is not None:

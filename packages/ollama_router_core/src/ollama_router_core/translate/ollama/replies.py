@@ -17,7 +17,8 @@ from ollama_router_core.translate.replies import (
     ReplyPart,
     Timings,
     Usage,
-    cut_finish,
+    read_finish,
+    whole_finish,
 )
 from ollama_router_core.translate.timestamps import call_id, rfc3339
 
@@ -26,7 +27,6 @@ __all__ = [
     "head_fields",
     "read_chat_reply",
     "read_content",
-    "read_finish",
     "read_generate_reply",
     "read_timings",
     "read_tool_call",
@@ -81,7 +81,7 @@ def _reply(body: dict[str, Any], thinking: str, text: str, calls: list[ToolCall]
         parts.append(Text(text))
     return Reply(
         parts=(*parts, *calls),
-        finish=read_finish(body, called=bool(calls)),
+        finish=read_finish(body.get("done_reason"), called=bool(calls)),
         usage=read_usage(body),
         timings=read_timings(body),
     )
@@ -101,14 +101,6 @@ def read_tool_call(value: Any) -> ToolCall:
     function = object_of(entry.get("function"))
     arguments = reply_arguments_text(function.get("arguments"))
     return ToolCall(text_of(entry.get("id")), text_of(function.get("name")), arguments)
-
-
-def read_finish(body: dict[str, Any], *, called: bool) -> FinishReason:
-    """Parse `done_reason`; Ollama sends `stop` also for tool calls."""
-    reason = text_of(body.get("done_reason"))
-    if reason in {FinishReason.LENGTH, FinishReason.CONTENT_FILTER}:
-        return FinishReason(reason)
-    return FinishReason.TOOL_CALLS if called else FinishReason.STOP
 
 
 def read_usage(body: dict[str, Any]) -> Usage | None:
@@ -144,7 +136,7 @@ def write_chat_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptio
     return {
         **head_fields(identity, reply.timings),
         "message": message,
-        **final_fields(cut_finish(reply), reply.usage, reply.timings),
+        **final_fields(whole_finish(reply), reply.usage, reply.timings),
     }
 
 

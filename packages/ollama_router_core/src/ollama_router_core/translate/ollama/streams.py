@@ -16,7 +16,6 @@ from ollama_router_core.translate.ollama.replies import (
     final_fields,
     head_fields,
     read_content,
-    read_finish,
     read_timings,
     read_tool_call,
     read_usage,
@@ -26,13 +25,14 @@ from ollama_router_core.translate.replies import (
     Event,
     Failed,
     Finished,
-    FinishReason,
     ReplyIdentity,
     Started,
     TextDelta,
     ThinkingDelta,
     ThinkingSigned,
     ToolCallDelta,
+    cut_finish,
+    read_finish,
 )
 from ollama_router_core.translate.streaming import ended_early
 
@@ -65,7 +65,7 @@ class OllamaReader:
         if "tool_calls" in message:
             events.extend(self._read_calls(message["tool_calls"]))
         if chunk.get("done") is True:
-            finish = read_finish(chunk, called=self._calls > 0)
+            finish = read_finish(chunk.get("done_reason"), called=self._calls > 0)
             events.append(Finished(finish, usage=read_usage(chunk), timings=read_timings(chunk)))
         return events
 
@@ -127,8 +127,7 @@ class OllamaWriter:
 
     def _final(self, event: Finished) -> bytes:
         head = head_fields(self._identity, event.timings)
-        cut = self._cut and event.finish in {FinishReason.STOP, FinishReason.TOOL_CALLS}
-        finish = FinishReason.LENGTH if cut else event.finish
+        finish = cut_finish(event.finish, cut=self._cut)
         return encode({**head, **self._content({}), **final_fields(finish, event.usage, event.timings)}) + b"\n"
 
     def _take_call(self, delta: ToolCallDelta) -> bytes:

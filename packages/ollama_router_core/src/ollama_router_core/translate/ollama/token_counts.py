@@ -44,12 +44,12 @@ _decode = msgspec.json.Decoder(_End).decode
 _decode_leniently = msgspec.json.Decoder(_LooseEnd).decode
 
 
-def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `TokenCountFormat.read`
+def _read(text: bytes) -> Usage:
     try:
         end = _decode(text)
     except msgspec.ValidationError:
         end = _counted(_decode_leniently(text))
-    usage = Usage(
+    return Usage(
         prompt_tokens=end.prompt_eval_count,
         completion_tokens=end.eval_count,
         cached_tokens=end.prompt_eval_cached_count,
@@ -60,7 +60,6 @@ def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `To
         finished=end.done is True,
         failed=bool(end.error),
     )
-    return msgspec.structs.replace(usage, finished=True) if whole and usage.counts else usage
 
 
 def _counted(end: Struct) -> _End:

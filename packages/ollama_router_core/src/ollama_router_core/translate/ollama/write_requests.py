@@ -36,13 +36,7 @@ __all__ = ["write_chat", "write_generate"]
 
 
 def write_chat(conversation: Conversation, _traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    """Return the body of an `/api/chat` request, without the model.
-
-    Raises:
-        UntranslatableRequest: there is a suffix.
-    """
-    if conversation.suffix is not None:
-        raise UntranslatableRequest("suffix is for completions; a chat has no counterpart")
+    """Return the body of an `/api/chat` request, without the model."""
     names = call_names(conversation)
     body: dict[str, Any] = {
         "messages": [_write_message(message, names, dropped) for message in conversation.messages],
@@ -188,6 +182,5 @@ def _drop_parallel(conversation: Conversation, dropped: Dropped) -> None:
 def _write_tool(tool: Tool, dropped: Dropped) -> dict[str, Any]:
     if tool.strict:
         dropped.add("tools.strict")
-    parameters = dict(tool.parameters) if tool.parameters is not None else {"type": "object", "properties": {}}
-    function = {"name": tool.name, "description": tool.description, "parameters": parameters}
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
     return {"type": "function", "function": function}

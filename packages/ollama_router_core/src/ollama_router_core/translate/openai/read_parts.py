@@ -11,8 +11,7 @@ from ollama_router_core.translate.conversation import Part, Text, Thinking
 from ollama_router_core.translate.function_tools import read_cache
 from ollama_router_core.translate.json_reader import JsonReader
 from ollama_router_core.translate.json_text import encode
-from ollama_router_core.translate.lenient_json import text_of
-from ollama_router_core.translate.message_parts import image_of, left_out, read_file, read_image
+from ollama_router_core.translate.message_parts import left_out, read_file, read_image, read_source
 from ollama_router_core.translate.openai.reasoning import content_parts
 
 __all__ = ["read_content"]
@@ -57,7 +56,7 @@ def _part(fields: JsonReader) -> Part:
         case "image_url" | "input_image":
             part = _read_image(fields)
         case "image":
-            part = _read_source(fields)
+            part = read_source(fields)
         case "file" | "input_file":
             part = _read_file(fields)
         case "input_audio":
@@ -85,15 +84,6 @@ def _read_image(fields: JsonReader) -> Part:
         return left_out(fields, "file_id", "an image stored with another provider")
     image = read_image(fields, "image_url")
     return replace(image, cache=cache) if cache else image
-
-
-def _read_source(fields: JsonReader) -> Part:
-    """Parse an image in Anthropic's format."""
-    source = fields.child("source") or fields
-    text = source.raw("data") or source.raw("url") or source.raw("image")
-    declared = source.raw("media_type") or source.raw("mimeType")
-    image = image_of(text, text_of(declared)) if isinstance(text, str) else None
-    return image or left_out(fields, "source", "an image")
 
 
 def _read_file(fields: JsonReader) -> Part:

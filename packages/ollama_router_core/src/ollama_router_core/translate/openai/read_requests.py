@@ -24,13 +24,14 @@ from ollama_router_core.translate.conversation import (
     Text,
     Thinking,
     ThinkingLevel,
+    Tool,
     ToolCall,
     ToolChoice,
     ToolResult,
     Verbosity,
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
-from ollama_router_core.translate.function_tools import INPUT, fitting_choice, input_arguments, known_tools, read_tools
+from ollama_router_core.translate.function_tools import INPUT, fitting_choice, input_arguments, read_tools
 from ollama_router_core.translate.json_reader import JsonReader
 from ollama_router_core.translate.lenient_json import object_of
 from ollama_router_core.translate.message_parts import result_parts
@@ -39,9 +40,9 @@ from ollama_router_core.translate.openai.reasoning import DETAILS, read_client_t
 from ollama_router_core.translate.openai.tool_deltas import call_signature
 
 __all__ = [
-    "EFFORTS",
-    "allowed_names",
+    "allowed_tools",
     "read_chat",
+    "read_effort",
     "read_person",
     "read_sampling",
     "read_schema",
@@ -52,7 +53,7 @@ __all__ = [
 ]
 
 
-EFFORTS = MappingProxyType(
+_EFFORTS = MappingProxyType(
     {
         "none": ThinkingLevel.OFF,
         "minimal": ThinkingLevel.LOW,
@@ -80,7 +81,7 @@ def read_chat(body: JsonReader) -> Conversation:
     if set(body.texts("modalities")) - {"text"}:
         raise UntranslatableRequest("modalities: only text can be translated")
     tools, known = read_tools(body)
-    tools = known_tools(tools, allowed_names(body))
+    tools = allowed_tools(tools, body)
     options = read_stream_options(body)
     return Conversation(
         messages=tuple(_read_message(fields) for fields in body.children("messages")),
@@ -205,15 +206,15 @@ def _read_call(fields: JsonReader) -> ToolCall:
     return ToolCall(given_id, function.need_text("name"), arguments, signature)
 
 
-def allowed_names(body: JsonReader) -> tuple[str, ...] | None:
-    """Return the names of allowed tools; None if the choice does not list them."""
+def allowed_tools(tools: tuple[Tool, ...], body: JsonReader) -> tuple[Tool, ...]:
+    """Return the tools that the tool choice allows; all if it does not list them."""
     value = body.values.get("tool_choice")
     if not isinstance(value, dict) or value.get("type") != "allowed_tools":
-        return None
+        return tools
     choice = body.need_child("tool_choice")
     listed = choice.child("allowed_tools") or choice
-    names = ((tool.child("function") or tool.child("custom") or tool).text("name") for tool in listed.children("tools"))
-    return tuple(name for name in names if name)
+    names = {(tool.child("function") or tool.child("custom") or tool).text("name") for tool in listed.children("tools")}
+    return tuple(tool for tool in tools if tool.name in names)
 
 
 _MODES: Mapping[str, Literal["auto", "none", "required"]] = MappingProxyType(
@@ -275,16 +276,24 @@ def read_schema(fields: JsonReader) -> JsonSchema:
 
 
 def _read_effort(body: JsonReader) -> ThinkingLevel | None:
-    effort = body.text("reasoning_effort")
+    level = read_effort(body, "reasoning_effort")
+    if level is None and (nested := body.child("reasoning")) is not None:
+        level = read_effort(nested, "effort")
+    return _read_switch(body) if level is None else level
+
+
+def read_effort(fields: JsonReader, key: str) -> ThinkingLevel | None:
+    """Parse a reasoning effort.
+
+    Raises:
+        UntranslatableRequest: the effort is unknown.
+    """
+    effort = fields.text(key)
     if effort is None:
-        nested = body.child("reasoning")
-        effort = nested.text("effort") if nested else None
-    if effort is None:
-        return _read_switch(body)
-    level = EFFORTS.get(effort)
-    if level is None:
-        raise body.wrong("reasoning_effort", ", ".join(EFFORTS))
-    return level
+        return None
+    if effort not in _EFFORTS:
+        raise fields.wrong(key, ", ".join(_EFFORTS))
+    return _EFFORTS[effort]
 
 
 def _read_switch(body: JsonReader) -> ThinkingLevel | None:

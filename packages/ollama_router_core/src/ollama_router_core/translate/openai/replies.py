@@ -6,7 +6,6 @@ Reasoning is read from every member and written to `reasoning`, as Ollama's own 
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Any
 
 from ollama_router_core.translate.api_errors import ApiError
@@ -26,7 +25,7 @@ from ollama_router_core.translate.openai.reasoning import (
     spelled,
 )
 from ollama_router_core.translate.openai.tool_deltas import call_signature
-from ollama_router_core.translate.replies import FinishReason, Reply, ReplyIdentity, ReplyPart, Timings, Usage
+from ollama_router_core.translate.replies import Reply, ReplyIdentity, ReplyPart, Timings, Usage, read_finish
 from ollama_router_core.translate.timestamps import call_id, created_seconds
 
 __all__ = [
@@ -35,7 +34,6 @@ __all__ = [
     "head_fields",
     "read_chat_reply",
     "read_completion_reply",
-    "read_finish",
     "read_timings",
     "read_usage",
     "usage_fields",
@@ -46,25 +44,6 @@ __all__ = [
 
 _MAX_MS = 1e12  # 30 years: larger numbers are invalid
 
-_REASONS = MappingProxyType(
-    {
-        "stop": FinishReason.STOP,
-        "end_turn": FinishReason.STOP,
-        "eos": FinishReason.STOP,
-        "length": FinishReason.LENGTH,
-        "max_tokens": FinishReason.LENGTH,
-        "model_length": FinishReason.LENGTH,
-        "model_context_window_exceeded": FinishReason.LENGTH,
-        "tool_calls": FinishReason.TOOL_CALLS,
-        "tool_use": FinishReason.TOOL_CALLS,
-        "function_call": FinishReason.TOOL_CALLS,
-        "content_filter": FinishReason.CONTENT_FILTER,
-        "sensitive": FinishReason.CONTENT_FILTER,
-        "safety": FinishReason.CONTENT_FILTER,
-        "refusal": FinishReason.CONTENT_FILTER,
-    }
-)
-"""Finish reasons of OpenAI, xAI, TGI, Mistral, Z.AI, Gemini and Anthropic-compatible hosts."""
 _FAILURES = frozenset({"error", "network_error", "insufficient_system_resource", "abort"})
 """Finish reasons of a reply that failed."""
 
@@ -149,17 +128,12 @@ def _read_call(value: Any) -> ToolCall:
     return ToolCall(given_id, text_of(function.get("name")), arguments, call_signature(entry))
 
 
-def read_finish(value: Any, *, called: bool) -> FinishReason:
-    """Parse `finish_reason`; some compatible hosts send `stop` also for tool calls."""
-    reason = _REASONS.get(text_of(value), FinishReason.STOP)
-    return FinishReason.TOOL_CALLS if called and reason is FinishReason.STOP else reason
-
-
 def read_usage(value: Any) -> Usage | None:
-    """Parse the token counts, None if the server reports none."""
+    """Parse the token counts, with the names of either API; None if the server reports none."""
     if not isinstance(value, dict):
         return None
-    details = object_of(value.get("prompt_tokens_details"))
+    details = object_of(value.get("prompt_tokens_details", value.get("input_tokens_details")))
+    output_details = object_of(value.get("completion_tokens_details", value.get("output_tokens_details")))
     # DeepSeek and Moonshot have their own members for cached tokens.
     words = (details.get("cached_tokens"), value.get("prompt_cache_hit_tokens"), value.get("cached_tokens"))
     cached = next((count for word in words if (count := count_of(word))), 0)
@@ -168,7 +142,7 @@ def read_usage(value: Any) -> Usage | None:
         output_tokens=count_of(value.get("completion_tokens", value.get("output_tokens"))),
         cached_tokens=cached,
         cache_write_tokens=count_of(details.get("cache_write_tokens")),
-        reasoning_tokens=count_of(object_of(value.get("completion_tokens_details")).get("reasoning_tokens")),
+        reasoning_tokens=count_of(output_details.get("reasoning_tokens")),
     )
 
 

@@ -22,7 +22,6 @@ from ollama_router_core.translate.openai.replies import (
     extra_content,
     failure_in,
     head_fields,
-    read_finish,
     read_timings,
     read_usage,
     usage_fields,
@@ -41,6 +40,7 @@ from ollama_router_core.translate.replies import (
     Timings,
     ToolCallDelta,
     Usage,
+    read_finish,
 )
 from ollama_router_core.translate.streaming import ended_early
 from ollama_router_core.translate.timestamps import call_id

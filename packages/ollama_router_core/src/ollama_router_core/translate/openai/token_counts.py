@@ -9,16 +9,10 @@ import msgspec
 from msgspec import Struct
 
 from ollama_router_core.translate.framing import event_data
-from ollama_router_core.translate.token_counts import (
-    FINISHED,
-    TokenCountFormat,
-    Usage,
-    count_of,
-    number_patterns,
-    usage_member,
-)
+from ollama_router_core.translate.lenient_json import object_of
+from ollama_router_core.translate.token_counts import FINISHED, TokenCountFormat, Usage, count_of, number_patterns
 
-__all__ = ["OPENAI_TOKEN_COUNTS"]
+__all__ = ["OPENAI_TOKEN_COUNTS", "read_counts"]
 
 
 class _End(Struct):
@@ -32,24 +26,27 @@ class _End(Struct):
 _decode = msgspec.json.Decoder(_End).decode
 
 
-def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `TokenCountFormat.read`
+def _read(text: bytes) -> Usage:
     if text == b"[DONE]":
         return FINISHED
     end = _decode(text)
-    source = usage_member(end.usage)
-    # Transcriptions have the newer names.
-    prompt = count_of(source.get("prompt_tokens", source.get("input_tokens")))
-    answer = count_of(source.get("completion_tokens", source.get("output_tokens")))
-    read = usage_member(source.get("prompt_tokens_details", source.get("input_tokens_details")))
-    written = usage_member(source.get("completion_tokens_details", source.get("output_tokens_details")))
+    finished = _has_finished(end.choices)
+    return read_counts(end.usage, finished=finished, failed=bool(end.error))
+
+
+def read_counts(usage: Any, *, finished: bool, failed: bool) -> Usage:
+    """Parse a `usage` object with the names of either API of OpenAI; transcriptions have those of Responses."""
+    source = object_of(usage)
+    read = object_of(source.get("prompt_tokens_details", source.get("input_tokens_details")))
+    written = object_of(source.get("completion_tokens_details", source.get("output_tokens_details")))
     return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=answer,
+        prompt_tokens=count_of(source.get("prompt_tokens", source.get("input_tokens"))),
+        completion_tokens=count_of(source.get("completion_tokens", source.get("output_tokens"))),
         # DeepSeek has its own key.
         cached_tokens=count_of(read.get("cached_tokens", source.get("prompt_cache_hit_tokens"))),
         reasoning_tokens=count_of(written.get("reasoning_tokens")),
-        finished=_has_finished(end.choices) or (whole and (prompt is not None or answer is not None)),
-        failed=bool(end.error),
+        finished=finished,
+        failed=failed,
     )
 
 

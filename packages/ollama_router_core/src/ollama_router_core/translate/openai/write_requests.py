@@ -62,11 +62,9 @@ def write_chat(conversation: Conversation, traits: HostTraits, dropped: Dropped)
     """Return the body of a chat completion request, without the model; a stream always includes usage.
 
     Raises:
-        UntranslatableRequest: there is no message, or a suffix.
+        UntranslatableRequest: there is no message.
     """
     need_messages(conversation)
-    if conversation.suffix is not None:
-        raise UntranslatableRequest("suffix is for completions; a chat has no counterpart")
     body: dict[str, Any] = {
         "messages": [_write_message(message, traits, dropped) for message in conversation.messages],
         **write_sampling(conversation, traits, dropped),
@@ -200,8 +198,7 @@ def _write_tool(tool: Tool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description
-    if tool.parameters is not None:
-        function["parameters"] = dict(tool.parameters)
+    function["parameters"] = tool.parameters
     if tool.strict is not None:
         function["strict"] = tool.strict
     return {"type": "function", "function": function}

@@ -20,7 +20,6 @@ from ollama_router_core.translate.conversation import (
     Role,
     Sampling,
     Text,
-    ThinkingLevel,
     Tool,
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
@@ -28,14 +27,12 @@ from ollama_router_core.translate.function_tools import (
     custom_tool,
     fitting_choice,
     function_name,
-    known_tools,
-    left_behind,
     read_function,
 )
 from ollama_router_core.translate.json_reader import JsonReader
 from ollama_router_core.translate.openai.read_requests import (
-    EFFORTS,
-    allowed_names,
+    allowed_tools,
+    read_effort,
     read_person,
     read_schema,
     read_tool_choice,
@@ -82,7 +79,7 @@ def read_response_request(body: JsonReader) -> Conversation:
     """
     _refuse_state(body)
     tools, known = _read_tools(body)
-    tools = known_tools(tools, allowed_names(body))
+    tools = allowed_tools(tools, body)
     text = body.child("text")
     conversation = Conversation(
         messages=(*_read_instructions(body), *read_input(body)),
@@ -138,7 +135,7 @@ def _read_tool(
                 _read_tool(inner, body, tools, known, fields.need_text("name"))
             return
         case kind:
-            left_behind(body, kind or "?")
+            body.note(f"tools.{kind or '?'}")
             return
     fields.close()
     name = function_name(namespace, tool.name)
@@ -166,18 +163,9 @@ def _read_reasoning(body: JsonReader) -> dict[str, Any]:
     fields = body.child("reasoning")
     if fields is None:
         return {}
-    found = {"thinking": _read_effort(fields), "reasoning_summary": _read_summary(fields)}
+    found = {"thinking": read_effort(fields, "effort"), "reasoning_summary": _read_summary(fields)}
     fields.close()
     return found
-
-
-def _read_effort(fields: JsonReader) -> ThinkingLevel | None:
-    effort = fields.text("effort")
-    if effort is None:
-        return None
-    if effort not in EFFORTS:
-        raise fields.wrong("effort", ", ".join(EFFORTS))
-    return EFFORTS[effort]
 
 
 def _read_summary(fields: JsonReader) -> ReasoningSummary | None:

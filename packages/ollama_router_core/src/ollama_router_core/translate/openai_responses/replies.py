@@ -12,8 +12,9 @@ from ollama_router_core.translate.conversation import ClientTool, ReplyOptions, 
 from ollama_router_core.translate.errors import HostFailed, UntranslatableReply
 from ollama_router_core.translate.function_tools import input_of
 from ollama_router_core.translate.host_errors import is_error_body, read_error_object
-from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, text_of
+from ollama_router_core.translate.lenient_json import list_of, object_of, text_of
 from ollama_router_core.translate.openai.reasoning import content_parts
+from ollama_router_core.translate.openai.replies import read_usage
 from ollama_router_core.translate.openai_responses.read_items import PARAGRAPH
 from ollama_router_core.translate.replies import FinishReason, Reply, ReplyIdentity, ReplyPart, Usage
 from ollama_router_core.translate.signatures import read_signature, write_signature
@@ -22,9 +23,8 @@ from ollama_router_core.translate.timestamps import call_id, created_seconds
 __all__ = [
     "call_item",
     "message_item",
-    "read_finish",
     "read_response",
-    "read_usage",
+    "read_status",
     "reasoning_item",
     "response_object",
     "text_part",
@@ -69,7 +69,7 @@ def read_response(body: dict[str, Any]) -> Reply:
         raise UntranslatableReply("the server's answer has no output")
     parts = [part for item in output for part in _read_item(object_of(item))]
     called = any(isinstance(part, ToolCall) for part in parts)
-    return Reply(parts=tuple(parts), finish=read_finish(body, called=called), usage=read_usage(body.get("usage")))
+    return Reply(parts=tuple(parts), finish=read_status(body, called=called), usage=read_usage(body.get("usage")))
 
 
 def _read_item(item: dict[str, Any]) -> list[ReplyPart]:
@@ -99,26 +99,12 @@ def _read_reasoning(item: dict[str, Any]) -> list[ReplyPart]:
     return [Thinking(text, signature)] if text or signature else []
 
 
-def read_finish(response: dict[str, Any], *, called: bool) -> FinishReason:
+def read_status(response: dict[str, Any], *, called: bool) -> FinishReason:
     """Parse `status` and `incomplete_details`."""
     if response.get("status") == "incomplete":
         reason = object_of(response.get("incomplete_details")).get("reason")
         return FinishReason.CONTENT_FILTER if reason == "content_filter" else FinishReason.LENGTH
     return FinishReason.TOOL_CALLS if called else FinishReason.STOP
-
-
-def read_usage(value: Any) -> Usage | None:
-    """Parse the token counts, None if the server reports none."""
-    if not isinstance(value, dict):
-        return None
-    details = object_of(value.get("input_tokens_details"))
-    return Usage(
-        input_tokens=count_of(value.get("input_tokens")),
-        output_tokens=count_of(value.get("output_tokens")),
-        cached_tokens=count_of(details.get("cached_tokens")),
-        cache_write_tokens=count_of(details.get("cache_write_tokens")),
-        reasoning_tokens=count_of(object_of(value.get("output_tokens_details")).get("reasoning_tokens")),
-    )
 
 
 def write_response(reply: Reply, identity: ReplyIdentity, options: ReplyOptions) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.arguments import reply_arguments_text
 from ollama_router_core.translate.host_errors import failed_event, is_error_body
 from ollama_router_core.translate.lenient_json import object_of, reply_object, text_of
+from ollama_router_core.translate.openai.replies import read_usage
 from ollama_router_core.translate.openai_responses.read_items import PARAGRAPH
-from ollama_router_core.translate.openai_responses.replies import read_finish, read_usage
+from ollama_router_core.translate.openai_responses.replies import read_status
 from ollama_router_core.translate.replies import Event, Finished, Started, ThinkingDelta, ToolCallDelta
 from ollama_router_core.translate.signatures import read_signature
 from ollama_router_core.translate.streaming import (
@@ -108,7 +109,7 @@ class ResponsesReader:
         return [] if number in self._with_arguments else self._read_arguments(event, arguments)
 
     def _finished(self, response: dict[str, Any]) -> Finished:
-        finish = read_finish(response, called=bool(self._calls))
+        finish = read_status(response, called=bool(self._calls))
         return Finished(finish, usage=read_usage(response.get("usage")))
 
     def end(self) -> list[Event]:

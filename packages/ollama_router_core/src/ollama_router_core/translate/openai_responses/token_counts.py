@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from ollama_router_core.translate.framing import event_data
 from ollama_router_core.translate.json_text import decode_patiently
-from ollama_router_core.translate.token_counts import TokenCountFormat, Usage, count_of, number_patterns, usage_member
+from ollama_router_core.translate.openai.token_counts import read_counts
+from ollama_router_core.translate.token_counts import TokenCountFormat, Usage, number_patterns
 
 __all__ = ["RESPONSES_TOKEN_COUNTS"]
 
@@ -44,18 +45,10 @@ def _parsed(text: bytes) -> _End:
         return msgspec.convert(decode_patiently(text), _End)
 
 
-def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `TokenCountFormat.read`
+def _read(text: bytes) -> Usage:
     end = _parsed(text)
-    source = usage_member(end.usage or (end.response.usage if end.response else None))
-    prompt, answer = count_of(source.get("input_tokens")), count_of(source.get("output_tokens"))
-    return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=answer,
-        cached_tokens=count_of(usage_member(source.get("input_tokens_details")).get("cached_tokens")),
-        reasoning_tokens=count_of(usage_member(source.get("output_tokens_details")).get("reasoning_tokens")),
-        finished=end.type in _ENDS or (whole and (prompt is not None or answer is not None)),
-        failed=bool(end.error) or end.type in _FAILURES,
-    )
+    usage = end.usage or (end.response.usage if end.response else None)
+    return read_counts(usage, finished=end.type in _ENDS, failed=bool(end.error) or end.type in _FAILURES)
 
 
 RESPONSES_TOKEN_COUNTS = TokenCountFormat(

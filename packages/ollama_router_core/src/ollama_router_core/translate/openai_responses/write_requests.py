@@ -43,11 +43,9 @@ def write_response_request(conversation: Conversation, traits: HostTraits, dropp
     """Return the body of a request, without the model.
 
     Raises:
-        UntranslatableRequest: there is no message, or a suffix.
+        UntranslatableRequest: there is no message.
     """
     need_messages(conversation)
-    if conversation.suffix is not None:
-        raise UntranslatableRequest("suffix is for completions; a response has no counterpart")
     instructions, messages = _split_instructions(conversation.messages)
     body: dict[str, Any] = {
         "input": [item for message in messages for item in _write_message(message, traits, dropped)],
@@ -174,8 +172,7 @@ def _write_tools(conversation: Conversation) -> dict[str, Any]:
 
 def _write_tool(tool: Tool) -> dict[str, Any]:
     """Return a function. A missing `strict` means true here, false in every other dialect."""
-    schema = dict(tool.parameters) if tool.parameters is not None else {"type": "object", "properties": {}}
-    written = {"type": "function", "name": tool.name, "parameters": schema, "strict": tool.strict is True}
+    written = {"type": "function", "name": tool.name, "parameters": tool.parameters, "strict": tool.strict is True}
     return {**written, "description": tool.description} if tool.description else written
 
 

@@ -10,17 +10,27 @@ from ollama_router_core.testing.dialects import Dialect
 from ollama_router_core.testing.error_replies import ApiError
 from ollama_router_core.testing.exchange import Exchange, StreamEnded, StreamFailed
 from ollama_router_core.testing.faults import StreamError
-from ollama_router_core.testing.inference import Engine, Job
+from ollama_router_core.testing.inference import Engine, Job, Kind
 
-__all__ = ["answer_job"]
+__all__ = ["infer"]
 
 
-async def answer_job(exchange: Exchange, engine: Engine, job: Job, dialect: Dialect, *, stream: bool) -> None:
-    """Run `job` and send its response.
+async def infer(
+    exchange: Exchange,
+    engine: Engine,
+    kind: Kind,
+    request: Mapping[str, Any],
+    dialect: Dialect,
+    *,
+    relaxed: bool = False,
+) -> None:
+    """Run a native request, see `Engine.prepare`, and send its response.
 
     Raises:
-        ApiError: the job failed before anything was sent.
+        ApiError: the request is rejected, or failed before anything was sent.
     """
+    job = engine.prepare(kind, request, relaxed=relaxed)
+    stream = request.get("stream") is not False
     if job.script is None:
         native = await engine.early(job)
         await _write_early(exchange, native, dialect, stream=stream)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ollama_router_core.testing.exchange import JSON, SSE
+from ollama_router_core.testing.dialects import Dialect
+from ollama_router_core.testing.exchange import NO_CACHE
 from ollama_router_core.testing.gojson import dumps
 
 __all__ = ["Messages", "named_event"]
@@ -16,12 +17,10 @@ def named_event(name: str, data: Mapping[str, Any]) -> bytes:
     return f"event: {name}\ndata: ".encode() + dumps(data) + b"\n\n"
 
 
-class Messages:
+class Messages(Dialect):
     """/v1/messages; `estimate` is the input token count sent before the real one is known."""
 
-    stream_type = SSE
-    stream_headers: tuple[tuple[str, str], ...] = (("Cache-Control", "no-cache"), ("Connection", "keep-alive"))
-    whole_type = JSON
+    stream_headers = NO_CACHE
 
     def __init__(self, *, identity: str, model: str, estimate: int) -> None:
         self._id = identity
@@ -68,10 +67,6 @@ class Messages:
             "stop_reason": self._stop_reason(native),
             "usage": _usage(native),
         }
-
-    def failure(self, message: str) -> list[bytes]:  # noqa: ARG002 - the text is lost, as in Ollama
-        """Return only the start of a message, as Ollama swallows errors here."""
-        return self.chunks({})
 
     def _start(self) -> dict[str, Any]:
         message = {

@@ -6,23 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from ollama_router_core.testing.dialect_messages import named_event
-from ollama_router_core.testing.dialects import openai_tool_calls
-from ollama_router_core.testing.exchange import JSON, SSE
+from ollama_router_core.testing.dialects import Dialect, openai_tool_calls
+from ollama_router_core.testing.exchange import NO_CACHE
 
 __all__ = ["Responses"]
 
 Event = dict[str, Any]
 
 
-class Responses:
+class Responses(Dialect):
     """/v1/responses; `request` is echoed in part, `created` is in seconds since the epoch."""
 
-    stream_type = SSE
-    stream_headers: tuple[tuple[str, str], ...] = (
-        ("Cache-Control", "no-cache"),
-        ("Connection", "keep-alive"),
-    )
-    whole_type = JSON
+    stream_headers = NO_CACHE
 
     def __init__(self, *, number: str, request: Mapping[str, Any], created: int) -> None:
         self._number = number
@@ -57,10 +52,6 @@ class Responses:
         self._calls = [self._call_item(one) for one in calls]
         output = self._output() if self._text or self._calls else [*self._output(), self._text_item("completed")]
         return self._response("completed", output, native)
-
-    def failure(self, message: str) -> list[bytes]:  # noqa: ARG002 - the text is lost, as in Ollama
-        """Return only the start of a response, as Ollama swallows errors here."""
-        return self.chunks({})
 
     def _numbered(self, event: Event) -> Event:
         self._sequence += 1
@@ -127,10 +118,7 @@ class Responses:
         ]
 
     def _completed(self, native: Mapping[str, Any]) -> Event:
-        return {
-            "type": "response.completed",
-            "response": self._response("completed", self._output(), native),
-        }
+        return {"type": "response.completed", "response": self._response("completed", self._output(), native)}
 
     def _output(self) -> list[dict[str, Any]]:
         thought = [self._thought_item()] if self._thought else []
@@ -153,12 +141,7 @@ class Responses:
 
     def _thought_item(self) -> dict[str, Any]:
         summary = [{"type": "summary_text", "text": self._thought}]
-        return {
-            "id": self._id("rs"),
-            "type": "reasoning",
-            "summary": summary,
-            "encrypted_content": self._thought,
-        }
+        return {"id": self._id("rs"), "type": "reasoning", "summary": summary, "encrypted_content": self._thought}
 
     def _text_item(self, status: str) -> dict[str, Any]:
         content = [] if status == "in_progress" else [_part(self._text)]

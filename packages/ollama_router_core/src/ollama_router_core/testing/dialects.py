@@ -7,8 +7,9 @@ A dialect encodes each native message as HTTP chunks. The stateful event streams
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from ollama_router_core.testing.exchange import JSON, JSON_UTF8, NDJSON, SSE
 from ollama_router_core.testing.gojson import dumps
@@ -16,28 +17,30 @@ from ollama_router_core.testing.gojson import dumps
 __all__ = ["ChatCompletions", "Completions", "Dialect", "Native", "openai_tool_calls", "openai_usage"]
 
 
-class Dialect(Protocol):
-    """The wire format of a response."""
+class Dialect(ABC):
+    """The wire format of a response; the defaults are those of /v1."""
 
-    stream_type: str
-    stream_headers: tuple[tuple[str, str], ...]
-    whole_type: str
+    stream_type = SSE
+    stream_headers: tuple[tuple[str, str], ...] = ()
+    whole_type = JSON
 
+    @abstractmethod
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
         """Return the HTTP chunks for one native message of a stream."""
 
+    @abstractmethod
     def whole(self, native: Mapping[str, Any]) -> Any:
         """Return the JSON of a response that is not streamed."""
 
-    def failure(self, message: str) -> list[bytes]:
-        """Return the HTTP chunks for an error in the middle of a stream."""
+    def failure(self, message: str) -> list[bytes]:  # noqa: ARG002 - the text is lost on /v1, as in Ollama
+        """Return the HTTP chunks for an error in the middle of a stream: those of an empty message on /v1."""
+        return self.chunks({})
 
 
-class Native:
+class Native(Dialect):
     """Ollama's NDJSON."""
 
     stream_type = NDJSON
-    stream_headers: tuple[tuple[str, str], ...] = ()
     whole_type = JSON_UTF8
 
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
@@ -53,11 +56,7 @@ class Native:
         return [dumps({"error": message}) + b"\n"]
 
 
-class _OpenAI:
-    stream_type = SSE
-    stream_headers: tuple[tuple[str, str], ...] = ()
-    whole_type = JSON
-
+class _OpenAI(Dialect):
     def __init__(self, *, identity: str, include_usage: bool, created: int) -> None:
         self._id = identity
         self._include_usage = include_usage
@@ -113,10 +112,6 @@ class ChatCompletions(_OpenAI):
         envelope = self._envelope("chat.completion", native)
         return {**envelope, "choices": [choice], "usage": openai_usage(native)}
 
-    def failure(self, message: str) -> list[bytes]:  # noqa: ARG002 - the text is lost, as in Ollama
-        """Return an empty delta, without an error, finish reason or end mark."""
-        return self.chunks({})
-
     def _reason(self, reason: str | None) -> str | None:
         return "tool_calls" if reason and self._called else reason
 
@@ -146,10 +141,6 @@ class Completions(_OpenAI):
         """Build a `text_completion`."""
         envelope = self._envelope("text_completion", native)
         return {**envelope, "choices": [self._choice(native)], "usage": openai_usage(native)}
-
-    def failure(self, message: str) -> list[bytes]:  # noqa: ARG002 - the text is lost, as in Ollama
-        """Return only an empty chunk."""
-        return self.chunks({})
 
     def _choice(self, native: Mapping[str, Any]) -> dict[str, Any]:
         reason = native.get("done_reason") or None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from email.utils import formatdate
+from http.client import responses
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -29,13 +30,26 @@ from ollama_router_core.testing.faults import (
 from ollama_router_core.testing.gojson import dumps
 from ollama_router_core.testing.recording import RecordedRequest
 
-__all__ = ["JSON", "JSON_UTF8", "NDJSON", "SSE", "TEXT", "Exchange", "HangUp", "StreamEnded", "StreamFailed"]
+__all__ = [
+    "JSON",
+    "JSON_UTF8",
+    "NDJSON",
+    "NO_CACHE",
+    "SSE",
+    "TEXT",
+    "Exchange",
+    "HangUp",
+    "StreamEnded",
+    "StreamFailed",
+]
 
 JSON = "application/json"
 JSON_UTF8 = "application/json; charset=utf-8"
 NDJSON = "application/x-ndjson"
 SSE = "text/event-stream"
 TEXT = "text/plain; charset=utf-8"
+NO_CACHE = (("Cache-Control", "no-cache"), ("Connection", "keep-alive"))
+"""Header fields of the streams of /v1/messages and /v1/responses."""
 
 _GO_BUFFER = 2048  # Go adds a Content-Length only to responses up to this size
 
@@ -115,10 +129,6 @@ class Exchange:
     async def json(self, status: int, value: Any, *, content_type: str = JSON_UTF8, newline: bool = False) -> None:
         """Send a whole JSON response."""
         await self.whole(status, dumps(value) + (b"\n" if newline else b""), content_type)
-
-    async def text(self, status: int, text: str) -> None:
-        """Send a whole text response."""
-        await self.whole(status, text.encode(), TEXT)
 
     async def whole(
         self, status: int, body: bytes, content_type: str = "", headers: Iterable[tuple[str, str]] = ()
@@ -210,7 +220,7 @@ class Exchange:
         extra = self.fault.headers if isinstance(self.fault, ExtraHeaders) else ()
         if self.record.header("Expect") and self.record.header("Transfer-Encoding"):
             every.append(("Connection", "close"))  # Go's server does not read to the end of such a body
-        response = h11.Response(status_code=status, headers=every, reason=_reason(status))
+        response = h11.Response(status_code=status, headers=every, reason=responses.get(status, "").encode())
         head = self._channel.frame(response)
         raw = "".join(f"{name}: {value}\r\n" for name, value in extra).encode("latin-1")
         return head[:-2] + raw + head[-2:]
@@ -223,26 +233,3 @@ class Exchange:
             await self._channel.write(data[start : start + self.fault.size])
             pause = self.fault.seconds
             await asyncio.sleep(pause() if callable(pause) else pause)
-
-
-def _reason(status: int) -> bytes:
-    return _REASONS.get(status, b"")
-
-
-_REASONS = {
-    200: b"OK",
-    201: b"Created",
-    301: b"Moved Permanently",
-    302: b"Found",
-    307: b"Temporary Redirect",
-    400: b"Bad Request",
-    401: b"Unauthorized",
-    403: b"Forbidden",
-    404: b"Not Found",
-    405: b"Method Not Allowed",
-    429: b"Too Many Requests",
-    500: b"Internal Server Error",
-    502: b"Bad Gateway",
-    501: b"Not Implemented",
-    503: b"Service Unavailable",
-}

@@ -10,7 +10,7 @@ import itertools
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ollama_router_core.testing.clock import SimulatedClock, parse_go_duration, rfc3339
@@ -19,13 +19,7 @@ from ollama_router_core.testing.generation import Piece, Script, script_for
 from ollama_router_core.testing.library import ModelLibrary
 from ollama_router_core.testing.load_options import LoadOptions, load_options
 from ollama_router_core.testing.ollama_names import is_cloud, parse_name, parse_reference, trimmed
-from ollama_router_core.testing.ollama_scheduler import (
-    Lease,
-    LoadFailedError,
-    Runner,
-    Scheduler,
-    ServerBusyError,
-)
+from ollama_router_core.testing.ollama_scheduler import Lease, LoadFailedError, Runner, Scheduler, ServerBusyError
 from ollama_router_core.testing.simulated_models import SimulatedModel
 from ollama_router_core.testing.simulator_settings import Settings
 
@@ -120,7 +114,7 @@ class Engine:
         if job.early_reason == "unload":
             self.scheduler.unload(job.model)
         else:
-            async with self.slot(job):
+            async with self.lease(job):
                 pass
         return {**self._message(job, Piece(kind="content")), "done": True, "done_reason": job.early_reason}
 
@@ -134,18 +128,17 @@ class Engine:
         if script is None:
             raise ValueError("a job without a prompt has no answer")
         async with self.lease(job) as lease:
-            runner, load_seconds = lease.runner, lease.load_seconds + _SCHEDULING_SECONDS
             if job.refusal is not None:
                 raise job.refusal
             pacer = self.clock.pacer()
-            cached = self._cached_tokens(runner, job)
+            cached = self._cached_tokens(lease.runner, job)
             prefill = (script.prompt_tokens - cached) / job.model.prefill_speed
             step = 1.0 / job.model.decode_speed
             await pacer.spend(prefill)
             for piece in script.pieces():
                 await pacer.spend(step)
                 yield {**self._message(job, piece), "done": False}
-            final = self._final(job, script, lease.waited, load_seconds, prefill, step * script.answer_tokens)
+            final = self._final(job, script, lease, prefill, step * script.answer_tokens)
             yield {**final, "prompt_eval_cached_count": cached} if self.settings.at_least(0, 33, 3) else final
 
     def _cached_tokens(self, runner: Runner, job: Job) -> int:
@@ -157,17 +150,11 @@ class Engine:
         return min(sum(1 for _ in same), max(0, len(job.prompt) - 1))
 
     @asynccontextmanager
-    async def slot(self, job: Job) -> AsyncIterator[float]:
-        """Hold a slot; yield the load time in virtual seconds."""
-        async with self.lease(job) as lease:
-            yield lease.load_seconds + _SCHEDULING_SECONDS
-
-    @asynccontextmanager
     async def lease(self, job: Job) -> AsyncIterator[Lease]:
-        """Hold a slot."""
+        """Hold a slot; the load time includes that of scheduling."""
         try:
             async with self.scheduler.lease(job.model, job.options, job.keep_alive) as lease:
-                yield lease
+                yield replace(lease, load_seconds=lease.load_seconds + _SCHEDULING_SECONDS)
         except ServerBusyError as error:
             raise ApiError(503, str(error)) from None
         except LoadFailedError as error:
@@ -184,13 +171,11 @@ class Engine:
             message["tool_calls"] = list(piece.tool_calls)
         return {**head, "message": message}
 
-    def _final(
-        self, job: Job, script: Script, waited: float, load: float, prefill: float, decode: float
-    ) -> dict[str, Any]:
+    def _final(self, job: Job, script: Script, lease: Lease, prefill: float, decode: float) -> dict[str, Any]:
         """Build the last message; the total time includes the wait for a slot."""
         metrics = {
-            "total_duration": _nanoseconds(waited + load + prefill + decode),
-            "load_duration": _nanoseconds(load),
+            "total_duration": _nanoseconds(lease.waited + lease.load_seconds + prefill + decode),
+            "load_duration": _nanoseconds(lease.load_seconds),
             "prompt_eval_count": script.prompt_tokens,
             "prompt_eval_duration": _nanoseconds(prefill),
             "eval_count": script.answer_tokens,

@@ -32,9 +32,6 @@ class ModelLibrary:
     def __iter__(self) -> Iterator[SimulatedModel]:
         return iter(self._models.values())
 
-    def __len__(self) -> int:
-        return len(self._models)
-
     def add(self, one: SimulatedModel) -> None:
         """Add a model, replacing one with the same name."""
         self._models[_key(one.name)] = one

@@ -84,22 +84,17 @@ class Lease:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Scheduler:
-    """The loaded models of one server."""
+    """The loaded models of one server; `queued` requests wait for a load or are loading."""
 
     settings: Settings
     clock: SimulatedClock
     loads: int = 0
     aborted_loads: int = 0
     evictions: int = 0
+    queued: int = 0
     loaded: dict[str, Runner] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _placing: int = 0
     _loading_seconds: float = 0.0
-
-    @property
-    def queued(self) -> int:
-        """The number of requests that wait for a load or are loading."""
-        return self._placing
 
     @asynccontextmanager
     async def lease(
@@ -152,16 +147,16 @@ class Scheduler:
         runner = self.loaded.get(_key(model))
         if runner is not None and runner.serves(options):
             return self._use(runner, keep_alive), 0.0
-        if self._placing > self.settings.max_queue:
+        if self.queued > self.settings.max_queue:
             raise ServerBusyError
-        self._placing += 1
+        self.queued += 1
         before = self._loading_seconds
         try:
             async with self._turn:
                 runner = await self._place(model, options, keep_alive)
                 return runner, self._loading_seconds - before
         finally:
-            self._placing -= 1
+            self.queued -= 1
 
     async def _place(self, model: SimulatedModel, options: LoadOptions, keep_alive: float | None) -> Runner:
         runner = self.loaded.get(_key(model))

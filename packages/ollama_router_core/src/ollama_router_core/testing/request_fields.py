@@ -22,7 +22,6 @@ __all__ = [
     "SHOW",
 ]
 
-_STRINGS = ListOf(STRING)
 _INFER: dict[str, Kind] = {
     "model": STRING,
     "stream": BOOL,
@@ -189,7 +188,7 @@ MESSAGES = Struct(
         "temperature": FLOAT,
         "top_p": FLOAT,
         "top_k": INT,
-        "stop_sequences": _STRINGS,
+        "stop_sequences": ListOf(STRING),
         "tools": ListOf(MAP, "[]anthropic.Tool"),
         "tool_choice": MAP,
         "thinking": MAP,

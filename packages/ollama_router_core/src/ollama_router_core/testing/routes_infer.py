@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ollama_router_core.testing.answering import answer_job
+from ollama_router_core.testing.answering import infer
 from ollama_router_core.testing.dialects import Native
 from ollama_router_core.testing.error_replies import ApiError
 from ollama_router_core.testing.exchange import Exchange
 from ollama_router_core.testing.generation import count_tokens, embedding
-from ollama_router_core.testing.inference import Job, Kind, keep_alive_seconds
+from ollama_router_core.testing.inference import Job, keep_alive_seconds
 from ollama_router_core.testing.load_options import load_options
 from ollama_router_core.testing.ollama_names import trimmed
 from ollama_router_core.testing.request_fields import CHAT, EMBED, EMBEDDINGS, GENERATE
@@ -21,12 +21,12 @@ __all__ = ["chat", "embed", "embed_texts", "embeddings", "generate"]
 
 async def generate(server: ServerState, exchange: Exchange) -> None:
     """/api/generate."""
-    await _infer(server, exchange, "generate", await native_body(exchange, GENERATE))
+    await infer(exchange, server.engine, "generate", await native_body(exchange, GENERATE), Native())
 
 
 async def chat(server: ServerState, exchange: Exchange) -> None:
     """/api/chat."""
-    await _infer(server, exchange, "chat", await native_body(exchange, CHAT))
+    await infer(exchange, server.engine, "chat", await native_body(exchange, CHAT), Native())
 
 
 async def embed(server: ServerState, exchange: Exchange) -> None:
@@ -74,12 +74,6 @@ async def embed_texts(server: ServerState, request: dict[str, Any]) -> dict[str,
     }
 
 
-async def _infer(server: ServerState, exchange: Exchange, kind: Kind, request: dict[str, Any]) -> None:
-    job = server.engine.prepare(kind, request)
-    stream = request.get("stream") is not False
-    await answer_job(exchange, server.engine, job, Native(), stream=stream)
-
-
 async def _vectors(
     server: ServerState, model: SimulatedModel, request: dict[str, Any], texts: list[str]
 ) -> tuple[list[list[float]], float]:
@@ -94,12 +88,12 @@ async def _vectors(
         keep_alive=keep_alive_seconds(request.get("keep_alive")),
         script=None,
     )
-    async with server.engine.slot(job) as load:
+    async with server.engine.lease(job) as lease:
         if "embedding" not in model.capabilities and server.settings.at_least(0, 30):
             raise ApiError(501, "This server does not support embeddings. Start it with `--embeddings`")
         pacer = server.engine.clock.pacer()
         await pacer.spend(sum(map(count_tokens, texts)) / model.prefill_speed)
-        return [embedding(text, length) for text in texts], load
+        return [embedding(text, length) for text in texts], lease.load_seconds
 
 
 def _inputs(value: Any) -> list[str]:

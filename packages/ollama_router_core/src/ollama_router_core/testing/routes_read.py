@@ -7,7 +7,7 @@ from typing import Any
 
 from ollama_router_core.testing.clock import rfc3339
 from ollama_router_core.testing.error_replies import ApiError
-from ollama_router_core.testing.exchange import Exchange
+from ollama_router_core.testing.exchange import TEXT, Exchange
 from ollama_router_core.testing.ollama_names import is_cloud, parse_reference, trimmed
 from ollama_router_core.testing.request_fields import SHOW
 from ollama_router_core.testing.shared_state import ServerState, native_body
@@ -18,7 +18,7 @@ __all__ = ["ps", "root", "show", "show_model", "status", "tags", "version"]
 
 async def root(_: ServerState, exchange: Exchange) -> None:
     """Respond to the heartbeat."""
-    await exchange.text(200, "Ollama is running")
+    await exchange.whole(200, b"Ollama is running", TEXT)
 
 
 async def version(server: ServerState, exchange: Exchange) -> None:

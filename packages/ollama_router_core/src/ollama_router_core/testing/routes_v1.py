@@ -7,7 +7,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from ollama_router_core.testing.answering import answer_job
+from ollama_router_core.testing.answering import infer
 from ollama_router_core.testing.dialect_messages import Messages
 from ollama_router_core.testing.dialects import ChatCompletions, Completions
 from ollama_router_core.testing.error_replies import ApiError, before_the_handler
@@ -47,11 +47,10 @@ async def chat_completions(server: ServerState, exchange: Exchange) -> None:
         if not request.get("messages"):
             raise ApiError(400, "[] is too short - 'messages'")
         native = {**chat_from_openai(request), "stream": bool(request.get("stream"))}
-    job = server.engine.prepare("chat", native)
     dialect = ChatCompletions(
         identity=server.identity("chatcmpl-"), include_usage=_wants_usage(request), created=_created(server)
     )
-    await answer_job(exchange, server.engine, job, dialect, stream=bool(request.get("stream")))
+    await infer(exchange, server.engine, "chat", native, dialect)
 
 
 async def completions(server: ServerState, exchange: Exchange) -> None:
@@ -59,11 +58,10 @@ async def completions(server: ServerState, exchange: Exchange) -> None:
     with before_the_handler():
         request = await v1_body(server, exchange, OPENAI_COMPLETION)
     native = {**generate_from_openai(request), "stream": bool(request.get("stream"))}
-    job = server.engine.prepare("generate", native)
     dialect = Completions(
         identity=server.identity("cmpl-"), include_usage=_wants_usage(request), created=_created(server)
     )
-    await answer_job(exchange, server.engine, job, dialect, stream=bool(request.get("stream")))
+    await infer(exchange, server.engine, "generate", native, dialect)
 
 
 async def messages(server: ServerState, exchange: Exchange) -> None:
@@ -77,10 +75,9 @@ async def messages(server: ServerState, exchange: Exchange) -> None:
         if not request.get("messages"):
             raise ApiError(400, "messages is required")
         native = {**chat_from_messages(request), "stream": bool(request.get("stream"))}
-    job = server.engine.prepare("chat", native, relaxed=True)
     estimate = max(1, sum(len(str(one.get("content") or "")) for one in native["messages"]) // 4)
     dialect = Messages(identity=server.identity("msg_"), model=request["model"], estimate=estimate)
-    await answer_job(exchange, server.engine, job, dialect, stream=bool(request.get("stream")))
+    await infer(exchange, server.engine, "chat", native, dialect, relaxed=True)
 
 
 async def embeddings(server: ServerState, exchange: Exchange) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from http.client import responses
 
 from ollama_router_core.testing import (
     routes_account,
     routes_infer,
     routes_library,
-    routes_more_v1,
     routes_newer,
     routes_read,
     routes_v1,
@@ -21,7 +21,7 @@ from ollama_router_core.testing.error_replies import (
     native_error,
     openai_error,
 )
-from ollama_router_core.testing.exchange import JSON, JSON_UTF8, Exchange
+from ollama_router_core.testing.exchange import JSON, JSON_UTF8, NO_CACHE, Exchange
 from ollama_router_core.testing.origin_checks import is_allowed_host, is_allowed_origin
 from ollama_router_core.testing.shared_state import Route, ServerState
 
@@ -76,15 +76,15 @@ _ROUTES: dict[str, Mapping[str, Route]] = {
     "/v1/models": {"GET": routes_v1.models},
     "/v1/models/:model": {"GET": routes_v1.one_model},
     "/v1/messages": {"POST": routes_v1.messages},
-    "/v1/responses": {"POST": routes_more_v1.responses},
+    "/v1/responses": {"POST": routes_newer.responses},
     "/v1/responses/compact": {"POST": routes_newer.compact},
     "/v1/images/generations": {"POST": routes_newer.images},
     "/v1/images/edits": {"POST": routes_newer.images},
     "/v1/audio/speech": {"POST": routes_newer.speech},
     "/v1/systemone": {"POST": routes_newer.systemone},
-    "/v1/audio/transcriptions": {"POST": routes_more_v1.transcriptions},
+    "/v1/audio/transcriptions": {"POST": routes_newer.transcriptions},
 }
-_NO_CACHE = frozenset({"/v1/messages", "/v1/responses"})
+_UNCACHED = frozenset({"/v1/messages", "/v1/responses"})
 _SINCE: Mapping[str, tuple[int, ...]] = {
     "/v1/responses": (0, 13, 3),
     "/v1/messages": (0, 14),
@@ -138,7 +138,7 @@ async def _refuse(exchange: Exchange, error: ApiError) -> None:
     rewritten = shape is not native_error and not error.early  # by the writer that translates for the handler
     content_type = JSON if rewritten or error.streaming else JSON_UTF8
     if error.flushed:
-        headers = [("Cache-Control", "no-cache"), ("Connection", "keep-alive")] if exchange.path in _NO_CACHE else []
+        headers = NO_CACHE if exchange.path in _UNCACHED else ()
         await exchange.flushed_json(error.status, shape(error), headers, newline=rewritten)
     else:
         await exchange.json(error.status, shape(error), content_type=content_type, newline=rewritten)
@@ -180,7 +180,6 @@ async def _redirected(server: ServerState, exchange: Exchange) -> bool:
 
 async def _redirect(exchange: Exchange, status: int, path: str) -> None:
     location = path + (f"?{exchange.query}" if exchange.query else "")
-    text = {301: "Moved Permanently", 307: "Temporary Redirect"}[status]
-    body = f'<a href="{location}">{text}</a>.\n\n' if exchange.record.method == "GET" else ""
+    body = f'<a href="{location}">{responses[status]}</a>.\n\n' if exchange.record.method == "GET" else ""
     content_type = "text/html; charset=utf-8" if exchange.record.method in {"GET", "HEAD"} else ""
     await exchange.whole(status, body.encode(), content_type, [("Location", location)])

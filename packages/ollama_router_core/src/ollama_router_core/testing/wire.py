@@ -174,11 +174,7 @@ class Connection:
         """Send `100 Continue` if the client waits for it."""
         if self._http.they_are_waiting_for_100_continue:
             self._holds_back = False
-            await self.send(h11.InformationalResponse(status_code=100, headers=[], reason="Continue"))
-
-    async def send(self, event: h11.Event) -> None:
-        """Write one h11 event to the socket."""
-        await self.write(self._http.send(event) or b"")
+            await self.write(self.frame(h11.InformationalResponse(status_code=100, headers=[], reason="Continue")))
 
     def frame(self, event: h11.Event) -> bytes:
         """Return the bytes of an h11 event without writing them."""

@@ -36,14 +36,15 @@ def _read(text: bytes) -> Usage:
 
 def read_counts(usage: Any, *, finished: bool, failed: bool) -> Usage:
     """Parse a `usage` object with the names of either API of OpenAI; transcriptions have those of Responses."""
-    source = object_of(usage)
-    read = object_of(source.get("prompt_tokens_details", source.get("input_tokens_details")))
-    written = object_of(source.get("completion_tokens_details", source.get("output_tokens_details")))
+    if not isinstance(usage, dict):
+        return Usage(finished=finished, failed=failed)
+    read = object_of(usage.get("prompt_tokens_details", usage.get("input_tokens_details")))
+    written = object_of(usage.get("completion_tokens_details", usage.get("output_tokens_details")))
     return Usage(
-        prompt_tokens=count_of(source.get("prompt_tokens", source.get("input_tokens"))),
-        completion_tokens=count_of(source.get("completion_tokens", source.get("output_tokens"))),
+        prompt_tokens=count_of(usage.get("prompt_tokens", usage.get("input_tokens"))),
+        completion_tokens=count_of(usage.get("completion_tokens", usage.get("output_tokens"))),
         # DeepSeek has its own key.
-        cached_tokens=count_of(read.get("cached_tokens", source.get("prompt_cache_hit_tokens"))),
+        cached_tokens=count_of(read.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))),
         reasoning_tokens=count_of(written.get("reasoning_tokens")),
         finished=finished,
         failed=failed,

@@ -274,9 +274,9 @@ def _translated(
         rules=facts.rules.without(without),
         recall=recall,
     )
-    translation = Translation(client=source, host=said.route, stream=said.stream, options=said.reply_options)
+    translation = Translation(client=source, host=target, stream=said.stream, options=said.reply_options)
     return Outbound(
-        target=destination.path_of(said.route.path, model),
+        target=destination.path_of(target.path, model),
         body=said.body,
         headers=((b"content-type", b"application/json"), *codec.request_fields),
         defaults=facts.fields,

@@ -114,7 +114,7 @@ class FakeFleet:
         if path == "/api/embed":
             return _json(200, {"model": body["model"], "embeddings": [[0.1, 0.2]]})
         route = _ROUTES.get(path)
-        return _json(404, {"error": "not found"}) if route is None else self._said(route, body)
+        return _json(404, {"error": "not found"}) if route is None else self._infer(route, body)
 
     def _make(self, server: str, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
         self._models[server] += (str(body["model"]),)
@@ -128,7 +128,7 @@ class FakeFleet:
         self._models[server] = tuple(one for one in self._models[server] if canonical_name(one) != name)
         return 200, "text/plain", b""
 
-    def _said(self, route: ConversationRoute, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
+    def _infer(self, route: ConversationRoute, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
         streams = body.get("stream", match_endpoint("POST", route.path).endpoint.streams)
         identity = ReplyIdentity(model=str(body["model"]), id="fake", created_ns=1_735_689_600_000_000_000)
         head = {"model": body["model"], "created_at": _WHEN}

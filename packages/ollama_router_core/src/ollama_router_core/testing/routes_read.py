@@ -1,4 +1,7 @@
-"""The read-only native routes: /, version, status, tags, ps, show."""
+"""The read-only native routes: /, version, status, tags, ps, show, and those of the owner's ollama.com account.
+
+The server is not signed in to ollama.com.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,19 @@ from ollama_router_core.testing.request_fields import SHOW
 from ollama_router_core.testing.shared_state import ServerState, native_body
 from ollama_router_core.testing.simulated_models import SimulatedModel
 
-__all__ = ["ps", "root", "show", "show_model", "status", "tags", "version"]
+__all__ = [
+    "cloud_only",
+    "me",
+    "ps",
+    "recommendations",
+    "root",
+    "show",
+    "show_model",
+    "signed_out",
+    "status",
+    "tags",
+    "version",
+]
 
 
 async def root(_: ServerState, exchange: Exchange) -> None:
@@ -64,6 +79,31 @@ async def show(server: ServerState, exchange: Exchange) -> None:
     name = request.get("model") or request.get("name") or ""
     found = show_model(server, name)
     await exchange.json(200, _shown(found, verbose=bool(request.get("verbose"))))
+
+
+async def me(server: ServerState, exchange: Exchange) -> None:
+    """/api/me."""
+    await exchange.body()
+    raise server.engine.cloud_error()
+
+
+async def signed_out(_: ServerState, exchange: Exchange) -> None:
+    """/api/signout and /api/user/keys/:key."""
+    await exchange.body()
+    await exchange.json(200, None)
+
+
+async def cloud_only(server: ServerState, exchange: Exchange) -> None:
+    """/api/experimental/web_search and web_fetch: proxied with the server's own key, which this server lacks."""
+    if not (await exchange.body()).strip():
+        raise ApiError(400, "missing request body")
+    what = exchange.path.rpartition("/")[2].replace("_", " ")
+    raise server.engine.cloud_error(f"{what} is unavailable")
+
+
+async def recommendations(_: ServerState, exchange: Exchange) -> None:
+    """/api/experimental/model-recommendations."""
+    await exchange.json(200, {"recommendations": []})
 
 
 def show_model(server: ServerState, name: str) -> SimulatedModel:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from http.client import responses
 
 from ollama_router_core.testing import (
-    routes_account,
     routes_infer,
     routes_library,
     routes_newer,
@@ -64,12 +63,12 @@ _ROUTES: dict[str, Mapping[str, Route]] = {
     "/api/copy": {"POST": routes_library.copy},
     "/api/delete": {"DELETE": routes_library.delete},
     "/api/blobs/:digest": {"HEAD": routes_library.head_blob, "POST": routes_library.post_blob},
-    "/api/me": {"POST": routes_account.me},
-    "/api/signout": {"POST": routes_account.signed_out},
-    "/api/user/keys/:key": {"DELETE": routes_account.signed_out},
-    "/api/experimental/web_search": {"POST": routes_account.cloud_only},
-    "/api/experimental/web_fetch": {"POST": routes_account.cloud_only},
-    "/api/experimental/model-recommendations": {"GET": routes_account.recommendations},
+    "/api/me": {"POST": routes_read.me},
+    "/api/signout": {"POST": routes_read.signed_out},
+    "/api/user/keys/:key": {"DELETE": routes_read.signed_out},
+    "/api/experimental/web_search": {"POST": routes_read.cloud_only},
+    "/api/experimental/web_fetch": {"POST": routes_read.cloud_only},
+    "/api/experimental/model-recommendations": {"GET": routes_read.recommendations},
     "/v1/chat/completions": {"POST": routes_v1.chat_completions},
     "/v1/completions": {"POST": routes_v1.completions},
     "/v1/embeddings": {"POST": routes_v1.embeddings},

@@ -88,9 +88,9 @@ class AnswerOrder:
                     return [event]
                 return self._queued(self._tags.feed(text))
             case ThinkingDelta() | ThinkingSigned():
-                return self._queued([*self._tags.pass_by(), event])
+                return self._queued([*self._tags.flush(), event])
             case ToolCallDelta():
-                return self._queued(self._tags.pass_by()) + self._take_call(event)
+                return self._queued(self._tags.flush()) + self._take_call(event)
             case Started():
                 return [event]
             case Finished() | Failed():

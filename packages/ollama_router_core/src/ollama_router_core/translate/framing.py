@@ -158,18 +158,17 @@ class EventData:
 
 
 class WholeText:
-    """Capture a JSON text sent instead of events. Leading blanks are buffered until that is decided."""
+    """Capture a JSON text sent instead of events. Leading blanks are buffered until that is decided.
+
+    Attributes:
+        begun: whether a JSON text has started.
+    """
 
     def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
         self._pieces: list[bytes] = []
         self._room = max_bytes
         self._max_bytes = max_bytes
-        self._begun = False
-
-    @property
-    def begun(self) -> bool:
-        """Whether a JSON text has started."""
-        return self._begun
+        self.begun = False
 
     def take(self, data: bytes) -> bytes:
         """Add a piece; return the bytes that belong to a stream of events.
@@ -181,13 +180,13 @@ class WholeText:
         self._room -= len(data)
         if self._room < 0:
             raise _too_large(self._max_bytes)
-        if self._begun:
+        if self.begun:
             return b""
         first = data.lstrip(_BLANKS)[:1]
         if not first:
             return b""
         if first in b"{[":
-            self._begun = True
+            self.begun = True
             return b""
         return self.text()
 

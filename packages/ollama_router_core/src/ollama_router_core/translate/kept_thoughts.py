@@ -118,7 +118,7 @@ class ThoughtsCollector:
         self._calls: dict[int, tuple[str, str]] = {}
         self._room = _LONGEST
 
-    def see(self, event: Event) -> None:
+    def add(self, event: Event) -> None:
         """Add the next event."""
         match event:
             case ThinkingDelta(text=text):

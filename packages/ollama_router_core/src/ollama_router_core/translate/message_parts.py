@@ -100,8 +100,8 @@ def image_of(text: str, declared: str = "") -> Image | ImageUrl | None:
     clean = _clean(data)
     if clean is None:
         return None
-    told = next((kind for start, kind in _SIGNATURES if clean.startswith(start)), declared)
-    return Image(told, clean)
+    kind = next((kind for start, kind in _SIGNATURES if clean.startswith(start)), declared)
+    return Image(kind, clean)
 
 
 def file_of(text: str, name: str = "", declared: str = "") -> File | FileUrl | Image | None:

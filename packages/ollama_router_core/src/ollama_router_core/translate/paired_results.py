@@ -46,7 +46,7 @@ class _Turn:
             if not isinstance(part, ToolResult):
                 continue
             if part.call_id not in self._results:
-                self.others.append(Message(Role.USER, tuple(_told(part))))
+                self.others.append(Message(Role.USER, tuple(_as_user_parts(part))))
                 continue
             known = self._results[part.call_id]
             self._results[part.call_id] = part if known is None else replace(known, parts=(*known.parts, *part.parts))
@@ -63,5 +63,5 @@ class _Turn:
         yield from self.others
 
 
-def _told(result: ToolResult) -> list[Part]:
+def _as_user_parts(result: ToolResult) -> list[Part]:
     return [Text(f"[result of call {result.call_id}:]"), *result.parts]

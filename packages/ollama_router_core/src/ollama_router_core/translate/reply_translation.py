@@ -83,7 +83,7 @@ def _rewrite(
 def _thoughts(reply: Reply, identity: ReplyIdentity) -> TurnThoughts | None:
     collector = ThoughtsCollector(partial(call_id, identity))
     for event in events_of_reply(reply):
-        collector.see(event)
+        collector.add(event)
     return collector.turn()
 
 

@@ -25,14 +25,12 @@ class TranslatedRequest(Confidential, frozen=True, kw_only=True):
     """A translated request.
 
     Attributes:
-        route: the host's route; the reply is in its dialect.
         body: the JSON body.
         stream: whether the reply will be a stream.
         reply_options: options for `translate_reply` or `StreamTranslator`.
         dropped: dotted names of dropped members, for the header `X-Router-Dropped`.
     """
 
-    route: Route
     body: bytes
     stream: bool
     reply_options: ReplyOptions
@@ -65,7 +63,7 @@ def translate_request(
         text = encode_exactly({"model": model, **body_there})
     except JsonError as error:
         raise UntranslatableRequest(f"the body cannot be translated: {error}") from None
-    return TranslatedRequest(route=target, body=text, stream=stream, reply_options=options, dropped=dropped.names())
+    return TranslatedRequest(body=text, stream=stream, reply_options=options, dropped=dropped.names())
 
 
 def _rewrite(

@@ -140,7 +140,7 @@ class StreamTranslator:
         match event:
             case TextDelta() | ThinkingDelta() | ThinkingSigned() | ToolCallDelta():
                 if not isinstance(event, TextDelta):
-                    self._thoughts.see(event)
+                    self._thoughts.add(event)
                 if self._first_ns is not None:
                     return self._writer.write(event)
                 self._first_ns = elapsed_ns

@@ -65,7 +65,7 @@ class ThinkTags:
             return []
         return [ThinkingDelta(held)] if self._close else [TextDelta(held)]
 
-    def pass_by(self) -> list[Event]:
+    def flush(self) -> list[Event]:
         """Return the buffered events, and treat the rest as text, as the host sends reasoning separately."""
         held = self.end()
         self.settled = True

@@ -160,10 +160,6 @@ def _left_out(fields: JsonReader) -> list[Part]:
     return [Text(text)] if isinstance(text, str) else []
 
 
-def _read_text(fields: JsonReader) -> list[Part]:
-    return [Text(fields.text("text") or "")]
-
-
 def _read_thinking(fields: JsonReader) -> list[Part]:
     signature = read_signature(fields.text("signature") or "", Family.ANTHROPIC)
     return [Thinking(fields.text("thinking") or "", signature)]
@@ -190,10 +186,6 @@ def _read_found(fields: JsonReader) -> list[Part]:
     return [*([Text(head)] if head else []), *_read_blocks(fields, "content")]
 
 
-def _read_image(fields: JsonReader) -> list[Part]:
-    return [read_source(fields)]
-
-
 def _read_document(fields: JsonReader) -> list[Part]:
     source = fields.need_child("source")
     title = fields.text("title") or ""
@@ -209,8 +201,8 @@ def _read_document(fields: JsonReader) -> list[Part]:
 
 _BLOCKS: Mapping[str, Callable[[JsonReader], list[Part]]] = MappingProxyType(
     {
-        "text": _read_text,
-        "image": _read_image,
+        "text": lambda fields: [Text(fields.text("text") or "")],
+        "image": lambda fields: [read_source(fields)],
         "document": _read_document,
         "search_result": _read_found,
         "thinking": _read_thinking,

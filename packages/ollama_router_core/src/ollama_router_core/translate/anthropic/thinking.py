@@ -72,18 +72,18 @@ def _level_of_budget(tokens: int) -> ThinkingLevel:
 
 def write_thinking(conversation: Conversation, traits: HostTraits, body: dict[str, Any], dropped: Dropped) -> None:
     """Set `thinking` and `max_tokens`, and remove members that Anthropic forbids with thinking."""
-    asked = conversation.sampling.max_tokens
+    limit = conversation.sampling.max_tokens
     level = conversation.thinking
     if level is not None and level in traits.thinking:
-        _write_as_told(conversation, level, traits, body, dropped)
+        _write_configured(conversation, level, traits, body, dropped)
         return
     if level is None or level is ThinkingLevel.OFF:
         if level is ThinkingLevel.OFF:
             body["thinking"] = {"type": "disabled"}
-        body["max_tokens"] = traits.default_max_tokens if asked is None else asked
+        body["max_tokens"] = traits.default_max_tokens if limit is None else limit
         return
-    budget = _BUDGETS[level] if asked is None else min(_BUDGETS[level], asked - 1)
-    body["max_tokens"] = traits.default_max_tokens + budget if asked is None else asked
+    budget = _BUDGETS[level] if limit is None else min(_BUDGETS[level], limit - 1)
+    body["max_tokens"] = traits.default_max_tokens + budget if limit is None else limit
     if budget < _MIN_BUDGET or _must_not_think(conversation):
         dropped.add("think")
         return
@@ -93,13 +93,13 @@ def write_thinking(conversation: Conversation, traits: HostTraits, body: dict[st
             dropped.add(key)
 
 
-def _write_as_told(
+def _write_configured(
     conversation: Conversation, level: ThinkingLevel, traits: HostTraits, body: dict[str, Any], dropped: Dropped
 ) -> None:
     """Set the members of the host's profile for a level; reasoning is limited only by `max_tokens`."""
-    asked = conversation.sampling.max_tokens
+    limit = conversation.sampling.max_tokens
     thinks = level is not ThinkingLevel.OFF
-    body["max_tokens"] = traits.default_max_tokens + thinks * _BUDGETS.get(level, 0) if asked is None else asked
+    body["max_tokens"] = traits.default_max_tokens + thinks * _BUDGETS.get(level, 0) if limit is None else limit
     said = {} if thinks and _is_forced(conversation) else traits.thinking[level]
     if not said:
         dropped.add("think")

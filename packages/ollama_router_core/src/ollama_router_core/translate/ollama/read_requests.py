@@ -6,6 +6,8 @@ and results are matched to calls by `tool_name`, else in order.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ollama_router_core.translate.arguments import read_arguments_text
 from ollama_router_core.translate.conversation import (
     Conversation,
@@ -30,6 +32,8 @@ from ollama_router_core.translate.message_parts import image_of, left_out
 
 __all__ = ["read_chat", "read_generate"]
 
+_MACHINE_KEYS = ("keep_alive", "truncate", "shift", "logprobs", "top_logprobs")
+
 
 def read_chat(body: JsonReader) -> Conversation:
     """Parse an `/api/chat` request.
@@ -37,18 +41,11 @@ def read_chat(body: JsonReader) -> Conversation:
     Raises:
         UntranslatableRequest: a value has the wrong type.
     """
-    body.drop("keep_alive", "truncate", "shift", "logprobs", "top_logprobs")
-    thinking = _read_think(body)
+    body.drop(*_MACHINE_KEYS)
     tools, _ = read_tools(body)
-    return Conversation(
-        messages=_read_messages(body),
-        tools=tools,
-        sampling=_read_options(body),
-        format=_read_format(body),
-        thinking=thinking,
-        reasoning_summary=None if thinking in {None, ThinkingLevel.OFF} else "auto",
-        stream=_read_stream(body),
-    )
+    calls = _OpenCalls()
+    messages = tuple(_read_message(fields, index, calls) for index, fields in enumerate(body.children("messages")))
+    return Conversation(messages=messages, tools=tools, **_read_common(body))
 
 
 def read_generate(body: JsonReader) -> Conversation:
@@ -60,7 +57,7 @@ def read_generate(body: JsonReader) -> Conversation:
     """
     for key in ("raw", "template", "context"):
         body.refuse(key, "is supported by Ollama servers only; send the conversation to /api/chat instead")
-    body.drop("keep_alive", "truncate", "shift", "logprobs", "top_logprobs")
+    body.drop(*_MACHINE_KEYS)
     images = _read_images(body)
     prompt = body.text("prompt")
     system = body.text("system")
@@ -69,25 +66,19 @@ def read_generate(body: JsonReader) -> Conversation:
         if system:
             messages.append(Message(Role.SYSTEM, (Text(system),)))
         messages.append(Message(Role.USER, (*images, *((Text(prompt),) if prompt else ()))))
+    return Conversation(messages=tuple(messages), suffix=body.text("suffix") or None, **_read_common(body))
+
+
+def _read_common(body: JsonReader) -> dict[str, Any]:
+    """Parse the members that both routes have."""
     thinking = _read_think(body)
-    return Conversation(
-        messages=tuple(messages),
-        sampling=_read_options(body),
-        format=_read_format(body),
-        thinking=thinking,
-        reasoning_summary=None if thinking in {None, ThinkingLevel.OFF} else "auto",
-        stream=_read_stream(body),
-        suffix=body.text("suffix") or None,
-    )
-
-
-def _read_stream(body: JsonReader) -> bool:
-    return body.flag("stream") is not False
-
-
-def _read_messages(body: JsonReader) -> tuple[Message, ...]:
-    calls = _OpenCalls()
-    return tuple(_read_message(fields, index, calls) for index, fields in enumerate(body.children("messages")))
+    return {
+        "sampling": _read_options(body),
+        "format": _read_format(body),
+        "thinking": thinking,
+        "reasoning_summary": None if thinking in {None, ThinkingLevel.OFF} else "auto",
+        "stream": body.flag("stream") is not False,
+    }
 
 
 class _OpenCalls:

@@ -64,10 +64,10 @@ def _read(text: bytes) -> Usage:
 
 def _counted(end: Struct) -> _End:
     """Return the line without invalid counts."""
-    told = msgspec.structs.asdict(end)
-    for name in told.keys() - {"done", "error"}:
-        told[name] = duration_of(told[name]) if name.endswith("duration") else count_of(told[name])
-    return _End(**told)
+    counts = msgspec.structs.asdict(end)
+    for name in counts.keys() - {"done", "error"}:
+        counts[name] = duration_of(counts[name]) if name.endswith("duration") else count_of(counts[name])
+    return _End(**counts)
 
 
 def _line(line: bytes) -> bytes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ollama_router_core.translate.codec import HostTraits
-from ollama_router_core.translate.conversation import Conversation, Message, Role, Text
+from ollama_router_core.translate.conversation import Conversation, Message, ReplyOptions, Role, Text
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.json_reader import Dropped, JsonReader
 from ollama_router_core.translate.message_parts import joined_text
-from ollama_router_core.translate.openai.read_requests import read_sampling, read_stream_options, refuse_many
+from ollama_router_core.translate.openai.read_requests import read_sampling, refuse_many, wants_usage
 from ollama_router_core.translate.openai.write_requests import write_sampling
 
 __all__ = ["read_completion", "write_completion"]
@@ -31,7 +31,7 @@ def read_completion(body: JsonReader) -> Conversation:
         messages=tuple(Message(Role.USER, (Text(prompt),)) for prompt in prompts if prompt),
         sampling=read_sampling(body),
         stream=body.flag("stream") is True,
-        reply_options=read_stream_options(body),
+        reply_options=ReplyOptions(include_usage=wants_usage(body)),
         suffix=body.text("suffix") or None,
     )
 
@@ -47,10 +47,7 @@ def write_completion(conversation: Conversation, traits: HostTraits, dropped: Dr
         raise UntranslatableRequest("/v1/completions takes one prompt of plain text")
     if conversation.tools or conversation.format is not None:
         raise UntranslatableRequest("/v1/completions supports neither tools nor formats")
-    if conversation.thinking is not None:
-        dropped.add("think")
-    if conversation.verbosity is not None:
-        dropped.add("verbosity")
+    dropped.add_given({"think": conversation.thinking, "verbosity": conversation.verbosity})
     body = write_sampling(conversation, traits, dropped)
     if traits.max_tokens_key in body:
         # The older route does not support the newer name.

@@ -46,10 +46,10 @@ __all__ = [
     "read_person",
     "read_sampling",
     "read_schema",
-    "read_stream_options",
     "read_tool_choice",
     "read_verbosity",
     "refuse_many",
+    "wants_usage",
 ]
 
 
@@ -82,7 +82,6 @@ def read_chat(body: JsonReader) -> Conversation:
         raise UntranslatableRequest("modalities: only text can be translated")
     tools, known = read_tools(body)
     tools = allowed_tools(tools, body)
-    options = read_stream_options(body)
     return Conversation(
         messages=tuple(_read_message(fields) for fields in body.children("messages")),
         tools=tools,
@@ -93,7 +92,7 @@ def read_chat(body: JsonReader) -> Conversation:
         thinking=_read_effort(body),
         verbosity=read_verbosity(body),
         stream=body.flag("stream") is True,
-        reply_options=ReplyOptions(include_usage=options.include_usage, tools=known),
+        reply_options=ReplyOptions(include_usage=wants_usage(body), tools=known),
         **read_person(body),
     )
 
@@ -132,10 +131,10 @@ def refuse_many(body: JsonReader, key: str) -> None:
         raise UntranslatableRequest(f"{key} must be 1: the other dialects return one answer per request")
 
 
-def read_stream_options(body: JsonReader) -> ReplyOptions:
-    """Parse whether a stream should end with a usage chunk."""
+def wants_usage(body: JsonReader) -> bool:
+    """Return whether a stream should end with a usage chunk."""
     options = body.child("stream_options")
-    return ReplyOptions(include_usage=options is not None and options.flag("include_usage") is True)
+    return options is not None and options.flag("include_usage") is True
 
 
 def read_sampling(body: JsonReader) -> Sampling:

@@ -13,7 +13,10 @@ from itertools import groupby
 from typing import Any
 
 from ollama_router_core.api.endpoints import Family
+from ollama_router_core.translate.accepts import OPENAI_DEFAULT
+from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import Text, Thinking
+from ollama_router_core.translate.json_reader import Dropped
 from ollama_router_core.translate.json_text import encode
 from ollama_router_core.translate.lenient_json import decoded, list_of, object_of, text_of
 from ollama_router_core.translate.signatures import is_tagged, own_signature, read_signature
@@ -24,11 +27,10 @@ __all__ = [
     "Details",
     "client_details",
     "content_parts",
-    "details_of_proof",
+    "member_signature",
     "read_client_thoughts",
     "read_thoughts",
-    "spelled",
-    "spelling_of",
+    "write_thoughts",
 ]
 
 DETAILS = "reasoning_details"
@@ -67,41 +69,29 @@ def _content_part(item: Any) -> Text | Thinking | None:
     match part.get("type"):
         case "thinking" | "reasoning":
             inner = part.get("thinking", part.get("reasoning", part.get("text")))
-            return Thinking("".join(found.text for found in content_parts(inner)), spelled(CONTENT))
+            return Thinking("".join(found.text for found in content_parts(inner)), member_signature(CONTENT))
         case "refusal":
             return Text(text_of(part.get("refusal")))
         case _:
             return Text(text_of(part.get("text")) or text_of(part.get("content")))
 
 
-def spelled(field: str) -> str:
-    """Return the signature for the member in which a host of the dialect sent its reasoning."""
+def member_signature(field: str) -> str:
+    """Return the signature of reasoning that a host of the dialect sent in this member."""
     return read_signature(field, Family.OPENAI)
 
 
-def spelling_of(part: Thinking) -> str:
-    """Return the member in which a host of the dialect sent this reasoning; empty for another dialect's."""
-    proof = own_signature(part.signature, Family.OPENAI)
-    return DETAILS if proof.startswith("[") else proof
-
-
-def details_of_proof(part: Thinking) -> list[Any]:
-    """Return the `reasoning_details` that a host of the dialect sent."""
-    return list_of(decoded(own_signature(part.signature, Family.OPENAI)))
-
-
 class Details:
-    """Collect the `reasoning_details` of a reply, which may arrive in pieces."""
+    """Collect the `reasoning_details` of a reply, which may arrive in pieces.
+
+    Attributes:
+        proven: whether any entry since the last `proof` has a signature or encrypted data.
+    """
 
     def __init__(self) -> None:
         self._entries: list[dict[str, Any]] = []
-        self._proven = False
+        self.proven = False
         self._room = _LONGEST_DETAILS
-
-    @property
-    def any(self) -> bool:
-        """Whether any entry has a signature or encrypted data."""
-        return self._proven
 
     def add(self, value: Any) -> str:
         """Add entries; return their text."""
@@ -111,14 +101,14 @@ class Details:
             said.extend(text for key in _TEXTS if (text := text_of(entry.get(key))))
             self._room -= 1 + sum(len(text_of(part)) for part in entry.values())
             if self._room > 0:
-                self._proven = self._proven or bool(entry.get("signature") or entry.get("data"))
+                self.proven = self.proven or bool(entry.get("signature") or entry.get("data"))
                 self._entries.append(entry)
         return "".join(said)
 
     def proof(self) -> str:
         """Return the signature of the entries since the last call; empty if a host could verify nothing."""
         entries, self._entries = self._entries, []
-        proven, self._proven = self._proven and self._room > 0, False
+        proven, self.proven = self.proven and self._room > 0, False
         return read_signature(encode(_merged(entries)).decode(), Family.OPENAI) if proven else ""
 
 
@@ -166,3 +156,47 @@ def client_details(thoughts: Iterable[Thinking]) -> list[dict[str, Any]]:
         for index, part in enumerate(parts)
         if part.text or part.signature
     ]
+
+
+def write_thoughts(thoughts: list[Thinking], content: Any, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
+    """Return the members of an assistant's message with its reasoning; unsupported reasoning is listed as dropped.
+
+    `content` is the message's other content.
+    """
+    text = "".join(part.text for part in thoughts)
+    member = _accepted_member(thoughts, traits)
+    if member == DETAILS:
+        proofs = (own_signature(part.signature, Family.OPENAI) for part in thoughts)
+        details = [entry for proof in proofs for entry in list_of(decoded(proof))]
+        return {"reasoning": text, DETAILS: details} if text else {DETAILS: details}
+    if not member or not text:
+        dropped.add("messages.thinking")
+        return {}
+    if member == CONTENT:
+        thought = {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
+        others = [{"type": "text", "text": content}] if isinstance(content, str) and content else content or []
+        return {CONTENT: [thought, *others]}
+    return {member: text}
+
+
+def _accepted_member(thoughts: list[Thinking], traits: HostTraits) -> str:
+    """Return the member for the reasoning; empty if the host has none."""
+    wanted = (OPENAI_DEFAULT if traits.accepts is None else traits.accepts).thoughts
+    given = [member for part in thoughts if (member := _given_member(part))]
+    match wanted:
+        case "none":
+            return ""
+        case "as_given" if DETAILS in given:
+            return DETAILS
+        case "as_given" if given:
+            return given[0]
+        case "as_given":
+            return "reasoning_content" if traits.extensions else ""
+        case field:
+            return field
+
+
+def _given_member(part: Thinking) -> str:
+    """Return the member in which a host of the dialect sent this reasoning; empty for another dialect's."""
+    proof = own_signature(part.signature, Family.OPENAI)
+    return DETAILS if proof.startswith("[") else proof

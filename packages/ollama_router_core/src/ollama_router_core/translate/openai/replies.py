@@ -21,8 +21,8 @@ from ollama_router_core.translate.openai.reasoning import (
     Details,
     client_details,
     content_parts,
+    member_signature,
     read_thoughts,
-    spelled,
 )
 from ollama_router_core.translate.openai.tool_deltas import call_signature
 from ollama_router_core.translate.replies import Reply, ReplyIdentity, ReplyPart, Timings, Usage, read_finish
@@ -73,7 +73,7 @@ def _thoughts(message: dict[str, Any]) -> list[ReplyPart]:
     text, field = read_thoughts(message)
     details = Details()
     detailed = details.add(message.get(DETAILS))
-    proof = details.proof() or (spelled(field) if field else "")
+    proof = details.proof() or (member_signature(field) if field else "")
     return [Thinking(text or detailed, proof)] if text or detailed or proof else []
 
 

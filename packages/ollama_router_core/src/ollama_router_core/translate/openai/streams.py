@@ -15,8 +15,8 @@ from ollama_router_core.translate.openai.reasoning import (
     Details,
     client_details,
     content_parts,
+    member_signature,
     read_thoughts,
-    spelled,
 )
 from ollama_router_core.translate.openai.replies import (
     extra_content,
@@ -66,7 +66,7 @@ class OpenAIReader:
         self._timings: Timings | None = None
         self._calls = ToolDeltas()
         self._details = Details()
-        self._spelling = ""
+        self._member = ""
 
     def read(self, payload: bytes) -> list[Event]:
         """See `StreamReader.read`."""
@@ -119,14 +119,14 @@ class OpenAIReader:
         text, field = read_thoughts(delta)
         detailed = self._details.add(delta[DETAILS]) if DETAILS in delta else ""
         if field:
-            self._spelling = field
+            self._member = field
         if thought := text or detailed:
             events.append(ThinkingDelta(thought))
 
     def _said(self, parts: list[Text | Thinking], events: list[Event]) -> None:
         for part in parts:
             if isinstance(part, Thinking):
-                self._spelling = CONTENT
+                self._member = CONTENT
                 events.append(ThinkingDelta(part.text))
             else:
                 events.extend(self._proof())
@@ -134,10 +134,10 @@ class OpenAIReader:
 
     def _proof(self) -> list[Event]:
         """Return the signature of the reasoning so far, once."""
-        if not self._spelling and not self._details.any:
+        if not self._member and not self._details.proven:
             return []
-        proof = self._details.proof() or (spelled(self._spelling) if self._spelling else "")
-        self._spelling = ""
+        proof = self._details.proof() or (member_signature(self._member) if self._member else "")
+        self._member = ""
         return [ThinkingSigned(proof)] if proof else []
 
     def _ended(self) -> list[Event]:

@@ -37,8 +37,8 @@ from ollama_router_core.translate.conversation import (
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.json_reader import Dropped
 from ollama_router_core.translate.message_parts import data_url, joined_text, need_messages
+from ollama_router_core.translate.openai.reasoning import write_thoughts
 from ollama_router_core.translate.openai.replies import extra_content
-from ollama_router_core.translate.openai.write_thoughts import write_thoughts
 from ollama_router_core.translate.signatures import own_signature
 
 __all__ = ["LEVELS", "write_chat", "write_choice", "write_person", "write_sampling"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never
 
 from msgspec import Struct
 
@@ -44,16 +44,8 @@ _SUMMARY = MappingProxyType({"summary_index": 0})
 _CONTENT = MappingProxyType({"content_index": 0})
 
 
-class _Message(Struct, frozen=True):
-    """The open item is a message."""
-
-
-class _Reasoning(Struct, frozen=True):
-    """The open item is reasoning."""
-
-
 class _Call(Struct, frozen=True):
-    """The open item is a call; `index` is its number among the reply's calls."""
+    """An open call; `index` is its number among the reply's calls."""
 
     index: int
     id: str
@@ -74,7 +66,7 @@ class ResponsesWriter:
         self._room = max_bytes
         self._sequence = 0
         self._output: list[dict[str, Any]] = []
-        self._open: _Message | _Reasoning | _Call | None = None
+        self._open: _Call | Literal["message", "reasoning"] | None = None
         self._ref: dict[str, Any] = {}
         self._pieces: list[str] = []
         self._signature = ""
@@ -119,14 +111,14 @@ class ResponsesWriter:
         if self._room < 0:
             raise StreamEventTooLarge("the answer is too long to be repeated at its end")
 
-    def _begin(self, opened: _Message | _Reasoning | _Call, item: dict[str, Any]) -> bytes:
+    def _begin(self, opened: _Call | Literal["message", "reasoning"], item: dict[str, Any]) -> bytes:
         self._open = opened
         self._ref = {"item_id": item["id"], "output_index": len(self._output)}
         return self._event("output_item.added", {"output_index": len(self._output), "item": item})
 
     def _write_text(self, text: str) -> bytes:
         """Return the event of a token; the bytes around it are built once, as most events are tokens."""
-        written = b"" if isinstance(self._open, _Message) else self._begin_text()
+        written = b"" if self._open == "message" else self._begin_text()
         self._hold(text)
         number = b"%d" % self._sequence
         self._sequence += 1
@@ -134,7 +126,7 @@ class ResponsesWriter:
 
     def _begin_text(self) -> bytes:
         written = self._end_item()
-        written += self._begin(_Message(), message_item(self._identity, len(self._output), [], "in_progress"))
+        written += self._begin("message", message_item(self._identity, len(self._output), [], "in_progress"))
         self._text_ref = b"," + encode({**self._ref, **_CONTENT, "logprobs": []})[1:-1] + b',"delta":'
         return written + self._event("content_part.added", {**self._ref, **_CONTENT, "part": text_part("")})
 
@@ -147,10 +139,10 @@ class ResponsesWriter:
         return written + self._event("reasoning_summary_text.delta", {**self._ref, **_SUMMARY, "delta": text})
 
     def _begin_thinking(self) -> bytes:
-        if isinstance(self._open, _Reasoning):
+        if self._open == "reasoning":
             return b""
         written = self._end_item()
-        return written + self._begin(_Reasoning(), reasoning_item(self._identity, len(self._output), "", ""))
+        return written + self._begin("reasoning", reasoning_item(self._identity, len(self._output), "", ""))
 
     def _write_call(self, delta: ToolCallDelta) -> bytes:
         written = b""
@@ -174,10 +166,10 @@ class ResponsesWriter:
             return b""
         index = len(self._output)
         match self._open:
-            case _Message():
+            case "message":
                 written = self._end_text()
                 item = message_item(self._identity, index, [text_part("".join(self._pieces))])
-            case _Reasoning():
+            case "reasoning":
                 written = self._end_summary() if self._pieces else b""
                 item = reasoning_item(self._identity, index, "".join(self._pieces), self._signature)
             case _Call():

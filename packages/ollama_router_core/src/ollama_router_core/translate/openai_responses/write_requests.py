@@ -77,7 +77,7 @@ def _write_message(message: Message, traits: HostTraits, dropped: Dropped) -> li
         case Role.TOOL:
             return [_write_result(part, dropped) for part in message.parts if isinstance(part, ToolResult)]
         case Role.ASSISTANT:
-            written = (_write_said(part, traits, dropped) for part in message.parts)
+            written = (_write_assistant_part(part, traits, dropped) for part in message.parts)
             return [item for item in written if item is not None]
         case _:
             assert_never(message.role)
@@ -113,7 +113,7 @@ def _write_result(result: ToolResult, dropped: Dropped) -> dict[str, Any]:
     return {"type": "function_call_output", "call_id": result.call_id, "output": _write_content(result.parts)}
 
 
-def _write_said(part: Part, traits: HostTraits, dropped: Dropped) -> dict[str, Any] | None:
+def _write_assistant_part(part: Part, traits: HostTraits, dropped: Dropped) -> dict[str, Any] | None:
     """Return the item of an assistant's part; None for reasoning that the host cannot verify."""
     match part:
         case Text(text=text):

@@ -138,11 +138,11 @@ class FakeFleet:
             whole = {**head, "response": self.answer, **_DONE}
             source = OLLAMA_GENERATE
         if not streams:
-            said = translate_reply(json.dumps(whole).encode(), source=source, target=route, identity=identity)
-            return 200, "application/json", said
+            encoded = translate_reply(json.dumps(whole).encode(), source=source, target=route, identity=identity)
+            return 200, "application/json", encoded
         translator = StreamTranslator(source, route, identity=identity)
-        said = b"".join(translator.feed(line) for line in _lines(whole, self.answer)) + translator.finish()
-        return 200, codec_of(route.family).framing.media_type, said
+        encoded = b"".join(translator.feed(line) for line in _lines(whole, self.answer)) + translator.finish()
+        return 200, codec_of(route.family).framing.media_type, encoded
 
 
 def _lines(whole: Mapping[str, Any], answer: str) -> Iterable[bytes]:

@@ -138,10 +138,10 @@ def _tool_calls(tools: Sequence[Any], text: str) -> tuple[dict[str, Any], ...]:
     functions = [
         one["function"] for one in tools if isinstance(one, Mapping) and isinstance(one.get("function"), Mapping)
     ]
-    asked = [one for one in functions if str(one.get("name", "\0")) in text]
-    if not asked and functions and "tool" in text.lower():
-        asked = functions[:1]
-    return tuple(_call(index, one) for index, one in enumerate(asked))
+    requested = [one for one in functions if str(one.get("name", "\0")) in text]
+    if not requested and functions and "tool" in text.lower():
+        requested = functions[:1]
+    return tuple(_call(index, one) for index, one in enumerate(requested))
 
 
 def _call(index: int, function: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,11 +59,11 @@ def load_options(
     """
     _check_types(given or {})
     options = {**model.parameters, **{key: value for key, value in (given or {}).items() if value is not None}}
-    asked = options.get("num_ctx") or settings.default_context
+    wanted_context = options.get("num_ctx") or settings.default_context
     floor = 2048 if "vision" in model.capabilities else 4
     return LoadOptions(
-        num_ctx=max(floor, min(int(asked or _tier(settings.vram)), model.context_length)),
-        num_ctx_automatic=not asked,
+        num_ctx=max(floor, min(int(wanted_context or _tier(settings.vram)), model.context_length)),
+        num_ctx_automatic=not wanted_context,
         num_batch=options.get("num_batch"),
         num_gpu=int(options.get("num_gpu", _ALL_LAYERS)),
         main_gpu=int(options.get("main_gpu", 0)),

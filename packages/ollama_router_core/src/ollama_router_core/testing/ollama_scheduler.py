@@ -108,9 +108,9 @@ class Scheduler:
         """
         runner, load_seconds = await self._loaded_runner(model, options, keep_alive)
         try:
-            asked, busy = self.clock.now(), runner.slots.locked()
+            requested_at, busy = self.clock.now(), runner.slots.locked()
             async with runner.slots:
-                waited = self.clock.virtual(self.clock.now() - asked) if busy else 0.0
+                waited = self.clock.virtual(self.clock.now() - requested_at) if busy else 0.0
                 yield Lease(runner=runner, load_seconds=load_seconds, waited=waited)
         finally:
             self._release(runner)

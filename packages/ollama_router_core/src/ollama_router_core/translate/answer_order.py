@@ -236,15 +236,15 @@ class ReplyCollector:
         """Complete the last part with the collected pieces."""
         if not self._pieces:
             return
-        said, last = "".join(self._pieces), self._parts[-1]
+        joined, last = "".join(self._pieces), self._parts[-1]
         self._pieces = []
         match last:
             case Text():
-                self._parts[-1] = Text(said)
+                self._parts[-1] = Text(joined)
             case Thinking(signature=signature):
-                self._parts[-1] = Thinking(said, signature)
+                self._parts[-1] = Thinking(joined, signature)
             case ToolCall():
-                self._parts[-1] = ToolCall(last.id, last.name, said, last.signature)
+                self._parts[-1] = ToolCall(last.id, last.name, joined, last.signature)
             case _:
                 assert_never(last)
 

@@ -143,8 +143,8 @@ class ThoughtsCollector:
 
     def turn(self) -> TurnThoughts | None:
         """Return the collected reasoning; None if it is too large or no host can require it back."""
-        said = "".join(self._pieces)
-        thoughts = (*self._thoughts, Thinking(said)) if said else tuple(self._thoughts)
+        unsigned = "".join(self._pieces)
+        thoughts = (*self._thoughts, Thinking(unsigned)) if unsigned else tuple(self._thoughts)
         turn = TurnThoughts(thoughts, tuple(self._calls.values()))
         return turn if self._room > 0 and turn.is_wanted else None
 

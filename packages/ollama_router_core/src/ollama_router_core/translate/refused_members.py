@@ -49,8 +49,8 @@ def refused_member(status: int, body: bytes, sent: Collection[str]) -> str | Non
 
 def _candidates(body: dict[str, Any]) -> Iterator[str]:
     error = object_of(body.get("error"))
-    said = (error.get("message"), *(body.get(key) for key in ("message", "error", "detail")))
-    text = " ".join(map(text_of, said))[:_LONGEST_TEXT]
+    messages = (error.get("message"), *(body.get(key) for key in ("message", "error", "detail")))
+    text = " ".join(map(text_of, messages))[:_LONGEST_TEXT]
     code = text_of(error.get("code"))
     refuses = _REFUSES.search(text) is not None
     if refuses or _REFUSES.search(code.replace("_", " ")):

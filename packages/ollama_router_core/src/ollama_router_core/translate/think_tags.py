@@ -81,8 +81,8 @@ class ThinkTags:
         thought, closing, rest = text.partition(self._close)
         if closing:
             self._close, self._thought = "", True
-            said = self._settle(rest.lstrip())
-            return [ThinkingDelta(thought), *said] if thought else said
+            events = self._settle(rest.lstrip())
+            return [ThinkingDelta(thought), *events] if thought else events
         half = next((size for size in range(len(self._close) - 1, 0, -1) if text.endswith(self._close[:size])), 0)
         self._held = text[len(text) - half :]
         thought = text[: len(text) - half]

@@ -100,10 +100,10 @@ def _write_configured(
     limit = conversation.sampling.max_tokens
     thinks = level is not ThinkingLevel.OFF
     body["max_tokens"] = traits.default_max_tokens + thinks * _BUDGETS.get(level, 0) if limit is None else limit
-    said = {} if thinks and _is_forced(conversation) else traits.thinking[level]
-    if not said:
+    configured = {} if thinks and _is_forced(conversation) else traits.thinking[level]
+    if not configured:
         dropped.add("think")
-    body.update({name: dict(value) if isinstance(value, Mapping) else value for name, value in said.items()})
+    body.update({name: dict(value) if isinstance(value, Mapping) else value for name, value in configured.items()})
 
 
 def _is_forced(conversation: Conversation) -> bool:

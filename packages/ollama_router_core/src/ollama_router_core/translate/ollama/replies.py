@@ -23,10 +23,10 @@ from ollama_router_core.translate.replies import (
 from ollama_router_core.translate.timestamps import call_id, rfc3339
 
 __all__ = [
+    "content_text",
     "final_fields",
     "head_fields",
     "read_chat_reply",
-    "read_content",
     "read_generate_reply",
     "read_timings",
     "read_tool_call",
@@ -52,9 +52,7 @@ def read_chat_reply(body: dict[str, Any]) -> Reply:
     if not isinstance(message, dict):
         raise UntranslatableReply("the server's answer has no message")
     calls = [read_tool_call(value) for value in list_of(message.get("tool_calls"))]
-    said = read_content(message.get("content"))
-    thought = text_of(message.get("thinking")) + joined_thinking(said)
-    return _reply(body, thought, joined_text(said, ""), calls)
+    return _reply(body, text_of(message.get("thinking")), content_text(message.get("content")), calls)
 
 
 def read_generate_reply(body: dict[str, Any]) -> Reply:
@@ -87,12 +85,11 @@ def _reply(body: dict[str, Any], thinking: str, text: str, calls: list[ToolCall]
     )
 
 
-def read_content(value: Any) -> list[Text | Thinking]:
-    """Parse a content: a text, or a list of parts, as proxies for other servers send it."""
+def content_text(value: Any) -> str:
+    """Return the text of a content: a text, or a list of parts, as proxies for other servers send it."""
     if isinstance(value, str):
-        return [Text(value)] if value else []
-    parts = [object_of(item) for item in list_of(value)]
-    return [Text(text) for part in parts if (text := text_of(part.get("text")))]
+        return value
+    return "".join(text_of(object_of(part).get("text")) for part in list_of(value))
 
 
 def read_tool_call(value: Any) -> ToolCall:

@@ -10,12 +10,11 @@ from ollama_router_core.translate.errors import StreamEventTooLarge, Untranslata
 from ollama_router_core.translate.host_errors import failed_event
 from ollama_router_core.translate.json_text import encode
 from ollama_router_core.translate.lenient_json import list_of, object_of, reply_object, text_of
-from ollama_router_core.translate.message_parts import joined_text
 from ollama_router_core.translate.ollama.errors import write_stream_error
 from ollama_router_core.translate.ollama.replies import (
+    content_text,
     final_fields,
     head_fields,
-    read_content,
     read_timings,
     read_tool_call,
     read_usage,
@@ -59,8 +58,8 @@ class OllamaReader:
         message = object_of(chunk.get("message")) if self._chat else chunk
         if thinking := text_of(message.get("thinking")):
             events.append(ThinkingDelta(thinking))
-        said = message.get("content" if self._chat else "response")
-        if text := said if isinstance(said, str) else joined_text(read_content(said), ""):
+        content = message.get("content" if self._chat else "response")
+        if text := content if isinstance(content, str) else content_text(content):
             events.append(TextDelta(text))
         if "tool_calls" in message:
             events.extend(self._read_calls(message["tool_calls"]))

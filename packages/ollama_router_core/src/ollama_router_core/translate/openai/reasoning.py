@@ -95,15 +95,15 @@ class Details:
 
     def add(self, value: Any) -> str:
         """Add entries; return their text."""
-        said: list[str] = []
+        texts: list[str] = []
         for item in list_of(value):
             entry = object_of(item)
-            said.extend(text for key in _TEXTS if (text := text_of(entry.get(key))))
+            texts.extend(text for key in _TEXTS if (text := text_of(entry.get(key))))
             self._room -= 1 + sum(len(text_of(part)) for part in entry.values())
             if self._room > 0:
                 self.proven = self.proven or bool(entry.get("signature") or entry.get("data"))
                 self._entries.append(entry)
-        return "".join(said)
+        return "".join(texts)
 
     def proof(self) -> str:
         """Return the signature of the entries since the last call; empty if a host could verify nothing."""
@@ -132,12 +132,12 @@ def read_client_thoughts(text: str, details: Any) -> list[Thinking]:
     for item in list_of(details):
         entry = object_of(item)
         proof = text_of(entry.get("signature")) or text_of(entry.get("data"))
-        said = next((value for key in _TEXTS if (value := text_of(entry.get(key)))), "")
+        thought = next((value for key in _TEXTS if (value := text_of(entry.get(key)))), "")
         if is_tagged(proof):
-            found.append(Thinking(said, proof))
+            found.append(Thinking(thought, proof))
         else:
             own.add([entry])
-            found.extend([Thinking(said)] if said else [])
+            found.extend([Thinking(thought)] if thought else [])
     if whole := own.proof():
         found.append(Thinking("", whole))
     if text and not any(part.text for part in found):

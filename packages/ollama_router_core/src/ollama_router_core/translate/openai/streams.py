@@ -100,9 +100,9 @@ class OpenAIReader:
                 self._read_thoughts(delta, events)
             content = delta.get("content")
             if isinstance(content, str):
-                self._said([Text(content)] if content else [], events)
+                self._add_parts([Text(content)] if content else [], events)
             elif content or delta.get("refusal"):
-                self._said(content_parts(content or delta.get("refusal")), events)
+                self._add_parts(content_parts(content or delta.get("refusal")), events)
             if "tool_calls" in delta:
                 entries = delta["tool_calls"]
                 for entry in [entries] if isinstance(entries, dict) else list_of(entries):
@@ -123,7 +123,7 @@ class OpenAIReader:
         if thought := text or detailed:
             events.append(ThinkingDelta(thought))
 
-    def _said(self, parts: list[Text | Thinking], events: list[Event]) -> None:
+    def _add_parts(self, parts: list[Text | Thinking], events: list[Event]) -> None:
         for part in parts:
             if isinstance(part, Thinking):
                 self._member = CONTENT

@@ -85,10 +85,10 @@ def write_chat(conversation: Conversation, traits: HostTraits, dropped: Dropped)
 def _write_effort(level: ThinkingLevel, traits: HostTraits, dropped: Dropped) -> Mapping[str, Any]:
     # Models without reasoning reject the option, and `OFF` is already their behaviour.
     usual = {} if level is ThinkingLevel.OFF else {"reasoning_effort": LEVELS[level]}
-    said = traits.thinking.get(level, usual)
-    if not said:
+    effort = traits.thinking.get(level, usual)
+    if not effort:
         dropped.add("think")
-    return said
+    return effort
 
 
 def write_person(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:

@@ -197,9 +197,9 @@ def call_item(
 ) -> dict[str, Any]:
     """Return the output item of a call, in the client's form of the tool; without arguments until completed."""
     if tool is not None and tool.custom:
-        said = input_of(call.arguments) if status == "completed" else ""
+        free_text = input_of(call.arguments) if status == "completed" else ""
         item = {"type": "custom_tool_call", "id": f"ctc_{identity.id}_{index}", "status": status}
-        return {**item, "call_id": call.id, "name": tool.name, "input": said}
+        return {**item, "call_id": call.id, "name": tool.name, "input": free_text}
     arguments = arguments_text(call.arguments) if status == "completed" else ""
     item = {"type": "function_call", "id": f"fc_{identity.id}_{index}", "status": status, "call_id": call.id}
     if tool is not None:

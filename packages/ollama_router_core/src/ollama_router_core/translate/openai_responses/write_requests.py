@@ -182,10 +182,10 @@ def _write_reasoning(conversation: Conversation, traits: HostTraits, dropped: Dr
         return {}
     if level in traits.thinking or level is ThinkingLevel.OFF:
         # Models without reasoning reject the option, and `OFF` is already their behaviour.
-        said = dict(traits.thinking.get(level, {}))
-        if not said:
+        members = dict(traits.thinking.get(level, {}))
+        if not members:
             dropped.add("think")
-        return said
+        return members
     reasoning = {"effort": LEVELS[level]}
     if conversation.reasoning_summary is not None:
         reasoning["summary"] = conversation.reasoning_summary

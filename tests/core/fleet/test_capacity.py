@@ -97,6 +97,6 @@ def test_three_models_for_each_gpu_unless_another_number_was_told() -> None:
     small, one, two = 2**30, Capacity().room(96 * GIB), Capacity().room(96 * GIB, gpus=2)
     assert [one.fits(small, 3 * small, count) for count in (2, 3)] == [True, False]
     assert [two.fits(small, 3 * small, count) for count in (5, 6)] == [True, False]
-    told = Capacity().room(96 * GIB, models_told=1, gpus=2)
+    told = Capacity().room(96 * GIB, max_models=1, gpus=2)
     assert told.counted
     assert [told.fits(small, 0, count) for count in (0, 1)] == [True, False]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ollama_router_core.config.settings import ModelSettings
 from ollama_router_core.errors import UpstreamProtocolError
-from ollama_router_core.fleet.inventory import Question, Told, take_stock
+from ollama_router_core.fleet.inventory import PollReply, PollRequest, poll_models
 from ollama_router_core.fleet.snapshot import ServerFacts
 from support.work import calls
 
@@ -36,11 +36,11 @@ def play(
     now: float = 1.0,
     models: ModelSettings | None = None,
     unusable: Callable[[UpstreamProtocolError], None] = lambda _: None,
-) -> list[Question]:
+) -> list[PollRequest]:
     """Answer every question of a round; None stands for no answer, a number for that status."""
     asked = []
-    steps = take_stock(name, book, models or ModelSettings(), now=now, unusable=unusable)
-    told: Told | None = None
+    steps = poll_models(name, book, models or ModelSettings(), now=now, unusable=unusable)
+    told: PollReply | None = None
     while True:
         try:
             question = steps.send(told) if asked else next(steps)
@@ -50,12 +50,12 @@ def play(
         reply = replies.get(question.path, 404)
         told = None
         if isinstance(reply, int):
-            told = Told(reply, b"{}", now, now, now)
+            told = PollReply(reply, b"{}", now, now, now)
         elif reply is not None:
-            told = Told(200, reply if isinstance(reply, bytes) else json.dumps(reply).encode(), now, now, now)
+            told = PollReply(200, reply if isinstance(reply, bytes) else json.dumps(reply).encode(), now, now, now)
 
 
-def paths(asked: list[Question]) -> list[str]:
+def paths(asked: list[PollRequest]) -> list[str]:
     """What was asked, in order."""
     return [one.path for one in asked]
 
@@ -106,7 +106,7 @@ def test_one_digest_is_asked_about_once_however_many_names_it_has() -> None:
         rows = [{"name": f"m{number}-{count}:1b", "size": 5, "digest": "d"} for number in range(count)]
         book = Notes("a")
         replies = {**REPLIES, "/api/tags": {"models": rows}}
-        asked: list[Question] = []
+        asked: list[PollRequest] = []
         made = calls(lambda: asked.extend(play(book, replies)))
         assert paths(asked) == ["/api/tags", "/api/ps", "/api/show"]
         assert all(model.facts is not None for model in (book.servers["a"].installed or {}).values())

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config.settings import Server
-from ollama_router_core.fleet.slots import LearnedSlots, SlotBook, parallel_slots, slots_for, told_slots
+from ollama_router_core.fleet.slots import LearnedSlots, SlotBook, configured_slots, parallel_slots, slots_for
 from ollama_router_core.fleet.snapshot import InstalledModel, ModelFacts
 
 MS = 1_000_000
@@ -37,25 +37,25 @@ ALONE = LearnedSlots().observe(2 * MS, 4000 * MS, 0, 0.0)
 )
 def test_some_models_have_one_slot_whatever_the_server_was_told(one: InstalledModel) -> None:
     """Embedders, some families, and what the MLX runner runs."""
-    assert told_slots(one, TOLD) == 1
+    assert configured_slots(one, TOLD) == 1
     assert slots_for(one, TOLD, 8) == 1
 
 
 def test_what_was_told_holds_else_what_was_learned_else_one() -> None:
     """Ollama's own default is one."""
-    assert (told_slots(CHAT, TOLD), told_slots(CHAT, UNTOLD), told_slots(None, TOLD)) == (4, None, 4)
+    assert (configured_slots(CHAT, TOLD), configured_slots(CHAT, UNTOLD), configured_slots(None, TOLD)) == (4, None, 4)
     assert (slots_for(CHAT, TOLD, 2), slots_for(CHAT, UNTOLD, 2), slots_for(CHAT, UNTOLD)) == (2, 2, 1)
     assert (parallel_slots(None, None), parallel_slots(None, UNTOLD), parallel_slots(None, TOLD)) == (1, 1, 4)
 
 
-def test_told_slots_hold_until_waits_show_fewer() -> None:
+def test_configured_slots_hold_until_waits_show_fewer() -> None:
     """A server that never had to serve two at once still has the slots that it was said to have, and their prompts."""
     book = SlotBook()
     assert (book.of("a", None), book.of("a", 4)) == (1, 4)
-    book.observe("a", 2 * MS, 4000 * MS, 0, 0.0, told=True)
+    book.observe("a", 2 * MS, 4000 * MS, 0, 0.0, configured=True)
     assert (book.of("a", None), book.of("a", 4)) == (1, 4)
     for _ in range(8):
-        book.observe("a", 1500 * MS, 4000 * MS, 1, 1.0, told=True)
+        book.observe("a", 1500 * MS, 4000 * MS, 1, 1.0, configured=True)
     assert (book.of("a", None), book.of("a", 4)) == (1, 1)
 
 

@@ -13,7 +13,7 @@ from ollama_router_core.routing.candidates import RequestKind, kind_of
 __all__ = ["MOST_RETRY_AFTER", "LoadShedding"]
 
 MOST_RETRY_AFTER = 30.0
-_TOLD_WAIT_LASTS = 0.1
+_WAIT_REUSED = 0.1
 """Seconds for which refusals reuse one computed Retry-After."""
 _DOUBT = 2.0
 """Error factor of expected waits: a request is refused only if its expected wait exceeds its patience by this
@@ -26,7 +26,7 @@ class LoadShedding:
     def __init__(self, queue: WaitQueue, line: WaitingLine) -> None:
         self._queue = queue
         self._line = line
-        self._told_wait: tuple[RequestKind | None, float, float] = None, 0.0, 0.0
+        self._last_wait: tuple[RequestKind | None, float, float] = None, 0.0, 0.0
 
     def turn_away(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Overloaded | None:
         """Refuse a request cheaply if the queue has no room for it; None if it may be dispatched or wait.
@@ -41,10 +41,10 @@ class LoadShedding:
             return None
         if len(queue) >= queue.settings.max_waiting and queue.surplus_of(queue.waiting_of(ticket.user) + 1):
             return None
-        kind, at, wait = self._told_wait
-        if kind != kind_of(request) or now - at > _TOLD_WAIT_LASTS:
+        kind, at, wait = self._last_wait
+        if kind != kind_of(request) or now - at > _WAIT_REUSED:
             wait = self._line.expected_wait(ticket, snapshot, now)
-            self._told_wait = kind_of(request), now, wait
+            self._last_wait = kind_of(request), now, wait
         return self._overloaded(wait, "the queue is full")
 
     def relieve(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Refusal | None:

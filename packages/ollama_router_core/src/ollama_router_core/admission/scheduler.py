@@ -33,7 +33,7 @@ _RISKED = 2.5
 """Maximum seconds of an average request per waiting ticket for such a trial: the trial may wait that long or several
 times as long. Fast models thus try first, slow ones only with long queues."""
 
-_ASKED_WITHIN = 2.0
+_REPORT_DUE = 2.0
 """Seconds to wait for a server's report after a load before trusting the existing facts."""
 
 
@@ -118,7 +118,7 @@ class Scheduler:
         if not facts.noted or own is None or own.name in facts.noted:
             return False
         came = max([at for name, at in facts.noted.items() if name in facts.loaded], default=-math.inf)
-        return now - came < _ASKED_WITHIN and not candidate.room.surely_holds_one_more(len(facts.loaded) - 1)
+        return now - came < _REPORT_DUE and not candidate.room.surely_holds_one_more(len(facts.loaded) - 1)
 
     def has_room(self, candidate: Candidate, server_load: ServerLoad) -> bool:
         """Whether a server can take one more request immediately, counting all processes."""

@@ -6,13 +6,13 @@ from ollama_router_core.client.transport_state import State
 from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamTimeout
 from ollama_router_core.exchange.actions import Steps
 from ollama_router_core.exchange.asking import Reply, ask_all, own_request
-from ollama_router_core.fleet.inventory import Question, Told, take_stock
+from ollama_router_core.fleet.inventory import PollReply, PollRequest, poll_models
 from ollama_router_core.fleet.load_probes import LoadProbe
 from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT, words_of
 
 __all__ = ["ask_server", "send_load_probe"]
 
-_PROBE = Question("GET", "/api/version")
+_PROBE = PollRequest("GET", "/api/version")
 
 
 def ask_server(state: State, name: str) -> Steps[LoadProbe | None]:
@@ -25,7 +25,7 @@ def ask_server(state: State, name: str) -> Steps[LoadProbe | None]:
         started = now()
         reply = yield from _ask(state, name, _PROBE, state.probe_seconds)
         if fleet.probe_answered(name, reply.status, reply.body, seconds=now() - started):
-            yield from _take_stock(state, name)
+            yield from _poll_models(state, name)
     except RouterError as error:
         fleet.probe_failed(name, error.message, refused=isinstance(error, ConnectFailed))
     finally:
@@ -37,7 +37,7 @@ def send_load_probe(state: State, probe: LoadProbe) -> Steps[None]:
     """Request one token from a runner that seems stuck, and record the outcome."""
     error: str | None = "the transport was closed meanwhile"
     try:
-        question = Question("POST", probe.path, probe.body)
+        question = PollRequest("POST", probe.path, probe.body)
         reply = yield from _ask(state, probe.server, question, probe.seconds)
         destination = state.environment.destinations[probe.server]
         error = None if reply.status == 200 else words_of(reply.status, destination.redact(reply.body))
@@ -47,15 +47,15 @@ def send_load_probe(state: State, probe: LoadProbe) -> Steps[None]:
         state.fleet.load_probe_ended(probe, error)
 
 
-def _take_stock(state: State, name: str) -> Steps[None]:
+def _poll_models(state: State, name: str) -> Steps[None]:
     fleet, clock = state.fleet, state.clock
-    stock = take_stock(name, fleet, state.config.models, now=clock.monotonic())
+    stock = poll_models(name, fleet, state.config.models, now=clock.monotonic())
     try:
         question = next(stock)
         while True:
             if question.path == "/api/show":  # the facts for a decision are complete
                 fleet.known(name)
-            told: Told | None = None
+            told: PollReply | None = None
             asked = clock.monotonic()
             try:
                 reply = yield from _ask(state, name, question)
@@ -65,7 +65,7 @@ def _take_stock(state: State, name: str) -> Steps[None]:
             except RouterError:
                 pass
             else:
-                told = Told(reply.status, reply.body, clock.monotonic(), clock.wall(), asked)
+                told = PollReply(reply.status, reply.body, clock.monotonic(), clock.wall(), asked)
                 if question.method == "GET" and reply.ok:
                     fleet.remember(name, question.path, reply.body)
             question = stock.send(told)
@@ -74,7 +74,7 @@ def _take_stock(state: State, name: str) -> Steps[None]:
             fleet.is_no_ollama(name, stop.value)
 
 
-def _ask(state: State, name: str, question: Question, seconds: float | None = None) -> Steps[Reply]:
+def _ask(state: State, name: str, question: PollRequest, seconds: float | None = None) -> Steps[Reply]:
     """Send one query.
 
     Raises:

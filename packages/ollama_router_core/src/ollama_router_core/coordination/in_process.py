@@ -36,10 +36,13 @@ class InProcess:
         name: unique among groups on the same database.
         secret: 32 random bytes.
         size: number of members.
+
+    Attributes:
+        members: all members, by index.
     """
 
     def __init__(self, name: str, secret: bytes, *, size: int = 1) -> None:
-        self._members = [InProcessMember(self, index, size) for index in range(size)]
+        self.members = [InProcessMember(self, index, size) for index in range(size)]
         self.name = name
         self.secret = secret
         self.drains: dict[str, bool] = {}
@@ -49,28 +52,23 @@ class InProcess:
     @property
     def size(self) -> int:
         """Number of members."""
-        return len(self._members)
+        return len(self.members)
 
     def member(self, index: int = 0) -> Coordination:
         """Return one member's view."""
-        return self._members[index]
+        return self.members[index]
 
     def forget(self, index: int) -> None:
         """End the leases of a member that has gone."""
-        self._members[index].end()
+        self.members[index].end()
 
     def last_beat(self, index: int) -> float | None:
         """Return when a member last beat."""
-        return self._members[index].beaten
-
-    @property
-    def everybody(self) -> Sequence[InProcessMember]:
-        """All members."""
-        return self._members
+        return self.members[index].beaten
 
     def others(self, index: int) -> Iterator[InProcessMember]:
         """Return every member but one."""
-        return (member for member in self._members if member.index != index)
+        return (member for member in self.members if member.index != index)
 
 
 class InProcessMember(OneMachineMember):
@@ -84,7 +82,7 @@ class InProcessMember(OneMachineMember):
         self.admitted = MinuteCounts()
         self.charged = MinuteCounts()
         self.since: float | None = None
-        self.told: deque[News] = deque(maxlen=_MOST_NEWS)
+        self.unread: deque[News] = deque(maxlen=_MOST_NEWS)
         self.figures: Counter[Figure] = Counter()
         self.page = b""
 
@@ -164,7 +162,7 @@ class InProcessMember(OneMachineMember):
 
     def spent(self, user: str, now: float) -> Sequence[Spent]:
         """Return the tokens of all members in the last minute, oldest first."""
-        rows = [row for member in self._all.everybody for row in member.charged.minute(user, int(now)).items()]
+        rows = [row for member in self._all.members for row in member.charged.minute(user, int(now)).items()]
         return [Spent(min(now, second + 1.0), tokens) for second, tokens in sorted(rows)]
 
     def use(self, user: str, now: float, day: int, tokens: int, known: DayUse) -> None:
@@ -198,13 +196,13 @@ class InProcessMember(OneMachineMember):
     def tell(self, news: News) -> None:
         """Send news to the other members."""
         for member in self._all.others(self.index):
-            member.told.append(news)
+            member.unread.append(news)
 
     def news(self) -> list[News]:
         """Return news from the others since the last call."""
-        told = list(self.told)
-        self.told.clear()
-        return told
+        found = list(self.unread)
+        self.unread.clear()
+        return found
 
     def remember(self, summary: Summary) -> None:
         """Store this member's summary of the fleet."""

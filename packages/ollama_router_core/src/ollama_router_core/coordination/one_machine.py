@@ -13,9 +13,11 @@ class OneMachineMember:
         size: number of members.
     """
 
+    asks = others_wait = away = False  # the others' counts are exact and always reachable
+
     def __init__(self, index: int, size: int) -> None:
-        self.index = index
-        self.size = size
+        self.index = self.rank = index
+        self.size = self.members = size
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.index})"
@@ -25,30 +27,5 @@ class OneMachineMember:
         """Whether there are other members."""
         return self.size > 1
 
-    @property
-    def asks(self) -> bool:
-        """False, as the others' counts are exact."""
-        return False
-
-    @property
-    def members(self) -> int:
-        """The number of members."""
-        return self.size
-
-    @property
-    def rank(self) -> int:
-        """The member's index."""
-        return self.index
-
     async def count_of(self, user: str) -> None:
         """Do nothing, as all counts are current."""
-
-    @property
-    def others_wait(self) -> bool:
-        """False, as no member must be asked."""
-        return False
-
-    @property
-    def away(self) -> bool:
-        """False, as the others are always reachable."""
-        return False

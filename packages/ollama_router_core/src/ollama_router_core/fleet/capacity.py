@@ -13,9 +13,9 @@ from msgspec import Struct
 
 from ollama_router_core.api.model_names import CanonicalName
 
-__all__ = ["Capacity", "HeldModel", "Room", "driven_out"]
+__all__ = ["FIT_SHARE", "Capacity", "HeldModel", "Room", "driven_out"]
 
-_FIT_SHARE = 0.8
+FIT_SHARE = 0.8
 """Share of the free memory into which Ollama loads a model beside others."""
 _MODELS = 3
 """Models that Ollama holds per GPU: an eviction beyond this number is attributed to the count, not to bytes."""
@@ -72,21 +72,21 @@ class Capacity(Struct, frozen=True):
             None if too_many is None or too_many <= models else too_many,
         )
 
-    def room(self, told: int | None, *, models_told: int | None = None, gpus: int = 1) -> Room:
+    def room(self, configured: int | None, *, max_models: int | None = None, gpus: int = 1) -> Room:
         """Return the room, given the configured limits in bytes and models, and the number of GPUs.
 
         Ollama holds three models per GPU, unless configured otherwise.
         """
         models = max(self.models, _MODELS * gpus) if self.too_many is None else self.too_many - 1
-        counted = self.too_many is not None or models_told is not None
-        models = models if models_told is None else models_told
+        counted = self.too_many is not None or max_models is not None
+        models = models if max_models is None else max_models
         if self.less_than is None:
-            limit = _UNKNOWN if told is None else told
-            return Room(limit, models, most=limit, counted=counted, measured=told is not None)
+            limit = _UNKNOWN if configured is None else configured
+            return Room(limit, models, most=limit, counted=counted, measured=configured is not None)
         least = min(max(self.most, _size_from(self.most)), self.less_than - 1)
         most = max(self.most, min(_size_below(self.less_than), self.less_than - 1))
-        limit = least if told is None else min(told, most)
-        return Room(limit, models, most=most, counted=counted, measured=told is not None or least == most)
+        limit = least if configured is None else min(configured, most)
+        return Room(limit, models, most=most, counted=counted, measured=configured is not None or least == most)
 
 
 def _size_from(least: int) -> int:
@@ -106,7 +106,7 @@ def _bound(
     came = [one.size for name, one in after.items() if name not in before]
     evicted = [one for name, one in before.items() if name not in after and _has_time_left(one, now)]
     if came and evicted:
-        return sum([one.size for one in before.values()]) + round(sum(came) / _FIT_SHARE)
+        return sum([one.size for one in before.values()]) + round(sum(came) / FIT_SHARE)
     if any(one.size_vram < one.size for one in after.values()):
         return sum([one.size for one in after.values()])
     return None
@@ -152,8 +152,8 @@ class Room(Struct, frozen=True):
 
     def surely_lacks(self, size: int, held: int) -> bool:
         """Whether a model of `size` bytes cannot fit beside `held` bytes, even with the largest possible memory."""
-        return bool(held) and size > _FIT_SHARE * (self.most - held)
+        return bool(held) and size > FIT_SHARE * (self.most - held)
 
     def holds(self, size: int, held: int) -> bool:
         """Return whether a model of `size` bytes fits beside `held` bytes, ignoring the number of models."""
-        return not held or size <= _FIT_SHARE * (self.limit - held)
+        return not held or size <= FIT_SHARE * (self.limit - held)

@@ -18,13 +18,13 @@ from ollama_router_core.fleet.server_replies import read_show
 from ollama_router_core.fleet.snapshot import InstalledModel, ModelFacts, ServerFacts
 from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT, read_document
 
-__all__ = ["Book", "Question", "Told", "copy_known_facts", "note", "take_stock"]
+__all__ = ["FactStore", "PollReply", "PollRequest", "copy_known_facts", "poll_models", "update_facts"]
 
 _MOST_QUESTIONS = 200
 """Maximum models requested in one round, as each reply copies the table of the server's models."""
 
 
-class Question(Struct, frozen=True):
+class PollRequest(Struct, frozen=True):
     """One polling request to the server.
 
     `may_stall`: the reply may wait for the server's scheduler during a load or unload; a timeout means slow, not down.
@@ -36,7 +36,7 @@ class Question(Struct, frozen=True):
     may_stall: bool = False
 
 
-class Told(Struct, frozen=True):
+class PollReply(Struct, frozen=True):
     """The reply. `now` (seconds of the snapshot's clock) and `wall` (seconds since 1970) are its arrival time.
 
     `asked` is when the request was sent: Ollama may delay a reply while it loads a model.
@@ -49,7 +49,7 @@ class Told(Struct, frozen=True):
     asked: float
 
 
-class Book(Protocol):
+class FactStore(Protocol):
     """The store of facts."""
 
     @property
@@ -60,62 +60,62 @@ class Book(Protocol):
         """Replace the facts of a server."""
 
 
-def take_stock(
+def poll_models(
     name: str,
-    book: Book,
+    store: FactStore,
     models: ModelSettings,
     *,
     now: float,
     unusable: Callable[[UpstreamProtocolError], None] = lambda _: None,
-) -> Generator[Question, Told | None, str | None]:
+) -> Generator[PollRequest, PollReply | None, str | None]:
     """Run one round: the list of models if it is stale, the models in memory, the architecture of new models.
 
     Return why the server is no Ollama, if it never listed its models and its reply is no list.
 
     Send None for a request without a reply. `unusable` is called with errors of invalid bodies and of omitted members.
     """
-    noted = partial(note, name, book, unusable)
-    if _list_is_due(book.servers[name], models, now):
-        told = yield Question("GET", "/api/tags")
-        if told is not None and told.status == 200:
-            noted(partial(observe_tags, body=told.body, now=told.now))
-            _name_left_out(told.body, unusable)
-        if told is not None and book.servers[name].installed is None and not _has_list(told):
-            how = "without a list of models" if told.status == 200 else f"with {told.status}"
+    update = partial(update_facts, name, store, unusable)
+    if _list_is_due(store.servers[name], models, now):
+        reply = yield PollRequest("GET", "/api/tags")
+        if reply is not None and reply.status == 200:
+            update(partial(observe_tags, body=reply.body, now=reply.now))
+            _report_left_out(reply.body, unusable)
+        if reply is not None and store.servers[name].installed is None and not _has_list(reply):
+            how = "without a list of models" if reply.status == 200 else f"with {reply.status}"
             return f"answered /api/tags {how}: is this Ollama?"
-    told = yield Question("GET", "/api/ps", may_stall=True)
-    if told is not None and told.status == 200:
-        noted(partial(observe_ps, body=told.body, now=told.now, wall=told.wall, asked=told.asked))
-    yield from _learn_architectures(name, book, unusable)
+    reply = yield PollRequest("GET", "/api/ps", may_stall=True)
+    if reply is not None and reply.status == 200:
+        update(partial(observe_ps, body=reply.body, now=reply.now, wall=reply.wall, asked=reply.asked))
+    yield from _learn_architectures(name, store, unusable)
     return None
 
 
 def _learn_architectures(
-    name: str, book: Book, unusable: Callable[[UpstreamProtocolError], None]
-) -> Generator[Question, Told | None, None]:
+    name: str, store: FactStore, unusable: Callable[[UpstreamProtocolError], None]
+) -> Generator[PollRequest, PollReply | None, None]:
     """Request the architecture of models: each digest once in the whole fleet, at most 200 per round."""
-    for models in islice(copy_known_facts(name, book).values(), _MOST_QUESTIONS):
-        told = yield Question("POST", "/api/show", json.dumps({"model": models[0].spelling}).encode())
-        if told is None:
+    for models in islice(copy_known_facts(name, store).values(), _MOST_QUESTIONS):
+        reply = yield PollRequest("POST", "/api/show", json.dumps({"model": models[0].spelling}).encode())
+        if reply is None:
             return
-        if told.status != 200:
+        if reply.status != 200:
             continue
         try:
-            found = read_show(told.body)
+            found = read_show(reply.body)
         except UpstreamProtocolError as error:
             unusable(error)
         else:
-            book.update(name, partial(with_facts, learned={model.name: found for model in models}))
+            store.update(name, partial(with_facts, learned={model.name: found for model in models}))
 
 
-def copy_known_facts(name: str, book: Book) -> dict[str, list[InstalledModel]]:
+def copy_known_facts(name: str, store: FactStore) -> dict[str, list[InstalledModel]]:
     """Copy facts of the same digests from other servers; return the remaining models, by digest."""
-    missing = _without_facts(book.servers[name])
+    missing = _without_facts(store.servers[name])
     if not missing:
         return {}
-    known = _facts_by_digest(book.servers)
+    known = _facts_by_digest(store.servers)
     learned = {model.name: known[key] for key, models in missing.items() if key in known for model in models}
-    book.update(name, partial(with_facts, learned=learned))
+    store.update(name, partial(with_facts, learned=learned))
     return {key: models for key, models in missing.items() if key not in known}
 
 
@@ -133,14 +133,14 @@ def _facts_by_digest(servers: Mapping[str, ServerFacts]) -> dict[str, ModelFacts
     return {model.digest: model.facts for model in models if model.digest and model.facts is not None}
 
 
-def _has_list(told: Told) -> bool:
+def _has_list(reply: PollReply) -> bool:
     """Whether a reply contains a list of models, valid or not."""
-    if told.status != 200:
+    if reply.status != 200:
         return False
     try:
-        values = read_document(told.body).values
+        values = read_document(reply.body).values
     except UpstreamProtocolError:
-        return len(told.body) > LONGEST_DOCUMENT
+        return len(reply.body) > LONGEST_DOCUMENT
     return "models" in values and isinstance(values["models"], list | None)
 
 
@@ -150,7 +150,7 @@ def _list_is_due(facts: ServerFacts, models: ModelSettings, now: float) -> bool:
     return now - facts.installed_at >= models.cache_ttl_seconds
 
 
-def _name_left_out(body: bytes, unusable: Callable[[UpstreamProtocolError], None]) -> None:
+def _report_left_out(body: bytes, unusable: Callable[[UpstreamProtocolError], None]) -> None:
     with suppress(UpstreamProtocolError):
         left_out = read_document(body).left_out
         if left_out:
@@ -158,14 +158,14 @@ def _name_left_out(body: bytes, unusable: Callable[[UpstreamProtocolError], None
             unusable(UpstreamProtocolError(f"the server's answer has members that are no numbers, left out: {names}"))
 
 
-def note(
+def update_facts(
     name: str,
-    book: Book,
+    store: FactStore,
     unusable: Callable[[UpstreamProtocolError], None],
     change: Callable[[ServerFacts], ServerFacts],
 ) -> None:
     """Apply a body to a server's facts; an invalid body changes nothing."""
     try:
-        book.update(name, change)
+        store.update(name, change)
     except UpstreamProtocolError as error:
         unusable(error)

@@ -125,7 +125,7 @@ def _measured(
     new = {(name, length): row.held for name, row in loaded.items() for length in (row.context_length, None)}
     installed = facts.installed
     for key, size in tuple(new.items()):
-        if installed is not None and key[0] in installed and installed[key[0]].format == "safetensors":
+        if installed is not None and key[0] in installed and installed[key[0]].is_mlx:
             new[key] = max(size, facts.measured.get(key) or 0)
     if all(facts.measured.get(key) == size for key, size in new.items()):
         return facts.measured
@@ -160,7 +160,7 @@ def _by_name(
     outdated: list[LoadedModel] = []
     for new in rows:
         row = _remembered(facts.loaded.get(new.name), new)
-        installed = facts.installed.get(row.name) if facts.installed else None
+        installed = facts.model(row.name)
         if row.name not in found:
             found[row.name] = row
         elif installed is not None and installed.digest == row.digest:
@@ -273,7 +273,7 @@ def _without_loads(facts: ServerFacts, models: Container[CanonicalName]) -> Serv
 
 def _context(facts: ServerFacts, name: CanonicalName, load: Load, default_context: int | None) -> int | None:
     """Return the explicit context, at most the model's maximum; None if Ollama chooses."""
-    return explicit_context(facts.installed.get(name) if facts.installed else None, load.num_ctx, default_context)
+    return explicit_context(facts.model(name), load.num_ctx, default_context)
 
 
 def forget_model(facts: ServerFacts, name: CanonicalName, *, now: float) -> ServerFacts:

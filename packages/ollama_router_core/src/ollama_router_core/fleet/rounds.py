@@ -8,7 +8,7 @@ from functools import partial
 from msgspec import Struct, structs
 
 from ollama_router_core.api.model_names import CanonicalName
-from ollama_router_core.fleet.inventory import Book, Told, copy_known_facts, note
+from ollama_router_core.fleet.inventory import FactStore, PollReply, copy_known_facts, update_facts
 from ollama_router_core.fleet.observations import observe_ps, observe_tags, with_facts
 from ollama_router_core.fleet.snapshot import ModelFacts, ServerFacts
 
@@ -23,9 +23,9 @@ class Reply(Struct, frozen=True, array_like=True):
     asked: float
     at: float
 
-    def told(self, wall: Callable[[float], float]) -> Told:
+    def as_poll_reply(self, wall: Callable[[float], float]) -> PollReply:
         """Return the reply as one to an own request; `wall` converts a time to seconds since 1970."""
-        return Told(200, self.body, self.at, wall(self.at), self.asked)
+        return PollReply(200, self.body, self.at, wall(self.at), self.asked)
 
 
 class Round(Struct, frozen=True, array_like=True):
@@ -59,22 +59,22 @@ def learned_since(before: ServerFacts, after: ServerFacts) -> dict[CanonicalName
     }
 
 
-def take_over(name: str, book: Book, found: Round, *, wall: Callable[[float], float]) -> frozenset[CanonicalName]:
+def take_over(name: str, store: FactStore, found: Round, *, wall: Callable[[float], float]) -> frozenset[CanonicalName]:
     """Apply the valid replies of a round; return the models whose architecture is still unknown."""
     for reply in found.replies:
         change = _CHANGES.get(reply.path)
         if change is not None:
-            note(name, book, lambda _: None, partial(change, reply.told(wall)))
-    book.update(name, partial(with_facts, learned=found.learned))
-    return frozenset(model.name for models in copy_known_facts(name, book).values() for model in models)
+            update_facts(name, store, lambda _: None, partial(change, reply.as_poll_reply(wall)))
+    store.update(name, partial(with_facts, learned=found.learned))
+    return frozenset(model.name for models in copy_known_facts(name, store).values() for model in models)
 
 
-def _tags(told: Told, facts: ServerFacts) -> ServerFacts:
-    return observe_tags(facts, told.body, now=told.now)
+def _tags(reply: PollReply, facts: ServerFacts) -> ServerFacts:
+    return observe_tags(facts, reply.body, now=reply.now)
 
 
-def _ps(told: Told, facts: ServerFacts) -> ServerFacts:
-    return observe_ps(facts, told.body, now=told.now, wall=told.wall, asked=told.asked)
+def _ps(reply: PollReply, facts: ServerFacts) -> ServerFacts:
+    return observe_ps(facts, reply.body, now=reply.now, wall=reply.wall, asked=reply.asked)
 
 
-_CHANGES: Mapping[str, Callable[[Told, ServerFacts], ServerFacts]] = {"/api/tags": _tags, "/api/ps": _ps}
+_CHANGES: Mapping[str, Callable[[PollReply, ServerFacts], ServerFacts]] = {"/api/tags": _tags, "/api/ps": _ps}

@@ -20,7 +20,7 @@ from ollama_router_core.fleet.stalls import AnswersSeen, Progress, Wait, Watched
 __all__ = ["RunnerWatch", "weight_there"]
 
 
-class _Believed(Protocol):
+class _FleetView(Protocol):
     """The facts of the servers, and this process's requests in flight."""
 
     servers: Mapping[str, ServerFacts]
@@ -35,7 +35,7 @@ class RunnerWatch:
         config: whether suspected runners are probed, and the probe interval.
     """
 
-    def __init__(self, config: Config, health: Health, fleet: _Believed) -> None:
+    def __init__(self, config: Config, health: Health, fleet: _FleetView) -> None:
         self.config = config
         self._health = health
         self._fleet = fleet
@@ -51,17 +51,17 @@ class RunnerWatch:
         facts = self._fleet.servers.get(name)
         if facts is None or not facts.up:
             return
-        told = [one for one in watched if one.server == name]
-        for moved in self._answers.moved(name, [one for one in told if isinstance(one, Progress)]):
-            self._lives(facts, moved, now)
-        here = [one for one in told if isinstance(one, Wait)]
-        signs = {model: self._last_sign(facts, model) for one in here if (model := one.request.model) is not None}
-        for model, seconds in stalled(here, signs, partial(self._patience, facts), now).items():
+        requests = [one for one in watched if one.server == name]
+        for moved in self._answers.moved(name, [one for one in requests if isinstance(one, Progress)]):
+            self._record_progress(facts, moved, now)
+        waits = [one for one in requests if isinstance(one, Wait)]
+        signs = {model: self._last_sign(facts, model) for one in waits if (model := one.request.model) is not None}
+        for model, seconds in stalled(waits, signs, partial(self._patience, facts), now).items():
             if self._probes.is_running(name, model):
                 continue  # its result decides
             words = stall_words(model, seconds, facts)
             self._health.models.failed(name, model, words, now, at_once=True)
-            request = next(wait.request for wait in here if wait.request.model == model)
+            request = next(wait.request for wait in waits if wait.request.model == model)
             self._probes.suspect(name, request, words, now)
 
     def probe_due(self, name: str, now: float) -> LoadProbe | None:
@@ -92,7 +92,7 @@ class RunnerWatch:
         until = models.until(name, model) or now
         self._probes.ended(probe, again=max(now + interval, until - 2 * interval))
 
-    def _lives(self, facts: ServerFacts, model: CanonicalName, now: float) -> None:
+    def _record_progress(self, facts: ServerFacts, model: CanonicalName, now: float) -> None:
         """Record progress of a response, which clears all names that its runner serves."""
         self._health.signs[facts.name, model] = now
         for name in runner_names(facts, model):

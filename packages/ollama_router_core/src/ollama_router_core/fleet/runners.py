@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
-from ollama_router_core.fleet.snapshot import InstalledModel, LoadedModel, LoadOptions, ModelFacts, ServerFacts
+from ollama_router_core.fleet.snapshot import MLX, InstalledModel, LoadedModel, LoadOptions, ServerFacts
 
 __all__ = ["Load", "explicit_context", "load_of", "misfit", "runner_names", "runner_of"]
 
@@ -39,18 +39,16 @@ def runner_of(facts: ServerFacts, model: CanonicalName) -> LoadedModel | None:
     own = facts.loaded.get(model)
     if own is not None or not facts.loaded:
         return own
-    installed = _installed(facts, model)
-    weights = None if installed is None or installed.facts is None else installed.facts.weights
-    if weights is None or _is_mlx(installed):
+    weights = _weights(facts, model)
+    if weights is None:
         return None
     return next((row for row in facts.loaded.values() if _weights(facts, row.name) == weights), None)
 
 
 def runner_names(facts: ServerFacts, model: CanonicalName) -> tuple[CanonicalName, ...]:
     """Return the names on a server that share a model's runner: its own, and those with the same weights."""
-    installed = _installed(facts, model)
-    weights = None if installed is None or installed.facts is None else installed.facts.weights
-    if weights is None or facts.installed is None or _is_mlx(installed):
+    weights = _weights(facts, model)
+    if weights is None or facts.installed is None:
         return (model,)
     return (model, *[name for name in facts.installed if name != model and _weights(facts, name) == weights])
 
@@ -64,8 +62,8 @@ def misfit(
     """
     if runner.automatic and runner.name == model and load == (None, runner.options) and default_context is None:
         return None  # the usual case
-    installed = _installed(facts, model)
-    if _is_mlx(installed):
+    installed = facts.model(model)
+    if installed is not None and installed.is_mlx:
         return None
     if runner.name != model and _adapters(facts, model) != _adapters(facts, runner.name):
         return "other adapters"
@@ -118,25 +116,14 @@ def _less(options: LoadOptions, given: LoadOptions) -> LoadOptions:
     return options if chooses else frozenset(option for option in options if option[0] != _LAYERS)
 
 
-def _installed(facts: ServerFacts, model: CanonicalName) -> InstalledModel | None:
-    return facts.installed.get(model) if facts.installed else None
-
-
-def _facts(facts: ServerFacts, model: CanonicalName) -> ModelFacts | None:
-    installed = _installed(facts, model)
-    return None if installed is None else installed.facts
-
-
 def _weights(facts: ServerFacts, model: CanonicalName) -> str | None:
-    known = _facts(facts, model)
-    return None if known is None else known.weights
+    """Return the digest of the weights by which a runner is shared; None if unknown, or for the MLX runner."""
+    installed = facts.installed.get(model) if facts.installed else None
+    if installed is None or installed.facts is None or installed.format == MLX:
+        return None
+    return installed.facts.weights
 
 
 def _adapters(facts: ServerFacts, model: CanonicalName) -> tuple[str, ...]:
-    known = _facts(facts, model)
-    return () if known is None else known.adapters
-
-
-def _is_mlx(installed: InstalledModel | None) -> bool:
-    """Whether the MLX runner serves the model: it is keyed by manifest and ignores options."""
-    return installed is not None and installed.format == "safetensors"
+    installed = facts.model(model)
+    return () if installed is None or installed.facts is None else installed.facts.adapters

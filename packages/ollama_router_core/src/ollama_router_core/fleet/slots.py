@@ -13,17 +13,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ollama_router_core.config.settings import Server
-from ollama_router_core.fleet.snapshot import EMPTY, InstalledModel, ModelFacts
+from ollama_router_core.fleet.snapshot import EMPTY, MLX, InstalledModel, ModelFacts
 
 __all__ = [
-    "MLX",
     "LearnedSlots",
+    "configured_slots",
     "has_one_slot",
     "least_slots",
     "only_embeds",
     "parallel_slots",
     "slots_for",
-    "told_slots",
     "without_reserved",
 ]
 
@@ -33,9 +32,6 @@ _ONE_AT_A_TIME = frozenset(
 )
 """Families that Ollama runs with one slot, whatever OLLAMA_NUM_PARALLEL says."""
 
-MLX = "safetensors"
-"""The format of models that the MLX runner runs, one request at a time."""
-
 _SURE, _MOST_VOTES = 2, 4
 _MOST_SLOTS = 32
 _TRIAL_SECONDS = 600.0
@@ -43,26 +39,26 @@ _TRIAL_SECONDS = 600.0
 _WAITED_NS, _AT_ONCE_NS = 50_000_000, 10_000_000
 
 
-def told_slots(installed: InstalledModel | None, host: Server) -> int | None:
+def configured_slots(installed: InstalledModel | None, host: Server) -> int | None:
     """Return the configured slots of a model's runner; one for models that allow no more."""
-    if installed is not None and (installed.format == MLX or _is_single(installed)):
+    if installed is not None and (installed.is_mlx or _is_single(installed)):
         return 1
     return host.num_parallel
 
 
 def slots_for(installed: InstalledModel | None, host: Server, learned: int | None = None) -> int:
     """Return the slots of a model's runner: the lower of configured and learned, else Ollama's default of one."""
-    return least_slots(told_slots(installed, host), learned) or 1
+    return least_slots(configured_slots(installed, host), learned) or 1
 
 
-def least_slots(told: int | None, learned: int | None) -> int | None:
+def least_slots(configured: int | None, learned: int | None) -> int | None:
     """Return the lower of configured and learned slots, None if neither is known.
 
     More than the configured slots are never learned, as no more requests are sent.
     """
-    if told is None or learned is None:
-        return told or learned
-    return min(told, learned)
+    if configured is None or learned is None:
+        return configured or learned
+    return min(configured, learned)
 
 
 def parallel_slots(facts: ModelFacts | None, host: Server | None) -> int:
@@ -79,19 +75,14 @@ def has_one_slot(family: str | None, format_: str | None, *, embeds: bool) -> bo
 
 def only_embeds(installed: InstalledModel) -> bool:
     """Return whether a model is known to support only embeddings."""
-    told = _capabilities(installed)
-    return told is not None and "completion" not in told
-
-
-def _capabilities(installed: InstalledModel) -> frozenset[str] | None:
-    told = None if installed.facts is None else installed.facts.capabilities
-    return installed.capabilities if told is None else told
+    capabilities = installed.reported_capabilities
+    return capabilities is not None and "completion" not in capabilities
 
 
 def _is_single(installed: InstalledModel) -> bool:
     facts = installed.facts
     architecture = installed.family if facts is None else facts.architecture or installed.family
-    return _is_single_by(architecture, _capabilities(installed))
+    return _is_single_by(architecture, installed.reported_capabilities)
 
 
 def _is_single_by(architecture: str | None, capabilities: frozenset[str] | None) -> bool:
@@ -185,25 +176,25 @@ class SlotBook:
         self.parallel: Mapping[str, int] = EMPTY
         self.proven: Mapping[str, int] = EMPTY
 
-    def observe(self, server: str, queued_ns: int, whole_ns: int, ahead: int, now: float, *, told: bool) -> None:
-        """Learn from one response, as `LearnedSlots`; `told`: the server's slots are configured."""
+    def observe(self, server: str, queued_ns: int, whole_ns: int, ahead: int, now: float, *, configured: bool) -> None:
+        """Learn from one response, as `LearnedSlots`; `configured`: the server's slots are configured."""
         known = self._learned.get(server) or LearnedSlots()
-        self._take(server, known.observe(queued_ns, whole_ns, ahead, now), told=told)
+        self._set(server, known.observe(queued_ns, whole_ns, ahead, now), configured=configured)
 
     def forget(self, server: str) -> None:
         """Delete what was learned about a server."""
-        self._take(server, LearnedSlots(), told=False)
+        self._set(server, LearnedSlots(), configured=False)
 
-    def of(self, server: str, told: int | None) -> int:
+    def of(self, server: str, configured: int | None) -> int:
         """Return the known slots of a server's runner, 1 if unknown.
 
-        Configured slots (`told`) apply until waits show fewer.
+        `configured` slots apply until waits show fewer.
         """
-        return least_slots(told, self.parallel.get(server)) or self.proven.get(server, 1)
+        return least_slots(configured, self.parallel.get(server)) or self.proven.get(server, 1)
 
-    def _take(self, server: str, learned: LearnedSlots, *, told: bool) -> None:
+    def _set(self, server: str, learned: LearnedSlots, *, configured: bool) -> None:
         self._learned[server] = learned
-        self.parallel = _with(self.parallel, server, learned.surest if told else learned.slots)
+        self.parallel = _with(self.parallel, server, learned.surest if configured else learned.slots)
         self.proven = _with(self.proven, server, learned.proven)
 
 

@@ -31,6 +31,9 @@ __all__ = [
 LoadOptions = frozenset[tuple[str, object]]
 """Options that a runner is started with, beside its context: `num_batch`, `num_gpu`, `shift` and the like."""
 
+MLX = "safetensors"
+"""The format of models that the MLX runner runs, one request at a time."""
+
 EMPTY: Mapping[Any, Any] = MappingProxyType({})
 """The shared empty mapping."""
 
@@ -85,6 +88,17 @@ class InstalledModel(Struct, frozen=True, kw_only=True):
     capabilities: frozenset[str] | None = None
     remote_host: str | None = None
     facts: ModelFacts | None = None
+
+    @property
+    def is_mlx(self) -> bool:
+        """Whether the MLX runner serves the model: it is keyed by manifest and ignores options."""
+        return self.format == MLX
+
+    @property
+    def reported_capabilities(self) -> frozenset[str] | None:
+        """The capabilities in `/api/show`, else those in `/api/tags`; None if the server reports none."""
+        found = None if self.facts is None else self.facts.capabilities
+        return self.capabilities if found is None else found
 
 
 class LoadedModel(Struct, frozen=True, kw_only=True):
@@ -147,6 +161,10 @@ class ServerFacts(Struct, frozen=True, kw_only=True):
     missing_routes: frozenset[str] = frozenset()
     noted: Mapping[CanonicalName, float] = EMPTY
     driven_out: Mapping[CanonicalName, HeldModel] = EMPTY
+
+    def model(self, name: CanonicalName | None) -> InstalledModel | None:
+        """Return a model on this server's disk; None if it lacks the model or never listed its models."""
+        return self.installed.get(name) if self.installed and name is not None else None
 
 
 class ModelSpeed(Struct, frozen=True, kw_only=True):

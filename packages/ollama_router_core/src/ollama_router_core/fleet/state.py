@@ -32,7 +32,7 @@ from ollama_router_core.fleet.rounds import Round
 from ollama_router_core.fleet.runner_watch import RunnerWatch, weight_there
 from ollama_router_core.fleet.runners import Load, misfit, runner_names, runner_of
 from ollama_router_core.fleet.server_replies import version_fault
-from ollama_router_core.fleet.slots import SlotBook, told_slots, without_reserved
+from ollama_router_core.fleet.slots import SlotBook, configured_slots, without_reserved
 from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, ServerFacts, stubs, unloaded
 from ollama_router_core.fleet.speeds import Sample, SpeedBook
 from ollama_router_core.fleet.summary import MOST_ROWS, Holding, Summary
@@ -315,8 +315,8 @@ class FleetState:
         self.speeds = self.speeds.observe(name, model, weight_there(facts, model), sample)
         if sample.queued_ns is not None:
             settings = self._config.servers.get(name)
-            told = settings is not None and settings.num_parallel is not None
-            self._slots.observe(name, sample.queued_ns, sample.whole_ns, sample.ahead, now, told=told)
+            configured = settings is not None and settings.num_parallel is not None
+            self._slots.observe(name, sample.queued_ns, sample.whole_ns, sample.ahead, now, configured=configured)
 
     def summary(self) -> Summary:
         """Return the summary for a router that starts now."""
@@ -340,5 +340,5 @@ class FleetState:
         """Record that a server has the prompt of a conversation's last turn cached."""
         settings, facts = self._config.servers.get(name), self.servers.get(name)
         if settings is not None and facts is not None:
-            slots = self._slots.of(name, told_slots((facts.installed or EMPTY).get(model), settings))
+            slots = self._slots.of(name, configured_slots((facts.installed or EMPTY).get(model), settings))
             self.prefixes.answered(conversation, name, model, tokens=tokens, slots=slots)

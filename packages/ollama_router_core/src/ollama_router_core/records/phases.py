@@ -25,23 +25,23 @@ def phase_ms(record: RequestRecord) -> Sequence[float]:
     The server's reported times are used, limited to the total. If it reports neither prefill nor decoding, the time to
     the first token is prefill, and the rest is decoding.
     """
-    queue, connect, load, prefill, decode = told = _told(record)
+    queue, connect, load, prefill, decode = reported = _reported(record)
     left = record.total_ms - queue - connect - load - prefill - decode
-    if left < 0.0 or min(told) < 0.0:
-        return _as_far_as_there_was_time(told, record.total_ms)
+    if left < 0.0 or min(reported) < 0.0:
+        return _limited_to(reported, record.total_ms)
     return queue, connect, load, prefill, decode, left
 
 
-def _as_far_as_there_was_time(told: Sequence[float], total: float) -> Sequence[float]:
+def _limited_to(reported: Sequence[float], total: float) -> Sequence[float]:
     left, parts = total, list[float]()
-    for part in told:
+    for part in reported:
         ms = min(max(part, 0.0), max(left, 0.0))
         left -= ms
         parts.append(ms)
     return *parts, left
 
 
-def _told(record: RequestRecord) -> tuple[float, float, float, float, float]:
+def _reported(record: RequestRecord) -> tuple[float, float, float, float, float]:
     queue, connect, load = record.queue_ms or 0.0, record.connect_ms or 0.0, record.load_ms or 0.0
     prefill, decode = record.prefill_ms, record.decode_ms
     if prefill is None and decode is None and record.streamed and record.completion_tokens:

@@ -24,7 +24,7 @@ from ollama_router_core.fleet.memory.estimates import (
 from ollama_router_core.fleet.memory.formulas import GIB
 from ollama_router_core.fleet.memory.placement import share_on_cpu
 from ollama_router_core.fleet.runners import Load, explicit_context, misfit, runner_names, runner_of
-from ollama_router_core.fleet.slots import told_slots
+from ollama_router_core.fleet.slots import configured_slots
 from ollama_router_core.fleet.snapshot import (
     FleetSnapshot,
     InstalledModel,
@@ -181,7 +181,7 @@ def make_candidate(
         kind.model, facts, snapshot, config.models, num_ctx=kind.num_ctx, host=server, beside=others
     )
     size, held = estimate.size, sum([one.held for one in others])
-    room = facts.capacity.room(vram, models_told=server.max_loaded_models, gpus=len(server.gpus or (0.0,)))
+    room = facts.capacity.room(vram, max_models=server.max_loaded_models, gpus=len(server.gpus or (0.0,)))
     fits = room.fits(size, held, len(others))
     free = room.limit - held if room.is_known else None
     installed = None if kind.model is None else known_model(kind.model, facts, snapshot.servers.values())
@@ -195,7 +195,7 @@ def make_candidate(
         estimate=estimate,
         limit=None if vram is None else vram + round(server.system_memory_gb * GIB),
         vram=vram,
-        installed=None if facts.installed is None or kind.model is None else facts.installed.get(kind.model),
+        installed=facts.model(kind.model),
         loaded=loaded,
         warmth=warmth,
         warm_reason=reason,
@@ -208,7 +208,7 @@ def make_candidate(
         victims=_victims(others, room, size),
         index=index,
         salt=zlib.crc32(name.encode()),
-        slots=told_slots(installed, server),
+        slots=configured_slots(installed, server),
         runner=() if kind.model is None else runner_names(facts, kind.model),
     )
 
@@ -273,8 +273,7 @@ def _warmth(
     if loaded is not None and kind.model is not None:
         return _reloaded(misfit(facts, kind.model, loaded, load, server.default_context), kind.model, loaded)
     if kind.model is not None and kind.model in facts.loading:
-        installed = facts.installed.get(kind.model) if facts.installed else None
-        context = explicit_context(installed, kind.num_ctx, server.default_context)
+        context = explicit_context(facts.model(kind.model), kind.num_ctx, server.default_context)
         coming = facts.loading_at.get(kind.model) or None
         if context is None or coming is None or coming == context:
             return WARM, Reason("loading", "is loading it now")

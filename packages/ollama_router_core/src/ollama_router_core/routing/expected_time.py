@@ -104,8 +104,7 @@ def _loads_ahead(candidate: Candidate, now: float) -> float:
 
 
 def _load_of(candidate: Candidate, model: CanonicalName) -> float:
-    installed = candidate.facts.installed
-    found = installed.get(model) if installed else None
+    found = candidate.facts.model(model)
     return reload_seconds(found.size if found is not None else candidate.size)
 
 

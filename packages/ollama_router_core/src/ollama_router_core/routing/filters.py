@@ -12,7 +12,7 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.fleet.memory.formulas import GIB
 from ollama_router_core.fleet.slots import least_slots
-from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
+from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import WARM, Candidate, Reason
 
 __all__ = ["FULL", "PINNED", "in_service", "proven_slots", "refused", "refused_now", "runner_slots", "slots_of"]
@@ -74,7 +74,8 @@ def _lacks_route(candidate: Candidate, request: RouteRequest) -> Reason | None:
 
 def _incapable(candidate: Candidate, request: RouteRequest) -> Reason | None:
     """Refuse a model that lacks a needed capability, if the server reports capabilities."""
-    known = _capabilities(candidate.facts, request)
+    installed = candidate.facts.model(request.model)
+    known = None if installed is None else installed.reported_capabilities
     if known is None:
         return None
     missing = request.needs - known - ({"embedding"} if "completion" in known else frozenset())
@@ -186,12 +187,3 @@ def runner_slots(candidate: Candidate, snapshot: FleetSnapshot) -> int | None:
 def proven_slots(candidate: Candidate, snapshot: FleetSnapshot) -> int:
     """Return the parallel requests that the model's runner is known to serve; 1 if unknown."""
     return runner_slots(candidate, snapshot) or snapshot.proven.get(candidate.name, 1)
-
-
-def _capabilities(facts: ServerFacts, request: RouteRequest) -> frozenset[str] | None:
-    model = facts.installed.get(request.model) if facts.installed and request.model is not None else None
-    if model is None:
-        return None
-    if model.facts is not None and model.facts.capabilities is not None:
-        return model.facts.capabilities
-    return model.capabilities

@@ -54,7 +54,7 @@ def without_noise(request: ParsedRequest) -> tuple[ParsedRequest, tuple[str, ...
     names: set[str] = set()
     for key in _TEXTS:
         kinds = [noise for noise in NOISE if key in document.keys and document.mentions(key, (noise.mark.lower(),))]
-        text = _said_anew(document.get(key), kinds, names) if kinds else None
+        text = _cleaned_json(document.get(key), kinds, names) if kinds else None
         if text is not None:
             changes[key] = text
     if not changes:
@@ -62,7 +62,7 @@ def without_noise(request: ParsedRequest) -> tuple[ParsedRequest, tuple[str, ...
     return request.edited(changes), tuple(noise.name for noise in NOISE if noise.name in names)
 
 
-def _said_anew(value: Any, kinds: list[Noise], names: set[str]) -> str | None:
+def _cleaned_json(value: Any, kinds: list[Noise], names: set[str]) -> str | None:
     """Return the JSON of a value without noise; None if there is no noise, or the rest is not encodable."""
     found: set[str] = set()
     cleaned = _cleaned(value, kinds, found)

@@ -37,15 +37,15 @@ def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPoli
     text = request.route.model_text
     if text is None or not (settings.aliases or settings.rules):
         return AppliedPolicy(request=request)
-    meant = resolve_alias(text, settings)
-    rule = rule_for(canonical_name(meant), settings)
-    if rule is None and meant == text:
+    resolved = resolve_alias(text, settings)
+    rule = rule_for(canonical_name(resolved), settings)
+    if rule is None and resolved == text:
         return AppliedPolicy(request=request)
     changes: list[str] = []
     dropped: tuple[str, ...] = ()
-    if meant != text:
-        request = request.with_model(meant)
-        changes.append(f"model {text} is an alias of {meant}")
+    if resolved != text:
+        request = request.with_model(resolved)
+        changes.append(f"model {text} is an alias of {resolved}")
     if rule is not None and request.document is not None:
         if request.endpoint.native:
             request = _with_context(request, rule, changes)
@@ -63,13 +63,13 @@ def resolve_alias(text: str, settings: ModelSettings) -> str:
     """Resolve a name to its model; follow aliases of aliases, and return the name itself for a cycle."""
     aliases = {canonical_name(name): target for name, target in settings.aliases.items()}
     seen = {canonical_name(text)}
-    meant = text
-    while (target := aliases.get(canonical_name(meant))) is not None:
+    resolved = text
+    while (target := aliases.get(canonical_name(resolved))) is not None:
         if canonical_name(target) in seen:
             return text
         seen.add(canonical_name(target))
-        meant = target
-    return meant
+        resolved = target
+    return resolved
 
 
 def fallback_for(model: CanonicalName, settings: ModelSettings) -> str | None:
@@ -91,14 +91,14 @@ def leaks(config: Config) -> tuple[str, ...]:
     settings = config.models
     found = [
         f"{name} must stay local, but its {kind} leads to {target}, which is external"
-        for kind, table in _ways(settings)
+        for kind, table in _redirections(settings)
         for name, target in table.items()
         if _matches(canonical_name(name), settings.local_only) and _leads_outside(target, config, depth=0)
     ]
     return tuple(sorted(found))
 
 
-def _ways(settings: ModelSettings) -> tuple[tuple[str, Mapping[str, str]], ...]:
+def _redirections(settings: ModelSettings) -> tuple[tuple[str, Mapping[str, str]], ...]:
     return (
         ("assignment", settings.explicit_assignments),
         ("alias", settings.aliases),
@@ -117,7 +117,7 @@ def _leads_outside(target: str, config: Config, depth: int) -> bool:
         return True
     return any(
         canonical_name(source) == name and _leads_outside(further, config, depth + 1)
-        for _, table in _ways(config.models)
+        for _, table in _redirections(config.models)
         for source, further in table.items()
     )
 
@@ -132,22 +132,22 @@ def rule_for(model: CanonicalName, settings: ModelSettings) -> ModelRule | None:
 
 
 def _with_context(request: ParsedRequest, rule: ModelRule, changes: list[str]) -> ParsedRequest:
-    asked = request.route.num_ctx
-    wanted = _context(asked, rule)
-    if wanted == asked or wanted is None or request.document is None:
+    requested = request.route.num_ctx
+    wanted = _context(requested, rule)
+    if wanted == requested or wanted is None or request.document is None:
         return request
-    changes.append(f"num_ctx {'none' if asked is None else asked} became {wanted}")
+    changes.append(f"num_ctx {'none' if requested is None else requested} became {wanted}")
     options = _options(request.document).replace({"num_ctx": json.dumps(wanted)})
     edited = request.edited({"options": options})
     return replace(edited, route=replace(edited.route, num_ctx=wanted))
 
 
-def _context(asked: int | None, rule: ModelRule) -> int | None:
+def _context(requested: int | None, rule: ModelRule) -> int | None:
     if rule.num_ctx is not None:
         return rule.num_ctx
-    if asked is None:
+    if requested is None:
         return None
-    return max(rule.min_num_ctx or asked, min(asked, rule.max_num_ctx or asked))
+    return max(rule.min_num_ctx or requested, min(requested, rule.max_num_ctx or requested))
 
 
 def _options(document: JsonObject) -> JsonObject:
@@ -158,9 +158,9 @@ def _options(document: JsonObject) -> JsonObject:
 
 def _with_keep_alive(request: ParsedRequest, rule: ModelRule, changes: list[str]) -> ParsedRequest:
     most = rule.max_keep_alive
-    asked = None if request.document is None else request.document.get("keep_alive")
-    seconds = keep_alive_seconds(asked)
+    requested = None if request.document is None else request.document.get("keep_alive")
+    seconds = keep_alive_seconds(requested)
     if most is None or seconds is None or 0 <= seconds <= most:
         return request
-    changes.append(f"keep_alive {asked} became {most:g} s")
+    changes.append(f"keep_alive {requested} became {most:g} s")
     return request.edited({"keep_alive": json.dumps(f"{most:g}s")})

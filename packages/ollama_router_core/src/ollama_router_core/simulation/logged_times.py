@@ -47,9 +47,14 @@ def clocks(rows: Iterable[RequestRecord]) -> Mapping[str, float]:
     """
     ratios: dict[str, list[float]] = {}
     for row in rows:
-        told, (came, left) = worked(row), stay(row)
-        if row.server is not None and row.status == 200 and told and (row.load_ms or 0.0) < _LOADED * told * 1000:
-            ratios.setdefault(row.server, []).append((left - came) / told)
+        reported, (came, left) = worked(row), stay(row)
+        if (
+            row.server is not None
+            and row.status == 200
+            and reported
+            and (row.load_ms or 0.0) < _LOADED * reported * 1000
+        ):
+            ratios.setdefault(row.server, []).append((left - came) / reported)
     return {name: min(1.0, percentile(found, 0.5 if len(found) < _FEW else _ODD)) for name, found in ratios.items()}
 
 
@@ -63,6 +68,6 @@ def phases(row: RequestRecord, ttft_ms: float, clock: float = 1.0) -> Phases:
     wrote = row.total_ms - ttft_ms if row.streamed else 0.0
     prefill = read if row.prefill_ms is None else row.prefill_ms * clock
     decode = wrote if row.decode_ms is None else row.decode_ms * clock
-    told, seen = load + prefill + decode, max(0.0, row.total_ms - waited)
-    share = min(1.0, seen / told) if told > 0.0 else 1.0
+    reported, seen = load + prefill + decode, max(0.0, row.total_ms - waited)
+    share = min(1.0, seen / reported) if reported > 0.0 else 1.0
     return Phases(load * share / 1000, prefill * share / 1000, decode * share / 1000)

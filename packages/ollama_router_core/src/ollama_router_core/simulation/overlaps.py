@@ -40,9 +40,9 @@ def overlaps(rows: Sequence[RequestRecord], clock: Mapping[str, float]) -> list[
     ]
 
 
-def slots_shown(rows: Sequence[RequestRecord], clock: Mapping[str, float], told: Iterable[str]) -> SlotBook:
-    """Return the slots that a router learns from the rows; those of the servers in `told` are configured."""
-    book, names = SlotBook(), frozenset(told)
+def slots_shown(rows: Sequence[RequestRecord], clock: Mapping[str, float], configured: Iterable[str]) -> SlotBook:
+    """Return the slots that a router learns from the rows; `configured` are the servers with configured slots."""
+    book, names = SlotBook(), frozenset(configured)
     pairs = zip(rows, overlaps(rows, clock), strict=True)
     for row, overlap in sorted(pairs, key=lambda pair: stay(pair[0])[1]):
         if row.server is None or row.status != 200:
@@ -50,7 +50,7 @@ def slots_shown(rows: Sequence[RequestRecord], clock: Mapping[str, float], told:
         seconds, (came, left) = worked(row, clock.get(row.server, 1.0)), stay(row)
         if seconds is not None:
             queued, whole = round(max(0.0, left - came - seconds) * 1e9), round((left - came) * 1e9)
-            book.observe(row.server, queued, whole, overlap.ahead, left, told=row.server in names)
+            book.observe(row.server, queued, whole, overlap.ahead, left, configured=row.server in names)
     return book
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.clocked_fleet import ClockedFleet
-from ollama_router_core.fleet.inventory import Question, Told, take_stock
+from ollama_router_core.fleet.inventory import PollReply, PollRequest, poll_models
 from ollama_router_core.fleet.memory.formulas import GIB
 from ollama_router_core.fleet.state import WHILE_LOADING, FleetState
 from ollama_router_core.simulation.residency import Residency
@@ -63,23 +63,23 @@ class Polls:
     def ask(self, fleet: FleetState, name: str, now: float) -> None:
         """Poll a server if it is up, and schedule the next poll."""
         if fleet.servers[name].up:
-            self._take_stock(fleet, name, now)
+            self._poll_models(fleet, name, now)
         self._due[name] = now + (min(self._every, WHILE_LOADING) if fleet.servers[name].loading else self._every)
 
-    def _take_stock(self, fleet: FleetState, name: str, now: float) -> None:
-        questions = take_stock(name, ClockedFleet(fleet, lambda: now), self._models, now=now)
+    def _poll_models(self, fleet: FleetState, name: str, now: float) -> None:
+        questions = poll_models(name, ClockedFleet(fleet, lambda: now), self._models, now=now)
         with suppress(StopIteration):
             question = next(questions)
             while True:
                 question = questions.send(self._answer(name, question, now))
 
-    def _answer(self, name: str, question: Question, now: float) -> Told:
+    def _answer(self, name: str, question: PollRequest, now: float) -> PollReply:
         if question.path == "/api/tags":
-            return Told(200, self._tags[name], now, now, now)
+            return PollReply(200, self._tags[name], now, now, now)
         if question.path == "/api/ps":
             asked, body = self._ps(name, now)
-            return Told(200, body, now, now, asked)
-        return Told(200, b"{}", now, now, now)
+            return PollReply(200, body, now, now, asked)
+        return PollReply(200, b"{}", now, now, now)
 
     def _ps(self, name: str, now: float) -> tuple[float, bytes]:
         """Return a server's `/api/ps` response, and its time."""

@@ -76,7 +76,9 @@ def changed(scenario: Scenario, change: Change) -> Scenario:
         machines = _with_model(name, model, machines, scenario.models)
     if change.num_parallel is not None:
         machines = [replace(one, num_parallel=change.num_parallel) for one in machines]
-    return replace(scenario, machines=tuple(machines), knowledge=_told(scenario.knowledge, machines, twins, change))
+    return replace(
+        scenario, machines=tuple(machines), knowledge=_changed_knowledge(scenario.knowledge, machines, twins, change)
+    )
 
 
 def _twin(name: str, machines: Iterable[Machine]) -> Machine:
@@ -131,7 +133,9 @@ def _free_name(name: str, taken: Container[str]) -> str:
     return f"{name}-{number}"
 
 
-def _told(knows: Knowledge, machines: Iterable[Machine], twins: Mapping[str, str], change: Change) -> Knowledge:
+def _changed_knowledge(
+    knows: Knowledge, machines: Iterable[Machine], twins: Mapping[str, str], change: Change
+) -> Knowledge:
     """Return the router's knowledge of the changed scenario; a duplicate has the settings of its original.
 
     A server with a new GPU is configured with the GPU's memory.

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace  # noqa: TID251 - these are dataclass
 from datetime import datetime
 
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
-from ollama_router_core.fleet.slots import MLX, has_one_slot
+from ollama_router_core.fleet.slots import has_one_slot
+from ollama_router_core.fleet.snapshot import MLX
 
 __all__ = ["Arrival", "Job", "SimulatedModel", "assign_contexts", "assign_models", "parse_trace", "zipf_weights"]
 

@@ -17,8 +17,7 @@ import structlog
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamTimeout
-from ollama_router_core.fleet.inventory import Book as FactBook
-from ollama_router_core.fleet.inventory import Question, Told, take_stock
+from ollama_router_core.fleet.inventory import FactStore, PollReply, PollRequest, poll_models
 from ollama_router_core.fleet.rounds import Reply, Round, learned_since, take_over
 from ollama_router_core.fleet.server_replies import read_version
 from ollama_router_core.fleet.state import WHILE_LOADING, FleetState
@@ -41,7 +40,7 @@ _LEAST_PATIENCE = 0.5
 _CHANGED = "the config has changed meanwhile"
 
 
-class Book(FactBook, Protocol):
+class Book(FactStore, Protocol):
     """The store of facts and of servers' answers."""
 
     def remember(self, name: str, path: str, body: bytes | None) -> None:
@@ -200,7 +199,7 @@ class HealthChecker:
             status, body, probe_ms = await self._probe(name)
             answered = self._clock.monotonic()
             if self._state.probe_answered(name, status, body, probe_ms=probe_ms, now=answered):
-                before, replies = self._book.servers[name], await self._take_stock(name)  # it may hang after its probe
+                before, replies = self._book.servers[name], await self._poll_models(name)  # it may hang after its probe
                 learned = learned_since(before, self._book.servers[name])
                 if self._state.may_be_told(name):
                     self._book.share(name, Round(answered, probe_ms, body, replies, learned))
@@ -212,13 +211,13 @@ class HealthChecker:
             return error.message
         return None
 
-    async def _take_stock(self, name: str) -> tuple[Reply, ...]:
+    async def _poll_models(self, name: str) -> tuple[Reply, ...]:
         replies: list[Reply] = []
 
         def unusable(error: RouterError) -> None:
             self._warn(name, error.message)
 
-        steps = take_stock(name, self._book, self._models, now=self._clock.monotonic(), unusable=unusable)
+        steps = poll_models(name, self._book, self._models, now=self._clock.monotonic(), unusable=unusable)
         try:
             question = next(steps)
             while True:
@@ -233,7 +232,7 @@ class HealthChecker:
             steps.close()
         return tuple(replies)
 
-    async def _ask(self, name: str, question: Question) -> Told | None:
+    async def _ask(self, name: str, question: PollRequest) -> PollReply | None:
         target, path, asked = self._targets[name], question.path, self._clock.monotonic()
         try:
             status, body = await fetch(
@@ -251,7 +250,7 @@ class HealthChecker:
             self._book.remember(name, path, body)
         elif question.method == "GET":
             self._warn(name, f"answered {path} with {status}", path)
-        return Told(status, body, self._clock.monotonic(), self._clock.wall(), asked)
+        return PollReply(status, body, self._clock.monotonic(), self._clock.wall(), asked)
 
     async def _probe(self, name: str) -> tuple[int, bytes, float]:
         """Return a probe's status, body and duration in milliseconds."""

@@ -199,7 +199,7 @@ def _override(model: CanonicalName, overrides: Mapping[str, float]) -> float | N
 
 def known_model(model: CanonicalName, server: ServerFacts, others: Iterable[ServerFacts]) -> InstalledModel | None:
     """Return the model as this server has it; else the largest that another server has under this name."""
-    own = server.installed.get(model) if server.installed else None
+    own = server.model(model)
     if own is not None:
         return own
     found = [facts.installed[model] for facts in others if facts.installed and model in facts.installed]
@@ -211,7 +211,7 @@ def _with_facts(installed: InstalledModel | None, others: Iterable[ServerFacts])
     if installed is None or installed.facts is not None:
         return installed
     for server in others:
-        found = server.installed.get(installed.name) if server.installed else None
+        found = server.model(installed.name)
         if found is not None and found.facts is not None and found.digest == installed.digest:
             return replace(installed, facts=found.facts)
     return installed
@@ -240,8 +240,8 @@ def measured_memory(server: ServerFacts, model: CanonicalName, context: int | No
     loaded, earlier = runner_of(server, model), server.measured.get((model, context))
     if loaded is None or loaded.size <= 0 or (context is not None and loaded.context_length not in {None, context}):
         return earlier
-    installed = server.installed.get(model) if server.installed else None
-    grows = installed is not None and installed.format == "safetensors"
+    installed = server.model(model)
+    grows = installed is not None and installed.is_mlx
     return max(loaded.held, earlier or 0) if grows else loaded.held
 
 

@@ -79,6 +79,6 @@ def _placement(server: ServerFacts, host: Server) -> Placement | None:
 
 
 def _predicted(installed: InstalledModel, context: int, slots: int) -> int | None:
-    if installed.format == "safetensors":
+    if installed.is_mlx:
         return installed.size
     return None if installed.facts is None else predicted_vram(installed.size, installed.facts, context, parallel=slots)

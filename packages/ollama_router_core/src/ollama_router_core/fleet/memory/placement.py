@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.fleet.capacity import FIT_SHARE
 from ollama_router_core.fleet.snapshot import LoadedModel, ServerFacts
 
 __all__ = ["Placed", "Placement", "gpus_for", "place_models", "share_on_cpu"]
 
-_FIT_SHARE = 0.8
 _LEAST_ON_CPU = 0.02
 """Share on the CPU below which a model counts as entirely on the GPUs."""
 
@@ -41,7 +41,7 @@ class Placement(Struct, frozen=True):
 
 def gpus_for(size: int, free: Sequence[int], *, spread: bool = False) -> int:
     """Return the number of GPUs for a model of `size` bytes, given the free bytes of each; all with `spread`."""
-    return len(free) if spread or size > _FIT_SHARE * max(free, default=0) else 1
+    return len(free) if spread or size > FIT_SHARE * max(free, default=0) else 1
 
 
 def place_models(gpus: Sequence[int], models: Iterable[LoadedModel], *, spread: bool = False) -> Placement:

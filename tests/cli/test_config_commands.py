@@ -8,7 +8,7 @@ from types import ModuleType
 
 import yaml
 
-from ollama_router_server.admin.doctor import missing_extras
+from ollama_router_server.admin.doctor import config_warnings
 
 FIVE_MISTAKES = """\
 proxy_prt: 1
@@ -68,7 +68,7 @@ def test_check_warns_of_a_certificate_that_cannot_be_used(cli, write_config):
 
 def test_check_warns_of_what_the_router_could_not_start_without(cli, write_config, monkeypatch):
     """An extra that is not installed is known before the start; one that nothing asks for is not missed."""
-    monkeypatch.setattr(missing_extras, "find_spec", lambda _module: None)
+    monkeypatch.setattr(config_warnings, "find_spec", lambda _module: None)
     write_config(
         "servers: {a: {host: a}}\ndiscovery: {mdns: _ollama._tcp}\ncoordination: {url: 'redis://127.0.0.1/0'}\n"
     )

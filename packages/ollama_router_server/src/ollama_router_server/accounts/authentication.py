@@ -51,7 +51,6 @@ class Authenticator:
         workers: the other workers, which are informed of verified tokens.
         poll_interval: seconds between reads of the epoch, which is how long a revocation takes to apply.
         grace: seconds without a successful read for which known users are admitted; then every request is rejected.
-        threads: concurrent bcrypt runs.
         max_waiting: credentials being verified or waiting for it; further ones are rejected.
     """
 
@@ -63,7 +62,6 @@ class Authenticator:
         workers: Coordination,
         poll_interval: float = 0.25,
         grace: float = 600.0,
-        threads: int = 2,
         max_waiting: int = 64,
     ) -> None:
         self._users = users
@@ -71,7 +69,7 @@ class Authenticator:
         self._poll_interval = poll_interval
         self.grace = grace
         self._fresh = FreshLook(self.refresh, clock)
-        self._verifier = Verifier(threads=threads, max_waiting=max_waiting)
+        self._verifier = Verifier(max_waiting)
         self._writes = TokenWrites(users, clock=clock)
         self.persons = SpokenFor(users, clock=clock)
         self._workers = workers
@@ -80,7 +78,7 @@ class Authenticator:
         self._confirmed = self._loaded = float("-inf")
         self._refreshing = asyncio.Lock()  # an older result must not overwrite a newer one
         self._callbacks: list[Callable[[], None]] = []
-        self._expiries_told = clock.wall()
+        self._expiries_notified = clock.wall()
         self._next_expiry = float("inf")
         self._watching: asyncio.Task[None] | None = None
         self._reachable = True
@@ -243,12 +241,12 @@ class Authenticator:
             found = self._find(credential)
             if found is not None:
                 return self._admit(found)
-        known = await self._verifier.once(credential, address, self._ask_bcrypt)
+        known = await self._verifier.once(credential, address, self._run_bcrypt)
         if known is None:
             raise _unknown()
         return self._admit(known)
 
-    async def _ask_bcrypt(self, credential: str) -> KnownToken | None:
+    async def _run_bcrypt(self, credential: str) -> KnownToken | None:
         if (proven := self._find_proven(credential)) is not None:
             return proven  # the token or its proof was read during the lookup
         epoch = self._directory.epoch
@@ -289,7 +287,7 @@ class Authenticator:
         changed = directory != self._directory
         self._directory = directory
         self._loaded = now
-        self._next_expiry = next_expiry(directory, self._expiries_told)
+        self._next_expiry = next_expiry(directory, self._expiries_notified)
         self._verified.carry_over(directory.epoch, self._renew)
         if changed:
             self._call_back()
@@ -310,13 +308,13 @@ class Authenticator:
                 self._report(error)
             else:
                 self._report(None)
-            self._tell_expired()
+            self._notify_expired()
 
-    def _tell_expired(self) -> None:
+    def _notify_expired(self) -> None:
         """Call back when a user's access has expired, since no record changes then."""
         wall = self._clock.wall()
         if wall >= self._next_expiry:
-            self._expiries_told = wall
+            self._expiries_notified = wall
             self._next_expiry = next_expiry(self._directory, wall)
             self._call_back()
 

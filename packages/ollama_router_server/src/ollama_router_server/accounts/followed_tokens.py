@@ -28,16 +28,16 @@ class FollowedTokens:
         self._clock = clock
         self._refresh_interval = refresh_interval
         self._unwritten = UnwrittenTokens(usage)
-        self._asked: dict[str, float] = {}  # user to the time of the last request
+        self._last_request: dict[str, float] = {}  # user to the time of the last request
         self._refreshed = float("-inf")
 
     def __contains__(self, user: str) -> bool:
         """Return whether a user's tokens are followed."""
-        return user in self._asked
+        return user in self._last_request
 
-    def ask(self, user: str) -> None:
+    def touch(self, user: str) -> None:
         """Extend the time for which a user's tokens are followed."""
-        self._asked[user] = self._clock.monotonic()
+        self._last_request[user] = self._clock.monotonic()
 
     async def follow(self, user: str) -> None:
         """Read a user's tokens from before this process, or this limit, existed, and follow them.
@@ -49,7 +49,7 @@ class FollowedTokens:
         first_day = first_day_of_month(today)
         await self._usage.count_anew(user, first_day=first_day, today=today)
         self._set({user}, await self._usage.read([user], first_day=first_day))
-        self.ask(user)
+        self.touch(user)
 
     def take(self, user: str, day: int, tokens: int) -> None:
         """Count tokens of a user's day; `write` adds them to the database."""
@@ -74,11 +74,11 @@ class FollowedTokens:
         if now - self._refreshed < self._refresh_interval:
             return
         self._refreshed = now
-        idle = [name for name, asked in self._asked.items() if now - asked > _IDLE]
+        idle = [name for name, last in self._last_request.items() if now - last > _IDLE]
         for name in idle:
             if not self._meters[name].in_flight:  # a request in flight counts on top of the known tokens
-                del self._asked[name]
-        users = set(self._asked)
+                del self._last_request[name]
+        users = set(self._last_request)
         if users:
             first_day = first_day_of_month(day_of(self._clock.wall()))
             self._set(users, await self._usage.read(users, first_day=first_day))

@@ -31,10 +31,10 @@ class SpokenFor:
         settings: how unknown names are treated.
     """
 
-    def __init__(self, users: UserStore, *, clock: Clock, settings: Persons | None = None) -> None:
+    def __init__(self, users: UserStore, *, clock: Clock) -> None:
         self._users = users
         self._clock = clock
-        self.settings = settings or Persons()
+        self.settings = Persons()
         self._known: OrderedDict[str, tuple[int, User]] = OrderedDict()
         self._made: deque[float] = deque()
 

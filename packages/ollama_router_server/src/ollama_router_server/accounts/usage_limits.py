@@ -43,7 +43,7 @@ from ollama_router_server.system import Clock
 
 __all__ = ["Ticket", "UsageLimits"]
 
-_JUST_ASKED = 0.25  # seconds for which a refusal by all members is reused for a user
+_REFUSAL_SECONDS = 0.25  # seconds for which a refusal by all members is reused for a user
 
 
 class Ticket(Struct, kw_only=True, eq=False):
@@ -130,19 +130,19 @@ class UsageLimits:
         if has_token_limit(user.grants):
             if user.name not in self._tokens:
                 return None
-            self._tokens.ask(user.name)
+            self._tokens.touch(user.name)
         try:
             self._check_minute(user, tokens=1)
         except LimitExceeded:
-            if self._should_ask(user):
+            if self._should_ask_members(user):
                 return None
             raise
         return self._admitted(meter, user)
 
-    def _should_ask(self, user: User) -> bool:
+    def _should_ask_members(self, user: User) -> bool:
         """Return whether other members may have freed tokens unknown here; bounds the cost of repeated attempts."""
         asked = self._refused.get(user.name, float("-inf"))
-        return self._workers.asks and not self._workers.away and self._clock.monotonic() - asked >= _JUST_ASKED
+        return self._workers.asks and not self._workers.away and self._clock.monotonic() - asked >= _REFUSAL_SECONDS
 
     async def _check_minute_of_all(self, user: User) -> None:
         """Check the minute's tokens by fresh counts of all members.
@@ -153,7 +153,7 @@ class UsageLimits:
         try:
             self._check_minute(user, tokens=1)
         except LimitExceeded:
-            if not self._should_ask(user):
+            if not self._should_ask_members(user):
                 raise
             await self._workers.count_of(user.name)
             self._refused[user.name] = self._clock.monotonic()
@@ -174,7 +174,7 @@ class UsageLimits:
 
     def _admitted(self, meter: Meter, user: User) -> Ticket:
         now, wall = self._clock.monotonic(), self._clock.wall()
-        self._meters.asked = now
+        self._meters.last_used = now
         if counts_requests(user.grants):
             meter.admit(user.grants, now=now, wall=wall, elsewhere=self._elsewhere(user.name, now))
             self._workers.take(Scope.USER, user.name)
@@ -287,7 +287,7 @@ class UsageLimits:
     async def allowances_now(self, user: User) -> dict[LimitName, Allowance]:
         """Return what is left of each limit of a user, including one without requests here yet."""
         if has_limits(user.grants):
-            self._meters.asked = self._clock.monotonic()
+            self._meters.last_used = self._clock.monotonic()
             with suppress(StorageUnavailable):  # then use the known counts
                 await self._meters.of(user)
             await self._workers.count_of(user.name)

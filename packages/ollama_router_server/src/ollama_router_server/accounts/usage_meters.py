@@ -38,7 +38,7 @@ def counts_requests(grants: Grants) -> bool:
 
 
 class UsageMeters:
-    """The meters of this process, by user; `asked` holds the time of last use. Arguments as for `UsageLimits`."""
+    """The meters of this process, by user; `last_used` is when one was last used. Arguments as for `UsageLimits`."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class UsageMeters:
     ) -> None:
         self.known: dict[str, Meter] = {}
         self.tokens = FollowedTokens(usage, self.known, clock, refresh_interval=refresh_interval)
-        self.asked = float("-inf")
+        self.last_used = float("-inf")
         self._workers = workers
         self._routers = routers
         self._clock = clock
@@ -90,7 +90,7 @@ class UsageMeters:
             async with self._loading.setdefault(name, asyncio.Lock()):
                 await self._load(user)
         if counts_tokens:
-            self.tokens.ask(name)
+            self.tokens.touch(name)
         if counts_requests(user.grants) and not self._workers.asks and self._routers.age > OLD:
             with suppress(StorageUnavailable):  # then use the known counts
                 await self._routers.read()
@@ -121,7 +121,7 @@ class UsageMeters:
             try:
                 await self._flush()
                 await self.tokens.refresh()
-                if self._clock.monotonic() - self.asked < _IDLE and not self._workers.asks:
+                if self._clock.monotonic() - self.last_used < _IDLE and not self._workers.asks:
                     await self._routers.read()
             except StorageUnavailable as error:
                 _log.warning("usage_limits_unavailable", error=str(error))

@@ -14,6 +14,7 @@ from ollama_router_server.storage.identities import KnownToken, User
 
 __all__ = ["Verification", "Verifier"]
 
+_THREADS = 2
 _PER_LOOKUP = 2  # per address: a public part must not suffice to occupy every thread, or to lock out its owner
 
 Verify = Callable[[str], Coroutine[Any, Any, KnownToken | None]]
@@ -45,13 +46,12 @@ class Verifier:
     """A few threads that run bcrypt, one run for all requests with the same credential.
 
     Args:
-        threads: concurrent bcrypt runs.
         max_waiting: credentials being verified or waiting for it; further ones are rejected.
     """
 
-    def __init__(self, *, threads: int, max_waiting: int) -> None:
+    def __init__(self, max_waiting: int) -> None:
         self._max_waiting = max_waiting
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="bcrypt")
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="bcrypt")
         self._flights: dict[str, asyncio.Task[KnownToken | None]] = {}
         self._asking: Counter[tuple[str, str | None]] = Counter()  # runs by public part and address
         self.verifications = 0

@@ -60,15 +60,17 @@ def _libraries() -> tuple[LibraryView, ...]:
 def _installed(names: set[str]) -> Iterator[LibraryView]:
     for name in names:
         try:
-            told = metadata(name)
+            package = metadata(name)
         except PackageNotFoundError:  # of an extra, or for another system
             continue
-        yield LibraryView(name=told["Name"], version=told["Version"], licence=_licence(told))
+        yield LibraryView(name=package["Name"], version=package["Version"], licence=_licence(package))
 
 
-def _licence(told: PackageMetadata) -> str | None:
+def _licence(package: PackageMetadata) -> str | None:
     """Return the licence from the package's metadata: an expression, a classifier, or a short text."""
-    classifiers = [one.removeprefix(_LICENCE) for one in told.get_all("Classifier") or () if one.startswith(_LICENCE)]
-    text = told.get_all("License") or [""]
+    classifiers = [
+        one.removeprefix(_LICENCE) for one in package.get_all("Classifier") or () if one.startswith(_LICENCE)
+    ]
+    text = package.get_all("License") or [""]
     short = text[0] if len(text[0]) <= _LONGEST_LICENCE else ""
-    return (told.get_all("License-Expression") or [""])[0] or ", ".join(classifiers) or short or None
+    return (package.get_all("License-Expression") or [""])[0] or ", ".join(classifiers) or short or None

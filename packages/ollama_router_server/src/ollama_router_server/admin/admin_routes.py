@@ -6,7 +6,7 @@ from typing import Final
 
 from ollama_router_server.admin.about_resource import find_about
 from ollama_router_server.admin.audit_resource import find_audit
-from ollama_router_server.admin.config_resource import find_config
+from ollama_router_server.admin.config_resource import DiagnosticsView, find_config
 from ollama_router_server.admin.doctor.doctor_resource import doctor_view
 from ollama_router_server.admin.fleet_resource import drain, explain_model, find_queue, probe, status_json, undrain
 from ollama_router_server.admin.history_resource import find_day
@@ -47,7 +47,6 @@ from ollama_router_server.admin.requests_resource import cancel_request, find_de
 from ollama_router_server.admin.response_bodies import ObjectBody
 from ollama_router_server.admin.token_access import EVERYBODY, READERS
 from ollama_router_server.admin.usage_resource import answer_usage, users_of_model
-from ollama_router_server.admin.views.config import DiagnosticsView
 from ollama_router_server.admin.views.error_reference import ErrorsView, errors_view
 from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.other_day import OtherDayView

@@ -15,15 +15,15 @@ class DeferredRouter(CompiledRouter):
     Compiling a hundred routes takes 10 to 15 ms; the first request that Falcon answers pays for it, not the start.
     """
 
-    __slots__ = ("_told",)
+    __slots__ = ("_recorded",)
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: list[tuple[str, object, dict[str, Any]]] = []
+        self._recorded: list[tuple[str, object, dict[str, Any]]] = []
 
     def add_route(self, uri_template: str, resource: object, **options: Any) -> None:
         """Record a route."""
-        self._told.append((uri_template, resource, options))
+        self._recorded.append((uri_template, resource, options))
 
     def find(self, uri: str, req: Any = None) -> Any:
         """Return the route from Falcon's router, after adding the recorded routes.
@@ -32,7 +32,7 @@ class DeferredRouter(CompiledRouter):
             ValueError: two routes conflict, or one is invalid.
             TypeError: a responder is not a coroutine.
         """
-        told, self._told = self._told, []
-        for uri_template, resource, options in told:
+        recorded, self._recorded = self._recorded, []
+        for uri_template, resource, options in recorded:
             super().add_route(uri_template, resource, **options)
         return super().find(uri, req)

@@ -12,10 +12,9 @@ from ollama_router_server.admin.groups_resource import (
     list_groups,
     show_group,
 )
-from ollama_router_server.admin.invitations_resource import invite, withdraw
 from ollama_router_server.admin.operation_row import Operation, delete, get, patch, post
 from ollama_router_server.admin.request_bodies import GroupPatch, NewGroup, NewToken, NewUser, UserPatch
-from ollama_router_server.admin.sessions_resource import end_sessions, list_sessions
+from ollama_router_server.admin.sessions_resource import end_sessions, invite, list_sessions, withdraw
 from ollama_router_server.admin.users_resource import (
     add_token,
     change_user,

@@ -79,7 +79,7 @@ def _plain(facts: ServerFacts) -> ServerFacts:
     return ServerFacts(**{**plain, "up": True, "error": None, "loaded": {}, "loading": {}, "loading_at": {}})
 
 
-class _Told:
+class _Progress:
     """Writes progress, one line per percent."""
 
     def __init__(self) -> None:
@@ -92,8 +92,8 @@ class _Told:
             _write({"done": done, "of": of})
 
 
-def _write(told: dict[str, Any]) -> None:
-    sys.stdout.write(f"{json.dumps(told)}\n")
+def _write(line: dict[str, Any]) -> None:
+    sys.stdout.write(f"{json.dumps(line)}\n")
     sys.stdout.flush()
 
 
@@ -111,7 +111,7 @@ def _answer(question: ReplayQuestion) -> dict[str, Any]:
     )
     snapshot = FleetSnapshot(servers=question.servers)
     try:
-        found = replay(question.rows, snapshot, question.config, change=change, heard=_Told())
+        found = replay(question.rows, snapshot, question.config, change=change, heard=_Progress())
     except ConfigError as error:
         return {"refused": error.message}
     steps, last = question.steps, found.others[-1].placed

@@ -1,14 +1,21 @@
-"""Console sessions of a user: `GET` and `DELETE /router/users/{name}/sessions`, `DELETE .../sessions/{id}`."""
+"""Console sessions and sign-in links of a user: the routes below `/router/users/{name}/` for both."""
 
 from __future__ import annotations
 
 from falcon.asgi import Request
 
 from ollama_router_server.admin.json_bodies import actor_of
-from ollama_router_server.admin.response_bodies import EndedSessionsBody, SessionBody, SessionsBody
+from ollama_router_server.admin.links import INVITATION_SECONDS, base_url, link_of
+from ollama_router_server.admin.response_bodies import (
+    EndedSessionsBody,
+    InvitationBody,
+    SessionBody,
+    SessionsBody,
+    WithdrawnBody,
+)
 from ollama_router_server.services import Services
 
-__all__ = ["end_sessions", "list_sessions"]
+__all__ = ["end_sessions", "invite", "list_sessions", "withdraw"]
 
 
 async def list_sessions(services: Services, _request: Request, name: str) -> SessionsBody:
@@ -28,3 +35,20 @@ async def end_sessions(services: Services, request: Request, name: str, id: str 
     """
     ended = await services.console_sessions.end(name, by=actor_of(request), only=id)
     return EndedSessionsBody(user=name, ended=ended)
+
+
+async def invite(services: Services, request: Request, name: str) -> InvitationBody:
+    """Create a link that signs a user in, once, within three days; a user without a token gets one with it.
+
+    Raises:
+        UnknownUser: the user does not exist.
+    """
+    expires_at = services.clock.wall() + INVITATION_SECONDS
+    secret = await services.console_sessions.invite(name, seconds=INVITATION_SECONDS, by=actor_of(request))
+    return InvitationBody(user=name, link=link_of(base_url(services, request), secret), expires_at=expires_at)
+
+
+async def withdraw(services: Services, request: Request, name: str) -> WithdrawnBody:
+    """Withdraw the user's unused links."""
+    withdrawn = await services.console_sessions.withdraw(name, by=actor_of(request))
+    return WithdrawnBody(user=name, withdrawn=withdrawn)

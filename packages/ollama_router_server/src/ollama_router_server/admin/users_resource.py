@@ -10,7 +10,6 @@ from ollama_router_core.access.grants import combine_grants
 from ollama_router_core.access.limits import day_of, nearest_end
 from ollama_router_core.errors import InvalidBody
 from ollama_router_server.admin.grant_bodies import changes_of, grants_body, grants_of
-from ollama_router_server.admin.invitations_resource import invite
 from ollama_router_server.admin.json_bodies import actor_of, read_body
 from ollama_router_server.admin.query_parameters import read_choice
 from ollama_router_server.admin.request_bodies import NewToken, NewUser, UserPatch
@@ -24,6 +23,7 @@ from ollama_router_server.admin.response_bodies import (
     UserDetailsBody,
     UsersBody,
 )
+from ollama_router_server.admin.sessions_resource import invite
 from ollama_router_server.admin.views.rights import RightsView, rights_view
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import Role, UserChange, UserFilter, UserSummary

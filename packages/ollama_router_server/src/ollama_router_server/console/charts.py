@@ -31,6 +31,7 @@ _ROW, _NAME, _BETWEEN = 8, 16, 4  # heights: a model's row, a server's name, the
 _MOST_ROWS = 6
 _MOST_BLOCKS = 400
 _MARK = 3
+_OUTLINE = 60  # height of the outlines of running and waiting requests
 
 
 class Segment(Struct, frozen=True):
@@ -130,7 +131,6 @@ def strip_of(
     *,
     begin: float = 0.0,
     models: Sequence[str | None] = (),
-    height: int = 60,
 ) -> Strip:
     """Lay out a day. Models of a server have rows of their own, up to six; further ones share the last.
 
@@ -150,8 +150,8 @@ def strip_of(
         laid.append(StripLane(lane.server, y, blocks, [replace(one, y=y + one.y) for one in marks(lane.server)]))
         y += _NAME + min(len(rows), _MOST_ROWS) * _ROW + _BETWEEN
     most = max((max(one.running, one.waiting) for one in moments), default=0) or 1
-    running = _outline({one.step: one.running for one in moments}, most, height)
-    waiting = _outline({one.step: one.waiting for one in moments}, most, height)
+    running = _outline({one.step: one.running for one in moments}, most)
+    waiting = _outline({one.step: one.waiting for one in moments}, most)
     own = [replace(one, y=y - _BETWEEN) for one in marks(None)]
     return Strip(STEPS, y, laid, own, len(all_blocks) - len(kept), running, waiting, most)
 
@@ -183,10 +183,10 @@ def _laid(block: BlockView, y: int, tone: int) -> StripBlock:
     return StripBlock(block.begin, y, block.end - block.begin + 1, _ROW - 2, tone, block)
 
 
-def _outline(counts: Mapping[int, int], most: int, height: int) -> str:
+def _outline(counts: Mapping[int, int], most: int) -> str:
     """Draw a path around columns of these heights, one unit wide each; empty if all are zero."""
     parts = [
-        f"M{step} {height}v{-count / most * height:.2f}h1v{count / most * height:.2f}z"
+        f"M{step} {_OUTLINE}v{-count / most * _OUTLINE:.2f}h1v{count / most * _OUTLINE:.2f}z"
         for step, count in sorted(counts.items())
         if count
     ]

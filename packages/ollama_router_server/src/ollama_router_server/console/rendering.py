@@ -7,7 +7,7 @@ import hashlib
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
@@ -106,7 +106,7 @@ def _environment() -> jinja2.Environment:
         money=wording.money,
         plain=wording.plain,
         quoted=shlex.quote,
-        segment=_segment,
+        segment=partial(quote, safe=""),
         short=wording.short,
         turn=turn,
     )
@@ -121,8 +121,3 @@ def _glossary() -> Mapping[str, str]:
     """Return the meaning of each term, from the package's file."""
     found: dict[str, str] = yaml.safe_load((files("ollama_router_server.console") / "glossary.yml").read_text("utf-8"))
     return found
-
-
-def _segment(name: str) -> str:
-    """Encode a name as one segment of a path."""
-    return quote(name, safe="")

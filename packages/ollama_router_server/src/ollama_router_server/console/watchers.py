@@ -26,6 +26,8 @@ MOST_OF_SESSION: Final = 4
 MOST: Final = 64
 _BEAT = 2.0
 _CHECK = 1.0
+_PATIENCE = 10.0
+"""Seconds after which a watcher that does not read is cut."""
 
 _log = structlog.get_logger(__name__)
 
@@ -77,7 +79,6 @@ class Watchers:
         clock: for heartbeats and timeouts.
         over: returns whether the router stops, which ends all streams.
         tick: seconds between looks.
-        patience: seconds after which a watcher that does not read is cut.
     """
 
     def __init__(
@@ -87,13 +88,11 @@ class Watchers:
         *,
         over: Callable[[], bool] = lambda: False,
         tick: float = 0.5,
-        patience: float = 10.0,
     ) -> None:
         self._versions = versions
         self._clock = clock
         self._over = over
         self._tick = tick
-        self._patience = patience
         self._watchers: set[Watcher] = set()
         self._task: asyncio.Task[None] | None = None
         self._checked = 0.0
@@ -165,7 +164,7 @@ class Watchers:
 
     def _cut_slow(self, now: float) -> None:
         for watcher in tuple(self._watchers):
-            if watcher.writing_since is not None and now - watcher.writing_since > self._patience:
+            if watcher.writing_since is not None and now - watcher.writing_since > _PATIENCE:
                 self._watchers.discard(watcher)
                 self.cut += 1
                 if watcher.task is not None:

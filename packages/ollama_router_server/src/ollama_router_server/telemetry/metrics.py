@@ -73,7 +73,7 @@ class Gauges(Struct, frozen=True, kw_only=True):
     console: Callable[[], ConsoleGauges]
 
 
-class _OfServer:
+class _ServerTotals:
     """Totals of one server's requests."""
 
     __slots__ = ("load", "queue", "requests", "tokens_in", "tokens_out", "total", "ttft", "wasted")
@@ -109,7 +109,7 @@ class Metrics:
 
     def __init__(self, gauges: Gauges) -> None:
         self.last_hour = LastHour()
-        self._servers: dict[str, _OfServer] = {}
+        self._servers: dict[str, _ServerTotals] = {}
         self._refused = Counter[str]()
         self._errors = Counter[str]()
         self._decisions = Counter[tuple[str, str]]()
@@ -124,7 +124,7 @@ class Metrics:
         name, status = record.server or _NOWHERE, record.status
         server = self._servers.get(name)
         if server is None:
-            server = self._servers[name] = _OfServer()
+            server = self._servers[name] = _ServerTotals()
         server.requests[record.path, status if status == CLIENT_LEFT else status // 100] += 1
         if record.error_code is not None:
             self._errors[record.error_code] += 1

@@ -52,11 +52,11 @@ class ServerHours:
         """Count a finished request at its own times."""
         step = int(record.started_at + record.total_ms / 1000) // _STEP
         if record.attempts > 1:
-            for server in _in_vain(record):
-                self._of(server, step)[1] += 1
+            for server in _failed_servers(record):
+                self._sums_of(server, step)[1] += 1
         if record.server is None or not record.attempts:
             return
-        sums = self._of(record.server, step)
+        sums = self._sums_of(record.server, step)
         sums[0] += 1
         sums[1] += record.status != CLIENT_LEFT and (record.status >= 400 or record.error is not None)
         if record.decode_ms and record.completion_tokens:
@@ -69,7 +69,7 @@ class ServerHours:
         self._sums = {name: steps for name, steps in self._sums.items() if max(steps) > gone}
         return [(name, at, *sums) for name, steps in self._sums.items() for at, sums in steps.items() if at > gone]
 
-    def _of(self, server: str, step: int) -> list[int]:
+    def _sums_of(self, server: str, step: int) -> list[int]:
         steps = self._sums.setdefault(server, {})
         sums = steps.get(step)
         if sums is None:
@@ -106,7 +106,7 @@ def _added(one: Sequence[int], other: Sequence[int]) -> Sequence[int]:
     return [mine + more for mine, more in zip(one, other, strict=True)]
 
 
-def _in_vain(record: RequestRecord) -> list[str]:
+def _failed_servers(record: RequestRecord) -> list[str]:
     """Return the servers of failed attempts before the last, if recorded."""
     kept = {} if record.decision is None else msgspec.json.decode(record.decision)
     tried = kept.get("attempts", ())[: record.attempts - 1]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import exp, log
 from typing import Final
 
-__all__ = ["band_of", "percentile_ms"]
+__all__ = ["band_of", "nearest_rank", "percentile_ms"]
 
 _WIDTH: Final = log(1.1)
 _LONGEST: Final = 400
@@ -20,9 +20,15 @@ def band_of(ms: float) -> int:
 
 def percentile_ms(counts: Mapping[int, int], percent: int) -> float | None:
     """Return the percentile `percent` in milliseconds (nearest rank), within 5 %; None without values."""
+    band = nearest_rank(counts, percent)
+    return None if band is None else exp((band + 0.5) * _WIDTH)
+
+
+def nearest_rank(counts: Mapping[int, int], percent: int) -> int | None:
+    """Return the percentile `percent` of counted values (nearest rank); None without values."""
     left = -(-sum(counts.values()) * percent // 100)
-    for band in sorted(counts):
-        left -= counts[band]
+    for value in sorted(counts):
+        left -= counts[value]
         if left <= 0:
-            return exp((band + 0.5) * _WIDTH)
+            return value
     return None

@@ -204,14 +204,14 @@ def attention(services: Services, servers: Sequence[ServerView]) -> Iterator[Att
     for source, reason in sorted(services.discovery.problems.items()):
         yield _warn("discovery.failed", f"Server discovery at {source} fails: {reason}.", "orouter status")
     for server in servers:
-        yield from _of_server(server)
-    yield from _of_all(services, servers)
+        yield from _server_problems(server)
+    yield from _fleet_problems(services, servers)
     told = {canonical_name(name) for name in services.config.models.memory_overrides}
     for server in servers:
-        yield from _of_memory(server, told)
+        yield from _memory_problems(server, told)
 
 
-def _of_all(services: Services, servers: Sequence[ServerView]) -> Iterator[AttentionView]:
+def _fleet_problems(services: Services, servers: Sequence[ServerView]) -> Iterator[AttentionView]:
     figures, most = services.worker_news.figures(), services.config.queue.max_waiting
     if 0 < most <= (waiting := services.admission.waiting):
         what = f"The queue is full: {amount(waiting, 'request')} waiting, further ones are refused."
@@ -232,7 +232,7 @@ def _of_all(services: Services, servers: Sequence[ServerView]) -> Iterator[Atten
         yield _warn("digests.differ", what, f"orouter models pull {name} --to all")
 
 
-def _of_memory(server: ServerView, told: Collection[CanonicalName]) -> Iterator[AttentionView]:
+def _memory_problems(server: ServerView, told: Collection[CanonicalName]) -> Iterator[AttentionView]:
     """Yield models whose size is a fifth off the computed one, which decides placements, unless configured (`told`)."""
     for row in server.loaded:
         if row.computed and canonical_name(row.model) not in told and abs(row.size / row.computed - 1) >= _FAR:
@@ -243,7 +243,7 @@ def _of_memory(server: ServerView, told: Collection[CanonicalName]) -> Iterator[
             )
 
 
-def _of_server(server: ServerView) -> Iterator[AttentionView]:
+def _server_problems(server: ServerView) -> Iterator[AttentionView]:
     name = server.name
     match server.state:
         case "down":

@@ -54,10 +54,10 @@ def _row_of(active: ActiveView) -> RequestRecord:
 
 
 def _sentence(active: ActiveView) -> str:
-    return f"In progress for {seconds(active.seconds * 1000)}: {', '.join(_told(active))}."
+    return f"In progress for {seconds(active.seconds * 1000)}: {', '.join(_parts(active))}."
 
 
-def _told(active: ActiveView) -> Iterator[str]:
+def _parts(active: ActiveView) -> Iterator[str]:
     if active.state == "waiting" and active.queue_position:
         yield f"{_nth(active.queue_position)} in line"
         if active.starts_in_seconds is not None:

@@ -71,7 +71,7 @@ def tries_of(
     record: RequestRecord, kept: Sequence[KeptAttemptView], phases: Sequence[PhaseView]
 ) -> list[TryView] | None:
     """Return every attempt, the last with its phases; None if earlier ones were not recorded."""
-    made = [_in_vain(one) for one in kept]
+    made = [_failed_try(one) for one in kept]
     match record.attempts - len(kept):
         case 0:
             return made
@@ -81,7 +81,7 @@ def tries_of(
             return None
 
 
-def _in_vain(one: KeptAttemptView) -> TryView:
+def _failed_try(one: KeptAttemptView) -> TryView:
     ms = max(0.0, one.end_ms - one.start_ms)
     phase: PhaseName = "connect" if one.end == "unreachable" else "unexplained"
     parts = [PhaseView(name=phase, ms=ms)] if ms > _TINY else []

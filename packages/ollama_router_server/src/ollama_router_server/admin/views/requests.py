@@ -42,7 +42,7 @@ _LOADS = {
     "evicts": "not in memory, in place of others",
     "reload": "in memory for other options",
 }
-_TOLD = 0.02
+_LEAST_SHARE = 0.02
 """The least share of the total that the sentence mentions."""
 
 
@@ -196,7 +196,7 @@ def sentence_of(
         case "error":
             return f"Failed after {seconds(record.total_ms)}: {record.error or f'status {record.status}'}."
         case "ok":
-            parts = ", ".join(_told(record, decision))
+            parts = ", ".join(_time_spent(record, decision))
             said = f"; expected {seconds(sum(phase.ms for phase in expected))}" if expected else ""
             return f"Took {seconds(record.total_ms)}{f': {parts}' if parts else ''}{said}."
 
@@ -240,10 +240,10 @@ def _because(decision: KeptDecisionView | None) -> str:
     return f" ({', '.join(why)})" if why else ""
 
 
-def _told(record: RequestRecord, decision: KeptDecisionView | None) -> Iterator[str]:
+def _time_spent(record: RequestRecord, decision: KeptDecisionView | None) -> Iterator[str]:
     model = record.model_served or record.model_asked or "the model"
     for phase in phases_of(record):
-        if phase.ms < _TOLD * record.total_ms:
+        if phase.ms < _LEAST_SHARE * record.total_ms:
             continue
         time = seconds(phase.ms)
         match phase.name:

@@ -13,7 +13,7 @@ from ollama_router_server.admin.view import View
 from ollama_router_server.admin.views.requests import seconds
 from ollama_router_server.storage.log_hours import HourSums
 from ollama_router_server.telemetry.last_hour import Minute
-from ollama_router_server.telemetry.time_bands import percentile_ms
+from ollama_router_server.telemetry.time_bands import nearest_rank, percentile_ms
 
 __all__ = ["HOURS", "SeriesView", "Span", "StepView", "series_of_hours", "series_of_minutes"]
 
@@ -75,13 +75,16 @@ def series_of_minutes(minutes: Sequence[Minute], now: float) -> SeriesView:
 
 
 def series_of_hours(span: Span, hours: Sequence[HourSums], now: float) -> SeriesView:
-    """Build the series of a day or a week from the request log."""
+    """Build the series of a day or a week from the request log.
+
+    Its bands put percentiles at most 1 ms, or from 100 ms on 1 in 100, below the true values.
+    """
     found = {one.start: one for one in hours}
     last = int(now // _HOUR) * _HOUR
     starts = range(last - (HOURS[span] - 1) * _HOUR, last + 1, _HOUR)
     nothing = HourSums(start=0, requests=0, errors=0, completion_tokens=0, first_token={})
     steps = [_hour(found.get(start) or replace(nothing, start=start), now) for start in starts]
-    return _series(span, _HOUR, steps, (one.first_token for one in hours), _nearest_rank)
+    return _series(span, _HOUR, steps, (one.first_token for one in hours), nearest_rank)
 
 
 def _hour(one: HourSums, now: float) -> StepView:
@@ -90,8 +93,8 @@ def _hour(one: HourSums, now: float) -> StepView:
         failed=one.errors,
         per_second=_rate(one.requests, one.start, _HOUR, now),
         waiting=None,
-        ttft_p50_ms=_nearest_rank(one.first_token, 50),
-        ttft_p95_ms=_nearest_rank(one.first_token, 95),
+        ttft_p50_ms=nearest_rank(one.first_token, 50),
+        ttft_p95_ms=nearest_rank(one.first_token, 95),
     )
 
 
@@ -118,13 +121,3 @@ def _rate(requests: int, start: int, step: int, now: float) -> float:
 def _passed(start: int, step: int, now: float) -> float:
     """Return the elapsed seconds of a step, at least one."""
     return min(max(now - start, 1.0), step)
-
-
-def _nearest_rank(counts: Mapping[int, int], percent: int) -> float | None:
-    """Return a percentile from the log's bands: at most 1 ms, or from 100 ms on 1 in 100, below the true value."""
-    left = -(-sum(counts.values()) * percent // 100)
-    for least_ms in sorted(counts):
-        left -= counts[least_ms]
-        if left <= 0:
-            return float(least_ms)
-    return None

@@ -16,7 +16,7 @@ from ollama_router_server.services import Services
 
 __all__ = ["ArrivingView", "GpuView", "MeasuredLoadView", "PlacedView", "ServerMemoryView", "server_memory"]
 
-_TOLD: Final = 20
+_MOST_LOADS: Final = 20
 
 
 class PlacedView(View):
@@ -77,7 +77,7 @@ def server_memory(services: Services, facts: ServerFacts, host: Server, now: flo
         gpus=list(_gpus(facts, host)),
         arriving=list(_arriving(services, facts, host, now)),
         accuracy=accuracy_of(loads),
-        loads=[MeasuredLoadView.from_object(one) for one in loads[:_TOLD]],
+        loads=[MeasuredLoadView.from_object(one) for one in loads[:_MOST_LOADS]],
     )
 
 

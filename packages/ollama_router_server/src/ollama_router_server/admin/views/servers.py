@@ -150,8 +150,8 @@ def check_server(services: Services, name: str) -> None:
 def server_views(services: Services) -> ServersView:
     """Return all servers of the config, those that need attention first, then by name."""
     snapshot, now = services.fleet.snapshot, services.clock.monotonic()
-    beside = _Beside(services.worker_news.servers_hour(), _usual_version(snapshot))
-    shown = [_server(services, name, snapshot, now, beside) for name in services.config.servers]
+    context = _FleetContext(services.worker_news.servers_hour(), _usual_version(snapshot))
+    shown = [_server(services, name, snapshot, now, context) for name in services.config.servers]
     return ServersView(servers=sorted(shown, key=lambda one: (_ATTENTION.index(one.state), one.name)))
 
 
@@ -166,9 +166,9 @@ def server_detail(services: Services, name: str, *, address: bool) -> ServerDeta
     snapshot, now = services.fleet.snapshot, services.clock.monotonic()
     facts = snapshot.servers.get(name) or ServerFacts(name=name)
     health = services.fleet.health.to_json(name, now)
-    beside = _Beside(services.worker_news.servers_hour(), _usual_version(snapshot))
+    context = _FleetContext(services.worker_news.servers_hour(), _usual_version(snapshot))
     return ServerDetailView(
-        **_server(services, name, snapshot, now, beside).model_dump(),
+        **_server(services, name, snapshot, now, context).model_dump(),
         memory=server_memory(services, facts, server, now),
         settings=server.model_dump(mode="json", exclude=_OF_ITS_ADDRESS),
         address=f"{server.protocol}://{server.host}:{server.port}" if address else None,
@@ -195,7 +195,7 @@ def probe_view(services: Services, name: str, error: str | None) -> ProbeView:
     )
 
 
-class _Beside(NamedTuple):
+class _FleetContext(NamedTuple):
     """Data of the whole fleet that each server's view needs."""
 
     hours: Mapping[str, ServerHour]
@@ -208,9 +208,9 @@ def _usual_version(snapshot: FleetSnapshot) -> str | None:
     return max(counts, key=lambda one: (counts[one], parse_version(one) or ()), default=None)
 
 
-def _server(services: Services, name: str, snapshot: FleetSnapshot, now: float, beside: _Beside) -> ServerView:
+def _server(services: Services, name: str, snapshot: FleetSnapshot, now: float, context: _FleetContext) -> ServerView:
     server = services.config.servers[name]
-    hour = beside.hours.get(name, ServerHour())
+    hour = context.hours.get(name, ServerHour())
     facts = snapshot.servers.get(name) or ServerFacts(name=name)
     draining = name in services.fleet.health.draining
     breaker = services.fleet.health.state_of(name, now)
@@ -221,7 +221,7 @@ def _server(services: Services, name: str, snapshot: FleetSnapshot, now: float, 
         found_by=services.running_config.found_by.get(name),
         state=state,
         since=services.fleet.state_times.since(name, state),
-        is_odd_version=bool(facts.up and facts.version) and facts.version != beside.version,
+        is_odd_version=bool(facts.up and facts.version) and facts.version != context.version,
         requests_last_hour=hour.requests,
         failed_last_hour=hour.failed,
         tokens_per_second=None if speed is None else round(speed, 1),

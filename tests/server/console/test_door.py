@@ -156,6 +156,16 @@ async def test_networks_narrow_who_may_open_it(tmp_path: Path) -> None:
         assert (await browser.get("/console/", headers=PERSON)).status_code == 403
 
 
+@pytest.mark.parametrize(("address", "status"), [("10.1.2.3", 401), ("::ffff:10.1.2.3", 401), ("::1", 403), ("", 403)])
+async def test_networks_contain_clients_of_a_dual_stack_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, status: int
+) -> None:
+    """Such a socket reports IPv4 clients as IPv6 addresses."""
+    monkeypatch.setattr("ollama_router_server.console.guard.address_of", lambda *_: address or None)
+    async with console(tmp_path, console={"networks": ["10.0.0.0/8"]}) as router, router.client("") as browser:
+        assert (await browser.get("/console/", headers=PERSON)).status_code == status
+
+
 async def test_the_bare_address_greets_programs_and_leads_people(tmp_path: Path) -> None:
     """`GET /` is "Ollama is running" for programs; a browser's navigation is led to the console."""
     async with console(tmp_path) as router, router.client("") as client:

@@ -11,13 +11,12 @@ import ipaddress
 import re
 from collections.abc import Container, Iterable
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ollama_router_core.access.addresses import read_address
+from ollama_router_core.access.addresses import is_within, read_network
 from ollama_router_core.api.endpoints import Endpoint, Kind
 from ollama_router_core.api.model_names import canonical_name, is_cloud_name
 from ollama_router_core.api.name_patterns import matches_pattern
@@ -239,7 +238,7 @@ def check_network(grants: Grants, address: str | None) -> None:
     """
     if grants.networks is None:
         return
-    if address is None or not _is_within(grants.networks, address):
+    if address is None or not is_within(grants.networks, address):
         raise Forbidden("this user may not connect from this address; an administrator can allow its network")
 
 
@@ -322,17 +321,6 @@ def _members(name: str, members: type[StrEnum], texts: Iterable[str]) -> tuple[S
 
 def _checked_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
-        return _network(text)
+        return read_network(text)
     except ValueError:
         raise InvalidGrants(f"{text[:50]!r} is not a network; write it as 10.0.0.0/8 or fd00::/8") from None
-
-
-@lru_cache(maxsize=1024)  # 37 us
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    return ipaddress.ip_network(text, strict=False)
-
-
-@lru_cache(maxsize=4096)  # 26 us
-def _is_within(networks: tuple[str, ...], address: str) -> bool:
-    known = read_address(address)
-    return known is not None and any(known in _network(text) for text in networks)

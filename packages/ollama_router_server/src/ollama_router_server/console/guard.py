@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any, Final
 
 import falcon
 from falcon.asgi import Request, Response
 
+from ollama_router_core.access.addresses import is_within
 from ollama_router_core.errors import Forbidden, MissingCredential
 from ollama_router_server.admin.token_access import address_of, check_role
 from ollama_router_server.console.sessions import Sessions
@@ -58,7 +58,7 @@ class ConsoleAccess:
         if not settings.enabled:
             raise falcon.HTTPNotFound(title="no such path", description="this router has no console")
         address = address_of(self._services, request)
-        if settings.networks and not _is_within(settings.networks, address):
+        if settings.networks and not is_within(settings.networks, address or ""):
             raise Forbidden("the console cannot be opened from this address; see console.networks")
         if request.method not in _SAFE:
             _check_origin(request)
@@ -108,12 +108,3 @@ def _check_origin(request: Request) -> None:
         raise Forbidden("only the console's own pages may do this")
     if kind not in {"", "application/json"}:
         raise Forbidden("the body must be application/json")
-
-
-def _is_within(networks: tuple[str, ...], address: str | None) -> bool:
-    try:
-        known = ipaddress.ip_address(address or "")
-    except ValueError:
-        return False
-    found = (ipaddress.ip_network(text, strict=False) for text in networks)
-    return any(known in network for network in found if network.version == known.version)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_address
 from typing import Literal
 
 from msgspec import Struct
 
+from ollama_router_core.access.addresses import read_address
 from ollama_router_core.errors import amount
 from ollama_router_server.admin.view import View
 from ollama_router_server.admin.views.models import ModelView, model_views
@@ -74,13 +74,8 @@ def first_model(models: Sequence[ModelView]) -> ModelView | None:
 
 def is_loopback(host: str | None) -> bool:
     """Return whether an address or name is local to this machine."""
-    if host is None or host == "localhost":
-        return host is not None
-    try:
-        address = ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+    address = read_address((host or "").strip("[]"))
+    return host == "localhost" if address is None else address.is_loopback
 
 
 def _reachable(listens: str, access: ClientAccess) -> CheckView:

@@ -270,6 +270,20 @@ async def test_create_from_a_model_goes_where_that_model_is(tmp_path: Path) -> N
     assert holding(sims, "mine") == ["c"]
 
 
+async def test_an_adapter_of_a_model_that_another_server_has_is_created_where_the_adapter_is(tmp_path: Path) -> None:
+    """That server pulls the model that it lacks, or says itself why it cannot."""
+    async with AsyncExitStack() as stack:
+        sims = await simulate(stack, 2)
+        sims["a"].library.add(model(NAME))
+        sims["b"].library.blobs[OTHER_DIGEST] = OTHER
+        router = await route(stack, tmp_path, sims)
+        admin = await stack.enter_async_context(router.client(router.admin_token))
+        body = {"model": "mine", "from": NAME, "adapters": {"m": OTHER_DIGEST}}
+        response = await admin.post("/api/create", json=body)
+    assert response.headers["x-router-server"] == "b"
+    assert response.json() == {"error": f"pull model manifest: file does not exist: {NAME}"}
+
+
 async def test_one_upload_reaches_several_servers(tmp_path: Path) -> None:
     """With a target that means several; one that has the blob already holds nobody up."""
     async with AsyncExitStack() as stack:

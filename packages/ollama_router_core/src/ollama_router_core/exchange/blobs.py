@@ -126,16 +126,15 @@ def _creator(environment: Environment, context: RequestContext, request: ParsedR
     """Find the server that has the blobs or the base of the new model."""
     up = up_servers(environment)
     if request.blobs:
-        up = (yield from _with_all(environment, context, request.blobs, up)) or (
-            _last_upload(environment, context) or up_servers(environment)
-        )
+        up = (yield from _with_all(environment, context, request.blobs, up)) or _last_upload(environment, context) or up
     if request.base:
         base = owners(environment.fleet.snapshot, canonical_name(request.base))
         having = [name for name in up if name in base]
-        if not having and not request.blobs:
+        if having:
+            return having[0]
+        if not request.blobs:
             return servers_for_target(Unsaid(), sized_as(request), environment.fleet.snapshot, environment.config)[0]
-        return having[0]
-    return up[0]
+    return up[0]  # a server pulls a base that it lacks
 
 
 def _with_all(

@@ -50,6 +50,7 @@ CLAUDE_CODE = "user_" + "0a" * 32
         ),
         ({"metadata": {"user_id": json.dumps({"device_id": "d1", "account_uuid": "", "session_id": "s"})}}, "d1"),
         ({"metadata": {"user_id": "{not json"}}, "{not json"),
+        ({"user": '{"a":' + "[" * 2000}, '{"a":' + "[" * 995),
         ({"metadata": {"topic": "x"}, "user": 7}, None),
         ({"metadata": "x"}, None),
     ],

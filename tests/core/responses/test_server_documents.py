@@ -15,6 +15,7 @@ from ollama_router_core.responses.server_documents import (
     is_version,
     read_document,
     read_rows,
+    words_of,
 )
 from support.json_texts import values
 
@@ -40,6 +41,16 @@ def test_what_is_no_object_within_bounds_is_an_error(body: bytes) -> None:
     """An error of the server's, whatever it sent."""
     with pytest.raises(UpstreamProtocolError):
         read_document(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [(b'{"error":"busy"}', "500 busy"), (b"busy", "500 busy"), (b"[" * 100_000, "500 " + "[" * 296), (b"", "500")],
+    ids=["json", "text", "nested", "empty"],
+)
+def test_a_refusal_is_its_status_and_its_text(body: bytes, words: str) -> None:
+    """At most 300 characters of it, whatever the server sent."""
+    assert words_of(500, body) == words
 
 
 def test_a_list_has_at_most_so_many_rows() -> None:

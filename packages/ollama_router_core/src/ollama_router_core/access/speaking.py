@@ -81,7 +81,7 @@ def _without_session(text: str) -> str:
         return text
     try:
         told = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     names = (told.get(key) for key in _IN_JSON)
     return next((name for name in names if isinstance(name, str) and name), text)

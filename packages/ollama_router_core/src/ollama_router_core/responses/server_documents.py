@@ -108,7 +108,7 @@ def words_of(status: int, body: bytes) -> str:
     """Return the status and the error text of a refusal."""
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     words = found.get("error") if isinstance(found, dict) else body.decode("utf-8", "replace")
     return f"{status} {words}".strip()[:_LONGEST_WORDS]

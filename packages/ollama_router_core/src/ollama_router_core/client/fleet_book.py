@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.client.system import Clock
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.clocked_fleet import ClockedFleet
@@ -125,13 +124,3 @@ class FleetBook(ClockedFleet):
         for server in self.servers if name is None else (name,):
             self.state.lists_are_due(server, self.now())
             self._due_soon(server)
-
-    def refresh_unknown(self, model: CanonicalName | None) -> None:
-        """Query the model lists again after a request found no server, at most once in five seconds."""
-        if model is not None and self.state.may_refresh(self.now()):
-            self.refresh_soon()
-
-    @property
-    def shares(self) -> bool:
-        """False, as no other process shares the servers' slots."""
-        return False

@@ -8,8 +8,8 @@ Compute(function)           its value                   any exception it raises
 Count(user)                 Reservation                 RouterError
 Charge(reservation, tokens) bool: False while pending   RouterError
 AwaitCharge(reservation)    None                        RouterError
-Admit(...)                  Slot, Queued or Refused
-AwaitSlot(queued, ...)      Slot or Refused; Queued, updated, after `seconds` or once it has joined the queue
+Admit(...)                  ServerSlot, Queued or Refused
+AwaitSlot(queued, ...)      ServerSlot or Refused; Queued, updated, after `seconds` or once it has joined the queue
 LookForModels()             bool: whether it ran
 UseStore(operation)         StoredResponse, None, or bool   RouterError
 Send(request)               Upstream, immediately

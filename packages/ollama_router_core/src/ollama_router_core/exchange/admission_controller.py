@@ -19,9 +19,10 @@ from ollama_router_core.exchange.actions import Admit
 from ollama_router_core.exchange.admission_view import AdmissionView
 from ollama_router_core.exchange.events import Queued, Refused
 from ollama_router_core.exchange.open_slots import OpenSlots
-from ollama_router_core.exchange.server_slot import ServerSlot, SlotClaims, SlotFleet, Waiter
+from ollama_router_core.exchange.server_slot import ServerSlot, SlotClaims, Waiter
 from ollama_router_core.exchange.shared_slots import SharedSlots
 from ollama_router_core.exchange.slot_grants import Grant, SlotGrants
+from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.strategies import STRATEGIES
@@ -52,7 +53,7 @@ class AdmissionController:
     def __init__(
         self,
         config: Config,
-        fleet: SlotFleet,
+        fleet: ClockedFleet,
         now: Callable[[], float],
         *,
         decided: Callable[[float], None] = lambda _: None,

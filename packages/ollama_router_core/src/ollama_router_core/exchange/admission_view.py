@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from ollama_router_core.admission import Admission, WaitingGroup
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.exchange.open_slots import OpenSlots
-from ollama_router_core.exchange.server_slot import SlotFleet
+from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.decision import Decision
 
@@ -24,7 +24,7 @@ class AdmissionView:
         now: the fleet's clock, in seconds.
     """
 
-    def __init__(self, admission: Admission, fleet: SlotFleet, slots: OpenSlots, now: Callable[[], float]) -> None:
+    def __init__(self, admission: Admission, fleet: ClockedFleet, slots: OpenSlots, now: Callable[[], float]) -> None:
         self._admission = admission
         self._fleet = fleet
         self._slots = slots

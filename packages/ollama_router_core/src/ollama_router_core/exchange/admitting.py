@@ -13,8 +13,9 @@ from ollama_router_core.exchange.applied_policy import stand_in
 from ollama_router_core.exchange.asking import Reply, ask_all, own_request
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.exchange.events import Queued, Refused, Slot
+from ollama_router_core.exchange.events import Queued, Refused
 from ollama_router_core.exchange.heartbeat import heartbeat_for
+from ollama_router_core.exchange.server_slot import ServerSlot
 from ollama_router_core.exchange.waiting import waiting_of
 from ollama_router_core.fleet.prefixes import conversation_of
 from ollama_router_core.responses.several_servers import names_of
@@ -29,7 +30,7 @@ _LONGEST_RETRY_AFTER = 30.0
 
 def admit(
     environment: Environment, context: RequestContext, request: ParsedRequest
-) -> Steps[tuple[ParsedRequest, Slot]]:
+) -> Steps[tuple[ParsedRequest, ServerSlot]]:
     """Get a slot on a server; return the request, rewritten for the fallback model if its own cannot be served.
 
     Raises:
@@ -46,7 +47,7 @@ def admit(
     return request, slot
 
 
-def _found(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[Slot]:
+def _found(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[ServerSlot]:
     """Get a slot; refresh the model lists once before reporting a model as missing."""
     try:
         return (yield from _in_turn(environment, context, request))
@@ -56,7 +57,7 @@ def _found(environment: Environment, context: RequestContext, request: ParsedReq
     return (yield from _in_turn(environment, context, request))
 
 
-def _taken(environment: Environment, context: RequestContext, slot: Slot) -> Slot:
+def _taken(environment: Environment, context: RequestContext, slot: ServerSlot) -> ServerSlot:
     """Record the slot, and restrict its ranking to destinations that the user may use."""
     context.decision, context.decided = slot.decision, environment.now()
     if context.queue_position is None and slot.position:
@@ -73,13 +74,13 @@ def _taken(environment: Environment, context: RequestContext, slot: Slot) -> Slo
     return slot
 
 
-def _in_turn(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[Slot]:
+def _in_turn(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[ServerSlot]:
     """Request admission, and wait in the queue if necessary."""
     user = "" if context.user is None else context.user.name
     if STRATEGIES[environment.config.routing_strategy].uses_prefixes:
         context.conversation = conversation_of(request, user, environment.key)
     waiting = waiting_of(environment.config, context)
-    outcome: Slot | Queued | Refused = yield Admit(request, user, context.conversation, waiting)
+    outcome: ServerSlot | Queued | Refused = yield Admit(request, user, context.conversation, waiting)
     if context.charging:
         yield from _charged_meanwhile(environment, context, outcome)
     if isinstance(outcome, Queued):
@@ -90,7 +91,7 @@ def _in_turn(environment: Environment, context: RequestContext, request: ParsedR
 
 
 def _charged_meanwhile(
-    environment: Environment, context: RequestContext, outcome: Slot | Queued | Refused
+    environment: Environment, context: RequestContext, outcome: ServerSlot | Queued | Refused
 ) -> Steps[None]:
     """Await the token charge after admission, as one message to other routers carries both."""
     try:
@@ -107,8 +108,8 @@ def _charged_meanwhile(
 
 
 def _unrefused(
-    environment: Environment, context: RequestContext, request: ParsedRequest, outcome: Slot | Refused
-) -> Slot:
+    environment: Environment, context: RequestContext, request: ParsedRequest, outcome: ServerSlot | Refused
+) -> ServerSlot:
     if isinstance(outcome, Refused):
         context.decision = outcome.decision or context.decision
         raise _worded(environment, request, outcome.error)
@@ -117,7 +118,7 @@ def _unrefused(
 
 def admit_again(
     environment: Environment, context: RequestContext, request: ParsedRequest, queued: Queued
-) -> Steps[Slot]:
+) -> Steps[ServerSlot]:
     """Get another slot for a preempted request.
 
     Raises:
@@ -136,7 +137,7 @@ def _joined(context: RequestContext, queued: Queued) -> None:
 
 def _waited(
     environment: Environment, context: RequestContext, request: ParsedRequest, queued: Queued
-) -> Steps[Slot | Refused]:
+) -> Steps[ServerSlot | Refused]:
     """Wait in the queue; a stream gets its position with each heartbeat.
 
     A request whose slot claim is denied joins the queue during the wait, and is logged as queued.
@@ -144,7 +145,7 @@ def _waited(
     heartbeat = heartbeat_for(environment, context, request)
     seconds = None if heartbeat is None else heartbeat.interval
     while True:
-        outcome: Slot | Queued | Refused = yield AwaitSlot(queued, seconds)
+        outcome: ServerSlot | Queued | Refused = yield AwaitSlot(queued, seconds)
         if not isinstance(outcome, Queued):
             return outcome
         has_joined = bool(outcome.position and not queued.position)
@@ -160,7 +161,7 @@ def _waited(
                 raise
 
 
-def free_memory(environment: Environment, slot: Slot) -> Steps[None]:
+def free_memory(environment: Environment, slot: ServerSlot) -> Steps[None]:
     """Unload models to make room on the slot's server; after a failure, leave eviction to the server."""
     for model in slot.unload:
         facts = environment.fleet.servers.get(slot.server)

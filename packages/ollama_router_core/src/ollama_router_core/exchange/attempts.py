@@ -18,10 +18,11 @@ from ollama_router_core.exchange.asking import open_upstream
 from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.exchange.events import Preempted, Refused, Slot, Upstream
+from ollama_router_core.exchange.events import Preempted, Refused, Upstream
 from ollama_router_core.exchange.feedback import note_fault, note_sent
 from ollama_router_core.exchange.heartbeat import StreamHeartbeat, heartbeat_for
 from ollama_router_core.exchange.key_redaction import redactor_for
+from ollama_router_core.exchange.server_slot import ServerSlot
 from ollama_router_core.exchange.upstream_answer import Answer, look_at, release
 from ollama_router_core.fleet.health import BreakerPermit
 from ollama_router_core.fleet.stalls import Wait
@@ -49,7 +50,7 @@ _INFER = Kind.INFER
 
 
 def forward_request(
-    environment: Environment, context: RequestContext, request: ParsedRequest, slot: Slot
+    environment: Environment, context: RequestContext, request: ParsedRequest, slot: ServerSlot
 ) -> Steps[Answer]:
     """Try the servers of the ranking until one answers.
 
@@ -88,7 +89,7 @@ def _try(
     environment: Environment,
     context: RequestContext,
     request: ParsedRequest,
-    slot: Slot,
+    slot: ServerSlot,
     destination: Destination,
     heartbeat: StreamHeartbeat | None,
 ) -> Steps[tuple[Outcome, Answer | None]]:
@@ -128,7 +129,7 @@ def _answer(
     environment: Environment,
     context: RequestContext,
     request: ParsedRequest,
-    slot: Slot,
+    slot: ServerSlot,
     destination: Destination,
     heartbeat: StreamHeartbeat | None,
 ) -> Steps[Answer]:
@@ -238,7 +239,7 @@ def _ended_without_a_byte(error: UpstreamError) -> bool:
 
 
 def _outgoing(
-    context: RequestContext, destination: Destination, outbound: Outbound, slot: Slot, *, repeatable: bool
+    context: RequestContext, destination: Destination, outbound: Outbound, slot: ServerSlot, *, repeatable: bool
 ) -> Outgoing:
     own = outbound.headers
     if context.observer is not None:

@@ -14,8 +14,6 @@ from ollama_router_core.access.grants import Grants, Role
 from ollama_router_core.errors import Forbidden, Overloaded, RequestCancelled, RouterError, UpstreamError
 
 if TYPE_CHECKING:
-    from ollama_router_core.api.model_names import CanonicalName
-    from ollama_router_core.fleet.health import BreakerPermit
     from ollama_router_core.routing.decision import Decision
 
 __all__ = [
@@ -34,7 +32,6 @@ __all__ = [
     "Reservation",
     "Revoked",
     "Shutdown",
-    "Slot",
     "Upstream",
 ]
 
@@ -148,49 +145,6 @@ class Reservation(Protocol):
 
 class BodyStream(Protocol):
     """The request body as streamed to one server; opaque to the machine."""
-
-
-class Slot(Protocol):
-    """A slot on a server, held until `close`.
-
-    `decision` ranks the servers to try.
-    """
-
-    decision: Decision
-
-    @property
-    def server(self) -> str:
-        """The server of the slot."""
-
-    @property
-    def unload(self) -> tuple[CanonicalName, ...]:
-        """Models to unload on the server first."""
-
-    @property
-    def position(self) -> int:
-        """The position at which the request joined the queue, from 1; 0 if it did not queue."""
-
-    def move(self, server: str) -> Queued | None:
-        """Move the slot to a server of the ranking; return the wait if other routers have to grant the slot."""
-
-    def permit(self, server: str) -> BreakerPermit | None:
-        """Return the permit to send one request to the slot's server; None while that server is suspended."""
-
-    def may_retry(self, server: str) -> bool:
-        """Return whether a retry is allowed: the server has a free slot, or the router's budget pays for it."""
-
-    @property
-    def preemption(self) -> Preemption | None:
-        """The preemption to send along; None if the request cannot be preempted."""
-
-    def answering(self) -> None:
-        """Record the response head, which shows that the model is loaded."""
-
-    def requeue(self) -> Queued:
-        """Release the slot after a preemption, and queue for another."""
-
-    def close(self) -> None:
-        """Release the slot."""
 
 
 class Queued(Struct, frozen=True, eq=False):

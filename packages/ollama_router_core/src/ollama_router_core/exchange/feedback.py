@@ -12,7 +12,8 @@ from ollama_router_core.api.endpoints import Kind
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.exchange.context import RequestContext
-from ollama_router_core.exchange.environment import Environment, Fleet
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 from ollama_router_core.fleet.observations import forget_model, observe_unloaded
 from ollama_router_core.fleet.runners import load_of
 from ollama_router_core.fleet.snapshot import EMPTY
@@ -40,7 +41,9 @@ class Sent(Struct, frozen=True):
     beside: Mapping[CanonicalName, int] = EMPTY
 
 
-def note_sent(fleet: Fleet, server: str, request: ParsedRequest, now: float, conversation: int | None = None) -> Sent:
+def note_sent(
+    fleet: ClockedFleet, server: str, request: ParsedRequest, now: float, conversation: int | None = None
+) -> Sent:
     """Record a sent request: a model that is not in memory counts as loading."""
     model = inferred_model(request)
     if model is None:
@@ -84,7 +87,7 @@ def note_fault(environment: Environment, server: str, request: ParsedRequest, fa
         fleet.measure_soon(server)
 
 
-def note_finished(fleet: Fleet, sent: Sent, context: RequestContext, now: float) -> None:
+def note_finished(fleet: ClockedFleet, sent: Sent, context: RequestContext, now: float) -> None:
     """Learn speed, prompt size and cache contents from the metrics of a complete response."""
     if sent.model is None or context.usage is None:
         return

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from ollama_router_core.admission import Admission, Ticket
 from ollama_router_core.config.settings import Config
-from ollama_router_core.exchange.server_slot import ServerSlot, SlotFleet
+from ollama_router_core.exchange.server_slot import ServerSlot
+from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 from ollama_router_core.fleet.health import USUAL_SLOTS
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.strategies import STRATEGIES
@@ -24,7 +25,7 @@ class OpenSlots:
         counted: whether admission counts them.
     """
 
-    def __init__(self, config: Config, fleet: SlotFleet, admission: Admission, now: Callable[[], float]) -> None:
+    def __init__(self, config: Config, fleet: ClockedFleet, admission: Admission, now: Callable[[], float]) -> None:
         self.by_number: dict[int, ServerSlot] = {}
         self.counted = _have_to_be_counted(config)
         self._config = config

@@ -9,42 +9,11 @@ from msgspec import Struct
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.exchange.events import Preemption, Queued, Refused
-from ollama_router_core.fleet.health import BreakerPermit, Health
-from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.fleet.clocked_fleet import ClockedFleet
+from ollama_router_core.fleet.health import BreakerPermit
 from ollama_router_core.routing.decision import Decision
 
-__all__ = ["ServerSlot", "SlotClaims", "SlotFleet", "Waiter"]
-
-
-class SlotFleet(Protocol):
-    """The fleet state, and the requests in flight."""
-
-    @property
-    def snapshot(self) -> FleetSnapshot:
-        """The current fleet state."""
-
-    @property
-    def health(self) -> Health:
-        """Breakers and the retry budget."""
-
-    @property
-    def shares(self) -> bool:
-        """Whether other processes may free or take a server."""
-
-    def begin(self, name: str, model: CanonicalName | None = None) -> None:
-        """Count a request for a model as in flight on a server."""
-
-    def end(self, name: str, model: CanonicalName | None = None) -> None:
-        """Count a request as ended there."""
-
-    def moved(self, old: str, new: str, model: CanonicalName | None = None) -> None:
-        """Move a request's count to its server's new name."""
-
-    def permit(self, server: str, *, forced: bool = False, model: CanonicalName | None = None) -> BreakerPermit | None:
-        """Return the permit to send one request, None while the server, or its model, is suspended."""
-
-    def take_retry(self, waiting: int) -> bool:
-        """Take one retry from the budget, if any is left; `waiting` requests count as in flight."""
+__all__ = ["ServerSlot", "SlotClaims", "Waiter"]
 
 
 class SlotClaims(Protocol):
@@ -70,7 +39,7 @@ class SlotIssuer(Protocol):
     """The admission controller as its slots see it: it issues slots and is notified of their changes."""
 
     @property
-    def fleet(self) -> SlotFleet:
+    def fleet(self) -> ClockedFleet:
         """The fleet of the slots."""
 
     def opened(self, slot: ServerSlot) -> None:

@@ -36,7 +36,7 @@ from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.counting import count_prompt
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.exchange.events import Headers, Preempted, Queued, Slot
+from ollama_router_core.exchange.events import Headers, Preempted, Queued
 from ollama_router_core.exchange.external import pass_external, read_external
 from ollama_router_core.exchange.fan_out import answer_merged
 from ollama_router_core.exchange.feedback import note_answered
@@ -45,6 +45,7 @@ from ollama_router_core.exchange.on_behalf_of import speak, speak_for_named
 from ollama_router_core.exchange.relaying import relay, relay_late_error
 from ollama_router_core.exchange.reranking import rerank
 from ollama_router_core.exchange.responses_store import continued, is_kept, keeping, serve_stored
+from ollama_router_core.exchange.server_slot import ServerSlot
 from ollama_router_core.exchange.translating import answer_locally, relay_translated
 from ollama_router_core.exchange.upstream_answer import Answer, release
 from ollama_router_core.outbound.external_routes import EXTERNAL, PREFIX, checked_query
@@ -249,7 +250,7 @@ def _serve_best(environment: Environment, context: RequestContext, request: Pars
 
 
 def _serve_there(
-    environment: Environment, context: RequestContext, request: ParsedRequest, slot: Slot
+    environment: Environment, context: RequestContext, request: ParsedRequest, slot: ServerSlot
 ) -> Steps[Queued | None]:
     """Serve the request on the slot's server or the next; return the new place in the queue after a preemption."""
     try:

@@ -12,7 +12,8 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import NoServerFits
 from ollama_router_core.exchange.events import Refused
-from ollama_router_core.exchange.server_slot import ServerSlot, SlotClaims, SlotFleet, Waiter
+from ollama_router_core.exchange.server_slot import ServerSlot, SlotClaims, Waiter
+from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 
 __all__ = ["SharedSlots"]
 
@@ -47,7 +48,7 @@ class SharedSlots:
     """
 
     def __init__(
-        self, config: Config, claims: SlotClaims | None, fleet: SlotFleet, now: Callable[[], float], *, moved: _Moved
+        self, config: Config, claims: SlotClaims | None, fleet: ClockedFleet, now: Callable[[], float], *, moved: _Moved
     ) -> None:
         self._config = config
         self._claims = claims

@@ -91,6 +91,19 @@ class ClockedFleet:
         """Delete the replies of all servers except these."""
         self._replies = {key: body for key, body in self._replies.items() if key[0] in kept}
 
+    # --- polling ----------------------------------------------------------------------------------------------------
+
+    def measure_soon(self, name: str) -> None:
+        """Poll a server's loaded models in the background, where the owner polls."""
+
+    def refresh_soon(self, name: str | None = None) -> None:
+        """Poll the models of one server, or of all, in the background, where the owner polls."""
+
+    def refresh_unknown(self, model: CanonicalName | None) -> None:
+        """Poll all models after a request found no server for one, at most once in five seconds."""
+        if model is not None and self.state.may_refresh(self.now()):
+            self.refresh_soon()
+
     # --- stalled runners --------------------------------------------------------------------------------------------
 
     def watch(self, watched: Callable[[], Iterable[Watched]]) -> None:
@@ -107,6 +120,11 @@ class ClockedFleet:
         self.state.runners.probe_ended(probe, error, self.now())
 
     # --- traffic ----------------------------------------------------------------------------------------------------
+
+    @property
+    def shares(self) -> bool:
+        """Whether other processes may free or take slots of servers."""
+        return False
 
     def begin(self, name: str, model: CanonicalName | None = None) -> None:
         """Count a request for a model as in flight on a server."""

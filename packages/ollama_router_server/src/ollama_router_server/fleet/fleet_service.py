@@ -238,11 +238,6 @@ class FleetService(ClockedFleet):
         self.state.lists_are_due(server, self.now())
         self._polling.checker.soon(server)
 
-    def refresh_unknown(self, model: CanonicalName | None) -> None:
-        """Poll the models again after a request found no server, at most once in five seconds."""
-        if model is not None and self.state.may_refresh(self.now()):
-            self.refresh_soon()
-
     def polled(self, name: str, *, came_up: bool) -> None:
         """Note that a server was polled."""
         self._told(name)

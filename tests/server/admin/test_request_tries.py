@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_router_core.exchange.course import with_said_wait
+from ollama_router_core.exchange.course import with_announced_wait
 from ollama_router_server.admin.views.request_tries import KeptAttemptView, tries_of
 from ollama_router_server.admin.views.requests import phases_of, request_detail
 from support.records import make_record
@@ -57,8 +57,8 @@ def test_a_refused_request_has_none() -> None:
 def test_what_was_said_of_a_wait_stands_beside_it() -> None:
     """A range where enough waits were known, beside the decision; a row without one has nothing to add it to."""
     row = make_record(1, expected_wait_ms=10_000.0, queue_ms=11_000.0, decision='{"dropped":["logprobs"]}')
-    detail = request_detail(with_said_wait(row, (8.04, 14.0)))
+    detail = request_detail(with_announced_wait(row, (8.04, 14.0)))
     assert (detail.said_seconds, detail.dropped, detail.decision) == ((8.0, 14.0), ["logprobs"], None)
     assert request_detail(row).said_seconds is None
     alone = make_record(1, decision=None)
-    assert with_said_wait(alone, (1.0, 2.0)) is alone
+    assert with_announced_wait(alone, (1.0, 2.0)) is alone

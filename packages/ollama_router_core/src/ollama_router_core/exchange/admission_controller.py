@@ -66,7 +66,7 @@ class AdmissionController:
         self._strategy = STRATEGIES[config.routing_strategy]
         self._slots = OpenSlots(config, fleet, self._admission, now)
         self._shared = SharedSlots(config, claims, fleet, now, moved=self._slots.move)
-        self._grants = SlotGrants(config, self, self._admission, self._slots, self._shared, now, self._tell)
+        self._grants = SlotGrants(config, self, self._admission, self._slots, self._shared, now, self._notify)
         self.view = AdmissionView(self._admission, fleet, self._slots, now)
         self._numbers = itertools.count(1)
         self._listeners: list[Callable[[], None]] = []
@@ -96,7 +96,7 @@ class AdmissionController:
     def hear_turns(self, moments: Mapping[str, float]) -> None:
         """Record when users got slots through other routers, which counts as their turn here."""
         self._admission.granted_elsewhere(moments)
-        self._tell()
+        self._notify()
 
     # --- arriving and waiting -----------------------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class AdmissionController:
         if waiter.claims:
             return self._grants.queued(waiter)
         _, expected = self._admission.line.place(ticket.number, snapshot, now)
-        self._tell()
+        self._notify()
         return self._grants.queued(waiter, self._admission.line.position(ticket.number), expected)
 
     def place(self, waiter: Waiter) -> Queued:
@@ -164,7 +164,7 @@ class AdmissionController:
             self._slots.move(slot, server)
             return None
         waiter = self._shared.move(slot, server, wake)
-        self._tell()
+        self._notify()
         return self._grants.queued(waiter)
 
     def has_room(self, server: str) -> bool:
@@ -196,7 +196,7 @@ class AdmissionController:
         del self._slots.by_number[slot.number]
         waiter = self._grants.wait(slot.number, slot.wake)
         self._grants.carry_out(self._admission.preempted(slot.number, self.fleet.snapshot, self._now()))
-        self._tell()
+        self._notify()
         return self.place(waiter)
 
     def _facts(self) -> FleetSnapshot:
@@ -229,15 +229,15 @@ class AdmissionController:
         self._grants.carry_out(self._admission.tick(self.fleet.snapshot, self._now()))
         if self.fleet.health.troubled or self.fleet.shares:
             self._grants.carry_out(self._admission.changed(self.fleet.snapshot, self._now()))
-        self._tell()
+        self._notify()
 
     def facts_changed(self) -> None:
         """Dispatch queued requests that can go after a change of the fleet state."""
         if self._admission.waiting:
             self._grants.carry_out(self._admission.changed(self.fleet.snapshot, self._now()))
-            self._tell()
+            self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for listener in self._listeners:
             listener()
 

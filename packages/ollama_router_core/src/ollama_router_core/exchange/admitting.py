@@ -37,27 +37,27 @@ def admit(
         RouterError: no server can take it, the queue is full, the wait timed out, or the user lacks the grant.
     """
     try:
-        slot = yield from _found(environment, context, request)
+        slot = yield from _find_slot(environment, context, request)
     except SelectionError:
         instead = stand_in(environment, context, request)
         if instead is None:
             raise
         request = instead
-        slot = yield from _found(environment, context, request)
+        slot = yield from _find_slot(environment, context, request)
     return request, slot
 
 
-def _found(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[ServerSlot]:
+def _find_slot(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[ServerSlot]:
     """Get a slot; refresh the model lists once before reporting a model as missing."""
     try:
-        return (yield from _in_turn(environment, context, request))
+        return (yield from _request_slot(environment, context, request))
     except ModelNotFound:
         if not (yield LookForModels()):
             raise
-    return (yield from _in_turn(environment, context, request))
+    return (yield from _request_slot(environment, context, request))
 
 
-def _taken(environment: Environment, context: RequestContext, slot: ServerSlot) -> ServerSlot:
+def _record_slot(environment: Environment, context: RequestContext, slot: ServerSlot) -> ServerSlot:
     """Record the slot, and restrict its ranking to destinations that the user may use."""
     context.decision, context.decided = slot.decision, environment.now()
     if context.queue_position is None and slot.position:
@@ -74,7 +74,7 @@ def _taken(environment: Environment, context: RequestContext, slot: ServerSlot) 
     return slot
 
 
-def _in_turn(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[ServerSlot]:
+def _request_slot(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[ServerSlot]:
     """Request admission, and wait in the queue if necessary."""
     user = "" if context.user is None else context.user.name
     if STRATEGIES[environment.config.routing_strategy].uses_prefixes:
@@ -82,15 +82,15 @@ def _in_turn(environment: Environment, context: RequestContext, request: ParsedR
     waiting = waiting_of(environment.config, context)
     outcome: ServerSlot | Queued | Refused = yield Admit(request, user, context.conversation, waiting)
     if context.charging:
-        yield from _charged_meanwhile(environment, context, outcome)
+        yield from _await_charge(environment, context, outcome)
     if isinstance(outcome, Queued):
         if outcome.position is not None:
             context.queue_position, context.expected_wait_ms = outcome.position, outcome.expected_wait * 1000
-        outcome = yield from _waited(environment, context, request, outcome)
-    return _taken(environment, context, _unrefused(environment, context, request, outcome))
+        outcome = yield from _wait(environment, context, request, outcome)
+    return _record_slot(environment, context, _slot_or_raise(environment, context, request, outcome))
 
 
-def _charged_meanwhile(
+def _await_charge(
     environment: Environment, context: RequestContext, outcome: ServerSlot | Queued | Refused
 ) -> Steps[None]:
     """Await the token charge after admission, as one message to other routers carries both."""
@@ -107,12 +107,12 @@ def _charged_meanwhile(
         raise
 
 
-def _unrefused(
+def _slot_or_raise(
     environment: Environment, context: RequestContext, request: ParsedRequest, outcome: ServerSlot | Refused
 ) -> ServerSlot:
     if isinstance(outcome, Refused):
         context.decision = outcome.decision or context.decision
-        raise _worded(environment, request, outcome.error)
+        raise _client_error(environment, request, outcome.error)
     return outcome
 
 
@@ -124,18 +124,18 @@ def admit_again(
     Raises:
         RouterError: no server can take it any more, or the wait timed out.
     """
-    _joined(context, queued)
-    outcome = yield from _waited(environment, context, request, queued)
-    return _taken(environment, context, _unrefused(environment, context, request, outcome))
+    _record_queued(context, queued)
+    outcome = yield from _wait(environment, context, request, queued)
+    return _record_slot(environment, context, _slot_or_raise(environment, context, request, outcome))
 
 
-def _joined(context: RequestContext, queued: Queued) -> None:
+def _record_queued(context: RequestContext, queued: Queued) -> None:
     """Record the position and expected wait with which the request first joined the queue."""
     if context.queue_position is None and queued.position:
         context.queue_position, context.expected_wait_ms = queued.position, queued.expected_wait * 1000
 
 
-def _waited(
+def _wait(
     environment: Environment, context: RequestContext, request: ParsedRequest, queued: Queued
 ) -> Steps[ServerSlot | Refused]:
     """Wait in the queue; a stream gets its position with each heartbeat.
@@ -151,7 +151,7 @@ def _waited(
         has_joined = bool(outcome.position and not queued.position)
         queued = outcome
         if has_joined:
-            _joined(context, queued)
+            _record_queued(context, queued)
         elif heartbeat is not None:
             place = QueuePlace(queued.position, queued.expected_wait) if queued.position else None
             try:
@@ -175,17 +175,14 @@ def free_memory(environment: Environment, slot: ServerSlot) -> Steps[None]:
         environment.fleet.evicted(slot.server, model)
 
 
-def _unasked(servers: tuple[str, ...]) -> str:
-    """Name the servers that may have the model but could not be asked."""
-    return f" ({names_of(servers)} could not be queried)"
-
-
-def _worded(environment: Environment, request: ParsedRequest, error: RouterError) -> RouterError:
+def _client_error(environment: Environment, request: ParsedRequest, error: RouterError) -> RouterError:
     """Word the error for the client: Ollama's text for a missing model or capability, a retry time otherwise."""
     environment.fleet.refresh_unknown(request.route.model)
     if isinstance(error, ModelNotFound):
         missing = model_not_found(request.endpoint.name, request.route.model_text or "")
-        return type(missing)(missing.message + _unasked(error.unasked)) if error.unasked else missing
+        if error.unasked:
+            return type(missing)(f"{missing.message} ({names_of(error.unasked)} could not be queried)")
+        return missing
     if isinstance(error, ModelIncapable):
         return model_incapable(request.endpoint.name, request.route.model_text or "", error.missing)
     after = environment.fleet.retry_after()

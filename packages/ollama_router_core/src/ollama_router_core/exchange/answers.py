@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ollama_router_core.exchange.actions import Finish, Steps, WriteHead
+from ollama_router_core.exchange.actions import Finish, Steps, Write, WriteHead
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.events import Headers
 
-__all__ = ["JSON", "JSON_UTF8", "answer_for", "answer_whole", "finish", "write_head"]
+__all__ = ["JSON", "JSON_UTF8", "answer_for", "answer_whole", "finish", "server_field", "write", "write_head"]
 
 JSON = b"application/json"
 JSON_UTF8 = b"application/json; charset=utf-8"
@@ -20,6 +20,12 @@ def write_head(context: RequestContext, status: int, fields: Headers) -> Steps[N
     context.head_written = True
     context.framed = b"content-length" in dict(fields)
     yield WriteHead(status, fields)
+
+
+def write(context: RequestContext, data: bytes) -> Write:
+    """Write a piece of the response."""
+    context.bytes_out += len(data)
+    return Write(data)
 
 
 def finish(context: RequestContext, data: bytes) -> Finish:
@@ -41,5 +47,10 @@ def answer_whole(
 
 def answer_for(context: RequestContext, body: bytes, content_type: bytes | None, *, status: int = 200) -> Steps[None]:
     """Answer as `answer_whole`, and name the servers asked in `X-Router-Server`."""
-    fields = () if context.server is None else ((b"x-router-server", context.server.encode("ascii", "replace")),)
+    fields = () if context.server is None else (server_field(context.server),)
     yield from answer_whole(context, body, content_type, status=status, fields=fields)
+
+
+def server_field(name: str) -> tuple[bytes, bytes]:
+    """Return the `X-Router-Server` field."""
+    return b"x-router-server", name.encode("ascii", "replace")

@@ -8,11 +8,10 @@ from ollama_router_core.access.grants import may_unload
 from ollama_router_core.api.endpoints import Routing
 from ollama_router_core.api.model_names import is_cloud_name
 from ollama_router_core.api.requests import ParsedRequest
-from ollama_router_core.errors import Forbidden
+from ollama_router_core.errors import Forbidden, InvalidHeader
 from ollama_router_core.exchange.access import check_granted_model, check_hosted
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.exchange.pinning import pinned
 from ollama_router_core.exchange.reaching import check_reach, without_hosted_tools
 from ollama_router_core.routing.policy import apply_policy, fallback_for, stays_local
 from ollama_router_core.routing.selector import assigned_destination
@@ -32,10 +31,32 @@ def applied_policy(environment: Environment, context: RequestContext, request: P
     context.route = request.route
     if request.endpoint.routing not in _ABOUT_ONE_MODEL or request.route.model is None:
         return request
-    return _counted(environment, context, _as_decided(environment, context, pinned(environment, context, request)))
+    request = _with_policy(environment, context, _pinned(environment, context, request))
+    return _with_learned_tokens(environment, context, request)
 
 
-def _counted(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
+def _pinned(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
+    """Pin the request to the server in `X-Router-Pin`, if any.
+
+    Raises:
+        Forbidden: the user is no admin.
+        InvalidHeader: the server is unknown or disabled.
+    """
+    name = context.header(b"x-router-pin")
+    if name is None or request.route.pin is not None:
+        return request
+    if context.user is not None and context.user.role != "admin":
+        raise Forbidden("X-Router-Pin: only admins may name the server that answers")
+    server = environment.config.servers.get(name)
+    if server is None or not server.enabled:
+        raise InvalidHeader(f"X-Router-Pin names {name[:100]!r}, which is not an enabled server")
+    context.changes = (*context.changes, f"pinned to {name}")
+    request = replace(request, route=replace(request.route, pin=name))
+    context.route = request.route
+    return request
+
+
+def _with_learned_tokens(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
     """Set the prompt tokens to the count learned for this model, if there is one."""
     model = request.route.model
     tokens = None if model is None else environment.fleet.prompts.tokens(model, request.route.prompt)
@@ -46,7 +67,7 @@ def _counted(environment: Environment, context: RequestContext, request: ParsedR
     return request
 
 
-def _as_decided(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
+def _with_policy(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
     settings = environment.config.models
     if settings.aliases or settings.rules:
         applied = apply_policy(request, settings)
@@ -62,7 +83,7 @@ def _as_decided(environment: Environment, context: RequestContext, request: Pars
     if host is not None:
         check_reach(environment, context, request, host)
         return request
-    return without_hosted_tools(environment, context, _keeping_models(environment, context, request))
+    return without_hosted_tools(environment, context, _without_unload(environment, context, request))
 
 
 def stand_in(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest | None:
@@ -88,7 +109,7 @@ def stand_in(environment: Environment, context: RequestContext, request: ParsedR
     return instead
 
 
-def _keeping_models(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
+def _without_unload(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
     """Drop a `keep_alive` that would unload a model, if the user may not unload: other users may be using the model.
 
     Raises:

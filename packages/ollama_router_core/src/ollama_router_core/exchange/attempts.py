@@ -66,16 +66,16 @@ def forward_request(
         destination = environment.destinations[step.server]
         outcome, answer = yield from _try(environment, context, request, slot, destination, heartbeat)
         if not isinstance(outcome, Answered):
-            context.tried_in_vain(step.server, outcome, environment.now())
+            context.attempt_failed(step.server, outcome, environment.now())
         try:
             step = steps.send(outcome)
         except StopIteration as stop:
-            return (yield from _concluded(environment, context, stop.value, answer))
+            return (yield from _answer_or_raise(environment, context, stop.value, answer))
         if answer is not None:
             yield from release(environment, context, answer)
 
 
-def _concluded(
+def _answer_or_raise(
     environment: Environment, context: RequestContext, result: Relay | GiveUp, answer: Answer | None
 ) -> Steps[Answer]:
     if isinstance(result, Relay) and answer is not None:
@@ -106,10 +106,10 @@ def _try(
     try:
         answer = yield from _answer(environment, context, request, slot, destination, heartbeat)
         context.reached = started + answer.upstream.connect_seconds
-        if destination.learns and (yield from _learned(environment, context, answer)):
+        if destination.learns and (yield from _learn_refusal(environment, context, answer)):
             answer = yield from _answer(environment, context, request, slot, destination, heartbeat)
         answer.permit = permit
-        return (yield from _judged(environment, context, request, answer, permit)), answer
+        return (yield from _classify(environment, context, request, answer, permit)), answer
     except UpstreamError as error:
         repeatable = _is_repeatable(request, destination)
         return _failed(environment, context, permit, error, started, repeatable=repeatable), None
@@ -140,7 +140,7 @@ def _answer(
         Preempted: another request needs the slot.
     """
     recall = environment.thoughts.recall(context.user_id)
-    without = _refused_before(environment, request, destination) if destination.learns else ()
+    without = _known_refusals(environment, request, destination) if destination.learns else ()
     preparing = partial(prepare, request, destination, recall, without=without)
     outbound = yield from computed(work_of(request, destination), preparing)
     context.changed = outbound.dropped
@@ -156,12 +156,12 @@ def _answer(
     return answer
 
 
-def _refused_before(environment: Environment, request: ParsedRequest, destination: Destination) -> tuple[str, ...]:
+def _known_refusals(environment: Environment, request: ParsedRequest, destination: Destination) -> tuple[str, ...]:
     """Return the members that the host has refused for this model."""
     return environment.refusals.members(destination.name, destination.model_there(request.route.model_text or ""))
 
 
-def _learned(environment: Environment, context: RequestContext, answer: Answer) -> Steps[bool]:
+def _learn_refusal(environment: Environment, context: RequestContext, answer: Answer) -> Steps[bool]:
     """Learn an optional member that the host refuses and release the response; False if there is none.
 
     Raises:
@@ -179,7 +179,7 @@ def _learned(environment: Environment, context: RequestContext, answer: Answer) 
     return True
 
 
-def _judged(
+def _classify(
     environment: Environment, context: RequestContext, request: ParsedRequest, answer: Answer, permit: BreakerPermit
 ) -> Steps[Outcome]:
     """Classify a response for the breaker and for retries, by its status and, if that is ambiguous, its error text.

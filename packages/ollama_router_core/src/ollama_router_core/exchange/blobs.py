@@ -13,11 +13,11 @@ from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import InvalidTarget, ModelNotFound, PartlyDone, RouterError
 from ollama_router_core.exchange.actions import Steps, StreamBody
-from ollama_router_core.exchange.answers import answer_whole
+from ollama_router_core.exchange.answers import answer_for
 from ollama_router_core.exchange.asking import Order, Reply, ask_all
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.exchange.events import BodyStream, Headers
+from ollama_router_core.exchange.events import BodyStream
 from ollama_router_core.exchange.fan_out import ask_fleet
 from ollama_router_core.exchange.lengths import declared_length
 from ollama_router_core.exchange.model_operations import make, pass_on, sized_as, target_of, up_servers
@@ -56,21 +56,21 @@ def blob_exists(environment: Environment, context: RequestContext, request: Pars
     Raises:
         ModelNotFound: it does not.
     """
-    digest = _checked(request)
+    digest = _checked_digest(request)
     target = target_of(environment, context)
     if isinstance(target, Unsaid):
         names, wanted = _last_upload(environment, context) or up_servers(environment), 1
     else:
         names = servers_for_target(target, request.route, environment.fleet.snapshot, environment.config)
         wanted = len(names)
-    found = yield from _found(environment, context, (digest,), names)
+    found = yield from _find_blobs(environment, context, (digest,), names)
     having = [name for name in names if found[name]]
     if len(having) < wanted:
         raise ModelNotFound(f'blob "{digest}" not found')
     if isinstance(target, Unsaid):
-        _remember(environment, context, having[0])
+        _remember_upload(environment, context, having[0])
     context.server, context.attempts = ", ".join(having), len(names)
-    yield from answer_whole(context, b"", None, fields=_server_field(context))
+    yield from answer_for(context, b"", None)
 
 
 def upload_blob(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
@@ -79,11 +79,11 @@ def upload_blob(environment: Environment, context: RequestContext, request: Pars
     Raises:
         RouterError: no server is up, a target is unknown, or a server failed.
     """
-    _checked(request)
+    _checked_digest(request)
     target = target_of(environment, context)
     if isinstance(target, Unsaid):
         names = (_last_upload(environment, context) or up_servers(environment))[:1]
-        _remember(environment, context, names[0])
+        _remember_upload(environment, context, names[0])
     else:
         names = servers_for_target(target, request.route, environment.fleet.snapshot, environment.config)
     length = declared_length(context.headers)
@@ -103,23 +103,19 @@ def _upload_to_all(
     context.server, context.attempts = ", ".join(names), len(names)
     requests = [order.to(environment, context, name) for name, order in zip(names, orders, strict=True)]
     replies = yield from ask_all(environment, requests)
-    failed = {name: _said(reply) for name, reply in zip(names, replies, strict=True) if not _is_stored(reply)}
+    failed = {name: _error_text(reply) for name, reply in zip(names, replies, strict=True) if not _is_stored(reply)}
     if failed:
         raise PartlyDone(failed_on("upload", failed, [name for name in names if name not in failed]))
     status = max(reply.status for reply in replies if isinstance(reply, Reply))
-    yield from answer_whole(context, b"", None, status=status, fields=_server_field(context))
+    yield from answer_for(context, b"", None, status=status)
 
 
 def _is_stored(reply: Reply | RouterError) -> bool:
     return isinstance(reply, Reply) and reply.status in {200, 201}
 
 
-def _said(reply: Reply | RouterError) -> str:
+def _error_text(reply: Reply | RouterError) -> str:
     return reply.body[:200].decode("utf-8", "replace") if isinstance(reply, Reply) else reply.message
-
-
-def _server_field(context: RequestContext) -> Headers:
-    return ((b"x-router-server", (context.server or "").encode("ascii", "replace")),)
 
 
 def _creator(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[str]:
@@ -145,7 +141,7 @@ def _with_all(
     Raises:
         InvalidTarget: the blobs are on different servers.
     """
-    found = yield from _found(environment, context, digests, up)
+    found = yield from _find_blobs(environment, context, digests, up)
     whole = tuple(name for name in up if len(found[name]) == len(digests))
     if not whole and any(found.values()):
         apart = "; ".join(f"{name} has {len(held)} of {len(digests)}" for name, held in found.items() if held)
@@ -154,7 +150,7 @@ def _with_all(
     return tuple(sorted(whole, key=lambda name: name not in last))
 
 
-def _found(
+def _find_blobs(
     environment: Environment, context: RequestContext, digests: Collection[str], names: tuple[str, ...]
 ) -> Steps[dict[str, set[str]]]:
     """Return which of these blobs each server has; a server that does not answer in time has none."""
@@ -172,24 +168,20 @@ def _found(
 
 def _last_upload(environment: Environment, context: RequestContext) -> tuple[str, ...]:
     """Return the server of this user's last upload, if it is recent and the server is up."""
-    name, until = environment.last_uploads.get(_uploader(context), ("", 0.0))
+    name, until = environment.last_uploads.get(context.user_id, ("", 0.0))
     up = servers_by_priority(environment.fleet.snapshot, environment.config)
     return (name,) if name in up and environment.now() < until else ()
 
 
-def _remember(environment: Environment, context: RequestContext, name: str) -> None:
-    last, user = environment.last_uploads, _uploader(context)
+def _remember_upload(environment: Environment, context: RequestContext, name: str) -> None:
+    last, user = environment.last_uploads, context.user_id
     last[user] = (name, environment.now() + _TOGETHER_SECONDS)
     last.move_to_end(user)
     if len(last) > _MOST_REMEMBERED:
         last.popitem(last=False)
 
 
-def _uploader(context: RequestContext) -> int | None:
-    return None if context.user is None else context.user.id
-
-
-def _checked(request: ParsedRequest) -> str:
+def _checked_digest(request: ParsedRequest) -> str:
     digest = request.parameter or ""
     if not _DIGEST.fullmatch(digest):
         raise InvalidTarget("invalid digest format")

@@ -59,7 +59,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         fallback: the fallback model that serves the request.
         changes: policy changes, as text.
         preempted: the servers that the request had to leave before its response began, for an interactive request.
-        in_vain: failed attempts.
+        failed_attempts: failed attempts.
         dropped: members removed from the body, as dotted names.
         changed: members changed for the dialect or profile of the last server.
         speaker: the owner of the token, if it may ask on behalf of others; `user` is then that person.
@@ -103,7 +103,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
     fallback: str | None = None
     changes: tuple[str, ...] = ()
     preempted: tuple[str, ...] = ()
-    in_vain: tuple[Attempt, ...] = ()
+    failed_attempts: tuple[Attempt, ...] = ()
     dropped: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     origin_fields: tuple[tuple[bytes, bytes], ...] = ()
@@ -182,14 +182,14 @@ class RequestContext(Struct, eq=False, kw_only=True):
         """Return the nanoseconds since the request arrived."""
         return int((now - self.started) * 1e9)
 
-    def tried_in_vain(self, server: str, outcome: Outcome, now: float) -> None:
+    def attempt_failed(self, server: str, outcome: Outcome, now: float) -> None:
         """Record a failed attempt."""
-        self.in_vain = (*self.in_vain, attempt_of(server, outcome, *self._attempt_ms(now)))
+        self.failed_attempts = (*self.failed_attempts, attempt_of(server, outcome, *self._attempt_ms(now)))
 
     def left_server(self, server: str, now: float) -> None:
         """Record a preemption: the request is on no server until it gets another slot."""
         if self.server is not None:
-            self.in_vain = (*self.in_vain, Attempt(self.server, *self._attempt_ms(now), "preempted"))
+            self.failed_attempts = (*self.failed_attempts, Attempt(self.server, *self._attempt_ms(now), "preempted"))
         self.preempted = (*self.preempted, server)
         self.server = self.decided = self.last_wait = None
 
@@ -267,7 +267,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
             reason=self.reason,
             error_code=self.error.code if self.error else None,
             error=shown_within(self.error.message, self._model_asked) if self.error else None,
-            decision=self._kept(),
+            decision=self._course_json(),
         )
 
     @property
@@ -277,25 +277,25 @@ class RequestContext(Struct, eq=False, kw_only=True):
     def _attempt_ms(self, now: float) -> tuple[float, float]:
         """Return start and end of the current attempt in ms; it starts with the slot or after the previous attempt."""
         decided = self._since_start(self.decided) or 0.0
-        before = self.in_vain[-1].end_ms if self.in_vain else 0.0
+        before = self.failed_attempts[-1].end_ms if self.failed_attempts else 0.0
         return max(decided, before), (now - self.started) * 1000
 
-    def _kept(self) -> str | None:
+    def _course_json(self) -> str | None:
         """Return the logged decision and course as JSON; None for an uneventful request."""
-        decision = self._decision_kept()
+        decision = self._decision_json()
         dropped = (*self.dropped, *self.changed)
         refused = self.error is not None and self.attempts == 0
-        if decision is None and not (self.in_vain or self.changes or dropped or refused):
+        if decision is None and not (self.failed_attempts or self.changes or dropped or refused):
             return None
-        return kept_course(Course(self.in_vain, self.changes, dropped, self.standing), decision)
+        return kept_course(Course(self.failed_attempts, self.changes, dropped, self.standing), decision)
 
-    def _decision_kept(self) -> str | None:
+    def _decision_json(self) -> str | None:
         """Return the decision as JSON if it failed, or the request was retried or queued; else the one kept earlier."""
         decision = self.decision
         if self.kept_decision is not None or decision is None:
             return self.kept_decision
-        is_told = self.attempts > 1 or self.queue_position is not None or isinstance(self.error, SelectionError)
-        return kept_decision(decision) if is_told else None
+        is_notable = self.attempts > 1 or self.queue_position is not None or isinstance(self.error, SelectionError)
+        return kept_decision(decision) if is_notable else None
 
     def _since_start(self, moment: float | None) -> float | None:
         return None if moment is None else (moment - self.started) * 1000

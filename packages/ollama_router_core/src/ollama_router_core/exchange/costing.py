@@ -22,14 +22,14 @@ def costs_of(environment: Environment, context: RequestContext, now: float) -> C
     if destination is None:
         return NO_COSTS
     if destination.external:
-        return _of_host(destination, context)
-    begun = wait.since if context.reached is None else max(wait.since, context.reached)
+        return _host_costs(destination, context)
+    started = wait.since if context.reached is None else max(wait.since, context.reached)
     usage = Usage() if context.usage is None else context.usage.usage
-    told = (usage.load_duration, usage.prompt_eval_duration, usage.eval_duration)
-    return Costs(gpu_ms=computed_ms((now - begun) * 1000, *[None if ns is None else ns / 1e6 for ns in told]))
+    durations = (usage.load_duration, usage.prompt_eval_duration, usage.eval_duration)
+    return Costs(gpu_ms=computed_ms((now - started) * 1000, *[None if ns is None else ns / 1e6 for ns in durations]))
 
 
-def _of_host(destination: Destination, context: RequestContext) -> Costs:
+def _host_costs(destination: Destination, context: RequestContext) -> Costs:
     price = destination.price_of("" if context.route is None else context.route.model_text or "")
     if price is None:
         return NO_COSTS

@@ -11,7 +11,7 @@ from ollama_router_core.api.ollama_errors import model_not_found
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import RouterError
 from ollama_router_core.exchange.actions import LookForModels, Outgoing, Steps
-from ollama_router_core.exchange.answers import JSON_UTF8, answer_whole
+from ollama_router_core.exchange.answers import JSON_UTF8, answer_for, answer_whole
 from ollama_router_core.exchange.applied_policy import stand_in
 from ollama_router_core.exchange.asking import Reply, ask_all
 from ollama_router_core.exchange.computing import computed
@@ -28,7 +28,7 @@ __all__ = ["count_prompt"]
 
 _WAIT = 10.0
 """Seconds until a host must answer with a count; agents ask before each turn."""
-_SAYS_NOTHING = frozenset({404, 405, 501})
+_CANNOT_COUNT = frozenset({404, 405, 501})
 _SHAPES: Mapping[str, Callable[[int], Mapping[str, object]]] = {
     "anthropic_count_tokens": lambda tokens: {"input_tokens": tokens},
     "openai_input_tokens": lambda tokens: {"object": "response.input_tokens", "input_tokens": tokens},
@@ -45,18 +45,17 @@ def count_prompt(environment: Environment, context: RequestContext, request: Par
     assigned = assigned_destination(request.route, environment.config)
     destination = environment.destinations.get(assigned or "")
     if destination is not None and destination.external:
-        told = yield from _by_host(environment, context, request, destination)
-        if told is not None:
+        reply = yield from _count_at_host(environment, context, request, destination)
+        if reply is not None:
             context.server = destination.name
-            fields = [(b"x-router-server", destination.name.encode("ascii", "replace"))]
-            yield from answer_whole(context, told.body, JSON_UTF8, status=told.status, fields=fields)
+            yield from answer_for(context, reply.body, JSON_UTF8, status=reply.status)
             return
     elif assigned is None:
-        request = yield from _of_known_model(environment, context, request)
+        request = yield from _find_model(environment, context, request)
     yield from _estimate(environment, context, request)
 
 
-def _by_host(
+def _count_at_host(
     environment: Environment, context: RequestContext, request: ParsedRequest, destination: Destination
 ) -> Steps[Reply | None]:
     """Ask an external host for the count; None if it cannot count or does not answer."""
@@ -66,7 +65,7 @@ def _by_host(
     if not codec_of(destination.family).serves(request.endpoint, destination.traits):
         return None
     outbound = yield from computed(len(request.body), partial(prepare, request, destination))
-    asked = Outgoing(
+    outgoing = Outgoing(
         destination=destination,
         method="POST",
         target=outbound.target,
@@ -75,13 +74,13 @@ def _by_host(
         patience=destination.patience,
         repeatable=True,
     )
-    (reply,) = yield from ask_all(environment, (asked,), seconds=_WAIT)
-    if isinstance(reply, RouterError) or reply.status in _SAYS_NOTHING or reply.status >= 500:
+    (reply,) = yield from ask_all(environment, (outgoing,), seconds=_WAIT)
+    if isinstance(reply, RouterError) or reply.status in _CANNOT_COUNT or reply.status >= 500:
         return None
     return Reply(status=reply.status, headers=(), body=destination.redact(reply.body))
 
 
-def _of_known_model(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[ParsedRequest]:
+def _find_model(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[ParsedRequest]:
     """Look for the request's model; return the request, or the one for the fallback model.
 
     Raises:

@@ -13,7 +13,7 @@ from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.records.user_text import shown
 from ollama_router_core.routing.forwarding import Answered, Broken, Lost, Outcome, Rejected, Unable, Unreachable
 
-__all__ = ["LONGEST", "Attempt", "AttemptEnd", "Course", "attempt_of", "kept_course", "with_said_wait"]
+__all__ = ["LONGEST", "Attempt", "AttemptEnd", "Course", "attempt_of", "kept_course", "with_announced_wait"]
 
 AttemptEnd = Literal["unreachable", "rejected", "unable", "lost", "broken", "preempted"]
 """As in `routing.forwarding`; `preempted` is a slot given up for an interactive request."""
@@ -78,12 +78,12 @@ def kept_course(course: Course, decision: str | None) -> str | None:
     return decision
 
 
-def with_said_wait(record: RequestRecord, said: tuple[float, float]) -> RequestRecord:
+def with_announced_wait(record: RequestRecord, seconds: tuple[float, float]) -> RequestRecord:
     """Add the range of seconds announced for the record's wait to its decision, as `"said_seconds"`."""
     if record.decision is None:
         return record
-    told = _encode({"said_seconds": [round(one, 1) for one in said]}).decode()
-    return replace(record, decision=f"{record.decision[:-1]},{told[1:]}")
+    member = _encode({"said_seconds": [round(one, 1) for one in seconds]}).decode()
+    return replace(record, decision=f"{record.decision[:-1]},{member[1:]}")
 
 
 def _document(course: Course, most: int) -> dict[str, Any]:
@@ -102,9 +102,9 @@ def _bounded(one: Attempt) -> Attempt:
 
 
 def _limits(standing: Standing) -> dict[str, dict[str, float]]:
-    told = {"requests": standing.requests, "tokens": standing.tokens}
+    allowances = {"requests": standing.requests, "tokens": standing.tokens}
     return {
         name: {"limit": one.limit, "remaining": one.remaining, "reset_seconds": round(max(0.0, one.reset), 1)}
-        for name, one in told.items()
+        for name, one in allowances.items()
         if one is not None
     }

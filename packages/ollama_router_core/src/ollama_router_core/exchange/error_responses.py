@@ -14,8 +14,8 @@ from ollama_router_core.errors import (
     RouterError,
     UnknownRoute,
 )
-from ollama_router_core.exchange.actions import Cut, Steps, Write
-from ollama_router_core.exchange.answers import JSON, JSON_UTF8, answer_whole
+from ollama_router_core.exchange.actions import Cut, Steps
+from ollama_router_core.exchange.answers import JSON, JSON_UTF8, answer_whole, write
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.translate import codec_of, error_body, error_tail
 
@@ -39,9 +39,7 @@ def cut_stream(context: RequestContext, error: RouterError) -> Steps[None]:
     context.error = error
     if not context.framed and context.route is not None and context.route.stream:
         tail = error_tail(context.family, error.status_hint, error.message, code=error.code, request_id=context.id)
-        data = _line_end(context) + tail
-        context.bytes_out += len(data)
-        yield Write(data)
+        yield write(context, _line_end(context) + tail)
     yield Cut()
 
 

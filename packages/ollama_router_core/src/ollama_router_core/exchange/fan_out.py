@@ -80,16 +80,16 @@ def ask_fleet(environment: Environment, path: str) -> Steps[Replies]:
     answers = yield from ask_all(environment, requests, seconds=DEADLINE_SECONDS, longest=LONGEST_DOCUMENT)
     bodies: dict[str, bytes] = {}
     for name, answer in zip(up, answers, strict=True):
-        body = _learned(environment, name, path, answer)
+        body = _record_reply(environment, name, path, answer)
         if body is not None:
             bodies[name] = body
     return Replies(bodies, frozenset(answer.status for answer in answers if isinstance(answer, Reply)))
 
 
-def _learned(environment: Environment, name: str, path: str, answer: Reply | RouterError) -> bytes | None:
+def _record_reply(environment: Environment, name: str, path: str, answer: Reply | RouterError) -> bytes | None:
     """Record a server's reply; return it if it is valid, else the last one."""
     fleet = environment.fleet
-    if isinstance(answer, Reply) and answer.status == 200 and _is_believed(environment, name, path, answer.body):
+    if isinstance(answer, Reply) and answer.status == 200 and _record_facts(environment, name, path, answer.body):
         fleet.remember(name, path, answer.body)
         return answer.body
     if isinstance(answer, Reply):
@@ -101,7 +101,7 @@ def _learned(environment: Environment, name: str, path: str, answer: Reply | Rou
     return known
 
 
-def _is_believed(environment: Environment, name: str, path: str, body: bytes) -> bool:
+def _record_facts(environment: Environment, name: str, path: str, body: bytes) -> bool:
     """Whether the body is valid for the route; record what it reports about the server's models."""
     fleet, now = environment.fleet, environment.now()
     try:

@@ -63,7 +63,8 @@ def _exchange(environment: Environment, context: RequestContext) -> Generator[Ac
         raise
     finally:
         now = environment.now()
-        _settle(context)
+        if context.reservation is not None:
+            context.reservation.settle(context.tokens.total)
         if context.observer is not None:
             context.observer.ended(context, now)
         try:  # noqa: SIM105 - a context manager is three more calls for every request
@@ -87,9 +88,3 @@ def _end(context: RequestContext, reason: Interruption | RouterError) -> Steps[N
         context.status = CLIENT_LEFT
     except (Interruption, RouterError):
         return  # it is ending already
-
-
-def _settle(context: RequestContext) -> None:
-    """Settle a counted request with the tokens of its log row."""
-    if context.reservation is not None:
-        context.reservation.settle(context.tokens.total)

@@ -8,8 +8,8 @@ from typing import Any
 
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import PartlyDone, RouterError, UpstreamProtocolError
-from ollama_router_core.exchange.actions import Outgoing, ReceiveAny, Release, Send, Steps, Write
-from ollama_router_core.exchange.answers import JSON, answer_for, finish, write_head
+from ollama_router_core.exchange.actions import Outgoing, ReceiveAny, Release, Send, Steps
+from ollama_router_core.exchange.answers import JSON, answer_for, finish, server_field, write, write_head
 from ollama_router_core.exchange.asking import refuse_redirect
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.events import Arrival, Piece, Upstream
@@ -125,12 +125,9 @@ def _take(
 
 def _write(context: RequestContext, line: Line) -> Steps[None]:
     if not context.head_written:
-        server = (context.server or "").encode("ascii", "replace")
-        fields = [(b"content-type", _NDJSON), (b"x-router-server", server), *context.router_fields()]
+        fields = [(b"content-type", _NDJSON), server_field(context.server or ""), *context.router_fields()]
         yield from write_head(context, 200, [*fields, (b"x-accel-buffering", b"no"), (b"cache-control", b"no-cache")])
-    data = _encoded(line) + b"\n"
-    context.bytes_out += len(data)
-    yield Write(data)
+    yield write(context, _encoded(line) + b"\n")
 
 
 def _conclude(context: RequestContext, merged: MergedProgress) -> Steps[None]:

@@ -78,7 +78,7 @@ def push(environment: Environment, context: RequestContext, request: ParsedReque
     """
     yield from ask_fleet(environment, "/api/tags")
     names = _owners(environment, context, request)
-    yield from pass_on(environment, context, request, _like_any(environment, request, names), _order(request))
+    yield from pass_on(environment, context, request, _one_source(environment, request, names), _order(request))
 
 
 def unload(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
@@ -89,7 +89,7 @@ def unload(environment: Environment, context: RequestContext, request: ParsedReq
     """
     yield from ask_fleet(environment, "/api/ps")
     fleet, model = environment.fleet, request.route.model
-    names = loaded_on(fleet.snapshot, model) or _those_up(environment, owners(fleet.snapshot, model))[:1]
+    names = loaded_on(fleet.snapshot, model) or _up_among(environment, owners(fleet.snapshot, model))[:1]
     if not names:
         raise model_not_found(request.endpoint.name, request.route.model_text or "")
     replies = yield from _ask(environment, context, request, names)
@@ -109,13 +109,13 @@ def _owners(environment: Environment, context: RequestContext, request: ParsedRe
     return names
 
 
-def _like_any(environment: Environment, request: ParsedRequest, names: tuple[str, ...]) -> str:
+def _one_source(environment: Environment, request: ParsedRequest, names: tuple[str, ...]) -> str:
     model, text = request.route.model, request.route.model_text
     digests = {} if model is None else differing_digests(environment.fleet.snapshot).get(model, {})
     if len(names) > 1 and digests:
         apart = "; ".join(f"{digest[:12]} on {', '.join(servers)}" for digest, servers in digests.items())
         raise InvalidTarget(f"{text} differs between servers ({apart}): name one server in X-Router-Target")
-    up = _those_up(environment, names)
+    up = _up_among(environment, names)
     if not up:
         raise NoServerFits(f"{text} is on {', '.join(names)}, which cannot be reached now")
     return up[0]
@@ -247,7 +247,7 @@ def up_servers(environment: Environment) -> tuple[str, ...]:
     return up
 
 
-def _those_up(environment: Environment, names: tuple[str, ...]) -> tuple[str, ...]:
+def _up_among(environment: Environment, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in servers_by_priority(environment.fleet.snapshot, environment.config) if name in names)
 
 

@@ -25,7 +25,7 @@ def speak(environment: Environment, context: RequestContext, person: str | None)
     user = yield Verify(context.headers, context.address, speaker, person)
     context.user = user
     context.changes = (f"{speaker.name} on behalf of {user.name}",)
-    yield from _begin(environment, context)
+    yield from _check_and_count(environment, context)
 
 
 def speak_for_named(
@@ -38,21 +38,21 @@ def speak_for_named(
     """
     if context.speaker is None or context.user is not context.speaker:
         return
-    person = None if request is None else _named(request)
+    person = None if request is None else _named_person(request)
     if person is None:
-        yield from _begin(environment, context)
+        yield from _check_and_count(environment, context)
     else:
         yield from speak(environment, context, person)
 
 
-def _named(request: ParsedRequest) -> str | None:
+def _named_person(request: ParsedRequest) -> str | None:
     document = request.document
     if request.form is not None:
         return named_in_body({"user": request.form.value("user")})
     return None if document is None else named_in_body({key: document.get(key) for key in NAMING & document.keys})
 
 
-def _begin(environment: Environment, context: RequestContext) -> Steps[None]:
+def _check_and_count(environment: Environment, context: RequestContext) -> Steps[None]:
     user, endpoint, limits = context.user, context.endpoint, environment.limits
     if user is None or endpoint is None or limits is None:
         return

@@ -68,7 +68,7 @@ def without_hosted_tools(environment: Environment, context: RequestContext, requ
     if not gone:
         return request
     kept = b",".join(tool for index, tool in enumerate(tools) if index not in gone).decode()
-    context.dropped = *context.dropped, *(f"tools[{index}].{_shown(kind)}" for index, kind in gone.items())
+    context.dropped = *context.dropped, *(f"tools[{index}].{_printable(kind)}" for index, kind in gone.items())
     edited = request.edited({"tools": f"[{kept}]"})
     uses_cloud = is_cloud_name(request.route.model_text or "") or any(map(_is_search, set(kinds) - set(gone.values())))
     edited = replace(edited, route=replace(request.route, uses_cloud=uses_cloud))
@@ -88,5 +88,5 @@ def _is_search(kind: Any) -> bool:
     return isinstance(kind, str) and kind.casefold().startswith("web_search")
 
 
-def _shown(kind: str) -> str:
+def _printable(kind: str) -> str:
     return "".join(char for char in kind[:64] if char.isascii() and (char.isalnum() or char in "_-"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import RefusedLate, UpstreamError, UpstreamIncomplete
 from ollama_router_core.exchange.actions import Cut, Receive, Steps, Write
-from ollama_router_core.exchange.answers import finish, write_head
+from ollama_router_core.exchange.answers import finish, server_field, write, write_head
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.error_responses import cut_stream
@@ -79,8 +79,7 @@ def _relay_whole(
     if answer.complete:
         yield finish(context, data)
     else:
-        context.bytes_out += len(data)
-        yield Write(data)
+        yield write(context, data)
     return answer.complete
 
 
@@ -100,8 +99,7 @@ def _end_incomplete(context: RequestContext, answer: Answer, last: bytes) -> Ste
         yield finish(context, last)
         return
     if last:
-        context.bytes_out += len(last)
-        yield Write(last)
+        yield write(context, last)
     yield from cut_stream(context, error)
 
 
@@ -150,8 +148,7 @@ def relay_late_error(context: RequestContext, answer: Answer) -> Steps[None]:
     problem = read_host_error(answer.status, body)
     context.error = RefusedLate(f"{answer.destination.name} answered with {answer.status} after heartbeats were sent")
     tail = error_tail(context.family, problem.status, problem.message, code=problem.code, request_id=context.id)
-    context.bytes_out += len(tail)
-    yield Write(tail)
+    yield write(context, tail)
     yield Cut()
 
 
@@ -178,7 +175,7 @@ def answer_head(context: RequestContext, answer: Answer, *, rewritten: bool = Fa
         fields = [(name, answer.destination.redact(value)) for name, value in fields]
     fields += context.router_fields()
     server, decision = answer.destination.name, context.decision
-    fields.append((b"x-router-server", server.encode("ascii", "replace")))
+    fields.append(server_field(server))
     if decision is not None:
         fields.append((b"x-router-reason", reason_field(_reason(decision, server))))
     if context.attempts > 1 and answer.status in REJECTIONS:

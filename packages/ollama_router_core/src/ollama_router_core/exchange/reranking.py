@@ -31,7 +31,7 @@ def rerank(environment: Environment, context: RequestContext, request: ParsedReq
     """
     name = next(_rerankers(environment, request), None)
     if name is None:
-        raise UnknownRoute(_nobody(environment, request))
+        raise UnknownRoute(_no_reranker(environment, request))
     destination, user = environment.destinations[name], context.user
     if destination.external and user is not None:
         check_host(user.role, user.grants, environment.config.external_hosts_for, name)
@@ -67,7 +67,7 @@ def _rerankers(environment: Environment, request: ParsedRequest) -> Iterator[str
             yield name
 
 
-def _nobody(environment: Environment, request: ParsedRequest) -> str:
+def _no_reranker(environment: Environment, request: ParsedRequest) -> str:
     names = sorted(_paths(environment))
     if not names:
         return f"no server or host serves {request.endpoint.path}; set `rerank` on one that does"

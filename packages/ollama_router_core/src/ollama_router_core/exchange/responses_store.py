@@ -68,13 +68,13 @@ def keeping(
             return
         try:
             if isinstance(action, Write | Finish) and context.status == 200:
-                yield from _seen(environment, context, request, collector, action)
+                yield from _store_complete(environment, context, request, collector, action)
             step = partial(steps.send, (yield action))
         except Exception as error:  # noqa: BLE001 - every exception belongs to the relay
             step = partial(steps.throw, error)
 
 
-def _seen(
+def _store_complete(
     environment: Environment,
     context: RequestContext,
     request: ParsedRequest,
@@ -96,20 +96,20 @@ def serve_stored(environment: Environment, context: RequestContext, request: Par
     Raises:
         UnknownRoute: there is none, or the router stores none.
     """
-    given = request.parameter or ""
+    response_id = request.parameter or ""
     if not environment.config.responses.store or context.user is None:
         raise UnknownRoute("the router stores no responses (the setting responses.store); store them in your client")
     if context.method == "DELETE":
-        gone: bool = yield UseStore(Forget(context.user_id, given))
+        gone: bool = yield UseStore(Forget(context.user_id, response_id))
         if not gone:
-            raise _no_such(given)
-        yield from answer_whole(context, b'{"id":"%b","object":"response","deleted":true}' % given.encode(), JSON)
+            raise _not_stored(response_id)
+        yield from answer_whole(context, b'{"id":"%b","object":"response","deleted":true}' % response_id.encode(), JSON)
         return
-    found: StoredResponse | None = yield UseStore(Fetch(context.user_id, given))
+    found: StoredResponse | None = yield UseStore(Fetch(context.user_id, response_id))
     if found is None:
-        raise _no_such(given)
+        raise _not_stored(response_id)
     yield from answer_whole(context, found.response, JSON)
 
 
-def _no_such(given: str) -> UnknownRoute:
-    return UnknownRoute(f"Response with id '{given}' not found.")
+def _not_stored(response_id: str) -> UnknownRoute:
+    return UnknownRoute(f"Response with id '{response_id}' not found.")

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ollama_router_core.access.cross_origin import allowed_origin_fields, check_origin, preflight_fields
 from ollama_router_core.access.speaking import named_in_fields
 from ollama_router_core.api.endpoint_matching import Match, match_endpoint
-from ollama_router_core.api.endpoints import ENDPOINTS, Body, Endpoint, Family, Kind, Routing
+from ollama_router_core.api.endpoints import ENDPOINTS, Body, Endpoint, Kind, Routing
 from ollama_router_core.api.forwarded import is_forwarded, match_forwarded
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.api.requests import ParsedRequest, parse_request
@@ -55,18 +55,9 @@ from ollama_router_core.translate import codec_of
 __all__ = ["HANDLERS", "Handler", "accept"]
 
 _ROOT = b"Ollama is running"
-PREFLIGHT = Endpoint(
-    name="preflight", methods=("OPTIONS",), path="*", family=Family.OLLAMA, kind=Kind.READ, routing=Routing.ROUTER
-)
+PREFLIGHT = Endpoint("preflight", ("OPTIONS",), "*", Kind.READ, Routing.ROUTER)
 """A browser's CORS preflight request, on any path."""
-MOVED = Endpoint(
-    name="moved",
-    methods=("GET", "HEAD", "POST", "DELETE"),
-    path="*",
-    family=Family.OLLAMA,
-    kind=Kind.READ,
-    routing=Routing.ROUTER,
-)
+MOVED = Endpoint("moved", ("GET", "HEAD", "POST", "DELETE"), "*", Kind.READ, Routing.ROUTER)
 """A known path with superfluous slashes, which is redirected."""
 _HOST = re.compile(r"[A-Za-z0-9.\-:\[\]]{1,255}", re.ASCII)
 
@@ -83,8 +74,8 @@ def accept(environment: Environment, context: RequestContext) -> Steps[ParsedReq
     refuse_overload(environment)
     limits = environment.limits
     origin = None if limits is None else admit_origin(environment, context)
-    asks_first = origin is not None and context.method == "OPTIONS"
-    match = Match(PREFLIGHT) if asks_first else find_route(environment, context)
+    is_preflight = origin is not None and context.method == "OPTIONS"
+    match = Match(PREFLIGHT) if is_preflight else find_route(environment, context)
     endpoint = context.endpoint = match.endpoint
     if limits is not None and endpoint.routing is not Routing.ROUTER:
         user = context.user = yield Verify(context.headers, context.address)
@@ -147,10 +138,10 @@ def find_route(environment: Environment, context: RequestContext) -> Match:
             return found
         if clean_path(context.method, context.path) is not None:
             return Match(MOVED)
-        raise _told(environment, context) from None
+        raise _unknown_route(environment, context) from None
 
 
-def _told(environment: Environment, context: RequestContext) -> UnknownRoute:
+def _unknown_route(environment: Environment, context: RequestContext) -> UnknownRoute:
     """Build the error for an unknown path, with the base URL that the client probably needs."""
     meant = meant_endpoint(context.path)
     if meant is None:
@@ -174,11 +165,11 @@ def _read(environment: Environment, context: RequestContext, match: Match) -> St
     compressed = check_announced(context.headers, endpoint, environment.max_body)
     body = yield ReadBody(environment.max_body, compressed)
     if context.speaker is None and not is_kept(environment, context):
-        return (yield from computed(len(body), partial(_decided, environment, context, match, body)))
-    request = yield from computed(len(body), partial(_parsed, context, match, body))
+        return (yield from computed(len(body), partial(_parse_and_apply, environment, context, match, body)))
+    request = yield from computed(len(body), partial(_parse, context, match, body))
     yield from speak_for_named(environment, context, request)
     if is_kept(environment, context):
-        request = yield from continued(context, request, partial(_parsed, context, match))
+        request = yield from continued(context, request, partial(_parse, context, match))
     return (yield from computed(len(body), partial(applied_policy, environment, context, request)))
 
 
@@ -200,11 +191,11 @@ def check_announced(headers: Headers, endpoint: Endpoint, limit: int) -> bool:
     return compressed
 
 
-def _decided(environment: Environment, context: RequestContext, match: Match, body: bytes) -> ParsedRequest:
-    return applied_policy(environment, context, _parsed(context, match, body))
+def _parse_and_apply(environment: Environment, context: RequestContext, match: Match, body: bytes) -> ParsedRequest:
+    return applied_policy(environment, context, _parse(context, match, body))
 
 
-def _parsed(context: RequestContext, match: Match, body: bytes) -> ParsedRequest:
+def _parse(context: RequestContext, match: Match, body: bytes) -> ParsedRequest:
     media_type = (context.header(b"content-type") or "").encode("latin-1") if match.endpoint.body is Body.FORM else b""
     request = parse_request(match, body, content_type=media_type)
     if is_forwarded(match.endpoint):

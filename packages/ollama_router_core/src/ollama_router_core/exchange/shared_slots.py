@@ -28,12 +28,12 @@ class _Moved(Protocol):
 
 
 class _Move(Struct, eq=False):
-    """A pending move of a slot to another server; `asked` while its claim is unanswered."""
+    """A pending move of a slot to another server; `claiming` while its claim is unanswered."""
 
     slot: ServerSlot
     server: str
     until: float
-    asked: bool = False
+    claiming: bool = False
 
 
 class SharedSlots:
@@ -99,16 +99,16 @@ class SharedSlots:
     def ask(self) -> None:
         """Claim the slots of moves that are not claimed yet or were denied; without a limit a move is complete."""
         for waiter, move in tuple(self._moves.items()):
-            if move.asked:
+            if move.claiming:
                 continue
             if not self.includes(move.server):  # a reload has removed the limit
                 self._complete(waiter, move, begun=False)
                 continue
-            move.asked = True
-            self.claim(move.server, move.slot.decision.request.model, partial(self._answered, waiter, move))
+            move.claiming = True
+            self.claim(move.server, move.slot.decision.request.model, partial(self._claimed, waiter, move))
 
-    def _answered(self, waiter: Waiter, move: _Move, granted: bool) -> None:  # noqa: FBT001 - an answer
-        move.asked = False
+    def _claimed(self, waiter: Waiter, move: _Move, granted: bool) -> None:  # noqa: FBT001 - an answer
+        move.claiming = False
         if waiter not in self._moves:
             if granted:
                 self._fleet.end(move.server, move.slot.decision.request.model)

@@ -43,7 +43,7 @@ class SlotGrants:
         slots: the open slots.
         shared: claims slots shared with other routers.
         now: the fleet's clock, in seconds.
-        tell: called when the queue has changed.
+        notify: called when the queue has changed.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class SlotGrants:
         slots: OpenSlots,
         shared: SharedSlots,
         now: Callable[[], float],
-        tell: Callable[[], None],
+        notify: Callable[[], None],
     ) -> None:
         self._config = config
         self._issuer = issuer
@@ -63,7 +63,7 @@ class SlotGrants:
         self._slots = slots
         self._shared = shared
         self._now = now
-        self._tell = tell
+        self._notify = notify
         self._waiters: dict[int, Waiter] = {}
         self._turns: dict[str, float] = {}
 
@@ -93,7 +93,7 @@ class SlotGrants:
             waiter.outcome.close()
         elif not self._shared.leave(waiter) and self._waiters.pop(waiter.number, None) is not None:
             self.carry_out(self._admission.left(waiter.number, self._fleet.snapshot, self._now()))
-            self._tell()
+            self._notify()
 
     # --- what comes of it ---------------------------------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ class SlotGrants:
     def _send(self, dispatch: Dispatch, waiter: Waiter | None) -> None:
         grant = self.by_line(dispatch, self._fleet.snapshot, self._now(), position=dispatch.position)
         if waiter is None:
-            self._slot(grant, _nobody).close()
+            self._slot(grant, lambda: None).close()  # the request has left
         elif self._shared.includes(dispatch.server):
             self._claim(waiter, grant)
         else:
@@ -201,7 +201,7 @@ class SlotGrants:
         else:
             self.carry_out(self._admission.denied(grant.ticket, self._fleet.snapshot, self._now()))
             waiter.wake()  # it has a position now
-            self._tell()
+            self._notify()
 
     def _granted(self, waiter: Waiter, grant: Grant) -> None:
         ticket, now = grant.ticket, self._now()
@@ -213,8 +213,4 @@ class SlotGrants:
             slot.preemption.request()
         waiter.wake()
         if grant.position is not None:  # the head of the queue has changed
-            self._tell()
-
-
-def _nobody() -> None:
-    """Do nothing: the request has left."""
+            self._notify()

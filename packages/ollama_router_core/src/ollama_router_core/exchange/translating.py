@@ -7,7 +7,7 @@ from functools import partial
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import UpstreamError, UpstreamProtocolError
 from ollama_router_core.exchange.actions import Cut, Receive, Steps, Write
-from ollama_router_core.exchange.answers import JSON_UTF8, answer_for, finish, write_head
+from ollama_router_core.exchange.answers import JSON_UTF8, answer_for, finish, write, write_head
 from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
@@ -71,8 +71,7 @@ def _relay_stream(
         return
     yield from _begin(context, head)
     if translator.failure is not None:
-        context.bytes_out += len(written)
-        yield Write(written)
+        yield write(context, written)
         yield Cut()
         return
     if (turn := translator.thoughts) is not None:

@@ -80,7 +80,7 @@ def release(environment: Environment, context: RequestContext, answer: Answer) -
     permit, error = answer.permit, context.error
     if permit is not None:
         now = environment.now()
-        if isinstance(error, UpstreamIncomplete) and not _told_why(context):
+        if isinstance(error, UpstreamIncomplete) and not _has_error_event(context):
             permit.unable(error.message, now, at_once=False)
         elif isinstance(error, UpstreamError) and not answer.complete:
             permit.failed(now)
@@ -93,7 +93,7 @@ def release(environment: Environment, context: RequestContext, answer: Answer) -
     yield Release((answer.upstream,))
 
 
-def _told_why(context: RequestContext) -> bool:
+def _has_error_event(context: RequestContext) -> bool:
     """Whether the stream contains an error, which the request may have caused."""
     return context.usage is not None and context.usage.usage.failed
 

@@ -9,7 +9,7 @@ import re
 
 from msgspec import Struct
 
-from ollama_router_core.api.endpoints import Body, Endpoint, Family, Kind, Routing
+from ollama_router_core.api.endpoints import Body, Endpoint, Kind, Routing
 from ollama_router_core.config.settings import Config, ExternalHost
 from ollama_router_core.errors import InvalidTarget, MethodNotAllowed, UnknownRoute
 
@@ -23,7 +23,6 @@ EXTERNAL = Endpoint(
     name="external",
     methods=("GET", "POST", "PUT", "DELETE", "PATCH"),
     path="/external/{host}/{route}",
-    family=Family.OLLAMA,
     kind=Kind.INFER,
     routing=Routing.EXTERNAL,
     body=Body.RAW,

@@ -15,7 +15,7 @@ from ollama_router_core.api.endpoints import Routing
 from ollama_router_core.config.settings import Config
 from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.exchange.context import RequestContext
-from ollama_router_core.exchange.course import with_said_wait
+from ollama_router_core.exchange.course import with_announced_wait
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Caller, Headers, Shutdown
 from ollama_router_core.exchange.fan_out import ask_fleet
@@ -207,7 +207,7 @@ class Relay:
             return
         self._deps.metrics.ended(row, context.decision, context.preempted)
         if said is not None:
-            row = with_said_wait(row, said)
+            row = with_announced_wait(row, said)
         if is_refused(row):
             self._deps.refused[row.error_code or ""] += 1
         if self._refusals.keeps(row):

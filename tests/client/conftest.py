@@ -28,6 +28,6 @@ def settled() -> Callable[[object], None]:
     from support.waiting import wait_until
 
     def wait(transport: object) -> None:
-        wait_until(lambda: not transport._state.fleet.is_asking(), "the transport asks nobody", seconds=10)
+        wait_until(lambda: not transport._state.fleet.is_querying(), "the transport asks nobody", seconds=10)
 
     return wait

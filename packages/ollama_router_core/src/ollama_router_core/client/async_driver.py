@@ -10,7 +10,7 @@ import anyio
 
 from ollama_router_core.client.async_upstream import CLOSING_SECONDS, AsyncUpstream, BackgroundTasks, Waits
 from ollama_router_core.client.connection_pools import ConnectionPool
-from ollama_router_core.client.fleet_queries import ask_server, send_load_probe
+from ollama_router_core.client.fleet_queries import query_server, send_load_probe
 from ollama_router_core.client.tasks import Call, Output, Query, Task, Wait
 from ollama_router_core.client.transport import FIRST_FACTS_SECONDS, LONGEST_PAUSE
 from ollama_router_core.client.transport_state import State
@@ -75,13 +75,13 @@ class AsyncDriver:
         await self._work(query)
         return cast("_Result", query.value)
 
-    async def know_the_fleet(self, library: Any) -> None:
+    async def await_facts(self, library: Any) -> None:
         """Wait for facts about servers that were never queried; query those that are due in the background."""
         fleet = self._state.fleet
         unknown = fleet.has_unknown()
         names = fleet.claim(unknown_only=unknown)
         for name in names:
-            self._tasks.start(partial(self._ask_server, library, name))
+            self._tasks.start(partial(self._query_server, library, name))
         if unknown:
             await self._tasks.wait_for(lambda: not fleet.has_unknown(), FIRST_FACTS_SECONDS)
 
@@ -90,8 +90,8 @@ class AsyncDriver:
         await self._tasks.aclose()
         await (self._pool if self._given is None else self._given).aclose()
 
-    async def _ask_server(self, library: Any, name: str) -> None:
-        probe = await self.drive(library, ask_server(self._state, name))
+    async def _query_server(self, library: Any, name: str) -> None:
+        probe = await self.drive(library, query_server(self._state, name))
         if probe is not None:
             await self.drive(library, send_load_probe(self._state, probe))
 
@@ -147,7 +147,7 @@ class AsyncDriver:
         waiter = cast("Waiter", queued.waiting)
         try:
             while True:
-                await self.know_the_fleet(task.library)
+                await self.await_facts(task.library)
                 at = admission.next_look()
                 pause = LONGEST_PAUSE if at is None else min(LONGEST_PAUSE, max(0.0, at - now()))
                 await self._tasks.wait_for(lambda: waiter.outcome, pause)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ollama_router_core.client.connection_pools import ConnectionPool, Lease
+from ollama_router_core.client.connection_pools import ConnectionPool
 from ollama_router_core.client.messages import build_request, header_fields
-from ollama_router_core.client.spawning import spawn
 from ollama_router_core.client.stale_connections import ConnectionTrace
 from ollama_router_core.client.tasks import Task
 from ollama_router_core.errors import UpstreamError, UpstreamTimeout
 from ollama_router_core.exchange.actions import Outgoing
 from ollama_router_core.exchange.events import Arrival, Headers, Piece, Preempted
 
+if TYPE_CHECKING:
+    import asyncio
+
 __all__ = ["CLOSING_SECONDS", "AsyncUpstream", "BackgroundTasks", "Waits"]
 
 CLOSING_SECONDS = 2.0
 """Maximum seconds to close connections after a cancellation or failure."""
+
+_tasks: set[asyncio.Task[Any]] = set()
 
 
 class AsyncUpstream:
@@ -38,7 +43,7 @@ class AsyncUpstream:
         self._transport = transport
         self._pool = pool
         self._waits = waits
-        self._lease: Lease | None = None
+        self._lent: Any = None  # a transport of the pool
         self._task = task
         self._request = request
         self._stream: Any = None
@@ -58,8 +63,7 @@ class AsyncUpstream:
         """
         task, request, transport = self._task, self._request, self._transport
         if transport is None:
-            self._lease = self._pool.lend(task.library, request.destination.base_url, fresh=request.fresh)
-            transport = self._lease.transport
+            transport = self._lent = self._pool.lend(task.library, request.destination.base_url, fresh=request.fresh)
         trace = ConnectionTrace()
         timeouts = task.timeouts(request.destination, request.patience)
         asked = build_request(task.library, request, timeouts, trace.note_async)
@@ -103,15 +107,14 @@ class AsyncUpstream:
 
     async def close(self) -> None:
         """Return the connection to the pool if the response was read to its end, else close it; also if cancelled."""
-        surplus = None
         with anyio.move_on_after(CLOSING_SECONDS, shield=True):
             if self._stream is not None:
                 await self._stream.aclose()
-            lease, self._lease = self._lease, None
-            if lease is not None:
-                surplus = lease.give_back() if self._complete else lease.transport
-            if surplus is not None:
-                await surplus.aclose()
+            transport, self._lent = self._lent, None
+            if transport is not None and self._complete:
+                transport = self._pool.give_back(self._task.library, self._request.destination.base_url, transport)
+            if transport is not None:
+                await transport.aclose()
 
 
 class Waits:
@@ -148,7 +151,7 @@ class BackgroundTasks:
         """Start a piece of work; the scope cancels it."""
         scope = anyio.CancelScope()
         self._running.add(scope)
-        spawn(self._run, scope, work)
+        _spawn(self._run, scope, work)
         return scope
 
     async def _run(self, scope: anyio.CancelScope, work: Callable[[], Awaitable[None]]) -> None:
@@ -211,3 +214,14 @@ class BackgroundTasks:
                 self.notify()
         finally:
             await upstream.close()
+
+
+def _spawn(function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+    """Run a function in a background task of the running event loop. The function must not raise."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        trio.lowlevel.spawn_system_task(partial(function, *arguments))
+        return
+    task = sys.modules["asyncio"].ensure_future(function(*arguments))  # the running loop has imported it
+    _tasks.add(task)  # the loop keeps only weak references
+    task.add_done_callback(_tasks.discard)

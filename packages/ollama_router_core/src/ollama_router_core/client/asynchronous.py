@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,11 +10,8 @@ from ollama_router_core.client.async_driver import AsyncDriver
 from ollama_router_core.client.explaining import explain
 from ollama_router_core.client.libraries import any_library, as_stream, library_of
 from ollama_router_core.client.messages import build_response
-from ollama_router_core.client.system import Clock
 from ollama_router_core.client.transport import BaseTransport
-from ollama_router_core.config.settings import Config
 from ollama_router_core.exchange.actions import WriteHead
-from ollama_router_core.records.sinks import LogSink
 from ollama_router_core.routing.decision import Decision
 
 __all__ = ["AsyncRouterTransport"]
@@ -25,28 +22,11 @@ class AsyncRouterTransport(BaseTransport):
 
     Supports asyncio and trio. `aclose` ends all tasks and connections.
 
-    Args:
-        config: servers, external hosts, assignments, strategy.
-        inner: the transport that sends requests; None uses HTTP transports of the request's library.
-        sink: receives one record per request.
-        environment: the variables for `api_key_env`; None uses the process's.
-        clock: the clock; None uses the system's.
-
-    Raises:
-        ConfigError: a model that must stay local is assigned to an external host.
+    Arguments and errors are those of `BaseTransport`.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        *,
-        inner: Any = None,
-        sink: LogSink | None = None,
-        environment: Mapping[str, str] | None = None,
-        clock: Clock | None = None,
-    ) -> None:
-        super().__init__(config, sink=sink, environment=environment, clock=clock)
-        self._driver = AsyncDriver(self._state, inner)
+    _driver_class = AsyncDriver
+    _driver: AsyncDriver
 
     async def explain(
         self, model: str, *, context: int | None = None, needs: Iterable[str] = ("completion",)
@@ -59,7 +39,7 @@ class AsyncRouterTransport(BaseTransport):
             needs: capabilities the model must have (`completion`, `tools`, `vision`, `embedding`).
         """
         library = any_library()
-        await self._driver.know_the_fleet(library)
+        await self._driver.await_facts(library)
         return await self._driver.drive(library, explain(self._state, model, context, needs))
 
     async def handle_async_request(self, request: Any) -> Any:
@@ -70,7 +50,7 @@ class AsyncRouterTransport(BaseTransport):
         """
         library = library_of(request)
         call = self._driver.call(library, request, await request.aread())
-        await self._driver.know_the_fleet(library)
+        await self._driver.await_facts(library)
         answer = self._driver.answer(call)
         head = await anext(answer)
         if not isinstance(head, WriteHead):

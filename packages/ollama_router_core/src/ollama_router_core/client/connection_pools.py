@@ -11,28 +11,13 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from ollama_router_core.client.system import Clock
+from ollama_router_core.exchange.environment import Clock
 
-__all__ = ["ConnectionPool", "Lease", "pooled_transport"]
+__all__ = ["ConnectionPool", "pooled_transport"]
 
 _MOST_IDLE = 64
 """Maximum number of idle connections per origin."""
 _IDLE_SECONDS = 60.0
-
-
-class Lease:
-    """An inner transport in use by one request."""
-
-    __slots__ = ("_key", "_pool", "transport")
-
-    def __init__(self, pool: ConnectionPool, key: tuple[str, str], transport: Any) -> None:
-        self._pool = pool
-        self._key = key
-        self.transport = transport
-
-    def give_back(self) -> Any:
-        """Return the transport to the pool after a complete response; return a transport to close, or None."""
-        return self._pool.keep(self._key, self.transport)
 
 
 class ConnectionPool:
@@ -44,15 +29,14 @@ class ConnectionPool:
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
         self._closed = False
 
-    def lend(self, library: Any, origin: str, *, fresh: bool = False) -> Lease:
-        """Return an idle transport for this origin, or a new one."""
-        key = (library.__name__, origin)
-        idle = None if fresh else self._idle.get(key)
-        return Lease(self, key, idle.pop()[0] if idle else self._new(library, origin))
+    def lend(self, library: Any, origin: str, *, fresh: bool = False) -> Any:
+        """Return an idle transport for this origin, or a new one, to one request."""
+        idle = None if fresh else self._idle.get((library.__name__, origin))
+        return idle.pop()[0] if idle else self._new(library, origin)
 
-    def keep(self, key: tuple[str, str], transport: Any) -> Any:
-        """Add an idle transport; return one to close, this one or one idle for too long, or None."""
-        idle = self._idle.setdefault(key, [])
+    def give_back(self, library: Any, origin: str, transport: Any) -> Any:
+        """Keep the transport after a complete response; return one to close, this or one idle for too long, or None."""
+        idle = self._idle.setdefault((library.__name__, origin), [])
         if self._closed or len(idle) >= _MOST_IDLE:
             return transport
         now = self._clock.monotonic()

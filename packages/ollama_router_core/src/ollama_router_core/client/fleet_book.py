@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ollama_router_core.client.system import Clock
 from ollama_router_core.config.settings import Config
+from ollama_router_core.exchange.environment import Clock
 from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 from ollama_router_core.fleet.notices import Notice, ServerLost
 from ollama_router_core.fleet.state import FleetState
@@ -20,10 +20,6 @@ _LEASE_SECONDS = 60.0
 """Seconds after which an unfinished query counts as lost with its thread or event loop."""
 
 
-def _nobody_waits(_: str) -> None:
-    """Do nothing."""
-
-
 class FleetBook(ClockedFleet):
     """A transport's state of its servers, and the schedule of queries. Not thread-safe.
 
@@ -35,10 +31,10 @@ class FleetBook(ClockedFleet):
 
     def __init__(self, config: Config, clock: Clock) -> None:
         super().__init__(FleetState(config, notify=self._notice), clock.monotonic)
-        self._lost: Callable[[str], None] = _nobody_waits
+        self._lost: Callable[[str], None] = lambda _: None
         self._unknown = set(self.state.servers)
-        self._asking: dict[str, float] = {}
-        self._asked: dict[str, float] = {}
+        self._querying: dict[str, float] = {}
+        self._queried_at: dict[str, float] = {}
         self._due = dict.fromkeys(self.state.servers, float("-inf"))
         self.looking = False
         self._looked_at = float("-inf")
@@ -57,26 +53,26 @@ class FleetBook(ClockedFleet):
         """Return whether any server was never probed, or must be queried before the next request."""
         return bool(self._unknown)
 
-    def is_asking(self) -> bool:
+    def is_querying(self) -> bool:
         """Return whether any server is being queried."""
-        return bool(self._asking)
+        return bool(self._querying)
 
     def claim(self, *, unknown_only: bool = False) -> list[str]:
         """List servers that are due and not being queried; the caller queries each and calls `unclaim`."""
         now, names = self.now(), []
         for name, due in self._due.items():
             wanted = name in self._unknown if unknown_only else now >= due
-            if wanted and now - self._asking.get(name, float("-inf")) >= _LEASE_SECONDS:
-                self._asking[name] = self._asked[name] = now
+            if wanted and now - self._querying.get(name, float("-inf")) >= _LEASE_SECONDS:
+                self._querying[name] = self._queried_at[name] = now
                 self._due[name] = now + self.state.probe_pause(name)
                 names.append(name)
         return names
 
     def unclaim(self, name: str) -> None:
         """Record that a query of a server finished, successfully or not."""
-        self._asking.pop(name, None)
+        self._querying.pop(name, None)
         self._unknown.discard(name)
-        if self._due[name] > self._asked[name] + _AGAIN_SECONDS:  # else it became due again during the query
+        if self._due[name] > self._queried_at[name] + _AGAIN_SECONDS:  # else it became due again during the query
             self._due[name] = self.now() + self.state.probe_pause(name)
 
     def known(self, name: str) -> None:
@@ -99,7 +95,7 @@ class FleetBook(ClockedFleet):
     def _due_soon(self, name: str) -> None:
         """Make a server due at the next request, at most once a second."""
         if name in self._due:
-            self._due[name] = min(self._due[name], self._asked.get(name, float("-inf")) + _AGAIN_SECONDS)
+            self._due[name] = min(self._due[name], self._queried_at.get(name, float("-inf")) + _AGAIN_SECONDS)
 
     # --- what requests cause ------------------------------------------------------------------------------------------
 

@@ -10,12 +10,12 @@ from ollama_router_core.fleet.inventory import PollReply, PollRequest, poll_mode
 from ollama_router_core.fleet.load_probes import LoadProbe
 from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT, words_of
 
-__all__ = ["ask_server", "send_load_probe"]
+__all__ = ["query_server", "send_load_probe"]
 
 _PROBE = PollRequest("GET", "/api/version")
 
 
-def ask_server(state: State, name: str) -> Steps[LoadProbe | None]:
+def query_server(state: State, name: str) -> Steps[LoadProbe | None]:
     """Query one server: a probe, its installed and loaded models, and the facts of new ones.
 
     Return the load probe that is due afterwards, if any.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from typing import Any, TypeVar, assert_never, cast
 
 from ollama_router_core.client.connection_pools import pooled_transport
-from ollama_router_core.client.fleet_queries import ask_server, send_load_probe
+from ollama_router_core.client.fleet_queries import query_server, send_load_probe
 from ollama_router_core.client.sync_upstream import BackgroundThreads, SyncUpstream
 from ollama_router_core.client.tasks import Call, Output, Query, Task, Wait
 from ollama_router_core.client.transport import FIRST_FACTS_SECONDS, LONGEST_PAUSE
@@ -75,14 +75,14 @@ class SyncDriver:
         self._work(query)
         return cast("_Result", query.value)
 
-    def know_the_fleet(self, library: Any) -> None:
+    def await_facts(self, library: Any) -> None:
         """Wait for facts about servers that were never queried; query those that are due in the background."""
         fleet = self._state.fleet
         with self._changed:
             unknown = fleet.has_unknown()
             names = fleet.claim(unknown_only=unknown)
         for name in names:
-            self._threads.start(self._ask_server, library, name)
+            self._threads.start(self._query_server, library, name)
         if unknown:
             with self._changed:
                 self._changed.wait_for(lambda: not fleet.has_unknown(), FIRST_FACTS_SECONDS)
@@ -97,8 +97,8 @@ class SyncDriver:
         for inner in self._inner.values() if self._given is None else (self._given,):
             inner.close()
 
-    def _ask_server(self, library: Any, name: str) -> None:
-        probe = self.drive(library, ask_server(self._state, name))
+    def _query_server(self, library: Any, name: str) -> None:
+        probe = self.drive(library, query_server(self._state, name))
         if probe is not None and not self._closed:
             self._send_load_probe(library, probe)
 
@@ -176,7 +176,7 @@ class SyncDriver:
         waiter = cast("Waiter", queued.waiting)
         try:
             while True:
-                self.know_the_fleet(task.library)
+                self.await_facts(task.library)
                 with self._changed:
                     at = admission.next_look()
                     pause = LONGEST_PAUSE if at is None else min(LONGEST_PAUSE, max(0.0, at - now()))

@@ -8,19 +8,8 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "environment", "read_text", "request_ids"]
-
-
-class Clock(Protocol):
-    """A monotonic clock and a wall clock."""
-
-    def monotonic(self) -> float:
-        """Return seconds from an arbitrary start; never decreases."""
-
-    def wall(self) -> float:
-        """Return seconds since 1970 (UTC)."""
+__all__ = ["SystemClock", "environment", "read_text", "request_ids"]
 
 
 class SystemClock:

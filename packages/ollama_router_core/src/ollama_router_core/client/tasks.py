@@ -154,7 +154,7 @@ class Task(ABC):
                 case Compute(function):
                     action = self._computed(function)
                 case Verify() | Count() | Charge() | AwaitCharge() | UseStore():
-                    raise TypeError("a program is not asked who it is, and nothing is counted or kept")
+                    raise TypeError("a program's requests have no user, limits or stored responses")
                 case _:
                     try:
                         result = self._carry_out(action)
@@ -197,7 +197,7 @@ class Query(Task, Generic[_Result]):
         return None
 
     def _carry_out(self, action: Action) -> object:
-        raise TypeError(f"a question yields no {type(action).__name__}")
+        raise TypeError(f"a query yields no {type(action).__name__}")
 
 
 class Call(Task):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from ollama_router_core.client.fleet_book import FleetBook
 from ollama_router_core.client.shipped_profiles import shipped_profiles
-from ollama_router_core.client.system import Clock, SystemClock, read_text, request_ids
+from ollama_router_core.client.system import SystemClock, read_text, request_ids
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.exchange.context import RequestContext
-from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.environment import Clock, Environment
 from ollama_router_core.exchange.events import Headers
 from ollama_router_core.fleet.stalls import Watched
 from ollama_router_core.outbound.destinations import build_destinations
@@ -31,7 +31,8 @@ class State:
     def __init__(
         self, config: Config, *, environment: Mapping[str, str], sink: LogSink | None = None, clock: Clock | None = None
     ) -> None:
-        _refuse(leaks(config))
+        if leaked := "; ".join(leaks(config)):
+            raise ConfigError(leaked)
         self.config = config.model_copy(update={"load_keepalive": None})  # a program's connection needs no heartbeats
         self.clock = clock or SystemClock()
         self.sink = sink
@@ -72,9 +73,3 @@ class State:
     def _watched(self) -> Iterator[Watched]:
         watched = (context.watched for context in self._admitted.values())
         return (one for one in watched if one is not None)
-
-
-def _refuse(problems: Iterable[str]) -> None:
-    text = "; ".join(problems)
-    if text:
-        raise ConfigError(text)

@@ -22,24 +22,24 @@ _LOCAL = re.compile(
 )
 _LONGEST = 1024  # characters of an origin
 _METHODS = b"GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
-_OF_OLLAMA = (
+_OLLAMA_FIELDS = (
     "authorization", "content-type", "user-agent", "accept", "x-requested-with", "openai-beta", "x-stainless-arch",
     "x-stainless-async", "x-stainless-custom-poll-interval", "x-stainless-helper-method", "x-stainless-lang",
     "x-stainless-os", "x-stainless-package-version", "x-stainless-poll-helper", "x-stainless-retry-count",
     "x-stainless-runtime", "x-stainless-runtime-version", "x-stainless-timeout",
 )  # fmt: skip
-_OF_OURS = (
+_ROUTER_FIELDS = (
     "anthropic-beta", "anthropic-dangerous-direct-browser-access", "anthropic-version", "traceparent", "tracestate",
     "x-api-key", "x-router-pin", "x-router-target",
 )  # fmt: skip
-_REQUEST_FIELDS = ", ".join((*_OF_OLLAMA, *_OF_OURS)).encode()
+_REQUEST_FIELDS = ", ".join((*_OLLAMA_FIELDS, *_ROUTER_FIELDS)).encode()
 _LIMITS = tuple(f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens"))
-_TOLD = (
+_EXPOSED = (
     "openai-processing-ms", "request-id", "retry-after", "x-request-id", "x-router-attempts", "x-router-cached-tokens",
     "x-router-dropped", "x-router-error", "x-router-estimate", "x-router-fallback", "x-router-queue-position",
-    "x-router-reason",    "x-router-request-id", "x-router-server", "x-should-retry",
+    "x-router-reason", "x-router-request-id", "x-router-server", "x-should-retry",
 )  # fmt: skip
-_ANSWER_FIELDS = ", ".join((*_TOLD, *_LIMITS)).encode()
+_ANSWER_FIELDS = ", ".join((*_EXPOSED, *_LIMITS)).encode()
 _SECONDS = b"43200"
 
 

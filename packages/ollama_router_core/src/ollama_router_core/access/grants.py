@@ -58,11 +58,7 @@ SpeaksFor = Literal["any", "group"]
 HostRule = Literal["all", "granted"]
 """Who may use external hosts if grants do not decide; the setting `external_hosts_for`."""
 
-_KINDS: dict[str, tuple[Kind, ...]] = {
-    "admin": tuple(Kind),
-    "user": (Kind.INFER, Kind.READ),
-    "viewer": (Kind.READ,),
-}
+_KINDS: dict[str, tuple[Kind, ...]] = {"admin": tuple(Kind), "user": (Kind.INFER, Kind.READ), "viewer": (Kind.READ,)}
 """Tuples, as they compare a kind by identity; a set would call its hash in Python."""
 _PATTERN = re.compile(r"[!-~]{1,200}", re.ASCII)
 _MOST_ENTRIES = 200

@@ -152,8 +152,7 @@ class Meter:
         running = self.in_flight + elsewhere.in_flight
         if grants.concurrent_requests is not None and running >= grants.concurrent_requests:
             raise LimitExceeded(
-                f"this user's limit of {grants.concurrent_requests} concurrent requests is reached",
-                retry_after=1.0,
+                f"this user's limit of {grants.concurrent_requests} concurrent requests is reached", retry_after=1.0
             )
         self._check_requests(grants, now, elsewhere)
         self.in_flight += 1

@@ -10,8 +10,7 @@ __all__ = ["redact"]
 
 _POSSIBLE_TOKEN = re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z]{32}(?![0-9A-Za-z])")
 _SECRET_TEXT = re.compile(
-    r"(?P<scheme>\b(?:bearer|basic)\s+|\bsk-)[^\s\"\\,;]{6,}|(?P<user>://[^\s:/@\"]*:)[^\s/@\"]+(?=@)",
-    re.IGNORECASE,
+    r"(?P<scheme>\b(?:bearer|basic)\s+|\bsk-)[^\s\"\\,;]{6,}|(?P<user>://[^\s:/@\"]*:)[^\s/@\"]+(?=@)", re.IGNORECASE
 )
 
 

@@ -80,8 +80,8 @@ def _without_session(text: str) -> str:
     if not text.startswith("{"):
         return text
     try:
-        told = json.loads(text)
+        members = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    names = (told.get(key) for key in _IN_JSON)
+    names = (members.get(key) for key in _IN_JSON)
     return next((name for name in names if isinstance(name, str) and name), text)

@@ -240,21 +240,9 @@ class VerifiedTokens(Generic[Value]):
         max_rejected: maximum number of rejected entries.
     """
 
-    __slots__ = (
-        "_accepted",
-        "_key",
-        "_max_accepted",
-        "_max_rejected",
-        "_rejected",
-    )
+    __slots__ = ("_accepted", "_key", "_max_accepted", "_max_rejected", "_rejected")
 
-    def __init__(
-        self,
-        key: bytes,
-        *,
-        max_accepted: int = 16_384,
-        max_rejected: int = 4_096,
-    ) -> None:
+    def __init__(self, key: bytes, *, max_accepted: int = 16_384, max_rejected: int = 4_096) -> None:
         self._key = key
         self._max_accepted = max_accepted
         self._max_rejected = max_rejected

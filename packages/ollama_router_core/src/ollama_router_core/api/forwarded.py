@@ -24,7 +24,7 @@ def match_forwarded(method: str, path: str, patterns: Iterable[str]) -> Match | 
     for admins, like the routes that manage models.
     """
     kind = _KINDS.get(method)
-    if kind is None or not _PATH.fullmatch(path) or not any(_lets_pass(pattern, path) for pattern in patterns):
+    if kind is None or not _PATH.fullmatch(path) or not any(_matches(pattern, path) for pattern in patterns):
         return None
     family = family_of_path(path)
     return Match(
@@ -46,7 +46,7 @@ def is_forwarded(endpoint: Endpoint) -> bool:
     return endpoint.name == _NAME
 
 
-def _lets_pass(pattern: str, path: str) -> bool:
+def _matches(pattern: str, path: str) -> bool:
     if pattern.endswith(_BELOW):
         return path.startswith(pattern.removesuffix("..."))
     return path == pattern

@@ -21,12 +21,12 @@ from ollama_router_core.errors import (
 __all__ = [
     "SERVER_BUSY",
     "bad_model_name",
+    "missing_member",
     "model_incapable",
     "model_not_found",
     "no_body",
     "no_form",
     "no_model",
-    "nothing_asked",
     "unreadable_body",
     "wrong_type",
 ]
@@ -81,7 +81,7 @@ _KINDS: Mapping[type[object], str] = {
     dict: "object",
 }
 _ANY: Mapping[str, str] = {"array": "[]interface {}", "object": "map[string]interface {}"}
-_ASKED: Mapping[str, tuple[str, str]] = {
+_REQUIRED: Mapping[str, tuple[str, str]] = {
     "openai_chat": ("messages", "[] is too short - 'messages'"),
     "openai_embeddings": ("input", "invalid input"),
 }
@@ -100,13 +100,13 @@ def no_form(content_type: bytes) -> InvalidBody:
     return InvalidBody("failed to parse multipart form: request Content-Type isn't multipart/form-data")
 
 
-def nothing_asked(endpoint: str, given: Container[str]) -> InvalidBody | None:
+def missing_member(endpoint: str, members: Container[str]) -> InvalidBody | None:
     """Return the error for a body without its main member, which Ollama checks before the model.
 
-    `given` are the body's members. None if the member exists or the route has none.
+    `members` are the body's members. None if the member exists or the route has none.
     """
-    member, words = _ASKED.get(endpoint, ("", ""))
-    return InvalidBody(words) if member and member not in given else None
+    member, words = _REQUIRED.get(endpoint, ("", ""))
+    return InvalidBody(words) if member and member not in members else None
 
 
 def unreadable_body(endpoint: str, body: bytes, *, native: bool) -> InvalidBody | None:

@@ -18,7 +18,6 @@ __all__ = [
     "NO_LOAD_OPTIONS",
     "READ_KEYS",
     "TYPES",
-    "checked_options",
     "keeps_model",
     "only",
     "read_blobs",
@@ -61,14 +60,14 @@ MANAGE_TYPES: _Types = {
     **dict.fromkeys(_BLOB_KEYS, _OBJECT),
 }
 COPY_TYPES: _Types = {key: types for key, types in MANAGE_TYPES.items() if key not in {"model", "name"}}
-_IN_WORDS = {_TEXT: "a text", _OBJECT: "an object", _LIST: "a list"}
+_EXPECTED = {_TEXT: "a text", _OBJECT: "an object", _LIST: "a list"}
 _NAMES: Mapping[type[object], str] = {
     bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object",
 }  # fmt: skip
 _SECONDS = "a number of seconds or a string such as '5m'"
-_OF_IMAGES = (b"image", b"\\u00")
+_IMAGE_WORDS = (b"image", b"\\u00")
 """Every message with an image contains one of them, escaped or not."""
-_OF_HOSTED_TOOLS = (b"web_", b"\\u")
+_HOSTED_TOOL_WORDS = (b"web_", b"\\u")
 _INT64 = 1 << 63
 _SMALLEST_CONTEXT = 4  # tokens; Ollama raises smaller values
 _NO_NEEDS: frozenset[str] = frozenset()
@@ -94,7 +93,7 @@ def refuse_wrong_types(document: JsonObject, types: _Types, endpoint: Endpoint) 
     for key in document.keys:
         if key in types and (found := document.type_of(key)) not in types[key]:
             raise wrong_type(endpoint.name, key, found) or InvalidBody(
-                f"{key} must be {_IN_WORDS.get(types[key], _SECONDS)}, got {_type_name(found)}"
+                f"{key} must be {_EXPECTED.get(types[key], _SECONDS)}, got {_type_name(found)}"
             )
 
 
@@ -117,18 +116,13 @@ def wants_stream(document: JsonObject, endpoint: Endpoint) -> bool:
 
 
 def read_options(document: JsonObject, endpoint: Endpoint) -> Mapping[str, Any] | None:
-    """Return `options`, which only Ollama's native routes read; None without them."""
-    if not endpoint.native or document.get("options") is None:
-        return None
-    return checked_options(document)
-
-
-def checked_options(document: JsonObject) -> Mapping[str, Any]:
-    """Return the members of the object `options`.
+    """Return `options`, which only Ollama's native routes read; None without them.
 
     Raises:
         AmbiguousKey: it has a key twice, or one that Ollama would match to a key the router reads.
     """
+    if not endpoint.native or document.get("options") is None:
+        return None
     options = document.child("options")
     refuse_lookalikes(options, _READ_OPTIONS)
     return options
@@ -140,7 +134,7 @@ def read_num_ctx(options: Mapping[str, Any]) -> int | None:
     Raises:
         InvalidBody: it is not a 64-bit integer.
     """
-    value = _whole(options, "num_ctx", "options.num_ctx")
+    value = _int64(options, "num_ctx", "options.num_ctx")
     return None if value is None else max(value, _SMALLEST_CONTEXT)
 
 
@@ -167,10 +161,10 @@ def read_max_tokens(document: JsonObject, options: Mapping[str, Any] | None, end
         InvalidBody: it is not a 64-bit integer.
     """
     if endpoint.native:
-        found = None if options is None else _whole(options, "num_predict", "options.num_predict")
+        found = None if options is None else _int64(options, "num_predict", "options.num_predict")
         return found if found is not None and found > 0 else None
     for key in _LIMIT_KEYS:
-        found = _whole(document, key, key) if key in document.keys else None
+        found = _int64(document, key, key) if key in document.keys else None
         if found is not None:
             return found if found > 0 else None
     return None
@@ -197,7 +191,7 @@ def read_needs(document: JsonObject, endpoint: Endpoint) -> frozenset[str]:
 
 
 def _messages_have_images(document: JsonObject) -> bool:
-    if "messages" not in document.keys or not document.mentions("messages", _OF_IMAGES):
+    if "messages" not in document.keys or not document.mentions("messages", _IMAGE_WORDS):
         return False
     for message in document.get("messages") or ():
         if not isinstance(message, dict):
@@ -232,7 +226,7 @@ def uses_cloud(document: JsonObject, endpoint: Endpoint) -> bool:
     """
     if endpoint.kind is Kind.MANAGE:
         return document.truthy("remote_host") or is_cloud_name(document.get("from") or "")
-    if endpoint.native or not document.mentions("tools", _OF_HOSTED_TOOLS):
+    if endpoint.native or not document.mentions("tools", _HOSTED_TOOL_WORDS):
         return False
     return any(_is_hosted(tool) for tool in document.get("tools") or () if isinstance(tool, dict))
 
@@ -254,7 +248,7 @@ def read_blobs(document: JsonObject) -> frozenset[str]:
     return frozenset(found)
 
 
-def _whole(members: Mapping[str, Any] | JsonObject, key: str, label: str) -> int | None:
+def _int64(members: Mapping[str, Any] | JsonObject, key: str, label: str) -> int | None:
     value = members.get(key)
     if value is None:
         return None

@@ -23,7 +23,7 @@ from ollama_router_core.api.model_names import (
     without_spaces,
 )
 from ollama_router_core.api.multipart import Form, parse_form
-from ollama_router_core.api.ollama_errors import bad_model_name, no_body, no_model, nothing_asked, unreadable_body
+from ollama_router_core.api.ollama_errors import bad_model_name, missing_member, no_body, no_model, unreadable_body
 from ollama_router_core.api.prompts import NO_PROMPT, PromptSize, size_of_prompt, usual_tokens
 from ollama_router_core.api.request_keys import (
     COPY_TYPES,
@@ -51,7 +51,7 @@ from ollama_router_core.errors import InvalidBody, InvalidModelName
 __all__ = ["ParsedRequest", "RouteRequest", "parse_request"]
 
 _TRIMMED = frozenset({"delete", "pull"})  # the managing routes whose names Ollama strips
-_HEARD = PromptSize(messages=1, images=1)  # a form's prompt: a recording
+_RECORDING = PromptSize(messages=1, images=1)  # a form's prompt: a recording
 _EMPTY_OBJECT = b"{}"  # Go decodes null as an empty object, without a model
 
 
@@ -205,13 +205,13 @@ def _route(document: JsonObject, endpoint: Endpoint, *, prompt: PromptSize = NO_
     text, keys = _model_text(document, endpoint), document.keys
     model, hosted = _name(text)
     options = read_options(document, endpoint) if "options" in keys else None
-    loads_anew = endpoint.native and ("options" in keys or "shift" in keys)
+    may_set_load_options = endpoint.native and ("options" in keys or "shift" in keys)
     return RouteRequest(
         model_text=text,
         model=model,
         stream=wants_stream(document, endpoint),
         num_ctx=None if options is None else read_num_ctx(options),
-        load_options=read_load_options(document, options) if loads_anew else NO_LOAD_OPTIONS,
+        load_options=read_load_options(document, options) if may_set_load_options else NO_LOAD_OPTIONS,
         needs=read_needs(document, endpoint),
         prompt=prompt,
         prompt_tokens=0 if prompt is NO_PROMPT else usual_tokens(prompt),
@@ -226,14 +226,14 @@ def _route(document: JsonObject, endpoint: Endpoint, *, prompt: PromptSize = NO_
 def _read_form(match: Match, body: bytes, content_type: bytes) -> ParsedRequest:
     endpoint = match.endpoint
     form = parse_form(content_type, body)
-    text = _spoken(form.value("model") or "", endpoint)
+    text = _stripped_name(form.value("model") or "", endpoint)
     model, hosted = _name(text)
     route = RouteRequest(
         model_text=text,
         model=model,
         needs=only(endpoint.needs),
-        prompt=_HEARD,
-        prompt_tokens=usual_tokens(_HEARD),
+        prompt=_RECORDING,
+        prompt_tokens=usual_tokens(_RECORDING),
         uses_cloud=hosted,
         versions=endpoint.versions,
     )
@@ -249,29 +249,29 @@ def _model_key(document: JsonObject, endpoint: Endpoint) -> str | None:
 
 def _model_text(document: JsonObject, endpoint: Endpoint) -> str:
     found = _model_key(document, endpoint)
-    if found is None and (nothing := nothing_asked(endpoint.name, document.keys)) is not None:
-        raise nothing
+    if found is None and (missing := missing_member(endpoint.name, document.keys)) is not None:
+        raise missing
     text = "" if found is None else str(document.get(found))
     if endpoint.kind is not Kind.MANAGE or endpoint.name in _TRIMMED:
-        text = _spoken(text, endpoint)
+        text = _stripped_name(text, endpoint)
     if endpoint.kind is not Kind.MANAGE:
         return text
     _check_name(text, endpoint)
     if endpoint.name == "copy":
         _check_name(document.get("destination") or "", endpoint, key="destination")
     if document.truthy("from"):
-        _refuse_unshowable(document.get("from"))
+        _refuse_unprintable(document.get("from"))
     return text
 
 
 @lru_cache(maxsize=4096)  # 1.4 us
 def _name(text: str) -> tuple[CanonicalName, bool]:
     """Return the canonical form of a printable name, and whether it is a cloud name."""
-    _refuse_unshowable(text)
+    _refuse_unprintable(text)
     return canonical_name(text), is_cloud_name(text)
 
 
-def _spoken(text: str, endpoint: Endpoint) -> str:
+def _stripped_name(text: str, endpoint: Endpoint) -> str:
     """Strip the white space around a name, as Ollama does."""
     spoken = without_spaces(text)
     if not spoken:
@@ -282,11 +282,11 @@ def _spoken(text: str, endpoint: Endpoint) -> str:
 def _check_name(text: str, endpoint: Endpoint, *, key: str = "source") -> None:
     if not text:
         raise no_model(endpoint.name, key=key)
-    _refuse_unshowable(text)
+    _refuse_unprintable(text)
     if not is_model_name(text):
         raise bad_model_name(endpoint.name, text, key=key)
 
 
-def _refuse_unshowable(text: str) -> None:
+def _refuse_unprintable(text: str) -> None:
     if len(text) > LONGEST_NAME or not text.isprintable():
         raise InvalidModelName("invalid model name")

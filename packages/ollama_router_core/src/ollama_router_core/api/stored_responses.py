@@ -99,11 +99,11 @@ def stored(request: ParsedRequest, answer: bytes, previous: str | None) -> Store
         response = parse_object(answer).values
     except RequestError:
         return None
-    given = response.get("id")
-    if not isinstance(given, str) or not 0 < len(given) <= _LONGEST_ID or response.get("status") not in _ENDED:
+    answer_id = response.get("id")
+    if not isinstance(answer_id, str) or not 0 < len(answer_id) <= _LONGEST_ID or response.get("status") not in _ENDED:
         return None
-    told = {**response, "store": True, "previous_response_id": previous}
-    return StoredResponse(id=given, response=_dump(told), items=_dump(input_items(request)))
+    shown = {**response, "store": True, "previous_response_id": previous}
+    return StoredResponse(id=answer_id, response=_dump(shown), items=_dump(input_items(request)))
 
 
 def _dump(value: Any) -> bytes:
@@ -136,8 +136,8 @@ class AnswerCollector:
 
     def _in_events(self) -> bytes | None:
         *lines, self._held = self._held.split(b"\n")
-        told = (line.removeprefix(b"data:").strip() for line in lines if line.startswith(b"data:") and _EVENT in line)
-        return next((found for found in map(_response_in, told) if found is not None), None)
+        events = (line.removeprefix(b"data:").strip() for line in lines if line.startswith(b"data:") and _EVENT in line)
+        return next((found for found in map(_response_in, events) if found is not None), None)
 
 
 def _response_in(data: bytes) -> bytes | None:

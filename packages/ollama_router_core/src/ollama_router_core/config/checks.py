@@ -35,13 +35,13 @@ def check_section(section: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield every contradiction within one section of plain values."""
     yield from _no_destination(section)
     yield from _shared_names(section)
-    yield from _words_as_names(section)
+    yield from _reserved_names(section)
     yield from _shared_addresses(section)
     yield from _calls_itself(section)
     yield from _unknown_assignments(section)
     yield from _one_model_twice(section)
     yield from _two_keys(section)
-    yield from _vain_patterns(section)
+    yield from _unmatchable_patterns(section)
 
 
 def _no_destination(section: Mapping[str, Any]) -> Iterator[Finding]:
@@ -64,7 +64,7 @@ def _shared_names(section: Mapping[str, Any]) -> Iterator[Finding]:
             yield ("external_hosts", name), "a server has the same name; names must be unique"
 
 
-def _words_as_names(section: Mapping[str, Any]) -> Iterator[Finding]:
+def _reserved_names(section: Mapping[str, Any]) -> Iterator[Finding]:
     for name in sorted(TARGET_WORDS.intersection(_mapping(section, "servers"))):
         yield ("servers", name), f"{name!r} is reserved in X-Router-Target; choose another name"
 
@@ -124,7 +124,7 @@ def _two_keys(section: Mapping[str, Any]) -> Iterator[Finding]:
                 yield (table, name, "api_key_file"), "api_key_env is set as well; keep one of them"
 
 
-def _vain_patterns(section: Mapping[str, Any]) -> Iterator[Finding]:
+def _unmatchable_patterns(section: Mapping[str, Any]) -> Iterator[Finding]:
     models, key = _mapping(section, _models_key(section)), _models_key(section)
     local, rules = models.get("local_only"), models.get("rules")
     for number, pattern in enumerate(local if isinstance(local, list) else ()):
@@ -140,8 +140,8 @@ def _addresses(section: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, int
     for name, entry in _mapping(section, "servers").items():
         if not isinstance(entry, dict) or entry.get("enabled") is False:
             continue
-        told = with_address(entry) if isinstance(entry.get("url"), str) else entry
-        host, port, prefix = told.get("host"), told.get("port", _DEFAULT_PORT), told.get("path_prefix")
+        settings = with_address(entry) if isinstance(entry.get("url"), str) else entry
+        host, port, prefix = settings.get("host"), settings.get("port", _DEFAULT_PORT), settings.get("path_prefix")
         if isinstance(host, str) and type(port) is int:
             yield name, (folded_host(host), port, prefix if isinstance(prefix, str) else "")
 

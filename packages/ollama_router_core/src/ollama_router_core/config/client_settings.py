@@ -82,8 +82,7 @@ class Queue(Section):
     """The queue of requests that no server can take yet."""
 
     max_waiting: Annotated[int, Field(ge=0)] = Field(
-        default=512,
-        description="Requests that may wait at once; further ones are rejected with 503 and Retry-After.",
+        default=512, description="Requests that may wait at once; further ones are rejected with 503 and Retry-After."
     )
     max_waiting_per_model: Annotated[int, Field(ge=0)] = Field(
         default=256, description="Requests that may wait for one model, so that other models keep room in the queue."

@@ -36,8 +36,7 @@ class RequestLogSettings(Section):
     """Retention of the request log, and its files."""
 
     keep_days: Annotated[float, Field(gt=0)] | None = Field(
-        default=90.0,
-        description="Days after which rows, audit entries and incidents are deleted; null keeps them.",
+        default=90.0, description="Days after which rows, audit entries and incidents are deleted; null keeps them."
     )
     max_rows: Annotated[int, Field(ge=1)] | None = Field(
         default=5_000_000,

@@ -101,12 +101,10 @@ class Takes(Section):
     result_files: bool | None = Field(default=None, description="Whether a tool result may contain files.")
     call_ids: CallIdRule | None = Field(default=None, description="Accepted ids of tool calls.")
     call_proof: str | None = Field(
-        default=None,
-        description="Replacement for a missing `thought_signature` of a tool call.",
+        default=None, description="Replacement for a missing `thought_signature` of a tool call."
     )
     call_thoughts: bool | None = Field(
-        default=None,
-        description="Whether a message with tool calls must have `reasoning_content`, even if empty.",
+        default=None, description="Whether a message with tool calls must have `reasoning_content`, even if empty."
     )
     refused_in_messages: Entries[Member] | None = Field(
         default=None, description="Members that no message may have, such as `name`."

@@ -59,7 +59,7 @@ def compose(text: str) -> yaml.Node | None:
         raise _syntax_error(line, f"the character #x{_ordinal(error.character):04x} is not allowed") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _syntax_error(mark.line + 1 if mark else None, _in_words(error)) from None
+        raise _syntax_error(mark.line + 1 if mark else None, _description(error)) from None
     except (ValueError, OverflowError):
         # A \U escape beyond Unicode, or a %YAML version of thousands of digits: PyYAML lets chr and int raise.
         raise _syntax_error(None, "an escape or directive has a number out of range") from None
@@ -90,7 +90,7 @@ def _ordinal(character: str | int) -> int:
     return character if isinstance(character, int) else ord(character)
 
 
-def _in_words(error: yaml.MarkedYAMLError) -> str:
+def _description(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or "unreadable"
     if "'\\t'" in problem:
         return "a tab in the indentation, where only spaces may be"

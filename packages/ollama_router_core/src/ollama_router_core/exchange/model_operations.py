@@ -254,10 +254,7 @@ def _up_among(environment: Environment, names: tuple[str, ...]) -> tuple[str, ..
 def _order(request: ParsedRequest) -> Order:
     endpoint = request.endpoint
     return Order(
-        method=endpoint.methods[0],
-        target=request.target,
-        body=request.body,
-        patient=endpoint.name in _PATIENT,
+        method=endpoint.methods[0], target=request.target, body=request.body, patient=endpoint.name in _PATIENT
     )
 
 

@@ -34,7 +34,15 @@ from ollama_router_core.translate import (
     rules_of,
 )
 
-__all__ = ["HostFacts", "Profile", "ProfileSource", "SourcedLine", "profile_of", "vain_lines", "with_guessed_profiles"]
+__all__ = [
+    "HostFacts",
+    "Profile",
+    "ProfileSource",
+    "SourcedLine",
+    "profile_of",
+    "unknown_lines",
+    "with_guessed_profiles",
+]
 
 _MOST_REMEMBERED = 256
 _LEVELS: Mapping[str, ThinkingLevel] = {
@@ -186,15 +194,15 @@ def with_guessed_profiles(config: Config, source: ProfileSource) -> tuple[Config
     return config.model_copy(update={"external_hosts": hosts}), guessed
 
 
-def vain_lines(config: Config, source: ProfileSource) -> list[str]:
+def unknown_lines(config: Config, source: ProfileSource) -> list[str]:
     """Return warnings for lines in `without` that the host's profile does not have."""
     found = []
     for name, host in config.external_hosts.items():
         base = source.guess(host) if host.profile.base is None else host.profile.base
-        vain = sorted(set(host.profile.without) - set(source.lines(base)))
-        if vain:
+        unknown = sorted(set(host.profile.without) - set(source.lines(base)))
+        if unknown:
             found.append(
-                f"external host {name}: its profile {base} has no line {', '.join(vain)}, which `without` names"
+                f"external host {name}: its profile {base} has no line {', '.join(unknown)}, which `without` names"
             )
     return found
 
@@ -237,14 +245,14 @@ def _with_traits(traits: HostTraits, takes: Takes) -> HostTraits:
     if takes.tools_on is not None:
         changes["tools_on"] = takes.tools_on
     if takes.thinking is not None:
-        changes["thinking"] = _thinking(takes.thinking)
+        changes["thinking"] = _thinking_members(takes.thinking)
     if traits.accepts is not None:
         changes["accepts"] = _with_accepted(traits.accepts, takes)
     return replace(traits, **changes)
 
 
-def _thinking(said: Thinking) -> Mapping[ThinkingLevel, Mapping[str, Any]]:
-    return {_LEVELS[level]: members for level, members in said.items()}
+def _thinking_members(levels: Thinking) -> Mapping[ThinkingLevel, Mapping[str, Any]]:
+    return {_LEVELS[level]: members for level, members in levels.items()}
 
 
 def _with_accepted(accepts: Accepts, takes: Takes) -> Accepts:

@@ -55,7 +55,7 @@ def _takes(takes: Takes) -> Iterator[str]:
         if name == "thinking" and not any(value.values()):
             yield "has no parameter for the reasoning effort"
         elif name == "thinking":
-            yield "thinking " + ", ".join(f"{level}: {_json(said)}" for level, said in value.items())
+            yield "thinking " + ", ".join(f"{level}: {_json(members)}" for level, members in value.items())
         else:
             yield f"{name}: {_json(value)}"
 

@@ -171,13 +171,13 @@ def prepare(
     asked = request.route.model_text
     if not destination.external or asked is None:
         if asked is not None and request.route.num_ctx is not None and not request.endpoint.native:
-            natively = _with_context(request, destination, asked, request.route.num_ctx, recall)
-            if natively is not None:
-                return natively
+            outbound = _with_context(request, destination, asked, request.route.num_ctx, recall)
+            if outbound is not None:
+                return outbound
         headers = () if request.form is None else _content_type(request)
-        return _counted(request, _SERVER, target=destination.own_path(request.target), headers=headers, model=asked)
+        return _outbound(request, _SERVER, target=destination.own_path(request.target), headers=headers, model=asked)
     if codec_of(destination.family).serves(request.endpoint, destination.traits):
-        return _as_it_is(request, destination, asked, without)
+        return _passed_through(request, destination, asked, without)
     return _translated(request, destination, asked, recall, without)
 
 
@@ -195,17 +195,17 @@ def _with_context(
     Defaults that Ollama sets in the other dialect are added here.
     """
     try:
-        said = _translated(request, destination, asked, recall)
+        outbound = _translated(request, destination, asked, recall)
     except UntranslatableRequest:
         return None
-    document = parse_object(said.body)
+    document = parse_object(outbound.body)
     if document.get("messages") == []:
         return None  # Ollama refuses this in the other dialect; in its own it only loads the model
     options = {**_ADDED_BY_OLLAMA.get(request.endpoint.path, {}), **(document.get("options") or {}), "num_ctx": num_ctx}
     changes = {"options": json.dumps(options)}
     if _only_enables_thinking(request) and document.get("think"):
         changes["think"] = "null"
-    return replace(said, body=document.replace(changes).encode())
+    return replace(outbound, body=document.replace(changes).encode())
 
 
 def _only_enables_thinking(request: ParsedRequest) -> bool:
@@ -214,7 +214,7 @@ def _only_enables_thinking(request: ParsedRequest) -> bool:
     return effort is not None and (request.document is None or request.document.get(effort) is None)
 
 
-def _as_it_is(request: ParsedRequest, destination: Destination, asked: str, without: tuple[str, ...]) -> Outbound:
+def _passed_through(request: ParsedRequest, destination: Destination, asked: str, without: tuple[str, ...]) -> Outbound:
     model = destination.model_there(asked)
     there = request if model == asked else request.with_model(model)
     target = destination.path_of(request.target, model)
@@ -224,7 +224,7 @@ def _as_it_is(request: ParsedRequest, destination: Destination, asked: str, with
     if there.document is not None and rules.concern(there.document.keys):
         changes, dropped = ruled_changes(there.document, rules)
         there = there.edited(changes) if changes else there
-    sent = _counted(there, facts, target=target, headers=_content_type(there), model=model)
+    sent = _outbound(there, facts, target=target, headers=_content_type(there), model=model)
     return replace(sent, dropped=dropped) if dropped else sent
 
 
@@ -232,7 +232,7 @@ _SERVER = HostFacts()
 """An Ollama server accepts what it documents."""
 
 
-def _counted(request: ParsedRequest, facts: HostFacts, *, target: str, headers: Fields, model: str | None) -> Outbound:
+def _outbound(request: ParsedRequest, facts: HostFacts, *, target: str, headers: Fields, model: str | None) -> Outbound:
     """Request usage for a stream, if the destination supports the option."""
     asking = asking_for_usage(request) if facts.traits.stream_usage else None
     return Outbound(
@@ -265,7 +265,7 @@ def _translated(
     if facts.traits.tools_on and request.document.truthy("tools") and _MODEL not in destination.prefix:
         target = next(route for route in ROUTES if route.name == facts.traits.tools_on)
         facts = destination.profile.facts(target, model, asked)
-    said = translate_request(
+    sent = translate_request(
         request.document.values,
         source=source,
         target=target,
@@ -274,15 +274,15 @@ def _translated(
         rules=facts.rules.without(without),
         recall=recall,
     )
-    translation = Translation(client=source, host=target, stream=said.stream, options=said.reply_options)
+    translation = Translation(client=source, host=target, stream=sent.stream, options=sent.reply_options)
     return Outbound(
         target=destination.path_of(target.path, model),
-        body=said.body,
+        body=sent.body,
         headers=((b"content-type", b"application/json"), *codec.request_fields),
         defaults=facts.fields,
         model=model,
         translation=translation,
-        dropped=said.dropped,
+        dropped=sent.dropped,
         retry=facts.retry,
     )
 

@@ -48,7 +48,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 
 
-def _everything(_row: Row) -> bool:
+def _visible_to_all(_row: Row) -> bool:
     return True
 
 
@@ -57,7 +57,7 @@ def merge_tags(
     extra: Iterable[Row] = (),
     *,
     aliases: Mapping[str, str] = NO_ALIASES,
-    may_see: Callable[[Row], bool] = _everything,
+    may_see: Callable[[Row], bool] = _visible_to_all,
 ) -> bytes:
     """Merge `/api/tags`: the union, with one row per name and digest.
 
@@ -92,15 +92,15 @@ def _tags_alias(alias: str, row: Row) -> dict[str, Any]:
     """Build the row of an alias in `/api/tags`, with `remote_model` and `parent_model` naming its model."""
     meant = str(row.get("name") or row.get("model"))
     details = row.get("details")
-    told = {**details, "parent_model": meant} if isinstance(details, dict) else {"parent_model": meant}
-    return {"remote_model": meant, **row, "name": alias, "model": alias, "details": told}
+    details = {**details, "parent_model": meant} if isinstance(details, dict) else {"parent_model": meant}
+    return {"remote_model": meant, **row, "name": alias, "model": alias, "details": details}
 
 
 def _openai_alias(alias: str, row: Row) -> dict[str, Any]:
     return {**row, "id": alias}
 
 
-def merge_ps(bodies: Bodies, *, may_see: Callable[[Row], bool] = _everything) -> bytes:
+def merge_ps(bodies: Bodies, *, may_see: Callable[[Row], bool] = _visible_to_all) -> bytes:
     """Merge `/api/ps`: every loaded model of every server, latest expiry first."""
     rows = list(_rows(bodies, "models", may_see))
     if len(bodies) == 1 and (whole := _untouched(bodies, "models", rows)):
@@ -115,7 +115,7 @@ def merge_openai_models(
     extra: Iterable[Row] = (),
     *,
     aliases: Mapping[str, str] = NO_ALIASES,
-    may_see: Callable[[Row], bool] = _everything,
+    may_see: Callable[[Row], bool] = _visible_to_all,
 ) -> bytes:
     """Merge `/v1/models`: the union by id, then models from the config. An empty list is null, as in Ollama."""
     rows: dict[CanonicalName, Row] = {}
@@ -144,7 +144,7 @@ def anthropic_models(models: bytes, details: Callable[[str], ListedModel]) -> by
 
     `details` returns the details of a model by its id.
     """
-    rows = [_anthropic_row(row, details) for row in _rows({"": models}, "data", _everything)]
+    rows = [_anthropic_row(row, details) for row in _rows({"": models}, "data", _visible_to_all)]
     edges = {"first_id": rows[0]["id"], "last_id": rows[-1]["id"]} if rows else {"first_id": None, "last_id": None}
     return _dump({"data": rows, "has_more": False, **edges})
 
@@ -157,9 +157,9 @@ def anthropic_model(model: bytes, details: Callable[[str], ListedModel]) -> byte
 def _anthropic_row(row: Row, details: Callable[[str], ListedModel]) -> dict[str, Any]:
     name = str(row.get("id"))
     created = datetime.fromtimestamp(min(max(_number(row.get("created")), 0), _LAST_SECOND), tz=UTC)
-    told = details(name)
-    entry = {"type": "model", "id": name, "display_name": told.title, "created_at": f"{created:%Y-%m-%dT%H:%M:%SZ}"}
-    limits = {"max_input_tokens": told.context, "max_tokens": told.output}
+    listed = details(name)
+    entry = {"type": "model", "id": name, "display_name": listed.title, "created_at": f"{created:%Y-%m-%dT%H:%M:%SZ}"}
+    limits = {"max_input_tokens": listed.context, "max_tokens": listed.output}
     return {**entry, **{key: most for key, most in limits.items() if most is not None}}
 
 
@@ -169,7 +169,7 @@ def find_openai_model(
     asked: str,
     *,
     meant: str | None = None,
-    may_see: Callable[[Row], bool] = _everything,
+    may_see: Callable[[Row], bool] = _visible_to_all,
 ) -> bytes | None:
     """Answer `/v1/models/{model}`: the model's row under the requested id, None if no server has it.
 
@@ -191,7 +191,7 @@ def openai_from_tags(body: bytes) -> bytes:
             "created": max(0, int(_moment(row.get("modified_at")).timestamp())),
             "owned_by": _owner(str(row.get("name"))),
         }
-        for row in _rows({"": body}, "models", _everything)
+        for row in _rows({"": body}, "models", _visible_to_all)
     ]
     return _dump({"object": "list", "data": rows or None}) + b"\n"
 

@@ -100,7 +100,7 @@ class MergedProgress:
         self._done: list[str] = []
         self._failed: dict[str, str] = {}
         self._layers: dict[str, _Layer] = {}
-        self._said: set[str] = set()
+        self._sent: set[str] = set()
         self._succeeded: set[str] = set()
 
     @property
@@ -120,9 +120,9 @@ class MergedProgress:
         digest = line.get("digest")
         if isinstance(digest, str):
             return self._layer(server, digest, line)
-        if not isinstance(status, str) or status in self._said:
+        if not isinstance(status, str) or status in self._sent:
             return None
-        self._said.add(status)
+        self._sent.add(status)
         return line
 
     def end(self, server: str, error: str | None = None) -> None:
@@ -145,13 +145,13 @@ class MergedProgress:
         layer = self._layers.setdefault(digest, _Layer())
         layer.total = max(layer.total, _whole(line.get("total")))
         layer.completed[server] = max(layer.completed.get(server, 0), _whole(line.get("completed")))
-        slowest = min((layer.completed.get(one, 0) for one in self._waited_for()), default=layer.total)
+        slowest = min((layer.completed.get(one, 0) for one in self._in_progress()), default=layer.total)
         if slowest <= layer.shown:
             return None
         layer.shown = slowest
         return {**line, "total": layer.total, "completed": slowest}
 
-    def _waited_for(self) -> list[str]:
+    def _in_progress(self) -> list[str]:
         """Return the servers in progress: neither succeeded nor failed."""
         return [one for one in self._running if one not in self._failed and one not in self._succeeded]
 

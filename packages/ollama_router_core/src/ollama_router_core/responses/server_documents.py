@@ -17,7 +17,7 @@ LONGEST_DOCUMENT = 2 * 1024 * 1024
 """Maximum bytes of one response: `/api/tags` of 2,000 models has 800 KB."""
 MOST_MODELS = 2000
 """Maximum rows of one list: decoding, recording and merging that many takes less than 50 ms."""
-_LONGEST_ODD = 256 * 1024
+_LONGEST_LENIENT = 256 * 1024
 """Maximum bytes of a response that needs the lenient decoder, which is slow."""
 _LONGEST_VERSION = 64
 _LONGEST_WORDS = 300
@@ -44,7 +44,7 @@ def read_document(body: bytes) -> Document:
     try:
         values = _DECODE(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        values, left_out = _read_patiently(body)
+        values, left_out = _read_leniently(body)
     if not isinstance(values, dict):
         raise UpstreamProtocolError("the server's answer is not a JSON object")
     return Document(values, left_out)
@@ -69,9 +69,9 @@ def is_version(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= _LONGEST_VERSION and value.isprintable()
 
 
-def _read_patiently(body: bytes) -> tuple[Any, tuple[str, ...]]:
+def _read_leniently(body: bytes) -> tuple[Any, tuple[str, ...]]:
     """Decode leniently: accept lone surrogates, and omit members whose number is not representable."""
-    if len(body) > _LONGEST_ODD:
+    if len(body) > _LONGEST_LENIENT:
         raise UpstreamProtocolError("the server's answer is not JSON")
     left_out: dict[str, None] = {}
 

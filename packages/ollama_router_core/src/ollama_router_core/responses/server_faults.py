@@ -26,7 +26,7 @@ _RAN = ("while running the model", "post predict", "tool call")
 _INCAPABLE = ("does not support chat", "does not support generate")
 """Ollama's error for a model whose weights are missing, so that its capabilities are unknown."""
 
-_OF_THE_REQUEST = (
+_REQUEST_FAULTS = (
     "must be of type",
     "invalid format",
     "invalid option",
@@ -115,8 +115,8 @@ def read_fault(status: int, body: bytes, *, streamed: bool, capable: bool = Fals
         gone = capable and any(part in text for part in _INCAPABLE)
         return Fault(FaultKind.NOT_LOADED, words) if gone else None
     if status != 500:
-        return _absent(document, words)
-    if any(part in text for part in _OF_THE_REQUEST):
+        return _missing(document, words)
+    if any(part in text for part in _REQUEST_FAULTS):
         return None
     if any(part in text for part in _RAN):
         kind = FaultKind.NOT_LOADED if streamed and "tool call" not in text else FaultKind.FAILED
@@ -125,7 +125,7 @@ def read_fault(status: int, body: bytes, *, streamed: bool, capable: bool = Fals
     return Fault(kind, words)
 
 
-def _absent(document: Any, words: str) -> Fault | None:
+def _missing(document: Any, words: str) -> Fault | None:
     """Classify a 404 or 405: Ollama's errors are JSON; plain text comes from its mux or another program."""
     if not isinstance(document, dict):
         return Fault(FaultKind.NO_ROUTE, words)

@@ -144,9 +144,9 @@ def _merged(before: Usage, after: Usage) -> Usage:
     """Merge two findings; later numbers replace earlier ones."""
     if before is NO_USAGE or after is NO_USAGE:
         return after if before is NO_USAGE else before
-    told = {name: value for name, value in asdict(after).items() if value is not None}
-    told |= {"finished": before.finished or after.finished, "failed": before.failed or after.failed}
-    return replace(before, **told)
+    changes = {name: value for name, value in asdict(after).items() if value is not None}
+    changes |= {"finished": before.finished or after.finished, "failed": before.failed or after.failed}
+    return replace(before, **changes)
 
 
 def _read(counts: TokenCountFormat, text: bytes, *, whole: bool) -> Usage:

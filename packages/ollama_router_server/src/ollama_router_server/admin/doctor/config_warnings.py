@@ -9,7 +9,7 @@ from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config.found_servers import unknown_assignments
 from ollama_router_core.config.settings import Config, Tls
 from ollama_router_core.errors import ConfigError
-from ollama_router_core.outbound.host_profiles import vain_lines
+from ollama_router_core.outbound.host_profiles import unknown_lines
 from ollama_router_server.admin.doctor.finding import Finding, Installation
 from ollama_router_server.coordination.between_routers import unshared
 from ollama_router_server.http.certificates import check_certificate
@@ -32,7 +32,7 @@ def config_smells(installed: Installation) -> Iterator[Finding]:
         yield Finding.warning("config", reason, fix)
     kinds: tuple[tuple[Iterable[str], str], ...] = (
         (missing_keys(config, installed.variables), "systemctl edit ollama-router (Environment=), or api_key_file"),
-        (vain_lines(config, shipped_profiles()), "remove the line, then: orouter config check"),
+        (unknown_lines(config, shipped_profiles()), "remove the line, then: orouter config check"),
         (unknown_assignments(config), "orouter servers list"),
         (unshared(config, installed.database_url), "coordination.url: redis://HOST:6379/0 in the config"),
     )

@@ -3,9 +3,15 @@
 After the head, the request proceeds as without heartbeats: retries go on, and the response follows the heartbeats. Only
 an error moves into the stream, as the status is already written. Within a response, heartbeats are sent between two
 lines or events, never inside one.
+
+Sources: comments in WHATWG HTML's server-sent events; Anthropic's streams, which may contain any number of `ping`
+events; Ollama's clients, which parse every line: an empty line fails, a chunk without content is accepted.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.exchange.actions import ReceiveAny, Steps, Write
@@ -13,18 +19,22 @@ from ollama_router_core.exchange.answers import write_head
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Arrival, Piece, Upstream
-from ollama_router_core.outbound.keepalive import Keepalive, keepalive_of
-from ollama_router_core.translate import QueuePlace
+from ollama_router_core.translate import QueuePlace, ReplyIdentity, codec_of
+from ollama_router_core.translate.framing import Framing
 
 __all__ = ["StreamHeartbeat", "heartbeat_for"]
 
 
 class StreamHeartbeat:
-    """The heartbeats of one request, every `interval` seconds."""
+    """The heartbeats of one stream, every `interval` seconds.
 
-    def __init__(self, interval: float, sign: Keepalive) -> None:
+    `piece` returns a heartbeat, with the queue place of a waiting request.
+    """
+
+    def __init__(self, interval: float, framing: Framing, piece: Callable[[QueuePlace | None], bytes | None]) -> None:
         self.interval = interval
-        self._sign = sign
+        self._framing = framing
+        self._piece = piece
         self._written = b""
 
     def beat(self, context: RequestContext, place: QueuePlace | None = None) -> Steps[None]:
@@ -32,7 +42,7 @@ class StreamHeartbeat:
         if not context.head_written:
             yield from write_head(context, 200, self._head(context))
             context.kept_alive = True
-        yield Write(self._sign.piece(place))
+        yield Write(self._piece(place) or b"")
 
     def wrote(self, data: bytes) -> None:
         """Record bytes written to the client."""
@@ -56,11 +66,11 @@ class StreamHeartbeat:
 
     def _between_lines(self) -> bool:
         written = self._written.replace(b"\r", b"")
-        return not written or written.endswith(self._sign.end)
+        return not written or written.endswith(self._framing.end)
 
     def _head(self, context: RequestContext) -> list[tuple[bytes, bytes]]:
         return [
-            (b"content-type", self._sign.content_type),
+            (b"content-type", self._framing.media_type.encode()),
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),
             *context.router_fields(),
@@ -70,5 +80,9 @@ class StreamHeartbeat:
 def heartbeat_for(environment: Environment, context: RequestContext, request: ParsedRequest) -> StreamHeartbeat | None:
     """Return a request's heartbeats; None without an interval, or if its dialect has none."""
     interval = context.heartbeat or environment.config.load_keepalive
-    sign = None if interval is None else keepalive_of(request, wall=context.started_at)
-    return None if interval is None or sign is None else StreamHeartbeat(interval, sign)
+    if interval is None or not request.route.stream:
+        return None
+    codec = codec_of(request.endpoint.family)
+    identity = ReplyIdentity(model=request.route.model_text or "", id="", created_ns=int(context.started_at * 1e9))
+    piece = partial(codec.heartbeat, request.endpoint.path, identity)
+    return None if piece(None) is None else StreamHeartbeat(interval, codec.framing, piece)

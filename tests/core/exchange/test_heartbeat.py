@@ -8,9 +8,12 @@ import pytest
 
 from ollama_router_core.api.endpoint_matching import match_endpoint
 from ollama_router_core.api.requests import ParsedRequest, parse_request
-from ollama_router_core.outbound.keepalive import Keepalive, keepalive_of
+from ollama_router_core.exchange.actions import Write, WriteHead
+from ollama_router_core.exchange.heartbeat import heartbeat_for
+from support.exchange_machine import Stage
 
 MODEL = "llama3.1:8b"
+STAGE = Stage(load_keepalive=1.0)
 WALL = 1_721_680_413.5
 STREAMED = ("/api/chat", "/api/generate", "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
 
@@ -21,16 +24,17 @@ def request(path: str, **more: object) -> ParsedRequest:
     return parse_request(match_endpoint("POST", path), json.dumps(body).encode())
 
 
-def sign(path: str, **more: object) -> Keepalive | None:
-    """The sign of life of a request."""
-    return keepalive_of(request(path, **more), wall=WALL)
-
-
-def _told(path: str) -> tuple[bytes, bytes, bytes]:
-    """The media type, the sign of a request that does not wait in the queue, and the end of an event."""
-    found = sign(path)
-    assert found is not None
-    return found.content_type, found.piece(None), found.end
+def sign(path: str, **more: object) -> tuple[bytes, bytes, bytes] | None:
+    """The media type of a request's stream, its heartbeat outside of the queue, and the end of an event."""
+    exchange = STAGE.exchange(path=path)
+    exchange.context.started_at = WALL
+    found = heartbeat_for(STAGE.environment, exchange.context, request(path, **more))
+    if found is None:
+        return None
+    head, beat = found.beat(exchange.context)
+    assert isinstance(head, WriteHead)
+    assert isinstance(beat, Write)
+    return dict(head.fields)[b"content-type"], beat.data, found._framing.end
 
 
 @pytest.mark.parametrize(
@@ -41,9 +45,10 @@ def test_ollama_gets_a_chunk_without_content(path: str, empty: dict[str, object]
     """Its clients parse every line and add up what the chunks hold: nothing is added."""
     found = sign(path)
     assert found is not None
-    assert found.content_type == b"application/x-ndjson"
-    assert found.piece(None).endswith(b"}\n")
-    assert json.loads(found.piece(None)) == {
+    content_type, beat, _ = found
+    assert content_type == b"application/x-ndjson"
+    assert beat.endswith(b"}\n")
+    assert json.loads(beat) == {
         "model": MODEL,
         "created_at": "2024-07-22T20:33:33.500000000Z",
         **empty,
@@ -54,12 +59,12 @@ def test_ollama_gets_a_chunk_without_content(path: str, empty: dict[str, object]
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
 def test_openai_gets_a_comment(path: str) -> None:
     """Every reader of server-sent events passes over it."""
-    assert _told(path) == (b"text/event-stream", b": keepalive\n\n", b"\n\n")
+    assert sign(path) == (b"text/event-stream", b": keepalive\n\n", b"\n\n")
 
 
 def test_anthropic_gets_its_own_ping() -> None:
     """The API has an event for this."""
-    assert _told("/v1/messages") == (b"text/event-stream", b'event: ping\ndata: {"type": "ping"}\n\n', b"\n\n")
+    assert sign("/v1/messages") == (b"text/event-stream", b'event: ping\ndata: {"type": "ping"}\n\n', b"\n\n")
 
 
 @pytest.mark.parametrize("path", STREAMED)

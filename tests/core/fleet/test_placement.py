@@ -62,12 +62,12 @@ def test_which_gpu_a_model_is_on_is_assumed_unless_its_size_tells() -> None:
     small, large = loaded("small", 8 * GIB), loaded("large", 30 * GIB)
     part, away = partly(20 * GIB, 10 * GIB), replace(loaded("away", 3 * GIB), size_vram=0)
     placed = place_models([GPU, GPU], (small, large, away)).models
-    assert [(one.name, one.gpu, one.told) for one in placed] == [(large.name, None, True), (small.name, None, False)]
+    assert [(one.name, one.gpu, one.certain) for one in placed] == [(large.name, None, True), (small.name, None, False)]
     placed = place_models([GPU, GPU], (small, part)).models
-    assert [(one.name, one.gpu, one.told) for one in placed] == [(part.name, None, False), (small.name, 0, False)]
+    assert [(one.name, one.gpu, one.certain) for one in placed] == [(part.name, None, False), (small.name, 0, False)]
     assert place_models([GPU, GPU], (part,)).free == (19 * GIB, 19 * GIB)
     (alone,) = place_models([GPU], (part,)).models
-    assert (alone.gpu, alone.told) == (0, True)
+    assert (alone.gpu, alone.certain) == (0, True)
 
 
 def test_what_no_single_gpu_holds_is_split_over_all() -> None:
@@ -80,7 +80,7 @@ def test_what_no_single_gpu_holds_is_split_over_all() -> None:
 def test_a_server_that_spreads_splits_every_model() -> None:
     """`sched_spread`: nothing is assumed then, and the buffers of each GPU count for a small model, too."""
     held = place_models([GPU, GPU], whole([4]), spread=True)
-    assert [(one.gpu, one.told) for one in held.models] == [(None, True)]
+    assert [(one.gpu, one.certain) for one in held.models] == [(None, True)]
     assert held.free == (22 * GIB, 22 * GIB)
     facts = make_facts("a", (installed("llama3.1:8b", SIZE_8B, facts=LLAMA_8B),))
     config = make_config({"a": {"gpus": [24.0, 24.0], "sched_spread": True}})

@@ -131,5 +131,5 @@ def test_no_model_is_assumed_where_its_size_says_that_it_cannot_be(pools, held):
     assert all(one.gpu is None or len(pools) == 1 or one.size <= pools[one.gpu] for one in placed.values())
     for one in held if len(pools) > 1 else ():
         if one.size_vram:
-            assert placed[one.name].told == (one.size_vram > max(pools))
+            assert placed[one.name].certain == (one.size_vram > max(pools))
             assert placed[one.name].gpu is None or one.size <= 1.1 * one.size_vram

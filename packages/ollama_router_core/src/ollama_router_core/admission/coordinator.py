@@ -246,13 +246,13 @@ class Admission:
         candidates = able(self.selector, ticket, snapshot)
         group = self._queue.groups[kind_of(ticket.request)]
 
-        def goes(server: str) -> bool:
+        def can_start(server: str) -> bool:
             among = frozenset({server})
             if self._binds_late:
                 return self._scheduler.next_warm(group, among) is not None
             return Availability(self.traffic(snapshot, now), now, among).any_now(candidates)
 
-        return self._preemptor.victim(ticket, candidates, most, now, goes)
+        return self._preemptor.victim(ticket, candidates, most, now, can_start)
 
     def _must_queue(self, ticket: Ticket, snapshot: FleetSnapshot) -> bool:
         """Whether another request waits for a server that this one could take."""

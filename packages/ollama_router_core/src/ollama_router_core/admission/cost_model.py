@@ -11,7 +11,7 @@ from ollama_router_core.admission.in_flight_table import InFlightTable
 from ollama_router_core.admission.service_costs import KindCosts, ResidentValue, ServiceCost
 from ollama_router_core.admission.wait_queue import BATCH_WEIGHT, RequestGroup, WaitQueue
 from ollama_router_core.api.model_names import CanonicalName
-from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel
+from ollama_router_core.fleet.snapshot import FleetSnapshot, LoadedModel
 from ollama_router_core.fleet.speeds import model_weight
 from ollama_router_core.routing.candidates import RESPONSIVE, WARM, Candidate, RequestKind, reload_seconds
 from ollama_router_core.routing.filters import in_service, proven_slots, runner_slots
@@ -242,7 +242,7 @@ class CostModel:
             return reload_seconds(loaded.size)
         version, known = speeds.version(server), self._loads.get(key)
         if known is None or known[0] is not version:
-            weight = model_weight(loaded.name, (self.snapshot.servers[server].installed or EMPTY).get(loaded.name))
+            weight = model_weight(loaded.name, self.snapshot.servers[server].model(loaded.name))
             known = self._loads[key] = version, speeds.expect(server, loaded.name, weight).load_seconds
         return known[1]
 

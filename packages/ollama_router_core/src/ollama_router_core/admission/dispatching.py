@@ -124,8 +124,8 @@ class Dispatcher:
             kind = kind_of(ticket.request)
             if kind not in ready:
                 continue
-            goes = availability.any_now(able(selector, ticket, snapshot))
-            decision = decide(selector, ticket, availability.snapshot, now) if goes else None
+            has_slot = availability.any_now(able(selector, ticket, snapshot))
+            decision = decide(selector, ticket, availability.snapshot, now) if has_slot else None
             if decision is not None and decision.server is not None:
                 yield self.bind(ticket, decision, now, self._queue.leave(ticket.number))
                 availability = Availability(self.traffic(snapshot, now), now, servers)

@@ -23,7 +23,7 @@ class Preemptor:
         self._in_flight = in_flight
 
     def victim(
-        self, ticket: Ticket, able: Iterable[Candidate], most: int, now: float, goes: Callable[[str], bool]
+        self, ticket: Ticket, able: Iterable[Candidate], most: int, now: float, can_start: Callable[[str], bool]
     ) -> Preempt | None:
         """Pick the request to preempt for a waiting ticket: the latest to start, as it loses the least work; or None.
 
@@ -32,7 +32,7 @@ class Preemptor:
             able: the servers that could take it.
             most: maximum preemptions of one request.
             now: the time.
-            goes: returns whether the ticket could go to a server, by the requests in flight at the time of the call.
+            can_start: returns whether the ticket could start on a server, by the requests in flight at the call.
         """
         model = ticket.request.model
         found = [
@@ -42,7 +42,7 @@ class Preemptor:
         ]
         for _, _, server, running in sorted(found, key=lambda one: one[:3])[:_TRIES]:
             with self._in_flight.without(running.ticket.number):
-                helps = goes(server)
+                helps = can_start(server)
             if helps:
                 running.preempted = True
                 return Preempt(ticket=running.ticket, server=server)

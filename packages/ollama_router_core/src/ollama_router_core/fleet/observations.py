@@ -210,7 +210,6 @@ def observe_load_started(
     loaded, at = facts.loaded, facts.loading_at
     if held is not None:
         loaded = MappingProxyType({model: row for model, row in loaded.items() if row is not held})
-    if held is not None:
         at = MappingProxyType({**at, name: wanted or _WHATEVER})
     elif wanted is not None:
         at = MappingProxyType({**at, name: wanted})

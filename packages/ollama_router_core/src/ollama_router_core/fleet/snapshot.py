@@ -282,9 +282,9 @@ def stubs(servers: Mapping[str, ServerFacts]) -> frozenset[CanonicalName]:
 
 def writes_text(servers: Mapping[str, ServerFacts], model: CanonicalName | None) -> bool:
     """Return whether any server reports that a model can generate text."""
-    rows = [facts.installed.get(model) for facts in servers.values() if facts.installed and model]
-    told = [(row.facts and row.facts.capabilities) or row.capabilities or () for row in rows if row is not None]
-    return any("completion" in capabilities for capabilities in told)
+    rows = [facts.model(model) for facts in servers.values()]
+    reported = [(row.facts and row.facts.capabilities) or row.capabilities or () for row in rows if row is not None]
+    return any("completion" in capabilities for capabilities in reported)
 
 
 def unloaded(

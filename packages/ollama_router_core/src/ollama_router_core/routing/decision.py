@@ -223,7 +223,8 @@ def _placement_json(placement: Placement) -> dict[str, Any]:
     return {
         "free_bytes": list(placement.free),
         "models": [
-            {"name": one.name, "bytes": one.size, "gpu": one.gpu, "assumed": not one.told} for one in placement.models
+            {"name": one.name, "bytes": one.size, "gpu": one.gpu, "assumed": not one.certain}
+            for one in placement.models
         ],
     }
 

@@ -27,7 +27,7 @@ from ollama_router_core.routing.strategies import STRATEGIES
 
 __all__ = ["Question", "explain"]
 
-_TELLING = {
+_REMEDIES = {
     "model_missing": "the model is pulled there",
     "pinned": "the request is not pinned to another",
     "memory": "the context is smaller, or max_memory_gb larger",
@@ -178,10 +178,10 @@ def _would_change(decision: Decision) -> Iterator[dict[str, Any]]:
         yield {"server": decision.server, "if": "it cannot take it", "then": after or "the request fails"}
     for verdict in decision.verdicts:
         if verdict.verdict == "refused":
-            yield from _lacking(verdict)
+            yield from _remedy(verdict)
 
 
-def _lacking(verdict: Verdict) -> Iterator[dict[str, Any]]:
-    telling = _TELLING.get(verdict.reasons[0].code)
-    if telling is not None:
-        yield {"server": verdict.server, "if": telling, "then": "it could take it"}
+def _remedy(verdict: Verdict) -> Iterator[dict[str, Any]]:
+    remedy = _REMEDIES.get(verdict.reasons[0].code)
+    if remedy is not None:
+        yield {"server": verdict.server, "if": remedy, "then": "it could take it"}

@@ -174,8 +174,8 @@ def hosted_ranking(model: CanonicalName | None, snapshot: FleetSnapshot, config:
     """Return the servers that forward a model to ollama.com: those with its stub, then those that need none."""
     up = servers_by_priority(snapshot, config)
     stub = [name for name in up if model in (snapshot.servers[name].installed or ())]
-    asked = [name for name in up if name not in stub]
-    new = [name for name in asked if parse_version(snapshot.servers[name].version) >= _CLOUD_WITHOUT_STUB]
+    others = [name for name in up if name not in stub]
+    new = [name for name in others if parse_version(snapshot.servers[name].version) >= _CLOUD_WITHOUT_STUB]
     return (*stub, *new)
 
 

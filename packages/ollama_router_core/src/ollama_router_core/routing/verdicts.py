@@ -70,8 +70,8 @@ class RankedExplanation(Struct, eq=False):
     @property
     def expectation(self) -> ExpectedTime:
         """Expected time on the first candidate, whatever the strategy."""
-        told = self.context
-        return expected_time(self.ranked[0], told.request, told.snapshot, now=told.now, prefix=told.prefix)
+        context = self.context
+        return expected_time(self.ranked[0], context.request, context.snapshot, now=context.now, prefix=context.prefix)
 
     @property
     def is_routine(self) -> bool:
@@ -147,7 +147,7 @@ def external_verdicts(config: Config) -> tuple[Verdict, ...]:
 
 
 def selection_error(
-    context: RankingContext, refused: Sequence[Verdict], unasked: frozenset[str] = frozenset()
+    context: RankingContext, refused: Sequence[Verdict], unasked: frozenset[str]
 ) -> SelectionError | RequestError:
     """Build the client's error if every server was refused; the models of the `unasked` are unknown.
 
@@ -179,8 +179,8 @@ def _smaller_context(refused: Sequence[Verdict], context: RankingContext) -> str
     too_small = [one.candidate for one in refused if one.candidate is not None and one.reasons[0].code == "memory"]
     alike = {(one.limit or 0, one.size): one for one in reversed(too_small)}
     large = [one for _, one in sorted(alike.items(), key=lambda pair: -pair[0][0])]
-    asked = context.request.num_ctx or 0
-    for tokens in [usual for usual in _USUAL_CONTEXTS if usual < asked]:
+    requested = context.request.num_ctx or 0
+    for tokens in [usual for usual in _USUAL_CONTEXTS if usual < requested]:
         fitting = next((one.name for one in large[:_MOST_NAMED] if _fits_at(one, tokens, context)), None)
         if fitting is not None:
             return f"at {tokens // 1024}k context (num_ctx {tokens}) it fits on {fitting}"

@@ -51,14 +51,17 @@ def compare(
 
 
 def results(
-    scenario: Scenario, routers: Iterable[str], change: Change | None = None, heard: Callable[[], object] | None = None
+    scenario: Scenario,
+    routers: Iterable[str],
+    change: Change | None = None,
+    on_arrival: Callable[[], object] | None = None,
 ) -> Iterator[SimulationResult]:
-    """Yield the results that `compare` summarises; `heard` is called for each arriving job."""
+    """Yield the results that `compare` summarises; `on_arrival` is called for each arriving job."""
     other = changed(scenario, change) if change else None
     for name in routers:
-        yield serve(ROUTERS[name](scenario.machines, scenario.knowledge), scenario, heard)
+        yield serve(ROUTERS[name](scenario.machines, scenario.knowledge), scenario, on_arrival)
         if other is not None:
-            result = serve(ROUTERS[name](other.machines, other.knowledge), other, heard)
+            result = serve(ROUTERS[name](other.machines, other.knowledge), other, on_arrival)
             yield replace(result, router=f"{name}, {change}")
 
 
@@ -68,8 +71,8 @@ def bound(scenario: Scenario) -> Summary:
     return summarise(serve(all_resident(), replace(scenario, machines=machines)))
 
 
-def serve(router: Router, scenario: Scenario, heard: Callable[[], object] | None = None) -> SimulationResult:
-    """Run one router on a scenario; `heard` is called for each arriving job."""
+def serve(router: Router, scenario: Scenario, on_arrival: Callable[[], object] | None = None) -> SimulationResult:
+    """Run one router on a scenario; `on_arrival` is called for each arriving job."""
     return simulate(
         router,
         scenario.machines,
@@ -77,5 +80,5 @@ def serve(router: Router, scenario: Scenario, heard: Callable[[], object] | None
         scenario.jobs,
         outages=scenario.outages,
         slowdowns=scenario.slowdowns,
-        heard=heard,
+        on_arrival=on_arrival,
     )

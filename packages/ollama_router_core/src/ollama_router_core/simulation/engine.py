@@ -30,7 +30,7 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Reject a job now. `reason` is the error's code; the client is told an expected wait of `expected` seconds."""
+    """Reject a job now. `reason` is the error's code; its text names a wait of `expected` seconds."""
 
     job: Job
     reason: str
@@ -248,11 +248,11 @@ def simulate(
     *,
     outages: Sequence[Outage] = (),
     slowdowns: Sequence[Slowdown] = (),
-    heard: Callable[[], object] | None = None,
+    on_arrival: Callable[[], object] | None = None,
 ) -> SimulationResult:
     """Run until every job is finished or rejected. Deterministic.
 
-    `heard` is called for each arriving job, to report progress.
+    `on_arrival` is called for each arriving job, to report progress.
 
     Raises:
         RuntimeError: the router holds jobs that no event will dispatch.
@@ -277,8 +277,8 @@ def simulate(
             change(now)
         elif at_arrival == now:
             arrived += 1
-            if heard is not None:
-                heard()
+            if on_arrival is not None:
+                on_arrival()
             run.send(router.arrive(jobs[arrived - 1], now), now)
         else:
             run.send(router.wake(now), now)

@@ -9,7 +9,7 @@ from statistics import median
 
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.api.requests import RouteRequest
-from ollama_router_core.config.settings import Config
+from ollama_router_core.config.settings import Config, Server
 from ollama_router_core.errors import Overloaded
 from ollama_router_core.fleet.memory.formulas import GIB
 from ollama_router_core.fleet.slots import SlotBook, only_embeds
@@ -31,6 +31,7 @@ _CALLS = frozenset({"/api/chat", "/api/generate", "/api/embed", "/api/embeddings
                     "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/responses"})  # fmt: skip
 _UNLIMITED = 1e6
 """GiB of a server with unknown memory, as the log does not show which models it held together."""
+_UNCONFIGURED = Server(host="unknown")
 _PAUSE = 900.0
 """Longest pause in seconds after the last response: all models are unloaded by then. Longer pauses are cut."""
 
@@ -111,21 +112,20 @@ def _machine(
     speeds: SpeedBook,
     seen: SlotBook,
 ) -> Machine:
-    facts, settings = snapshot.servers.get(name), config.servers.get(name)
+    facts, settings = snapshot.servers.get(name), config.servers.get(name) or _UNCONFIGURED
+    installed = None if facts is None else facts.installed
     served = {canonical_name(model_of(row)) for row in rows if row.server == name}
-    limit = None if settings is None else settings.max_memory_gb or (sum(settings.gpus) if settings.gpus else None)
-    most = None if settings is None else settings.max_loaded_models
-    gpus = 0 if settings is None else len(settings.gpus or ())
+    gpus = settings.gpus or ()
     return Machine(
         name=name,
-        vram_gib=limit or _UNLIMITED,
+        vram_gib=settings.max_memory_gb or sum(gpus) or _UNLIMITED,
         bandwidth=math.nan,
         tflops=math.nan,
         load_rate=math.nan,
-        priority=1 if settings is None else settings.priority,
-        num_parallel=seen.of(name, None if settings is None else settings.num_parallel),
-        max_loaded=most or 3 * max(1, gpus),
-        installed=frozenset(served | set((None if facts is None else facts.installed) or ())),
+        priority=settings.priority,
+        num_parallel=seen.of(name, settings.num_parallel),
+        max_loaded=settings.max_loaded_models or 3 * max(1, len(gpus)),
+        installed=frozenset(served.union(installed or ())),
         measured={model: speeds.expect(name, model, weight) for model, weight in weights.items()},
     )
 
@@ -135,13 +135,13 @@ def _jobs(rows: Sequence[RequestRecord]) -> Iterator[Job]:
     prompts, outputs = _usual(rows, "prompt_tokens"), _usual(rows, "completion_tokens")
     for number, (row, at) in enumerate(zip(rows, _without_pauses(rows), strict=True)):
         model = canonical_name(model_of(row))
-        told = row.server is not None
+        served = row.server is not None
         yield Job(
             number=number,
             at=at,
             model=model,
-            prompt_tokens=max(1, (row.prompt_tokens if told else None) or prompts.get(model, 1)),
-            output_tokens=max(1, (row.completion_tokens if told else None) or outputs.get(model, 1)),
+            prompt_tokens=max(1, (row.prompt_tokens if served else None) or prompts.get(model, 1)),
+            output_tokens=max(1, (row.completion_tokens if served else None) or outputs.get(model, 1)),
             num_ctx=row.num_ctx,
             user=row.user or "",
         )
@@ -171,7 +171,7 @@ def _learned(rows: Sequence[RequestRecord], clock: Mapping[str, float], snapshot
             continue
         model = canonical_name(model_of(row))
         facts = snapshot.servers.get(row.server)
-        weight = model_weight(model, ((None if facts is None else facts.installed) or {}).get(model))
+        weight = model_weight(model, None if facts is None else facts.model(model))
         book = book.observe(
             row.server,
             model,

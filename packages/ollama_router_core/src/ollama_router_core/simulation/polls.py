@@ -34,7 +34,7 @@ class Polls:
         self._every = config.health_check_interval
         self._late = late
         self._due: dict[str, float] = {}
-        self._told: dict[str, deque[tuple[float, bytes]]] = {}
+        self._reports: dict[str, deque[tuple[float, bytes]]] = {}
         self._servers: Mapping[str, ServerState] = {}
         self._tags: dict[str, bytes] = {}
 
@@ -42,7 +42,7 @@ class Polls:
         """Initialise the schedule; a server has every model on disk that it can hold."""
         self._servers = servers
         self._due = {name: self._every * (number + 1) / len(servers) for number, name in enumerate(servers)}
-        self._told = {name: deque() for name in servers}
+        self._reports = {name: deque() for name in servers}
         for name, state in servers.items():
             rows = [_installed(one) for one in models.values() if state.machine.holds(one)]
             self._tags[name] = msgspec.json.encode({"models": rows})
@@ -77,8 +77,8 @@ class Polls:
         if question.path == "/api/tags":
             return PollReply(200, self._tags[name], now, now, now)
         if question.path == "/api/ps":
-            asked, body = self._ps(name, now)
-            return PollReply(200, body, now, now, asked)
+            sent, body = self._ps(name, now)
+            return PollReply(200, body, now, now, sent)
         return PollReply(200, b"{}", now, now, now)
 
     def _ps(self, name: str, now: float) -> tuple[float, bytes]:
@@ -94,11 +94,11 @@ class Polls:
             }
             for model, held in state.loaded.items()
         ]
-        told = self._told[name]
-        told.append((now, msgspec.json.encode({"models": rows})))
-        while len(told) > 1 and told[1][0] <= now - self._late:
-            told.popleft()
-        return told[0]
+        reports = self._reports[name]
+        reports.append((now, msgspec.json.encode({"models": rows})))
+        while len(reports) > 1 and reports[1][0] <= now - self._late:
+            reports.popleft()
+        return reports[0]
 
 
 def _installed(model: SimulatedModel) -> dict[str, Any]:

@@ -109,30 +109,30 @@ def replay(
     config: Config,
     routers: Sequence[str] = (),
     change: Change | None = None,
-    heard: Callable[[int, int], object] | None = None,
+    on_progress: Callable[[int, int], object] | None = None,
 ) -> Replay:
     """Replay each logged request for a model. `snapshot` is used only for the models on disk.
 
     Rows may be in any order; those of external hosts, or without inference, are omitted. The default of `routers` is
-    the config's strategy. `heard` is called with the number of arrived requests and their total, over all worlds.
+    the config's strategy. `on_progress` is called with the number of arrived requests and their total, over all worlds.
 
     Raises:
         KeyError: a router's name is unknown.
         ConfigError: the change does not apply to the config's servers.
     """
-    told = replayed(rows, config)
-    scenario = logged_scenario(told, snapshot, config)
+    records = replayed(rows, config)
+    scenario = logged_scenario(records, snapshot, config)
     names = routers or (config.routing_strategy,)
     worlds = 1 + len(names) * (2 if change else 1)
     steps = itertools.count(1)
-    step = None if heard is None else lambda: heard(next(steps), worlds * len(told))
-    before = serve(LoggedRouter(told), scenario, step)
+    step = None if on_progress is None else lambda: on_progress(next(steps), worlds * len(records))
+    before = serve(LoggedRouter(records), scenario, step)
     enabled = {name for name, server in config.servers.items() if server.enabled}
     own = replace(scenario, machines=tuple([one for one in scenario.machines if one.name in enabled]))
     return Replay(
-        measured=tuple([row.total_ms / 1000 for row in told]),
+        measured=tuple([row.total_ms / 1000 for row in records]),
         logged=World(summary=summarise(before), servers=_servers(before)),
-        others=tuple([_world(before, after, told) for after in results(own, names, change, step)]),
+        others=tuple([_world(before, after, records) for after in results(own, names, change, step)]),
     )
 
 

@@ -111,7 +111,7 @@ def _answer(question: ReplayQuestion) -> dict[str, Any]:
     )
     snapshot = FleetSnapshot(servers=question.servers)
     try:
-        found = replay(question.rows, snapshot, question.config, change=change, heard=_Progress())
+        found = replay(question.rows, snapshot, question.config, change=change, on_progress=_Progress())
     except ConfigError as error:
         return {"refused": error.message}
     steps, last = question.steps, found.others[-1].placed

@@ -23,13 +23,13 @@ _LEAST_ON_CPU = 0.02
 class Placed(Struct, frozen=True, kw_only=True):
     """The placement of a model with `size` bytes of video memory: on `gpu`, counted from 0, or on all if None.
 
-    `told`: the placement follows from `/api/ps` or the settings; otherwise it is where Ollama would place it now.
+    `certain`: the placement follows from `/api/ps` or the settings; otherwise it is where Ollama would place it now.
     """
 
     name: CanonicalName
     size: int
     gpu: int | None
-    told: bool
+    certain: bool
 
 
 class Placement(Struct, frozen=True):
@@ -61,8 +61,8 @@ def place_models(gpus: Sequence[int], models: Iterable[LoadedModel], *, spread: 
         on_all = len(gpus) > 1 and (_is_split(one, gpus) or gpus_for(one.size_vram, free, spread=spread) > 1)
         gpu = None if on_all else free.index(max(free))
         free = _taken(free, one.size_vram, gpu)
-        told = spread or len(gpus) == 1 or one.size_vram > max(gpus)
-        placed.append(Placed(name=one.name, size=one.size_vram, gpu=gpu, told=told))
+        certain = spread or len(gpus) == 1 or one.size_vram > max(gpus)
+        placed.append(Placed(name=one.name, size=one.size_vram, gpu=gpu, certain=certain))
     return Placement(tuple(free), tuple(placed))
 
 

@@ -102,7 +102,7 @@ def _gpus(facts: ServerFacts, host: Server) -> Iterator[GpuView]:
             PlacedView(
                 model=one.name,
                 bytes=one.size if one.gpu is not None else round(one.size * size / sum(sizes)),
-                assumed=not one.told,
+                assumed=not one.certain,
             )
             for one in placed
             if one.gpu in {None, gpu}

@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from ollama_router_core.errors import LimitExceeded
-from ollama_router_server.console.watchers import START, Told, Watchers
+from ollama_router_server.console.watchers import START, Event, Watchers
 from ollama_router_server.storage.identities import User
 from support.eventually import eventually
 from support.storage import FakeClock
@@ -39,7 +39,7 @@ async def still() -> bool:
     return True
 
 
-async def read(watchers: Watchers, heard: list[Told], session: str = "s", stop: asyncio.Event | None = None) -> None:
+async def read(watchers: Watchers, heard: list[Event], session: str = "s", stop: asyncio.Event | None = None) -> None:
     """A tab: it reads what it is told; with `stop` it reads nothing more until that is set."""
     watcher = await watchers.join(session, ROOT, ("now", "servers"), still)
     async for told in watchers.follow(watcher):
@@ -50,7 +50,7 @@ async def read(watchers: Watchers, heard: list[Told], session: str = "s", stop: 
 
 async def test_changes_until_it_reads_are_one() -> None:
     """However many there were: a set of names, never a backlog."""
-    pages, heard, stop = Pages(), list[Told](), asyncio.Event()
+    pages, heard, stop = Pages(), list[Event](), asyncio.Event()
     watchers = Watchers(pages, FakeClock(), tick=BY_HAND)
     tab = asyncio.create_task(read(watchers, heard, stop=stop))
     await eventually(lambda: heard == [()])
@@ -70,7 +70,7 @@ async def test_of_start_everybody_sees_the_own_part() -> None:
         async def version(self, topic: str, user: User) -> Hashable:
             return self.versions[f"{topic} of {user.name}"]
 
-    pages, told = Own(), dict[str, list[Told]](root=[], eve=[])
+    pages, told = Own(), dict[str, list[Event]](root=[], eve=[])
     pages.versions = {"start of root": 1, "start of eve": 1}
     watchers = Watchers(pages, FakeClock(), tick=BY_HAND)
 
@@ -90,7 +90,7 @@ async def test_of_start_everybody_sees_the_own_part() -> None:
 
 async def test_one_that_does_not_read_is_cut() -> None:
     """After ten seconds, and counted; others go on, whom it does not hold up."""
-    pages, clock, heard = Pages(), FakeClock(), list[Told]()
+    pages, clock, heard = Pages(), FakeClock(), list[Event]()
     watchers = Watchers(pages, clock, tick=BY_HAND)
     slow = asyncio.create_task(read(watchers, [], stop=asyncio.Event()))
     quick = asyncio.create_task(read(watchers, heard))
@@ -108,7 +108,7 @@ async def test_one_that_does_not_read_is_cut() -> None:
 
 async def test_a_stream_ends_within_two_seconds_of_its_session() -> None:
     """By the router's own clock, in the looks that it has anyway, whatever the machine has to do beside."""
-    clock, heard, signed_in = FakeClock(), list[Told](), [True]
+    clock, heard, signed_in = FakeClock(), list[Event](), [True]
 
     async def is_in() -> bool:
         return signed_in[0]

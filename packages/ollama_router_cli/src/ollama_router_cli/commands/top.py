@@ -102,16 +102,16 @@ def top(
 
 def _watch(client: httpx.Client, address: str, status: dict[str, Any], interval: float) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
-    look, asked = _Look(), time.monotonic()
+    look, queried = _Look(), time.monotonic()
     with pressed_keys() as key, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             room = _room_for_servers(status, console.height)
             live.update(_screen(address, status, look, console.height), refresh=True)
-            pressed = key(max(0.0, asked + interval - time.monotonic()))
+            pressed = key(max(0.0, queried + interval - time.monotonic()))
             if not look.press(pressed, room):
                 return
-            if time.monotonic() >= asked + interval:
-                status, asked = ask_router(client, "/router/status"), time.monotonic()
+            if time.monotonic() >= queried + interval:
+                status, queried = ask_router(client, "/router/status"), time.monotonic()
 
 
 def _room_for_servers(status: Mapping[str, Any], height: int) -> int:
@@ -122,8 +122,8 @@ def _room_for_servers(status: Mapping[str, Any], height: int) -> int:
 
 def _problems(status: Mapping[str, Any], height: int) -> list[Text]:
     """Return the problems, one line each, on at most a third of the screen; long lines are cut, not wrapped."""
-    told = [clean(problem) for problem in status["problems"][: height // 3]]
-    return [Text(problem, style="red", no_wrap=True, overflow="ellipsis") for problem in told]
+    shown = [clean(problem) for problem in status["problems"][: height // 3]]
+    return [Text(problem, style="red", no_wrap=True, overflow="ellipsis") for problem in shown]
 
 
 def _screen(address: str, status: Mapping[str, Any], look: _Look, height: int) -> Group:
@@ -135,8 +135,8 @@ def _screen(address: str, status: Mapping[str, Any], look: _Look, height: int) -
     left = max(_LEAST_REQUESTS, height - len(shown) - len(problems) - 7)
     requests = _requests(status, left)
     tables = [_table(part) for part in (servers._replace(rows=shown), requests)]
-    told = Text(_position(servers, shown, look), style="dim")
-    return Group(Text(_headline(address, status), style="bold"), *problems, told, tables[0], Text(), tables[1])
+    position = Text(_position(servers, shown, look), style="dim")
+    return Group(Text(_headline(address, status), style="bold"), *problems, position, tables[0], Text(), tables[1])
 
 
 def _table(part: _Part) -> Table:

@@ -48,16 +48,16 @@ class FoundUsage(NamedTuple):
     group_of: Mapping[str, str]
 
 
-async def find_usage(services: Services, asked: UsageQuery) -> FoundUsage:
+async def find_usage(services: Services, query: UsageQuery) -> FoundUsage:
     """Return the usage that a query selects."""
-    log, chosen = services.request_log, LogFilter(user=asked.user, since=asked.since, before=asked.before)
-    kinds = BY if asked.by is None else (asked.by,)
+    log, chosen = services.request_log, LogFilter(user=query.user, since=query.since, before=query.before)
+    kinds = BY if query.by is None else (query.by,)
     # In parallel, a thread each: the database computes without the GIL.
     stats, soon, hours, groups = await asyncio.gather(
         log.stats(chosen), log.first_tokens(chosen, kinds=kinds), log.history(chosen), services.groups.list()
     )
     group_of = groups_of_members(groups)
-    view = usage_view(stats, hours, asked, config=services.config, group_of=group_of, soon=soon)
+    view = usage_view(stats, hours, query, config=services.config, group_of=group_of, soon=soon)
     return FoundUsage(view, stats, hours, group_of)
 
 
@@ -124,7 +124,7 @@ async def answer_usage(services: Services, request: Request) -> UsageBody:
     `bucket` (`hour` or `day`) adds steps, for all users; `by` is then any dimension but day, and group by hour for at
     most 7 days. The parts of steps include the whole hour of `before`.
     """
-    asked = UsageQuery(
+    query = UsageQuery(
         since=read_moment(request, "since"),
         before=read_moment(request, "before"),
         user=request.get_param("user"),
@@ -132,23 +132,23 @@ async def answer_usage(services: Services, request: Request) -> UsageBody:
         by=read_choice(request, "by", BY),
         limit=request.get_param_as_int("limit", min_value=1),
     )
-    stack = _stack(request, asked, services.clock.wall())
-    found = await find_usage(services, asked)
+    stack = _stack(request, query, services.clock.wall())
+    found = await find_usage(services, query)
     if stack is None:
         return found.view
     return found.view.model_copy(update={"steps": await find_steps(services, found, *stack)})
 
 
-def _stack(request: Request, asked: UsageQuery, now: float) -> tuple[StackBy, int] | None:
+def _stack(request: Request, query: UsageQuery, now: float) -> tuple[StackBy, int] | None:
     bucket = read_choice(request, "bucket", BUCKETS)
     if bucket is None:
         return None
     step, by = BUCKETS[bucket], read_choice(request, "by", STACKS) or "model"
-    if asked.user is not None:
+    if query.user is not None:
         raise InvalidBody("bucket cannot be combined with user")
-    if asked.since is None or (asked.before or now) - asked.since > _MOST_DAYS * _DAY:
+    if query.since is None or (query.before or now) - query.since > _MOST_DAYS * _DAY:
         raise InvalidBody(f"bucket needs since, and a range of at most {_MOST_DAYS} days")
-    if by == "group" and step == HOUR and (asked.before or now) - asked.since > _WEEK:
+    if by == "group" and step == HOUR and (query.before or now) - query.since > _WEEK:
         raise InvalidBody("bucket=hour by group needs a range of at most 7 days")
     return by, step
 

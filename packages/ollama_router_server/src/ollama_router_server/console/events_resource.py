@@ -62,5 +62,5 @@ class EventsResource:
         return await self._sessions.find(request) is not None
 
     async def _events(self, watcher: Watcher) -> AsyncIterator[SSEvent]:
-        async for told in self._watchers.follow(watcher):
-            yield SSEvent(event="end", data=b"[]") if told is None else SSEvent(data=json.dumps(told).encode())
+        async for event in self._watchers.follow(watcher):
+            yield SSEvent(event="end", data=b"[]") if event is None else SSEvent(data=json.dumps(event).encode())

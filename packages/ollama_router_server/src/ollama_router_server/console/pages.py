@@ -202,15 +202,15 @@ class Pages(Struct, frozen=True):
 
     async def usage(self, request: Request) -> Values:
         """Return usage by user, group, model, server, host and day."""
-        asked = read_usage_range(request, self.services.clock.wall())
-        found = await find_usage(self.services, asked)
-        since, until = asked.since or 0.0, asked.before or self.services.clock.wall()
+        query = read_usage_range(request, self.services.clock.wall())
+        found = await find_usage(self.services, query)
+        since, until = query.since or 0.0, query.before or self.services.clock.wall()
         step = 3_600 if until - since <= _HOURLY * _DAY else 86_400
         stack = read_choice(request, "stack", STACKS) or "model"
         return {
             "view": found.view,
-            "order": asked.order,
-            "days": None if asked.before is not None else round((until - since) / _DAY),
+            "order": query.order,
+            "days": None if query.before is not None else round((until - since) / _DAY),
             "stack": stack,
             "chart": stacked(await find_steps(self.services, found, stack, step)),
             "since": since,

@@ -18,7 +18,7 @@ from ollama_router_core.errors import LimitExceeded, RouterError
 from ollama_router_server.storage.identities import User
 from ollama_router_server.system import Clock
 
-__all__ = ["START", "Told", "Watcher", "Watchers"]
+__all__ = ["START", "Event", "Watcher", "Watchers"]
 
 START: Final = "start"
 """The page whose address has no name; every user sees only their own data there."""
@@ -31,7 +31,7 @@ _PATIENCE = 10.0
 
 _log = structlog.get_logger(__name__)
 
-Told = tuple[str, ...] | None
+Event = tuple[str, ...] | None
 """Changed pages, empty as a heartbeat, None for the end."""
 
 
@@ -131,17 +131,17 @@ class Watchers:
             self._task = asyncio.create_task(self._run(), name="console-watchers")
         return watcher
 
-    async def follow(self, watcher: Watcher) -> AsyncIterator[Told]:
+    async def follow(self, watcher: Watcher) -> AsyncIterator[Event]:
         """Yield a watcher's events: first an empty one, so that it fetches what it missed; then each change."""
-        told: Told = ()
+        event: Event = ()
         while True:
             watcher.writing_since = self._clock.monotonic()
-            yield told
+            yield event
             watcher.writing_since = None
-            if told is None:
+            if event is None:
                 self._watchers.discard(watcher)
                 return
-            told = await _next(watcher)
+            event = await _next(watcher)
 
     async def _run(self) -> None:
         while self._watchers:
@@ -196,7 +196,7 @@ class Watchers:
             watcher.seen = now
 
 
-async def _next(watcher: Watcher) -> Told:
+async def _next(watcher: Watcher) -> Event:
     """Wait for the next event; return a heartbeat after two seconds without one."""
     try:
         async with asyncio.timeout(_BEAT):
@@ -206,5 +206,5 @@ async def _next(watcher: Watcher) -> Told:
     watcher.wake.clear()
     if watcher.over:
         return None
-    told, watcher.changed = tuple(sorted(watcher.changed)), set()
-    return told
+    event, watcher.changed = tuple(sorted(watcher.changed)), set()
+    return event

@@ -52,10 +52,10 @@ def history(*, shared: SharedOptions) -> None:
         return
     if not rows:
         raise _nothing_kept(path, kept)
-    told = any(one.router for one in known)
-    columns = ("VERSION", "TAKEN UP", *(("BY", "BECAUSE OF") if told else ()), "CHANGED")
+    has_authors = any(one.router for one in known)
+    columns = ("VERSION", "TAKEN UP", *(("BY", "BECAUSE OF") if has_authors else ()), "CHANGED")
     shown = [
-        (one.number, format_time(one.at), *((one.router, one.cause) if told else ()), _words(changed))
+        (one.number, format_time(one.at), *((one.router, one.cause) if has_authors else ()), _words(changed))
         for one, changed in rows
     ]
     print_table(columns, shown, right=("VERSION",))
@@ -74,10 +74,8 @@ def diff(version: ComparedArgument = None, other: OtherArgument = None, *, share
     first = known[-1].number if version is None else version
     before = kept.text(first)
     after = mask_secrets(read_text(path)) if other is None else kept.text(other)
-    told = f"version {other}" if other is not None else str(path)
-    lines = list(
-        difflib.unified_diff(before.splitlines(), after.splitlines(), f"version {first}", told, lineterm="", n=2)
-    )
+    names = f"version {first}", str(path) if other is None else f"version {other}"
+    lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), *names, lineterm="", n=2))
     if shared.as_json:
         print_json({"from": first, "to": other, "diff": lines})
         return
@@ -117,10 +115,10 @@ def _kept(shared: SharedOptions) -> tuple[Path, KeptConfigs]:
 def _database_url(path: Path, shared: SharedOptions) -> str | None:
     """Return the database's URL, even from an invalid file; None if it has none."""
     environment = chosen_environment(shared.environment, os.environ)
-    told = os.environ.get("OROUTER_DATABASE_URL") or read_setting(
+    url = os.environ.get("OROUTER_DATABASE_URL") or read_setting(
         read_text(path), "database_url", environment=environment, env=os.environ
     )
-    return told if isinstance(told, str) else None
+    return url if isinstance(url, str) else None
 
 
 def _nothing_kept(path: Path, kept: KeptConfigs) -> CommandFailed:

@@ -50,8 +50,8 @@ def _missing_extras(config: Config, database_url: str) -> Iterator[tuple[str, st
         (config.discovery.mdns is not None, "discovery.mdns", "mdns", ("zeroconf",)),
         (config.traces.enabled, "traces.enabled", "otel", _TRACING),
     )
-    for asked, setting, extra, modules in needs:
-        if asked and not all(_is_installed(module) for module in modules):
+    for needed, setting, extra, modules in needs:
+        if needed and not all(_is_installed(module) for module in modules):
             command = f"pip install 'ollama-router-server[{extra}]'"
             yield f"{setting} needs the extra {extra}, without which the router does not start: {command}", command
 

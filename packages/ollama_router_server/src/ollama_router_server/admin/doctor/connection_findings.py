@@ -66,20 +66,20 @@ def clock_difference(date: str | None, *, sent: float, received: float) -> float
     Differences that transit time and the field's resolution of a second can explain are ignored.
     """
     try:
-        told = parsedate_to_datetime(date or "").timestamp()
+        server_time = parsedate_to_datetime(date or "").timestamp()
     except (ValueError, OverflowError):
         return None
-    if told > received:
-        return told - received
-    return min(0.0, told + 1.0 - sent)
+    if server_time > received:
+        return server_time - received
+    return min(0.0, server_time + 1.0 - sent)
 
 
 def clock_findings(name: str, ahead: float | None) -> Iterator[Finding]:
     """Yield a warning if a clock is too far ahead, or behind if `ahead` is negative."""
     if ahead is None or abs(ahead) <= _TOLERATED:
         return
-    told = "ahead of" if ahead > 0 else "behind"
-    reason = f"its clock is {abs(ahead):.0f} s {told} this machine's; expiry times of its models are misread"
+    direction = "ahead of" if ahead > 0 else "behind"
+    reason = f"its clock is {abs(ahead):.0f} s {direction} this machine's; expiry times of its models are misread"
     yield Finding.warning(f"server {name}", reason, "timedatectl set-ntp true")
 
 

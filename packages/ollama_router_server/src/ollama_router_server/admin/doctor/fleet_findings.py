@@ -53,11 +53,11 @@ def slots_finding(name: str, server: Server, learned: int | None) -> Iterator[Fi
     """Report how many parallel requests of one model a server was observed to serve (its OLLAMA_NUM_PARALLEL)."""
     if learned is None:
         return
-    subject, told = f"server {name}", server.num_parallel
+    subject, configured = f"server {name}", server.num_parallel
     seen = f"served {learned} requests of one model at once (OLLAMA_NUM_PARALLEL)"
-    if told is not None and told != learned:
-        fix = f"servers.{name}.num_parallel: {learned}, or OLLAMA_NUM_PARALLEL={told} on the server"
-        yield Finding.warning(subject, f"{seen}; the config says {told}", fix)
+    if configured is not None and configured != learned:
+        fix = f"servers.{name}.num_parallel: {learned}, or OLLAMA_NUM_PARALLEL={configured} on the server"
+        yield Finding.warning(subject, f"{seen}; the config says {configured}", fix)
     else:
         yield Finding.ok(subject, seen)
 
@@ -66,8 +66,8 @@ def versions_finding(up: Mapping[str, ServerFacts]) -> Iterator[Finding]:
     """Report servers with different Ollama versions."""
     versions = {facts.version for facts in up.values() if facts.version}
     if len(versions) > 1:
-        told = ", ".join(f"{name} {facts.version}" for name, facts in up.items())
-        reason = f"Ollama versions differ between servers, and with them features of models: {told}"
+        shown = ", ".join(f"{name} {facts.version}" for name, facts in up.items())
+        reason = f"Ollama versions differ between servers, and with them features of models: {shown}"
         yield Finding.warning("servers", reason, "curl -fsSL https://ollama.com/install.sh | sh on the older ones")
 
 
@@ -94,6 +94,6 @@ def _server(services: Services, name: str, facts: ServerFacts, snapshot: FleetSn
 
 def _digests(snapshot: FleetSnapshot) -> Iterator[Finding]:
     for model, digests in differing_digests(snapshot).items():
-        told = "; ".join(f"{', '.join(servers)} {digest[:12]}" for digest, servers in sorted(digests.items()))
+        shown = "; ".join(f"{', '.join(servers)} {digest[:12]}" for digest, servers in sorted(digests.items()))
         fix = f"orouter models pull {model} --to SERVER"
-        yield Finding.warning("models", f"{model} differs between servers: {told}", fix)
+        yield Finding.warning("models", f"{model} differs between servers: {shown}", fix)

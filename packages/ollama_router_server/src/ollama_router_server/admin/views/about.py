@@ -76,7 +76,7 @@ def kept_data(config: Config) -> list[KeptDataView]:
     rows, console, answers = config.request_log, config.console, config.responses
     days = "indefinitely" if rows.keep_days is None else f"for {rows.keep_days:g} days"
     most = "" if rows.max_rows is None else f", at most the newest {rows.max_rows:,}"
-    told = {
+    kept = {
         "a row for each request: user, client address, model, server, times, tokens, error": f"{days}{most}",
         "totals by hour and day, per user, model and server": "as long as the rows",
         "changes with their authors (audit trail), and incidents": days,
@@ -86,22 +86,22 @@ def kept_data(config: Config) -> list[KeptDataView]:
         **_files(config),
     }
     if console.enabled:
-        told["digests of sign-in links"] = "until used or withdrawn; expired ones until the next link is created"
-        told["digests of console sessions"] = f"for at most {_time(console.session_max_age)}"
+        kept["digests of sign-in links"] = "until used or withdrawn; expired ones until the next link is created"
+        kept["digests of console sessions"] = f"for at most {_time(console.session_max_age)}"
     if answers.store:
-        told["prompts and answers of /v1/responses"] = f"for {_time(answers.keep)}, or until the user deletes them"
-    return [KeptDataView(what=what, until=until) for what, until in told.items()]
+        kept["prompts and answers of /v1/responses"] = f"for {_time(answers.keep)}, or until the user deletes them"
+    return [KeptDataView(what=what, until=until) for what, until in kept.items()]
 
 
 def _files(config: Config) -> dict[str, str]:
     """List data written to files, which rotate by size alone."""
     rows, log = config.request_log, config.logging
-    told = {}
+    kept = {}
     if rows.directory is not None:
-        told["request rows, also in files"] = _newest(rows.max_files, rows.max_size)
+        kept["request rows, also in files"] = _newest(rows.max_files, rows.max_size)
     if log.enabled and log.directory is not None:
-        told["the router's own log, in files"] = _newest(log.max_files, log.max_size)
-    return told
+        kept["the router's own log, in files"] = _newest(log.max_files, log.max_size)
+    return kept
 
 
 def _newest(files: int, size: str) -> str:

@@ -151,9 +151,9 @@ def last_hour_view(minutes: Sequence[Minute]) -> LastHourView:
     """Sum up the last hour."""
     requests, failed = sum(one.requests for one in minutes), sum(one.failed for one in minutes)
     tokens = sum(one.completion_tokens for one in minutes)
-    told = f"{amount(requests, 'request')} ended, {failed or 'none'} failed; {amount(tokens, 'token')} written."
+    text = f"{amount(requests, 'request')} ended, {failed or 'none'} failed; {amount(tokens, 'token')} written."
     return LastHourView(
-        sentence=told if requests else "No request ended.",
+        sentence=text if requests else "No request ended.",
         minutes=[MinuteView.from_object(one, phases=dict(one.phases)) for one in minutes],
     )
 
@@ -206,9 +206,9 @@ def attention(services: Services, servers: Sequence[ServerView]) -> Iterator[Att
     for server in servers:
         yield from _server_problems(server)
     yield from _fleet_problems(services, servers)
-    told = {canonical_name(name) for name in services.config.models.memory_overrides}
+    overridden = {canonical_name(name) for name in services.config.models.memory_overrides}
     for server in servers:
-        yield from _memory_problems(server, told)
+        yield from _memory_problems(server, overridden)
 
 
 def _fleet_problems(services: Services, servers: Sequence[ServerView]) -> Iterator[AttentionView]:
@@ -224,18 +224,18 @@ def _fleet_problems(services: Services, servers: Sequence[ServerView]) -> Iterat
     up = services.fleet.servers
     versions = sorted({one.version for one in servers if one.version and one.name in up and up[one.name].up})
     if len(versions) > 1:
-        told = f"{', '.join(versions[:_MOST_VERSIONS])}{' and others' if len(versions) > _MOST_VERSIONS else ''}"
-        yield _warn("versions.differ", f"Servers have different versions of Ollama: {told}.", "orouter servers list")
+        shown = f"{', '.join(versions[:_MOST_VERSIONS])}{' and others' if len(versions) > _MOST_VERSIONS else ''}"
+        yield _warn("versions.differ", f"Servers have different versions of Ollama: {shown}.", "orouter servers list")
     for name, digests in list(differing_digests(services.fleet.snapshot).items())[:_MOST]:
-        told = "; ".join(f"{digest[:12]} on {names_of(servers)}" for digest, servers in digests.items())
-        what = f"{name} differs between servers: {told}."
+        shown = "; ".join(f"{digest[:12]} on {names_of(servers)}" for digest, servers in digests.items())
+        what = f"{name} differs between servers: {shown}."
         yield _warn("digests.differ", what, f"orouter models pull {name} --to all")
 
 
-def _memory_problems(server: ServerView, told: Collection[CanonicalName]) -> Iterator[AttentionView]:
-    """Yield models whose size is a fifth off the computed one, which decides placements, unless configured (`told`)."""
+def _memory_problems(server: ServerView, overridden: Collection[CanonicalName]) -> Iterator[AttentionView]:
+    """Yield models whose size is a fifth off the computed one, which decides placements, unless `overridden`."""
     for row in server.loaded:
-        if row.computed and canonical_name(row.model) not in told and abs(row.size / row.computed - 1) >= _FAR:
+        if row.computed and canonical_name(row.model) not in overridden and abs(row.size / row.computed - 1) >= _FAR:
             taken = f"{row.size / GIB:.1f} GiB, {row.computed / GIB:.1f} were computed"
             what = f"{row.model} takes {taken} on {server.name}."
             yield _warn(

@@ -156,14 +156,14 @@ def usage_lines(
 def usage_view(
     stats: LogStats,
     hours: Iterable[HourRow],
-    asked: UsageQuery,
+    query: UsageQuery,
     *,
     config: Config,
     group_of: Mapping[str, str],
     soon: FirstTokens,
 ) -> UsageBody:
     """Build the view of a time range; lists that were not requested are empty."""
-    only = frozenset(BY if asked.by is None else (asked.by,))
+    only = frozenset(BY if query.by is None else (query.by,))
     rows: dict[By, Sequence[UsageRow]] = {
         "user": stats.by_user,
         "group": usage_by_group(stats.by_user, group_of) if "group" in only else (),
@@ -173,16 +173,16 @@ def usage_view(
     }
     lists = {kind: some for kind, some in rows.items() if kind in only}
     return UsageBody(
-        since=asked.since,
-        before=asked.before,
+        since=query.since,
+        before=query.before,
         currency=currency_of(config),
         **_figures(stats),
         dropped=stats.dropped,
         ttft_ms=PercentilesBody.from_object(stats.ttft_ms),
         total_ms=PercentilesBody.from_object(stats.total_ms),
-        **{f"by_{kind}": usage_lines(some, kind, soon, asked.order, asked.limit) for kind, some in lists.items()},
+        **{f"by_{kind}": usage_lines(some, kind, soon, query.order, query.limit) for kind, some in lists.items()},
         by_day=day_lines(hours, soon) if "day" in only else [],
-        left_out={kind: max(0, len(some) - (asked.limit or len(some))) for kind, some in lists.items()},
+        left_out={kind: max(0, len(some) - (query.limit or len(some))) for kind, some in lists.items()},
     )
 
 

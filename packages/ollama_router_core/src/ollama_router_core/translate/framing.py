@@ -7,7 +7,6 @@ a line: no server sends it, and at a chunk boundary it is ambiguous with CR LF.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from msgspec import Struct
 
@@ -34,26 +33,6 @@ _BLANKS = b" \t\r\n\xef\xbb\xbf"
 """Bytes allowed before a body, including a byte order mark."""
 
 
-class Frames(Protocol):
-    """Split a byte stream into complete payloads."""
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the payloads completed by `data`, in order, up to the first that is too large."""
-        ...
-
-    def end(self) -> list[bytes]:
-        """Return the payload completed by the end of the stream, if any."""
-        ...
-
-    def check(self) -> None:
-        """Check the size limit; call it after processing the returned payloads.
-
-        Raises:
-            StreamEventTooLarge: a payload was too large.
-        """
-        ...
-
-
 class Lines:
     """Lines that end in LF or CR LF; empty lines are omitted."""
 
@@ -64,7 +43,7 @@ class Lines:
         self._overflow = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """See `Frames.feed`."""
+        """Return the payloads completed by `data`, in order, up to the first that is too large."""
         return [line for line in self.split(data) if line]
 
     def split(self, data: bytes) -> list[bytes]:
@@ -85,11 +64,15 @@ class Lines:
         return self._within_cap(lines) if large else lines
 
     def end(self) -> list[bytes]:
-        """See `Frames.end`: a last line may lack its LF."""
+        """Return the payload completed by the end of the stream, if any: a last line may lack its LF."""
         return self.feed(b"\n") if self._pieces else []
 
     def check(self) -> None:
-        """See `Frames.check`."""
+        """Check the size limit; call it after processing the returned payloads.
+
+        Raises:
+            StreamEventTooLarge: a payload was too large.
+        """
         if self._overflow:
             raise _too_large(self._max_bytes)
 
@@ -114,7 +97,7 @@ class EventData:
         self._error = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """See `Frames.feed`."""
+        """See `Lines.feed`."""
         payloads: list[bytes] = []
         for line in self._lines.split(data):
             if line[:5] == b"data:":
@@ -132,11 +115,11 @@ class EventData:
         return payloads
 
     def end(self) -> list[bytes]:
-        """See `Frames.end`: the last event may lack its empty line."""
+        """See `Lines.end`: the last event may lack its empty line."""
         return self.feed(b"\n\n")
 
     def check(self) -> None:
-        """See `Frames.check`."""
+        """See `Lines.check`."""
         self._lines.check()
         if self._held > self._max_bytes:
             raise _too_large(self._max_bytes)
@@ -155,6 +138,10 @@ class EventData:
             if payload[:1] != b"{":  # plain text, as some proxies report errors
                 return encode({"error": payload.decode("utf-8", "replace")})
         return payload
+
+
+Frames = Lines | EventData
+"""Split a byte stream into complete payloads."""
 
 
 class WholeText:

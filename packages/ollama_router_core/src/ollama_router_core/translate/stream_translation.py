@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import assert_never
 
@@ -85,15 +86,15 @@ class StreamTranslator:
             if not data:
                 return b""
             self._whole = None
-        return self._run(self._frames.feed(data), elapsed_ns, last=False)
+        return self._run(self._reader.read, self._frames.feed(data), elapsed_ns)
 
     def finish(self, *, elapsed_ns: int = 0) -> bytes:
         """Return the client's last bytes at the end of the host's stream; an incomplete reply is a failure."""
         if self.done:
             return b""
         if self._whole is not None and self._whole.begun:
-            return self._run_whole(self._whole.text(), elapsed_ns)
-        return self._run(self._frames.end(), elapsed_ns, last=True)
+            return self._run(self._read_whole, [self._whole.text()], elapsed_ns)
+        return self._run(self._reader.read, self._frames.end(), elapsed_ns, last=True)
 
     def abort(self, error: UpstreamError) -> bytes:
         """Return the client's last bytes after a failed connection: an error in the client's dialect."""
@@ -103,26 +104,22 @@ class StreamTranslator:
         self.done = True
         return self._writer.write(Failed(ApiError(message=error.message, status=error.status_hint, code=error.code)))
 
-    def _run_whole(self, text: bytes, elapsed_ns: int) -> bytes:
-        """Return the stream for a reply that the host sent whole."""
-        written: list[bytes] = []
-        try:
-            reply = self._source.read_reply(reply_object(text))
-            self._write_all(events_of_reply(reply), elapsed_ns, written)
-        except HostFailed as error:
-            written.append(self._write(Failed(error.error), elapsed_ns))
-        except UpstreamError as error:
-            written.append(self.abort(error))
-        return b"".join(written)
+    def _read_whole(self, text: bytes) -> list[Event]:
+        """Return the events of a reply that the host sent whole."""
+        return events_of_reply(self._source.read_reply(reply_object(text)))
 
-    def _run(self, payloads: list[bytes], elapsed_ns: int, *, last: bool) -> bytes:
+    def _run(
+        self, read: Callable[[bytes], list[Event]], payloads: list[bytes], elapsed_ns: int, *, last: bool = False
+    ) -> bytes:
         written: list[bytes] = []
         try:
             for payload in payloads:
-                self._write_all(self._reader.read(payload), elapsed_ns, written)
+                self._write_all(read(payload), elapsed_ns, written)
             self._frames.check()
             if last:
                 self._write_all(self._reader.end(), elapsed_ns, written)
+        except HostFailed as error:
+            written.append(self._write(Failed(error.error), elapsed_ns))
         except UpstreamError as error:
             written.append(self.abort(error))
         except JsonError as error:

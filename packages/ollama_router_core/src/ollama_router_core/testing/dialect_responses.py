@@ -42,7 +42,7 @@ class Responses(Dialect):
             events += [*self._end_thinking(), *self._speak(message["content"])]
         if native.get("done"):
             events += [*self._end_thinking(), *self._end_text(), self._completed(native)]
-        return [named_event(one["type"], _in_order(self._numbered(one))) for one in events]
+        return [named_event(one["type"], _sorted_keys(self._numbered(one))) for one in events]
 
     def whole(self, native: Mapping[str, Any]) -> Any:
         """Build a completed `response`."""
@@ -210,11 +210,11 @@ _ORDER = (
 )
 
 
-def _in_order(value: Any) -> Any:
+def _sorted_keys(value: Any) -> Any:
     """Sort keys alphabetically, as a stream's events are Go maps."""
     if isinstance(value, dict):
-        return {key: _in_order(value[key]) for key in sorted(value)}
-    return [_in_order(one) for one in value] if isinstance(value, list) else value
+        return {key: _sorted_keys(value[key]) for key in sorted(value)}
+    return [_sorted_keys(one) for one in value] if isinstance(value, list) else value
 
 
 def _number(request: Mapping[str, Any], key: str) -> int | float:

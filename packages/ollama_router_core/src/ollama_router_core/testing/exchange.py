@@ -76,7 +76,7 @@ class Channel(Protocol):
     async def next_event(self) -> Any:
         """Return the next h11 event of the client."""
 
-    async def want_body(self) -> None:
+    async def send_continue(self) -> None:
         """Send `100 Continue` if the client waits for it."""
 
     def frame(self, event: h11.Event) -> bytes:
@@ -108,7 +108,7 @@ class Exchange:
     async def body(self) -> bytes:
         """Read the whole request body."""
         if not self.record.complete:
-            await self._channel.want_body()
+            await self._channel.send_continue()
         while not self.record.complete:
             event = await self._channel.next_event()
             if isinstance(event, h11.Data):

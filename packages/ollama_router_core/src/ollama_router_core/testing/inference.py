@@ -29,7 +29,7 @@ Kind = Literal["generate", "chat"]
 _NANOSECONDS = 1_000_000_000
 _SCHEDULING_SECONDS = 0.001  # a real server's load_duration is never 0, not even for a loaded model
 _LONGEST_SECONDS = (1 << 63) / _NANOSECONDS
-_NO_EYES_OR_EARS = (
+_NOT_MULTIMODAL = (
     '{"error":{"code":400,"message":"Multimodal data provided, but model does not support multimodal requests.",'
     '"type":"invalid_request_error"}}'
 )
@@ -199,7 +199,7 @@ class Engine:
         elif (_has_images(request) and "vision" not in model.capabilities) or (
             _has_audio(request) and "audio" not in model.capabilities
         ):
-            error = ApiError(400, _NO_EYES_OR_EARS)
+            error = ApiError(400, _NOT_MULTIMODAL)
         else:
             return None
         error.flushed = request.get("stream") is not False
@@ -227,9 +227,9 @@ class Engine:
         if "completion" not in can:
             raise ApiError(400, f'"{name}" does not support {kind}')
         if request.get("tools") and "tools" not in can:
-            raise ApiError(400, f"{_full(model)} does not support tools")
+            raise ApiError(400, f"{_full_name(model)} does not support tools")
         if request.get("suffix") and "insert" not in can:
-            raise ApiError(400, f"{_full(model)} does not support insert")
+            raise ApiError(400, f"{_full_name(model)} does not support insert")
         self._check_media(model, request)
         think = _think(request.get("think"))
         if "thinking" not in can:
@@ -244,7 +244,7 @@ class Engine:
             return
         for kind, wanted in (("audio", _has_audio(request)), ("vision", _has_images(request))):
             if wanted and kind not in model.capabilities:
-                raise ApiError(400, f"{_full(model)} does not support {kind}")
+                raise ApiError(400, f"{_full_name(model)} does not support {kind}")
 
     def cloud_error(self, missing: str = "remote model is unavailable") -> ApiError:
         """Return the error for requests for ollama.com: 403 if the cloud is disabled, else 401, as not signed in."""
@@ -298,7 +298,7 @@ def _has_audio(request: Mapping[str, Any]) -> bool:
     return any(one.get("audio") for one in request.get("messages") or ())
 
 
-def _full(model: SimulatedModel) -> str:
+def _full_name(model: SimulatedModel) -> str:
     parsed = parse_name(model.name)
     return parsed.full if parsed else model.name
 

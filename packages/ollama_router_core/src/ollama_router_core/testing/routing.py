@@ -105,7 +105,7 @@ async def answer(server: ServerState, exchange: Exchange) -> None:
     """Handle one request: inject its fault, find its route, format its errors."""
     if await exchange.misbehave() or await _redirected(server, exchange):
         return
-    if server.settings.allowed_hosts and not _welcome(exchange):
+    if server.settings.allowed_hosts and not _is_allowed(exchange):
         await exchange.whole(403, b"")
         return
     known = server.settings.at_least(*_SINCE.get(exchange.path, ()))
@@ -143,7 +143,7 @@ async def _refuse(exchange: Exchange, error: ApiError) -> None:
         await exchange.json(error.status, shape(error), content_type=content_type, newline=rewritten)
 
 
-def _welcome(exchange: Exchange) -> bool:
+def _is_allowed(exchange: Exchange) -> bool:
     host, origin = exchange.record.header("Host") or "", exchange.record.header("Origin")
     return is_allowed_host(host) and (origin is None or is_allowed_origin(origin, host))
 

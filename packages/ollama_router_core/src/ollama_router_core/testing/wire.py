@@ -46,8 +46,8 @@ class Connection:
         self._writer = writer
         self._handler = handler
         self._faults = faults
-        self._keep = record
-        self._holds_back = False  # the client waits for `100 Continue` before it sends its body
+        self._on_request = record
+        self._awaits_continue = False  # the client waits for `100 Continue` before it sends its body
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEADER_LIMIT)
 
     async def run(self) -> None:
@@ -81,7 +81,7 @@ class Connection:
         event = await self.next_event()
         if not isinstance(event, h11.Request):
             return False
-        self._holds_back = self._http.they_are_waiting_for_100_continue
+        self._awaits_continue = self._http.they_are_waiting_for_100_continue
         record = self._record(event)
         fault = self._faults.for_request(record.method, record.path)
         exchange = Exchange(connection=self, record=record, fault=fault)
@@ -101,7 +101,7 @@ class Connection:
             ),
             connection=self._number,
         )
-        self._keep(record)
+        self._on_request(record)
         return record
 
     async def _handle(self, exchange: Exchange) -> bool:
@@ -143,7 +143,7 @@ class Connection:
     async def _drain_body(self) -> None:
         """Read and discard the rest of the body, or close gracefully if it is too large."""
         drained = 0
-        while drained < _DRAIN_LIMIT and not self._holds_back:
+        while drained < _DRAIN_LIMIT and not self._awaits_continue:
             event = await self.next_event()
             if not isinstance(event, h11.Data):
                 return
@@ -170,10 +170,10 @@ class Connection:
                 return event  # type: ignore[return-value]  # h11 types its sentinels loosely
             self._http.receive_data(await self._read())
 
-    async def want_body(self) -> None:
+    async def send_continue(self) -> None:
         """Send `100 Continue` if the client waits for it."""
         if self._http.they_are_waiting_for_100_continue:
-            self._holds_back = False
+            self._awaits_continue = False
             await self.write(self.frame(h11.InformationalResponse(status_code=100, headers=[], reason="Continue")))
 
     def frame(self, event: h11.Event) -> bytes:

@@ -94,7 +94,7 @@ class AnswerOrder:
             case Started():
                 return [event]
             case Finished() | Failed():
-                return [*self._queued(self._tags.end()), *self._passed(last=True), event]
+                return [*self._queued(self._tags.end()), *self._release(last=True), event]
             case _:
                 assert_never(event)
 
@@ -102,8 +102,8 @@ class AnswerOrder:
         if not self._waiting:
             return events
         self._waiting.extend(events)
-        self._hold(sum(map(_size, events)))
-        return self._passed()
+        self._reserve(sum(map(_size, events)))
+        return self._release()
 
     def _take_call(self, delta: ToolCallDelta) -> list[Event]:
         call = self._calls.get(delta.index)
@@ -113,33 +113,33 @@ class AnswerOrder:
             call = self._calls[delta.index] = _Call()
             self._waiting.append(call)
         call.add(delta)
-        self._hold(len(delta.arguments) + 1)
-        return self._passed()
+        self._reserve(len(delta.arguments) + 1)
+        return self._release()
 
-    def _hold(self, size: int) -> None:
+    def _reserve(self, size: int) -> None:
         self._room -= size
         if self._room < 0:
             raise StreamEventTooLarge(f"more than {self._max_bytes} bytes wait for a tool call of the server to end")
 
-    def _passed(self, *, last: bool = False) -> list[Event]:
+    def _release(self, *, last: bool = False) -> list[Event]:
         """Return the first buffered events, up to an incomplete call."""
-        passed: list[Event] = []
+        released: list[Event] = []
         while self._waiting:
             first = self._waiting[0]
             if isinstance(first, _Call):
                 if last or (first.name and first.may_begin):
-                    passed.extend(self._sent(first))
+                    released.extend(self._deltas(first))
                 if not last and (len(self._waiting) == 1 or not first.is_over):
                     break
                 self._number += 1
             else:
-                passed.append(first)
+                released.append(first)
             self._waiting.popleft()
-        if not self._waiting or (len(self._waiting) == 1 and passed):
+        if not self._waiting or (len(self._waiting) == 1 and released):
             self._room = self._max_bytes
-        return passed
+        return released
 
-    def _sent(self, call: _Call) -> list[Event]:
+    def _deltas(self, call: _Call) -> list[Event]:
         arguments = "".join(call.unsent)
         call.unsent.clear()
         signature, call.signature = call.signature, ""

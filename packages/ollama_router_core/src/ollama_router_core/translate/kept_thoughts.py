@@ -122,17 +122,17 @@ class ThoughtsCollector:
         """Add the next event."""
         match event:
             case ThinkingDelta(text=text):
-                self._hold(len(text))
+                self._reserve(len(text))
                 if self._room > 0:
                     self._pieces.append(text)
             case ThinkingSigned(signature=signature):
-                self._hold(len(signature))
+                self._reserve(len(signature))
                 if self._room > 0:
                     self._thoughts.append(Thinking("".join(self._pieces), signature))
                 self._pieces = []
             case ToolCallDelta(index=index, id=given_id, signature=signature):
                 if index not in self._calls:
-                    self._hold(len(given_id) + len(signature) + _ENTRY_CHARS)
+                    self._reserve(len(given_id) + len(signature) + _ENTRY_CHARS)
                 known_id, known_proof = self._calls.get(index, (given_id or self._make_id(index), ""))
                 if self._room > 0:
                     self._calls[index] = (known_id, signature or known_proof)
@@ -148,7 +148,7 @@ class ThoughtsCollector:
         turn = TurnThoughts(thoughts, tuple(self._calls.values()))
         return turn if self._room > 0 and turn.is_wanted else None
 
-    def _hold(self, size: int) -> None:
+    def _reserve(self, size: int) -> None:
         self._room -= size + 1
 
 

@@ -215,11 +215,11 @@ class AnthropicWriter:
         call = escaped_id(delta.id or call_id(self._identity, delta.index))
         written = self._begin(delta.index, {"type": "tool_use", "id": call, "name": delta.name, "input": {}})
         if delta.arguments:
-            self._hold(delta.arguments)
+            self._buffer(delta.arguments)
             written += self._delta({"type": "input_json_delta", "partial_json": delta.arguments})
         return written
 
-    def _hold(self, text: str) -> None:
+    def _buffer(self, text: str) -> None:
         """Buffer the arguments of the open call, to check whether they are complete."""
         self._arguments.append(text)
         self._room -= len(text)

@@ -209,7 +209,7 @@ class OpenAIWriter:
             raise UntranslatableReply("the model called a tool, which /v1/completions cannot express")
         if delta.index == self._call:
             if self._custom is not None:
-                self._hold(delta.arguments)
+                self._buffer(delta.arguments)
                 return b""
             if not delta.arguments:
                 return b""
@@ -230,7 +230,7 @@ class OpenAIWriter:
         }
         return written + self._delta({"tool_calls": [entry]})
 
-    def _hold(self, text: str) -> None:
+    def _buffer(self, text: str) -> None:
         self._input.append(text)
         self._room -= len(text) + 1
         if self._room < 0:

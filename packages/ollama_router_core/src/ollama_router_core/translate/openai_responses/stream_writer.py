@@ -105,7 +105,7 @@ class ResponsesWriter:
         response = {"response": response_object(self._identity, self._options, output=[])}
         return self._event("created", response) + self._event("in_progress", response)
 
-    def _hold(self, text: str) -> None:
+    def _buffer(self, text: str) -> None:
         self._pieces.append(text)
         self._room -= len(text) + 1
         if self._room < 0:
@@ -119,7 +119,7 @@ class ResponsesWriter:
     def _write_text(self, text: str) -> bytes:
         """Return the event of a token; the bytes around it are built once, as most events are tokens."""
         written = b"" if self._open == "message" else self._begin_text()
-        self._hold(text)
+        self._buffer(text)
         number = b"%d" % self._sequence
         self._sequence += 1
         return written + _TEXT_DELTA + number + self._text_ref + encode(text) + b"}\n\n"
@@ -135,7 +135,7 @@ class ResponsesWriter:
         if not self._pieces:
             part = {"type": "summary_text", "text": ""}
             written += self._event("reasoning_summary_part.added", {**self._ref, **_SUMMARY, "part": part})
-        self._hold(text)
+        self._buffer(text)
         return written + self._event("reasoning_summary_text.delta", {**self._ref, **_SUMMARY, "delta": text})
 
     def _begin_thinking(self) -> bytes:
@@ -156,7 +156,7 @@ class ResponsesWriter:
 
     def _write_arguments(self, text: str) -> bytes:
         """Return the event of arguments; those of a free-text tool are buffered until their end."""
-        self._hold(text)
+        self._buffer(text)
         if isinstance(self._open, _Call) and self._open.is_custom:
             return b""
         return self._event("function_call_arguments.delta", {**self._ref, "delta": text})

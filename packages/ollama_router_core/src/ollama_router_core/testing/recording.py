@@ -42,9 +42,5 @@ class RecordedRequest:
         """Return the first value of a header; names are case-insensitive."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
-    def header_values(self, name: str) -> list[str]:
-        """Return all values of a header, in order."""
-        return [value for key, value in self.headers if key.lower() == name.lower()]
-
     def __repr__(self) -> str:
         return f"<RecordedRequest {self.method} {self.path} status={self.status} complete={self.complete}>"

@@ -148,7 +148,7 @@ class EmbeddingRoute(_Route, frozen=True, kw_only=True):
 Route = ConversationRoute | EmbeddingRoute
 
 
-def _comment(_path: str, _identity: ReplyIdentity, place: QueuePlace | None) -> bytes | None:
+def _keepalive_comment(_path: str, _identity: ReplyIdentity, place: QueuePlace | None) -> bytes | None:
     return b": keepalive\n\n" if place is None else place.comment
 
 
@@ -207,7 +207,7 @@ class Codec(Struct, frozen=True, kw_only=True):
     write_error: Callable[[ApiError, str], bytes]
     write_stream_error: Callable[[ApiError, str], bytes]
     model_entry: Callable[[ExternalModel], dict[str, Any]] = _openai_entry
-    heartbeat: Callable[[str, ReplyIdentity, QueuePlace | None], bytes | None] = _comment
+    heartbeat: Callable[[str, ReplyIdentity, QueuePlace | None], bytes | None] = _keepalive_comment
     answer_locally: Callable[[str, Mapping[str, Any], ExternalModel, ReplyIdentity], bytes | None] = lambda *_: None
 
     def route_for(self, source: Route) -> Route:

@@ -41,7 +41,7 @@ from ollama_router_core.translate.openai.reasoning import write_thoughts
 from ollama_router_core.translate.openai.replies import extra_content
 from ollama_router_core.translate.signatures import own_signature
 
-__all__ = ["LEVELS", "write_chat", "write_choice", "write_person", "write_sampling"]
+__all__ = ["LEVELS", "write_chat", "write_choice", "write_format", "write_person", "write_sampling"]
 
 _LONGEST_NAME = 64
 _AUDIO = MappingProxyType({"audio/wav": "wav", "audio/mpeg": "mp3"})
@@ -74,7 +74,7 @@ def write_chat(conversation: Conversation, traits: HostTraits, dropped: Dropped)
         body["tools"] = [_write_tool(tool) for tool in conversation.tools]
         body |= write_choice(conversation, lambda name: {"type": "function", "function": {"name": name}})
     if conversation.format is not None:
-        body["response_format"] = _write_format(conversation.format)
+        body["response_format"] = write_format(conversation.format, nested=True)
     if conversation.thinking is not None:
         body |= _write_effort(conversation.thinking, traits, dropped)
     if conversation.verbosity is not None:
@@ -144,24 +144,25 @@ def _write_message(message: Message, traits: HostTraits, dropped: Dropped) -> di
 def _write_content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
     if all(isinstance(part, Text) for part in parts):
         return joined_text(parts, "\n")
-    written: list[dict[str, Any]] = []
-    for part in parts:
-        match part:
-            case Text(text=text):
-                written.append({"type": "text", "text": text})
-            case Image():
-                written.append({"type": "image_url", "image_url": {"url": data_url(part)}})
-            case ImageUrl(url=url):
-                written.append({"type": "image_url", "image_url": {"url": url}})
-            case File():
-                written.append(_write_file(part))
-            case FileUrl(url=url):
-                written.append({"type": "text", "text": url})
-            case Thinking() | ToolCall() | ToolResult():
-                raise UntranslatableRequest("only an assistant's message may have reasoning and tool calls")
-            case _:
-                assert_never(part)
-    return written
+    return [_write_part(part) for part in parts]
+
+
+def _write_part(part: Part) -> dict[str, Any]:
+    match part:
+        case Text(text=text):
+            return {"type": "text", "text": text}
+        case Image():
+            return {"type": "image_url", "image_url": {"url": data_url(part)}}
+        case ImageUrl(url=url):
+            return {"type": "image_url", "image_url": {"url": url}}
+        case File():
+            return _write_file(part)
+        case FileUrl(url=url):
+            return {"type": "text", "text": url}
+        case Thinking() | ToolCall() | ToolResult():
+            raise UntranslatableRequest("only an assistant's message may have reasoning and tool calls")
+        case _:
+            assert_never(part)
 
 
 def _write_file(file: File) -> dict[str, Any]:
@@ -214,7 +215,8 @@ def write_choice(conversation: Conversation, named: Callable[[str], dict[str, An
     return written
 
 
-def _write_format(wanted: ResponseFormat) -> dict[str, Any]:
+def write_format(wanted: ResponseFormat, *, nested: bool) -> dict[str, Any]:
+    """Return the response format; `nested` puts the schema into a member of its own, as chat completions do."""
     match wanted:
         case JsonMode():
             return {"type": "json_object"}
@@ -222,6 +224,6 @@ def _write_format(wanted: ResponseFormat) -> dict[str, Any]:
             schema: dict[str, Any] = {"name": wanted.name or "answer", "schema": dict(wanted.schema)}
             if wanted.strict is not None:
                 schema["strict"] = wanted.strict
-            return {"type": "json_schema", "json_schema": schema}
+            return {"type": "json_schema", **({"json_schema": schema} if nested else schema)}
         case _:
             assert_never(wanted)

@@ -17,11 +17,8 @@ from ollama_router_core.translate.conversation import (
     FileUrl,
     Image,
     ImageUrl,
-    JsonMode,
-    JsonSchema,
     Message,
     Part,
-    ResponseFormat,
     Role,
     Text,
     Thinking,
@@ -33,7 +30,7 @@ from ollama_router_core.translate.conversation import (
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.json_reader import Dropped
 from ollama_router_core.translate.message_parts import data_url, joined_text, need_messages
-from ollama_router_core.translate.openai.write_requests import LEVELS, write_choice, write_person
+from ollama_router_core.translate.openai.write_requests import LEVELS, write_choice, write_format, write_person
 from ollama_router_core.translate.signatures import own_signature
 
 __all__ = ["write_response_request"]
@@ -195,18 +192,7 @@ def _write_reasoning(conversation: Conversation, traits: HostTraits, dropped: Dr
 def _write_text(conversation: Conversation) -> dict[str, Any]:
     text: dict[str, Any] = {}
     if conversation.format is not None:
-        text["format"] = _write_format(conversation.format)
+        text["format"] = write_format(conversation.format, nested=False)
     if conversation.verbosity is not None:
         text["verbosity"] = conversation.verbosity
     return text
-
-
-def _write_format(wanted: ResponseFormat) -> dict[str, Any]:
-    match wanted:
-        case JsonMode():
-            return {"type": "json_object"}
-        case JsonSchema():
-            written = {"type": "json_schema", "name": wanted.name or "answer", "schema": dict(wanted.schema)}
-            return written if wanted.strict is None else {**written, "strict": wanted.strict}
-        case _:
-            assert_never(wanted)

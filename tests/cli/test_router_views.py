@@ -342,5 +342,5 @@ async def test_nothing_waits(tmp_path: Path) -> None:
         OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
         running_router(tmp_path, {"one": server_entry(sim)}) as router,
     ):
-        assert (await orouter(router, "queue"))[1] == "nothing waits\n"
+        assert (await orouter(router, "queue"))[1] == "no requests are waiting\n"
         assert (await as_json(router, "queue")) == {"waiting": 0, "queue": []}

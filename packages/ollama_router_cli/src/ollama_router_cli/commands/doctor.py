@@ -62,9 +62,9 @@ def _print(found: list[Finding], reported: list[Finding]) -> None:
     rows = [(one.severity, one.subject, "here", one.reason, one.fix or "") for one in found]
     rows += [(one.severity, one.subject, "router", one.reason, one.fix or "") for one in reported]
     if reported:
-        print_table(("", "SUBJECT", "FROM", "FOUND", "MEND"), rows)
+        print_table(("", "SUBJECT", "FROM", "FOUND", "FIX"), rows)
     else:
-        print_table(("", "SUBJECT", "FOUND", "MEND"), [(*row[:2], *row[3:]) for row in rows])
+        print_table(("", "SUBJECT", "FOUND", "FIX"), [(*row[:2], *row[3:]) for row in rows])
 
 
 def _look(settings: Settings) -> list[Finding]:

@@ -53,7 +53,7 @@ def show(operation_id: IdArgument, *, router: RouterAccess) -> None:
 def cancel(operation_id: IdArgument, *, router: RouterAccess) -> None:
     """Cancel an operation; completed servers keep the result."""
     ended = f"/router/operations/{segment(operation_id)}"
-    print_answer(router, lambda _: print_result(f"{operation_id} ends"), ended, "DELETE")
+    print_answer(router, lambda _: print_result(f"{operation_id} is cancelled"), ended, "DELETE")
 
 
 @app.command("retry", epilog=examples("orouter operations retry 019ab3f2c4d1a2b3c4d5e6f70001"))

@@ -27,7 +27,7 @@ def queue(*, router: RouterAccess) -> None:
 
 def _print(view: dict[str, Any]) -> None:
     if not view["queue"]:
-        print_result("nothing waits")
+        print_result("no requests are waiting")
         return
     rows = [
         (
@@ -40,5 +40,5 @@ def _print(view: dict[str, Any]) -> None:
         )
         for one in view["queue"]
     ]
-    columns = ("model", "context", "waiting", "of a batch", "longest", "newcomer's wait")
+    columns = ("model", "context", "waiting", "batch", "longest", "new request's wait")
     print_table(columns, rows, right=columns[1:])

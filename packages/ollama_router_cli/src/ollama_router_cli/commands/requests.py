@@ -135,7 +135,7 @@ def _end(one: dict[str, Any]) -> str:
 def cancel(request_id: IdArgument, *, router: RouterAccess) -> None:
     """Cancel a request in progress: admins any, users their own."""
     cancelled = f"/router/requests/{segment(request_id)}/cancel"
-    print_answer(router, lambda _: print_result(f"{request_id} is ended"), cancelled, "POST")
+    print_answer(router, lambda _: print_result(f"{request_id} is cancelled"), cancelled, "POST")
 
 
 def _print_parts(phases: list[dict[str, Any]], expected: list[dict[str, Any]] | None) -> None:

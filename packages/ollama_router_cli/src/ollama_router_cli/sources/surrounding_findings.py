@@ -25,7 +25,7 @@ _FIXES: Final[Mapping[str, str]] = {
     "mdns": "avahi-browse -rt {target}",
 }
 
-_MENDED_URL: Final = "coordination.url: redis://:PASSWORD@HOST:6379/0 in the config"
+_URL_FIX: Final = "coordination.url: redis://:PASSWORD@HOST:6379/0 in the config"
 
 
 def coordination_findings(settings: Settings) -> Iterator[Finding]:
@@ -37,7 +37,7 @@ def coordination_findings(settings: Settings) -> Iterator[Finding]:
     try:
         problem = asyncio.run(_ping(wanted.url, wanted))
     except ConfigError as error:
-        yield Finding.error("coordination", error.message, _MENDED_URL)
+        yield Finding.error("coordination", error.message, _URL_FIX)
         return
     if problem is None:
         yield Finding.ok("coordination", f"{shown} answers")

@@ -120,7 +120,7 @@ class LogFiles:
             self._open()
         part: list[bytes] = []
         for record in records:
-            line = _line(record)
+            line = msgspec.json.encode(record) + b"\n"
             if self._size and self._size + len(line) > self._max_size:
                 self._put(part)
                 part = []
@@ -151,10 +151,6 @@ class LogFiles:
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
-
-
-def _line(record: RequestRecord) -> bytes:
-    return msgspec.json.encode(record) + b"\n"
 
 
 class Several:

@@ -54,7 +54,8 @@ def configure_logging(settings: Logging, *, stream: TextIO, worker: int | None =
     terminal.setFormatter(_text(stream) if _for_people(settings, stream) else _json())
     handlers: list[logging.Handler] = [terminal]
     if settings.enabled and settings.directory is not None:
-        file = _open_file(settings, Path(settings.directory), _file_name(worker))
+        name = FILE_NAME if worker is None else f"ollama-router.{worker}.log"
+        file = _open_file(settings, Path(settings.directory), name)
         file.setFormatter(_json())
         handlers.append(file)
     queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
@@ -86,15 +87,12 @@ class _Handoff(QueueHandler):
             return
         if self._left_out:
             count, self._left_out = self._left_out, 0
-            super().enqueue(_entry("log_entries_left_out", count))
+            text = f"log_entries_left_out: {count}"
+            super().enqueue(logging.LogRecord("logs", logging.WARNING, __file__, 0, text, None, None))
         super().enqueue(record)
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         return record
-
-
-def _entry(event: str, count: int) -> logging.LogRecord:
-    return logging.LogRecord("logs", logging.WARNING, __file__, 0, f"{event}: {count}", None, None)
 
 
 class _RotatingFile(RotatingFileHandler):
@@ -112,10 +110,6 @@ class _RotatingFile(RotatingFileHandler):
 
 def _open_for_owner(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _file_name(worker: int | None) -> str:
-    return FILE_NAME if worker is None else f"{Path(FILE_NAME).stem}.{worker}.log"
 
 
 def _open_file(settings: Logging, directory: Path, name: str) -> RotatingFileHandler:

@@ -34,10 +34,10 @@ OtherArgument = Annotated[int | None, typer.Argument(metavar="[OTHER]", min=1, h
 
 @takes_shared_options
 def history(*, shared: SharedOptions) -> None:
-    """List the configs that the router took up, the newest first, and what changed with each.
+    """List the configs that the router applied, newest first, and what changed with each.
 
     The last fifty are kept, without passwords and values of header fields: in PostgreSQL where that is the database,
-    with who took them up and why, else in a folder of the router's user. Run it as that user.
+    with the router that applied them and why, else in a folder of the router's user. Run it as that user.
     """
     path, kept = _kept(shared)
     known = kept.versions
@@ -53,7 +53,7 @@ def history(*, shared: SharedOptions) -> None:
     if not rows:
         raise _nothing_kept(path, kept)
     has_authors = any(one.router for one in known)
-    columns = ("VERSION", "TAKEN UP", *(("BY", "BECAUSE OF") if has_authors else ()), "CHANGED")
+    columns = ("VERSION", "APPLIED", *(("BY", "CAUSE") if has_authors else ()), "CHANGED")
     shown = [
         (one.number, format_time(one.at), *((one.router, one.cause) if has_authors else ()), _words(changed))
         for one, changed in rows
@@ -138,7 +138,7 @@ def _changes(path: Path, shared: SharedOptions, before: ConfigVersion | None, af
 
 
 def _words(changed: list[str] | None) -> str | None:
-    return None if changed is None else ", ".join(changed) or "comments or secrets alone"
+    return None if changed is None else ", ".join(changed) or "only comments or secrets"
 
 
 def _replaced(path: Path, text: str, version: int) -> Path:

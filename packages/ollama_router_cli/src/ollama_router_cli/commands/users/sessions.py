@@ -25,7 +25,7 @@ def sessions(name: NameArgument, *, router: RouterAccess) -> None:
 
 def _print(view: dict[str, Any]) -> None:
     if not view["sessions"]:
-        print_result(f"nobody is signed in as {view['user']}")
+        print_result(f"{view['user']} has no open sessions")
         return
     rows = [
         (one["id"], one["method"], format_time(one["created_at"]), format_time(one["seen_at"]), one["token"])

@@ -94,13 +94,12 @@ def day_lanes(groups: Iterable[DayGroup]) -> list[LaneView]:
         if group.server is not None and group.served < STEPS:
             by_server[group.server][group.model].append(group)
     return [
-        LaneView(server=server, blocks=[block for _, of in sorted(models.items(), key=_name) for block in _blocks(of)])
+        LaneView(
+            server=server,
+            blocks=[block for _, of in sorted(models.items(), key=lambda item: item[0] or "") for block in _blocks(of)],
+        )
         for server, models in sorted(by_server.items())
     ]
-
-
-def _name(item: tuple[str | None, list[DayGroup]]) -> str:
-    return item[0] or ""
 
 
 def _blocks(groups: list[DayGroup]) -> Iterable[BlockView]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 import falcon
@@ -167,6 +167,7 @@ def server_detail(services: Services, name: str, *, address: bool) -> ServerDeta
     facts = snapshot.servers.get(name) or ServerFacts(name=name)
     health = services.fleet.health.to_json(name, now)
     context = _FleetContext(services.worker_news.servers_hour(), _usual_version(snapshot))
+    on_disk = [server_model(facts, installed, snapshot) for installed in (facts.installed or {}).values()]
     return ServerDetailView(
         **_server(services, name, snapshot, now, context).model_dump(),
         memory=server_memory(services, facts, server, now),
@@ -176,7 +177,7 @@ def server_detail(services: Services, name: str, *, address: bool) -> ServerDeta
         failures_in_a_row=health["failures_in_a_row"],
         tried_again_in_seconds=health["tried_again_in_seconds"],
         lists_seconds_ago=age_of(facts.installed_at, now),
-        on_disk=sorted(_on_disk(facts, snapshot), key=lambda one: one.model),
+        on_disk=sorted(on_disk, key=lambda one: one.model),
     )
 
 
@@ -266,11 +267,6 @@ def loaded_view(row: LoadedModel, now: float, computed: int | None) -> LoadedVie
         context=row.context_length,
         expires_in_seconds=None if row.expires_at is None else round(max(0.0, row.expires_at - now), 1),
     )
-
-
-def _on_disk(facts: ServerFacts, snapshot: FleetSnapshot) -> Iterator[ServerModelView]:
-    for installed in (facts.installed or {}).values():
-        yield server_model(facts, installed, snapshot)
 
 
 def server_model(facts: ServerFacts, installed: InstalledModel, snapshot: FleetSnapshot) -> ServerModelView:

@@ -64,12 +64,12 @@ def reaches(document: JsonObject) -> Iterator[tuple[Reach, str]]:
         kind = _MEMBERS.get(key.casefold())
         if kind is not None and document.get(key):
             yield kind, key
-    yield from _of_tools(document.get("tools"), "tools")
+    yield from _in_tools(document.get("tools"), "tools")
     if isinstance(document.get("prompt"), dict):
         yield Reach.STORED, "prompt"
     for key in _CONTENTS:
         if document.mentions(key, _WORDS):
-            yield from _of_content(document.get(key), key)
+            yield from _in_content(document.get(key), key)
 
 
 def hosted_kind(tool: Any) -> str | None:
@@ -80,28 +80,28 @@ def hosted_kind(tool: Any) -> str | None:
     if not kinds:
         named = {"name", "function"} & set(tool)
         return None if named or not tool else next(iter(tool))
-    hosted = (str(kind) for kind in kinds if not _runs_at_the_client(str(kind).casefold(), tool))
+    hosted = (str(kind) for kind in kinds if not _runs_at_client(str(kind).casefold(), tool))
     return next(hosted, None)
 
 
-def _runs_at_the_client(kind: str, tool: Mapping[str, Any]) -> bool:
+def _runs_at_client(kind: str, tool: Mapping[str, Any]) -> bool:
     if kind == "shell":
         environment = tool.get("environment")
         return isinstance(environment, dict) and environment.get("type") == "local"
     return kind in _LOCAL_TOOLS or kind.startswith(_LOCAL_FAMILIES)
 
 
-def _of_tools(tools: Any, path: str) -> Iterator[tuple[Reach, str]]:
+def _in_tools(tools: Any, path: str) -> Iterator[tuple[Reach, str]]:
     for index, tool in enumerate(tools if isinstance(tools, list) else ()):
         kind = hosted_kind(tool)
         if kind is not None:
             yield Reach.TOOLS, f"{path}[{index}] ({kind[:64]})"
             yield from ((_IN_TOOLS[key], f"{path}[{index}].{key}") for key in _IN_TOOLS if tool.get(key))
         elif isinstance(tool, dict):
-            yield from _of_tools(tool.get("tools"), f"{path}[{index}].tools")
+            yield from _in_tools(tool.get("tools"), f"{path}[{index}].tools")
 
 
-def _of_content(content: Any, path: str) -> Iterator[tuple[Reach, str]]:
+def _in_content(content: Any, path: str) -> Iterator[tuple[Reach, str]]:
     waiting = [(content, path)]
     while waiting:
         value, where = waiting.pop()
@@ -113,7 +113,7 @@ def _of_content(content: Any, path: str) -> Iterator[tuple[Reach, str]]:
             for key, each in _members(value):
                 if isinstance(each, list | dict):
                     waiting.append((each, f"{where}.{key}"))
-                if (kind := _of_member(key, each)) is not None:
+                if (kind := _member_reach(key, each)) is not None:
                     yield kind, f"{where}.{key}"
 
 
@@ -123,7 +123,7 @@ def _members(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     return ((key, each) for key, each in value.items() if key not in _DATA and not (is_call and key == "input"))
 
 
-def _of_member(key: str, value: Any) -> Reach | None:
+def _member_reach(key: str, value: Any) -> Reach | None:
     name = key.casefold()
     if (name in _IN_CONTENT and value) or (name == "type" and value == "item_reference"):
         return Reach.STORED

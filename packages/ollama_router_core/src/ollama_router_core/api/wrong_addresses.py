@@ -39,7 +39,7 @@ def meant_endpoint(path: str) -> Endpoint | None:
         return None
     plain = _without_slashes(path)
     ends = (row for row in _ROWS if _ends_in(plain, row.path))
-    lacks = (row for row in _ROWS if _lacks_its_first(plain, row.path))
+    lacks = (row for row in _ROWS if _lacks_first_segment(plain, row.path))
     return next(ends, None) or next(lacks, None)
 
 
@@ -47,7 +47,7 @@ def _without_slashes(path: str) -> str:
     return _SLASHES.sub("/", path).rstrip("/") or "/"
 
 
-def _lacks_its_first(path: str, known: str) -> bool:
+def _lacks_first_segment(path: str, known: str) -> bool:
     _, slash, below = known[1:].partition("/")
     rest = slash + below
     return path == rest if rest.count("/") < 2 else path.endswith(rest)

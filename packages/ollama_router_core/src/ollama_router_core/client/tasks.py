@@ -84,11 +84,11 @@ class Task(ABC):
 
     def resume(self, result: object = None) -> Output | Wait | None:
         """Continue with the result of the last wait; return the next output or wait, None at the end."""
-        return self._go_on(self._send, result)
+        return self._continue(self._send, result)
 
     def fail(self, error: BaseException) -> Output | Wait | None:
         """Continue after the last wait failed; return as `resume` does."""
-        return self._go_on(self._raise, error)
+        return self._continue(self._raise, error)
 
     def give_up(self) -> Output | Wait | None:
         """Abandon the task; return as `resume` does."""
@@ -135,7 +135,7 @@ class Task(ABC):
     def _carry_out(self, action: Admit | ReadBody | StreamBody | WriteHead | Write | Finish | Cut | Record) -> object:
         """Perform an action that occurs only in a program's request."""
 
-    def _go_on(self, step: Callable[[Any], Action | None], argument: object) -> Output | Wait | None:
+    def _continue(self, step: Callable[[Any], Action | None], argument: object) -> Output | Wait | None:
         try:
             self._wait = self._until_wait(step(argument))
         except BaseException:

@@ -230,10 +230,10 @@ def _failed(
         environment.fleet.refresh_soon(permit.server)
         return Unreachable(error, now - started)
     permit.failed(now)
-    return Lost(error) if repeatable and _ended_without_a_byte(error) else Broken(error)
+    return Lost(error) if repeatable and _ended_before_response(error) else Broken(error)
 
 
-def _ended_without_a_byte(error: UpstreamError) -> bool:
+def _ended_before_response(error: UpstreamError) -> bool:
     """Whether the exchange ended before the response began; a plain timeout may be a slow server and does not count."""
     return isinstance(error, UpstreamDisconnected) or (isinstance(error, UpstreamTimeout) and error.phase == "probe")
 

@@ -41,7 +41,7 @@ def create(environment: Environment, context: RequestContext, request: ParsedReq
     yield from ask_fleet(environment, "/api/tags")
     target = target_of(environment, context)
     if isinstance(target, Unsaid):
-        server = yield from _creator(environment, context, request)
+        server = yield from _creating_server(environment, context, request)
         names: tuple[str, ...] = (server,)
     else:
         names = servers_for_target(target, sized_as(request), environment.fleet.snapshot, environment.config)
@@ -118,7 +118,7 @@ def _error_text(reply: Reply | RouterError) -> str:
     return reply.body[:200].decode("utf-8", "replace") if isinstance(reply, Reply) else reply.message
 
 
-def _creator(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[str]:
+def _creating_server(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[str]:
     """Find the server that has the blobs or the base of the new model."""
     up = up_servers(environment)
     if request.blobs:

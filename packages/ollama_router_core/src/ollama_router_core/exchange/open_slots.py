@@ -27,7 +27,7 @@ class OpenSlots:
 
     def __init__(self, config: Config, fleet: ClockedFleet, admission: Admission, now: Callable[[], float]) -> None:
         self.by_number: dict[int, ServerSlot] = {}
-        self.counted = _have_to_be_counted(config)
+        self.counted = _needs_counting(config)
         self._config = config
         self._fleet = fleet
         self._admission = admission
@@ -36,7 +36,7 @@ class OpenSlots:
     def reconfigure(self, config: Config) -> None:
         """Apply a new config."""
         self._config = config
-        if _have_to_be_counted(config):
+        if _needs_counting(config):
             self.count()
 
     def count(self) -> None:
@@ -88,7 +88,7 @@ class OpenSlots:
         return snapshot.in_flight.get(server, 0) < most
 
 
-def _have_to_be_counted(config: Config) -> bool:
+def _needs_counting(config: Config) -> bool:
     """Whether slots must be counted from the start."""
     if STRATEGIES[config.routing_strategy].binds_late or config.queue.max_preemptions:
         return True

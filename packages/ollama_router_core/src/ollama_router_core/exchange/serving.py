@@ -255,7 +255,7 @@ def _serve_there(
         try:
             slot.answering()
             note_answered(environment, answer.destination.name, request, answer.status)
-            steps = _relaying(environment, context, request, answer)
+            steps = _relay_steps(environment, context, request, answer)
             yield from keeping(environment, context, request, steps) if context.keeps_answer else steps
         except UpstreamError as error:
             context.error = error  # for the breaker
@@ -270,7 +270,9 @@ def _serve_there(
     return None
 
 
-def _relaying(environment: Environment, context: RequestContext, request: ParsedRequest, answer: Answer) -> Steps[None]:
+def _relay_steps(
+    environment: Environment, context: RequestContext, request: ParsedRequest, answer: Answer
+) -> Steps[None]:
     if context.head_written and answer.status != 200:
         return relay_late_error(context, answer)
     if answer.translation is not None:

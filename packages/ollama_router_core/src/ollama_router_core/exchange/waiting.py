@@ -42,18 +42,20 @@ def waiting_of(config: Config, context: RequestContext) -> Waiting:
     if not (lines or granted or config.models.rules):
         return USUAL
     fields = _combined(lines)
-    asked, asked_batch = _asked_wait(fields), _asked_batch(fields)
+    requested, batch_requested = _requested_wait(fields), _requests_batch(fields)
     model = None if context.route is None else context.route.model
     rule = None if model is None or not config.models.rules else rule_for(model, config.models)
-    bounds = [None if rule is None else rule.max_wait, None if grants is None else grants.max_wait, asked]
-    said = [seconds for seconds in bounds if seconds is not None]
+    bounds = [None if rule is None else rule.max_wait, None if grants is None else grants.max_wait, requested]
+    limits = [seconds for seconds in bounds if seconds is not None]
     batch = (
-        asked_batch or (rule is not None and rule.priority == "batch") or (grants is not None and bool(grants.batch))
+        batch_requested
+        or (rule is not None and rule.priority == "batch")
+        or (grants is not None and bool(grants.batch))
     )
-    if not said and not batch:
+    if not limits and not batch:
         return USUAL
-    longest = math.inf if rule is not None and rule.max_wait is not None else config.queue.max_wait
-    return Waiting(min([*said, longest]) if said else None, batch)
+    most = math.inf if rule is not None and rule.max_wait is not None else config.queue.max_wait
+    return Waiting(min([*limits, most]) if limits else None, batch)
 
 
 def _combined(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
@@ -64,7 +66,7 @@ def _combined(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     return fields
 
 
-def _asked_wait(fields: Mapping[bytes, bytes]) -> float | None:
+def _requested_wait(fields: Mapping[bytes, bytes]) -> float | None:
     text = fields.get(b"x-router-max-wait")
     if text is not None:
         if not _SECONDS.fullmatch(text.strip()):
@@ -75,7 +77,7 @@ def _asked_wait(fields: Mapping[bytes, bytes]) -> float | None:
     return None if found is None else float(found[1])
 
 
-def _asked_batch(fields: Mapping[bytes, bytes]) -> bool:
+def _requests_batch(fields: Mapping[bytes, bytes]) -> bool:
     text = fields.get(b"x-router-priority")
     if text is None:
         return False

@@ -33,11 +33,11 @@ class EchoedSecret(Struct, frozen=True):
         """Return the number of trailing bytes that may begin the key."""
         start = max(0, len(data) - _LONGEST_UNIT * len(self.units))
         for found in self.begin.finditer(data, start):
-            if self._goes_on(data, found.start()):
+            if self._is_prefix(data, found.start()):
                 return len(data) - found.start()
         return 0
 
-    def _goes_on(self, data: bytes, offset: int) -> bool:
+    def _is_prefix(self, data: bytes, offset: int) -> bool:
         """Whether all bytes from `offset` to the end are a prefix of the key."""
         for unit in self.units:
             if offset == len(data) or (len(data) - offset < _LONGEST_UNIT and data[offset] in b"\\%"):

@@ -84,10 +84,8 @@ class _OpenAI(Dialect):
 class ChatCompletions(_OpenAI):
     """/v1/chat/completions."""
 
-    def __init__(self, *, identity: str, include_usage: bool, created: int) -> None:
-        super().__init__(identity=identity, include_usage=include_usage, created=created)
-        self._called = False
-        self._spoke = False
+    _called = False
+    _spoke = False
 
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
         """Build a `chat.completion.chunk`; only the first one has the role."""

@@ -18,7 +18,7 @@ from ollama_router_core.testing.error_replies import ApiError
 from ollama_router_core.testing.generation import Piece, Script, script_for
 from ollama_router_core.testing.library import ModelLibrary
 from ollama_router_core.testing.load_options import LoadOptions, load_options
-from ollama_router_core.testing.ollama_names import is_cloud, parse_name, parse_reference, trimmed
+from ollama_router_core.testing.ollama_names import is_cloud, parse_reference, trimmed, valid_name
 from ollama_router_core.testing.ollama_scheduler import Lease, LoadFailedError, Runner, Scheduler, ServerBusyError
 from ollama_router_core.testing.simulated_models import SimulatedModel
 from ollama_router_core.testing.simulator_settings import Settings
@@ -227,9 +227,9 @@ class Engine:
         if "completion" not in can:
             raise ApiError(400, f'"{name}" does not support {kind}')
         if request.get("tools") and "tools" not in can:
-            raise ApiError(400, f"{_full_name(model)} does not support tools")
+            raise ApiError(400, f"{valid_name(model.name).full} does not support tools")
         if request.get("suffix") and "insert" not in can:
-            raise ApiError(400, f"{_full_name(model)} does not support insert")
+            raise ApiError(400, f"{valid_name(model.name).full} does not support insert")
         self._check_media(model, request)
         think = _think(request.get("think"))
         if "thinking" not in can:
@@ -244,7 +244,7 @@ class Engine:
             return
         for kind, wanted in (("audio", _has_audio(request)), ("vision", _has_images(request))):
             if wanted and kind not in model.capabilities:
-                raise ApiError(400, f"{_full_name(model)} does not support {kind}")
+                raise ApiError(400, f"{valid_name(model.name).full} does not support {kind}")
 
     def cloud_error(self, missing: str = "remote model is unavailable") -> ApiError:
         """Return the error for requests for ollama.com: 403 if the cloud is disabled, else 401, as not signed in."""
@@ -296,11 +296,6 @@ def _has_images(request: Mapping[str, Any]) -> bool:
 
 def _has_audio(request: Mapping[str, Any]) -> bool:
     return any(one.get("audio") for one in request.get("messages") or ())
-
-
-def _full_name(model: SimulatedModel) -> str:
-    parsed = parse_name(model.name)
-    return parsed.full if parsed else model.name
 
 
 def _nanoseconds(seconds: float) -> int:

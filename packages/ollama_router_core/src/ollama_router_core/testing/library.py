@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ollama_router_core.testing.ollama_names import Name, parse_name, parse_reference
+from ollama_router_core.testing.ollama_names import parse_reference, valid_name
 from ollama_router_core.testing.simulated_models import SimulatedModel, model
 
 __all__ = ["ModelLibrary"]
@@ -46,15 +46,8 @@ class ModelLibrary:
         found = self._models.get(parsed.key) if parsed else None
         if found is None or not exact_case:
             return found
-        return found if _parsed(found.name) == parsed else None
-
-
-def _parsed(name: str) -> Name:
-    parsed = parse_name(name)
-    if parsed is None:
-        raise ValueError(f"not a model name: {name!r}")
-    return parsed
+        return found if valid_name(found.name) == parsed else None
 
 
 def _key(name: str) -> str:
-    return _parsed(name).key
+    return valid_name(name).key

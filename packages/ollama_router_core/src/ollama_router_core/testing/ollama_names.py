@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["Name", "is_cloud", "parse_name", "parse_reference", "strip_local", "trimmed"]
+__all__ = ["Name", "is_cloud", "parse_name", "parse_reference", "strip_local", "trimmed", "valid_name"]
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
@@ -58,6 +58,18 @@ def parse_name(text: str) -> Name | None:
     host = host.rpartition("://")[2]
     name = Name(host=host or _DEFAULT_HOST, namespace=namespace or _DEFAULT_NAMESPACE, model=model, tag=tag)
     return name if _is_valid(name) else None
+
+
+def valid_name(text: str) -> Name:
+    """Parse a name.
+
+    Raises:
+        ValueError: the name is invalid.
+    """
+    name = parse_name(text)
+    if name is None:
+        raise ValueError(f"not a model name: {text!r}")
+    return name
 
 
 def trimmed(text: str) -> str:

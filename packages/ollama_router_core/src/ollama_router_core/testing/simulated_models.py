@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ollama_router_core.testing.model_facts import KNOWN_MODELS
-from ollama_router_core.testing.ollama_names import parse_name
+from ollama_router_core.testing.ollama_names import valid_name
 
 __all__ = ["SimulatedModel", "known_models", "model"]
 
@@ -68,9 +68,7 @@ class SimulatedModel:
     load_error: str | None = None
 
     def __post_init__(self) -> None:
-        parsed = parse_name(self.name)
-        if parsed is None:
-            raise ValueError(f"not a model name: {self.name!r}")
+        parsed = valid_name(self.name)
         object.__setattr__(self, "name", parsed.short)
         if not self.digest:
             object.__setattr__(self, "digest", hashlib.sha256(parsed.key.encode()).hexdigest())
@@ -154,9 +152,7 @@ def model(name: str, **changes: Any) -> SimulatedModel:
 
     `changes` replace single fields of `SimulatedModel`.
     """
-    parsed = parse_name(name)
-    if parsed is None:
-        raise ValueError(f"not a model name: {name!r}")
+    parsed = valid_name(name)
     facts = KNOWN_MODELS.get(f"{parsed.model}:{parsed.tag}".lower()) or _guess(parsed.tag)
     return SimulatedModel(name=name, **{**facts, **changes})
 

@@ -6,9 +6,8 @@ every member, parts of Responses and of Anthropic's messages, arguments as objec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from ollama_router_core.translate.arguments import read_arguments_text
 from ollama_router_core.translate.conversation import (
@@ -216,11 +215,6 @@ def allowed_tools(tools: tuple[Tool, ...], body: JsonReader) -> tuple[Tool, ...]
     return tuple(tool for tool in tools if tool.name in names)
 
 
-_MODES: Mapping[str, Literal["auto", "none", "required"]] = MappingProxyType(
-    {"auto": "auto", "none": "none", "required": "required"}
-)
-
-
 def read_tool_choice(body: JsonReader) -> ToolChoice | None:
     """Parse the tool choice in all its forms; a choice of a hosted tool is listed as dropped.
 
@@ -232,14 +226,14 @@ def read_tool_choice(body: JsonReader) -> ToolChoice | None:
     match value:
         case None:
             pass
-        case "auto" | "none" | "required" | {"type": "auto" | "none" | "required"}:
-            choice = ToolChoice(mode=_MODES[value if isinstance(value, str) else value["type"]])
+        case ("auto" | "none" | "required" as mode) | {"type": "auto" | "none" | "required" as mode}:
+            choice = ToolChoice(mode=mode)
         case "any" | {"type": "any"}:  # Mistral's and Anthropic's word
             choice = ToolChoice(mode="required")
         case {"type": "allowed_tools"}:
             fields = body.need_child("tool_choice")
-            mode = (fields.child("allowed_tools") or fields).text("mode")
-            choice = ToolChoice(mode="required" if mode == "required" else "auto")
+            allowed = (fields.child("allowed_tools") or fields).text("mode")
+            choice = ToolChoice(mode="required" if allowed == "required" else "auto")
         case {"type": "function" | "custom" | "tool"} | {"function": {}}:
             fields = body.need_child("tool_choice")
             named = fields.child("function") or fields.child("custom") or fields

@@ -13,9 +13,9 @@ from functools import lru_cache
 
 from ollama_router_core.testing.simulator_settings import Settings
 
-__all__ = ["FAR_FUTURE", "Pacer", "SimulatedClock", "parse_go_duration", "rfc3339"]
+__all__ = ["SimulatedClock", "parse_go_duration", "rfc3339"]
 
-FAR_FUTURE = "2318-01-01T00:00:00Z"
+_FAR_FUTURE = "2318-01-01T00:00:00Z"
 """`expires_at` of a model that never expires (Go adds the largest int64 of nanoseconds)."""
 
 _SHORTEST_SLEEP = 0.001
@@ -69,7 +69,7 @@ class Pacer:
 def rfc3339(seconds: float) -> str:
     """Format seconds since the epoch as Go formats a UTC time; infinity is the far future."""
     if math.isinf(seconds):
-        return FAR_FUTURE
+        return _FAR_FUTURE
     whole, microseconds = divmod(round(seconds * 1_000_000), 1_000_000)
     fraction = f".{microseconds:06d}".rstrip("0") if microseconds else ""
     return f"{_to_the_second(whole)}{fraction}Z"

@@ -14,7 +14,7 @@ from typing import Any
 from ollama_router_core.testing.exchange import JSON, JSON_UTF8, NDJSON, SSE
 from ollama_router_core.testing.gojson import dumps
 
-__all__ = ["ChatCompletions", "Completions", "Dialect", "Native", "openai_tool_calls", "openai_usage"]
+__all__ = ["ChatCompletions", "Completions", "Dialect", "Native", "openai_tool_calls"]
 
 
 class Dialect(ABC):
@@ -76,7 +76,7 @@ class _OpenAI(Dialect):
         data = _event(chunk)
         if native.get("done"):
             if self._include_usage:
-                data += _event({**chunk, "choices": [], "usage": openai_usage(native)})
+                data += _event({**chunk, "choices": [], "usage": _usage(native)})
             data += b"data: [DONE]\n\n"
         return [data]
 
@@ -108,7 +108,7 @@ class ChatCompletions(_OpenAI):
         reason = native.get("done_reason") or None
         choice = {"index": 0, "message": message, "finish_reason": self._reason(reason)}
         envelope = self._envelope("chat.completion", native)
-        return {**envelope, "choices": [choice], "usage": openai_usage(native)}
+        return {**envelope, "choices": [choice], "usage": _usage(native)}
 
     def _reason(self, reason: str | None) -> str | None:
         return "tool_calls" if reason and self._called else reason
@@ -132,20 +132,20 @@ class Completions(_OpenAI):
         last = {key: envelope.pop(key) for key in ("model", "system_fingerprint")}
         chunk = {**envelope, "choices": [self._choice(native)], **last}
         if self._include_usage:
-            chunk["usage"] = openai_usage({})
+            chunk["usage"] = _usage({})
         return self._finish(chunk, native)
 
     def whole(self, native: Mapping[str, Any]) -> Any:
         """Build a `text_completion`."""
         envelope = self._envelope("text_completion", native)
-        return {**envelope, "choices": [self._choice(native)], "usage": openai_usage(native)}
+        return {**envelope, "choices": [self._choice(native)], "usage": _usage(native)}
 
     def _choice(self, native: Mapping[str, Any]) -> dict[str, Any]:
         reason = native.get("done_reason") or None
         return {"text": native.get("response", ""), "index": 0, "finish_reason": reason}
 
 
-def openai_usage(native: Mapping[str, Any]) -> dict[str, Any]:
+def _usage(native: Mapping[str, Any]) -> dict[str, Any]:
     """Build the `usage` object of a final native message."""
     prompt, answer = native.get("prompt_eval_count", 0), native.get("eval_count", 0)
     usage: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["Name", "is_cloud", "parse_name", "parse_reference", "strip_local", "trimmed", "valid_name"]
+__all__ = ["Name", "is_cloud", "parse_name", "parse_reference", "trimmed", "valid_name"]
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
@@ -78,19 +78,15 @@ def trimmed(text: str) -> str:
 
 
 def parse_reference(text: str) -> Name | None:
-    """Parse the name in a request, without surrounding blanks and a trailing `:local`."""
-    return parse_name(strip_local(trimmed(text)))
+    """Parse the name in a request, without surrounding blanks and a trailing `:local`, which selects this server."""
+    name = trimmed(text)
+    return parse_name(name[: -len(":local")] if name.lower().endswith(":local") else name)
 
 
 def is_cloud(text: str) -> bool:
     """Return whether the name means a model of ollama.com."""
     tag = trimmed(text.rpartition(":")[2]).lower() if ":" in text else ""
     return tag == "cloud" or tag.endswith("-cloud")
-
-
-def strip_local(text: str) -> str:
-    """Strip a trailing `:local`, which only selects this server."""
-    return text[: -len(":local")] if text.lower().endswith(":local") else text
 
 
 def _is_valid(name: Name) -> bool:

@@ -14,7 +14,6 @@ from ollama_router_core.translate.json_text import JsonError, decode, encode, en
 from ollama_router_core.translate.lenient_json import object_text
 
 __all__ = [
-    "RAW_ARGUMENTS",
     "ArgumentsEnd",
     "are_whole",
     "arguments_object",
@@ -23,7 +22,7 @@ __all__ = [
     "reply_arguments_text",
 ]
 
-RAW_ARGUMENTS = "raw_arguments"
+_RAW_ARGUMENTS = "raw_arguments"
 """The member for arguments that are not JSON, in dialects that require an object."""
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|(?P<cut>"(?:[^"\\]|\\.)*\\?\Z)|[\[\]{},]', re.DOTALL)
@@ -65,13 +64,13 @@ def arguments_object(text: str) -> dict[str, Any]:
     """Return arguments for a dialect with objects.
 
     Of a truncated text, all complete members are kept, and the available part of a truncated last string. A text that
-    is not the beginning of an object becomes the member `RAW_ARGUMENTS`.
+    is not the beginning of an object becomes the member `raw_arguments`.
     """
     whole = _object_of(text)
     if whole is not None:
         return whole
     begun = _closed(text)
-    return {RAW_ARGUMENTS: text} if begun is None else begun
+    return {_RAW_ARGUMENTS: text} if begun is None else begun
 
 
 def are_whole(text: str) -> bool:

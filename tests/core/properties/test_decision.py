@@ -145,7 +145,8 @@ def test_what_a_selector_remembers_never_changes_an_answer(fleet, earlier, reque
     used.decide(earlier, snapshot, now=NOW)
     used.decide(request, replace(snapshot, servers={}), now=NOW)
     first = next(iter(snapshot.servers.values()))
-    used.decide(request, snapshot.with_server(replace(first, up=not first.up)), now=NOW)
+    changed = {**snapshot.servers, first.name: replace(first, up=not first.up)}
+    used.decide(request, replace(snapshot, servers=changed), now=NOW)
     fresh = decide(request, snapshot, config, now=NOW, tiebreak=tiebreak)
     assert comparable(used.decide(request, snapshot, now=NOW, tiebreak=tiebreak)) == comparable(fresh)
 

@@ -29,7 +29,10 @@ class Activity(Struct, frozen=True, kw_only=True):
 
 
 class ActivityStore:
-    """The rows of one process, keyed by router (shared by its workers) and worker, and the rows of other routers."""
+    """The rows of one process, keyed by router (shared by its workers) and worker, and the rows of other routers.
+
+    Every method may raise `StorageUnavailable`.
+    """
 
     def __init__(self, database: Database, *, router: str, worker: int) -> None:
         self._database = database
@@ -37,11 +40,7 @@ class ActivityStore:
         self._insert = insert_into(database.backend, activity)
 
     async def publish(self, rows: Sequence[Activity]) -> None:
-        """Replace this process's rows of these users.
-
-        Raises:
-            StorageUnavailable: the database cannot write them.
-        """
+        """Replace this process's rows of these users."""
         if not rows:
             return
         new = self._insert.excluded
@@ -62,11 +61,7 @@ class ActivityStore:
         await self._database.write(lambda connection: connection.execute(statement, values))
 
     async def others(self, *, since: float) -> Iterable[Activity]:
-        """Return the rows that processes of other routers wrote after `since`.
-
-        Raises:
-            StorageUnavailable: the database cannot answer.
-        """
+        """Return the rows that processes of other routers wrote after `since`."""
         columns = activity.c
         query = select(columns.user, columns.in_flight, columns.seconds, columns.seen_at)
         query = query.where(columns.router != self._own["router"], columns.seen_at > since)
@@ -77,11 +72,7 @@ class ActivityStore:
         ]
 
     async def forget(self, *, before: float) -> None:
-        """Delete the rows that any process wrote before `before` (seconds since 1970).
-
-        Raises:
-            StorageUnavailable: the database cannot delete them.
-        """
+        """Delete the rows that any process wrote before `before` (seconds since 1970)."""
         old = delete(activity).where(activity.c.seen_at < before)
         await self._database.write(lambda connection: connection.execute(old))
 

@@ -250,17 +250,9 @@ def _postgresql_engine(url: URL, timeout: float) -> Engine:
     )
 
 
-def _sqlite_file(path: Path) -> str:
-    return f"file:{quote(str(path))}"
-
-
-def _mode_of(url: URL) -> str:
-    """Return the URL's mode, by default `rw`: only an upgrade creates a missing file."""
-    return str(url.query.get("mode", "rw"))
-
-
 def _sqlite_engine(url: URL, path: Path, busy_timeout: float) -> Engine:
-    file_url = url.set(database=_sqlite_file(path), query={"mode": _mode_of(url), "uri": "true"})
+    mode = str(url.query.get("mode", "rw"))  # not `rwc`: only an upgrade creates a missing file
+    file_url = url.set(database=f"file:{quote(str(path))}", query={"mode": mode, "uri": "true"})
     engine = create_engine(
         file_url,
         hide_parameters=True,

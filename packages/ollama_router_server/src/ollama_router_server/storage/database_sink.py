@@ -182,7 +182,7 @@ class DatabaseSink:
             await self._log.note_dropped(lost, now=self._clock.wall())
         except StorageUnavailable:
             raise
-        except Exception as error:  # noqa: BLE001 - rows go on all the same
+        except Exception as error:  # noqa: BLE001 - rows are still written
             _log.warning("log_drops_not_noted", rows=lost, error=type(error).__name__)
         self._noted += lost
 
@@ -200,7 +200,7 @@ class DatabaseSink:
             await self._log.insert(rows, again=again)
         except StorageUnavailable:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a driver says of a bad value
+        except Exception as error:  # noqa: BLE001 - drivers raise various errors for a bad value
             if len(rows) > 1:
                 half = len(rows) // 2
                 return await self._insert(rows[:half], again=again) + await self._insert(rows[half:], again=again)

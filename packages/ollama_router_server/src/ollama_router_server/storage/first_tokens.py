@@ -17,6 +17,7 @@ __all__ = ["KINDS", "LOOKED_AT", "FirstToken", "FirstTokens", "UsualSpeed", "rea
 
 LOOKED_AT: Final = 20_000
 """The most rows that a query reads, newest first."""
+_ANSWERED: Final = 5_000
 
 
 class FirstToken(Struct, frozen=True):
@@ -50,8 +51,8 @@ def read_first_tokens(
     return found | hosts
 
 
-def read_usual_speeds(connection: Connection, *, since: float, most: int = 5_000) -> dict[str, UsualSpeed]:
-    """Return medians of the newest `most` successful requests since `since` (seconds since 1970), by served model.
+def read_usual_speeds(connection: Connection, *, since: float) -> dict[str, UsualSpeed]:
+    """Return medians of the newest 5,000 successful requests since `since` (seconds since 1970), by served model.
 
     Where a server reports no decode time, a stream's time from its first byte to its end replaces it.
     """
@@ -63,7 +64,7 @@ def read_usual_speeds(connection: Connection, *, since: float, most: int = 5_000
         )
         .where(columns.started_at >= since, columns.ttft_ms.is_not(None), ~IS_ERROR)
         .order_by(columns.started_at.desc())
-        .limit(most)
+        .limit(_ANSWERED)
         .cte("answered")
     )
     found: dict[str, dict[str, float]] = {}

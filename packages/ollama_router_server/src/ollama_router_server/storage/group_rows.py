@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.engine import Connection
 
 from ollama_router_server.storage.identities import Group, GroupPage, GroupSummary
@@ -26,15 +27,7 @@ def read_groups(connection: Connection) -> tuple[Group, ...]:
     members: dict[int, list[str]] = {}
     for group_id, user in connection.execute(joined):
         members.setdefault(group_id, []).append(user)
-    return tuple(
-        Group(
-            name=row.name,
-            grants=load_grants(row.grants),
-            members=tuple(members.get(row.id, ())),
-            created_at=row.created_at,
-        )
-        for row in rows
-    )
+    return tuple(_group(row, members.get(row.id, ())) for row in rows)
 
 
 def read_group(connection: Connection, name: str) -> Group:
@@ -46,12 +39,12 @@ def read_group(connection: Connection, name: str) -> Group:
     row = require_group(connection, name)
     members = select(users.c.name).join(memberships, memberships.c.user_id == users.c.id)
     found = connection.execute(members.where(memberships.c.group_id == row.id).order_by(users.c.name))
-    return Group(
-        name=row.name,
-        grants=load_grants(row.grants),
-        members=tuple(found.scalars()),
-        created_at=row.created_at,
-    )
+    return _group(row, found.scalars())
+
+
+def _group(row: Row[Any], members: Iterable[str]) -> Group:
+    grants = load_grants(row.grants)
+    return Group(name=row.name, grants=grants, members=tuple(members), created_at=row.created_at)
 
 
 def read_group_page(

@@ -124,12 +124,8 @@ def _find(connection: Connection, table: Table, name: str) -> Row[Any] | None:
 
 def _known(connection: Connection, table: Table, name: str) -> str:
     names = connection.execute(select(table.c.name).order_by(table.c.name)).scalars().all()
-    return _known_names(name, names, table.name)
-
-
-def _known_names(name: str, names: Sequence[str], what: str) -> str:
     if not names:
-        return f"there are no {what} yet"
+        return f"there are no {table.name} yet"
     if len(names) <= _NAMES_SHOWN:
         return f"known: {', '.join(names)}"
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)

@@ -125,27 +125,25 @@ class Stopped(Struct, frozen=True, kw_only=True):
 Change = Began | Ended | Started | Reconfigured | Stopped
 
 
-def apply_changes(connection: Connection, backend: str, origin: Origin, changes: Sequence[Change]) -> None:
+def apply_changes(connection: Connection, origin: Origin, changes: Sequence[Change]) -> None:
     """Write changes in order."""
     for change in changes:
         match change:
             case Began():
-                _begin(connection, backend, origin, change)
+                _begin(connection, origin, change)
             case Ended():
                 _end(connection, _is(origin, change), change.at)
             case Started():
-                _start(connection, backend, origin, change)
+                _start(connection, origin, change)
             case Reconfigured():
                 _forget_servers(connection, origin, change)
             case Stopped():
-                _stop(connection, backend, origin, change)
+                _stop(connection, origin, change)
             case _:
                 assert_never(change)
 
 
-def _begin(
-    connection: Connection, backend: str, origin: Origin, began: Began, *, ended_at: float | None = None
-) -> None:
+def _begin(connection: Connection, origin: Origin, began: Began, *, ended_at: float | None = None) -> None:
     row = {
         "scope": origin.scope(began.kind),
         "router": origin.router,
@@ -157,7 +155,7 @@ def _begin(
         "seen_at": began.at,
         "cause": " ".join(began.cause.replace("\0", "\ufffd").split())[:_LONGEST_CAUSE],
     }
-    connection.execute(insert_into(backend, incidents).on_conflict_do_nothing(), row)
+    connection.execute(insert_into(connection.dialect.name, incidents).on_conflict_do_nothing(), row)
 
 
 def _end(connection: Connection, condition: ColumnElement[bool], at: float) -> None:
@@ -179,7 +177,7 @@ def _forget_servers(connection: Connection, origin: Origin, change: Started | Re
     _end(connection, (columns.router == origin.router) & gone, change.at)
 
 
-def _start(connection: Connection, backend: str, origin: Origin, started: Started) -> None:
+def _start(connection: Connection, origin: Origin, started: Started) -> None:
     columns = incidents.c
     _forget_servers(connection, origin, started)
     alone = columns.kind.in_([kind for kind in AFTER_A_RESTART if origin.scope(kind) == origin.router])
@@ -192,14 +190,14 @@ def _start(connection: Connection, backend: str, origin: Origin, started: Starte
         connection.execute(update(incidents).where(columns.id == last.id).values(restarted))
         return
     cause = "started for the first time" if last is None else "started; that it stopped before is not recorded"
-    _begin(connection, backend, origin, Began(kind=_RESTART, at=started.at, cause=cause), ended_at=started.at)
+    _begin(connection, origin, Began(kind=_RESTART, at=started.at, cause=cause), ended_at=started.at)
 
 
-def _stop(connection: Connection, backend: str, origin: Origin, stopped: Stopped) -> None:
+def _stop(connection: Connection, origin: Origin, stopped: Stopped) -> None:
     """Record a router's stop, unless its successor on the same socket has already started: then there was no outage."""
     columns = incidents.c
     mine = (columns.router == origin.router) & (columns.kind == _RESTART)
     succeeded = select(exists().where(mine, columns.ended_at > stopped.since))
     if not connection.execute(succeeded).scalar_one():
         began = Began(kind=_RESTART, at=stopped.at, cause="stopped")
-        _begin(connection, backend, origin, began, ended_at=stopped.at)
+        _begin(connection, origin, began, ended_at=stopped.at)

@@ -83,7 +83,7 @@ class IncidentStore:
 
     async def apply(self, origin: Origin, changes: Sequence[Change]) -> None:
         """Write changes in order, in one transaction."""
-        await self._database.write(apply_changes, self._database.backend, origin, changes)
+        await self._database.write(apply_changes, origin, changes)
 
     async def list(self, chosen: IncidentFilter, *, limit: int = 50) -> tuple[Incident, ...]:
         """Return incidents, newest first, at most `limit`."""

@@ -54,25 +54,11 @@ def read_day(connection: Connection, begin: int) -> tuple[DayGroup, ...]:
         "waited": case((columns.queue_ms >= _WAITED_MS, 1), else_=0),
         **{name: _step(connection.dialect.name, moment, begin) for name, moment in moments.items()},
     }
-    query = select(*(key.label(name) for name, key in keys.items()), func.count(), _count(IS_ERROR), _count(IS_COLD))
+    counts = {"requests": func.count(), "errors": _count(IS_ERROR), "loads": _count(IS_COLD)}
+    query = select(*(column.label(name) for name, column in {**keys, **counts}.items()))
     of_day = columns.started_at >= begin - _BEFORE, columns.started_at < begin + DAY
     rows = connection.execute(query.where(*of_day).group_by(*keys).order_by("began").limit(MOST_GROUPS))
-    return tuple(_group(*row) for row in rows)
-
-
-def _group(server: str | None, model: str | None, waited: int, *counts: int) -> DayGroup:
-    began, served, ended, requests, errors, loads = map(int, counts)
-    return DayGroup(
-        server=server,
-        model=model,
-        waited=bool(waited),
-        began=began,
-        served=served,
-        ended=ended,
-        requests=requests,
-        errors=errors,
-        loads=loads,
-    )
+    return tuple(DayGroup(**{**row, "waited": bool(row["waited"])}) for row in rows.mappings())
 
 
 def _step(backend: str, moment: ColumnElement[float], begin: int) -> ColumnElement[int]:

@@ -10,19 +10,7 @@ from typing import Any, get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import (
-    ColumnElement,
-    Double,
-    Select,
-    and_,
-    case,
-    cast,
-    func,
-    literal,
-    null,
-    select,
-    union_all,
-)
+from sqlalchemy import ColumnElement, Double, Select, and_, case, cast, func, literal, null, select, union_all
 from sqlalchemy.engine import Connection
 
 from ollama_router_server.storage.dialect import give_room

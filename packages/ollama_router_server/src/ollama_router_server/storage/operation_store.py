@@ -33,7 +33,7 @@ KEPT_SECONDS: Final = 7 * 86_400.0
 MOST_UNFINISHED: Final = 50
 
 
-class TargetProgress(msgspec.Struct, frozen=True, kw_only=True):
+class TargetProgress(Struct, frozen=True, kw_only=True):
     """The progress of an operation on one server; `completed` and `total` are bytes, 0 if unknown."""
 
     server: str

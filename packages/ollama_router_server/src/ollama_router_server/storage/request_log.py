@@ -36,6 +36,7 @@ _FIELDS = RequestRecord.__struct_fields__
 _COLUMNS = tuple(request_log.c[name] for name in _FIELDS)
 _LOOKED_AT = 100_000
 _SEARCHED = 50_000
+_FOLLOWED_AT_ONCE = 1_000
 _LEAST_ID = "0" * 28
 
 
@@ -179,13 +180,11 @@ class RequestLog:
         starts = await self._database.read(lambda connection: connection.execute(query).scalars().all())
         return starts[0] if len(starts) > 1 else None
 
-    async def newer_than(
-        self, seq: int, chosen: LogFilter, *, limit: int = 1_000
-    ) -> tuple[int, tuple[RequestRecord, ...]]:
-        """Return the rows written after row number `seq`, in that order, and the number for the next call."""
+    async def newer_than(self, seq: int, chosen: LogFilter) -> tuple[int, tuple[RequestRecord, ...]]:
+        """Return up to 1,000 rows written after row number `seq`, in that order, and the number for the next call."""
         columns = request_log.c
         query = select(columns.seq, *_COLUMNS).where(columns.seq > seq, *chosen.conditions())
-        query = query.order_by(columns.seq).limit(limit)
+        query = query.order_by(columns.seq).limit(_FOLLOWED_AT_ONCE)
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return (rows[-1].seq if rows else seq), tuple(_record(row[1:]) for row in rows)
 

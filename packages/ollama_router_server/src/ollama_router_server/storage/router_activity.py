@@ -36,13 +36,13 @@ class RouterActivity:
         self._store = store
         self._clock = clock
         self._remote: dict[str, list[Activity]] = {}
-        self._unsaid: set[str] = set()
-        self._said: dict[str, float] = {}
+        self._unpublished: set[str] = set()
+        self._published_at: dict[str, float] = {}
         self._read_at = self._cleaned_at = float("-inf")
 
     def changed(self, user: str) -> None:
         """Mark a user whose request was admitted or has ended here."""
-        self._unsaid.add(user)
+        self._unpublished.add(user)
 
     def elsewhere(self, user: str, now: float) -> Elsewhere:
         """Return the known requests of a user on other routers."""
@@ -68,15 +68,15 @@ class RouterActivity:
             StorageUnavailable: the database cannot write them; the next call does.
         """
         now, wall = self._clock.monotonic(), self._clock.wall()
-        silent = {name for name, at in self._said.items() if now - at >= _SIGN and meters[name].in_flight}
-        names = {name for name in self._unsaid | silent if name in meters}
-        self._unsaid -= names
+        silent = {name for name, at in self._published_at.items() if now - at >= _SIGN and meters[name].in_flight}
+        names = {name for name in self._unpublished | silent if name in meters}
+        self._unpublished -= names
         try:
             await self._store.publish([_row(name, meters[name], now, wall) for name in names])
         except StorageUnavailable:
-            self._unsaid |= names
+            self._unpublished |= names
             raise
-        self._said |= dict.fromkeys(names, now)
+        self._published_at |= dict.fromkeys(names, now)
 
     async def read(self) -> None:
         """Read the other routers' rows; every `_CLEANED` seconds delete expired ones.

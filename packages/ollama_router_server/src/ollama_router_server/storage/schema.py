@@ -306,7 +306,7 @@ incidents = Table(
 
 
 @event.listens_for(incidents, "before_create")
-def _say_what_is_open(table: Table, connection: Connection, **_options: object) -> None:
+def _limit_index_to_open(table: Table, connection: Connection, **_options: object) -> None:
     """Set it for PostgreSQL only when it is in use: `postgresql_where` imports its dialects, 5 MB at every start."""
     if connection.dialect.name == "postgresql":
         (under_way,) = (index for index in table.indexes if index.unique)

@@ -107,8 +107,8 @@ def _holders(connection: Connection) -> str:
         ),
         {"tables": [table.name for table in metadata.sorted_tables]},
     )
-    told = [_session(*row) for row in found]
-    return f" by {', '.join(told)}" if told else ""
+    holders = [_session(*row) for row in found]
+    return f" by {', '.join(holders)}" if holders else ""
 
 
 def _session(pid: int, user: str | None, program: str | None, seconds: int | None) -> str:

@@ -55,12 +55,12 @@ def count_rows(connection: Connection, table: Table) -> int:
     return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 
 
-def append_rows(source: Connection, target: Connection, table: Table, *, most: int = _ROWS_AT_ONCE) -> int:
-    """Append up to `most` next rows of a growing table; return how many."""
+def append_rows(source: Connection, target: Connection, table: Table) -> int:
+    """Append the next rows of a growing table; return how many."""
     (key,) = table.primary_key.columns
     last = target.execute(select(func.max(key))).scalar_one()
     behind = [] if last is None else [key > last]
-    query = select(table).where(*behind).order_by(key).limit(most)
+    query = select(table).where(*behind).order_by(key).limit(_ROWS_AT_ONCE)
     rows = [row for step in _steps(source, table, query) for row in step]
     if rows:
         target.execute(insert(table), rows)
@@ -135,8 +135,8 @@ def _digest(connection: Connection, table: Table) -> CopiedTable:
         count += len(rows)
         for row in rows:
             numbers = {name: None if row[name] is None else float(row[name]) for name in whole}
-            told = _encode(list((row | numbers).values()))
-            total += int.from_bytes(blake2b(told, digest_size=_DIGEST_BYTES).digest())
+            encoded = _encode(list((row | numbers).values()))
+            total += int.from_bytes(blake2b(encoded, digest_size=_DIGEST_BYTES).digest())
     return CopiedTable(name=table.name, rows=count, digest=f"{total % 2 ** (8 * _DIGEST_BYTES):0{2 * _DIGEST_BYTES}x}")
 
 

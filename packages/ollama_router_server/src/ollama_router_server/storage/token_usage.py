@@ -22,18 +22,14 @@ _NAMES_AT_ONCE = 500
 
 
 class TokenUsage:
-    """The token counts of one database."""
+    """The token counts of one database. Every method may raise `StorageUnavailable`; nothing is changed then."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._insert = insert_into(database.backend, token_usage)
 
     async def add(self, deltas: Mapping[DayOfUser, int]) -> None:
-        """Add to the counts, atomically; negative numbers subtract.
-
-        StorageUnavailable: the database cannot write them; nothing was changed.
-            StorageUnavailable: the database cannot take them; nothing was changed.
-        """
+        """Add to the counts, atomically; negative numbers subtract."""
         if not deltas:
             return
         rows = [{"user": user, "day": day, "tokens": tokens} for (user, day), tokens in sorted(deltas.items())]
@@ -41,20 +37,13 @@ class TokenUsage:
         await self._database.write(lambda connection: connection.execute(statement, rows))
 
     async def read(self, users: Collection[str], *, first_day: int) -> dict[DayOfUser, int]:
-        """Read the counts of these users from `first_day` on.
-
-        Raises:
-            StorageUnavailable: the database cannot answer.
-        """
+        """Read the counts of these users from `first_day` on."""
         return await self._database.read(_counts, sorted(users), first_day)
 
     async def count_anew(self, user: str, *, first_day: int, today: int) -> None:
         """Count a user's tokens from the request log, unless there are counts since `first_day`.
 
         For users who had no limit before; counts only tokens in rows that the log still has.
-
-        Raises:
-            StorageUnavailable: the database cannot answer.
         """
         known = select(token_usage.c.day).where(token_usage.c.user == user, token_usage.c.day >= first_day).limit(1)
 

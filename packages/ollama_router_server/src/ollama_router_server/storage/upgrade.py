@@ -53,7 +53,7 @@ _NEVER_RELEASED = frozenset(
 _PATIENCE = LockPatience()
 
 
-def _nobody(_sentence: str) -> None:
+def _ignore(_sentence: str) -> None:
     """Ignore the sentence; the default of `tell`."""
 
 
@@ -116,7 +116,7 @@ async def check_database(url: str) -> SchemaState:
 
 
 async def upgrade_database(
-    url: str, *, tell: Callable[[str], None] = _nobody, patience: LockPatience = _PATIENCE
+    url: str, *, tell: Callable[[str], None] = _ignore, patience: LockPatience = _PATIENCE
 ) -> SchemaState:
     """Upgrade a database to the newest revision, in one transaction; create a missing SQLite file.
 
@@ -141,11 +141,7 @@ async def upgrade_database(
 
 
 async def downgrade_database(
-    url: str,
-    revision: str | None = None,
-    *,
-    tell: Callable[[str], None] = _nobody,
-    patience: LockPatience = _PATIENCE,
+    url: str, revision: str | None = None, *, tell: Callable[[str], None] = _ignore
 ) -> SchemaState:
     """Downgrade a database to an earlier revision, by default one step; data that later revisions added is lost.
 
@@ -153,7 +149,6 @@ async def downgrade_database(
         url: the database's URL.
         revision: an earlier revision; None is the previous one.
         tell: see `upgrade_database`.
-        patience: see `upgrade_database`.
 
     Raises:
         ConfigError: see `upgrade_database`; or the earlier revision does not exist.
@@ -161,7 +156,7 @@ async def downgrade_database(
     """
     database = Database(url, busy_timeout=30.0)
     try:
-        return await change_schema(database, tell, patience, _downgrade, revision)
+        return await change_schema(database, tell, _PATIENCE, _downgrade, revision)
     finally:
         await database.aclose()
 

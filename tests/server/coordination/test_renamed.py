@@ -195,14 +195,14 @@ async def test_a_drain_is_known_to_who_starts_with_another_name(
     group = make_group(2)
     process = Process(group.member(0))
     await beats([process])
-    process.sharing.drain("a", on=True)
+    process.member.drain("a", on=True)
     process.sharing.remember()
     await beats([process])
     newcomer = Process(group.member(1), "b")
     newcomer.address = address
     await beats([newcomer])
     newcomer.sharing.recall()
-    assert newcomer.sharing.drained("b") is drained
+    assert newcomer.member.drained("b") is drained
 
 
 async def test_a_name_that_another_server_gets_frees_nothing_of_the_former_one(

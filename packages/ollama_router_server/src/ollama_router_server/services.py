@@ -116,7 +116,7 @@ class Services:
             warm_up=self.warm_up,
             first=self.first,
         )
-        self.running_config.on_change(self._go_by)
+        self.running_config.on_change(self._apply_change)
         self.worker_news = WorkerNews(
             self.coordination,
             fleet=self.fleet,
@@ -189,7 +189,7 @@ class Services:
             coordination=self.coordination,
         )
         self.measured_loads = MeasuredLoads(self.computed_sizes, self.clock.wall)
-        self.fleet.events.on_polled(self._look_at_memory)
+        self.fleet.events.polled = self._measure_loads
         self._loader = ModelLoader(config=config, targets=self.targets, upstream=self.upstream, fleet=self.fleet)
         self.drains = LastingDrains(DrainStore(self.database), self.audit, self.fleet, follows=self.first)
         self.warm_up = WarmUp(config=config, loader=self._loader, fleet=self.fleet)
@@ -203,7 +203,7 @@ class Services:
         )
         self.reachability = Reachability(config, self.targets, self.clock)
 
-    def _look_at_memory(self, name: str) -> None:
+    def _measure_loads(self, name: str) -> None:
         facts, host = self.fleet.servers.get(name), self.config.servers.get(name)
         if facts is not None and host is not None:
             self.measured_loads.look(facts, host)
@@ -217,7 +217,7 @@ class Services:
             decided=self.deciding.observe,
             claims=self.fleet if self.coordination.asks else None,
         )
-        self.fleet.events.on_change(self.admission.facts_changed)
+        self.fleet.events.changed = self.admission.facts_changed
         self._queue_timer = QueueTimer(self.admission, self.clock)
 
     async def prepare(self) -> bool:
@@ -242,7 +242,7 @@ class Services:
             await self.coordination.beat(self.clock.monotonic())
         await self.authenticator.start()
         self.sink.start()
-        self.incidents.start(_asked(self.config))
+        self.incidents.start(_enabled(self.config))
         if self.log_files is not None:
             self.log_files.start()
         self.usage_limits.start()
@@ -258,7 +258,7 @@ class Services:
         self.started = True
 
     async def _start_fleet(self) -> None:
-        self.fleet.events.on_notice(self.incidents.notice)
+        self.fleet.events.noticed = self.incidents.notice
         await self.fleet.start(self._patience)
         await self.discovery.start(self._patience)
         await self.running_config.take_up_found()
@@ -276,7 +276,7 @@ class Services:
             versions=frozenset(one.version for one in self.fleet.servers.values() if one.up and one.version),
         )
 
-    def _go_by(self, change: ConfigChange) -> None:
+    def _apply_change(self, change: ConfigChange) -> None:
         config = change.config
         self.proxies = _proxies(config)
         self._loader.config = config
@@ -290,7 +290,7 @@ class Services:
         self.log_retention.reconfigure(config.request_log)
         self.reachability.reconfigure(config)
         self.measured_loads.reconfigure(config.servers)
-        self.incidents.reconfigure(_asked(config))
+        self.incidents.reconfigure(_enabled(config))
 
     @property
     def config(self) -> Config:
@@ -341,7 +341,7 @@ def _proxies(config: Config) -> Proxies:
     return Proxies(config.trusted_proxies, config.forwarded_header)
 
 
-def _asked(config: Config) -> set[str]:
+def _enabled(config: Config) -> set[str]:
     """Return the enabled servers and external hosts, for which incidents can occur."""
     servers = {name for name, one in config.servers.items() if one.enabled}
     return servers | {name for name, one in config.external_hosts.items() if one.enabled}

@@ -42,7 +42,7 @@ class WorkerNews:
         self._authenticator = authenticator
         self._admission = admission
         self._sink = sink
-        self._refused, self._refused_told = refused, Counter[str]()
+        self._refused, self._refused_published = refused, Counter[str]()
         self.refused_elsewhere = Counter[str]()
         """Requests that others refused since this process started, by error code."""
         self._announcing: asyncio.Handle | None = None
@@ -128,34 +128,34 @@ class WorkerNews:
         self._show_figures()
         return {figure.value: self._coordination.total(figure) for figure in Figure}
 
-    def _follow(self, told: list[News]) -> None:
+    def _follow(self, news: list[News]) -> None:
         """Apply the other workers' news, and publish this process's state."""
-        self._fleet.follow(told)
-        self._incidents.hear(told)
+        self._fleet.follow(news)
+        self._incidents.hear(news)
         self._incidents.look()
-        for news in told:
-            if isinstance(news, TokenVerified):
-                self._authenticator.hear(news)
-            elif isinstance(news, RequestEnded):
-                self._cancel_here(news.id, by=news.by)
-            elif isinstance(news, RequestsRefused):
-                self.refused_elsewhere.update(news.counts)
-            elif isinstance(news, TurnsTaken):
-                self._admission.hear_turns(news.moments)
-        self._tell_refused()
-        self._tell_turns()
+        for one in news:
+            if isinstance(one, TokenVerified):
+                self._authenticator.hear(one)
+            elif isinstance(one, RequestEnded):
+                self._cancel_here(one.id, by=one.by)
+            elif isinstance(one, RequestsRefused):
+                self.refused_elsewhere.update(one.counts)
+            elif isinstance(one, TurnsTaken):
+                self._admission.hear_turns(one.moments)
+        self._publish_refused()
+        self._publish_turns()
         if self._admission.waiting and self._coordination.asks:
             self._admission.facts_changed()
         self._announce()
         self._show_figures()
 
-    def _tell_refused(self) -> None:
-        new = self._refused - self._refused_told
+    def _publish_refused(self) -> None:
+        new = self._refused - self._refused_published
         if new and self._coordination.shares:
-            self._refused_told.update(new)
+            self._refused_published.update(new)
             self._coordination.tell(RequestsRefused(dict(new)))
 
-    def _tell_turns(self) -> None:
+    def _publish_turns(self) -> None:
         """Share users' turns with all routers, but only while requests wait there."""
         turns = self._admission.turns_taken()
         if turns and self._coordination.others_wait:

@@ -61,7 +61,7 @@ class RedisExchange:
         self._due = asyncio.Event()
         self._batch = Batch()
         self._unsent = Unsent()
-        self._told = 0
+        self._news_number = 0
         self._news: deque[News] = deque(maxlen=MOST_NEWS)
         self._away_since: float | None = None
         self._answered_at = float("-inf")
@@ -140,8 +140,8 @@ class RedisExchange:
 
     def tell(self, news: News) -> None:
         """Send news to the others, or keep them until the store is available; beyond 1024, the oldest are dropped."""
-        self._told += 1  # by it the store recognizes news from an unanswered exchange
-        self.keep("tell", base64.b64encode(write_news(moved(news, self.clock.offset))).decode(), self._told)
+        self._news_number += 1  # by it the store recognizes news from an unanswered exchange
+        self.keep("tell", base64.b64encode(write_news(moved(news, self.clock.offset))).decode(), self._news_number)
 
     def remember(self, summary: Summary) -> None:
         """Store a fleet summary for routers that start later; dropped while the store is unavailable."""
@@ -166,12 +166,6 @@ class RedisExchange:
         for server in {**before, **heads}:
             if before.get(server) != heads.get(server):
                 self.send("head", server, self.clock.milliseconds(heads.get(server)))
-
-    def _line(self) -> list[Operation]:
-        """Return the operations that restate what `wait` has sent."""
-        replica = self._replica
-        heads = [("head", server, self.clock.milliseconds(since)) for server, since in replica.heads.items()]
-        return [("wait", self.clock.milliseconds(replica.since)), *heads]
 
     # --- exchanges --------------------------------------------------------------------------------------------------
 
@@ -266,7 +260,7 @@ class RedisExchange:
         self._unsent = Unsent()
         self._see(answer)
         self._due.set()
-        self._tell_back()
+        self._log_back()
 
     def _standing(self) -> list[Operation]:
         """Return the operations that a member sends when it joins: its holdings, and since when requests wait."""
@@ -289,7 +283,7 @@ class RedisExchange:
             self._replica.go_alone(leases_end=self.clock.now() + self._lease)
         self._replica.settling = answer.body["settling"]
 
-    def _tell_back(self) -> None:
+    def _log_back(self) -> None:
         if self._away_since is not None:
             _log.info("coordination_back", away_seconds=round(self.clock.now() - self._away_since, 1))
             self._away_since = None

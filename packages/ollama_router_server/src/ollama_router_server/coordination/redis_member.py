@@ -11,18 +11,11 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ollama_router_core.coordination.days import DayBudget, DayUse
-from ollama_router_core.coordination.interface import NO_HEADS, Admissions, Charged, Coordination, Figure, Scope, Spent
-from ollama_router_core.coordination.news import News
+from ollama_router_core.coordination.interface import NO_HEADS, Admissions, Charged, Coordination, Scope, Spent
 from ollama_router_core.coordination.replica import Replica
 from ollama_router_core.fleet.summary import Summary
 from ollama_router_server.coordination.redis_exchange import RedisExchange
-from ollama_router_server.coordination.redis_questions import (
-    RequestCount,
-    SlotClaim,
-    TokenCharge,
-    UseQuery,
-    known_day,
-)
+from ollama_router_server.coordination.redis_questions import RequestCount, SlotClaim, TokenCharge, UseQuery, known_day
 from ollama_router_server.coordination.redis_store import RedisStore
 from ollama_router_server.system import Clock
 
@@ -48,6 +41,9 @@ class RedisMember:
         clock: the store's clock, as estimated by this process.
     """
 
+    shares = True
+    asks = True
+
     def __init__(
         self,
         store: RedisStore,
@@ -60,33 +56,17 @@ class RedisMember:
         lease: float,
     ) -> None:
         self._local = local
+        self.index, self.size = local.index, local.size
+        self.show, self.total = local.show, local.total
+        self.publish, self.pages, self.own_page = local.publish, local.pages, local.own_page
         self.group, self.secret = fleet, secret
         self.replica = Replica(name)
         self._exchange = RedisExchange(store, self.replica, clock, lease=lease)
+        self.tell, self.news, self.remember = self._exchange.tell, self._exchange.news, self._exchange.remember
         self.clock = self._exchange.clock
 
     def __repr__(self) -> str:
         return f"RedisMember({self.replica.name})"
-
-    @property
-    def index(self) -> int:
-        """The index of this worker in its router."""
-        return self._local.index
-
-    @property
-    def size(self) -> int:
-        """The number of workers of its router."""
-        return self._local.size
-
-    @property
-    def shares(self) -> bool:
-        """Whether there may be other members."""
-        return True
-
-    @property
-    def asks(self) -> bool:
-        """Whether a claim has to ask the store: other members may take the same slot."""
-        return True
 
     @property
     def round_trips(self) -> int:
@@ -208,7 +188,7 @@ class RedisMember:
         """Read what all members have counted of a user; no-op while the store is unavailable."""
         question = UseQuery(self, user)
         self._exchange.ask(question)
-        await question.told
+        await question.finished
 
     # --- order ------------------------------------------------------------------------------------------------------
 
@@ -231,43 +211,9 @@ class RedisMember:
         """Return the last known drain of a server."""
         return self.replica.drained(server)
 
-    def tell(self, news: News) -> None:
-        """Send news to the other members."""
-        self._exchange.tell(news)
-
-    def news(self) -> list[News]:
-        """Return what the others sent since the last call."""
-        return self._exchange.news()
-
-    def remember(self, summary: Summary) -> None:
-        """Store this member's fleet summary for routers that start within ten minutes."""
-        self._exchange.remember(summary)
-
     def remembered(self) -> Summary | None:
         """Return the fleet summary that the store had when this member first joined."""
         return self._exchange.remembered
-
-    # --- figures: of this router's workers --------------------------------------------------------------------------
-
-    def show(self, figure: Figure, value: int) -> None:
-        """Set this worker's figure."""
-        self._local.show(figure, value)
-
-    def total(self, figure: Figure) -> int:
-        """Return the sum over this router's workers."""
-        return self._local.total(figure)
-
-    def publish(self, page: bytes) -> None:
-        """Replace this worker's page."""
-        self._local.publish(page)
-
-    def pages(self) -> list[bytes]:
-        """Return the pages of this router's other workers."""
-        return self._local.pages()
-
-    def own_page(self) -> bytes:
-        """Return this worker's page."""
-        return self._local.own_page()
 
     # --- the store --------------------------------------------------------------------------------------------------
 

@@ -156,11 +156,11 @@ class TokenCharge(Question):
 
 
 class UseQuery(Question):
-    """A query of what all members have counted of a user; `told` resolves once the answer is in, or cannot be had."""
+    """A query of what all members have counted of a user; `finished` resolves with the answer, or without one."""
 
     def __init__(self, member: Asker, user: str) -> None:
         self._replica, self._user = member.replica, user
-        self.told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.operation = ("count_of", user)
 
     def answered(self, result: Any) -> None:
@@ -169,11 +169,11 @@ class UseQuery(Question):
         self._replica.answered(Scope.USER, self._user, elsewhere=elsewhere)
         self._replica.admissions_of_all(self._user, _by_second(rows))
         self._replica.spent_by_all(self._user, _by_second(tokens))
-        settle(self.told, None)
+        settle(self.finished, None)
 
     def alone(self) -> None:
         """Keep what is known."""
-        settle(self.told, None)
+        settle(self.finished, None)
 
 
 def known_day(use: DayUse) -> tuple[int, int, int, int]:

@@ -38,6 +38,8 @@ _WORD = 8
 _SERVERS: Final = 1024
 _USERS: Final = 16_384
 _DRAINED, _UNDRAINED = 1, 2
+_FLEET: Final = "fleet"
+"""The page with the last summary of the fleet; the others are named by worker."""
 
 
 class SharedMemory:
@@ -270,11 +272,11 @@ class WorkerMember(OneMachineMember):
 
     def remember(self, summary: Summary) -> None:
         """Keep this worker's fleet summary for workers that restart."""
-        self._pages.write_fleet(write_summary(summary))
+        self._pages.write(_FLEET, write_summary(summary))
 
     def remembered(self) -> Summary | None:
         """Return the last fleet summary."""
-        return read_summary(self._pages.read_fleet())
+        return read_summary(self._pages.read(_FLEET))
 
     # --- figures ----------------------------------------------------------------------------------------------------
 
@@ -288,15 +290,15 @@ class WorkerMember(OneMachineMember):
 
     def publish(self, page: bytes) -> None:
         """Replace this worker's page."""
-        self._pages.write(self.index, page)
+        self._pages.write(str(self.index), page)
 
     def pages(self) -> list[bytes]:
         """Return the other workers' pages."""
-        return [page for other in self._others if (page := self._pages.read(other))]
+        return [page for other in self._others if (page := self._pages.read(str(other)))]
 
     def own_page(self) -> bytes:
         """Return this worker's page."""
-        return self._pages.read(self.index)
+        return self._pages.read(str(self.index))
 
     async def beat(self, now: float) -> None:
         """Renew this worker's leases, and check which of the others are alive."""

@@ -57,7 +57,7 @@ class FleetService(ClockedFleet):
         self._upstream = upstream
         self._clock = clock
         self._sharing = FleetSharing(self.state, coordination, clock.monotonic, self._addresses)
-        self._secret = coordination.secret
+        self._coordination = coordination
         self.events = FleetEvents()
         self.state_times = StateTimes(clock.wall)
         """Times since which servers are up, down, suspended or draining."""
@@ -66,7 +66,7 @@ class FleetService(ClockedFleet):
 
     def _addresses(self) -> Mapping[str, int]:
         here = {name: self._targets[name] for name in self.servers if name in self._targets}
-        return {name: address_hash(target.origin, self._secret) for name, target in here.items()}
+        return {name: address_hash(target.origin, self._coordination.secret) for name, target in here.items()}
 
     def _new_checker(self, config: Config) -> HealthChecker:
         return HealthChecker(
@@ -116,12 +116,12 @@ class FleetService(ClockedFleet):
         old, self._config = self._config.servers, config
         for name, server in config.servers.items():
             if name in old and old[name].drain != server.drain:
-                self._sharing.drain(name, on=server.drain)
+                self._coordination.drain(name, on=server.drain)
         drains = self._drains_that_go_on(old, config.servers, renamed)
         self._sharing.renamed(renamed)
         self.state.reconfigure(config, moved=moved, renamed={**renamed, **taken})
         for name, on in drains.items():
-            if self._sharing.drained(name) is None:
+            if self._coordination.drained(name) is None:
                 self.drain(name, on=on)
         self.forget_replies(self.servers.keys() - set(moved))
         self.state_times.reconfigure(self.servers)
@@ -240,13 +240,13 @@ class FleetService(ClockedFleet):
 
     def polled(self, name: str, *, came_up: bool) -> None:
         """Note that a server was polled."""
-        self._told(name)
+        self._on_answer(name)
         self.events.changed()
         if came_up:
             log_up(name, self.servers[name])
             self.events.up(name)
 
-    def _told(self, name: str) -> None:
+    def _on_answer(self, name: str) -> None:
         """Check the requests that wait at a server which has just answered."""
         probe = self.load_probe_after_poll(name)
         if probe is not None:
@@ -297,7 +297,7 @@ class FleetService(ClockedFleet):
 
     def drain(self, name: str, *, on: bool) -> None:
         """Start or end a drain in every worker: a drained server gets no new requests."""
-        self._sharing.drain(name, on=on)
+        self._coordination.drain(name, on=on)
         self._drain(name, on=on)
 
     def _drain(self, name: str, *, on: bool) -> None:
@@ -306,21 +306,21 @@ class FleetService(ClockedFleet):
         log_drain(name, on=on)
         self.events.changed()
 
-    def follow(self, told: Collection[News]) -> None:
+    def follow(self, news: Collection[News]) -> None:
         """Apply the other workers' drains and news."""
         for name in self._config.servers:
-            on = self._sharing.drained(name)
+            on = self._coordination.drained(name)
             if on is not None and on != (name in self.health.draining):
                 self._drain(name, on=on)
-        asked_again = [self._sharing.hear(news) for news in told]
-        for news in told:
-            if isinstance(news, ServerPolled) and self._polling.checker.heard(news.server, news.found):
-                self._told(news.server)
-        for loading in {news.server for news in told if isinstance(news, LoadBegan) and self._loading(news.server)}:
+        asked_again = [self._sharing.hear(one) for one in news]
+        for one in news:
+            if isinstance(one, ServerPolled) and self._polling.checker.heard(one.server, one.found):
+                self._on_answer(one.server)
+        for loading in {one.server for one in news if isinstance(one, LoadBegan) and self._loading(one.server)}:
             self._polling.checker.load_begun(loading)
         for server in asked_again:
             if server is not None:
                 self._refresh(server)
         self._sharing.remember()
-        if told:
+        if news:
             self.events.changed()

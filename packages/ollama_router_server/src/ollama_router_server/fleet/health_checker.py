@@ -80,9 +80,9 @@ class HealthChecker:
         self._awaited: dict[str, list[asyncio.Future[str | None]]] = {name: [] for name in self._names}
         self._due_now: set[str] = set()
         self._loading: dict[str, float] = {}
-        self._asked: dict[str, float] = {}
+        self._polled_at: dict[str, float] = {}
         """When each server was last polled, by any process."""
-        self._asked_here: dict[str, float] = {}
+        self._polled_here_at: dict[str, float] = {}
         self._unexplained: dict[str, frozenset[CanonicalName]] = {}
         self._warned: set[tuple[str, str]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -107,7 +107,7 @@ class HealthChecker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for name in self._names:
-            _tell(self._awaited.pop(name), _CHANGED)
+            _resolve(self._awaited.pop(name), _CHANGED)
 
     def soon(self, name: str) -> None:
         """Poll a server now, in the background."""
@@ -119,10 +119,10 @@ class HealthChecker:
         """Poll a server in a round that starts after this call; return the error, None if it answered."""
         if name not in self._awaited:
             return "it is not asked: the config disables it"
-        told: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        self._awaited[name].append(told)
+        result: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._awaited[name].append(result)
         self.soon(name)
-        return await told
+        return await result
 
     def load_begun(self, name: str) -> None:
         """Poll a server within a second, since it loads a model."""
@@ -140,7 +140,7 @@ class HealthChecker:
         wall = self._clock.wall() - now
         left = take_over(name, self._book, found, wall=lambda at: wall + at)
         self._loading.pop(name, None)
-        self._asked[name] = now
+        self._polled_at[name] = now
         unexplained = self._unexplained.get(name, frozenset())
         if left != unexplained or self._list_is_overdue(name, now):
             # An answer about these models, or the list, did not arrive: this process polls for it. Models that stay
@@ -154,14 +154,14 @@ class HealthChecker:
         installed_at, patience = self._book.servers[name].installed_at, self._state.probe_pause(name)
         if installed_at is not None and self._models.cache_model_info:
             patience += self._models.cache_ttl_seconds
-        asked = self._asked_here.get(name, now)  # else the first round is in progress
+        asked = self._polled_here_at.get(name, now)  # else the first round is in progress
         return now - max(installed_at or 0.0, asked) >= patience
 
     async def _watch(self, name: str, first: asyncio.Event) -> None:
         while True:
             was_up = self._book.servers[name].up
-            await self._told_round(name)
-            self._asked[name] = self._asked_here[name] = self._clock.monotonic()
+            await self._poll(name)
+            self._polled_at[name] = self._polled_here_at[name] = self._clock.monotonic()
             first.set()
             self._book.polled(name, came_up=bool(self._book.servers[name].up and not was_up))
             await self._rest(name)
@@ -178,20 +178,20 @@ class HealthChecker:
         self._loading.pop(name, None)
 
     def _due_at(self, name: str) -> float:
-        pause, since = self._state.probe_pause(name), self._asked[name]
+        pause, since = self._state.probe_pause(name), self._polled_at[name]
         if name in self._loading:
             pause, since = min(WHILE_LOADING, pause), max(since, self._loading[name])
         turn = self._book.turn(name) if self._state.may_be_told(name) else 0
         return since + pause + turn * max(_LEAST_PATIENCE, pause / 2)
 
-    async def _told_round(self, name: str) -> None:
+    async def _poll(self, name: str) -> None:
         """Poll a server, and pass the result to the callers that wait for it, however the round ends."""
         awaited, self._awaited[name] = self._awaited[name], []
         error: str | None = _CHANGED
         try:
             error = await self._round(name)
         finally:
-            _tell(awaited, error)
+            _resolve(awaited, error)
 
     async def _round(self, name: str) -> str | None:
         """Probe a server and, if it is up, poll what is due; return the error, None if it answered."""
@@ -221,10 +221,10 @@ class HealthChecker:
         try:
             question = next(steps)
             while True:
-                told = await self._ask(name, question)
-                if told is not None and told.status == _OK and question.method == "GET":
-                    replies.append(Reply(question.path, told.body, told.asked, told.now))
-                question = steps.send(told)
+                answer = await self._fetch_facts(name, question)
+                if answer is not None and answer.status == _OK and question.method == "GET":
+                    replies.append(Reply(question.path, answer.body, answer.asked, answer.now))
+                question = steps.send(answer)
         except StopIteration as stop:
             if stop.value is not None:
                 self._state.is_no_ollama(name, stop.value, now=self._clock.monotonic())
@@ -232,7 +232,7 @@ class HealthChecker:
             steps.close()
         return tuple(replies)
 
-    async def _ask(self, name: str, question: PollRequest) -> PollReply | None:
+    async def _fetch_facts(self, name: str, question: PollRequest) -> PollReply | None:
         target, path, asked = self._targets[name], question.path, self._clock.monotonic()
         try:
             status, body = await fetch(
@@ -275,10 +275,10 @@ class HealthChecker:
         _log.warning("server_facts_unavailable", server=name, path=path, error=error)
 
 
-def _tell(awaited: list[asyncio.Future[str | None]], error: str | None) -> None:
-    for told in awaited:
-        if not told.done():  # its caller has stopped waiting
-            told.set_result(error)
+def _resolve(awaited: list[asyncio.Future[str | None]], error: str | None) -> None:
+    for result in awaited:
+        if not result.done():  # its caller has stopped waiting
+            result.set_result(error)
 
 
 def _timeouts(config: Config, seconds: float) -> Timeouts:

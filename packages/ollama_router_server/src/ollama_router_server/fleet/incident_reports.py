@@ -45,7 +45,7 @@ _LOOKS: Final = 1.0
 _KEPT_ALIVE: Final = 600.0
 """Seconds between two renewals of this process's open incidents."""
 _OF_SERVERS: Final[tuple[IncidentKind, ...]] = ("versions.differ", "digests.differ")
-_THE_FIRST_ONES: Final[tuple[IncidentKind, ...]] = ("coordination.away", "database.away", *_OF_SERVERS)
+_OF_FIRST_WORKER: Final[tuple[IncidentKind, ...]] = ("coordination.away", "database.away", *_OF_SERVERS)
 """Kinds that only the first worker reports and its replacement detects anew; a refused config stays open until one is
 applied.
 """
@@ -82,7 +82,7 @@ class Incidents:
         self.conditions = StandingConditions()
         self._away = False
         self._replaces = bool(coordination.own_page())  # a worker was replaced; the router has not stopped
-        self._not_met: set[str] = set()
+        self._unseen_servers: set[str] = set()
         self._since = clock.wall()
         self._tasks: list[asyncio.Task[None]] = []
         self.writer = IncidentWriter(store, Origin(router, coordination.group if coordination.asks else None))
@@ -121,11 +121,11 @@ class Incidents:
         match notice:
             case ServerUp(server):
                 self._report_first(Ended(kind="server.down", at=at, server=server))
-                if server not in self._not_met:  # else it is new to this process only
+                if server not in self._unseen_servers:  # else it is new to this process only
                     self._report_first(Ended(kind="model.suspended", at=at, server=server, model=None))
-                self._not_met.discard(server)
+                self._unseen_servers.discard(server)
             case ServerDown(server, error):
-                self._not_met.discard(server)
+                self._unseen_servers.discard(server)
                 self._report_first(Began(kind="server.down", at=at, cause=error, server=server))
             case ServerSuspended(server, _, _, _, refused):
                 cause = "it refused connections" if refused else "requests to it failed or broke off"
@@ -141,17 +141,17 @@ class Incidents:
             case _:
                 assert_never(notice)
 
-    def hear(self, told: Collection[News]) -> None:
+    def hear(self, news: Collection[News]) -> None:
         """Report others' news that end an incident here, since a router with its own database has it open as well.
 
         Others report the start of theirs; an incident lasts as long as any process observes it.
         """
-        for news in told:
+        for one in news:
             at = self._clock.wall()
-            if isinstance(news, BreakerClosed):
-                self._report_first(Ended(kind="server.suspended", at=at, server=news.server))
-            elif isinstance(news, BreakerOpened):
-                self._open.follow(Began(kind="server.suspended", at=at, cause="", server=news.server))
+            if isinstance(one, BreakerClosed):
+                self._report_first(Ended(kind="server.suspended", at=at, server=one.server))
+            elif isinstance(one, BreakerOpened):
+                self._open.follow(Began(kind="server.suspended", at=at, cause="", server=one.server))
 
     def look(self) -> None:
         """Report whether the coordination store is unavailable; cheap enough for every beat."""
@@ -159,15 +159,17 @@ class Incidents:
         if away == self._away:
             return
         self._away = away
-        self._stands("coordination.away", "the store in coordination.url does not answer" if away else None)
+        self._report_condition("coordination.away", "the store in coordination.url does not answer" if away else None)
 
     def database(self, away: bool) -> None:  # noqa: FBT001 - an answer
         """Report that the database stopped or resumed accepting records; written once it accepts them."""
-        self._stands("database.away", "rows of the request log wait in memory, then in a file" if away else None)
+        self._report_condition(
+            "database.away", "rows of the request log wait in memory, then in a file" if away else None
+        )
 
     def config(self, problem: str | None) -> None:
         """Report why the current config file is refused; None once one was applied."""
-        self._stands("config.refused", problem)
+        self._report_condition("config.refused", problem)
 
     def reconfigure(self, servers: Collection[str]) -> None:
         """End the incidents of servers that a new config does not name."""
@@ -193,12 +195,12 @@ class Incidents:
 
     def _take_over(self, servers: Collection[str]) -> None:
         """Replace a first worker that died: end what only it could have ended; it begins anew here if it persists."""
-        self._not_met.update(servers)
-        for kind in _THE_FIRST_ONES:
+        self._unseen_servers.update(servers)
+        for kind in _OF_FIRST_WORKER:
             self._report_first(Ended(kind=kind, at=self._since))
         self._report_first(Reconfigured(at=self._since, servers=frozenset(servers)))
 
-    def _stands(self, kind: IncidentKind, cause: str | None) -> None:
+    def _report_condition(self, kind: IncidentKind, cause: str | None) -> None:
         """Report that an incident of this router began for a cause, or that it ended if that is None."""
         at = self._clock.wall()
         self._report_first(Ended(kind=kind, at=at) if cause is None else Began(kind=kind, at=at, cause=cause))
@@ -229,9 +231,9 @@ class Incidents:
         heard = False
         while True:
             await asyncio.sleep(_KEPT_ALIVE)
-            heard = await self._say_what_goes_on(end_silent=heard)
+            heard = await self._renew(end_silent=heard)
 
-    async def _say_what_goes_on(self, *, end_silent: bool) -> bool:
+    async def _renew(self, *, end_silent: bool) -> bool:
         try:
             await self.store.keep_alive(
                 self.writer.origin, tuple(self._open), self._clock.wall(), end_silent=end_silent

@@ -55,8 +55,8 @@ class LastingDrains:
         self._fleet = fleet
         self._follows = follows
         self._known: Mapping[str, StoredDrain] = {}
-        self._saying = 0
-        self._said = 0
+        self._writing = 0
+        self._written = 0
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -84,13 +84,13 @@ class LastingDrains:
     async def drain(self, server: str, *, on: bool) -> None:
         """Start or end a drain in every router; without the database, in those that coordination reaches."""
         self._fleet.drain(server, on=on)
-        await self._say((server,), self._store.set(server, on=on))
+        await self._write((server,), self._store.set(server, on=on))
 
     async def forget(self, servers: Collection[str]) -> None:
         """Forget the drains of servers for which the config decides otherwise."""
         if not self._follows or not servers:
             return
-        await self._say(servers, self._store.forget(servers))
+        await self._write(servers, self._store.forget(servers))
 
     async def renamed(self, names: Mapping[str, str]) -> None:
         """Store the last drains of servers under their new names; `names` maps new names to old ones."""
@@ -98,8 +98,8 @@ class LastingDrains:
         if not self._follows or not words:
             return
         for name, on in words.items():
-            await self._say((name,), self._store.set(name, on=on))
-        await self._say(names.values(), self._store.forget(names.values()))
+            await self._write((name,), self._store.set(name, on=on))
+        await self._write(names.values(), self._store.forget(names.values()))
 
     async def _date(self, stored: Mapping[str, StoredDrain]) -> None:
         """Set the start times of drains that persisted across a restart, as far as the audit log reaches."""
@@ -111,15 +111,15 @@ class LastingDrains:
                 if began is not None:
                     self._fleet.state_times.drained_since(server, began)
 
-    async def _say(self, servers: Collection[str], writing: Awaitable[None]) -> None:
-        self._saying += 1
+    async def _write(self, servers: Collection[str], writing: Awaitable[None]) -> None:
+        self._writing += 1
         try:
             await writing
         except StorageUnavailable as error:
             _log.warning("drain_not_kept", servers=sorted(servers), detail=error.message)
         finally:
-            self._saying -= 1
-            self._said += 1
+            self._writing -= 1
+            self._written += 1
 
     async def _follow(self) -> None:
         while True:
@@ -133,9 +133,9 @@ class LastingDrains:
 
     async def _look(self) -> None:
         """Read others' drains; drop a read that overlaps with a write of our own, as it may be older."""
-        said = self._said
+        said = self._written
         stored = await self._store.read()
-        if not self._saying and said == self._said:
+        if not self._writing and said == self._written:
             self._apply(stored)
 
     def _apply(self, stored: Mapping[str, StoredDrain]) -> None:

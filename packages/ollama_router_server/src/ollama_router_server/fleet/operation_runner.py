@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Final, assert_never
 
 import structlog
-from msgspec import structs
 from msgspec.structs import replace
 
 from ollama_router_core.config.settings import Config
@@ -249,18 +248,16 @@ class _Run:
     def _now(self, *, finished: bool) -> list[TargetProgress]:
         for server, pull in self._pulls.items():
             known = self._targets[server]
-            self._targets[server] = structs.replace(
-                known, status=pull.status, completed=pull.completed, total=pull.total
-            )
+            self._targets[server] = replace(known, status=pull.status, completed=pull.completed, total=pull.total)
         if finished:
             for server, known in self._targets.items():
                 if known.state in _OPEN:
-                    self._targets[server] = structs.replace(known, state="cancelled")
+                    self._targets[server] = replace(known, state="cancelled")
         return list(self._targets.values())
 
     async def _on(self, server: str) -> None:
         async with self._turn:
-            self._targets[server] = structs.replace(self._targets[server], state="running", error=None)
+            self._targets[server] = replace(self._targets[server], state="running", error=None)
             progress = PullProgress()
             if self._operation.kind == "pull":
                 self._pulls[server] = progress
@@ -273,7 +270,7 @@ class _Run:
                 failed = f"internal error: {type(error).__name__}"
             self._now(finished=False)
             known = self._targets[server]
-            self._targets[server] = structs.replace(known, state="failed" if failed else "done", error=failed)
+            self._targets[server] = replace(known, state="failed" if failed else "done", error=failed)
 
     async def _tried(self, server: str, progress: PullProgress) -> str | None:
         if server not in self._operations.config.servers:

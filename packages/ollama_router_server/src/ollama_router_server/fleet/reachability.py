@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
 from msgspec import Struct
 
@@ -68,7 +69,5 @@ class Reachability:
             return
         self.last[name] = Reach((self._clock.monotonic() - started) * 1000, None)
         writer.close()
-        try:
+        with suppress(OSError):
             await writer.wait_closed()
-        except OSError:
-            return

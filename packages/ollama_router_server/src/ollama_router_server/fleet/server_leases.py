@@ -123,12 +123,12 @@ class ServerLeases:
             taken: names that belong to another server now; requests that started under them have to be `moved`.
         """
         found: dict[str, _Link] = {}
-        told: list[tuple[str, str]] = []
+        unknown: list[tuple[str, str]] = []
         for new, old in names.items():
             link = self._links.get(old)
             known = old if link is None else link.new
             if link is None or known != new:
-                told.append((new, known))
+                unknown.append((new, known))
                 link = self._linked(old, new)
             found[new] = link
         for old in names.values():
@@ -136,7 +136,7 @@ class ServerLeases:
         self._links.update(found)
         for new, old in names.items():
             self._count_as_all(found[new], {new, old, *former(old)}.difference(taken))
-        return told
+        return unknown
 
     def moved(self, old: str, new: str) -> None:
         """Count a request under its server's new name, after another server has `taken` the old one."""

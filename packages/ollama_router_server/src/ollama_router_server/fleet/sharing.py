@@ -76,7 +76,7 @@ class FleetSharing:
         self._now = now
         self._leases = ServerLeases(coordination, now)
         self._reserved: frozenset[str] = frozenset()
-        self._told: dict[object, float] = {}
+        self._sent_at: dict[object, float] = {}
         self._remembered = float("-inf")
         self.with_others = coordination.shares
         """Whether there are, or may be, other workers."""
@@ -152,35 +152,27 @@ class FleetSharing:
             self._coordination.take(Scope.RESERVED, name)
         self._reserved = servers
 
-    # --- drains and news --------------------------------------------------------------------------------------------
-
-    def drain(self, name: str, *, on: bool) -> None:
-        """Start or end a drain in all workers."""
-        self._coordination.drain(name, on=on)
-
-    def drained(self, name: str) -> bool | None:
-        """Return the last drain of a server; None if there was none."""
-        return self._coordination.drained(name)
+    # --- learned from requests ----------------------------------------------------------------------------------------
 
     def learned(self, server: str, model: CanonicalName, sample: Sample) -> None:
         """Send what a finished request says about a server's speed."""
-        self._tell_about((server, model), SpeedLearned(server, model, sample))
+        self._send_news((server, model), SpeedLearned(server, model, sample))
 
     def counted(self, model: CanonicalName, size: PromptSize, tokens: int) -> None:
         """Send the token count of a prompt."""
-        self._tell_about(("prompt", model), PromptCounted(model, size, tokens))
+        self._send_news(("prompt", model), PromptCounted(model, size, tokens))
 
     def loading(self, server: str, model: CanonicalName, load: Load) -> None:
         """Send that a server loads a model, so that the others do not send requests that would reload it."""
-        self._tell_about(("load", server, model), LoadBegan(server, model, load))
+        self._send_news(("load", server, model), LoadBegan(server, model, load))
 
     def held(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
         """Send that a server holds the prompt of a conversation's last turn."""
-        self._tell_about(conversation, PrefixHeld(server, model, conversation, tokens))
+        self._send_news(conversation, PrefixHeld(server, model, conversation, tokens))
 
     def kept(self, server: str, model: CanonicalName, part: float) -> None:
         """Send the fraction of a conversation's last turn that a server still had cached."""
-        self._tell_about(("kept", server, model), PromptKept(server, model, part))
+        self._send_news(("kept", server, model), PromptKept(server, model, part))
 
     # --- polls ------------------------------------------------------------------------------------------------------
 
@@ -219,8 +211,8 @@ class FleetSharing:
         known = {name: theirs[address] for address, name in unlike.items() if address in theirs}
         names = {name: old for name, old in known.items() if here.get(old) != here[name]}
         for new, old in names.items():
-            if old not in here and self.drained(old) and self.drained(new) is None:
-                self.drain(new, on=True)
+            if old not in here and self._coordination.drained(old) and self._coordination.drained(new) is None:
+                self._coordination.drain(new, on=True)
         self.renamed(names)
 
     # --- news -------------------------------------------------------------------------------------------------------
@@ -229,7 +221,7 @@ class FleetSharing:
         """Send what the other workers need not detect again."""
         match notice:
             case ServerUp(server) | ServerDown(server):
-                self._tell_about(server, FactsChanged(server))
+                self._send_news(server, FactsChanged(server))
             case ServerSuspended(server, until, _, ejections, refused):
                 self._coordination.tell(BreakerOpened(server, until, ejections, refused))
             case ServerReturned(server):
@@ -245,7 +237,7 @@ class FleetSharing:
         """Apply another worker's news; return a server that has to be polled again, if any."""
         match news:
             case BreakerOpened() | BreakerClosed():
-                self._hear_of_breaker(news)
+                self._apply_breaker(news)
             case SpeedLearned(server, model, sample):
                 self._state.learn(server, model, sample, self._now())
             case LoadBegan(server, model, load):
@@ -271,23 +263,23 @@ class FleetSharing:
         there = [name for name, one in self._addresses().items() if one == address] if address else []
         return there or ((new,) if new in self._state.servers else self._state.servers)
 
-    def _hear_of_breaker(self, news: BreakerOpened | BreakerClosed) -> None:
+    def _apply_breaker(self, news: BreakerOpened | BreakerClosed) -> None:
         match news:
             case BreakerOpened(server, until, ejections, refused):
                 self._state.health.opened_elsewhere(server, until=until, ejections=ejections, refused=refused)
             case BreakerClosed(server):
                 self._state.health.closed_elsewhere(server, self._now())
 
-    def _tell_about(self, subject: object, news: News) -> None:
+    def _send_news(self, subject: object, news: News) -> None:
         if self.with_others and self._is_quiet(subject):
             self._coordination.tell(news)
 
     def _is_quiet(self, subject: object) -> bool:
         """Return whether there were no news on a subject for a second, and note that there are now."""
         now = self._now()
-        if now - self._told.get(subject, float("-inf")) < _QUIET_SECONDS:
+        if now - self._sent_at.get(subject, float("-inf")) < _QUIET_SECONDS:
             return False
-        if len(self._told) >= _MOST_SUBJECTS:
-            self._told.clear()
-        self._told[subject] = now
+        if len(self._sent_at) >= _MOST_SUBJECTS:
+            self._sent_at.clear()
+        self._sent_at[subject] = now
         return True

@@ -77,8 +77,8 @@ class StandingConditions:
         if standing.lost_rows > self._lost:
             yield "log.lost", "rows were lost: the database took none, and neither memory nor the file had room"
         if len(standing.versions) > 1:
-            told = ", ".join(sorted(standing.versions)[:_MOST_VERSIONS])
-            yield "versions.differ", f"{told}{' and others' if len(standing.versions) > _MOST_VERSIONS else ''}"
+            shown = ", ".join(sorted(standing.versions)[:_MOST_VERSIONS])
+            yield "versions.differ", f"{shown}{' and others' if len(standing.versions) > _MOST_VERSIONS else ''}"
         if standing.differing:
-            told = ", ".join(sorted(standing.differing)[:_MOST_NAMES])
-            yield "digests.differ", f"{told}{' and others' if len(standing.differing) > _MOST_NAMES else ''}"
+            shown = ", ".join(sorted(standing.differing)[:_MOST_NAMES])
+            yield "digests.differ", f"{shown}{' and others' if len(standing.differing) > _MOST_NAMES else ''}"

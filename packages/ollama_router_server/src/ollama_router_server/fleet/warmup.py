@@ -36,7 +36,7 @@ class WarmUp:
 
     def start(self) -> None:
         """Start to watch; call it before the fleet starts."""
-        self._fleet.events.on_up(self._begin)
+        self._fleet.events.up = self._begin
 
     async def aclose(self) -> None:
         """Stop; cancel loads in flight."""

@@ -82,7 +82,7 @@ class KubernetesFinder:
             if self._slices.version is None:
                 await self._list()
             if self._watch is None and self.lacks is None:
-                await self._begin_to_watch()
+                await self._start_watch()
         except RouterError:
             self._failures += 1
             raise
@@ -97,9 +97,9 @@ class KubernetesFinder:
             await asyncio.sleep(self.interval)
             self._slices.version = None
             return
-        if self._watch is not None and await self._heard(self.interval):
+        if self._watch is not None and await self._read_events(self.interval):
             for _ in range(_BATCHES):
-                if not await self._heard(_SETTLE):
+                if not await self._read_events(_SETTLE):
                     break
         if self._watch is None:
             await asyncio.sleep(self._pause())
@@ -128,22 +128,22 @@ class KubernetesFinder:
                 return
 
     async def _page(self, more: str | None) -> Page:
-        asked = {"limit": str(_PAGE)} | ({"continue": more} if more else {})
-        status, body = await fetch_whole(self._upstream, self._request(_TIMEOUTS, asked))
+        parameters = {"limit": str(_PAGE)} | ({"continue": more} if more else {})
+        status, body = await fetch_whole(self._upstream, self._request(_TIMEOUTS, parameters))
         if status != _OK:
             raise LookFailed(f"the Kubernetes API server answers {status}{self._advice(status, 'list')}")
         return read_document(body, Page)
 
     # --- the watch --------------------------------------------------------------------------------------------------
 
-    async def _begin_to_watch(self) -> None:
-        asked = {
+    async def _start_watch(self) -> None:
+        parameters = {
             "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": self._slices.version or "",
             "timeoutSeconds": str(_WATCH_SECONDS),
         }
-        watch = await self._upstream.send(self._request(_WATCH_TIMEOUTS, asked, fresh=True))
+        watch = await self._upstream.send(self._request(_WATCH_TIMEOUTS, parameters, fresh=True))
         if watch.status == _OK:
             self._watch, self._lines, self._worked = watch, EventLines(), False
             return
@@ -156,7 +156,7 @@ class KubernetesFinder:
         else:
             raise LookFailed(f"the Kubernetes API server answers {watch.status} to a watch")
 
-    async def _heard(self, seconds: float) -> bool:
+    async def _read_events(self, seconds: float) -> bool:
         """Read from the watch for up to `seconds`; return whether a slice has changed. Close a watch that has ended."""
         if self._watch is None:
             return False
@@ -168,22 +168,22 @@ class KubernetesFinder:
             self._worked = True
             return False
         except RouterError:
-            self._over()
+            self._end_watch()
             return False
         if not piece:
-            self._over()
+            self._end_watch()
         self._worked = self._worked or bool(changed)
         return any(changed)
 
-    def _over(self) -> None:
+    def _end_watch(self) -> None:
         """Close the watch. One that never worked counts as a failure, which delays the next."""
         self.close()
         self._failures = 0 if self._worked else self._failures + 1
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
-    def _request(self, timeouts: Timeouts, asked: dict[str, str], *, fresh: bool = False) -> UpstreamRequest:
-        query = urlencode({"labelSelector": self._wanted.selector or "", **asked})
+    def _request(self, timeouts: Timeouts, parameters: dict[str, str], *, fresh: bool = False) -> UpstreamRequest:
+        query = urlencode({"labelSelector": self._wanted.selector or "", **parameters})
         return UpstreamRequest(
             origin=self._origin(),
             method="GET",

@@ -79,8 +79,8 @@ class MdnsFinder(Periodic):
         finally:
             await browser.async_cancel()
         services = [AsyncServiceInfo(self._type, name) for name in sorted(names)]
-        told = await asyncio.gather(*(one.async_request(network.zeroconf, _RESOLVE_MS) for one in services))
-        return [one for one, answered in zip(services, told, strict=True) if answered]
+        resolved = await asyncio.gather(*(one.async_request(network.zeroconf, _RESOLVE_MS) for one in services))
+        return [one for one, answered in zip(services, resolved, strict=True) if answered]
 
     def _server(self, service: AsyncServiceInfo) -> FoundServer | None:
         addresses = service.parsed_scoped_addresses()

@@ -80,9 +80,9 @@ class FrontCycle:
     __slots__ = (
         "_framing",
         "_front",
+        "_has_message",
         "_head",
         "_message",
-        "_news",
         "_version",
         "body",
         "client",
@@ -130,7 +130,7 @@ class FrontCycle:
         self._framing: AnswerFraming | None = None
         self._front = front
         self._head: bytes | None = None
-        self._news = False  # whether `receive` has a message to return
+        self._has_message = False  # whether `receive` has a message to return
         self._message: asyncio.Future[None] | None = None
 
     # called by the front ------------------------------------------------------------------------------
@@ -163,9 +163,9 @@ class FrontCycle:
 
     def left(self) -> None:
         """Call `on_leave`, unless the response is complete: the connection is gone."""
-        told, self.on_leave, self.on_drained, self.on_body = self.on_leave, None, None, None
-        if told is not None and not self.response_complete:
-            told()
+        on_leave, self.on_leave, self.on_drained, self.on_body = self.on_leave, None, None, None
+        if on_leave is not None and not self.response_complete:
+            on_leave()
 
     def body_arrived(self) -> None:
         """Call `on_body`: a piece or the end of the body has been parsed."""
@@ -284,7 +284,7 @@ class FrontCycle:
         """Implement ASGI's `receive`; reads only while a caller waits, so that at most one segment is buffered."""
         self.want_body()
         if not self.disconnected and not self.response_complete:
-            await self._news_to_come()
+            await self._wait_for_message()
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
         body, self.body = bytes(self.body), _NOTHING
@@ -303,14 +303,14 @@ class FrontCycle:
         else:
             self.put(message.get("body", b""), more=message.get("more_body", False))
 
-    async def _news_to_come(self) -> None:
-        while not self._news:
+    async def _wait_for_message(self) -> None:
+        while not self._has_message:
             self._message = waiter = self._front.loop.create_future()
             await waiter
-        self._news = False
+        self._has_message = False
 
     def _wake(self) -> None:
-        self._news = True
+        self._has_message = True
         waiter, self._message = self._message, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)

@@ -244,11 +244,11 @@ class StrictProtocol(asyncio.Protocol):
         if self._requests.in_body:
             self._deadline.set(self._bounds.limits.body_idle, "unwanted")
         elif self._requests.held:
-            self.loop.call_soon(self._go_on)
+            self.loop.call_soon(self._advance_if_open)
         else:
             self._deadline.set(self.timeout_keep_alive, "keepalive")
 
-    def _go_on(self) -> None:
+    def _advance_if_open(self) -> None:
         if not self.transport.is_closing():
             self._advance()
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -27,6 +28,9 @@ from ollama_router_server.storage.config_versions import ConfigVersionStore
 __all__ = ["ConfigSource", "ReadConfig", "Reloader"]
 
 _log = structlog.get_logger("config")
+
+_INTERVAL: Final = 1.0
+"""Seconds between checks of the file."""
 
 _Stamp = tuple[int, int, int] | None
 
@@ -61,22 +65,13 @@ class Reloader:
         services: the services to reconfigure.
         source: the source of the config.
         notifier: reports reloads to the service manager; None in a worker, whose supervisor reports.
-        interval: seconds between checks of the file.
     """
 
-    def __init__(
-        self,
-        services: Services,
-        source: ConfigSource,
-        *,
-        notifier: Notifier | None = None,
-        interval: float = 1.0,
-    ) -> None:
+    def __init__(self, services: Services, source: ConfigSource, *, notifier: Notifier | None) -> None:
         self._services = services
         self._started_with = services.config
         self._source = source
         self._notifier = notifier
-        self._interval = interval
         self._requested = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -98,7 +93,7 @@ class Reloader:
         applied = seen = self._stamp()
         await self._keep(self._source.text, "start")
         while True:
-            requested = await self._requested_within(self._interval)
+            requested = await self._requested_within(_INTERVAL)
             last, seen = seen, self._stamp()
             if requested or (seen is not None and seen != applied and seen == last):
                 applied = seen
@@ -127,7 +122,6 @@ class Reloader:
 
     async def _reload(self, *, forced: bool) -> None:
         services, running = self._services, self._services.running_config
-        report = _log if services.first else _Silent()
         try:
             read = await asyncio.to_thread(self._source.read)
             paths = changed_paths(running.declared, read.config)
@@ -135,7 +129,8 @@ class Reloader:
                 await running.declare(read.config)
         except ConfigError as error:
             self._judged(error.message)
-            report.error("config_refused", error=error.message)
+            if services.first:
+                _log.error("config_refused", error=error.message)
             return
         except Exception:  # noqa: BLE001 - the old config stays in effect, whatever the error
             self._judged("internal error; see the log")
@@ -144,10 +139,11 @@ class Reloader:
         self._judged(None)
         actor = Actor(ROUTER.name, "signal" if forced else "file")
         await self._keep(read.text, actor.via)
-        if services.first and (paths or forced):
-            await services.audit.record(actor, "config.reload", changed=paths)
         running.needs_restart = tuple(needs_restart(changed_paths(self._started_with, read.config)))
-        report.info("config_reloaded", changed=list(paths), needs_restart=list(running.needs_restart))
+        if services.first:
+            if paths or forced:
+                await services.audit.record(actor, "config.reload", changed=paths)
+            _log.info("config_reloaded", changed=list(paths), needs_restart=list(running.needs_restart))
 
     def _judged(self, problem: str | None) -> None:
         self._services.running_config.problem = problem
@@ -167,12 +163,3 @@ class Reloader:
                 await asyncio.to_thread(config_history(path).keep, text, now)
         except (RouterError, OSError) as error:
             _log.warning("config_not_kept", path=str(path), error=str(error))
-
-
-class _Silent:
-    """A silent log for all workers but the first, so that a reload logs one line."""
-
-    def info(self, event: str, **_values: object) -> None:
-        """Discard the event."""
-
-    error = info

@@ -171,7 +171,7 @@ class _Service:
         self._notifier.ready()
 
     def stopping(self) -> None:
-        """Close the socket: while a process holds it open, the kernel accepts connections that nobody serves."""
+        """Close the socket: while a process holds it open, the kernel accepts connections that no process serves."""
         self._sock.close()
         self._notifier.stopping()
 

@@ -55,7 +55,7 @@ class RouterServer(uvicorn.Server):
         self._services = services
         self._limits = services.config.limits
         self._accepting = accepting
-        self._asked_twice = False
+        self._second_signal = False
         self.on_stop: Callable[[], None] = _nothing
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -71,9 +71,9 @@ class RouterServer(uvicorn.Server):
         if self._bounds.retiring:
             await self._retire(sockets or (), keep_alive)
         elif lame_duck:
-            await self._last_call(lame_duck)
+            await self._serve_lame_duck(lame_duck)
             await self._retire(sockets or (), keep_alive - lame_duck)
-        if self._asked_twice:
+        if self._second_signal:
             self._bounds.retiring = False  # close idle connections at once
         ending = asyncio.create_task(self._end_after(self._limits.shutdown_grace))
         try:
@@ -81,10 +81,10 @@ class RouterServer(uvicorn.Server):
         finally:
             ending.cancel()
 
-    async def _last_call(self, seconds: float) -> None:
+    async def _serve_lame_duck(self, seconds: float) -> None:
         """Keep serving for the lame-duck period, with `/readyz` at 503, so that load balancers notice."""
         self._bounds.retiring = True
-        self._tell_clients()
+        self._retire_connections()
         await self._until(lambda: False, seconds)
 
     async def _retire(self, sockets: Iterable[socket.socket], seconds: float) -> None:
@@ -93,10 +93,10 @@ class RouterServer(uvicorn.Server):
             server.close()
         for sock in sockets:
             sock.close()
-        self._tell_clients()
+        self._retire_connections()
         await self._until(lambda: not self.server_state.connections, seconds)
 
-    def _tell_clients(self) -> None:
+    def _retire_connections(self) -> None:
         """Mark the next response on each connection as its last."""
         for connection in tuple(self.server_state.connections):
             cast("StrictProtocol", connection).retire()
@@ -105,7 +105,7 @@ class RouterServer(uvicorn.Server):
         """Wait for the condition, the timeout or a second signal, by polling: uvicorn's flags have no event."""
         now = self._services.clock.monotonic
         end = now() + seconds
-        while not (condition() or self._asked_twice or now() >= end):  # noqa: ASYNC110 - see above
+        while not (condition() or self._second_signal or now() >= end):  # noqa: ASYNC110 - see above
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _end_after(self, grace: float) -> None:
@@ -129,7 +129,7 @@ class RouterServer(uvicorn.Server):
         """
         if sig == signal.SIGINT and self._services.shared:
             return
-        self._asked_twice = self.should_exit
+        self._second_signal = self.should_exit
         self._services.draining = True
         self.on_stop()
         if held_by_manager(self._services.environment):

@@ -24,13 +24,7 @@ from ollama_router_server.process.router_address import RouterAddress
 from ollama_router_server.process.shim_client import ShimClient
 from ollama_router_server.relay.bodies import Receive, Send
 from ollama_router_server.upstream.httptools_upstream import HttptoolsUpstream
-from ollama_router_server.upstream.interface import (
-    Headers,
-    Timeouts,
-    Upstream,
-    UpstreamRequest,
-    UpstreamResponse,
-)
+from ollama_router_server.upstream.interface import Headers, Timeouts, Upstream, UpstreamRequest, UpstreamResponse
 
 __all__ = ["Shim", "check_token", "serve_shim"]
 

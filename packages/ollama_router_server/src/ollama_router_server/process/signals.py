@@ -47,10 +47,6 @@ class SignalQueue:
         """Keep signals pending in the kernel, so that none is lost while the process forks."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
-    def unblock(self) -> None:
-        """Deliver signals again."""
-        heed()
-
     def wait(self, descriptors: Iterable[int], seconds: float) -> list[int]:
         """Return the readable descriptors; returns early on a signal, else after `seconds`."""
         readable, _, _ = select.select([self._read, *descriptors], (), (), seconds)

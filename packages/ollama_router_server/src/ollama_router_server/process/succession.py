@@ -88,12 +88,12 @@ class Successor(Struct, eq=False):
 
     def heard(self) -> bool:
         """Read its report; return whether it takes over. If so, forward the pending signal."""
-        told = bool(os.read(self.ready, 1))
+        accepts = bool(os.read(self.ready, 1))
         os.close(self.ready)
         if self.stopped:
             return False
-        self.accepts = told
-        if told:
+        self.accepts = accepts
+        if accepts:
             self._pass_on()
         else:
             _log.error("successor_failed", detail=f"it ended with {self.process.wait()}; see its log lines")

@@ -22,7 +22,7 @@ from msgspec import Struct
 from ollama_router_core.coordination.interface import LEASE_SECONDS, Coordination
 from ollama_router_core.errors import RouterError
 from ollama_router_server.coordination.shared_memory import SharedMemory
-from ollama_router_server.process.signals import SignalQueue
+from ollama_router_server.process.signals import SignalQueue, heed
 from ollama_router_server.process.succession import Succession, Successor
 from ollama_router_server.system import SystemClock
 
@@ -169,7 +169,7 @@ class Supervisor:
         self._signals.block()
         pid = os.fork()
         if pid:
-            self._signals.unblock()
+            heed()
             os.close(write)
             os.set_blocking(read, False)
             self._children[pid] = _Child(index=index, started=now, ready=read)

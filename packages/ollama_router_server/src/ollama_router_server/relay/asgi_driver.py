@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar
 
-from ollama_router_core.exchange.actions import Action, Cut, Finish, ReadBody, Record, Write, WriteHead
+from ollama_router_core.exchange.actions import Action, Cut, Finish, ReadBody, Record, Verify, Write, WriteHead
 from ollama_router_core.exchange.events import ClientLeft, Interruption, Shutdown
 from ollama_router_core.exchange.machine import Exchange
+from ollama_router_server.accounts.authentication import User
 from ollama_router_server.relay.bodies import IncomingBody, Receive, Send, body_pieces
 from ollama_router_server.relay.collaborators import Collaborators
+from ollama_router_server.relay.driver import Handler
 from ollama_router_server.relay.task_driver import TaskDriver
 
-__all__ = ["AsgiDriver"]
+__all__ = ["AsgiDriver", "SessionDriver"]
 
 
 class AsgiDriver(TaskDriver):
@@ -60,7 +62,7 @@ class AsgiDriver(TaskDriver):
         except asyncio.CancelledError:
             self._cancel()
             return self.exchange.interrupt(self._interruption())
-        except Exception as error:  # noqa: BLE001 - the machine raises what is none of the router's errors
+        except Exception as error:  # noqa: BLE001 - the machine raises errors that are not the router's
             self._cancel()
             return self.exchange.fail(error)
         return self.exchange.resume(result)
@@ -110,3 +112,20 @@ class AsgiDriver(TaskDriver):
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.interrupt(ClientLeft())
+
+
+class SessionDriver(AsgiDriver):
+    """One exchange of a user who is known in advance: the console's playground."""
+
+    __slots__ = ("_user",)
+
+    def __init__(
+        self, collaborators: Collaborators, exchange: Exchange, receive: Receive, send: Send, *, user: User
+    ) -> None:
+        super().__init__(collaborators, exchange, receive, send)
+        self._user = user
+
+    def _verify(self, action: Verify) -> Any:
+        return self._user if action.speaker is None else super()._verify(action)
+
+    handlers: ClassVar[Mapping[type, Handler]] = {**AsgiDriver.handlers, Verify: _verify}

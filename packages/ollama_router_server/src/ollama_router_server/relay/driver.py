@@ -33,7 +33,7 @@ from ollama_router_core.exchange.server_slot import Waiter
 from ollama_router_server.accounts.authentication import User
 from ollama_router_server.relay.bodies import IncomingBody
 from ollama_router_server.relay.collaborators import Collaborators
-from ollama_router_server.relay.reservations import Reservation, give_back, reserve, reserve_later
+from ollama_router_server.relay.reservations import Reservation, give_back, reserve
 from ollama_router_server.relay.result_poller import WAITING, ResultPoller
 from ollama_router_server.relay.server_calls import ArrivalTurns, open_call, poll_head, poll_piece
 from ollama_router_server.relay.uploads import Tee, TeeReader
@@ -101,10 +101,10 @@ class Driver(ResultPoller):
 
     def _count(self, action: Count) -> Any:
         limits, user = self._collaborators.limits, cast("User", action.user)
-        reservation = reserve(limits, user)
-        if reservation is not None:
-            return reservation
-        task = asyncio.ensure_future(reserve_later(limits, user))
+        ticket = limits.admit_at_once(user)
+        if ticket is not None:
+            return Reservation(limits, user, ticket)
+        task = asyncio.ensure_future(reserve(limits, user))
         return self._wait_for_task(action, task, partial(give_back, task))
 
     def _charge(self, action: Charge) -> Any:
@@ -188,4 +188,4 @@ class Driver(ResultPoller):
 
 
 if _missing := {*get_args(CollaboratorAction)} ^ {*Driver.handlers}:
-    raise LookupError(f"no handler for {_missing}, or one for what is no such action")
+    raise LookupError(f"no handler for {_missing}, or a handler for another class")

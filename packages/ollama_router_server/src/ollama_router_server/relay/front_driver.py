@@ -36,7 +36,7 @@ class FrontDriver(Driver):
         """Start the exchange and run it until an action has to wait; the front's callbacks continue it."""
         cycle = self._cycle
         cycle.on_leave, cycle.on_drained = self._left, self.wake
-        self._go_on(self.exchange.resume, None)
+        self._run(self.exchange.resume, None)
 
     def interrupt(self, reason: Interruption) -> None:
         """End the exchange; no effect once its response is complete."""
@@ -46,7 +46,7 @@ class FrontDriver(Driver):
             self._cycle.call_soon(self.interrupt, reason)
             return
         self._cancel()
-        self._go_on(self.exchange.interrupt, reason)
+        self._run(self.exchange.interrupt, reason)
 
     def wake(self) -> None:
         """Poll the pending action; continue if it has a result."""
@@ -54,11 +54,11 @@ class FrontDriver(Driver):
             return
         try:
             result = self._poll()
-        except Exception as error:  # noqa: BLE001 - the machine raises what is none of the router's errors
-            self._go_on(self.exchange.fail, error)
+        except Exception as error:  # noqa: BLE001 - the machine raises errors that are not the router's
+            self._run(self.exchange.fail, error)
             return
         if result is not WAITING:
-            self._go_on(self.exchange.resume, result)
+            self._run(self.exchange.resume, result)
 
     def _left(self) -> None:
         """Interrupt on client disconnect; during verification, only after it, so that the record names the user."""
@@ -67,7 +67,7 @@ class FrontDriver(Driver):
         else:
             self.interrupt(ClientLeft())
 
-    def _go_on(self, step: Callable[[Any], Action | None], argument: object) -> None:
+    def _run(self, step: Callable[[Any], Action | None], argument: object) -> None:
         """Run this step and the next ones until an action has to wait or the exchange ends."""
         self._running = True
         try:

@@ -61,11 +61,11 @@ class Refusals:
     def tell(self) -> None:
         """Log the counts of periods that have ended."""
         now = self._clock.monotonic()
-        _tell("refused_left_out", "client", self._strangers.left_out(now))
-        _tell("refused_rows_left_out", "user", self._users.left_out(now))
+        _log_counts("refused_left_out", "client", self._strangers.left_out(now))
+        _log_counts("refused_rows_left_out", "user", self._users.left_out(now))
 
 
-def _tell(event: str, name: str, counts: dict[str, int]) -> None:
+def _log_counts(event: str, name: str, counts: dict[str, int]) -> None:
     largest = sorted(counts, key=counts.__getitem__, reverse=True)
     for origin in largest[:_LARGEST_TOLD]:
         _log.warning(event, **{name: origin, "count": counts[origin]})

@@ -30,13 +30,12 @@ from ollama_router_server.fleet.fleet_service import FleetService
 from ollama_router_server.http.cycle import FrontCycle
 from ollama_router_server.http.request_head import RequestHead
 from ollama_router_server.relay.active_requests import ActiveRequests
-from ollama_router_server.relay.asgi_driver import AsgiDriver
+from ollama_router_server.relay.asgi_driver import AsgiDriver, SessionDriver
 from ollama_router_server.relay.bodies import Receive, Send
 from ollama_router_server.relay.collaborators import Collaborators
 from ollama_router_server.relay.front_driver import FrontDriver
 from ollama_router_server.relay.model_search import ModelSearch
 from ollama_router_server.relay.refusals import Refusals
-from ollama_router_server.relay.session_driver import SessionDriver
 from ollama_router_server.relay.task_driver import TaskDriver
 from ollama_router_server.relay.unfinished_bodies import UnfinishedBodies
 from ollama_router_server.storage.response_store import ResponseStore

@@ -7,7 +7,7 @@ import asyncio
 from ollama_router_server.accounts.usage_limits import Ticket, UsageLimits
 from ollama_router_server.storage.identities import User
 
-__all__ = ["Reservation", "give_back", "reserve", "reserve_later"]
+__all__ = ["Reservation", "give_back", "reserve"]
 
 
 class Reservation:
@@ -45,17 +45,7 @@ class Reservation:
         self._limits.settle(self._ticket, tokens)
 
 
-def reserve(limits: UsageLimits, user: User) -> Reservation | None:
-    """Count a request; return None if the user's usage has to be read from storage first.
-
-    Raises:
-        LimitExceeded: a limit is used up.
-    """
-    ticket = limits.admit_at_once(user)
-    return None if ticket is None else Reservation(limits, user, ticket)
-
-
-async def reserve_later(limits: UsageLimits, user: User) -> Reservation:
+async def reserve(limits: UsageLimits, user: User) -> Reservation:
     """Count a request after reading the user's usage from storage.
 
     Raises:
@@ -66,6 +56,6 @@ async def reserve_later(limits: UsageLimits, user: User) -> Reservation:
 
 
 def give_back(task: asyncio.Task[Reservation]) -> None:
-    """Undo a `reserve_later` task: cancel it, or settle with 0 tokens what it has counted."""
+    """Undo a `reserve` task: cancel it, or settle with 0 tokens what it has counted."""
     if not task.cancel() and not task.cancelled() and task.exception() is None:
         task.result().settle(0)

@@ -55,7 +55,6 @@ class Connection(asyncio.BufferedProtocol):
         self.parser = ResponseParser()
         self.error: BaseException | None = None
         self.lost = False
-        self._loop = loop
         self._deadline: Deadline[Phase] = Deadline(loop, "first_byte", self._expire)
         self._buffer = buffer
         self._pool = pool

@@ -6,7 +6,7 @@ from msgspec import structs
 
 from ollama_router_core.errors import UpstreamDisconnected, UpstreamProtocolError
 from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT
-from ollama_router_server.upstream.interface import Timeouts, Upstream, UpstreamRequest, UpstreamResponse
+from ollama_router_server.upstream.interface import Timeouts, Upstream, UpstreamRequest
 from ollama_router_server.upstream.targets import Target
 
 __all__ = ["fetch", "fetch_whole"]
@@ -33,12 +33,17 @@ async def fetch(
 
 
 async def fetch_whole(upstream: Upstream, request: UpstreamRequest) -> tuple[int, bytes]:
-    """Send a request; return the status and the whole body of its response.
+    """Send a request; return the status and the whole body of its response. Retry a closed pooled connection once.
 
     Raises:
         UpstreamError: see `fetch`.
     """
-    response = await _send(upstream, request)
+    try:
+        response = await upstream.send(request)
+    except UpstreamDisconnected as error:
+        if not error.reused:  # else the server was closing the pooled connection
+            raise
+        response = await upstream.send(structs.replace(request, fresh=True))
     pieces: list[bytes] = []
     size = 0
     try:
@@ -51,13 +56,3 @@ async def fetch_whole(upstream: Upstream, request: UpstreamRequest) -> tuple[int
     finally:
         response.close()
     return response.status, b"".join(pieces)
-
-
-async def _send(upstream: Upstream, request: UpstreamRequest) -> UpstreamResponse:
-    """Send a request; send it again on a fresh connection if the server was closing the pooled one."""
-    try:
-        return await upstream.send(request)
-    except UpstreamDisconnected as error:
-        if not error.reused:
-            raise
-    return await upstream.send(structs.replace(request, fresh=True))

@@ -186,13 +186,10 @@ class ResponseParser:
             self._parse(data)
             return
         self._parse(data[:room])
-        if self._fields_only():
+        if not self.status:
             self.broken = self.broken or f"a head of more than {MAX_HEAD} bytes"
         else:
             self._parse(data[room:])
-
-    def _fields_only(self) -> bool:
-        return self.status == 0
 
     def _parse(self, data: bytes | memoryview) -> None:
         if self.complete or self.broken is not None or self._parser is None:

@@ -24,11 +24,11 @@ __all__ = ["HttptoolsResponse", "HttptoolsUpstream"]
 class HttptoolsResponse:
     """A response whose head has arrived, read with `await`; see `UpstreamResponse`."""
 
-    __slots__ = ("_call", "_closed", "_news")
+    __slots__ = ("_call", "_closed", "_wakeup")
 
-    def __init__(self, call: UpstreamCall, news: _News) -> None:
+    def __init__(self, call: UpstreamCall, wakeup: _Wakeup) -> None:
         self._call = call
-        self._news = news
+        self._wakeup = wakeup
         self._closed = False
 
     @property
@@ -55,7 +55,7 @@ class HttptoolsResponse:
             if piece:
                 return piece
             if not self._call.complete:
-                await self._news.come()
+                await self._wakeup.wait()
         self.close()
         return b""
 
@@ -65,7 +65,7 @@ class HttptoolsResponse:
         self._call.close()
 
 
-class _News:
+class _Wakeup:
     """Let a task wait for a call's listener."""
 
     __slots__ = ("_waiter",)
@@ -73,13 +73,13 @@ class _News:
     def __init__(self) -> None:
         self._waiter: asyncio.Future[None] | None = None
 
-    def tell(self) -> None:
+    def wake(self) -> None:
         """Wake the waiting task."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def come(self) -> None:
-        """Wait for the next `tell`."""
+    async def wait(self) -> None:
+        """Wait for the next `wake`."""
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
@@ -114,18 +114,18 @@ class HttptoolsUpstream:
 
     async def send(self, request: UpstreamRequest) -> HttptoolsResponse:
         """Send a request and wait for the response head; see `Upstream.send`."""
-        news = _News()
-        call, connection = UpstreamCall(news.tell), self._idle(request)
+        wakeup = _Wakeup()
+        call, connection = UpstreamCall(wakeup.wake), self._idle(request)
         if connection is None:
             connection = await self._connect(request.origin, request.timeouts.connect)
         try:
             self._start(call, connection, request)
             while not call.head_arrived():
-                await news.come()
+                await wakeup.wait()
         except BaseException:
             call.close()
             raise
-        return HttptoolsResponse(call, news)
+        return HttptoolsResponse(call, wakeup)
 
     def open(self, request: UpstreamRequest, listener: Callable[[], None]) -> UpstreamCall:
         """Send a request, on a new connection if none is idle; see `CallingUpstream.open`."""
@@ -143,7 +143,7 @@ class HttptoolsUpstream:
             connection = await self._connect(request.origin, request.timeouts.connect)
             call.connect_seconds = loop.time() - began
             self._start(call, connection, request)
-        except Exception as error:  # noqa: BLE001 - whoever asks for the head is told
+        except Exception as error:  # noqa: BLE001 - `head_arrived` raises it
             call.failed(error)
 
     def _idle(self, request: UpstreamRequest) -> Connection | None:

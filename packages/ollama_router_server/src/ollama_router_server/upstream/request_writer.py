@@ -119,7 +119,7 @@ class RequestWriter:
         except asyncio.CancelledError:
             self._fail(UpstreamDisconnected(f"the upload to {self._shown} was cut"))
             raise
-        except Exception as error:  # noqa: BLE001  # whatever the source raised is raised by whoever asks for the head
+        except Exception as error:  # noqa: BLE001  # `head_arrived` raises it
             self._fail(error)
         finally:
             close = getattr(body, "aclose", None)

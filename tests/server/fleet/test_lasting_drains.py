@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -123,6 +124,11 @@ class SlowStore:
         """Store a word."""
         self.stored[server] = StoredDrain(on, self.looks)
 
+    async def forget(self, servers: Collection[str]) -> None:
+        """Delete words."""
+        for server in servers:
+            self.stored.pop(server, None)
+
 
 @pytest.mark.anyio
 async def test_a_look_that_began_before_a_word_does_not_take_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +156,24 @@ async def test_a_look_that_began_before_a_word_does_not_take_it_back(monkeypatch
     finally:
         await drains.aclose()
     assert happened == [True, False]
+
+
+@pytest.mark.anyio
+async def test_a_drain_just_before_a_renaming_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is stored, though this process has not read it back yet."""
+    monkeypatch.setattr(lasting_drains, "_INTERVAL", 60.0)
+    nothing = SimpleNamespace(servers={"a"}, health=SimpleNamespace(draining=set()), drain=lambda *_, **__: None)
+    store = SlowStore()
+    drains = LastingDrains(
+        cast("DrainStore", store), cast("AuditLog", None), cast("FleetService", nothing), follows=True
+    )
+    await drains.start()
+    try:
+        await drains.drain("a", on=True)
+        await drains.renamed({"b": "a"})
+    finally:
+        await drains.aclose()
+    assert {server: said.on for server, said in store.stored.items()} == {"b": True}
 
 
 def entry(at: float, action: AuditAction, subject: str = "a", *, already: bool = False) -> AuditEntry:

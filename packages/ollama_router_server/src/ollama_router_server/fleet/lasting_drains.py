@@ -94,12 +94,16 @@ class LastingDrains:
 
     async def renamed(self, names: Mapping[str, str]) -> None:
         """Store the last drains of servers under their new names; `names` maps new names to old ones."""
-        words = {name: self._known[old].on for name, old in names.items() if old in self._known}
-        if not self._follows or not words:
+        if not self._follows or not names:
             return
-        for name, on in words.items():
+        stored = self._known
+        with suppress(StorageUnavailable):
+            stored = await self._store.read()  # with the drains since the last read
+        renamed = {name: stored[old].on for name, old in names.items() if old in stored}
+        for name, on in renamed.items():
             await self._write((name,), self._store.set(name, on=on))
-        await self._write(names.values(), self._store.forget(names.values()))
+        if renamed:
+            await self._write(names.values(), self._store.forget(names.values()))
 
     async def _date(self, stored: Mapping[str, StoredDrain]) -> None:
         """Set the start times of drains that persisted across a restart, as far as the audit log reaches."""

@@ -15,8 +15,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError, StorageUnavailable
-from ollama_router_server.storage.database import Database, default_database_url, describe_url
+from ollama_router_server.storage.database import Database, database_url_of, describe_url
 from support.eventually import eventually
 from support.storage import back_up, create_sqlite, delete_database, restore, sqlite_url
 
@@ -165,7 +166,7 @@ def test_usual_spellings_of_postgresql(scheme: str) -> None:
 
 def test_the_default_is_a_file_of_this_user() -> None:
     """In the platform's data directory."""
-    path = Database(default_database_url()).path
+    path = Database(database_url_of(Config(), {})).path
     assert path is not None
     assert path.name == "router.sqlite3"
     assert "ollama-router" in path.parts

@@ -167,11 +167,6 @@ class FrontCycle:
         if on_leave is not None and not self.response_complete:
             on_leave()
 
-    def body_arrived(self) -> None:
-        """Call `on_body`: a piece or the end of the body has been parsed."""
-        if self.on_body is not None:
-            self.on_body()
-
     # the request --------------------------------------------------------------------------------------
 
     def want_body(self) -> None:

@@ -60,7 +60,7 @@ class Deadline(Generic[Phase]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._expired = _nothing
+        self._expired = lambda: None
 
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:
@@ -77,7 +77,3 @@ class Deadline(Generic[Phase]):
             self._set_timer(self._when)
         else:
             self._expired()
-
-
-def _nothing() -> None:
-    pass

@@ -174,8 +174,8 @@ class StrictProtocol(asyncio.Protocol):
                     self._refuse(event)
                 case _:
                     assert_never(event)
-        if self._cycle is not None:
-            self._cycle.body_arrived()
+        if self._cycle is not None and self._cycle.on_body is not None:
+            self._cycle.on_body()
         if not requests.closed:
             self._wait_for_more()
 

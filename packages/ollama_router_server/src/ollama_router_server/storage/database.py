@@ -30,7 +30,6 @@ __all__ = [
     "Database",
     "create_sqlite_file",
     "database_url_of",
-    "default_database_url",
     "describe_url",
     "sqlite_path",
     "sqlite_url",
@@ -53,13 +52,13 @@ _CALLERS_FAULT = (IntegrityError, SqlDataError, ProgrammingError)
 
 
 def database_url_of(config: Config, environment: Mapping[str, str]) -> str:
-    """Return `OROUTER_DATABASE_URL`, else the config's `database_url`, else the default; it may contain a password."""
-    return environment.get("OROUTER_DATABASE_URL") or config.database_url or default_database_url()
+    """Return `OROUTER_DATABASE_URL`, else the config's `database_url`, else a file's in this user's data directory.
 
-
-def default_database_url() -> str:
-    """Return the URL of a SQLite file in this user's data directory."""
-    return sqlite_url(user_folder() / "router.sqlite3")
+    It may contain a password.
+    """
+    return (
+        environment.get("OROUTER_DATABASE_URL") or config.database_url or sqlite_url(user_folder() / "router.sqlite3")
+    )
 
 
 def sqlite_url(path: Path) -> str:

@@ -32,7 +32,7 @@ from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.schema import request_log, tokens, users
 from ollama_router_server.system import Clock
 
-__all__ = ["RailsImport", "RailsReport", "RailsUser"]
+__all__ = ["RailsReport", "RailsUser", "import_rails"]
 
 TOKEN_NAME = "rails"  # noqa: S105 - the name of a token, not a token
 _ROWS_AT_ONCE = 1_000
@@ -61,68 +61,51 @@ class RailsReport(Struct, frozen=True, kw_only=True):
     log_rows_known: int
 
 
-class RailsImport:
-    """An import from one file into one database.
+async def import_rails(path: Path, database: Database, *, clock: Clock, actor: Actor, dry_run: bool) -> RailsReport:
+    """Import users and the log; with `dry_run`, only report what an import would do.
 
     Args:
         path: `production.sqlite3` of the Rails application, opened read-only.
         database: the database to import into.
-        clock, actor: the time and the author, for the audit trail.
+        clock: provides the time of the audit entry.
+        actor: the author of the audit entry.
+        dry_run: whether to write nothing.
+
+    Raises:
+        ConfigError: the file is missing, or is not that application's database.
+        StorageUnavailable: the database cannot write; imported rows stay, and another run continues.
     """
 
-    def __init__(self, path: Path, database: Database, *, clock: Clock, actor: Actor) -> None:
-        self._path = path
-        self._database = database
-        self._clock = clock
-        self._actor = actor
+    def look(connection: Connection) -> tuple[RailsUser, ...]:
+        return tuple(_take_user(connection, row, dry_run=dry_run) for row in found)
 
-    async def run(self, *, dry_run: bool) -> RailsReport:
-        """Import users and the log; with `dry_run`, only report what an import would do.
+    def take(connection: Connection) -> tuple[RailsUser, ...]:
+        next_epoch(connection)
+        report = look(connection)
+        counts = Counter(user.outcome for user in report)
+        entry = AuditEntry(at=clock.wall(), actor=actor, action="user.import", subject=path.name, detail=counts)
+        insert_entry(connection, entry)
+        return report
 
-        Raises:
-            ConfigError: the file is missing, or is not that application's database.
-            StorageUnavailable: the database cannot write; imported rows stay, and another run continues.
-        """
-        with closing(_open(self._path)) as source:
-            found = _rows(source, "users")
-            report = await self._import_users(found, dry_run=dry_run)
-            owners = {row["id"]: (_text(row["name"]).strip(), _text(row["api_token"])) for row in found}
-            new, known = await self._import_log(source, owners, dry_run=dry_run)
-        return RailsReport(users=report, log_rows=new, log_rows_known=known)
+    with closing(_open(path)) as source:
+        found = _rows(source, "users")
+        report = await (database.read(look) if dry_run else database.write(take))
+        owners = {row["id"]: (_text(row["name"]).strip(), _text(row["api_token"])) for row in found}
+        new, known = await _import_log(source, database, owners, dry_run=dry_run)
+    return RailsReport(users=report, log_rows=new, log_rows_known=known)
 
-    async def _import_users(self, found: Sequence[sqlite3.Row], *, dry_run: bool) -> tuple[RailsUser, ...]:
-        def look(connection: Connection) -> tuple[RailsUser, ...]:
-            return tuple(_take_user(connection, row, dry_run=dry_run) for row in found)
 
-        def take(connection: Connection) -> tuple[RailsUser, ...]:
-            next_epoch(connection)
-            report = look(connection)
-            insert_entry(connection, self._entry(report))
-            return report
-
-        return await (self._database.read(look) if dry_run else self._database.write(take))
-
-    def _entry(self, report: Sequence[RailsUser]) -> AuditEntry:
-        return AuditEntry(
-            at=self._clock.wall(),
-            actor=self._actor,
-            action="user.import",
-            subject=self._path.name,
-            detail=Counter(user.outcome for user in report),
-        )
-
-    async def _import_log(
-        self, source: sqlite3.Connection, owners: Mapping[int, tuple[str, str]], *, dry_run: bool
-    ) -> tuple[int, int]:
-        log, total, known = RequestLog(self._database), 0, 0
-        for records in _batches(source, owners):
-            ids = [record.id for record in records]
-            there = await self._database.read(_ids_there, ids)
-            if not dry_run:
-                await log.insert([record for record in records if record.id not in there])
-            total += len(records)
-            known += len(there)
-        return total - known, known
+async def _import_log(
+    source: sqlite3.Connection, database: Database, owners: Mapping[int, tuple[str, str]], *, dry_run: bool
+) -> tuple[int, int]:
+    log, total, known = RequestLog(database), 0, 0
+    for records in _batches(source, owners):
+        there = await database.read(_ids_there, [record.id for record in records])
+        if not dry_run:
+            await log.insert([record for record in records if record.id not in there])
+        total += len(records)
+        known += len(there)
+    return total - known, known
 
 
 def _ids_there(connection: Connection, ids: Sequence[str]) -> set[str]:

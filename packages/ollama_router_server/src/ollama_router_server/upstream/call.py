@@ -19,9 +19,11 @@ class UpstreamCall:
         headers: the response's header fields.
         complete: whether all of the body has been taken.
         connect_seconds: how long the connection took to open; 0 for a pooled one.
+        connecting: the task that opens the connection, if none was pooled.
+        connection: the connection that the request is written to.
     """
 
-    __slots__ = ("_connecting", "_connection", "_error", "complete", "connect_seconds", "headers", "listener", "status")
+    __slots__ = ("_error", "complete", "connect_seconds", "connecting", "connection", "headers", "listener", "status")
 
     def __init__(self, listener: Callable[[], None]) -> None:
         self.status = 0
@@ -29,25 +31,13 @@ class UpstreamCall:
         self.complete = False
         self.connect_seconds = 0.0
         self.listener = listener
-        self._connection: Connection | None = None
-        self._connecting: asyncio.Task[None] | None = None
+        self.connection: Connection | None = None
+        self.connecting: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
-
-    def connecting(self, task: asyncio.Task[None]) -> None:
-        """Note the task that opens the connection."""
-        self._connecting = task
-
-    def sent(self, connection: Connection) -> None:
-        """Note the connection that the request is written to."""
-        self._connection = connection
-
-    def not_sent(self) -> None:
-        """Note that the request cannot be encoded; the connection is free again."""
-        self._connection = None
 
     def failed(self, error: BaseException) -> None:
         """Fail the request: there is no connection."""
-        self._error, self._connection = error, None
+        self._error, self.connection = error, None
         self.listener()
 
     def head_arrived(self) -> bool:
@@ -61,9 +51,9 @@ class UpstreamCall:
             return True
         if self._error is not None:
             raise self._error
-        if self._connection is None or not self._connection.head_arrived():
+        if self.connection is None or not self.connection.head_arrived():
             return False
-        parser = self._connection.parser
+        parser = self.connection.parser
         self.status, self.headers = parser.status, parser.headers
         return True
 
@@ -73,7 +63,7 @@ class UpstreamCall:
         Raises:
             UpstreamError: the response broke off, and everything before that has been taken.
         """
-        connection = self._connection
+        connection = self.connection
         if connection is None:
             return b""
         piece = connection.take()
@@ -82,17 +72,17 @@ class UpstreamCall:
 
     def give_up(self, error: Exception) -> None:
         """Fail the request unless its response has started; no effect once it is closed."""
-        if self._connection is not None:
-            self._connection.give_up(error)
-        elif self._connecting is not None and not self._connecting.done():
-            self._connecting.cancel()
+        if self.connection is not None:
+            self.connection.give_up(error)
+        elif self.connecting is not None and not self.connecting.done():
+            self.connecting.cancel()
             self.failed(error)
 
     def close(self) -> None:
         """Return the connection to the pool after a complete response, else cut it. Never blocks."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            self._connecting = None
-        connection, self._connection = self._connection, None
+        if self.connecting is not None:
+            self.connecting.cancel()
+            self.connecting = None
+        connection, self.connection = self.connection, None
         if connection is not None:
             connection.release()

@@ -131,7 +131,7 @@ class HttptoolsUpstream:
         """Send a request, on a new connection if none is idle; see `CallingUpstream.open`."""
         call, connection = UpstreamCall(listener), self._idle(request)
         if connection is None:
-            call.connecting(asyncio.get_running_loop().create_task(self._connect_for(call, request)))
+            call.connecting = asyncio.get_running_loop().create_task(self._connect_for(call, request))
         else:
             self._start(call, connection, request)
         return call
@@ -151,11 +151,11 @@ class HttptoolsUpstream:
         return None if request.fresh else self._pool.take(request.origin)
 
     def _start(self, call: UpstreamCall, connection: Connection, request: UpstreamRequest) -> None:
-        call.sent(connection)  # before the listener can be called
+        call.connection = connection  # before the listener can be called
         try:
             connection.start(request, call.listener)
         except ValueError:
-            call.not_sent()
+            call.connection = None  # it is free again
             raise
 
     def give_up(self, origin: Origin, error: UpstreamError) -> None:

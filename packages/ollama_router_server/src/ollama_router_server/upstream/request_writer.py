@@ -92,7 +92,7 @@ class RequestWriter:
         """Drop the lost connection."""
         self.stop()
         self._transport = None
-        self._fail = _nothing
+        self._fail = lambda _: None
 
     def resume(self) -> None:
         """Continue: the kernel has accepted everything."""
@@ -157,7 +157,3 @@ class RequestWriter:
 
     def _held(self) -> int:
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
-
-
-def _nothing(_error: BaseException) -> None:
-    pass

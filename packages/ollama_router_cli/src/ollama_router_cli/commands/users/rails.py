@@ -15,7 +15,7 @@ from ollama_router_cli.rendering.output import print_json, print_result
 from ollama_router_cli.rendering.tables import print_table
 from ollama_router_cli.sources.settings_source import Settings, read_settings
 from ollama_router_cli.sources.storage import open_database, operator
-from ollama_router_server.storage.rails_import import RailsImport, RailsReport
+from ollama_router_server.storage.rails_import import RailsReport, import_rails
 from ollama_router_server.system import SystemClock
 
 __all__ = ["import_users"]
@@ -44,7 +44,7 @@ def import_users(
 
 async def _import(settings: Settings, path: Path, *, dry_run: bool) -> RailsReport:
     async with open_database(settings) as database:
-        return await RailsImport(path, database, clock=SystemClock(), actor=operator()).run(dry_run=dry_run)
+        return await import_rails(path, database, clock=SystemClock(), actor=operator(), dry_run=dry_run)
 
 
 def _print_report(report: RailsReport, *, dry_run: bool) -> None:

@@ -559,6 +559,17 @@ class TestFastest:
         outcomes = admission.arrive(ticket(100, "third", arrived=3.0), fleet, 3.0)
         assert [(one.ticket.number, one.unload) for one in outcomes] == [(100, ("other:latest",))]
 
+    def test_a_model_partly_in_main_memory_takes_its_share_of_the_gpu(self):
+        """One victim is enough: the main memory of the model that stays is not what limits."""
+        partly = replace(loaded(SMALL, 40 * GIB), size_vram=24 * GIB)
+        fleet = make_fleet(make_facts("a", (*DISK, installed("third", 15 * GIB)), (partly, loaded("other", 20 * GIB))))
+        admission = make(max_waiting=100)
+        for number in range(20):
+            admission.arrive(ticket(number), fleet, number / 10)
+            admission.finished(number, fleet, number / 10)
+        outcomes = admission.arrive(ticket(100, "third", arrived=3.0), fleet, 3.0)
+        assert [(one.ticket.number, one.unload) for one in outcomes] == [(100, ("other:latest",))]
+
     def test_a_busy_victim_is_waited_for_and_gets_nothing_new(self):
         """A promise: the large model loads as soon as the small one is idle, though more small ones wait."""
         admission = make(max_wait=10_000.0)

@@ -30,7 +30,7 @@ class Evictions:
         own, room = candidate.loaded, candidate.room
         loss = 0.0 if own is None else self._costs.loss(candidate, own, seconds)
         arriving = self._arriving(candidate)
-        held = sum([one.size for one in candidate.others]) + sum(arriving)
+        held = sum([one.held for one in candidate.others]) + sum(arriving)
         count = len(candidate.others) + len(arriving)
         gone: list[LoadedModel] | None = []
         if not room.fits(candidate.size, held, count):
@@ -47,23 +47,23 @@ class Evictions:
         """Pick victims among `count` models with `held` bytes; return them and the total loss."""
         room = candidate.room
         priced = sorted(
-            [(self._costs.loss(candidate, one, seconds) / max(one.size, 1), one.name, one) for one in candidate.others],
+            [(self._costs.loss(candidate, one, seconds) / max(one.held, 1), one.name, one) for one in candidate.others],
         )
         gone: list[LoadedModel] = []
         for price, _, one in priced:
             if room.fits(candidate.size, held, count):
                 break
             gone.append(one)
-            held, count = held - one.size, count - 1
-            loss += price * one.size
+            held, count = held - one.held, count - 1
+            loss += price * one.held
             if loss > most:
                 return None, loss
         if not room.fits(candidate.size, held, count):
             return None, loss
         for one in list(gone):  # a later, larger victim may have made it unnecessary
-            if room.fits(candidate.size, held + one.size, count + 1):
+            if room.fits(candidate.size, held + one.held, count + 1):
                 gone.remove(one)
-                held, count = held + one.size, count + 1
+                held, count = held + one.held, count + 1
                 loss -= self._costs.loss(candidate, one, seconds)
         return gone, loss
 
@@ -73,7 +73,7 @@ class Evictions:
         Empty if only an estimated limit on the number of models blocks the load.
         """
         room, own = candidate.room, candidate.loaded
-        sizes = {one.name: one.size for one in candidate.others}
+        sizes = {one.name: one.held for one in candidate.others}
         held = sum(sizes.values()) + sum(self._arriving(candidate))
         known = room.counted if room.holds(candidate.size, held) else room.measured
         loaded, gone = candidate.facts.loaded, []

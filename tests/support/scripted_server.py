@@ -112,7 +112,9 @@ class ScriptedServer:
         self.open += 1
         try:
             await self._script(peer)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        except asyncio.CancelledError:
+            writer.transport.abort()  # a peer that reads no more would keep it open
+        except (asyncio.IncompleteReadError, ConnectionError):
             pass
         except RuntimeError as error:  # what uvloop raises for a write to a connection that is gone
             if "closed" not in str(error):

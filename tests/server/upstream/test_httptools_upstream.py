@@ -151,7 +151,7 @@ async def test_buffered_bytes_are_bounded(upstream: HttptoolsUpstream):
 
     async with ScriptedServer(script) as server:
         response = await upstream.send(to(server.port))
-        connection = response._call._connection
+        connection = response._call.connection
         assert connection is not None
         await eventually(lambda: connection._read_paused)
         await settled(lambda: connection.parser.buffered)

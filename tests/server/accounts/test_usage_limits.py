@@ -292,7 +292,7 @@ async def test_what_is_counted_for_a_client_that_has_left_is_taken_back(database
     waiting: list[Callable[[], None]] = []
     limits, user = new_limits(database), alice(tokens_per_minute=100)
     limits._workers = Slow(InProcess("router", b"s" * 32), 0, 1)
-    limits._workers._all._members[0] = limits._workers
+    limits._workers._all.members[0] = limits._workers
     ticket = await limits.admit(user)
     asked = limits.charge(ticket, user, tokens=60)
     assert not asked.done()
@@ -321,7 +321,7 @@ async def test_nobody_is_refused_by_what_others_have_given_back_since(database: 
     left: dict[str, int] = {}
     limits, user = new_limits(database), alice(tokens_per_minute=100)
     limits._workers = Remote(InProcess("router", b"s" * 32), 0, 1)
-    limits._workers._all._members[0] = limits._workers
+    limits._workers._all.members[0] = limits._workers
     in_truth = 100
     assert not await admits(limits, user)
     left.clear()
